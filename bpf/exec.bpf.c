@@ -1,0 +1,404 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Which programs start, with what arguments, and how do they end?
+ *
+ * Hooks: the raw tracepoints sched_process_exec, sched_process_fork and
+ * sched_process_exit. They exist on every kernel, need no function hooks and
+ * see the kernel's own record of the new program, so that nothing has to be
+ * remembered between a system call's entry and its return. Failed execs leave
+ * no other trace than the return of the system call: raw sys_exit, whose
+ * registers still hold the arguments. It runs at every system call of the
+ * host, hence only when asked for.
+ *
+ * Missed: failed execs of 32-bit programs; components of a path beyond the
+ * PATH_COMPONENTS nearest to the file (marked).
+ *
+ * Oldest kernel: 5.8 (ring buffer).
+ */
+#include "tracer.h"
+
+/* Arguments that are kept whole, in bytes with their NULs. */
+#define ARGS_MAX 32768
+/* Both paths of a record, components packed with their NULs. */
+#define PATHS_MAX 8192
+#define PATH_COMPONENTS 64
+#define NAME_MAX_NUL 256
+#define FAILED_ARGS 1024
+
+enum record_type {
+	RECORD_EXEC = 1,
+	RECORD_EXIT,
+	RECORD_FORK,
+	RECORD_FAILED,
+};
+
+enum record_flags {
+	ARGS_CUT = 1 << 0,	  /* more than ARGS_MAX bytes */
+	ARGS_UNREADABLE = 1 << 1, /* not in memory */
+	EXE_CUT = 1 << 2,	  /* the path begins before its first component */
+	CWD_CUT = 1 << 3,
+};
+
+/* data holds exe, cwd and args, one after the other. */
+struct exec_record {
+	__u64 time;  /* ns, boot clock */
+	__u64 start; /* when the process began, the same clock */
+	__u64 cgroup;
+	__u32 type;
+	__u32 flags;
+	__u32 pid;
+	__u32 tid; /* the thread that asked, as it was numbered then */
+	__u32 ppid;
+	__u32 uid;
+	__s32 code; /* RECORD_EXIT: wait status; RECORD_FAILED: -errno */
+	__u32 exe_len;
+	__u32 cwd_len;
+	__u32 args_len;
+	char comm[COMM_LEN];
+	char parent_comm[COMM_LEN];
+};
+
+/*
+ * One per CPU; the record is built here and copied into the ring only as
+ * long as its bytes. Twice the room, so that a string of any length that
+ * starts anywhere in the first half fits. The position of the next byte lives
+ * here too: read back, it is an unknown number to the verifier, which makes
+ * each turn of a loop look like the one before.
+ */
+struct scratch {
+	struct exec_record rec;
+	char data[PATHS_MAX + 2 * ARGS_MAX];
+	__u32 at;
+};
+
+/* Written and read within one run of a program, nothing stays. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* user space: number of possible CPUs */
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps");
+
+/*
+ * Processes of several threads whose end has been told: the last two threads
+ * may both find that nobody is left. Inserted at the end, never deleted; the
+ * oldest give way.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, __u64);
+} ended SEC(".maps");
+
+/* Knobs. */
+const volatile __s32 nr_execve = -1;
+const volatile __s32 nr_execveat = -1;
+
+/* bpf2go makes a Go type of what a variable has. */
+const struct exec_record *unused_exec_record __attribute__((unused));
+
+static __always_inline struct scratch *begin_record(enum record_type type,
+						    struct task_struct *task)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &cpu);
+	struct exec_record *rec;
+
+	if (!s) {
+		count_lost(LOST_MAP_FULL);
+		return NULL;
+	}
+	rec = &s->rec;
+	__builtin_memset(rec, 0, sizeof(*rec));
+	s->at = 0;
+	rec->time = bpf_ktime_get_boot_ns();
+	rec->type = type;
+	rec->start = BPF_CORE_READ(task, group_leader, start_boottime);
+	rec->cgroup = current_cgroup(task);
+	rec->pid = BPF_CORE_READ(task, tgid);
+	rec->tid = BPF_CORE_READ(task, pid);
+	rec->uid = bpf_get_current_uid_gid();
+	/* The parent may be a thread: the process is named by its leader. */
+	rec->ppid = BPF_CORE_READ(task, real_parent, tgid);
+	BPF_CORE_READ_STR_INTO(&rec->comm, task, group_leader, comm);
+	return s;
+}
+
+static __always_inline void end_record(struct scratch *s, enum lost_cause cause)
+{
+	__u64 size = s->at;
+
+	barrier_var(size);
+	if (size > PATHS_MAX + ARGS_MAX)
+		size = PATHS_MAX + ARGS_MAX;
+	send_record(&s->rec, sizeof(s->rec) + size, cause);
+}
+
+/*
+ * Packs the components of a path, the file's own name first. Returns whether
+ * the root was reached. Follows mounts up to the root of the mount namespace,
+ * as d_absolute_path() does.
+ */
+static __always_inline bool pack_path(struct scratch *s, struct path *path, __u32 limit)
+{
+	struct dentry *dentry = BPF_CORE_READ(path, dentry);
+	struct vfsmount *vfsmnt = BPF_CORE_READ(path, mnt);
+	struct mount *mnt = (void *)vfsmnt - bpf_core_field_offset(struct mount, mnt);
+	struct dentry *root = BPF_CORE_READ(vfsmnt, mnt_root);
+
+	for (int i = 0; i < PATH_COMPONENTS; i++) {
+		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+		const unsigned char *name;
+		__u64 at;
+		long n;
+
+		if (dentry == root) {
+			struct mount *up = BPF_CORE_READ(mnt, mnt_parent);
+
+			if (up == mnt || !up)
+				return true;
+			dentry = BPF_CORE_READ(mnt, mnt_mountpoint);
+			root = BPF_CORE_READ(up, mnt.mnt_root);
+			mnt = up;
+			continue;
+		}
+		name = BPF_CORE_READ(dentry, d_name.name);
+		at = s->at;
+		barrier_var(at);
+		if (at + NAME_MAX_NUL > limit || at > PATHS_MAX - NAME_MAX_NUL)
+			return false;
+		n = bpf_probe_read_kernel_str(&s->data[at], NAME_MAX_NUL, name);
+		if (n <= 0)
+			return false;
+		s->at = at + n;
+		/* A file in no directory, as of memfd_create(). */
+		if (parent == dentry)
+			return true;
+		dentry = parent;
+	}
+	return false;
+}
+
+static __always_inline int process_exec(struct task_struct *task, __u32 old_pid)
+{
+	struct task_struct *parent;
+	struct mm_struct *mm;
+	struct scratch *s;
+	struct file *exe;
+	__u64 start, len, at;
+
+	if (!wanted(BPF_CORE_READ(task, tgid)))
+		return 0;
+	s = begin_record(RECORD_EXEC, task);
+	if (!s)
+		return 0;
+	s->rec.tid = old_pid;
+	parent = BPF_CORE_READ(task, real_parent, group_leader);
+	BPF_CORE_READ_STR_INTO(&s->rec.parent_comm, parent, comm);
+
+	mm = BPF_CORE_READ(task, mm);
+	exe = BPF_CORE_READ(mm, exe_file);
+	if (!pack_path(s, (void *)exe + bpf_core_field_offset(exe->f_path), PATHS_MAX / 2))
+		s->rec.flags |= EXE_CUT;
+	s->rec.exe_len = s->at;
+
+	struct fs_struct *fs = BPF_CORE_READ(task, fs);
+
+	if (!pack_path(s, (void *)fs + bpf_core_field_offset(fs->pwd), PATHS_MAX))
+		s->rec.flags |= CWD_CUT;
+	s->rec.cwd_len = s->at - s->rec.exe_len;
+
+	start = BPF_CORE_READ(mm, arg_start);
+	len = BPF_CORE_READ(mm, arg_end) - start;
+	if (len > ARGS_MAX) {
+		len = ARGS_MAX;
+		s->rec.flags |= ARGS_CUT;
+	}
+	at = s->at;
+	barrier_var(at);
+	barrier_var(len);
+	/* Cannot be more; the verifier has to see it here. */
+	if (at > PATHS_MAX)
+		at = PATHS_MAX;
+	if (len > ARGS_MAX)
+		len = ARGS_MAX;
+	if (len && bpf_probe_read_user(&s->data[at], len, (void *)start)) {
+		s->rec.flags |= ARGS_UNREADABLE;
+		len = 0;
+	}
+	s->rec.args_len = len;
+	s->at = at + len;
+	end_record(s, LOST_RING_FULL);
+	return 0;
+}
+
+static __always_inline int process_fork(struct task_struct *parent, struct task_struct *child)
+{
+	struct scratch *s;
+	__u32 pid = BPF_CORE_READ(child, tgid);
+
+	/* Threads are no processes, and the kernel's own do not end as such. */
+	if (pid != BPF_CORE_READ(child, pid) ||
+	    BPF_CORE_READ(child, flags) & TASK_IS_KTHREAD ||
+	    !wanted(BPF_CORE_READ(parent, tgid)))
+		return 0;
+	s = begin_record(RECORD_FORK, parent);
+	if (!s)
+		return 0;
+	s->rec.ppid = s->rec.pid;
+	s->rec.pid = pid;
+	s->rec.start = BPF_CORE_READ(child, start_boottime);
+	end_record(s, LOST_DETAIL);
+	return 0;
+}
+
+static __always_inline int process_exit(struct task_struct *task)
+{
+	struct signal_struct *signal = BPF_CORE_READ(task, signal);
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+	struct scratch *s;
+	__u32 pid = BPF_CORE_READ(task, tgid);
+
+	/* The last thread to leave ends the process, the leader or not. */
+	if (BPF_CORE_READ(signal, live.counter) != 0 ||
+	    BPF_CORE_READ(task, flags) & TASK_IS_KTHREAD || !wanted(pid))
+		return 0;
+	if (BPF_CORE_READ(signal, nr_threads) > 1 || leader != task) {
+		__u64 key = (__u64)pid << 32 | BPF_CORE_READ(leader, start_boottime) >> 10;
+
+		if (bpf_map_update_elem(&ended, &key, &key, BPF_NOEXIST))
+			return 0;
+	}
+	s = begin_record(RECORD_EXIT, task);
+	if (!s)
+		return 0;
+	if (BPF_CORE_READ(signal, flags) & GROUP_EXIT)
+		s->rec.code = BPF_CORE_READ(signal, group_exit_code);
+	else
+		s->rec.code = BPF_CORE_READ(leader, exit_code);
+	end_record(s, LOST_RING_FULL);
+	return 0;
+}
+
+/* The arguments of the system call that is returning; false if it is not ours. */
+static __always_inline bool exec_arguments(struct task_struct *task, void *regs, __u64 *filename,
+					   __u64 *argv)
+{
+	struct pt_regs___x86 *x86 = regs;
+	struct pt_regs___arm64 *arm64 = regs;
+	__u64 arg0, arg1, arg2;
+	__s32 nr;
+
+	if (bpf_core_field_exists(x86->orig_ax)) {
+		nr = BPF_CORE_READ(x86, orig_ax);
+		arg0 = BPF_CORE_READ(x86, di);
+		arg1 = BPF_CORE_READ(x86, si);
+		arg2 = BPF_CORE_READ(x86, dx);
+		/* 32-bit programs number their system calls differently. */
+		if (BPF_CORE_READ(task, thread_info.status) & X86_TS_COMPAT)
+			return false;
+	} else {
+		nr = BPF_CORE_READ(arm64, syscallno);
+		arg0 = BPF_CORE_READ(arm64, orig_x0);
+		arg1 = BPF_CORE_READ(arm64, regs[1]);
+		arg2 = BPF_CORE_READ(arm64, regs[2]);
+	}
+	if (nr == nr_execve) {
+		*filename = arg0;
+		*argv = arg1;
+		return true;
+	}
+	*filename = arg1;
+	*argv = arg2;
+	return nr == nr_execveat;
+}
+
+/* A system call has failed. The old program is still there to read from. */
+static __always_inline int process_failed(void *regs, long error)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct task_struct *parent;
+	__u64 filename, argv, at;
+	struct scratch *s;
+	long n;
+	int i;
+
+	if (!exec_arguments(task, regs, &filename, &argv) || !wanted(bpf_get_current_pid_tgid() >> 32))
+		return 0;
+	s = begin_record(RECORD_FAILED, task);
+	if (!s)
+		return 0;
+	parent = BPF_CORE_READ(task, real_parent, group_leader);
+	BPF_CORE_READ_STR_INTO(&s->rec.parent_comm, parent, comm);
+	s->rec.code = error;
+
+	n = bpf_probe_read_user_str(s->data, PATHS_MAX / 2, (void *)filename);
+	if (n > 0) {
+		s->at = n;
+		s->rec.exe_len = n;
+	}
+	for (i = 0; i < FAILED_ARGS; i++) {
+		__u64 arg = 0;
+
+		if (bpf_probe_read_user(&arg, sizeof(arg), (void *)(argv + i * sizeof(arg)))) {
+			s->rec.flags |= ARGS_UNREADABLE;
+			break;
+		}
+		if (!arg)
+			break;
+		at = s->at;
+		barrier_var(at);
+		if (at >= PATHS_MAX / 2 + ARGS_MAX) {
+			s->rec.flags |= ARGS_CUT;
+			break;
+		}
+		n = bpf_probe_read_user_str(&s->data[at], ARGS_MAX, (void *)arg);
+		if (n <= 0) {
+			s->rec.flags |= ARGS_UNREADABLE;
+			break;
+		}
+		s->at = at + n;
+	}
+	if (i == FAILED_ARGS || s->at > PATHS_MAX / 2 + ARGS_MAX)
+		s->rec.flags |= ARGS_CUT;
+	at = s->at;
+	if (at > PATHS_MAX + ARGS_MAX)
+		at = PATHS_MAX + ARGS_MAX;
+	s->at = at;
+	s->rec.args_len = at - s->rec.exe_len;
+	end_record(s, LOST_RING_FULL);
+	return 0;
+}
+
+SEC("raw_tp/sched_process_exec")
+int exec_process_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	return process_exec((struct task_struct *)ctx->args[0], ctx->args[1]);
+}
+
+SEC("raw_tp/sched_process_fork")
+int exec_process_fork(struct bpf_raw_tracepoint_args *ctx)
+{
+	return process_fork((struct task_struct *)ctx->args[0], (struct task_struct *)ctx->args[1]);
+}
+
+SEC("raw_tp/sched_process_exit")
+int exec_process_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	return process_exit((struct task_struct *)ctx->args[0]);
+}
+
+SEC("raw_tp/sys_exit")
+int exec_sys_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	long ret = ctx->args[1];
+
+	if (ret >= 0)
+		return 0;
+	return process_failed((void *)ctx->args[0], ret);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,45 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Which processes descend from the wanted ones?
+ *
+ * Keeps the map pids for --pid and for a command that was started to be
+ * traced: a child of a wanted process is wanted, before it runs for the first
+ * time. Loaded beside any other object, whose pids map it shares, and attached
+ * after it: programs on one tracepoint run in the order in which they were
+ * attached, so the other object's program still finds a process that ends.
+ *
+ * Hooks: the raw tracepoints sched_process_fork and sched_process_exit, on
+ * every kernel.
+ */
+#include "tracer.h"
+
+SEC("raw_tp/sched_process_fork")
+int follow_process_fork(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *parent = (void *)ctx->args[0];
+	struct task_struct *child = (void *)ctx->args[1];
+	__u32 from = BPF_CORE_READ(parent, tgid);
+	__u32 pid = BPF_CORE_READ(child, tgid);
+	__u8 one = 1;
+
+	if (pid != BPF_CORE_READ(child, pid) || !bpf_map_lookup_elem(&pids, &from))
+		return 0;
+	if (bpf_map_update_elem(&pids, &pid, &one, BPF_ANY))
+		count_lost(LOST_MAP_FULL);
+	return 0;
+}
+
+SEC("raw_tp/sched_process_exit")
+int follow_process_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = (void *)ctx->args[0];
+	__u32 pid = BPF_CORE_READ(task, tgid);
+
+	if (BPF_CORE_READ(task, signal, live.counter) == 0)
+		bpf_map_delete_elem(&pids, &pid);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

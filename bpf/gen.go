@@ -1,0 +1,12 @@
+// Package bpf is what runs in the kernel: one C file per probe, compiled to an
+// object that is embedded here, and the Go types generated from it.
+//
+// It knows nothing of events or users: package trace loads the objects, sets
+// their knobs and decodes their records. Start with exec.bpf.c.
+//
+// The generated files are committed, so that a build needs only Go. To make
+// them anew: make generate (clang 14, llvm-strip and libbpf's headers).
+package bpf
+
+//go:generate go tool bpf2go -target bpfel -cc clang-14 -strip llvm-strip-14 -cflags "-O2 -g -Wall -Werror -Iinclude" -output-stem exec -type exec_record Exec exec.bpf.c
+//go:generate go tool bpf2go -target bpfel -cc clang-14 -strip llvm-strip-14 -cflags "-O2 -g -Wall -Werror -Iinclude" -output-stem follow Follow follow.bpf.c

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What every object shares: the ring that carries its records, the counters
+ * of what was lost, the filters that are decided in the kernel, and who a
+ * task is.
+ */
+#ifndef TRACER_TRACER_H
+#define TRACER_TRACER_H
+
+#include "kernel.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#define COMM_LEN 16
+
+/* Keeps the compiler from undoing or moving a bound that the verifier needs. */
+#ifndef barrier_var
+#define barrier_var(var) asm volatile("" : "+r"(var))
+#endif
+
+/* Why something was lost. The order is that of lostCauses in trace/stats.go. */
+enum lost_cause {
+	LOST_RING_FULL,	   /* an event did not fit into the ring */
+	LOST_MAP_FULL,	   /* an event could not be followed up: its map was full */
+	LOST_DETAIL,	   /* no event: something that a later one would have told */
+	LOST_CAUSES,
+};
+
+/*
+ * Written by all programs, read by user space. Never set back to zero: a
+ * reader that zeroes it would race with a writer.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LOST_CAUSES);
+	__type(key, __u32);
+	__type(value, __u64);
+} lost SEC(".maps");
+
+/* Written by all programs, drained by the reader; user space sets its size. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} events SEC(".maps");
+
+/*
+ * Processes wanted by --pid and their descendants, by thread-group id.
+ * User space inserts the first ones, follow.bpf.c inserts children and
+ * deletes whoever ends. Bounded by max_entries: a child that finds no room
+ * is counted as LOST_MAP_FULL.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, __u8);
+} pids SEC(".maps");
+
+/* Processes left out unless --self: written once by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, __u32);
+	__type(value, __u8);
+} hidden SEC(".maps");
+
+/* Knobs, set by user space before loading. */
+const volatile bool filter_pids;
+const volatile bool filter_uid;
+const volatile __u32 wanted_uid;
+
+static __always_inline void count_lost(__u32 cause)
+{
+	__u64 *n = bpf_map_lookup_elem(&lost, &cause);
+
+	if (n)
+		__sync_fetch_and_add(n, 1);
+}
+
+/*
+ * Sends a record without waking the reader, which drains on a timer: the
+ * wake-up would cost more than everything else together.
+ */
+static __always_inline bool send_record(void *record, __u64 size, enum lost_cause cause)
+{
+	if (!bpf_ringbuf_output(&events, record, size, BPF_RB_NO_WAKEUP))
+		return true;
+	count_lost(cause);
+	return false;
+}
+
+/* Whether the current process passes --pid, --uid and is not hidden. */
+static __always_inline bool wanted(__u32 tgid)
+{
+	if (filter_uid && (__u32)bpf_get_current_uid_gid() != wanted_uid)
+		return false;
+	if (filter_pids)
+		return bpf_map_lookup_elem(&pids, &tgid) != NULL;
+	return bpf_map_lookup_elem(&hidden, &tgid) == NULL;
+}
+
+/*
+ * The cgroup of the current task: the inode of its cgroup2 directory. Where
+ * there is no cgroup2 hierarchy in use everybody is in its root, and the
+ * memory controller's v1 directory tells more.
+ */
+static __always_inline __u64 current_cgroup(struct task_struct *task)
+{
+	__u64 id = bpf_get_current_cgroup_id();
+
+	if (id <= 1 &&
+	    bpf_core_enum_value_exists(enum cgroup_subsys_id___memory, memory_cgrp_id)) {
+		int memory = bpf_core_enum_value(enum cgroup_subsys_id___memory, memory_cgrp_id);
+		struct css_set *css = BPF_CORE_READ(task, cgroups);
+		struct cgroup_subsys_state *state = NULL;
+
+		bpf_probe_read_kernel(&state, sizeof(state),
+				      (void *)css + bpf_core_field_offset(css->subsys) +
+					      memory * sizeof(state));
+		if (state)
+			id = BPF_CORE_READ(state, cgroup, kn, id);
+	}
+	return id;
+}
+
+#endif

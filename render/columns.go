@@ -1,0 +1,172 @@
+package render
+
+import (
+	"strconv"
+	"time"
+
+	"tracer/trace/event"
+)
+
+// View is how the events of one command are shown as a table.
+type View struct {
+	Columns []Column
+	Mark    func(event.Event) Mark
+}
+
+// Views by the name of the probe.
+var Views = map[string]View{
+	"exec": {Columns: execColumns, Mark: execMark},
+}
+
+// The columns that every command has.
+var (
+	timeColumn = Column{Name: "time", Title: "TIME", Width: 12, Rank: 30, Cell: func(b []byte, e event.Event) []byte {
+		return e.Head().Time.In(time.Local).AppendFormat(b, "15:04:05.000")
+	}}
+	pidColumn = Column{Name: "pid", Title: "PID", Width: 7, Right: true, Rank: 80, Cell: func(b []byte, e event.Event) []byte {
+		return appendID(b, e.Head().PID)
+	}}
+	commColumn = Column{Name: "comm", Title: "COMM", Width: 15, Min: 8, Rank: 70, Cell: func(b []byte, e event.Event) []byte {
+		return AppendText(b, e.Head().Comm)
+	}}
+	uidColumn = Column{Name: "uid", Title: "UID", Width: 6, Right: true, Rank: 10, Cell: func(b []byte, e event.Event) []byte {
+		return strconv.AppendUint(b, uint64(e.Head().UID), 10)
+	}}
+	cgroupColumn = Column{Name: "cgroup", Title: "CGROUP", Width: 8, Right: true, Rank: 10, Cell: func(b []byte, e event.Event) []byte {
+		return strconv.AppendUint(b, e.Head().CgroupID, 10)
+	}}
+	eventColumn = Column{Name: "event", Title: "EVENT", Width: 11, Rank: 40, Cell: func(b []byte, e event.Event) []byte {
+		return append(b, e.Head().Kind...)
+	}}
+)
+
+var execColumns = []Column{
+	timeColumn,
+	pidColumn,
+	{Name: "ppid", Title: "PPID", Width: 7, Right: true, Rank: 20, Cell: func(b []byte, e event.Event) []byte {
+		return appendID(b, execOf(e).ppid)
+	}},
+	{Name: "user", Title: "USER", Width: 8, Min: 4, Rank: 25, Cell: func(b []byte, e event.Event) []byte {
+		if user := execOf(e).user; user != "" {
+			return AppendText(b, user)
+		}
+		return strconv.AppendUint(b, uint64(e.Head().UID), 10)
+	}},
+	{Name: "command", Title: "COMMAND", Width: 24, Min: 8, Rank: 100, Cell: appendExecCommand},
+	extra(eventColumn), extra(commColumn), extra(uidColumn), extra(cgroupColumn),
+	{Name: "parent", Title: "PARENT", Width: 15, Min: 8, Rank: 15, Extra: true, Cell: func(b []byte, e event.Event) []byte {
+		return AppendText(b, execOf(e).parent)
+	}},
+	{Name: "exe", Title: "EXE", Width: 24, Min: 8, Rank: 50, Extra: true, Cell: func(b []byte, e event.Event) []byte {
+		return AppendText(b, execOf(e).program.Exe)
+	}},
+	{Name: "cwd", Title: "CWD", Width: 20, Min: 8, Rank: 12, Extra: true, Cell: func(b []byte, e event.Event) []byte {
+		return AppendText(b, execOf(e).cwd)
+	}},
+	{Name: "args", Title: "ARGS", Width: 24, Min: 8, Rank: 90, Extra: true, Cell: func(b []byte, e event.Event) []byte {
+		x := execOf(e)
+		return appendArgs(b, x.program.Args, x.cut)
+	}},
+	{Name: "result", Title: "RESULT", Width: 24, Min: 8, Rank: 85, Extra: true, Cell: appendExecResult},
+	{Name: "duration", Title: "DURATION", Width: 8, Right: true, Rank: 60, Extra: true, Cell: func(b []byte, e event.Event) []byte {
+		if x, ok := e.(*event.Exit); ok {
+			return AppendDuration(b, x.Duration)
+		}
+		return b
+	}},
+}
+
+func extra(c Column) Column {
+	c.Extra = true
+	return c
+}
+
+// execRow is what the events of exec have in common.
+type execRow struct {
+	program           *event.Program
+	ppid              uint32
+	parent, user, cwd string
+	cut               bool
+}
+
+func execOf(e event.Event) execRow {
+	switch e := e.(type) {
+	case *event.Exec:
+		return execRow{&e.Program, e.PPID, e.ParentComm, e.User, e.Cwd, e.ArgsTruncated}
+	case *event.Exit:
+		return execRow{&e.Program, e.PPID, "", e.User, "", false}
+	case *event.ExecFailed:
+		return execRow{&e.Program, e.PPID, e.ParentComm, e.User, "", e.ArgsTruncated}
+	}
+	return execRow{program: &event.Program{}}
+}
+
+func execMark(e event.Event) Mark {
+	switch e := e.(type) {
+	case *event.Exit:
+		if e.Signal == "" && e.Code == 0 {
+			return Quiet
+		}
+		return Failed
+	case *event.ExecFailed:
+		return Failed
+	}
+	return Usual
+}
+
+// appendExecCommand appends the arguments, behind the outcome if there is one.
+func appendExecCommand(b []byte, e event.Event) []byte {
+	x := execOf(e)
+	if _, ok := e.(*event.Exec); !ok {
+		b = append(appendExecResult(b, e), ": "...)
+	}
+	if f, ok := e.(*event.ExecFailed); ok && (len(f.Args) == 0 || f.Args[0] != f.Exe) {
+		// What could not be run is the file; argv[0] may be any text.
+		b = AppendShell(b, f.Exe, true)
+		if len(f.Args) > 1 {
+			b = append(appendArgs(append(b, ' '), f.Args[1:], false), ""...)
+		}
+		return b
+	}
+	switch {
+	case len(x.program.Args) > 0:
+		return appendArgs(b, x.program.Args, x.cut)
+	case x.program.Exe != "":
+		return AppendShell(b, x.program.Exe, true)
+	}
+	return append(AppendText(append(b, '['), e.Head().Comm), ']')
+}
+
+func appendArgs(b []byte, args []string, cut bool) []byte {
+	b = AppendCommand(b, args)
+	if cut {
+		b = append(b, " [arguments cut]"...)
+	}
+	return b
+}
+
+func appendExecResult(b []byte, e event.Event) []byte {
+	switch e := e.(type) {
+	case *event.Exit:
+		if e.Signal != "" {
+			b = append(append(b, "killed by "...), e.Signal...)
+			if e.Core {
+				b = append(b, " (core dumped)"...)
+			}
+		} else {
+			b = strconv.AppendInt(append(b, "exit "...), int64(e.Code), 10)
+		}
+		return AppendDuration(append(b, " after "...), e.Duration)
+	case *event.ExecFailed:
+		return append(append(b, "failed with "...), e.Error...)
+	}
+	return b
+}
+
+// appendID appends a process id; an unknown one is left empty.
+func appendID(b []byte, id uint32) []byte {
+	if id == 0 {
+		return b
+	}
+	return strconv.AppendUint(b, uint64(id), 10)
+}

@@ -1,0 +1,78 @@
+// Package render shows events: as tables, as JSON lines, on a terminal or in a
+// file, and makes strangers' text harmless on the way.
+//
+// It imports package event, never trace or bpf: it does not know where events
+// come from. Start with Output, which writes, then Table and JSON, which format.
+package render
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	"tracer/trace/event"
+)
+
+// Messages is what goes to stderr: one line each, text or JSON. It is safe for
+// concurrent use.
+type Messages struct {
+	mu   sync.Mutex
+	w    io.Writer
+	json bool
+}
+
+// NewMessages writes to w.
+func NewMessages(w io.Writer, json bool) *Messages { return &Messages{w: w, json: json} }
+
+// Start says that tracing has begun.
+func (m *Messages) Start(s *event.Start, text string) {
+	m.line(s.AppendJSON, text)
+}
+
+// Notice passes on a warning or a loss.
+func (m *Messages) Notice(n *event.Notice) {
+	m.line(n.AppendJSON, "tracer: "+n.Kind+": "+n.Message+causes(n.LostBy))
+}
+
+// Account gives the closing line.
+func (m *Messages) Account(a *event.Account) {
+	b := fmt.Appendf(nil, "%d events seen, %d shown, %d lost%s in ", a.Seen, a.Shown, a.Lost, causes(a.LostBy))
+	b = AppendDuration(b, a.Duration)
+	if a.Incomplete > 0 {
+		b = fmt.Appendf(b, "; %d details lost, some rows lack a field", a.Incomplete)
+	}
+	b = AppendDuration(append(b, "; tracing cost "...), a.CPU)
+	b = append(b, " of CPU"...)
+	if a.HasBPF {
+		b = AppendDuration(append(b, " and "...), a.BPF)
+		b = append(b, " in the kernel"...)
+	}
+	m.line(a.AppendJSON, string(b))
+}
+
+func (m *Messages) line(json func([]byte) []byte, text string) {
+	var b []byte
+	if m.json {
+		b = json(nil)
+	} else {
+		b = AppendText(nil, text)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, _ = m.w.Write(append(b, '\n')) // there is nowhere left to say it
+}
+
+// causes lists losses by cause, as " (ring_full 12)".
+func causes(by map[string]uint64) string {
+	if len(by) == 0 {
+		return ""
+	}
+	var list []string
+	for cause, n := range by {
+		list = append(list, fmt.Sprintf("%s %d", cause, n))
+	}
+	slices.Sort(list)
+	return " (" + strings.Join(list, ", ") + ")"
+}

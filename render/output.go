@@ -1,0 +1,215 @@
+package render
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tracer/trace/event"
+)
+
+// ErrReaderGone is returned when what reads stdout has closed it, as head(1)
+// does when it has enough: no failure.
+var ErrReaderGone = errors.New("the reader of stdout is gone")
+
+const (
+	// queueBytes bounds what waits for a reader that is slower than events.
+	queueBytes = 16 << 20
+	// keepBytes is how much of an empty buffer is kept for later.
+	keepBytes = 1 << 20
+	// pieceBytes is written at once, the size of a pipe.
+	pieceBytes = 64 << 10
+	// patience is how long Close waits for a reader that takes nothing.
+	patience = 2 * time.Second
+)
+
+// A Format turns events into lines.
+type Format interface {
+	// AppendEvent appends e as whole lines.
+	AppendEvent(b []byte, e event.Event) []byte
+}
+
+// Output writes events to a file, one or more whole lines at a time, without
+// ever making its caller wait: a goroutine of its own does the writing. It is a
+// trace.Sink. Except for that goroutine, it is not safe for concurrent use.
+type Output struct {
+	file   *os.File
+	format Format
+	buf    []byte // what the next Flush passes on
+
+	mu       sync.Mutex
+	pending  []byte        // passed on, not yet taken by the writer
+	writing  int           // bytes that the writer has taken and not written
+	unsaid   uint64        // whole events among those
+	err      error         // of writing, sticky
+	progress time.Time     // of the last write
+	wake     chan struct{} // the writer has something to do
+	closed   bool
+	done     chan struct{} // the writer has ended
+}
+
+// NewOutput starts writing to file.
+func NewOutput(file *os.File, format Format) *Output {
+	o := &Output{
+		file:     file,
+		format:   format,
+		wake:     make(chan struct{}, 1),
+		done:     make(chan struct{}),
+		progress: time.Now(),
+	}
+	go o.write()
+	if st, err := file.Stat(); err == nil && !st.Mode().IsRegular() {
+		go o.watch()
+	}
+	return o
+}
+
+// Event formats e, or reports false if too much waits already.
+func (o *Output) Event(e event.Event) bool {
+	o.mu.Lock()
+	waiting := len(o.pending) + o.writing
+	o.mu.Unlock()
+	if waiting+len(o.buf) > queueBytes {
+		return false
+	}
+	o.buf = o.format.AppendEvent(o.buf, e)
+	return true
+}
+
+// Flush passes what was formatted on to the writer. It returns ErrReaderGone,
+// or why stdout cannot be written.
+func (o *Output) Flush() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err != nil || len(o.buf) == 0 {
+		return o.err
+	}
+	if len(o.pending) == 0 {
+		o.pending, o.buf = o.buf, o.pending
+	} else {
+		o.pending = append(o.pending, o.buf...)
+	}
+	o.buf = o.buf[:0]
+	o.signal()
+	return nil
+}
+
+func (o *Output) signal() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Close writes what is left, as long as the reader takes any of it. It returns
+// the number of lines that were not written; if the reader has gone, which is
+// no failure, nothing was lost by that.
+func (o *Output) Close() (unwritten uint64, err error) {
+	flushErr := o.Flush()
+	o.mu.Lock()
+	o.closed = true
+	o.progress = time.Now()
+	o.signal()
+	o.mu.Unlock()
+	look := time.NewTicker(patience / 10)
+	defer look.Stop()
+	for {
+		select {
+		case <-o.done:
+		case <-look.C:
+			o.mu.Lock()
+			stuck := time.Since(o.progress) > patience
+			o.mu.Unlock()
+			if !stuck {
+				continue
+			}
+		}
+		break
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	unwritten = o.unsaid + lines(o.pending) + lines(o.buf)
+	if errors.Is(o.err, ErrReaderGone) {
+		return 0, nil
+	}
+	if flushErr != nil {
+		return unwritten, flushErr
+	}
+	return unwritten, o.err
+}
+
+// write is the goroutine that writes.
+func (o *Output) write() {
+	defer close(o.done)
+	var own []byte
+	for {
+		o.mu.Lock()
+		own, o.pending = o.pending, own[:0]
+		if cap(o.pending) > keepBytes {
+			o.pending = nil
+		}
+		o.writing, o.unsaid = len(own), lines(own)
+		closed, err := o.closed, o.err
+		o.mu.Unlock()
+		if err != nil || len(own) == 0 && closed {
+			return
+		}
+		if len(own) == 0 {
+			<-o.wake
+			continue
+		}
+		for rest := own; len(rest) > 0; {
+			n, err := o.file.Write(rest[:min(len(rest), pieceBytes)])
+			o.mu.Lock()
+			o.writing -= n
+			o.unsaid -= lines(rest[:n])
+			o.progress = time.Now()
+			if err != nil && o.err == nil {
+				o.err = writeError(err)
+			}
+			o.mu.Unlock()
+			if err != nil {
+				return
+			}
+			rest = rest[n:]
+		}
+	}
+}
+
+// watch notices that the reader of a pipe has gone while there is nothing to
+// write.
+func (o *Output) watch() {
+	fds := []unix.PollFd{{Fd: int32(o.file.Fd())}}
+	for {
+		_, err := unix.Poll(fds, -1)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err == nil && fds[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0 {
+			o.mu.Lock()
+			if o.err == nil {
+				o.err = ErrReaderGone
+			}
+			o.signal()
+			o.mu.Unlock()
+		}
+		return
+	}
+}
+
+// writeError says what to do about a write that failed.
+func writeError(err error) error {
+	switch {
+	case errors.Is(err, unix.EPIPE), errors.Is(err, unix.ECONNRESET):
+		return ErrReaderGone
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return errors.New("write to stdout: no space left on the device; free some or write elsewhere")
+	}
+	return err
+}
+
+func lines(b []byte) uint64 { return uint64(bytes.Count(b, []byte{'\n'})) }

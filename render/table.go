@@ -1,0 +1,251 @@
+package render
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/charmbracelet/lipgloss"
+	"github.com/charmbracelet/x/ansi"
+	"golang.org/x/term"
+
+	"tracer/trace/event"
+)
+
+// Mark says how a row stands out. What it says by colour the row says in words
+// too.
+type Mark int
+
+// Marks, from the least to the most urgent.
+const (
+	Usual Mark = iota
+	Quiet      // expected, of less interest
+	Failed
+)
+
+// Column is a column of a command's table.
+type Column struct {
+	Name  string // for --columns
+	Title string
+	Width int  // usual width in cells
+	Min   int  // width it can be cut to; 0: it goes before it is cut
+	Rank  int  // usefulness: the lowest gives way first
+	Right bool // numbers stand to the right
+	Extra bool // shown only if asked for
+	// Cell appends the text, with nothing in it that a terminal obeys.
+	Cell func(b []byte, e event.Event) []byte
+}
+
+// TableOptions say how a table looks.
+type TableOptions struct {
+	Columns  []Column               // in order
+	Mark     func(event.Event) Mark // nil: nothing stands out
+	Terminal *os.File               // measured for its size; nil: lines are never cut
+	Wide     bool                   // never cut
+	Color    bool
+}
+
+const measureInterval = 200 * time.Millisecond
+
+// Table formats events as rows under a header. On a terminal a row takes one
+// line at most and the header comes again on every screenful.
+type Table struct {
+	opts   TableOptions
+	styles map[Mark]lipgloss.Style
+	header lipgloss.Style
+
+	width, height int       // of the terminal as laid out; 0 if there is none
+	measured      time.Time // when
+	columns       []Column
+	rows          int // since the header; -1 before the first
+	cell          []byte
+}
+
+// NewTable returns a Table.
+func NewTable(opts TableOptions) *Table {
+	t := &Table{opts: opts, rows: -1}
+	if opts.Color {
+		t.header = lipgloss.NewStyle().Bold(true)
+		t.styles = map[Mark]lipgloss.Style{
+			Quiet:  lipgloss.NewStyle().Faint(true),
+			Failed: lipgloss.NewStyle().Foreground(lipgloss.Color("1")),
+		}
+	}
+	return t
+}
+
+// AppendEvent implements Format.
+func (t *Table) AppendEvent(b []byte, e event.Event) []byte {
+	if t.measure() || t.rows < 0 || t.height > 0 && t.rows >= t.height-2 {
+		b = t.appendHeader(b)
+	}
+	t.rows++
+	mark := Usual
+	if t.opts.Mark != nil {
+		mark = t.opts.Mark(e)
+	}
+	start := len(b)
+	for i := range t.columns {
+		c := &t.columns[i]
+		t.cell = c.Cell(t.cell[:0], e)
+		b = t.appendCell(b, i, t.cell)
+	}
+	return t.endRow(b, start, mark)
+}
+
+// measure looks, every now and then, at the size of the terminal and reports
+// whether it has changed.
+func (t *Table) measure() bool {
+	if t.opts.Terminal == nil || time.Since(t.measured) < measureInterval {
+		return false
+	}
+	t.measured = time.Now()
+	w, h, err := term.GetSize(int(t.opts.Terminal.Fd()))
+	if err != nil || w <= 0 || h <= 0 {
+		w, h = 80, 24 // a terminal that does not tell
+	}
+	if t.opts.Wide {
+		w = 0
+	}
+	changed := w != t.width
+	t.width, t.height = w, max(h, 4)
+	return changed
+}
+
+// appendHeader lays the columns out and appends their titles.
+func (t *Table) appendHeader(b []byte) []byte {
+	t.rows = 0
+	t.columns = Fit(t.opts.Columns, t.width)
+	start := len(b)
+	for i, c := range t.columns {
+		b = t.appendCell(b, i, []byte(c.Title))
+	}
+	return t.endLine(b, start, t.header, t.opts.Color)
+}
+
+func (t *Table) endRow(b []byte, start int, mark Mark) []byte {
+	style, ok := t.styles[mark]
+	return t.endLine(b, start, style, ok)
+}
+
+// endLine takes spaces off the end of the line that begins at start, and
+// paints it.
+func (t *Table) endLine(b []byte, start int, style lipgloss.Style, paint bool) []byte {
+	for len(b) > start && b[len(b)-1] == ' ' {
+		b = b[:len(b)-1]
+	}
+	if paint {
+		b = append(b[:start], style.Render(string(b[start:]))...)
+	}
+	return append(b, '\n')
+}
+
+// appendCell appends text to the line, filled up or cut to the width of the
+// column i.
+func (t *Table) appendCell(b []byte, i int, text []byte) []byte {
+	c := &t.columns[i]
+	last := i == len(t.columns)-1
+	if i > 0 {
+		b = append(b, ' ')
+	}
+	width := textWidth(text)
+	if t.width > 0 && width > c.Width {
+		// What ansi.Truncate cuts is text without escape sequences.
+		text = []byte(ansi.Truncate(string(text), c.Width, "…"))
+		width = textWidth(text)
+	}
+	fill := max(c.Width-width, 0)
+	if c.Right {
+		b = appendSpaces(b, fill)
+	}
+	b = append(b, text...)
+	if !c.Right && !last {
+		b = appendSpaces(b, fill)
+	}
+	return b
+}
+
+func appendSpaces(b []byte, n int) []byte {
+	for range n {
+		b = append(b, ' ')
+	}
+	return b
+}
+
+// textWidth is the number of cells that text takes.
+func textWidth(text []byte) int {
+	for _, c := range text {
+		if c >= utf8.RuneSelf {
+			return ansi.StringWidth(string(text))
+		}
+	}
+	return len(text)
+}
+
+// Fit lays columns out for a line of so many cells: the last one takes what is
+// left, and where there is too little the least useful ones are cut, then left
+// out. A width of 0 is one without an end.
+func Fit(columns []Column, width int) []Column {
+	fit := slices.Clone(columns)
+	if width <= 0 || len(fit) == 0 {
+		return fit
+	}
+	need := func() int {
+		n := len(fit) - 1
+		for _, c := range fit {
+			n += c.Width
+		}
+		return n
+	}
+	// What stays as wide as it is while something less useful can give way.
+	for over := need() - width; over > 0; over = need() - width {
+		least := -1
+		for i, c := range fit {
+			if least < 0 || c.Rank < fit[least].Rank {
+				least = i
+			}
+		}
+		c := &fit[least]
+		switch {
+		case c.Min > 0 && c.Width > c.Min:
+			c.Width = max(c.Min, c.Width-over)
+		case len(fit) > 1:
+			fit = slices.Delete(fit, least, least+1)
+		default:
+			c.Width = width
+		}
+	}
+	if spare := width - need(); spare > 0 {
+		fit[len(fit)-1].Width += spare
+	}
+	return fit
+}
+
+// Select picks columns by name, in the order of the names. An unknown name is
+// returned as bad.
+func Select(all []Column, names []string) (picked []Column, bad string) {
+	for _, name := range names {
+		i := slices.IndexFunc(all, func(c Column) bool { return c.Name == strings.TrimSpace(name) })
+		if i < 0 {
+			return nil, name
+		}
+		picked = append(picked, all[i])
+	}
+	return picked, ""
+}
+
+// Defaults are the columns that are shown if none are asked for.
+func Defaults(all []Column) []Column {
+	return slices.DeleteFunc(slices.Clone(all), func(c Column) bool { return c.Extra })
+}
+
+// Names lists columns for people.
+func Names(all []Column) string {
+	names := make([]string, len(all))
+	for i, c := range all {
+		names[i] = c.Name
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+# Runs static test binaries on kernels other than this machine's, each in an emulated machine of its own.
+#
+#   testdata/kernels.sh [-k "5.10 6.1 6.12 7"] [-r REGEX] [-t SECONDS] BINDIR
+#
+# BINDIR holds *.test (CGO_ENABLED=0 go test -c), which run with the rest of BINDIR (tracer, testdata) beside
+# them; -k takes the kernels' version prefixes, -r what -test.run gets, -t the seconds one machine may take.
+# Exit status: 0 all passed; 1 something failed; 2 wrong usage; 77 skipped, as there is no Debian to take kernels from.
+# Kernels are Debian's, fetched once and kept in $TRACER_KERNELS (~/.cache/tracer-kernels), the consoles of
+# the last run beside them in log/. Delete the folder to get newer kernels.
+set -euo pipefail
+umask 022 # others than root must be able to read the machine's root folder, too
+
+kernels="5.10 6.1 6.12 7" regex='^TestKernel' limit=300
+usage() { sed -n '4s/^# *//p' "$0" >&2; exit 2; }
+while getopts k:r:t: option; do
+	case $option in
+	k) kernels=$OPTARG ;;
+	r) regex=$OPTARG ;;
+	t) limit=$OPTARG ;;
+	*) usage ;;
+	esac
+done
+shift $((OPTIND - 1))
+[ $# = 1 ] || usage
+bin=$1 here=$(dirname "$0")
+set -- "$bin"/*.test
+[ -f "$1" ] || { echo "kernels: no *.test in $bin" >&2; exit 2; }
+tests=$#
+
+missing=
+for tool in qemu-system-x86_64:qemu-system-x86 cpio:cpio busybox:busybox-static timeout:coreutils; do
+	command -v "${tool%:*}" >/dev/null || missing="$missing ${tool#*:}"
+done
+[ -z "$missing" ] || { echo "kernels: missing; please run: apt-get install$missing" >&2; exit 1; }
+
+cache=${TRACER_KERNELS:-${XDG_CACHE_HOME:-$HOME/.cache}/tracer-kernels}
+mkdir -p "$cache/log"
+work=$(mktemp -d "$cache/run.XXXXXX") # on the cache's file system, so that mv is all or nothing
+# shellcheck disable=SC2046 # one word for each job
+trap 'kill $(jobs -p) 2>/dev/null || :; rm -rf "$work"' EXIT
+trap 'exit 1' INT TERM
+
+# Where a kernel is to be found, the suites with short package lists first.
+suites() {
+	case $1 in
+	5.10) echo bullseye-security bullseye ;;
+	6.1) echo bookworm-security bookworm ;;
+	6.12) echo trixie-security bookworm-security trixie ;;
+	*) echo trixie-backports sid ;;
+	esac
+}
+
+# fetch puts the newest kernel of a version into the cache. It works with lists and folders of its own, so
+# that the machine's apt stays as it is, and asks the archives that the machine's apt knows.
+fetch() {
+	local suite url kind package archives apt=$work/apt
+	archives=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 2>/dev/null | sort -u) || :
+	[ -n "$archives" ] || {
+		echo "kernels: skipped: kernel $1 is not in $cache, and apt knows no Debian archive (not Debian, or no apt-get update yet)" >&2
+		exit 77
+	}
+	local own=(-o Dir::Etc::sourcelist="$apt/sources" -o Dir::Etc::sourceparts=- -o Dir::State="$apt" -o Dir::Cache="$apt/cache"
+		-o APT::Sandbox::User=root -o Acquire::Check-Valid-Until=false) # old suites expire
+	for suite in $(suites "$1"); do
+		rm -rf "$apt" && mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
+		for url in $archives; do
+			echo "deb [target=Packages signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $url $suite main"
+		done >"$apt/sources"
+		# An archive without this suite is an error to apt and none here: what counts is whether the kernel is found.
+		apt-get "${own[@]}" update >>"$work/apt.log" 2>&1 || :
+		for kind in binary image; do # from 6.19 on linux-image holds nothing but refers to linux-binary
+			package=$(apt-cache "${own[@]}" pkgnames "linux-$kind-$1." | grep '[0-9]-cloud-amd64$' | sort -V | tail -n 1) || :
+			[ -n "$package" ] || continue
+			(cd "$apt" && apt-get "${own[@]}" download "$package") >>"$work/apt.log" 2>&1 || continue
+			dpkg-deb --fsys-tarfile "$apt/$package"_*.deb | tar -xO --wildcards '*/vmlinuz*' >"$work/vmlinuz" 2>>"$work/apt.log" || continue
+			mv "$work/vmlinuz" "$cache/vmlinuz-$1"
+			echo "kernels: fetched $package from $suite"
+			return
+		done
+	done
+	echo "kernels: cannot fetch kernel $1:" >&2
+	tail -n 20 "$work/apt.log" >&2
+	exit 1
+}
+
+# The machine's root is an uncompressed archive (unpacking is slow under emulation) with busybox and BINDIR.
+pack() {
+	local root=$work/root
+	mkdir -p "$root"/{bin,dev,etc,proc,root,sys,tests,tmp}
+	cp "$(command -v busybox)" "$root/bin/busybox"
+	if ldd "$root/bin/busybox" >"$work/ldd" 2>/dev/null; then # not static: its libraries, too
+		grep -o '/[^ ]*' "$work/ldd" | xargs cp -L --parents -t "$root"
+	fi
+	cp -RL "$bin"/. "$root/tests"
+	chmod -R a+rX "$root"
+	printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n' >"$root/etc/passwd"
+	printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
+	printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
+	printf 'regex=%q timeout=%ds\n' "$regex" $((limit * 2 / 3)) >"$root/etc/settings" # earlier than ours: a hang leaves its stacks
+	install -m 755 "$here/kernels/init" "$root/init"
+	(cd "$root" && find . | cpio -o -H newc -R 0:0 --quiet) >"$work/initrd"
+}
+
+# boot starts one machine, with its console in a file. Emulated, because hardware help is not to be had
+# everywhere; rdrand spares the two seconds that a plain processor needs to gather entropy.
+boot() {
+	timeout -k 5 "$limit" qemu-system-x86_64 -accel tcg -cpu qemu64,+rdrand -m 1024 -smp 2 -display none -monitor none -no-reboot \
+		-serial "file:$work/console-$1" -kernel "$cache/vmlinuz-$1" -initrd "$work/initrd" \
+		-append "console=ttyS0 quiet panic=-1 oops=panic random.trust_cpu=on" </dev/null >"$work/qemu-$1" 2>&1 &
+	name[$!]=$1
+	running=$((running + 1))
+}
+
+# report waits until one machine ends and judges its console.
+report() {
+	local pid=0 k
+	wait -n -p pid || :
+	running=$((running - 1))
+	k=${name[$pid]}
+	{ cat "$work/qemu-$k"; tr -d '\r' <"$work/console-$k"; } >"$cache/log/$k" || :
+	awk -v kernel="$k" -v tests="$tests" -v limit="$limit" -v file="$cache/log/$k" -f "$here/kernels/report.awk" "$cache/log/$k" || status=1
+}
+
+for k in $kernels; do
+	[ -s "$cache/vmlinuz-$k" ] || fetch "$k"
+done
+pack
+declare -A name
+running=0 status=0
+for k in $kernels; do
+	[ "$running" -lt 2 ] || report
+	boot "$k"
+done
+while [ "$running" -gt 0 ]; do
+	report
+done
+exit "$status"

@@ -1,0 +1,91 @@
+package event
+
+import (
+	"slices"
+	"time"
+)
+
+// Start says that the probes are attached: what happens from now on is
+// reported.
+type Start struct {
+	Command string // the subcommand
+	PID     int    // tracer's own
+}
+
+// AppendJSON appends s as one object.
+func (s *Start) AppendJSON(dst []byte) []byte {
+	o := object{buf: append(dst, '{')}
+	o.str("event", "start")
+	o.str("command", s.Command)
+	o.uint("pid", uint64(s.PID))
+	return append(o.buf, '}')
+}
+
+// Account is the closing line: what was seen, shown and lost, and what it cost.
+type Account struct {
+	Seen       uint64            // events that happened: shown, filtered out and lost
+	Shown      uint64            // events written to stdout
+	Lost       uint64            // events that happened and were not seen whole: the sum of LostBy
+	LostBy     map[string]uint64 // by cause, only those above zero
+	Incomplete uint64            // details lost: events that were shown may lack a key
+	Duration   time.Duration     // from ready to the end of tracing
+	CPU        time.Duration     // tracer's own, user and system, all of its life
+	BPF        time.Duration     // the programs' in the kernel
+	HasBPF     bool              // the kernel told BPF
+}
+
+// AppendJSON appends a as one object.
+func (a *Account) AppendJSON(dst []byte) []byte {
+	o := object{buf: append(dst, '{')}
+	o.str("event", "end")
+	o.uint("seen", a.Seen)
+	o.uint("shown", a.Shown)
+	o.uint("lost", a.Lost)
+	if len(a.LostBy) > 0 {
+		o.lostBy(a.LostBy)
+	}
+	if a.Incomplete > 0 {
+		o.uint("incomplete", a.Incomplete)
+	}
+	o.micros("duration_us", a.Duration)
+	o.micros("cpu_us", a.CPU)
+	if a.HasBPF {
+		o.int("bpf_ns", a.BPF.Nanoseconds())
+	}
+	return append(o.buf, '}')
+}
+
+// Notice is anything else that is said on stderr: a warning, or a loss as soon
+// as it is known.
+type Notice struct {
+	Kind    string            // "note", "warning" or "lost"
+	Message string            // a sentence for people
+	Lost    uint64            // so far, if Kind is "lost"
+	LostBy  map[string]uint64 // so far, by cause
+}
+
+// AppendJSON appends n as one object.
+func (n *Notice) AppendJSON(dst []byte) []byte {
+	o := object{buf: append(dst, '{')}
+	o.str("event", n.Kind)
+	o.str("message", n.Message)
+	if n.Kind == "lost" {
+		o.uint("lost", n.Lost)
+		o.lostBy(n.LostBy)
+	}
+	return append(o.buf, '}')
+}
+
+func (o *object) lostBy(causes map[string]uint64) {
+	o.key("lost_by")
+	o.buf = append(o.buf, '{')
+	names := make([]string, 0, len(causes))
+	for name := range causes {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		o.uint(name, causes[name])
+	}
+	o.buf = append(o.buf, '}')
+}

@@ -1,0 +1,192 @@
+package event
+
+import (
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+// AppendJSON appends e as one line of compact JSON without the newline: time
+// and event first, then who and where, then the event's own keys; a key whose
+// value is unknown is left out. The result is always valid UTF-8. It allocates
+// nothing beyond growing dst.
+func AppendJSON(dst []byte, e Event) []byte {
+	h := e.Head()
+	o := object{buf: append(dst, '{')}
+	o.key("time")
+	o.buf = append(o.buf, '"')
+	o.buf = appendTime(o.buf, h.Time)
+	o.buf = append(o.buf, '"')
+	o.str("event", h.Kind)
+	if h.PID != 0 {
+		o.uint("pid", uint64(h.PID))
+		o.str("comm", h.Comm)
+		o.uint("uid", uint64(h.UID))
+	}
+	o.optional("container", h.Container)
+	o.optional("container_id", h.ContainerID)
+	o.optional("pod", h.Pod)
+	o.optional("namespace", h.Namespace)
+	o.optional("pod_uid", h.PodUID)
+	if h.CgroupID != 0 {
+		o.uint("cgroup_id", h.CgroupID)
+	}
+	e.appendJSON(&o)
+	return append(o.buf, '}')
+}
+
+func (e *Exec) appendJSON(o *object) {
+	o.uint("ppid", uint64(e.PPID))
+	o.optional("parent_comm", e.ParentComm)
+	o.program(&e.Program)
+	o.flag("args_truncated", e.ArgsTruncated)
+	o.optional("cwd", e.Cwd)
+	o.optional("user", e.User)
+}
+
+func (e *Exit) appendJSON(o *object) {
+	o.uint("ppid", uint64(e.PPID))
+	o.program(&e.Program)
+	if e.Signal != "" {
+		o.str("signal", e.Signal)
+		o.flag("core_dumped", e.Core)
+	} else {
+		o.int("exit_code", int64(e.Code))
+	}
+	o.micros("duration_us", e.Duration)
+}
+
+func (e *ExecFailed) appendJSON(o *object) {
+	o.uint("ppid", uint64(e.PPID))
+	o.optional("parent_comm", e.ParentComm)
+	o.program(&e.Program)
+	o.flag("args_truncated", e.ArgsTruncated)
+	o.optional("user", e.User)
+	o.str("error", e.Error)
+}
+
+// object appends the members of a JSON object.
+type object struct {
+	buf []byte
+}
+
+func (o *object) key(k string) {
+	if o.buf[len(o.buf)-1] != '{' {
+		o.buf = append(o.buf, ',')
+	}
+	o.buf = append(o.buf, '"')
+	o.buf = append(o.buf, k...)
+	o.buf = append(o.buf, '"', ':')
+}
+
+func (o *object) str(k, v string) {
+	o.key(k)
+	o.buf = appendString(o.buf, v)
+}
+
+// optional leaves the key out if v is empty.
+func (o *object) optional(k, v string) {
+	if v != "" {
+		o.str(k, v)
+	}
+}
+
+func (o *object) uint(k string, v uint64) {
+	o.key(k)
+	o.buf = strconv.AppendUint(o.buf, v, 10)
+}
+
+func (o *object) int(k string, v int64) {
+	o.key(k)
+	o.buf = strconv.AppendInt(o.buf, v, 10)
+}
+
+func (o *object) micros(k string, v time.Duration) {
+	o.int(k, v.Microseconds())
+}
+
+// flag leaves the key out if v is false.
+func (o *object) flag(k string, v bool) {
+	if v {
+		o.key(k)
+		o.buf = append(o.buf, "true"...)
+	}
+}
+
+func (o *object) program(p *Program) {
+	o.optional("exe", p.Exe)
+	if p.Args == nil {
+		return
+	}
+	o.key("args")
+	o.buf = append(o.buf, '[')
+	for i, a := range p.Args {
+		if i > 0 {
+			o.buf = append(o.buf, ',')
+		}
+		o.buf = appendString(o.buf, a)
+	}
+	o.buf = append(o.buf, ']')
+}
+
+// appendTime appends t as RFC 3339 in UTC, always with nine digits after the
+// point: lines sort by it as text.
+func appendTime(b []byte, t time.Time) []byte {
+	return t.UTC().AppendFormat(b, "2006-01-02T15:04:05.000000000Z")
+}
+
+const hex = "0123456789abcdef"
+
+// appendString appends s as a JSON string (RFC 8259 section 7). Bytes that are
+// no UTF-8 become U+FFFD; control characters are escaped, DEL and the C1
+// controls too, so that a line is harmless on a terminal.
+func appendString(b []byte, s string) []byte {
+	b = append(b, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= 0x20 && c < 0x7f && c != '"' && c != '\\' {
+			i++
+			continue
+		}
+		if c >= utf8.RuneSelf {
+			r, n := utf8.DecodeRuneInString(s[i:])
+			if (r != utf8.RuneError || n != 1) && r > 0x9f && !isBidi(r) {
+				i += n
+				continue
+			}
+			b = append(b, s[start:i]...)
+			if r == utf8.RuneError {
+				b = append(b, "\ufffd"...)
+			} else {
+				b = append(b, '\\', 'u', hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15])
+			}
+			i += n
+			start = i
+			continue
+		}
+		b = append(b, s[start:i]...)
+		switch c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		case '\n':
+			b = append(b, '\\', 'n')
+		case '\r':
+			b = append(b, '\\', 'r')
+		case '\t':
+			b = append(b, '\\', 't')
+		default:
+			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		}
+		i++
+		start = i
+	}
+	b = append(b, s[start:]...)
+	return append(b, '"')
+}
+
+// isBidi tells the characters that reorder or break a line of text, with which
+// a name can pretend to be another.
+func isBidi(r rune) bool {
+	return r == 0x061c || r == 0x200e || r == 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069
+}

@@ -1,0 +1,412 @@
+package trace
+
+import (
+	"bytes"
+	"flag"
+	"strconv"
+	"strings"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"tracer/bpf"
+	"tracer/trace/event"
+	"tracer/trace/proc"
+)
+
+// Types and flags of records: enum record_type and record_flags in
+// bpf/exec.bpf.c.
+const (
+	recordExec = iota + 1
+	recordExit
+	recordFork
+	recordFailed
+
+	argsCut        = 1 << 0
+	argsUnreadable = 1 << 1
+	exeCut         = 1 << 2
+	cwdCut         = 1 << 3
+)
+
+const (
+	// walkQuiet is how long after a failed attempt the next one of the same
+	// walk through PATH may come.
+	walkQuiet = 20 * time.Millisecond
+	// maxHistory bounds what is remembered of living processes, in bytes of
+	// text and in processes.
+	maxHistory   = 64 << 20
+	maxProcesses = 1 << 17
+	// scanBudget is how long the first events may wait for what is known of
+	// processes that are older than the session.
+	scanBudget = 50 * time.Millisecond
+)
+
+// execTracer reports programs that start, fail to start and end.
+type execTracer struct {
+	exits, failed bool
+
+	// What living processes run, for their end. Only with exits.
+	history map[uint32]life
+	text    int // bytes in history, programs shared by a fork counted each time
+	older   chan older
+
+	// The failed attempts that may be part of a walk through PATH, by thread.
+	walks map[uint32]*walk
+
+	// Reused for every event of its kind.
+	exec event.Exec
+	exit event.Exit
+}
+
+// life is what a process runs. start tells it from another with its id.
+type life struct {
+	start   uint64
+	program event.Program
+}
+
+// older is what /proc tells of a process that began before the session.
+type older struct {
+	stat    proc.Stat
+	program event.Program
+}
+
+// walk is a command that was not found yet: execvp(3) tries one directory of
+// PATH after the other, with the same arguments.
+type walk struct {
+	event.ExecFailed
+	base string // the name that is looked for
+	time uint64 // of the last attempt, boot clock
+}
+
+func (t *execTracer) Flags(fs *flag.FlagSet) {
+	fs.BoolVar(&t.exits, "exits", false, "also report how processes end")
+	fs.BoolVar(&t.failed, "failed", false, "also report execs that failed")
+}
+
+func (t *execTracer) Validate() error { return nil }
+
+func (t *execTracer) load(*Session) (*ebpf.CollectionSpec, error) {
+	spec, err := bpf.LoadExec()
+	if err != nil {
+		return nil, err
+	}
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return nil, err
+	}
+	spec.Maps[bpf.ExecMapScratches].MaxEntries = uint32(cpus)
+	return spec, setKnobs(spec, map[string]any{
+		bpf.ExecVarNrExecve:   int32(unix.SYS_EXECVE),
+		bpf.ExecVarNrExecveat: int32(unix.SYS_EXECVEAT),
+	})
+}
+
+func (t *execTracer) programs() []program {
+	p := []program{{bpf.ExecProgExecProcessExec, "sched_process_exec"}}
+	if t.exits {
+		p = append(p,
+			program{bpf.ExecProgExecProcessFork, "sched_process_fork"},
+			program{bpf.ExecProgExecProcessExit, "sched_process_exit"})
+	}
+	if t.failed {
+		p = append(p, program{bpf.ExecProgExecSysExit, "sys_exit"})
+	}
+	return p
+}
+
+// attached looks up what the processes run that are there already. On a host
+// with very many the rest of it comes while events do.
+func (t *execTracer) attached(s *Session) error {
+	t.walks = map[uint32]*walk{}
+	if !t.exits {
+		return nil
+	}
+	t.history = map[uint32]life{}
+	t.older = make(chan older, 1024)
+	go scan(s.proc, s.opts.PIDs, t.older)
+	deadline := time.NewTimer(scanBudget)
+	defer deadline.Stop()
+	for t.older != nil {
+		select {
+		case o, ok := <-t.older:
+			t.remember(s, o, ok)
+		case <-deadline.C:
+			return nil
+		}
+	}
+	return nil
+}
+
+// scan sends what is known of these processes, or of all, and closes found.
+func scan(dir proc.Dir, pids []uint32, found chan<- older) {
+	defer close(found)
+	if len(pids) == 0 {
+		pids, _ = dir.PIDs() // an unreadable /proc leaves keys out, no more
+	}
+	for _, pid := range pids {
+		stat, err := dir.Stat(pid)
+		if err != nil {
+			continue
+		}
+		var p event.Program
+		p.Exe, _ = dir.Exe(pid)
+		if args, err := dir.Args(pid); err == nil && len(args) > 0 {
+			p.Args = args
+		}
+		found <- older{stat, p}
+	}
+}
+
+// remember takes over what scan found, unless an event told it meanwhile.
+func (t *execTracer) remember(s *Session, o older, ok bool) {
+	if !ok {
+		t.older = nil
+		return
+	}
+	if _, known := t.history[o.stat.PID]; !known {
+		t.keep(s, o.stat.PID, life{program: o.program})
+	}
+}
+
+// keep remembers what a process runs, as long as there is room.
+func (t *execTracer) keep(s *Session, pid uint32, l life) {
+	t.forget(pid)
+	size := l.size()
+	if t.text+size > maxHistory || len(t.history) >= maxProcesses {
+		s.stats.lost[lostDetail]++
+		return
+	}
+	t.text += size
+	t.history[pid] = l
+}
+
+func (t *execTracer) forget(pid uint32) {
+	if l, ok := t.history[pid]; ok {
+		t.text -= l.size()
+		delete(t.history, pid)
+	}
+}
+
+func (l *life) size() int {
+	n := len(l.program.Exe)
+	for _, a := range l.program.Args {
+		n += len(a) + int(unsafe.Sizeof(a))
+	}
+	return n
+}
+
+func (t *execTracer) tick(s *Session, now uint64, last bool) {
+	for range len(t.older) {
+		o, ok := <-t.older
+		t.remember(s, o, ok)
+	}
+	for tid, w := range t.walks {
+		if last || now > w.time+uint64(walkQuiet) {
+			t.endWalk(s, tid, w)
+		}
+	}
+}
+
+func (t *execTracer) endWalk(s *Session, tid uint32, w *walk) {
+	delete(t.walks, tid)
+	s.emit(&w.ExecFailed)
+}
+
+func (t *execTracer) decode(s *Session, record []byte) bool {
+	const head = int(unsafe.Sizeof(bpf.ExecExecRecord{}))
+	if len(record) < head {
+		return false
+	}
+	r := (*bpf.ExecExecRecord)(unsafe.Pointer(unsafe.SliceData(record)))
+	data := record[head:]
+	exeLen, cwdLen, argsLen := uint64(r.ExeLen), uint64(r.CwdLen), uint64(r.ArgsLen)
+	if exeLen+cwdLen+argsLen > uint64(len(data)) {
+		return false
+	}
+	exe, cwd, args := data[:exeLen], data[exeLen:exeLen+cwdLen], data[exeLen+cwdLen:exeLen+cwdLen+argsLen]
+	switch r.Type {
+	case recordExec:
+		t.decodeExec(s, r, exe, cwd, args)
+	case recordExit:
+		t.decodeExit(s, r)
+	case recordFork:
+		if l, ok := t.history[r.Ppid]; ok {
+			l.start = r.Start
+			t.keep(s, r.Pid, l)
+		}
+	case recordFailed:
+		t.decodeFailed(s, r, exe, args)
+	default:
+		return false
+	}
+	return true
+}
+
+// common is what all records tell.
+func (t *execTracer) common(s *Session, kind string, r *bpf.ExecExecRecord) event.Common {
+	return event.Common{
+		Time: s.clock.wall(r.Time),
+		Kind: kind,
+		Process: event.Process{
+			PID:      r.Pid,
+			Comm:     s.comm(r.Comm),
+			UID:      r.Uid,
+			CgroupID: r.Cgroup,
+		},
+	}
+}
+
+func (t *execTracer) decodeExec(s *Session, r *bpf.ExecExecRecord, exe, cwd, args []byte) {
+	e := &t.exec
+	*e = event.Exec{
+		Common:        t.common(s, event.KindExec, r),
+		PPID:          r.Ppid,
+		ParentComm:    s.comm(r.ParentComm),
+		ArgsTruncated: r.Flags&(argsCut|argsUnreadable) != 0,
+		Cwd:           joinPath(cwd, r.Flags&cwdCut != 0),
+		User:          s.users.Name(r.Uid, time.Now()),
+		Program: event.Program{
+			Exe: joinPath(exe, r.Flags&exeCut != 0),
+		},
+	}
+	if r.Flags&argsUnreadable == 0 {
+		e.Args = proc.SplitArgs(args)
+	}
+	// The attempts that missed were part of this command.
+	if w, ok := t.walks[r.Tid]; ok {
+		delete(t.walks, r.Tid)
+		if !isCalled(e.Comm, w.base) {
+			s.emit(&w.ExecFailed)
+		}
+	}
+	if t.exits {
+		t.keep(s, r.Pid, life{r.Start, e.Program})
+	}
+	s.emit(e)
+}
+
+func (t *execTracer) decodeExit(s *Session, r *bpf.ExecExecRecord) {
+	e := &t.exit
+	*e = event.Exit{
+		Common: t.common(s, event.KindExit, r),
+		PPID:   r.Ppid,
+		User:   s.users.Name(r.Uid, time.Now()),
+	}
+	if r.Time > r.Start {
+		e.Duration = time.Duration(r.Time - r.Start)
+	}
+	// wait(2): the low seven bits are the signal, then one for the core.
+	if sig := unix.Signal(r.Code & 0x7f); sig != 0 {
+		e.Signal = signalName(sig)
+		e.Core = r.Code&0x80 != 0
+	} else {
+		e.Code = int(r.Code >> 8 & 0xff)
+	}
+	if l, ok := t.history[r.Pid]; ok && (l.start == 0 || l.start == r.Start) {
+		e.Program = l.program
+	}
+	if w, ok := t.walks[r.Pid]; ok {
+		t.endWalk(s, r.Pid, w)
+	}
+	t.forget(r.Pid)
+	s.emit(e)
+}
+
+func (t *execTracer) decodeFailed(s *Session, r *bpf.ExecExecRecord, exe, args []byte) {
+	e := event.ExecFailed{
+		Common:        t.common(s, event.KindExecFailed, r),
+		PPID:          r.Ppid,
+		ParentComm:    s.comm(r.ParentComm),
+		ArgsTruncated: r.Flags&(argsCut|argsUnreadable) != 0,
+		User:          s.users.Name(r.Uid, time.Now()),
+		Error:         errnoName(unix.Errno(-r.Code)),
+		Program: event.Program{
+			Exe:  string(bytes.TrimSuffix(exe, []byte{0})),
+			Args: proc.SplitArgs(args),
+		},
+	}
+	name := base(e.Exe)
+	w := t.walks[r.Tid]
+	switch {
+	case w == nil:
+	case sameCommand(w, name, e.Args) && r.Time-w.time < uint64(walkQuiet):
+		// One more directory. What was asked for is the bare name, and
+		// execvp reports EACCES if that was among the errors.
+		w.Exe = name
+		if w.Error != "EACCES" {
+			w.Error = e.Error
+		}
+		w.time = r.Time
+		return
+	default:
+		t.endWalk(s, r.Tid, w)
+	}
+	t.walks[r.Tid] = &walk{ExecFailed: e, base: name, time: r.Time}
+}
+
+// sameCommand reports whether an attempt to run name goes on with the walk w.
+func sameCommand(w *walk, name string, args []string) bool {
+	if w.base != name || len(w.Args) != len(args) {
+		return false
+	}
+	for i := range args {
+		if args[i] != w.Args[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// isCalled reports whether a program that was started by this file name has
+// this comm: the kernel cuts it at 15 bytes. Its path and arguments may be
+// others, those of the link's target or of the interpreter.
+func isCalled(comm, name string) bool {
+	return comm == name[:min(len(name), 15)]
+}
+
+func base(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
+
+// joinPath makes a path of its components, which come packed with their NULs
+// and the last one first. One that was cut begins with "…".
+func joinPath(packed []byte, cut bool) string {
+	b := make([]byte, 0, len(packed)+len("…"))
+	if cut {
+		b = append(b, "…"...)
+	}
+	if len(packed) == 0 {
+		return string(append(b, '/'))
+	}
+	for len(packed) > 0 {
+		packed = packed[:len(packed)-1]
+		start := bytes.LastIndexByte(packed, 0) + 1
+		b = append(b, '/')
+		b = append(b, packed[start:]...)
+		packed = packed[:start]
+	}
+	return string(b)
+}
+
+// signalName is the name of a signal; real-time signals have none of their own.
+func signalName(sig unix.Signal) string {
+	if name := unix.SignalName(sig); name != "" {
+		return name
+	}
+	const sigrtmin = 34 // signal(7): as glibc numbers it
+	if sig == sigrtmin {
+		return "SIGRTMIN"
+	}
+	if sig > sigrtmin {
+		return "SIGRTMIN+" + strconv.Itoa(int(sig-sigrtmin))
+	}
+	return "SIG" + strconv.Itoa(int(sig))
+}
+
+// errnoName is the symbol of an error, as ENOENT.
+func errnoName(e unix.Errno) string {
+	if name := unix.ErrnoName(e); name != "" {
+		return name
+	}
+	return "E" + strconv.Itoa(int(e))
+}

@@ -1,0 +1,55 @@
+package trace
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// Capabilities that loading and attaching takes: capabilities(7).
+const need = 1<<unix.CAP_BPF | 1<<unix.CAP_PERFMON
+
+// explain turns an error of loading or attaching into a sentence that says why
+// and what to do. The kernel says EPERM for almost everything.
+func explain(err error) error {
+	if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) {
+		if errors.Is(err, ebpf.ErrNotSupported) {
+			return fmt.Errorf("%w: this kernel is too old or built without it (5.8 with BTF is the oldest that works)", err)
+		}
+		return err
+	}
+	var verifier *ebpf.VerifierError
+	switch have := capabilities(); {
+	case have&(1<<unix.CAP_SYS_ADMIN) == 0 && have&need != need:
+		return errors.New("not permitted: tracing needs root or the capabilities CAP_BPF and CAP_PERFMON; run it with sudo")
+	case errors.As(err, &verifier) && len(verifier.Log) > 0:
+		return err
+	case strings.Contains(lockdown(), "[confidentiality]"):
+		return fmt.Errorf("%w: the kernel is locked down (confidentiality), which forbids reading kernel memory; boot with lockdown=integrity or none", err)
+	default:
+		return fmt.Errorf("%w: a security module, a container's seccomp profile or a lockdown forbids it; try outside the container", err)
+	}
+}
+
+// capabilities is the effective set, one bit per capability; all if unknown.
+func capabilities() uint64 {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return ^uint64(0)
+	}
+	return uint64(data[0].Effective) | uint64(data[1].Effective)<<32
+}
+
+// lockdown is what the kernel says of it, the state in force in brackets.
+func lockdown() string {
+	b, err := os.ReadFile("/sys/kernel/security/lockdown")
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}

@@ -1,0 +1,369 @@
+package kube
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// Bounds of what is read: many times what real hosts have, and small enough
+// that a file made to be large does no harm.
+const (
+	maxProc   = 64 << 10
+	maxMounts = 8 << 20
+	maxState  = 8 << 20  // a runtime's state file
+	maxAnswer = 32 << 20 // a list of all pods of a node
+	maxNames  = 1 << 16  // entries of a directory of logs
+	maxText   = 253      // a name; Kubernetes allows no longer one
+)
+
+// target is what a cgroup path tells of a container, and what sources are
+// asked about: at least one of podUID and id is set.
+type target struct{ podUID, id, runtime string }
+
+// names is what a source knows; empty where it does not.
+type names struct {
+	container, pod, namespace, podUID string
+	// sandbox is a pod's first container, which holds its namespaces and has
+	// no name in Kubernetes.
+	sandbox bool
+}
+
+// add fills from m what n lacks.
+func (n *names) add(m names) {
+	fill := func(to *string, from string) {
+		if *to == "" {
+			*to = from[:min(len(from), maxText)]
+		}
+	}
+	fill(&n.container, m.container)
+	fill(&n.pod, m.pod)
+	fill(&n.namespace, m.namespace)
+	fill(&n.podUID, m.podUID)
+	n.sandbox = n.sandbox || m.sandbox
+}
+
+// complete reports whether there is nothing left to ask for.
+func (n *names) complete(t target) bool {
+	named := n.container != "" || n.sandbox || t.id == ""
+	if t.podUID == "" && n.podUID == "" {
+		return n.container != ""
+	}
+	return named && n.pod != "" && n.namespace != ""
+}
+
+// files finds names in what kubelet and the runtimes leave on disk, below
+// root. That needs no credential, no network and nobody to answer: only the
+// right to read.
+type files struct{ root string }
+
+// fileSources are asked in this order until the names are complete. A source
+// that has nothing returns empty names or fs.ErrNotExist.
+var fileSources = []struct {
+	name string
+	find func(files, target) (names, error)
+}{
+	{"containerd's bundles", files.bundle},
+	{"CRI-O's state", files.crio},
+	{"docker's state", files.docker},
+	{"podman's state", files.podman},
+	{"kubelet's links in /var/log/containers", files.logLinks},
+	{"kubelet's directories in /var/log/pods", files.logDirs},
+}
+
+// find merges what the sources have. Their errors, by source, are for the
+// user to see: names may be there that could not be read.
+func (f files) find(t target) (n names, errs map[string]error) {
+	for _, s := range fileSources {
+		m, err := s.find(f, t)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if errs == nil {
+				errs = make(map[string]error)
+			}
+			errs[s.name] = err
+		}
+		if n.add(m); n.complete(t) {
+			break
+		}
+	}
+	return n, errs
+}
+
+// bundle reads the annotations of the OCI bundle, which is there before the
+// container's cgroup is.
+func (f files) bundle(t target) (names, error) {
+	return f.spec(t, "io.containerd.runtime.v2.task/*/"+t.id+"/config.json",
+		"run/containerd", "run/k3s/containerd", "run/k0s/containerd", "var/snap/microk8s/common/run/containerd")
+}
+
+func (f files) crio(t target) (names, error) {
+	return f.spec(t, "*-containers/"+t.id+"/userdata/config.json",
+		"run/containers/storage", "var/lib/containers/storage")
+}
+
+// spec reads the first OCI spec that matches pattern in one of dirs.
+func (f files) spec(t target, pattern string, dirs ...string) (names, error) {
+	if t.id == "" {
+		return names{}, nil
+	}
+	var failed error
+	for _, dir := range dirs {
+		paths, err := f.glob(dir, pattern)
+		if failed == nil {
+			failed = err
+		}
+		for _, path := range paths {
+			var spec struct{ Annotations map[string]string }
+			if err := readJSON(path, &spec); err != nil {
+				return names{}, err
+			}
+			return fromLabels(spec.Annotations), nil
+		}
+	}
+	return names{}, failed
+}
+
+// fromLabels reads the annotations and labels that runtimes and kubelet give
+// a container.
+func fromLabels(labels map[string]string) names {
+	first := func(keys ...string) string {
+		for _, k := range keys {
+			if v := labels[k]; v != "" {
+				return v
+			}
+		}
+		return ""
+	}
+	n := names{
+		container: first("io.kubernetes.cri.container-name", "io.kubernetes.container.name", "nerdctl/name"),
+		pod:       first("io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"),
+		namespace: first("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"),
+		podUID:    first("io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid"),
+	}
+	switch first("io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType", "io.kubernetes.docker.type") {
+	case "sandbox", "podsandbox":
+		n.sandbox, n.container = true, "" // CRI-O and docker call it POD
+	}
+	return n
+}
+
+func (f files) docker(t target) (names, error) {
+	if t.id == "" || t.runtime == "podman" {
+		return names{}, nil
+	}
+	var daemon struct {
+		Root string `json:"data-root"`
+	}
+	err := readJSON(filepath.Join(f.root, "etc/docker/daemon.json"), &daemon)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return names{}, err
+	}
+	dirs := []string{"var/lib/docker", "var/snap/docker/common/var-lib-docker"}
+	if daemon.Root != "" {
+		dirs = slices.Insert(dirs, 0, daemon.Root)
+	}
+	if t.runtime == "docker" {
+		dirs = append(dirs, "home/*/.local/share/docker")
+	}
+	var failed error
+	for _, dir := range dirs {
+		paths, err := f.glob(dir, "containers/"+t.id+"/config.v2.json")
+		if failed == nil {
+			failed = err
+		}
+		for _, path := range paths {
+			var c struct {
+				Name   string
+				Config struct{ Labels map[string]string }
+			}
+			if err := readJSON(path, &c); err != nil {
+				return names{}, err
+			}
+			n := fromLabels(c.Config.Labels)
+			if n.pod == "" {
+				n.container = strings.TrimPrefix(c.Name, "/")
+			}
+			return n, nil
+		}
+	}
+	return names{}, failed
+}
+
+// podman reads its list of containers, and that of the ones made with --rm.
+func (f files) podman(t target) (names, error) {
+	if t.id == "" || t.podUID != "" || t.runtime != "podman" && t.runtime != "" {
+		return names{}, nil
+	}
+	dirs := []string{"var/lib/containers/storage", "run/containers/storage"}
+	if t.runtime == "podman" { // homes are often far away: only where they are sure to matter
+		dirs = append(dirs, "home/*/.local/share/containers/storage", "run/user/*/containers")
+	}
+	var failed error
+	for _, dir := range dirs {
+		paths, err := f.glob(dir, "*-containers/*containers.json")
+		if failed == nil {
+			failed = err
+		}
+		for _, path := range paths {
+			var list []struct {
+				ID    string
+				Names []string
+			}
+			if err := readJSON(path, &list); err != nil {
+				failed = err // another user's may be whole
+				continue
+			}
+			for _, c := range list {
+				if c.ID == t.id && len(c.Names) > 0 {
+					return names{container: c.Names[0]}, nil
+				}
+			}
+		}
+	}
+	return names{}, failed
+}
+
+// logLinks reads POD_NAMESPACE_CONTAINER-ID.log, the name of a link that kubelet
+// makes once the container runs.
+func (f files) logLinks(t target) (names, error) {
+	if t.podUID == "" || t.id == "" {
+		return names{}, nil
+	}
+	const whole = 255 // kubelet cuts the name to fit
+	dir := filepath.Join(f.root, "var/log/containers")
+	links, err := readNames(dir)
+	for _, link := range links {
+		name := strings.TrimSuffix(link, ".log")
+		if head, ok := strings.CutSuffix(name, "-"+t.id); ok {
+			if pod, rest, ok := strings.Cut(head, "_"); ok {
+				if namespace, container, ok := strings.Cut(rest, "_"); ok {
+					return names{container: container, pod: pod, namespace: namespace}, nil
+				}
+			}
+		}
+		if len(link) < whole {
+			continue
+		}
+		// The id is cut: .../NAMESPACE_POD_UID/CONTAINER/0.log, where it points
+		// to, has the rest of the name, and enough digits must remain of the id.
+		to, err := os.Readlink(filepath.Join(dir, link))
+		if err != nil {
+			continue
+		}
+		n, uid := fromLogDir(filepath.Base(filepath.Dir(filepath.Dir(to))))
+		n.container = filepath.Base(filepath.Dir(to))
+		begin := n.pod + "_" + n.namespace + "_" + n.container + "-"
+		if uid == t.podUID && len(name) >= len(begin)+minPrefix && strings.HasPrefix(begin+t.id, name) {
+			return n, nil
+		}
+	}
+	return names{}, err
+}
+
+// logDirs finds the pod by its uid in NAMESPACE_POD_UID. Which container it is
+// the directories below tell only where the logs are links to docker's.
+func (f files) logDirs(t target) (names, error) {
+	if t.podUID == "" {
+		return names{}, nil
+	}
+	dir := filepath.Join(f.root, "var/log/pods")
+	pods, err := readNames(dir)
+	for _, pod := range pods {
+		n, uid := fromLogDir(pod)
+		if uid != t.podUID {
+			continue
+		}
+		logs, _ := f.glob("var/log/pods", pod+"/*/*.log")
+		for _, log := range logs {
+			if to, err := os.Readlink(log); err == nil && t.id != "" && strings.Contains(to, t.id) {
+				n.container = filepath.Base(filepath.Dir(log))
+			}
+		}
+		return n, nil
+	}
+	return names{}, err
+}
+
+// fromLogDir splits NAMESPACE_POD_UID; no part has an underscore of its own.
+func fromLogDir(name string) (n names, uid string) {
+	if f := strings.Split(name, "_"); len(f) == 3 {
+		return names{namespace: f[0], pod: f[1]}, f[2]
+	}
+	return names{}, ""
+}
+
+// glob lists what matches. Where that is nothing, the error tells whether the
+// directory could be looked into; its absence is no error.
+func (f files) glob(dir, pattern string) ([]string, error) {
+	path := filepath.Join(f.root, dir, pattern)
+	paths, err := filepath.Glob(path)
+	if err != nil || len(paths) > 0 {
+		return paths, err
+	}
+	fixed, _, _ := strings.Cut(path, "*")
+	_, err = os.Stat(filepath.Dir(fixed) + "/.")
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return nil, err
+}
+
+// readFile reads a regular file of at most max bytes, following no link in its
+// last part. It never waits: a fifo or a device is refused.
+func readFile(path string, max int64) ([]byte, error) {
+	return readRegular(path, max, syscall.O_NOFOLLOW)
+}
+
+func readRegular(path string, max int64, flags int) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY|flags, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("read %q: not a regular file", path)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, max+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case int64(len(data)) > max:
+		return nil, fmt.Errorf("read %q: larger than %d bytes", path, max)
+	}
+	return data, nil
+}
+
+func readJSON(path string, v any) error {
+	data, err := readFile(path, maxState)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("parse %q: %w", path, err)
+	}
+	return nil
+}
+
+func readNames(dir string) ([]string, error) {
+	f, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	list, err := f.Readdirnames(maxNames)
+	if err == io.EOF {
+		err = nil
+	}
+	return list, err
+}

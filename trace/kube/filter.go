@@ -1,0 +1,54 @@
+package kube
+
+import "strings"
+
+// A Filter says which places are of interest. An empty pattern matches
+// everything, `*` any text and `?` any one byte.
+type Filter struct {
+	Container string // a container's name, or the first digits (4 or more) of its id
+	Pod       string
+	Namespace string
+}
+
+// minPrefix keeps a name like "db" from being taken for the start of an id.
+const minPrefix = 4
+
+// Match reports whether p is of interest; nil, the host, is so only to the
+// empty Filter. It is safe for concurrent use.
+func (f Filter) Match(p *Place) bool {
+	if f == (Filter{}) {
+		return true
+	}
+	if p == nil {
+		return false
+	}
+	return (f.Container == "" || glob(f.Container, p.Container) ||
+		len(f.Container) >= minPrefix && strings.HasPrefix(p.ContainerID, f.Container)) &&
+		(f.Pod == "" || glob(f.Pod, p.Pod)) &&
+		(f.Namespace == "" || glob(f.Namespace, p.Namespace))
+}
+
+// glob returns to the last `*` on a mismatch: len(pattern)·len(s) steps at most.
+// No text matches nothing, not even `*`: what is unknown is not what was asked for.
+func glob(pattern, s string) bool {
+	if s == "" {
+		return false
+	}
+	p, i, star, mark := 0, 0, -1, 0
+	for i < len(s) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, mark = p, i
+			p++
+		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == s[i]):
+			p++
+			i++
+		case star >= 0:
+			mark++
+			p, i = star+1, mark
+		default:
+			return false
+		}
+	}
+	return strings.Trim(pattern[p:], "*") == ""
+}

@@ -1,0 +1,65 @@
+package trace
+
+import (
+	"flag"
+
+	"github.com/cilium/ebpf"
+)
+
+// A Probe is a row of the table of what can be traced: one subcommand.
+type Probe struct {
+	Name    string // of the subcommand, and of its columns in package render
+	Short   string // one line
+	Long    string // what it reports, from which hooks, what it misses
+	Example string
+	// New makes a tracer with its options at their defaults.
+	New func() Tracer
+}
+
+// Probes is the table. Adding one touches its bpf/*.bpf.c, its event, its file
+// here, and one row each in bpf/gen.go, this table, the columns of package
+// render, and README.md.
+var Probes = []Probe{
+	{
+		Name:  "exec",
+		Short: "every program that starts, with its arguments, parent and place",
+		Long: `Every program that starts, with all its arguments, and with --exits how it ended.
+
+Seen where the kernel itself records the new program (sched_process_exec), so
+that threads, scripts, chroots and processes that live for a millisecond are all
+there. With --failed also the execs that failed: that looks at every system call
+of the host while it runs. Not seen: failed execs of 32-bit programs.`,
+		Example: `  tracer exec --exits                    what runs here, and how it ends
+  tracer exec --exits -- make test       what a command starts
+  tracer exec --json | jq -r '.args | join(" ")'`,
+		New: func() Tracer { return &execTracer{} },
+	},
+}
+
+// A Tracer is what a probe does, between its options and its events. Its
+// methods are called by one goroutine at a time.
+type Tracer interface {
+	// Flags declares the probe's own flags.
+	Flags(fs *flag.FlagSet)
+	// Validate says what is wrong with the options, naming the flag.
+	Validate() error
+
+	// load returns the probe's object with its knobs set and without what is
+	// not needed. The session adds what all objects share.
+	load(s *Session) (*ebpf.CollectionSpec, error)
+	// programs says which programs to attach, in this order.
+	programs() []program
+	// attached is called once, when the programs run.
+	attached(s *Session) error
+	// decode turns a record into events, by s.emit. It reports false for a
+	// record that is none.
+	decode(s *Session, record []byte) bool
+	// tick is called at least every tickInterval, and before the end.
+	tick(s *Session, now uint64, last bool)
+}
+
+// A program and the raw tracepoint it is attached to.
+type program struct {
+	name       string
+	tracepoint string
+}

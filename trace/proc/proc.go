@@ -1,0 +1,169 @@
+// Package proc reads what /proc and /etc/passwd say of processes and users.
+//
+// It knows nothing of events or of the kernel's records. Roots are values, so
+// that tests bring their own trees. Whatever it reads may vanish while it is
+// read, belong to another process by then, or be made by a stranger: reads are
+// bounded, never block on what is no regular file, and report fs.ErrNotExist
+// for a process that is gone. Start with Dir.
+package proc
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxFile bounds what is read of one file, in bytes.
+const maxFile = 1 << 20
+
+// Dir is a mounted proc file system, usually "/proc". Its methods are safe for
+// concurrent use.
+type Dir string
+
+// Stat is a process as /proc/PID/stat tells it: proc_pid_stat(5).
+type Stat struct {
+	PID   uint32
+	PPID  uint32
+	Comm  string
+	Start time.Duration // after boot, in steps of 10 ms
+}
+
+// clockTick is USER_HZ, which is 100 on every architecture that Go runs on.
+const clockTick = 10 * time.Millisecond
+
+// Stat reads /proc/PID/stat.
+func (d Dir) Stat(pid uint32) (Stat, error) {
+	b, err := d.read(pid, "stat")
+	if err != nil {
+		return Stat{}, err
+	}
+	return parseStat(b)
+}
+
+// parseStat reads the one line of /proc/PID/stat. The name stands in
+// parentheses and may hold any byte, parentheses and newlines too: it ends at
+// the last one.
+func parseStat(b []byte) (Stat, error) {
+	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+	if open < 1 || end < open {
+		return Stat{}, fmt.Errorf("parse stat: no name in %.60q", b)
+	}
+	pid, err := strconv.ParseUint(strings.TrimSpace(string(b[:open])), 10, 32)
+	if err != nil {
+		return Stat{}, fmt.Errorf("parse stat: %w", err)
+	}
+	// After the name: state (field 3), ppid (4), … starttime (22).
+	fields := bytes.Fields(b[end+1:])
+	if len(fields) < 20 {
+		return Stat{}, fmt.Errorf("parse stat: %d fields after the name", len(fields))
+	}
+	ppid, err := strconv.ParseUint(string(fields[1]), 10, 32)
+	if err != nil {
+		return Stat{}, fmt.Errorf("parse stat: %w", err)
+	}
+	start, err := strconv.ParseInt(string(fields[19]), 10, 64)
+	if err != nil {
+		return Stat{}, fmt.Errorf("parse stat: %w", err)
+	}
+	return Stat{
+		PID:   uint32(pid),
+		PPID:  uint32(ppid),
+		Comm:  string(b[open+1 : end]),
+		Start: time.Duration(start) * clockTick,
+	}, nil
+}
+
+// Args reads the arguments of a process. Kernel threads and zombies have none.
+func (d Dir) Args(pid uint32) ([]string, error) {
+	b, err := d.read(pid, "cmdline")
+	if err != nil {
+		return nil, err
+	}
+	return SplitArgs(b), nil
+}
+
+// SplitArgs splits a block of arguments, each ended by a NUL. The last one may
+// lack it. The result is never nil, and shares no memory with b.
+func SplitArgs(b []byte) []string {
+	s := strings.TrimSuffix(string(b), "\x00")
+	if len(b) == 0 {
+		return []string{}
+	}
+	return strings.Split(s, "\x00")
+}
+
+// Exe is the absolute path of the program that a process runs, in its own mount
+// namespace.
+func (d Dir) Exe(pid uint32) (string, error) {
+	return os.Readlink(d.path(pid, "exe"))
+}
+
+// PIDs lists the processes, in ascending order of their directory's name.
+func (d Dir) PIDs() ([]uint32, error) {
+	f, err := os.Open(string(d))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	var pids []uint32
+	for _, name := range names {
+		if pid, err := strconv.ParseUint(name, 10, 32); err == nil {
+			pids = append(pids, uint32(pid))
+		}
+	}
+	return pids, nil
+}
+
+// Ancestors lists the processes above pid, nearest first, up to pid 1 or to
+// the first that cannot be read.
+func (d Dir) Ancestors(pid uint32) []Stat {
+	var up []Stat
+	for range 64 {
+		s, err := d.Stat(pid)
+		if err != nil || s.PPID == 0 {
+			break
+		}
+		parent, err := d.Stat(s.PPID)
+		if err != nil {
+			break
+		}
+		up = append(up, parent)
+		pid = s.PPID
+	}
+	return up
+}
+
+func (d Dir) path(pid uint32, name string) string {
+	return filepath.Join(string(d), strconv.FormatUint(uint64(pid), 10), name)
+}
+
+func (d Dir) read(pid uint32, name string) ([]byte, error) {
+	return readFile(d.path(pid, name))
+}
+
+// readFile reads a regular file, up to maxFile. A fifo or device in its place
+// is an error and does not block.
+func readFile(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil {
+		return nil, err
+	} else if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("read %q: not a regular file", path)
+	}
+	return io.ReadAll(io.LimitReader(f, maxFile))
+}

@@ -1,0 +1,454 @@
+package trace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+
+	"tracer/bpf"
+	"tracer/trace/event"
+	"tracer/trace/proc"
+)
+
+const (
+	tickInterval = 20 * time.Millisecond // of the pipeline, when nothing comes
+	slowInterval = time.Second           // between looks at clock and losses
+)
+
+// Options say what a session traces and what of it is wanted.
+type Options struct {
+	Filter
+	Self   bool                // also tracer itself and the SSH session it runs in
+	Count  uint64              // stop after so many events shown; 0: never
+	BTF    string              // file with the kernel's types, empty: the kernel's own
+	Notice func(*event.Notice) // told of warnings and losses; must not block
+
+	ringBytes uint32 // size of the ring, 0: the probe's own. For tests
+}
+
+// A Sink shows events. Its methods are called by one goroutine.
+type Sink interface {
+	// Event shows e, or reports false if it cannot because what was shown
+	// before is still not taken. It must not block, nor keep e.
+	Event(e event.Event) bool
+	// Flush passes on what was shown, without blocking. An error ends the
+	// session: nothing can be shown any more.
+	Flush() error
+	// Close waits, for a bounded time, until everything is passed on. It
+	// returns the number of events that Event took and that were not, and
+	// why.
+	Close() (unwritten uint64, err error)
+}
+
+// A Session is one run of a probe: attached programs, a ring, a pipeline.
+// Except for Run's context, it is not safe for concurrent use.
+type Session struct {
+	opts   Options
+	tracer Tracer
+	sink   Sink
+
+	objects *ebpf.Collection
+	follow  *ebpf.Collection // nil if no process is followed
+	links   []link.Link      // kept: a link that nothing refers to is closed
+	bpfCost io.Closer        // kept: so are the run time statistics
+	reader  *reader
+
+	clock *clock
+	users *proc.Users
+	proc  proc.Dir
+	stats *Stats
+
+	started  time.Time
+	duration time.Duration
+	lostTold uint64
+	comms    map[[16]int8]string
+}
+
+// Open loads and attaches a probe. When it returns, whatever happens is
+// reported once Run is called. Errors are sentences for people.
+func Open(t Tracer, opts Options) (_ *Session, err error) {
+	if opts.Notice == nil {
+		opts.Notice = func(*event.Notice) {}
+	}
+	s := &Session{
+		opts:   opts,
+		tracer: t,
+		clock:  newClock(),
+		users:  proc.NewUsers("/etc/passwd"),
+		proc:   "/proc",
+		stats:  newStats(),
+		comms:  map[[16]int8]string{},
+	}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	types, err := kernelTypes(opts.BTF)
+	if err != nil {
+		return nil, err
+	}
+	// Before 5.11 maps count against this limit. Where it cannot be raised,
+	// creating a map fails and says so.
+	_ = rlimit.RemoveMemlock()
+	if err := s.load(types); err != nil {
+		return nil, explain(err)
+	}
+	if err := s.attach(); err != nil {
+		return nil, explain(err)
+	}
+	if err := t.attached(s); err != nil {
+		return nil, err
+	}
+	s.started = time.Now()
+	return s, nil
+}
+
+// kernelTypes are the types in a BTF file, or nil for the kernel's own.
+func kernelTypes(file string) (*btf.Spec, error) {
+	if file == "" {
+		if _, err := os.Stat("/sys/kernel/btf/vmlinux"); errors.Is(err, os.ErrNotExist) {
+			return nil, errors.New("this kernel does not describe its types (no /sys/kernel/btf/vmlinux): pass a BTF file made for exactly this kernel with --btf FILE")
+		}
+		return nil, nil
+	}
+	spec, err := btf.LoadSpec(file)
+	if err != nil {
+		return nil, fmt.Errorf("read BTF from %q: %w", file, err)
+	}
+	return spec, nil
+}
+
+// load loads the probe's object and, if processes are followed, the one that
+// follows them, which shares the first one's maps.
+func (s *Session) load(types *btf.Spec) error {
+	spec, err := s.tracer.load(s)
+	if err != nil {
+		return err
+	}
+	keep := map[string]bool{}
+	for _, p := range s.tracer.programs() {
+		keep[p.name] = true
+	}
+	for name := range spec.Programs {
+		if !keep[name] {
+			delete(spec.Programs, name)
+		}
+	}
+	knobs := map[string]any{
+		bpf.ExecVarFilterPids: len(s.opts.PIDs) > 0,
+		bpf.ExecVarFilterUid:  s.opts.UID != nil,
+	}
+	if s.opts.UID != nil {
+		knobs[bpf.ExecVarWantedUid] = *s.opts.UID
+	}
+	if err := setKnobs(spec, knobs); err != nil {
+		return err
+	}
+	if s.opts.ringBytes > 0 {
+		spec.Maps[bpf.ExecMapEvents].MaxEntries = s.opts.ringBytes
+	}
+	if len(s.opts.PIDs) == 0 {
+		spec.Maps[bpf.ExecMapPids].MaxEntries = 1
+	}
+	opts := ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: types}}
+	if s.objects, err = ebpf.NewCollectionWithOptions(spec, opts); err != nil {
+		return fmt.Errorf("load programs: %w", err)
+	}
+	if err := s.fillPIDs(); err != nil {
+		return err
+	}
+	if len(s.opts.PIDs) == 0 {
+		return nil
+	}
+	if spec, err = bpf.LoadFollow(); err != nil {
+		return fmt.Errorf("read object %q: %w", "follow", err)
+	}
+	opts.MapReplacements = map[string]*ebpf.Map{}
+	for name := range spec.Maps {
+		if m := s.objects.Maps[name]; m != nil {
+			opts.MapReplacements[name] = m
+			spec.Maps[name].MaxEntries = m.MaxEntries()
+		}
+	}
+	if s.follow, err = ebpf.NewCollectionWithOptions(spec, opts); err != nil {
+		return fmt.Errorf("load programs: %w", err)
+	}
+	return nil
+}
+
+// setKnobs sets variables of an object before it is loaded.
+func setKnobs(spec *ebpf.CollectionSpec, knobs map[string]any) error {
+	for name, value := range knobs {
+		v := spec.Variables[name]
+		if v == nil {
+			return fmt.Errorf("set variable %q: the object has none", name)
+		}
+		if err := v.Set(value); err != nil {
+			return fmt.Errorf("set variable %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// fillPIDs tells the kernel which processes are wanted and which are hidden.
+func (s *Session) fillPIDs() error {
+	for _, pid := range s.opts.PIDs {
+		if err := s.objects.Maps[bpf.ExecMapPids].Put(pid, uint8(1)); err != nil {
+			return fmt.Errorf("write map %q: %w", "pids", err)
+		}
+	}
+	if s.opts.Self {
+		return nil
+	}
+	for _, pid := range s.Own() {
+		if err := s.objects.Maps[bpf.ExecMapHidden].Put(pid, uint8(1)); err != nil {
+			return fmt.Errorf("write map %q: %w", "hidden", err)
+		}
+	}
+	return nil
+}
+
+// Own lists tracer itself, then the processes that carry the SSH session it
+// runs in, nearest first.
+func (s *Session) Own() []uint32 {
+	self := uint32(os.Getpid())
+	pids := []uint32{self}
+	for _, p := range s.proc.Ancestors(self) {
+		// sshd-session since OpenSSH 9.8. The listener, which serves all
+		// sessions, is a child of init or of no one.
+		if (p.Comm == "sshd" || p.Comm == "sshd-session") && p.PPID > 1 {
+			pids = append(pids, p.PID)
+		}
+	}
+	return pids
+}
+
+func (s *Session) attach() error {
+	for _, p := range s.tracer.programs() {
+		if err := s.attachRaw(s.objects, p); err != nil {
+			return err
+		}
+	}
+	if s.follow != nil {
+		// Last: see follow.bpf.c.
+		for _, p := range []program{
+			{bpf.FollowProgFollowProcessFork, "sched_process_fork"},
+			{bpf.FollowProgFollowProcessExit, "sched_process_exit"},
+		} {
+			if err := s.attachRaw(s.follow, p); err != nil {
+				return err
+			}
+		}
+	}
+	// What the programs cost is told where the kernel can tell (5.8+).
+	s.bpfCost, _ = ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+	var err error
+	s.reader, err = newReader(s.objects.Maps[bpf.ExecMapEvents])
+	return err
+}
+
+func (s *Session) attachRaw(from *ebpf.Collection, p program) error {
+	l, err := link.AttachRawTracepoint(link.RawTracepointOptions{Name: p.tracepoint, Program: from.Programs[p.name]})
+	if err != nil {
+		return fmt.Errorf("attach tracepoint %q: %w", p.tracepoint, err)
+	}
+	s.links = append(s.links, l)
+	return nil
+}
+
+// Run reads events and shows them until ctx ends, as many were shown as were
+// asked for, or sink fails. Then it detaches the programs, shows what they had
+// sent before, and closes sink. It must be called once.
+func (s *Session) Run(ctx context.Context, sink Sink) error {
+	s.sink = sink
+	go s.reader.run()
+	err := s.pipeline(ctx)
+	s.duration = time.Since(s.started)
+	s.detach()
+	s.reader.stop()
+	for b := range s.reader.full {
+		s.decode(b)
+		s.reader.free <- b
+	}
+	s.tracer.tick(s, bootNow(), true)
+	if err == nil {
+		err = s.reader.err
+	}
+	unwritten, sinkErr := sink.Close()
+	s.stats.shown -= min(unwritten, s.stats.shown)
+	s.stats.lost[lostOutputFull] += unwritten
+	if err == nil {
+		err = sinkErr
+	}
+	return err
+}
+
+// pipeline handles batches until there is a reason to end.
+func (s *Session) pipeline(ctx context.Context) error {
+	tick := time.NewTicker(tickInterval)
+	defer tick.Stop()
+	slow := time.NewTicker(slowInterval)
+	defer slow.Stop()
+	for !s.enough() {
+		select {
+		case <-ctx.Done():
+			return nil
+		case b, ok := <-s.reader.full:
+			if !ok {
+				return s.reader.err
+			}
+			s.decode(b)
+			s.reader.free <- b
+		case <-tick.C:
+			s.tracer.tick(s, bootNow(), false)
+		case <-slow.C:
+			s.clock.anchor()
+			if err := s.tellLosses(); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := s.sink.Flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Session) decode(b *batch) {
+	b.samples(func(record []byte) {
+		if !s.tracer.decode(s, record) {
+			s.stats.lost[lostBadRecord]++
+		}
+	})
+}
+
+func (s *Session) enough() bool {
+	return s.opts.Count > 0 && s.stats.shown >= s.opts.Count
+}
+
+// emit passes an event on to the sink if it is wanted.
+func (s *Session) emit(e event.Event) {
+	if s.enough() {
+		return
+	}
+	s.stats.emitted++
+	if !s.opts.match(e.Head()) {
+		return
+	}
+	if s.sink.Event(e) {
+		s.stats.shown++
+	} else {
+		s.stats.lost[lostOutputFull]++
+	}
+}
+
+// comm is the text of a kernel's name; equal names share their memory.
+func (s *Session) comm(c [16]int8) string {
+	if name, ok := s.comms[c]; ok {
+		return name
+	}
+	if len(s.comms) >= 4096 {
+		clear(s.comms)
+	}
+	b := make([]byte, 0, len(c))
+	for _, ch := range c {
+		if ch == 0 {
+			break
+		}
+		b = append(b, byte(ch))
+	}
+	name := string(b)
+	s.comms[c] = name
+	return name
+}
+
+// tellLosses says at once what was lost since it was told last.
+func (s *Session) tellLosses() error {
+	if err := s.stats.readKernel(s.lostMaps()); err != nil {
+		return err
+	}
+	lost, by := s.stats.total()
+	if lost <= s.lostTold {
+		return nil
+	}
+	s.opts.Notice(&event.Notice{
+		Kind:    "lost",
+		Message: fmt.Sprintf("%d events lost since the last notice, %d in all", lost-s.lostTold, lost),
+		Lost:    lost,
+		LostBy:  by,
+	})
+	s.lostTold = lost
+	return nil
+}
+
+// lostMaps are the maps with counters: the followers share the probe's.
+func (s *Session) lostMaps() []*ebpf.Map {
+	return []*ebpf.Map{s.objects.Maps[bpf.ExecMapLost]}
+}
+
+// Account says what was seen, shown and lost and what it cost. It is complete
+// after Run; last losses are told before it returns.
+func (s *Session) Account() (*event.Account, error) {
+	a := &event.Account{Duration: s.duration}
+	for _, c := range []*ebpf.Collection{s.objects, s.follow} {
+		if c == nil {
+			continue
+		}
+		for _, p := range c.Programs {
+			st, err := p.Stats()
+			if err != nil {
+				continue // a kernel that does not tell
+			}
+			a.BPF += st.Runtime
+			a.HasBPF = a.HasBPF || s.bpfCost != nil
+			s.stats.lost[lostMissed] += st.RecursionMisses
+		}
+	}
+	if err := s.tellLosses(); err != nil {
+		return nil, err
+	}
+	a.Lost, a.LostBy = s.stats.total()
+	a.Incomplete = s.stats.lost[lostDetail]
+	a.Shown = s.stats.shown
+	a.Seen = s.stats.emitted + a.Lost - s.stats.lost[lostOutputFull]
+	var ru unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &ru); err == nil {
+		a.CPU = time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+	}
+	return a, nil
+}
+
+// detach stops the programs. What they have sent stays in the ring.
+func (s *Session) detach() {
+	for _, l := range s.links {
+		_ = l.Close() // closing a link cannot fail but by misuse
+	}
+	s.links = nil
+}
+
+// Close releases everything that the session holds in the kernel.
+func (s *Session) Close() {
+	s.detach()
+	if s.reader != nil {
+		_ = s.reader.close()
+	}
+	for _, c := range []*ebpf.Collection{s.follow, s.objects} {
+		if c != nil {
+			c.Close()
+		}
+	}
+	if s.bpfCost != nil {
+		_ = s.bpfCost.Close()
+	}
+}

@@ -1,0 +1,76 @@
+package trace
+
+import (
+	"fmt"
+	"runtime"
+
+	"github.com/cilium/ebpf"
+)
+
+// Causes of loss, the kernel's first, in the order of enum lost_cause in
+// bpf/include/tracer.h: the values of "lost_by" in the account.
+const (
+	lostRingFull = iota // the reader was too slow for the ring
+	lostMapFull         // too many things at once for a map of the kernel's side
+	lostDetail          // no event, but something that a later one would have told
+	kernelCauses
+
+	lostBadRecord  = iota - 1 // a record that could not be decoded
+	lostOutputFull            // the reader of stdout was too slow
+	lostMissed                // the kernel did not run a program
+	lostCauses
+)
+
+var causeNames = [lostCauses]string{
+	lostRingFull:   "ring_full",
+	lostMapFull:    "map_full",
+	lostDetail:     "detail",
+	lostBadRecord:  "bad_record",
+	lostOutputFull: "output_full",
+	lostMissed:     "program_missed",
+}
+
+// Stats counts what became of events. What the kernel lost is read from its
+// counters, which only grow: they are never set back.
+type Stats struct {
+	emitted uint64 // events that reached the filter
+	shown   uint64
+	lost    [lostCauses]uint64
+
+	perCPU []uint64 // scratch for reading a counter
+}
+
+func newStats() *Stats {
+	return &Stats{perCPU: make([]uint64, ebpf.MustPossibleCPU())}
+}
+
+// readKernel takes over the counters of the objects' lost maps.
+func (s *Stats) readKernel(maps []*ebpf.Map) error {
+	for cause := uint32(0); cause < kernelCauses; cause++ {
+		var sum uint64
+		for _, m := range maps {
+			if err := m.Lookup(cause, s.perCPU); err != nil {
+				return fmt.Errorf("read map %q: %w", "lost", err)
+			}
+			for _, n := range s.perCPU {
+				sum += n
+			}
+		}
+		s.lost[cause] = sum
+	}
+	runtime.KeepAlive(maps)
+	return nil
+}
+
+// total is the number of events lost, and each cause's share.
+func (s *Stats) total() (uint64, map[string]uint64) {
+	var sum uint64
+	by := map[string]uint64{}
+	for cause, n := range s.lost {
+		if n > 0 && cause != lostDetail {
+			sum += n
+			by[causeNames[cause]] = n
+		}
+	}
+	return sum, by
+}
