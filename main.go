@@ -265,6 +265,9 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 	defer session.Close()
 
 	msg.Start(&event.Start{Command: p.Name, PID: os.Getpid()}, c.ready(p, session))
+	for _, w := range session.Warnings() {
+		msg.Notice(&event.Notice{Kind: "warning", Message: w})
+	}
 	if own := session.Own(); !c.self && len(opts.PIDs) == 0 {
 		msg.Notice(&event.Notice{Kind: "note", Message: ownNotice(own)})
 	}

@@ -58,6 +58,7 @@ const (
 	ExecVarFilterUid        = "filter_uid"
 	ExecVarNrExecve         = "nr_execve"
 	ExecVarNrExecveat       = "nr_execveat"
+	ExecVarReaderWaits      = "reader_waits"
 	ExecVarUnusedExecRecord = "unused_exec_record"
 	ExecVarWantedUid        = "wanted_uid"
 )
@@ -130,6 +131,7 @@ type ExecVariableSpecs struct {
 	FilterUid        *ebpf.VariableSpec `ebpf:"filter_uid"`
 	NrExecve         *ebpf.VariableSpec `ebpf:"nr_execve"`
 	NrExecveat       *ebpf.VariableSpec `ebpf:"nr_execveat"`
+	ReaderWaits      *ebpf.VariableSpec `ebpf:"reader_waits"`
 	UnusedExecRecord *ebpf.VariableSpec `ebpf:"unused_exec_record"`
 	WantedUid        *ebpf.VariableSpec `ebpf:"wanted_uid"`
 }
@@ -181,6 +183,7 @@ type ExecVariables struct {
 	FilterUid        *ebpf.Variable `ebpf:"filter_uid"`
 	NrExecve         *ebpf.Variable `ebpf:"nr_execve"`
 	NrExecveat       *ebpf.Variable `ebpf:"nr_execveat"`
+	ReaderWaits      *ebpf.Variable `ebpf:"reader_waits"`
 	UnusedExecRecord *ebpf.Variable `ebpf:"unused_exec_record"`
 	WantedUid        *ebpf.Variable `ebpf:"wanted_uid"`
 }

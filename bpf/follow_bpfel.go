@@ -24,6 +24,7 @@ const (
 	FollowProgFollowProcessFork = "follow_process_fork"
 	FollowVarFilterPids         = "filter_pids"
 	FollowVarFilterUid          = "filter_uid"
+	FollowVarReaderWaits        = "reader_waits"
 	FollowVarWantedUid          = "wanted_uid"
 )
 
@@ -87,9 +88,10 @@ type FollowMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FollowVariableSpecs struct {
-	FilterPids *ebpf.VariableSpec `ebpf:"filter_pids"`
-	FilterUid  *ebpf.VariableSpec `ebpf:"filter_uid"`
-	WantedUid  *ebpf.VariableSpec `ebpf:"wanted_uid"`
+	FilterPids  *ebpf.VariableSpec `ebpf:"filter_pids"`
+	FilterUid   *ebpf.VariableSpec `ebpf:"filter_uid"`
+	ReaderWaits *ebpf.VariableSpec `ebpf:"reader_waits"`
+	WantedUid   *ebpf.VariableSpec `ebpf:"wanted_uid"`
 }
 
 // FollowObjects contains all objects after they have been loaded into the kernel.
@@ -131,9 +133,10 @@ func (m *FollowMaps) Close() error {
 //
 // It can be passed to LoadFollowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FollowVariables struct {
-	FilterPids *ebpf.Variable `ebpf:"filter_pids"`
-	FilterUid  *ebpf.Variable `ebpf:"filter_uid"`
-	WantedUid  *ebpf.Variable `ebpf:"wanted_uid"`
+	FilterPids  *ebpf.Variable `ebpf:"filter_pids"`
+	FilterUid   *ebpf.Variable `ebpf:"filter_uid"`
+	ReaderWaits *ebpf.Variable `ebpf:"reader_waits"`
+	WantedUid   *ebpf.Variable `ebpf:"wanted_uid"`
 }
 
 // FollowPrograms contains all programs after they have been loaded into the kernel.

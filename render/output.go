@@ -46,6 +46,7 @@ type Output struct {
 	writing  int           // bytes that the writer has taken and not written
 	unsaid   uint64        // whole events among those
 	err      error         // of writing, sticky
+	broken   chan struct{} // closed when err is set
 	progress time.Time     // of the last write
 	wake     chan struct{} // the writer has something to do
 	closed   bool
@@ -59,6 +60,7 @@ func NewOutput(file *os.File, format Format) *Output {
 		format:   format,
 		wake:     make(chan struct{}, 1),
 		done:     make(chan struct{}),
+		broken:   make(chan struct{}),
 		progress: time.Now(),
 	}
 	go o.write()
@@ -97,6 +99,9 @@ func (o *Output) Flush() error {
 	o.signal()
 	return nil
 }
+
+// Broken is closed when stdout cannot be written any more.
+func (o *Output) Broken() <-chan struct{} { return o.broken }
 
 func (o *Output) signal() {
 	select {
@@ -168,9 +173,7 @@ func (o *Output) write() {
 			o.writing -= n
 			o.unsaid -= lines(rest[:n])
 			o.progress = time.Now()
-			if err != nil && o.err == nil {
-				o.err = writeError(err)
-			}
+			o.fail(err)
 			o.mu.Unlock()
 			if err != nil {
 				return
@@ -191,13 +194,19 @@ func (o *Output) watch() {
 		}
 		if err == nil && fds[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0 {
 			o.mu.Lock()
-			if o.err == nil {
-				o.err = ErrReaderGone
-			}
+			o.fail(ErrReaderGone)
 			o.signal()
 			o.mu.Unlock()
 		}
 		return
+	}
+}
+
+// fail keeps the first error. The caller holds the lock.
+func (o *Output) fail(err error) {
+	if err != nil && o.err == nil {
+		o.err = writeError(err)
+		close(o.broken)
 	}
 }
 

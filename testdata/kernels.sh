@@ -55,6 +55,7 @@ suites() {
 # that the machine's apt stays as it is, and asks the archives that the machine's apt knows.
 fetch() {
 	local suite url kind package archives apt=$work/apt
+	# shellcheck disable=SC2016 # apt's variable, not the shell's
 	archives=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 2>/dev/null | sort -u) || :
 	[ -n "$archives" ] || {
 		echo "kernels: skipped: kernel $1 is not in $cache, and apt knows no Debian archive (not Debian, or no apt-get update yet)" >&2

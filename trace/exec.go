@@ -103,17 +103,18 @@ func (t *execTracer) load(*Session) (*ebpf.CollectionSpec, error) {
 	})
 }
 
-func (t *execTracer) programs() []program {
-	p := []program{{bpf.ExecProgExecProcessExec, "sched_process_exec"}}
+func (t *execTracer) features() []feature {
+	by := func(name string, programs ...string) feature {
+		return feature{name: name, doors: []door{{tierTracepoint, programs}}}
+	}
+	f := []feature{by("programs that start", bpf.ExecProgExecProcessExec)}
 	if t.exits {
-		p = append(p,
-			program{bpf.ExecProgExecProcessFork, "sched_process_fork"},
-			program{bpf.ExecProgExecProcessExit, "sched_process_exit"})
+		f = append(f, by("how they end", bpf.ExecProgExecProcessFork, bpf.ExecProgExecProcessExit))
 	}
 	if t.failed {
-		p = append(p, program{bpf.ExecProgExecSysExit, "sys_exit"})
+		f = append(f, by("execs that fail", bpf.ExecProgExecSysExit))
 	}
-	return p
+	return f
 }
 
 // attached looks up what the processes run that are there already. On a host
@@ -196,6 +197,8 @@ func (l *life) size() int {
 	}
 	return n
 }
+
+func (t *execTracer) waiting() bool { return len(t.walks) > 0 || t.older != nil }
 
 func (t *execTracer) tick(s *Session, now uint64, last bool) {
 	for range len(t.older) {

@@ -8,7 +8,53 @@ import (
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"tracer/bpf"
 )
+
+// A tier is a kind of hook.
+type tier int
+
+// Tiers, the best first.
+const (
+	tierFunction   tier = iota + 1 // A: fentry and fexit
+	tierKprobe                     // B: kprobe and kretprobe
+	tierTracepoint                 // C: tracepoints alone
+)
+
+func (t tier) String() string {
+	switch t {
+	case tierFunction:
+		return "fentry"
+	case tierKprobe:
+		return "kprobe"
+	case tierTracepoint:
+		return "tracepoint"
+	}
+	return "unknown"
+}
+
+// A feature is something that a probe wants to know, with the ways to learn it,
+// best first. Which of them is taken is found by loading and attaching, never
+// by the kernel's version.
+type feature struct {
+	name    string
+	doors   []door
+	without string // what is missed if none opens, as a sentence; empty: tracing is impossible
+}
+
+// A door is one way to a feature: programs that are attached together, in this
+// order, to what their sections name.
+type door struct {
+	tier     tier
+	programs []string
+}
+
+// followFeature keeps track of the processes behind --pid.
+var followFeature = feature{name: "descendants", doors: []door{{tierTracepoint, []string{
+	bpf.FollowProgFollowProcessFork,
+	bpf.FollowProgFollowProcessExit,
+}}}}
 
 // Capabilities that loading and attaching takes: capabilities(7).
 const need = 1<<unix.CAP_BPF | 1<<unix.CAP_PERFMON

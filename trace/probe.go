@@ -44,22 +44,18 @@ type Tracer interface {
 	// Validate says what is wrong with the options, naming the flag.
 	Validate() error
 
-	// load returns the probe's object with its knobs set and without what is
-	// not needed. The session adds what all objects share.
+	// load returns the probe's object with its knobs set. The session adds
+	// what all objects share.
 	load(s *Session) (*ebpf.CollectionSpec, error)
-	// programs says which programs to attach, in this order.
-	programs() []program
+	// features says what to open, in this order.
+	features() []feature
 	// attached is called once, when the programs run.
 	attached(s *Session) error
 	// decode turns a record into events, by s.emit. It reports false for a
 	// record that is none.
 	decode(s *Session, record []byte) bool
-	// tick is called at least every tickInterval, and before the end.
+	// waiting reports whether tick has something to do soon.
+	waiting() bool
+	// tick is called every tickInterval while waiting, and before the end.
 	tick(s *Session, now uint64, last bool)
-}
-
-// A program and the raw tracepoint it is attached to.
-type program struct {
-	name       string
-	tracepoint string
 }

@@ -10,11 +10,13 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 )
 
-// The reader drains its ring on a timer, because programs do not wake it: the
-// wake-up of a reader costs the traced process more than all the rest.
+// While records come the reader drains its ring on a timer, because programs do
+// not wake it: the wake-up of a reader costs the traced process more than all
+// the rest. When none have come for a while it asks to be woken by the next and
+// costs nothing.
 const (
-	pollBusy = 10 * time.Millisecond // while records come
-	pollIdle = 40 * time.Millisecond // bounds how late a lone event is shown
+	pollInterval = 10 * time.Millisecond
+	pollsIdle    = 10 // without a record before the reader waits
 )
 
 const (
@@ -42,65 +44,83 @@ func (b *batch) samples(f func([]byte)) {
 // There are batchCount batches: when the pipeline falls behind by that much the
 // reader stops, the ring fills, and the programs count what they cannot send.
 type reader struct {
-	ring *ringbuf.Reader
-	full chan *batch
-	free chan *batch
-	quit chan struct{}
-	err  error // why it stopped, valid when full is closed
+	ring  *ringbuf.Reader
+	waits *ebpf.Variable // reader_waits of the programs
+	full  chan *batch
+	free  chan *batch
+	quit  chan struct{}
+	err   error // why it stopped, valid when full is closed
 }
 
-func newReader(m *ebpf.Map) (*reader, error) {
+func newReader(m *ebpf.Map, waits *ebpf.Variable) (*reader, error) {
 	ring, err := ringbuf.NewReader(m)
 	if err != nil {
 		return nil, fmt.Errorf("create reader: %w", err)
 	}
 	r := &reader{
-		ring: ring,
-		full: make(chan *batch, batchCount),
-		free: make(chan *batch, batchCount),
-		quit: make(chan struct{}),
+		ring:  ring,
+		waits: waits,
+		full:  make(chan *batch, batchCount),
+		free:  make(chan *batch, batchCount),
+		quit:  make(chan struct{}),
 	}
 	for range batchCount {
 		r.free <- &batch{}
 	}
-	// A deadline that has passed: read what is there, never wait for more.
-	ring.SetDeadline(time.Unix(1, 0))
 	return r, nil
 }
+
+// poll is a deadline that has passed: read what is there, do not wait for more.
+var poll = time.Unix(1, 0)
 
 // run reads until stop is called, then what is left, and closes r.full.
 func (r *reader) run() {
 	defer close(r.full)
-	poll := pollBusy
-	timer := time.NewTimer(poll)
+	timer := time.NewTimer(pollInterval)
 	defer timer.Stop()
-	for {
-		last := false
+	for idle := 0; ; {
 		select {
 		case <-timer.C:
 		case <-r.quit:
-			last = true
 		}
-		n, err := r.drain()
+		n, err := r.drain(poll)
+		if idle++; n > 0 {
+			idle = 0
+		}
+		if err == nil && idle >= pollsIdle {
+			idle = 0
+			err = r.wait()
+		}
 		if err != nil {
-			r.err = fmt.Errorf("read ring: %w", err)
+			if !errors.Is(err, ringbuf.ErrFlushed) {
+				r.err = fmt.Errorf("read ring: %w", err)
+			}
 			return
 		}
-		if last {
-			return
-		}
-		if n > 0 {
-			poll = pollBusy
-		} else {
-			poll = min(2*poll, pollIdle)
-		}
-		timer.Reset(poll)
+		timer.Reset(pollInterval)
 	}
 }
 
+// wait returns when a program has sent a record, or with ErrFlushed when stop is
+// called. What came before the programs knew that they have to wake the reader
+// is read first.
+func (r *reader) wait() error {
+	if err := r.waits.Set(uint32(1)); err != nil {
+		return err
+	}
+	n, err := r.drain(poll)
+	if n == 0 && err == nil {
+		_, err = r.drain(time.Time{})
+	}
+	return err
+}
+
 // drain copies all records that are in the ring and says how many there were.
-func (r *reader) drain() (n int, err error) {
+// If there are none it waits for the first until the deadline, or for ever if
+// that is zero.
+func (r *reader) drain(deadline time.Time) (n int, err error) {
 	var rec ringbuf.Record
+	r.ring.SetDeadline(deadline)
 	for err == nil {
 		b := <-r.free
 		if b.buf == nil {
@@ -119,6 +139,11 @@ func (r *reader) drain() (n int, err error) {
 			end := start + min(len(rec.RawSample), sampleBytes)
 			b.buf = b.buf[:end]
 			b.ends = append(b.ends, end)
+			// The first record is here: take the others, then return.
+			if deadline.IsZero() {
+				deadline = poll
+				r.ring.SetDeadline(poll)
+			}
 		}
 		if len(b.ends) == 0 {
 			r.free <- b
@@ -135,6 +160,9 @@ func (r *reader) drain() (n int, err error) {
 
 // stop makes run read what is in the ring now and return. It must be called
 // once.
-func (r *reader) stop() { close(r.quit) }
+func (r *reader) stop() error {
+	close(r.quit)
+	return r.ring.Flush()
+}
 
 func (r *reader) close() error { return r.ring.Close() }

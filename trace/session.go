@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -20,7 +21,7 @@ import (
 )
 
 const (
-	tickInterval = 20 * time.Millisecond // of the pipeline, when nothing comes
+	tickInterval = 10 * time.Millisecond // while something waits for its time
 	slowInterval = time.Second           // between looks at clock and losses
 )
 
@@ -33,6 +34,7 @@ type Options struct {
 	Notice func(*event.Notice) // told of warnings and losses; must not block
 
 	ringBytes uint32 // size of the ring, 0: the probe's own. For tests
+	tier      tier   // the only one to use where there is a choice, 0: the best. For tests
 }
 
 // A Sink shows events. Its methods are called by one goroutine.
@@ -43,6 +45,8 @@ type Sink interface {
 	// Flush passes on what was shown, without blocking. An error ends the
 	// session: nothing can be shown any more.
 	Flush() error
+	// Broken is closed when Flush would return an error.
+	Broken() <-chan struct{}
 	// Close waits, for a bounded time, until everything is passed on. It
 	// returns the number of events that Event took and that were not, and
 	// why.
@@ -56,11 +60,13 @@ type Session struct {
 	tracer Tracer
 	sink   Sink
 
-	objects *ebpf.Collection
-	follow  *ebpf.Collection // nil if no process is followed
-	links   []link.Link      // kept: a link that nothing refers to is closed
-	bpfCost io.Closer        // kept: so are the run time statistics
-	reader  *reader
+	objects  *ebpf.Collection // the maps
+	programs map[string]*ebpf.Program
+	links    []link.Link     // kept: a link that nothing refers to is closed
+	bpfCost  io.Closer       // kept: so are the run time statistics
+	tiers    map[string]tier // of the features that are open
+	warnings []string        // features that could not be had
+	reader   *reader
 
 	clock *clock
 	users *proc.Users
@@ -87,24 +93,30 @@ func Open(t Tracer, opts Options) (_ *Session, err error) {
 		proc:   "/proc",
 		stats:  newStats(),
 		comms:  map[[16]int8]string{},
+
+		programs: map[string]*ebpf.Program{},
+		tiers:    map[string]tier{},
 	}
 	defer func() {
 		if err != nil {
 			s.Close()
 		}
 	}()
-	types, err := kernelTypes(opts.BTF)
-	if err != nil {
+	load := ebpf.CollectionOptions{Cache: btf.NewCache()}
+	if load.Programs.KernelTypes, err = kernelTypes(opts.BTF); err != nil {
 		return nil, err
 	}
 	// Before 5.11 maps count against this limit. Where it cannot be raised,
 	// creating a map fails and says so.
 	_ = rlimit.RemoveMemlock()
-	if err := s.load(types); err != nil {
+	if err := s.load(load); err != nil {
 		return nil, explain(err)
 	}
-	if err := s.attach(); err != nil {
-		return nil, explain(err)
+	// What the programs cost is told where the kernel can tell (5.8+).
+	s.bpfCost, _ = ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+	s.reader, err = newReader(s.objects.Maps[bpf.ExecMapEvents], s.objects.Variables[bpf.ExecVarReaderWaits])
+	if err != nil {
+		return nil, err
 	}
 	if err := t.attached(s); err != nil {
 		return nil, err
@@ -128,21 +140,12 @@ func kernelTypes(file string) (*btf.Spec, error) {
 	return spec, nil
 }
 
-// load loads the probe's object and, if processes are followed, the one that
-// follows them, which shares the first one's maps.
-func (s *Session) load(types *btf.Spec) error {
+// load creates the maps of the probe's object and opens its features, then, if
+// processes are followed, the object that follows them, which shares its maps.
+func (s *Session) load(opts ebpf.CollectionOptions) error {
 	spec, err := s.tracer.load(s)
 	if err != nil {
 		return err
-	}
-	keep := map[string]bool{}
-	for _, p := range s.tracer.programs() {
-		keep[p.name] = true
-	}
-	for name := range spec.Programs {
-		if !keep[name] {
-			delete(spec.Programs, name)
-		}
 	}
 	knobs := map[string]any{
 		bpf.ExecVarFilterPids: len(s.opts.PIDs) > 0,
@@ -160,30 +163,120 @@ func (s *Session) load(types *btf.Spec) error {
 	if len(s.opts.PIDs) == 0 {
 		spec.Maps[bpf.ExecMapPids].MaxEntries = 1
 	}
-	opts := ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: types}}
-	if s.objects, err = ebpf.NewCollectionWithOptions(spec, opts); err != nil {
-		return fmt.Errorf("load programs: %w", err)
+	programs := spec.Programs
+	spec.Programs = nil
+	s.objects, err = ebpf.NewCollection(spec)
+	if err != nil {
+		return fmt.Errorf("create maps: %w", err)
 	}
+	spec.Programs = programs
 	if err := s.fillPIDs(); err != nil {
 		return err
+	}
+	for _, f := range s.tracer.features() {
+		if err := s.open(spec, opts, f); err != nil {
+			return err
+		}
 	}
 	if len(s.opts.PIDs) == 0 {
 		return nil
 	}
+	// Last: see follow.bpf.c.
 	if spec, err = bpf.LoadFollow(); err != nil {
 		return fmt.Errorf("read object %q: %w", "follow", err)
 	}
-	opts.MapReplacements = map[string]*ebpf.Map{}
-	for name := range spec.Maps {
-		if m := s.objects.Maps[name]; m != nil {
-			opts.MapReplacements[name] = m
-			spec.Maps[name].MaxEntries = m.MaxEntries()
+	return s.open(spec, opts, followFeature)
+}
+
+// open loads and attaches the programs of a feature by the first of its doors
+// that this kernel lets it through.
+func (s *Session) open(spec *ebpf.CollectionSpec, opts ebpf.CollectionOptions, f feature) error {
+	var failed error
+	for _, d := range f.doors {
+		if s.opts.tier != 0 && len(f.doors) > 1 && d.tier != s.opts.tier {
+			continue
 		}
+		if err := s.openDoor(spec, opts, d); err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		s.tiers[f.name] = d.tier
+		return nil
 	}
-	if s.follow, err = ebpf.NewCollectionWithOptions(spec, opts); err != nil {
+	if failed == nil {
+		failed = fmt.Errorf("%s: not possible by %s", f.name, s.opts.tier)
+	}
+	if f.without != "" {
+		s.warnings = append(s.warnings, f.without)
+		return nil
+	}
+	return failed
+}
+
+// openDoor loads and attaches some programs, all or none of them.
+func (s *Session) openDoor(from *ebpf.CollectionSpec, opts ebpf.CollectionOptions, d door) (err error) {
+	spec := from.Copy()
+	spec.Programs = map[string]*ebpf.ProgramSpec{}
+	for _, name := range d.programs {
+		p := from.Programs[name]
+		if p == nil {
+			return fmt.Errorf("load program %q: the object has none", name)
+		}
+		spec.Programs[name] = p.Copy()
+	}
+	opts.MapReplacements = map[string]*ebpf.Map{}
+	for name, m := range s.objects.Maps {
+		if spec.Maps[name] == nil || from.Maps[name].ValueSize != m.ValueSize() {
+			continue // another object's own variables
+		}
+		spec.Maps[name].MaxEntries = m.MaxEntries()
+		opts.MapReplacements[name] = m
+	}
+	c, err := ebpf.NewCollectionWithOptions(spec, opts)
+	if err != nil {
 		return fmt.Errorf("load programs: %w", err)
 	}
+	defer c.Close()
+	var links []link.Link
+	defer func() {
+		if err != nil {
+			for _, l := range links {
+				_ = l.Close() // it is not used
+			}
+		}
+	}()
+	for _, name := range d.programs {
+		l, err := attach(spec.Programs[name], c.Programs[name])
+		if err != nil {
+			return fmt.Errorf("attach %s %q: %w", d.tier, spec.Programs[name].AttachTo, err)
+		}
+		if l != nil {
+			links = append(links, l)
+		}
+	}
+	s.links = append(s.links, links...)
+	for _, name := range d.programs {
+		s.programs[name] = c.DetachProgram(name)
+	}
 	return nil
+}
+
+// attach attaches a program to what its section names. Iterators are run, not
+// attached: they have no link.
+func attach(spec *ebpf.ProgramSpec, p *ebpf.Program) (link.Link, error) {
+	switch {
+	case spec.Type == ebpf.RawTracepoint:
+		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: spec.AttachTo, Program: p})
+	case spec.Type == ebpf.Kprobe && strings.HasPrefix(spec.SectionName, "kretprobe/"):
+		return link.Kretprobe(spec.AttachTo, p, nil)
+	case spec.Type == ebpf.Kprobe:
+		return link.Kprobe(spec.AttachTo, p, nil)
+	case spec.AttachType == ebpf.AttachTraceIter:
+		return nil, nil
+	case spec.Type == ebpf.Tracing:
+		return link.AttachTracing(link.TracingOptions{Program: p})
+	}
+	return nil, fmt.Errorf("program type %s: %w", spec.Type, ebpf.ErrNotSupported)
 }
 
 // setKnobs sets variables of an object before it is loaded.
@@ -233,38 +326,8 @@ func (s *Session) Own() []uint32 {
 	return pids
 }
 
-func (s *Session) attach() error {
-	for _, p := range s.tracer.programs() {
-		if err := s.attachRaw(s.objects, p); err != nil {
-			return err
-		}
-	}
-	if s.follow != nil {
-		// Last: see follow.bpf.c.
-		for _, p := range []program{
-			{bpf.FollowProgFollowProcessFork, "sched_process_fork"},
-			{bpf.FollowProgFollowProcessExit, "sched_process_exit"},
-		} {
-			if err := s.attachRaw(s.follow, p); err != nil {
-				return err
-			}
-		}
-	}
-	// What the programs cost is told where the kernel can tell (5.8+).
-	s.bpfCost, _ = ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
-	var err error
-	s.reader, err = newReader(s.objects.Maps[bpf.ExecMapEvents])
-	return err
-}
-
-func (s *Session) attachRaw(from *ebpf.Collection, p program) error {
-	l, err := link.AttachRawTracepoint(link.RawTracepointOptions{Name: p.tracepoint, Program: from.Programs[p.name]})
-	if err != nil {
-		return fmt.Errorf("attach tracepoint %q: %w", p.tracepoint, err)
-	}
-	s.links = append(s.links, l)
-	return nil
-}
+// Warnings says what this session will miss on this kernel, in sentences.
+func (s *Session) Warnings() []string { return s.warnings }
 
 // Run reads events and shows them until ctx ends, as many were shown as were
 // asked for, or sink fails. Then it detaches the programs, shows what they had
@@ -275,7 +338,9 @@ func (s *Session) Run(ctx context.Context, sink Sink) error {
 	err := s.pipeline(ctx)
 	s.duration = time.Since(s.started)
 	s.detach()
-	s.reader.stop()
+	if stopErr := s.reader.stop(); err == nil {
+		err = stopErr
+	}
 	for b := range s.reader.full {
 		s.decode(b)
 		s.reader.free <- b
@@ -295,8 +360,7 @@ func (s *Session) Run(ctx context.Context, sink Sink) error {
 
 // pipeline handles batches until there is a reason to end.
 func (s *Session) pipeline(ctx context.Context) error {
-	tick := time.NewTicker(tickInterval)
-	defer tick.Stop()
+	var tick <-chan time.Time // nil while nothing waits
 	slow := time.NewTicker(slowInterval)
 	defer slow.Stop()
 	for !s.enough() {
@@ -309,8 +373,9 @@ func (s *Session) pipeline(ctx context.Context) error {
 			}
 			s.decode(b)
 			s.reader.free <- b
-		case <-tick.C:
+		case <-tick:
 			s.tracer.tick(s, bootNow(), false)
+		case <-s.sink.Broken():
 		case <-slow.C:
 			s.clock.anchor()
 			if err := s.tellLosses(); err != nil {
@@ -320,6 +385,9 @@ func (s *Session) pipeline(ctx context.Context) error {
 		}
 		if err := s.sink.Flush(); err != nil {
 			return err
+		}
+		if tick = nil; s.tracer.waiting() {
+			tick = time.After(tickInterval)
 		}
 	}
 	return nil
@@ -375,7 +443,7 @@ func (s *Session) comm(c [16]int8) string {
 
 // tellLosses says at once what was lost since it was told last.
 func (s *Session) tellLosses() error {
-	if err := s.stats.readKernel(s.lostMaps()); err != nil {
+	if err := s.stats.readKernel(s.objects.Maps[bpf.ExecMapLost]); err != nil {
 		return err
 	}
 	lost, by := s.stats.total()
@@ -392,28 +460,18 @@ func (s *Session) tellLosses() error {
 	return nil
 }
 
-// lostMaps are the maps with counters: the followers share the probe's.
-func (s *Session) lostMaps() []*ebpf.Map {
-	return []*ebpf.Map{s.objects.Maps[bpf.ExecMapLost]}
-}
-
 // Account says what was seen, shown and lost and what it cost. It is complete
 // after Run; last losses are told before it returns.
 func (s *Session) Account() (*event.Account, error) {
 	a := &event.Account{Duration: s.duration}
-	for _, c := range []*ebpf.Collection{s.objects, s.follow} {
-		if c == nil {
-			continue
+	for _, p := range s.programs {
+		st, err := p.Stats()
+		if err != nil {
+			continue // a kernel that does not tell
 		}
-		for _, p := range c.Programs {
-			st, err := p.Stats()
-			if err != nil {
-				continue // a kernel that does not tell
-			}
-			a.BPF += st.Runtime
-			a.HasBPF = a.HasBPF || s.bpfCost != nil
-			s.stats.lost[lostMissed] += st.RecursionMisses
-		}
+		a.BPF += st.Runtime
+		a.HasBPF = s.bpfCost != nil
+		s.stats.lost[lostMissed] += st.RecursionMisses
 	}
 	if err := s.tellLosses(); err != nil {
 		return nil, err
@@ -443,10 +501,11 @@ func (s *Session) Close() {
 	if s.reader != nil {
 		_ = s.reader.close()
 	}
-	for _, c := range []*ebpf.Collection{s.follow, s.objects} {
-		if c != nil {
-			c.Close()
-		}
+	for _, p := range s.programs {
+		_ = p.Close()
+	}
+	if s.objects != nil {
+		s.objects.Close()
 	}
 	if s.bpfCost != nil {
 		_ = s.bpfCost.Close()

@@ -2,7 +2,6 @@ package trace
 
 import (
 	"fmt"
-	"runtime"
 
 	"github.com/cilium/ebpf"
 )
@@ -44,21 +43,17 @@ func newStats() *Stats {
 	return &Stats{perCPU: make([]uint64, ebpf.MustPossibleCPU())}
 }
 
-// readKernel takes over the counters of the objects' lost maps.
-func (s *Stats) readKernel(maps []*ebpf.Map) error {
+// readKernel takes over the counters of the map lost.
+func (s *Stats) readKernel(m *ebpf.Map) error {
 	for cause := uint32(0); cause < kernelCauses; cause++ {
-		var sum uint64
-		for _, m := range maps {
-			if err := m.Lookup(cause, s.perCPU); err != nil {
-				return fmt.Errorf("read map %q: %w", "lost", err)
-			}
-			for _, n := range s.perCPU {
-				sum += n
-			}
+		if err := m.Lookup(cause, s.perCPU); err != nil {
+			return fmt.Errorf("read map %q: %w", "lost", err)
 		}
-		s.lost[cause] = sum
+		s.lost[cause] = 0
+		for _, n := range s.perCPU {
+			s.lost[cause] += n
+		}
 	}
-	runtime.KeepAlive(maps)
 	return nil
 }
 

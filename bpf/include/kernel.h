@@ -56,6 +56,7 @@ enum {
 
 enum {
 	BPF_RB_NO_WAKEUP = 1ULL << 0,
+	BPF_RB_FORCE_WAKEUP = 1ULL << 1,
 };
 
 struct bpf_raw_tracepoint_args {

@@ -80,15 +80,31 @@ static __always_inline void count_lost(__u32 cause)
 }
 
 /*
- * Sends a record without waking the reader, which drains on a timer: the
- * wake-up would cost more than everything else together.
+ * Set by the reader when nothing has come for a while and it stops polling,
+ * cleared by whoever wakes it.
+ */
+volatile __u32 reader_waits;
+
+/*
+ * Sends a record. A reader that polls is not woken: the wake-up would cost more
+ * than everything else together. One that waits is, by a discarded record,
+ * after the real one is in the ring: both sides write first and look then, so
+ * that no record can stay behind.
  */
 static __always_inline bool send_record(void *record, __u64 size, enum lost_cause cause)
 {
-	if (!bpf_ringbuf_output(&events, record, size, BPF_RB_NO_WAKEUP))
-		return true;
-	count_lost(cause);
-	return false;
+	if (bpf_ringbuf_output(&events, record, size, BPF_RB_NO_WAKEUP)) {
+		count_lost(cause);
+		return false;
+	}
+	if (reader_waits) {
+		void *bell = bpf_ringbuf_reserve(&events, 8, 0);
+
+		reader_waits = 0;
+		if (bell)
+			bpf_ringbuf_discard(bell, BPF_RB_FORCE_WAKEUP);
+	}
+	return true;
 }
 
 /* Whether the current process passes --pid, --uid and is not hidden. */

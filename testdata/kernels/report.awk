@@ -34,7 +34,7 @@ $1 == "VERDICT" {
 	verdicts++
 	for (i = 1; i <= n; i++)
 		show($2 " " bad[i] " " why[i], output[bad[i]])
-	if ($3 != "exit=0" && !n) {
+	if ($3 != "exit=0" && (!n || $3 != "exit=1" && bad[n] != test)) { # a crash, not only a test that failed
 		failed++
 		show($2 " " test " " $3, output[test])
 	}

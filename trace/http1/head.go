@@ -109,10 +109,10 @@ func (h *head) parse(b []byte, as shape, strict bool) (n int, v verdict) {
 		if len(line) == 0 {
 			break
 		}
-		if strict && !fieldLine(line) {
+		if strict && !wellFormed(line) {
 			return 0, wrong
 		}
-		h.fieldLine(line)
+		h.read(line)
 	}
 	// RFC 9112, 3.2: a request without Host is answered with 400. In the
 	// middle of a stream it is more likely text.
@@ -275,8 +275,8 @@ func (h *head) authority() {
 	}
 }
 
-// fieldLine reads the fields that matter.
-func (h *head) fieldLine(line []byte) {
+// read takes from a field line what matters.
+func (h *head) read(line []byte) {
 	var value []byte
 	switch line[0] {
 	case ' ', '\t': // obs-fold (RFC 9112, 5.2): the value goes on
@@ -376,8 +376,8 @@ func fold(b []byte, name string) bool {
 	return true
 }
 
-// fieldLine reports whether line is a well-formed field line or a folded one.
-func fieldLine(line []byte) bool {
+// wellFormed reports whether line is a well-formed field line or a folded one.
+func wellFormed(line []byte) bool {
 	if line[0] == ' ' || line[0] == '\t' {
 		return true
 	}

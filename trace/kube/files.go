@@ -64,6 +64,9 @@ func (n *names) complete(t target) bool {
 // right to read.
 type files struct{ root string }
 
+// storage is where CRI-O and podman keep containers.
+var storage = []string{"run/containers/storage", "var/lib/containers/storage"}
+
 // fileSources are asked in this order until the names are complete. A source
 // that has nothing returns empty names or fs.ErrNotExist.
 var fileSources = []struct {
@@ -104,30 +107,18 @@ func (f files) bundle(t target) (names, error) {
 }
 
 func (f files) crio(t target) (names, error) {
-	return f.spec(t, "*-containers/"+t.id+"/userdata/config.json",
-		"run/containers/storage", "var/lib/containers/storage")
+	return f.spec(t, "*-containers/"+t.id+"/userdata/config.json", storage...)
 }
 
-// spec reads the first OCI spec that matches pattern in one of dirs.
+// spec reads an OCI spec.
 func (f files) spec(t target, pattern string, dirs ...string) (names, error) {
-	if t.id == "" {
-		return names{}, nil
+	paths, err := f.glob(pattern, dirs...)
+	if t.id == "" || len(paths) == 0 {
+		return names{}, err
 	}
-	var failed error
-	for _, dir := range dirs {
-		paths, err := f.glob(dir, pattern)
-		if failed == nil {
-			failed = err
-		}
-		for _, path := range paths {
-			var spec struct{ Annotations map[string]string }
-			if err := readJSON(path, &spec); err != nil {
-				return names{}, err
-			}
-			return fromLabels(spec.Annotations), nil
-		}
-	}
-	return names{}, failed
+	var spec struct{ Annotations map[string]string }
+	err = readJSON(paths[0], &spec)
+	return fromLabels(spec.Annotations), err
 }
 
 // fromLabels reads the annotations and labels that runtimes and kubelet give
@@ -158,6 +149,7 @@ func (f files) docker(t target) (names, error) {
 	if t.id == "" || t.runtime == "podman" {
 		return names{}, nil
 	}
+	dirs := []string{"var/lib/docker", "var/snap/docker/common/var-lib-docker"}
 	var daemon struct {
 		Root string `json:"data-root"`
 	}
@@ -165,35 +157,26 @@ func (f files) docker(t target) (names, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return names{}, err
 	}
-	dirs := []string{"var/lib/docker", "var/snap/docker/common/var-lib-docker"}
 	if daemon.Root != "" {
-		dirs = slices.Insert(dirs, 0, daemon.Root)
+		dirs = append(dirs, daemon.Root)
 	}
-	if t.runtime == "docker" {
+	if t.runtime == "docker" { // homes are often far away: only where they are sure to matter
 		dirs = append(dirs, "home/*/.local/share/docker")
 	}
-	var failed error
-	for _, dir := range dirs {
-		paths, err := f.glob(dir, "containers/"+t.id+"/config.v2.json")
-		if failed == nil {
-			failed = err
-		}
-		for _, path := range paths {
-			var c struct {
-				Name   string
-				Config struct{ Labels map[string]string }
-			}
-			if err := readJSON(path, &c); err != nil {
-				return names{}, err
-			}
-			n := fromLabels(c.Config.Labels)
-			if n.pod == "" {
-				n.container = strings.TrimPrefix(c.Name, "/")
-			}
-			return n, nil
-		}
+	paths, err := f.glob("containers/"+t.id+"/config.v2.json", dirs...)
+	if len(paths) == 0 {
+		return names{}, err
 	}
-	return names{}, failed
+	var c struct {
+		Name   string
+		Config struct{ Labels map[string]string }
+	}
+	err = readJSON(paths[0], &c)
+	n := fromLabels(c.Config.Labels)
+	if n.pod == "" {
+		n.container = strings.TrimPrefix(c.Name, "/")
+	}
+	return n, err
 }
 
 // podman reads its list of containers, and that of the ones made with --rm.
@@ -201,29 +184,22 @@ func (f files) podman(t target) (names, error) {
 	if t.id == "" || t.podUID != "" || t.runtime != "podman" && t.runtime != "" {
 		return names{}, nil
 	}
-	dirs := []string{"var/lib/containers/storage", "run/containers/storage"}
-	if t.runtime == "podman" { // homes are often far away: only where they are sure to matter
-		dirs = append(dirs, "home/*/.local/share/containers/storage", "run/user/*/containers")
+	dirs := storage
+	if t.runtime == "podman" {
+		dirs = slices.Concat(dirs, []string{"home/*/.local/share/containers/storage", "run/user/*/containers"})
 	}
-	var failed error
-	for _, dir := range dirs {
-		paths, err := f.glob(dir, "*-containers/*containers.json")
-		if failed == nil {
-			failed = err
+	paths, failed := f.glob("*-containers/*containers.json", dirs...)
+	for _, path := range paths {
+		var list []struct {
+			ID    string
+			Names []string
 		}
-		for _, path := range paths {
-			var list []struct {
-				ID    string
-				Names []string
-			}
-			if err := readJSON(path, &list); err != nil {
-				failed = err // another user's may be whole
-				continue
-			}
-			for _, c := range list {
-				if c.ID == t.id && len(c.Names) > 0 {
-					return names{container: c.Names[0]}, nil
-				}
+		if err := readJSON(path, &list); err != nil {
+			failed = err // another user's may be whole
+		}
+		for _, c := range list {
+			if c.ID == t.id && len(c.Names) > 0 {
+				return names{container: c.Names[0]}, nil
 			}
 		}
 	}
@@ -280,7 +256,7 @@ func (f files) logDirs(t target) (names, error) {
 		if uid != t.podUID {
 			continue
 		}
-		logs, _ := f.glob("var/log/pods", pod+"/*/*.log")
+		logs, _ := f.glob(pod+"/*/*.log", "var/log/pods")
 		for _, log := range logs {
 			if to, err := os.Readlink(log); err == nil && t.id != "" && strings.Contains(to, t.id) {
 				n.container = filepath.Base(filepath.Dir(log))
@@ -299,20 +275,22 @@ func fromLogDir(name string) (n names, uid string) {
 	return names{}, ""
 }
 
-// glob lists what matches. Where that is nothing, the error tells whether the
-// directory could be looked into; its absence is no error.
-func (f files) glob(dir, pattern string) ([]string, error) {
-	path := filepath.Join(f.root, dir, pattern)
-	paths, err := filepath.Glob(path)
-	if err != nil || len(paths) > 0 {
-		return paths, err
+// glob lists what matches in any of dirs. The error tells of a directory that
+// could not be looked into; that there is none is no error.
+func (f files) glob(pattern string, dirs ...string) (paths []string, failed error) {
+	for _, dir := range dirs {
+		path := filepath.Join(f.root, dir, pattern)
+		found, err := filepath.Glob(path)
+		if len(found) == 0 && err == nil {
+			fixed, _, _ := strings.Cut(path, "*")
+			_, err = os.Stat(filepath.Dir(fixed) + "/.")
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			failed = err
+		}
+		paths = append(paths, found...)
 	}
-	fixed, _, _ := strings.Cut(path, "*")
-	_, err = os.Stat(filepath.Dir(fixed) + "/.")
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	return nil, err
+	return paths, failed
 }
 
 // readFile reads a regular file of at most max bytes, following no link in its

@@ -10,7 +10,7 @@
 // Start reading at [Resolver.Lookup], then [Identify]. Paths to the names, in
 // the order of trust and cost, are the tables fileSources (files that runtimes
 // and kubelet leave on the host) and, for pods that files do not name,
-// the resolver's asked (sockets of kubelet and runtime, the kubelet's port).
+// remote of [New] (sockets of kubelet and runtime, the kubelet's port).
 //
 //	cgroup.go   /proc/PID/cgroup, paths, the walk of the tree
 //	files.go    names from files
@@ -20,10 +20,13 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -33,14 +36,18 @@ import (
 
 // Bounds of what is kept and how long.
 const (
-	maxCgroups = 32768 // cgroups known at one time
-	keep       = time.Minute
-	forget     = 10 * time.Second // before an id that was nowhere is looked for again
-	waitTime   = 50 * time.Millisecond
-	askTime    = 2 * time.Second // for one question to a socket or port
-	listAge    = time.Second     // before a list of pods is asked for again
-	retryFirst = 100 * time.Millisecond
-	maxTries   = 5 // each after four times the last one's time
+	maxCgroups = 32768 // known at one time
+	maxQueue   = 2 * maxCgroups
+	maxLost    = 4096                   // ids looked for in the tree at one time
+	waitTime   = 50 * time.Millisecond  // Options.Wait, if 0
+	keepTime   = time.Minute            // for a removed cgroup
+	lostTime   = 10 * time.Second       // before an id that was nowhere is looked for again
+	scanTime   = 2 * time.Second        // between two walks of the tree
+	askTime    = 2 * time.Second        // for one question to a socket or port
+	listAge    = time.Second            // before a list of pods is asked for again
+	retryTime  = 100 * time.Millisecond // before the second try, then four times that, and so on
+	maxTries   = 6
+	tree       = "cgroup tree" // as a source of problems
 )
 
 // A Place is where a process runs. All are empty where they are not known or
@@ -86,28 +93,26 @@ type Resolver struct {
 	roots     Roots
 	hierarchy Hierarchy
 	files     files
-	asked     []source
+	remote    []source // asked where files do not name a pod
 	wait      time.Duration
 
-	urgent, later chan func() // run by the worker, urgent first
-	questions     chan *owner // to whoever asks sockets and ports
-	scanned       chan struct{}
-	stop          context.CancelFunc
-	stopped       <-chan struct{}
-	running       sync.WaitGroup
+	ctx       context.Context // ends with Close
+	stop      context.CancelFunc
+	running   sync.WaitGroup
+	scanned   chan struct{}
+	questions chan *owner // for remote
+	queue     queue       // for the worker
 
 	mu       sync.RWMutex // guards what follows; never held while reading or asking
 	cgroups  map[uint64]*cgroup
 	owners   map[target]*owner
+	gone     []departed       // removed cgroups, the earliest first
 	problems map[string]error // by source, the last one
-	dropped  int              // cgroups that pushed out others, and work that found the queue full
+	dropped  int              // cgroups and work given up at a bound
+	watched  bool             // there are watches
 
-	// Owned by the one goroutine that calls Lookup.
-	allowance time.Duration
-	allowedAt time.Time
-	timer     *time.Timer
-
-	worker // state owned by the worker goroutine
+	worker   worker   // the worker goroutine's own
+	patience patience // the one goroutine's that calls Lookup
 }
 
 // cgroup is one directory of the tree. Guarded by Resolver.mu.
@@ -115,19 +120,37 @@ type cgroup struct {
 	known bool          // its path was seen
 	gone  bool          // it was removed
 	owner *owner        // nil: not in a container or pod, or not known
-	ready chan struct{} // closed once known or not to be found; nil then
+	ready chan struct{} // closed once known, or not to be found; nil when there is no use in waiting
 }
 
-// owner is a container or pod, with all cgroups in it. What is guarded by
-// Resolver.mu: ids, place, final, ready. The rest is the worker's.
+// owner is a container or pod, with the cgroups in it. ids, place, final and
+// ready are guarded by Resolver.mu, names and tries are the worker's own.
 type owner struct {
 	target
 	ids   []uint64
 	place *Place        // never nil
 	final bool          // nothing is missing
-	ready chan struct{} // closed once files were read; nil then
+	ready chan struct{} // closed once files were read; nil when there is no use in waiting
 	names names
 	tries int
+}
+
+type departed struct {
+	id uint64
+	at time.Time
+}
+
+// state is what Lookup answers, and what to wait for, if anything, before it
+// does. The caller holds Resolver.mu.
+func (c *cgroup) state() (place *Place, ok bool, ready chan struct{}) {
+	switch {
+	case c == nil:
+		return nil, false, nil
+	case c.owner != nil:
+		return c.owner.place, c.owner.final, c.owner.ready
+	default:
+		return nil, c.known, c.ready
+	}
 }
 
 // New starts to read the cgroup tree in the background; Close ends that. It
@@ -138,39 +161,38 @@ func New(roots Roots, opts Options) (*Resolver, error) {
 	if err != nil {
 		return nil, err
 	}
+	top, err := os.Stat(hierarchy.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("read cgroup tree: %w", err)
+	}
 	k, err := newKubelet(opts.Kubelet)
 	if err != nil {
 		return nil, err
 	}
 	roots = roots.filled()
-	ctx, cancel := context.WithCancel(context.Background())
 	r := &Resolver{
 		roots:     roots,
 		hierarchy: hierarchy,
 		files:     files{roots.FS},
-		asked: []source{
+		remote: []source{
 			{"kubelet's pods socket", cached(podsSocket(roots.FS))},
 			{"runtime's CRI socket", cri(roots.FS)},
 			{"kubelet's port", cached(k.list)},
 		},
-		wait:      opts.Wait,
-		urgent:    make(chan func(), 1024),
-		later:     make(chan func(), 1024),
-		questions: make(chan *owner, 256),
+		wait:      cmp.Or(opts.Wait, waitTime),
 		scanned:   make(chan struct{}),
-		stop:      cancel,
-		stopped:   ctx.Done(),
+		questions: make(chan *owner, 256),
+		queue:     queue{wake: make(chan struct{}, 1)},
 		cgroups:   make(map[uint64]*cgroup),
 		owners:    make(map[target]*owner),
 		problems:  make(map[string]error),
 	}
-	if r.wait == 0 {
-		r.wait = waitTime
-	}
-	r.allowance = r.wait
+	r.ctx, r.stop = context.WithCancel(context.Background())
+	r.patience.left = r.wait
+	r.learn(inode(top), "/")
+	r.scan()
 	r.running.Go(r.work)
-	r.running.Go(func() { r.ask(ctx) })
-	r.scan(ctx)
+	r.running.Go(r.ask)
 	return r, nil
 }
 
@@ -196,93 +218,93 @@ func (r *Resolver) Hierarchy() Hierarchy { return r.hierarchy }
 //	nil, false    the cgroup is not known
 //
 // What is known costs a map access. For what is not, Lookup starts the search
-// and waits for it: at most Options.Wait for one cgroup, once for each, and in
-// sum at most a quarter of the time, so that a burst of unknown ones delays
-// events but never adds up. A pid of 0 or less is none.
+// and waits for it: once for each cgroup and container, at most Options.Wait,
+// and in sum not more than a quarter of the time, so that a burst of unknown
+// ones cannot hold up events for long. A pid of 0 or less is none.
 //
 // It is for one goroutine: that which owns the events.
 func (r *Resolver) Lookup(id uint64, pid int) (*Place, bool) {
-	place, ok, ready := r.peek(id)
-	if ready == nil {
+	r.mu.RLock()
+	c := r.cgroups[id]
+	place, ok, ready := c.state()
+	r.mu.RUnlock()
+	if c != nil && ready == nil {
 		return place, ok
 	}
 	return r.lookupSlow(id, pid)
-}
-
-// unasked marks, for peek's caller, an id that nobody has asked for yet.
-var unasked = make(chan struct{})
-
-func (r *Resolver) peek(id uint64) (place *Place, ok bool, ready <-chan struct{}) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	switch c := r.cgroups[id]; {
-	case c == nil:
-		return nil, false, unasked
-	case c.owner != nil:
-		return c.owner.place, c.owner.final, c.owner.ready
-	default:
-		return nil, c.known, c.ready
-	}
 }
 
 func (r *Resolver) lookupSlow(id uint64, pid int) (*Place, bool) {
 	r.mu.Lock()
 	c := r.cgroups[id]
 	if c == nil {
-		c = &cgroup{ready: make(chan struct{})}
-		r.insert(id, c)
-		if !r.do(r.urgent, func() { r.locate(id, pid) }) {
-			delete(r.cgroups, id) // ask again next time
+		if !r.do(askedFor, func() { r.locate(id, pid) }) {
+			r.dropped++
 			r.mu.Unlock()
 			return nil, false
 		}
+		c = &cgroup{ready: make(chan struct{})}
+		r.insert(id, c)
 	} else if o := c.owner; o != nil {
-		r.do(r.urgent, func() { r.resolve(o, 0) }) // before those that nobody asks for
+		r.do(askedFor, func() { r.resolve(o, 0) }) // it was queued behind those that nobody asks for
 	}
+	_, _, ready := c.state()
 	r.mu.Unlock()
 
-	_, _, ready := r.peek(id)
-	if ready != nil && !r.await(ready) {
+	for ready != nil { // first for the cgroup, then for its container
+		came := r.patience.wait(ready, r.ctx.Done(), r.wait)
 		r.mu.Lock()
-		if c.ready = nil; c.owner != nil { // no second wait for the same
-			c.owner.ready = nil
+		if _, _, now := c.state(); now == ready && !came {
+			if c.ready = nil; c.owner != nil { // no second wait for the same
+				c.owner.ready = nil
+			}
 		}
+		_, _, ready = c.state()
 		r.mu.Unlock()
 	}
-	place, ok, _ := r.peek(id)
+
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	place, ok, _ := c.state()
 	return place, ok
 }
 
-// await waits for ready as long as it may, and reports whether it came.
-func (r *Resolver) await(ready <-chan struct{}) bool {
+// patience is how long Lookup may still wait.
+type patience struct {
+	left  time.Duration
+	since time.Time
+	timer *time.Timer
+}
+
+// wait waits for ready, and reports whether it came in time.
+func (p *patience) wait(ready, stopped <-chan struct{}, most time.Duration) bool {
 	now := time.Now()
-	if !r.allowedAt.IsZero() {
-		r.allowance = min(r.wait, r.allowance+now.Sub(r.allowedAt)/4)
+	if !p.since.IsZero() {
+		p.left = min(most, p.left+now.Sub(p.since)/4)
 	}
-	r.allowedAt = now
-	if r.allowance <= 0 {
+	p.since = now
+	if p.left <= 0 {
 		return false
 	}
-	if r.timer == nil {
-		r.timer = time.NewTimer(r.allowance)
+	if p.timer == nil {
+		p.timer = time.NewTimer(p.left)
 	} else {
-		r.timer.Reset(r.allowance)
+		p.timer.Reset(p.left)
 	}
-	defer r.timer.Stop()
-	defer func() { r.allowance -= time.Since(now) }()
+	defer func() { p.timer.Stop(); p.left -= time.Since(now) }()
 	select {
 	case <-ready:
 		return true
-	case <-r.timer.C:
-	case <-r.stopped:
+	case <-p.timer.C:
+	case <-stopped:
 	}
 	return false
 }
 
 // Mkdir tells of a new cgroup, as the tracepoint cgroup_mkdir does: its id,
 // the number of its hierarchy and its path. Other hierarchies' are ignored. It
-// does not wait: names are read in the background, before a container's first
-// program starts where the runtime wrote them by then.
+// does not wait: names are read in the background, which is before a
+// container's first program starts, as the runtimes write them earlier still.
 func (r *Resolver) Mkdir(id uint64, hierarchy uint32, path string) {
 	if hierarchy == r.hierarchy.ID {
 		r.learn(id, path)
@@ -297,14 +319,19 @@ func (r *Resolver) Rmdir(id uint64, hierarchy uint32, path string) {
 	}
 	r.learn(id, path)
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	c := r.cgroups[id]
-	first := c != nil && !c.gone
-	if first {
-		c.gone = true
+	if c == nil || c.gone {
+		return
 	}
-	r.mu.Unlock()
-	if first {
-		r.after(keep, func() { r.forget(id) })
+	c.gone = true
+	r.gone = append(r.gone, departed{id, time.Now()})
+	switch {
+	case len(r.gone) == 1:
+		r.after(keepTime, r.sweep)
+	case len(r.gone) > maxCgroups:
+		r.remove(r.gone[0].id)
+		r.gone = r.gone[1:]
 	}
 }
 
@@ -316,18 +343,16 @@ func (r *Resolver) Rmdir(id uint64, hierarchy uint32, path string) {
 func (r *Resolver) Watch(f Filter, fn func(id uint64, match bool)) (stop func()) {
 	w := &watch{filter: f, fn: fn, told: make(map[uint64]bool)}
 	r.onWorker(func() {
-		r.watches = append(r.watches, w)
-		r.mu.RLock()
-		ids := make([]uint64, 0, len(r.cgroups))
-		for id := range r.cgroups {
-			ids = append(ids, id)
-		}
-		r.mu.RUnlock()
+		r.worker.watches = append(r.worker.watches, w)
+		r.mu.Lock()
+		r.watched = true
+		ids := slices.Collect(maps.Keys(r.cgroups))
+		r.mu.Unlock()
 		r.tell(ids)
 	})
 	return func() {
 		r.onWorker(func() {
-			r.watches = slices.DeleteFunc(r.watches, func(o *watch) bool { return o == w })
+			r.worker.watches = slices.DeleteFunc(r.worker.watches, func(o *watch) bool { return o == w })
 		})
 	}
 }
@@ -358,32 +383,34 @@ func (r *Resolver) Problems() []string {
 	n := r.Counts()
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	var list []string
+	var list, some []string
 	for source, err := range r.problems {
-		list = append(list, fmt.Sprintf("%s: %v", source, err))
+		if source == tree || n.Named < n.Containers {
+			list = append(list, fmt.Sprintf("%s: %v", source, err))
+		}
 	}
 	slices.Sort(list)
-	if missing := n.Containers - n.Named; missing > 0 {
-		var some []string
-		for t, o := range r.owners {
-			if !o.final {
-				some = append(some, cmpOr(short(t.id), "pod "+t.podUID))
-			}
+	for t, o := range r.owners {
+		if !o.final {
+			some = append(some, cmp.Or(short(t.id), "pod "+t.podUID))
 		}
-		slices.Sort(some)
-		if len(some) > 3 {
-			some = append(some[:3], "…")
-		}
-		list = append(list, fmt.Sprintf("%d of %d containers have no name yet: %s", missing, n.Containers, strings.Join(some, ", ")))
+	}
+	slices.Sort(some)
+	if len(some) > 3 {
+		some = append(some[:3], "…")
+	}
+	if len(some) > 0 {
+		list = append(list, fmt.Sprintf("%d of %d containers lack a name: %s",
+			n.Containers-n.Named, n.Containers, strings.Join(some, ", ")))
 	}
 	if n.Dropped > 0 {
-		list = append(list, fmt.Sprintf("%d cgroups were given up: there are more than %d, or too many new ones at once", n.Dropped, maxCgroups))
+		list = append(list, fmt.Sprintf("given up %d times: more than %d cgroups at once", n.Dropped, maxCgroups))
 	}
 	return list
 }
 
-// problem keeps the last error of a source, nil to take it back. That a file
-// or socket does not exist is none: few hosts have them all.
+// problem keeps the last error of a source, and takes it back for nil. That a
+// file or socket does not exist is none: no host has them all.
 func (r *Resolver) problem(source string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

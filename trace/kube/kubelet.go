@@ -15,6 +15,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -167,6 +168,9 @@ func (k *kubelet) list(ctx context.Context) (*roster, error) {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	resp, err := k.client.Do(req)
+	if errors.Is(err, syscall.ECONNREFUSED) && req.URL.Scheme == "http" {
+		return nil, fmt.Errorf("%w; the port without credentials is closed, the other wants a token or client certificate", err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,13 +1,17 @@
 package kube
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -19,13 +23,12 @@ type source struct {
 	find func(context.Context, target) (names, error)
 }
 
-// worker is owned by the goroutine of Resolver.work: nobody else reads or
-// writes it.
+// worker is what only the goroutine of Resolver.work reads and writes.
 type worker struct {
 	watches  []*watch
 	lost     []uint64 // ids that only the tree can tell of
-	scanning bool
 	nextScan time.Time
+	idle     bool // no scan runs or is due
 }
 
 type watch struct {
@@ -34,55 +37,78 @@ type watch struct {
 	told   map[uint64]bool // ids of which fn was told that they match
 }
 
-// work runs what changes the resolver's knowledge, one after the other.
+// queue is work for the worker, the first level first.
+type queue struct {
+	mu     sync.Mutex
+	levels [3][]func()
+	wake   chan struct{} // holds one: there is work
+}
+
+const (
+	askedFor = iota // somebody waits for it
+	fresh           // a container not seen before
+	rest
+)
+
+// do queues work. It does not wait: at the bound it gives up f, and reports so.
+func (r *Resolver) do(level int, f func()) bool {
+	q := &r.queue
+	q.mu.Lock()
+	full := len(q.levels[level]) >= maxQueue
+	if !full {
+		q.levels[level] = append(q.levels[level], f)
+	}
+	q.mu.Unlock()
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+	return !full
+}
+
+func (q *queue) next() func() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i, l := range q.levels {
+		if len(l) > 0 {
+			f := l[0]
+			l[0] = nil
+			if q.levels[i] = l[1:]; len(l) == 1 {
+				q.levels[i] = nil
+			}
+			return f
+		}
+	}
+	return nil
+}
+
+// work runs all that changes what is known of containers, one after the other.
 func (r *Resolver) work() {
-	for {
-		select {
-		case f := <-r.urgent:
+	for r.ctx.Err() == nil {
+		if f := r.queue.next(); f != nil {
 			f()
 			continue
-		default:
 		}
 		select {
-		case f := <-r.urgent:
-			f()
-		case f := <-r.later:
-			f()
-		case <-r.stopped:
-			return
+		case <-r.queue.wake:
+		case <-r.ctx.Done():
 		}
-	}
-}
-
-// do queues work without waiting; false where the queue is full.
-func (r *Resolver) do(queue chan func(), f func()) bool {
-	select {
-	case queue <- f:
-		return true
-	default:
-		return false
-	}
-}
-
-// send queues work and waits for room. Not for the worker itself.
-func (r *Resolver) send(f func()) {
-	select {
-	case r.later <- f:
-	case <-r.stopped:
 	}
 }
 
 func (r *Resolver) after(d time.Duration, f func()) {
-	time.AfterFunc(d, func() { r.send(f) })
+	time.AfterFunc(d, func() { r.do(rest, f) })
 }
 
 // onWorker runs f on the worker and waits until it has.
 func (r *Resolver) onWorker(f func()) {
 	done := make(chan struct{})
-	r.send(func() { f(); close(done) })
+	if !r.do(rest, func() { f(); close(done) }) {
+		return
+	}
 	select {
 	case <-done:
-	case <-r.stopped:
+	case <-r.ctx.Done():
 	}
 }
 
@@ -108,14 +134,14 @@ func (r *Resolver) insert(id uint64, c *cgroup) {
 				break
 			}
 		}
-		r.remove(victim)
 		r.dropped++
-		r.do(r.later, func() { r.tell([]uint64{victim}) })
+		r.remove(victim)
 	}
 	r.cgroups[id] = c
 }
 
-// remove takes a cgroup out, and its owner with the last one. The caller holds mu.
+// remove takes a cgroup out, and with the last one of a container that too.
+// The caller holds mu.
 func (r *Resolver) remove(id uint64) {
 	c := r.cgroups[id]
 	delete(r.cgroups, id)
@@ -123,20 +149,16 @@ func (r *Resolver) remove(id uint64) {
 		return
 	}
 	o := c.owner
-	if o.ids = slices.DeleteFunc(o.ids, func(x uint64) bool { return x == id }); len(o.ids) == 0 {
+	o.ids = slices.DeleteFunc(o.ids, func(x uint64) bool { return x == id })
+	if len(o.ids) == 0 {
 		delete(r.owners, o.target)
+	}
+	if r.watched {
+		r.do(rest, func() { r.tell([]uint64{id}) })
 	}
 }
 
-// forget is remove for the worker.
-func (r *Resolver) forget(id uint64) {
-	r.mu.Lock()
-	r.remove(id)
-	r.mu.Unlock()
-	r.tell([]uint64{id})
-}
-
-// learn takes in what path a cgroup has. It does not wait, for any goroutine.
+// learn takes in the path of a cgroup. It does not wait, for any goroutine.
 func (r *Resolver) learn(id uint64, path string) {
 	podUID, containerID, runtime := Identify(path)
 	t := target{podUID, containerID, runtime}
@@ -144,41 +166,43 @@ func (r *Resolver) learn(id uint64, path string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := r.cgroups[id]
-	switch {
-	case c == nil:
+	if c == nil {
 		c = &cgroup{}
 		r.insert(id, c)
-	case c.known:
+	}
+	if c.known {
 		return
-	case c.ready != nil:
+	}
+	c.known = true
+	if c.ready != nil {
 		close(c.ready)
 		c.ready = nil
 	}
-	c.known = true
-	if podUID == "" && containerID == "" {
-		return
+	if podUID != "" || containerID != "" {
+		o := r.owners[t]
+		if o == nil {
+			o = &owner{target: t, ready: make(chan struct{})}
+			o.place = o.newPlace()
+			r.owners[t] = o
+			if !r.do(fresh, func() { r.resolve(o, 0) }) {
+				r.dropped++
+			}
+		}
+		o.ids = append(o.ids, id)
+		c.owner = o
 	}
-	o := r.owners[t]
-	if o == nil {
-		o = &owner{target: t, ready: make(chan struct{})}
-		o.place = placeOf(o)
-		r.owners[t] = o
-	}
-	o.ids = append(o.ids, id)
-	c.owner = o
-	// Where the queue is full, the first Lookup starts it.
-	if !r.do(r.urgent, func() { r.resolve(o, 0); r.tell([]uint64{id}) }) {
-		r.dropped++
+	if r.watched {
+		r.do(rest, func() { r.tell([]uint64{id}) })
 	}
 }
 
-func placeOf(o *owner) *Place {
+func (o *owner) newPlace() *Place {
 	p := &Place{
 		Container:   o.names.container,
 		ContainerID: o.id,
 		Pod:         o.names.pod,
 		Namespace:   o.names.namespace,
-		PodUID:      cmpOr(o.podUID, o.names.podUID),
+		PodUID:      cmp.Or(o.podUID, o.names.podUID),
 	}
 	if p.Container == "" && !o.names.sandbox {
 		p.Container = short(o.id)
@@ -186,52 +210,47 @@ func placeOf(o *owner) *Place {
 	return p
 }
 
-// resolve reads the names of o from files. It does nothing unless it is the
-// try that is due. Worker only, like all that follows but ask and scan.
+// The worker's own functions follow.
+
+// resolve reads the names of o from files, and has others asked for what they
+// lack. It does nothing unless this try is due.
 func (r *Resolver) resolve(o *owner, try int) {
 	if o.tries != try {
 		return
 	}
 	o.tries++
 	n, errs := r.files.find(o.target)
-	for _, s := range fileSources {
-		if err, failed := errs[s.name]; failed {
-			r.problem(s.name, err)
+	for source, err := range errs {
+		r.problem(source, err)
+	}
+	if r.publish(o, n) {
+		return
+	}
+	if o.podUID != "" {
+		select {
+		case r.questions <- o:
+			return
+		default:
 		}
-	}
-	r.publish(o, n)
-	if o.names.complete(o.target) {
-		return
-	}
-	if o.podUID != "" && r.do2(o) {
-		return
 	}
 	r.retry(o)
 }
 
-func (r *Resolver) do2(o *owner) bool {
-	select {
-	case r.questions <- o:
-		return true
-	default:
-		return false
-	}
-}
-
-// retry tries again later, as long as there is somebody to try for.
+// retry tries again later, as long as there is a cgroup to try for.
 func (r *Resolver) retry(o *owner) {
 	r.mu.RLock()
-	alive := len(o.ids) > 0
+	alive := slices.ContainsFunc(o.ids, func(id uint64) bool { return !r.cgroups[id].gone })
 	r.mu.RUnlock()
-	if try := o.tries; alive && try <= maxTries {
-		r.after(retryFirst<<(2*(try-1)), func() { r.resolve(o, try) })
+	if try := o.tries; alive && try < maxTries {
+		r.after(retryTime<<(2*(try-1)), func() { r.resolve(o, try) })
 	}
 }
 
-// publish adds to what is known of o, and tells all who wait for it.
-func (r *Resolver) publish(o *owner, n names) {
+// publish adds to what is known of o, tells all who wait for it, and reports
+// whether nothing is missing now.
+func (r *Resolver) publish(o *owner, n names) bool {
 	o.names.add(n)
-	place, final := placeOf(o), o.names.complete(o.target)
+	place, final := o.newPlace(), o.names.complete(o.target)
 	r.mu.Lock()
 	o.place, o.final = place, final
 	if o.ready != nil {
@@ -241,23 +260,24 @@ func (r *Resolver) publish(o *owner, n names) {
 	ids := slices.Clone(o.ids)
 	r.mu.Unlock()
 	r.tell(ids)
+	return final
 }
 
-// tell calls the watches that were not yet told how it stands with ids.
+// tell tells the watches how it stands with ids, where that is new to them.
 func (r *Resolver) tell(ids []uint64) {
-	for _, w := range r.watches {
+	for _, w := range r.worker.watches {
 		for _, id := range ids {
-			place, _, _ := r.peek(id)
 			r.mu.RLock()
 			c := r.cgroups[id]
-			match := c != nil && c.known && w.filter.Match(place)
+			place, _, _ := c.state()
 			r.mu.RUnlock()
-			if match == w.told[id] {
+			match := c != nil && c.known && w.filter.Match(place)
+			switch {
+			case match == w.told[id]:
 				continue
-			}
-			if match {
+			case match:
 				w.told[id] = true
-			} else {
+			default:
 				delete(w.told, id)
 			}
 			w.fn(id, match)
@@ -265,50 +285,42 @@ func (r *Resolver) tell(ids []uint64) {
 	}
 }
 
-// ask is the goroutine that asks sockets and ports, so that a slow one holds
-// up nothing but the rest of those questions.
-func (r *Resolver) ask(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
+// sweep forgets the cgroups that were removed long enough ago.
+func (r *Resolver) sweep() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for len(r.gone) > 0 {
+		if left := keepTime - time.Since(r.gone[0].at); left > 0 {
+			r.after(left, r.sweep)
 			return
-		case o := <-r.questions:
-			n := names{}
-			for _, s := range r.asked {
-				ctx, cancel := context.WithTimeout(ctx, askTime)
-				m, err := s.find(ctx, o.target)
-				cancel()
-				r.problem(s.name, err)
-				if n.add(m); n.complete(o.target) {
-					break
-				}
-			}
-			r.send(func() {
-				if r.publish(o, n); !o.names.complete(o.target) {
-					r.retry(o)
-				}
-			})
 		}
+		r.remove(r.gone[0].id)
+		r.gone = r.gone[1:]
 	}
+	r.gone = nil
 }
 
-// locate finds the path of a cgroup id that nobody told of: by a process in
-// it, else in the tree.
+// locate finds the path of a cgroup that nobody told of: by a process in it,
+// else in the tree.
 func (r *Resolver) locate(id uint64, pid int) {
 	if path, ok := r.pathOf(id, pid); ok {
 		r.learn(id, path)
 		return
 	}
-	r.lost = append(r.lost, id)
-	if !r.scanning {
-		r.rescan()
+	if r.worker.lost = append(r.worker.lost, id); len(r.worker.lost) > maxLost {
+		r.giveUp(r.worker.lost[:1])
+		r.worker.lost = r.worker.lost[1:]
+	}
+	if r.worker.idle { // a walk that runs will do, else one that is not too soon: there may be nothing to find
+		r.worker.idle = false
+		r.after(time.Until(r.worker.nextScan), r.scan)
 	}
 }
 
 // pathOf reads a process's cgroup path, and takes it only where the directory
-// has that id: the process may have moved on, or its pid be another's by now.
-// A path that cannot be looked at, because it is outside of this cgroup
-// namespace or removed, is taken if it names a container.
+// has that id: the process may have moved on, or the pid be another's by now.
+// A path that cannot be looked at, as it is outside of this cgroup namespace or
+// removed, is taken if it names a container.
 func (r *Resolver) pathOf(id uint64, pid int) (string, bool) {
 	if pid <= 0 {
 		return "", false
@@ -319,59 +331,113 @@ func (r *Resolver) pathOf(id uint64, pid int) (string, bool) {
 	}
 	unseen := ""
 	for i, path := range ParseCgroup(data) {
-		if strings.HasPrefix(path, "/..") {
-			unseen = cmpOr(unseen, path)
-			continue
-		}
 		info, err := os.Lstat(filepath.Join(r.hierarchy.Dir, path))
 		switch {
+		case strings.HasPrefix(path, "/.."), err != nil && i == 0:
+			unseen = cmp.Or(unseen, path)
 		case err == nil && inode(info) == id:
 			return path, true
-		case os.IsNotExist(err) && i == 0:
-			unseen = path
 		}
 	}
 	podUID, containerID, _ := Identify(unseen)
 	return unseen, podUID != "" || containerID != ""
 }
 
-// rescan reads the tree for lost ids, not too often: there may be none there.
-func (r *Resolver) rescan() {
-	r.scanning = true
-	r.after(time.Until(r.nextScan), func() {
-		select {
-		case <-r.stopped:
-		default:
-			r.scan(r.ctx)
-		}
-	})
-}
-
-// scan starts to read the whole tree in the background.
-func (r *Resolver) scan(ctx context.Context) {
+// scan starts a walk of the whole tree. It is the worker's, and New's.
+func (r *Resolver) scan() {
 	r.running.Go(func() {
-		start := time.Now()
+		start, total := time.Now(), 0
 		batch := make(map[uint64]string)
-		flush := func() {
+		hand := func() {
 			found := maps.Clone(batch)
 			clear(batch)
-			r.send(func() {
+			r.do(rest, func() {
 				for id, path := range found {
 					r.learn(id, path)
 				}
 			})
 		}
-		total := 0
-		err := walk(ctx, r.hierarchy.Dir, func(id uint64, path string) bool {
+		err := walk(r.ctx, r.hierarchy.Dir, func(id uint64, path string) bool {
 			if batch[id] = path; len(batch) == 256 {
-				flush()
+				hand()
 			}
 			total++
 			return total < maxCgroups
 		})
-		flush()
+		hand()
+		if err == nil && total == maxCgroups {
+			err = fmt.Errorf("read no more than %d directories", total)
+		}
+		r.problem(tree, err)
 		took := time.Since(start)
-		r.problem("cgroup tree", err)
-		r.send(func() { r.scanDone(took) })
+		r.do(rest, func() {
+			r.worker.idle = true
+			r.worker.nextScan = time.Now().Add(max(scanTime, 20*took))
+			r.giveUp(r.worker.lost)
+			r.worker.lost = nil
+			select {
+			case <-r.scanned:
+			default:
+				close(r.scanned)
+			}
+		})
 	})
+}
+
+// giveUp ends the waiting for those of ids that are not known. They are looked
+// for again where they are met again later.
+func (r *Resolver) giveUp(ids []uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var lost []uint64
+	for _, id := range ids {
+		if c := r.cgroups[id]; c != nil && !c.known {
+			if lost = append(lost, id); c.ready != nil {
+				close(c.ready)
+				c.ready = nil
+			}
+		}
+	}
+	if len(lost) == 0 {
+		return
+	}
+	r.after(lostTime, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, id := range lost {
+			if c := r.cgroups[id]; c != nil && !c.known {
+				r.remove(id)
+			}
+		}
+	})
+}
+
+// ask is the goroutine that asks sockets and ports, so that a slow one holds
+// up nothing but other such questions.
+func (r *Resolver) ask() {
+	for {
+		select {
+		case <-r.ctx.Done():
+			return
+		case o := <-r.questions:
+			var n names
+			for _, s := range r.remote {
+				ctx, cancel := context.WithTimeout(r.ctx, askTime)
+				m, err := s.find(ctx, o.target)
+				cancel()
+				if errors.Is(err, context.Canceled) {
+					return
+				}
+				r.problem(s.name, err)
+				if n.add(m); n.complete(o.target) {
+					break
+				}
+			}
+			r.do(rest, func() {
+				if !r.publish(o, n) {
+					r.retry(o)
+				}
+			})
+		}
+	}
 }

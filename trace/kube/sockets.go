@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"net"
 	"net/http"
 	"os"
@@ -32,67 +33,36 @@ func podsSocket(root string) func(context.Context) (*roster, error) {
 		if err != nil {
 			return nil, err
 		}
-		return parsePodsProto(data)
+		return parsePodsProto(data), nil
 	}
 }
 
 // parsePodsProto reads a ListPodsResponse: field 1 of it is a v1.Pod.
-func parsePodsProto(data []byte) (*roster, error) {
+func parsePodsProto(data []byte) *roster {
 	all := newRoster()
-	err := fields(data, func(num int, pod []byte) error {
+	for num, pod := range fields(data) {
 		if num != 1 {
-			return nil
+			continue
 		}
-		var n names
-		var status []byte
-		err := fields(pod, func(num int, b []byte) error {
-			switch num {
-			case 1: // metadata
-				return fields(b, func(num int, b []byte) error {
-					switch num {
-					case 1:
-						n.pod = string(b)
-					case 3:
-						n.namespace = string(b)
-					case 5:
-						n.podUID = string(b)
-					}
-					return nil
-				})
-			case 3:
-				status = b
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
+		meta, status := get(pod, 1), get(pod, 3)
+		n := names{pod: string(get(meta, 1)), namespace: string(get(meta, 3)), podUID: string(get(meta, 5))}
 		all.addPod(n)
-		return fields(status, func(num int, b []byte) error {
-			if num != 8 && num != 10 && num != 13 { // containers, init containers, ephemeral ones
-				return nil
+		for num, c := range fields(status) {
+			if num == 8 || num == 10 || num == 13 { // containers, init containers, ephemeral ones
+				all.addContainer(n, string(get(c, 1)), string(get(c, 8)))
 			}
-			var name, id string
-			err := fields(b, func(num int, b []byte) error {
-				switch num {
-				case 1:
-					name = string(b)
-				case 8:
-					id = string(b)
-				}
-				return nil
-			})
-			all.addContainer(n, name, id)
-			return err
-		})
-	})
-	return all, err
+		}
+	}
+	return all
 }
 
 // cri asks the runtimes (runtime.v1.RuntimeService) for the one container, and
 // if there is none for the sandbox of that id.
 func cri(root string) func(context.Context, target) (names, error) {
 	return func(ctx context.Context, t target) (names, error) {
+		if t.id == "" {
+			return names{}, nil
+		}
 		failed := fs.ErrNotExist
 		for _, socket := range criSockets {
 			path := filepath.Join(root, socket)
@@ -108,11 +78,10 @@ func cri(root string) func(context.Context, target) (names, error) {
 					}
 					break
 				}
-				labels, err := parseLabels(data, t.id, list.labels)
-				if err != nil || labels != nil {
+				if labels := parseLabels(data, t.id, list.labels); labels != nil {
 					n := fromLabels(labels)
 					n.sandbox = list.method == "ListPodSandbox"
-					return n, err
+					return n, nil
 				}
 			}
 		}
@@ -122,35 +91,20 @@ func cri(root string) func(context.Context, target) (names, error) {
 
 // parseLabels reads the labels of the container or sandbox of that id from a
 // list of them; nil where it is not in it.
-func parseLabels(data []byte, id string, labelsField int) (labels map[string]string, err error) {
-	err = fields(data, func(num int, item []byte) error {
-		if num != 1 {
-			return nil
+func parseLabels(data []byte, id string, labels int) map[string]string {
+	for _, item := range fields(data) {
+		if string(get(item, 1)) != id {
+			continue
 		}
-		found, got := false, make(map[string]string)
-		err := fields(item, func(num int, b []byte) error {
-			switch num {
-			case 1:
-				found = string(b) == id
-			case labelsField:
-				var kv [3]string
-				err := fields(b, func(num int, b []byte) error {
-					if num < len(kv) {
-						kv[num] = string(b)
-					}
-					return nil
-				})
-				got[kv[1]] = kv[2]
-				return err
+		found := make(map[string]string)
+		for num, entry := range fields(item) {
+			if num == labels {
+				found[string(get(entry, 1))] = string(get(entry, 2))
 			}
-			return nil
-		})
-		if found {
-			labels = got
 		}
-		return err
-	})
-	return labels, err
+		return found
+	}
+	return nil
 }
 
 // call makes one unary gRPC call over a unix socket: HTTP/2 without TLS, one
@@ -208,43 +162,56 @@ func field(num int, b []byte) []byte {
 	return append(binary.AppendUvarint(out, uint64(len(b))), b...)
 }
 
-var errProto = errors.New("parse protobuf: cut or malformed")
-
-// fields calls f with every field of a protobuf message that holds bytes, and
-// passes over numbers. https://protobuf.dev/programming-guides/encoding/
-func fields(b []byte, f func(num int, b []byte) error) error {
-	for len(b) > 0 {
-		key, n := binary.Uvarint(b)
-		if n <= 0 || key>>3 == 0 || key>>3 > 1<<29-1 {
-			return errProto
+// get is the first field of that number; nil where there is none.
+func get(b []byte, want int) []byte {
+	for num, b := range fields(b) {
+		if num == want {
+			return b
 		}
-		b = b[n:]
-		skip := 0
-		switch key & 7 {
-		case 0: // varint
-			if _, skip = binary.Uvarint(b); skip <= 0 {
-				return errProto
-			}
-		case 1: // 64 bits
-			skip = 8
-		case 5: // 32 bits
-			skip = 4
-		case 2: // bytes
-			size, n := binary.Uvarint(b)
-			if n <= 0 || size > uint64(len(b)-n) {
-				return errProto
-			}
-			if err := f(int(key>>3), b[n:n+int(size)]); err != nil {
-				return err
-			}
-			skip = n + int(size)
-		default:
-			return errProto
-		}
-		if skip > len(b) {
-			return errProto
-		}
-		b = b[skip:]
 	}
 	return nil
+}
+
+// fields goes through a protobuf message, giving those fields that hold bytes,
+// and ends early where it is malformed.
+// https://protobuf.dev/programming-guides/encoding/
+func fields(b []byte) iter.Seq2[int, []byte] {
+	return func(yield func(int, []byte) bool) {
+		for len(b) > 0 {
+			key, n := binary.Uvarint(b)
+			if n <= 0 || key>>3 > 1<<29-1 {
+				return
+			}
+			b = b[n:]
+			skip := uint64(0)
+			switch key & 7 {
+			case 0: // varint
+				_, n := binary.Uvarint(b)
+				if n <= 0 {
+					return
+				}
+				skip = uint64(n)
+			case 1: // 64 bits
+				skip = 8
+			case 5: // 32 bits
+				skip = 4
+			case 2: // bytes
+				size, n := binary.Uvarint(b)
+				if n <= 0 || size > uint64(len(b)-n) {
+					return
+				}
+				b = b[n:]
+				if !yield(int(key>>3), b[:size]) {
+					return
+				}
+				skip = size
+			default:
+				return
+			}
+			if skip > uint64(len(b)) {
+				return
+			}
+			b = b[skip:]
+		}
+	}
 }

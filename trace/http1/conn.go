@@ -1,0 +1,614 @@
+package http1
+
+import (
+	"bytes"
+	"math"
+)
+
+// A Conn follows one connection. The zero value is a connection that is seen
+// from its first byte; Reset prepares any other. It is not safe for concurrent
+// use and always takes the same Sink.
+type Conn struct {
+	dirs [2]stream
+	pairing
+
+	kind     Kind
+	requests Direction // which way requests go
+	known    bool      // requests is set
+	proven   bool      // and cannot be an error
+	joined   bool      // the connection is older than what was seen of it
+	opaque   bool      // nothing more is to be read
+}
+
+// A stream is where one direction of a connection stands.
+type stream struct {
+	next  uint64  // offset of the byte that comes next
+	left  uint64  // bytes left of the body or chunk; in a trailer bytes so far
+	buf   []byte  // a head that is not whole yet
+	msg   message // under way
+	begun message // the same for the head in buf
+	line  int     // length of the line under way in chunked framing
+	state state
+	lined bool // the first line in buf was read
+	batch bool // buf began at a segment's start
+	coded bool // a chunk of size 0 ends what is under way
+	inner bool // the segment goes on where the message ends
+}
+
+// A message is what is known of one while it moves.
+type message struct {
+	start, last int64
+	bytes       uint64
+	inexact     Inexact
+}
+
+type state uint8
+
+const (
+	atHead     state = iota // where a head begins or goes on
+	lost                    // where the next head is, is not known
+	inBody                  // of known length
+	untilClose              // in a body that the end of the connection ends
+	inChunkSize
+	inChunkExt // between size and line end
+	inChunk
+	inChunkEnd // at the line end behind a chunk
+	inTrailer
+)
+
+// Reset makes c ready for another connection, joined if bytes moved on it
+// before it was seen.
+func (c *Conn) Reset(joined bool) {
+	queue := c.queue[:0]
+	if cap(queue) > maxIdleQueue {
+		queue = nil
+	}
+	clear(queue[:cap(queue)])
+	*c = Conn{joined: joined}
+	c.queue = queue
+	if joined {
+		c.dirs[Sent].state, c.dirs[Received].state = lost, lost
+	}
+}
+
+// Kind returns what the connection speaks, as far as it is known.
+func (c *Conn) Kind() Kind { return c.kind }
+
+// Opaque reports that no exchange will be found any more: the connection
+// speaks something else, from the start, since an upgrade (101) or inside a
+// tunnel (CONNECT), or it was closed.
+func (c *Conn) Opaque() bool { return c.opaque }
+
+// Feed takes the next segment. Those of one direction come in order of Offset;
+// a response may come before its request if their times say otherwise. All
+// bytes of a response should be told before the next request, if only as a
+// segment without Data: a request whose response could lie in untold bytes is
+// lost.
+func (c *Conn) Feed(s *Segment, to *Sink) {
+	switch {
+	case c.opaque:
+	case len(c.held) > 0 && c.held[0].Dir == s.Dir:
+		c.hold(*s, s.Data, to)
+	default:
+		c.take(s, to)
+		c.replay(to)
+	}
+}
+
+// take moves a segment through its stream.
+func (c *Conn) take(s *Segment, to *Sink) {
+	st := &c.dirs[s.Dir&1]
+	switch {
+	case s.Offset > st.next:
+		c.skip(st, s.Offset-st.next, nil, false, to)
+	case s.Offset < st.next && s.Size > 0:
+		c.drop(st, to)
+		c.disorder(st, to)
+	}
+	data, tail := s.Data, s.Tail
+	if uint64(len(data)) > s.Size {
+		data = data[:s.Size]
+	}
+	rest := s.Size - uint64(len(data))
+	if uint64(len(tail)) > rest {
+		tail = tail[uint64(len(tail))-rest:]
+	}
+	gap := rest - uint64(len(tail))
+	if s.Size == 0 || c.opaque {
+		st.next = max(st.next, s.Offset)
+		return
+	}
+
+	// What has to wait for its request waits with all that follows it.
+	if n := c.run(st, s, data, true, rest > 0, to); n < len(data) {
+		st.next = s.Offset + uint64(n)
+		held := *s
+		held.Offset, held.Size, held.Tail = st.next, s.Size-uint64(n), tail
+		c.hold(held, data[n:], to)
+		return
+	}
+	if gap > 0 {
+		c.skip(st, gap, s, len(tail) > 0, to)
+	}
+	if n := c.run(st, s, tail, false, false, to); n < len(tail) {
+		held := *s
+		held.Size, held.Tail = uint64(len(tail)-n), nil
+		st.next = s.Offset + s.Size - held.Size
+		held.Offset = st.next
+		c.hold(held, tail[n:], to)
+		return
+	}
+	st.next = s.Offset + s.Size
+
+	if st.state == lost && len(st.buf) == 0 {
+		c.mayEnd(st, s.Size, data, tail, to)
+	}
+}
+
+// mayEnd is called at the end of a segment while the end of the message under
+// way is not known, and ends it where that is as good as sure.
+func (c *Conn) mayEnd(st *stream, size uint64, data, tail []byte, to *Sink) {
+	if uint64(len(data)) == size {
+		tail = data
+	}
+	last := st.coded && (bytes.HasSuffix(tail, []byte("\r\n0\r\n\r\n")) || size == 5 && string(tail) == "0\r\n\r\n")
+	switch {
+	case st == c.requestStream():
+		if last && c.open {
+			c.endRequest(0)
+		}
+	case c.under != matched:
+	case last && c.waiting() == 0:
+		st.state = atHead
+		c.finish(Complete, to)
+	case last || st.msg.bytes >= c.likely:
+		c.conclude(to)
+	}
+}
+
+// run moves captured bytes, from a segment's start or not and with more of it
+// to follow or not, and returns how many. Fewer than all means that a response
+// has to wait for its request.
+func (c *Conn) run(st *stream, s *Segment, b []byte, start, more bool, to *Sink) int {
+	all := len(b)
+	for len(b) > 0 && !c.opaque {
+		n, ok := len(b), true
+		switch st.state {
+		case atHead, lost:
+			n, ok = c.head(st, s, b, start, more, to)
+			if !ok {
+				return all - len(b) + n
+			}
+			b, start = b[n:], false
+			continue
+		case inBody, inChunk:
+			if uint64(n) > st.left {
+				n = int(st.left)
+			}
+			st.left -= uint64(n)
+		case untilClose:
+		default:
+			n, ok = st.chunkLine(b)
+		}
+		st.msg.bytes += uint64(n)
+		st.msg.last = s.Last
+		b, start = b[n:], start && n == 0
+		st.inner = s.Time != s.Last && (more || len(b) > 0)
+		c.step(st, ok, to)
+	}
+	return all
+}
+
+// step goes on after bytes of a body or its framing have moved.
+func (c *Conn) step(st *stream, ok bool, to *Sink) {
+	switch {
+	case !ok:
+		c.unframe(st, to)
+	case st.state == inChunk && st.left == 0:
+		st.state, st.line = inChunkEnd, 0
+	case st.state == inBody && st.left == 0:
+		c.end(st, to)
+	}
+}
+
+// chunkLine reads what stands between chunks (RFC 9112, 7.1): up to a chunk,
+// the end of the body, an error or the end of b.
+func (st *stream) chunkLine(b []byte) (n int, ok bool) {
+	for n < len(b) {
+		ch := b[n]
+		switch st.state {
+		case inChunkSize:
+			digit, isDigit := unhex(ch)
+			switch {
+			case isDigit && st.line < maxDigits:
+				st.left = st.left<<4 | digit
+				st.line++
+			case isDigit || st.line == 0:
+				return n, false
+			case ch == '\r' || ch == '\n' || ch == ';' || ch == ' ' || ch == '\t':
+				st.state = inChunkExt
+				continue // not taken yet
+			default:
+				return n, false
+			}
+		case inChunkExt:
+			st.line++
+			switch {
+			case ch == '\n' && st.left > 0:
+				st.state = inChunk
+				return n + 1, true
+			case ch == '\n':
+				st.state, st.line = inTrailer, 0
+			case st.line > maxLine:
+				return n, false
+			}
+		case inChunkEnd:
+			switch {
+			case ch == '\r' && st.line == 0:
+				st.line++
+			case ch == '\n':
+				st.state, st.line, st.left = inChunkSize, 0, 0
+			default:
+				return n, false
+			}
+		case inTrailer:
+			st.left++
+			switch {
+			case ch == '\n' && st.line == 0:
+				st.state, st.left = inBody, 0 // which is over
+				return n + 1, true
+			case ch == '\n':
+				st.line = 0
+			case ch != '\r':
+				st.line++
+			}
+			if st.line > maxLine || st.left > maxTrailer {
+				return n, false
+			}
+		}
+		n++
+	}
+	return n, true
+}
+
+func unhex(ch byte) (digit uint64, ok bool) {
+	switch {
+	case '0' <= ch && ch <= '9':
+		return uint64(ch - '0'), true
+	case 'a' <= ch|0x20 && ch|0x20 <= 'f':
+		return uint64(ch|0x20-'a') + 10, true
+	}
+	return 0, false
+}
+
+// skip moves n bytes that were not captured. Without a segment they were never
+// told at all, nor when they moved.
+func (c *Conn) skip(st *stream, n uint64, s *Segment, more bool, to *Sink) {
+	if c.opaque {
+		return
+	}
+	if len(st.buf) > 0 && (st.state == atHead || st.state == lost) {
+		c.cut(st, to)
+		c.skip(st, n, s, more, to)
+		return
+	}
+	moved := n
+	switch st.state {
+	case inBody, inChunk:
+		moved = min(n, st.left)
+		st.left -= moved
+	case untilClose:
+	case lost:
+		c.stray(st, n, s, to)
+		return
+	case atHead:
+		c.disorder(st, to)
+		c.stray(st, n, s, to)
+		return
+	default:
+		c.unframe(st, to)
+		c.stray(st, n, s, to)
+		return
+	}
+	n -= moved
+	st.msg.bytes += moved
+	st.inner = s == nil
+	if s != nil {
+		st.msg.last = s.Last
+		st.inner = s.Time != s.Last && (more || n > 0)
+	}
+	c.step(st, true, to)
+	if n > 0 {
+		c.skip(st, n, s, more, to)
+	}
+}
+
+// stray moves bytes that lie between messages whose borders are not known.
+func (c *Conn) stray(st *stream, n uint64, s *Segment, to *Sink) {
+	st.msg.bytes += n
+	first := int64(math.MaxInt64)
+	if s != nil {
+		st.msg.last = s.Last
+		first = s.Time
+	}
+	switch {
+	case !c.known:
+	case st == c.requestStream():
+		c.hidden = true
+	case c.under == none && c.waiting() > 0 && first >= c.front().start:
+		// An answer began, and it could not be read.
+		c.lose(to)
+	}
+}
+
+// unframe is called where the framing of a chunked body was lost.
+func (c *Conn) unframe(st *stream, to *Sink) {
+	to.Resyncs++
+	st.state = lost
+	if st == c.requestStream() {
+		c.hidden = true
+	} else if c.under == unmatched {
+		c.under = none
+	}
+}
+
+// disorder is called where there is no head at a place where there should be
+// one, or where bytes that moved there were not seen.
+func (c *Conn) disorder(st *stream, to *Sink) {
+	to.Resyncs++
+	st.state = lost
+	switch {
+	case !c.known:
+	case st != c.requestStream():
+		c.interim = 0
+		if c.under == unmatched {
+			c.under = none
+		}
+		if c.under == none {
+			c.lose(to)
+		}
+	case c.waiting() > 0 && c.last().is("CONNECT"):
+		// Bytes for the tunnel, ahead of the answer.
+	case !c.proven:
+		c.lose(to)
+	default:
+		c.hidden = true
+	}
+}
+
+// drop forgets a head that is not whole.
+func (c *Conn) drop(st *stream, to *Sink) {
+	to.put(st.buf)
+	st.buf, st.lined = nil, false
+}
+
+// head reads b, which begins or goes on with a head if anything does. It
+// returns how much of b it took, and false if the rest has to wait.
+func (c *Conn) head(st *stream, s *Segment, b []byte, start, more bool, to *Sink) (n int, ok bool) {
+	had := len(st.buf)
+	if had == 0 {
+		if st.state == lost && !start {
+			c.stray(st, uint64(len(b)), s, to)
+			return len(b), true
+		}
+		// RFC 9112, 2.2: empty lines before a request are ignored.
+		for st.state == atHead && n < len(b) && (b[n] == '\r' || b[n] == '\n') {
+			n++
+		}
+		if b = b[n:]; len(b) == 0 {
+			return n, true
+		}
+	}
+	limit := to.maxHead()
+	src := b[:min(len(b), limit-had)]
+	if had > 0 {
+		st.buf = append(st.buf, src...)
+		src = st.buf
+	}
+
+	var h head
+	as, strict := c.shape(st, src), st.state == lost
+	size, v, cut := 0, partial, false
+	switch {
+	case as == shapeShort:
+	case as == shapeTLS || as == shapeOther:
+		v = wrong
+	case had < minResponse,
+		st.lined && blank(src, had),
+		!st.lined && bytes.IndexByte(src[had:], '\n') >= 0:
+		size, v = h.parse(src, as, strict)
+		st.lined = h.lined
+	}
+	if v == partial && len(src) == limit {
+		size, v, cut = limit, wrong, true
+		if h.parseCut(src, as, strict) {
+			v = whole
+		}
+	}
+	if v != wrong && c.barred(st, as) {
+		v = wrong
+	}
+	switch {
+	case v == wrong:
+		if c.foreign(st, as, h.preface) {
+			return n + len(b), true
+		}
+		was := st.state
+		c.drop(st, to)
+		if was == atHead {
+			c.disorder(st, to)
+		}
+		if had > 0 {
+			c.stray(st, uint64(had), &Segment{Time: st.begun.start, Last: st.begun.last}, to)
+		}
+		if start && (had > 0 || was == atHead) {
+			m, ok := c.head(st, s, b, start, more, to) // as a stranger
+			return n + m, ok
+		}
+		c.stray(st, uint64(len(b)), s, to)
+		return n + len(b), true
+	case had == 0 && as == shapeResponse && c.mustWait():
+		return n, false
+	}
+
+	m := message{start: s.Time}
+	if s.Time != s.Last && !start {
+		m.inexact = InexactTime
+	}
+	if had > 0 {
+		m = st.begun
+	} else {
+		st.batch = start
+	}
+	m.last = s.Last
+	if v == partial {
+		if had == 0 {
+			st.buf = append(to.get(), src...)
+		}
+		st.begun = m
+		return n + len(b), true
+	}
+	m.bytes = uint64(size)
+	st.inner = s.Time != s.Last && (more || size-had < len(b))
+	c.accept(st, as, &h, m, cut, to)
+	return n + size - had, true
+}
+
+// cut reads what came of a head whose rest was not captured.
+func (c *Conn) cut(st *stream, to *Sink) {
+	var h head
+	as := c.shape(st, st.buf)
+	m := st.begun
+	m.bytes = uint64(len(st.buf))
+	if h.parseCut(st.buf, as, st.state == lost) && !c.barred(st, as) {
+		c.accept(st, as, &h, m, true, to)
+		return
+	}
+	c.drop(st, to)
+	if st.state == atHead {
+		c.disorder(st, to)
+	}
+	c.stray(st, m.bytes, &Segment{Time: m.start, Last: m.last}, to)
+}
+
+// shape returns what b must be, or else what it looks like.
+func (c *Conn) shape(st *stream, b []byte) shape {
+	switch {
+	case !c.known || !c.proven && st.state == lost:
+		return shapeOf(b)
+	case st == c.requestStream():
+		return shapeRequest
+	}
+	return shapeResponse
+}
+
+// flips reports whether a message of that shape shows that requests go the
+// other way.
+func (c *Conn) flips(st *stream, as shape) bool {
+	return c.known && (as == shapeRequest) != (st == c.requestStream())
+}
+
+// barred reports whether what looks like a head in the middle of a message of
+// unknown length must be a part of it: a client that waits for an answer sends
+// no request, a server that has no further request sends no response.
+func (c *Conn) barred(st *stream, as shape) bool {
+	switch {
+	case !c.known || st.state != lost || c.flips(st, as):
+		return false
+	case as == shapeRequest:
+		return c.waiting() > 0
+	}
+	return c.under == matched && c.waiting() == 0 && c.forced
+}
+
+// foreign reports whether what came instead of a head shows that the connection
+// does not speak HTTP/1.
+func (c *Conn) foreign(st *stream, as shape, preface bool) bool {
+	if c.kind != Unknown || st.state == lost && !preface || c.joined && !preface {
+		return false
+	}
+	switch {
+	case preface:
+		c.kind = HTTP2
+	case as == shapeTLS:
+		c.kind = TLS
+	default:
+		c.kind = Other
+	}
+	c.opaque = true
+	return true
+}
+
+// accept takes a head. Its buffer may be reused afterwards.
+func (c *Conn) accept(st *stream, as shape, h *head, m message, cut bool, to *Sink) {
+	if !c.known || c.flips(st, as) {
+		dir := Sent
+		if (st == &c.dirs[Received]) == (as == shapeRequest) {
+			dir = Received
+		}
+		if c.known { // wrongly
+			to.Resyncs++
+			c.lose(to)
+			c.under, c.interim, c.unsure = none, 0, false
+			other := &c.dirs[0]
+			if st == other {
+				other = &c.dirs[1]
+			}
+			c.drop(other, to)
+			other.state = lost
+			c.held, c.heldData = nil, 0
+		}
+		c.known, c.requests = true, dir
+		c.proven = !c.joined && st.state == atHead
+	}
+	c.kind = HTTP1
+	if as == shapeRequest {
+		c.request(st, h, m, cut, to)
+	} else {
+		c.response(st, h, m, cut, to)
+	}
+	c.drop(st, to)
+}
+
+// body goes on behind a head that was whole.
+func (c *Conn) body(st *stream, h *head, otherwise state, to *Sink) {
+	st.line, st.left, st.coded = 0, 0, h.chunked
+	switch {
+	case h.chunked:
+		st.state = inChunkSize
+	case h.coded && st == c.requestStream(), h.conflict:
+		c.unframe(st, to)
+	case h.coded:
+		st.state = untilClose
+	case h.length > 0:
+		st.state, st.left = inBody, uint64(h.length)
+	case h.length == 0 || otherwise == atHead:
+		c.end(st, to)
+	default:
+		st.state = otherwise
+	}
+}
+
+// end is called where a message is over.
+func (c *Conn) end(st *stream, to *Sink) {
+	st.state = atHead
+	if st.inner {
+		st.msg.inexact |= InexactTime
+	}
+	if st == c.requestStream() {
+		if c.open {
+			c.endRequest(0)
+		}
+		return
+	}
+	c.finish(Complete, to)
+}
+
+func (c *Conn) requestStream() *stream {
+	if !c.known {
+		return nil
+	}
+	return &c.dirs[c.requests]
+}
+
+func (c *Conn) responseStream() *stream { return &c.dirs[c.requests^1] }
