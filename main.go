@@ -252,6 +252,7 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 			complain(err)
 			return commandStatus(err)
 		}
+		opts.Command = command.PID
 		opts.PIDs = append(opts.PIDs, command.PID)
 	}
 	session, err := trace.Open(tracer, opts)

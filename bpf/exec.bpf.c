@@ -316,6 +316,21 @@ static __always_inline bool exec_arguments(struct task_struct *task, void *regs,
 	return nr == nr_execveat;
 }
 
+/*
+ * bpf_probe_read_user_str() counts the NUL, but not for an empty string (until
+ * 6.15): there it returns 0.
+ */
+static __always_inline long read_user_str(char *to, __u32 size, void *from)
+{
+	long n = bpf_probe_read_user_str(to, size, from);
+
+	if (n == 0) {
+		*to = 0;
+		n = 1;
+	}
+	return n;
+}
+
 /* A system call has failed. The old program is still there to read from. */
 static __always_inline int process_failed(void *regs, long error)
 {
@@ -335,7 +350,7 @@ static __always_inline int process_failed(void *regs, long error)
 	BPF_CORE_READ_STR_INTO(&s->rec.parent_comm, parent, comm);
 	s->rec.code = error;
 
-	n = bpf_probe_read_user_str(s->data, PATHS_MAX / 2, (void *)filename);
+	n = read_user_str(s->data, PATHS_MAX / 2, (void *)filename);
 	if (n > 0) {
 		s->at = n;
 		s->rec.exe_len = n;
@@ -355,7 +370,7 @@ static __always_inline int process_failed(void *regs, long error)
 			s->rec.flags |= ARGS_CUT;
 			break;
 		}
-		n = bpf_probe_read_user_str(&s->data[at], ARGS_MAX, (void *)arg);
+		n = read_user_str(&s->data[at], ARGS_MAX, (void *)arg);
 		if (n <= 0) {
 			s->rec.flags |= ARGS_UNREADABLE;
 			break;

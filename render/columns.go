@@ -120,17 +120,15 @@ func appendExecCommand(b []byte, e event.Event) []byte {
 	if _, ok := e.(*event.Exec); !ok {
 		b = append(appendExecResult(b, e), ": "...)
 	}
-	if f, ok := e.(*event.ExecFailed); ok && (len(f.Args) == 0 || f.Args[0] != f.Exe) {
-		// What could not be run is the file; argv[0] may be any text.
-		b = AppendShell(b, f.Exe, true)
-		if len(f.Args) > 1 {
-			b = append(appendArgs(append(b, ' '), f.Args[1:], false), ""...)
-		}
-		return b
+	args := x.program.Args
+	if f, ok := e.(*event.ExecFailed); ok {
+		// What could not be run is the file; the first argument may be any
+		// text.
+		args = append([]string{f.Exe}, args[min(1, len(args)):]...)
 	}
 	switch {
-	case len(x.program.Args) > 0:
-		return appendArgs(b, x.program.Args, x.cut)
+	case len(args) > 0:
+		return appendArgs(b, args, x.cut)
 	case x.program.Exe != "":
 		return AppendShell(b, x.program.Exe, true)
 	}

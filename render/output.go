@@ -40,11 +40,13 @@ type Output struct {
 	file   *os.File
 	format Format
 	buf    []byte // what the next Flush passes on
+	events uint64 // in buf; there may be more lines: headers
 
-	mu       sync.Mutex
-	pending  []byte        // passed on, not yet taken by the writer
-	writing  int           // bytes that the writer has taken and not written
-	unsaid   uint64        // whole events among those
+	mu            sync.Mutex
+	pending       []byte // passed on, not yet taken by the writer
+	pendingEvents uint64
+	writing       int    // bytes that the writer has taken and not written
+	writingEvents uint64 // at most this many events are among those
 	err      error         // of writing, sticky
 	broken   chan struct{} // closed when err is set
 	progress time.Time     // of the last write
@@ -79,6 +81,7 @@ func (o *Output) Event(e event.Event) bool {
 		return false
 	}
 	o.buf = o.format.AppendEvent(o.buf, e)
+	o.events++
 	return true
 }
 
@@ -95,7 +98,8 @@ func (o *Output) Flush() error {
 	} else {
 		o.pending = append(o.pending, o.buf...)
 	}
-	o.buf = o.buf[:0]
+	o.pendingEvents += o.events
+	o.buf, o.events = o.buf[:0], 0
 	o.signal()
 	return nil
 }
@@ -111,7 +115,7 @@ func (o *Output) signal() {
 }
 
 // Close writes what is left, as long as the reader takes any of it. It returns
-// the number of lines that were not written; if the reader has gone, which is
+// the number of events that were not written; if the reader has gone, which is
 // no failure, nothing was lost by that.
 func (o *Output) Close() (unwritten uint64, err error) {
 	flushErr := o.Flush()
@@ -137,7 +141,7 @@ func (o *Output) Close() (unwritten uint64, err error) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	unwritten = o.unsaid + lines(o.pending) + lines(o.buf)
+	unwritten = o.writingEvents + o.pendingEvents + o.events
 	if errors.Is(o.err, ErrReaderGone) {
 		return 0, nil
 	}
@@ -157,7 +161,8 @@ func (o *Output) write() {
 		if cap(o.pending) > keepBytes {
 			o.pending = nil
 		}
-		o.writing, o.unsaid = len(own), lines(own)
+		o.writing, o.writingEvents = len(own), o.pendingEvents
+		o.pendingEvents = 0
 		closed, err := o.closed, o.err
 		o.mu.Unlock()
 		if err != nil || len(own) == 0 && closed {
@@ -171,7 +176,7 @@ func (o *Output) write() {
 			n, err := o.file.Write(rest[:min(len(rest), pieceBytes)])
 			o.mu.Lock()
 			o.writing -= n
-			o.unsaid -= lines(rest[:n])
+			o.writingEvents = min(o.writingEvents, lines(rest[n:]))
 			o.progress = time.Now()
 			o.fail(err)
 			o.mu.Unlock()

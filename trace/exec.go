@@ -33,7 +33,7 @@ const (
 const (
 	// walkQuiet is how long after a failed attempt the next one of the same
 	// walk through PATH may come.
-	walkQuiet = 20 * time.Millisecond
+	walkQuiet = 60 * time.Millisecond
 	// maxHistory bounds what is remembered of living processes, in bytes of
 	// text and in processes.
 	maxHistory   = 64 << 20
@@ -51,6 +51,7 @@ type execTracer struct {
 	history map[uint32]life
 	text    int // bytes in history, programs shared by a fork counted each time
 	older   chan older
+	began   uint64 // when the command that was started to be traced did, 0: not yet
 
 	// The failed attempts that may be part of a walk through PATH, by thread.
 	walks map[uint32]*walk
@@ -277,6 +278,9 @@ func (t *execTracer) decodeExec(s *Session, r *bpf.ExecExecRecord, exe, cwd, arg
 	if r.Flags&argsUnreadable == 0 {
 		e.Args = proc.SplitArgs(args)
 	}
+	if r.Pid == s.opts.Command && t.began == 0 {
+		t.began = r.Time
+	}
 	// The attempts that missed were part of this command.
 	if w, ok := t.walks[r.Tid]; ok {
 		delete(t.walks, r.Tid)
@@ -297,8 +301,12 @@ func (t *execTracer) decodeExit(s *Session, r *bpf.ExecExecRecord) {
 		PPID:   r.Ppid,
 		User:   s.users.Name(r.Uid, time.Now()),
 	}
-	if r.Time > r.Start {
-		e.Duration = time.Duration(r.Time - r.Start)
+	start := r.Start
+	if r.Pid == s.opts.Command && t.began != 0 {
+		start = t.began // before, the process waited for tracing to begin
+	}
+	if r.Time > start {
+		e.Duration = time.Duration(r.Time - start)
 	}
 	// wait(2): the low seven bits are the signal, then one for the core.
 	if sig := unix.Signal(r.Code & 0x7f); sig != 0 {

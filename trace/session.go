@@ -28,10 +28,11 @@ const (
 // Options say what a session traces and what of it is wanted.
 type Options struct {
 	Filter
-	Self   bool                // also tracer itself and the SSH session it runs in
-	Count  uint64              // stop after so many events shown; 0: never
-	BTF    string              // file with the kernel's types, empty: the kernel's own
-	Notice func(*event.Notice) // told of warnings and losses; must not block
+	Command uint32              // the process that a Command waits in, if any
+	Self    bool                // also tracer itself and the SSH session it runs in
+	Count   uint64              // stop after so many events shown; 0: never
+	BTF     string              // file with the kernel's types, empty: the kernel's own
+	Notice  func(*event.Notice) // told of warnings and losses; must not block
 
 	ringBytes uint32 // size of the ring, 0: the probe's own. For tests
 	tier      tier   // the only one to use where there is a choice, 0: the best. For tests

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,9 +40,10 @@ type names struct {
 // add fills from m what n lacks.
 func (n *names) add(m names) {
 	fill := func(to *string, from string) {
-		if *to == "" {
-			*to = from[:min(len(from), maxText)]
+		if len(from) > maxText {
+			from = strings.Clone(from[:maxText])
 		}
+		*to = cmp.Or(*to, from)
 	}
 	fill(&n.container, m.container)
 	fill(&n.pod, m.pod)
@@ -112,8 +114,11 @@ func (f files) crio(t target) (names, error) {
 
 // spec reads an OCI spec.
 func (f files) spec(t target, pattern string, dirs ...string) (names, error) {
+	if t.id == "" {
+		return names{}, nil
+	}
 	paths, err := f.glob(pattern, dirs...)
-	if t.id == "" || len(paths) == 0 {
+	if len(paths) == 0 {
 		return names{}, err
 	}
 	var spec struct{ Annotations map[string]string }
@@ -153,11 +158,7 @@ func (f files) docker(t target) (names, error) {
 	var daemon struct {
 		Root string `json:"data-root"`
 	}
-	err := readJSON(filepath.Join(f.root, "etc/docker/daemon.json"), &daemon)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return names{}, err
-	}
-	if daemon.Root != "" {
+	if readJSON(filepath.Join(f.root, "etc/docker/daemon.json"), &daemon) == nil && daemon.Root != "" {
 		dirs = append(dirs, daemon.Root)
 	}
 	if t.runtime == "docker" { // homes are often far away: only where they are sure to matter

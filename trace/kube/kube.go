@@ -7,10 +7,11 @@
 // takes as a stranger's: names are cut to a bounded length and handed on as
 // they are, for rendering to quote.
 //
-// Start reading at [Resolver.Lookup], then [Identify]. Paths to the names, in
-// the order of trust and cost, are the tables fileSources (files that runtimes
-// and kubelet leave on the host) and, for pods that files do not name,
-// remote of [New] (sockets of kubelet and runtime, the kubelet's port).
+// Start reading at [Resolver.Lookup], then [Identify]. Who is asked for names
+// stands in two tables, the cheapest and most trusted first: fileSources, of
+// what runtimes and kubelet leave on disk, and for pods that files do not
+// name, Resolver.remote, of sockets and the kubelet's port. A new source is a
+// row in one of them.
 //
 //	cgroup.go   /proc/PID/cgroup, paths, the walk of the tree
 //	files.go    names from files
@@ -38,20 +39,21 @@ import (
 const (
 	maxCgroups = 32768 // known at one time
 	maxQueue   = 2 * maxCgroups
+	scanBatch  = 32
 	maxLost    = 4096                   // ids looked for in the tree at one time
 	waitTime   = 50 * time.Millisecond  // Options.Wait, if 0
 	keepTime   = time.Minute            // for a removed cgroup
 	lostTime   = 10 * time.Second       // before an id that was nowhere is looked for again
 	scanTime   = 2 * time.Second        // between two walks of the tree
-	askTime    = 2 * time.Second        // for one question to a socket or port
+	askTime    = 5 * time.Second        // for one question to a socket or port
 	listAge    = time.Second            // before a list of pods is asked for again
 	retryTime  = 100 * time.Millisecond // before the second try, then four times that, and so on
 	maxTries   = 6
 	tree       = "cgroup tree" // as a source of problems
 )
 
-// A Place is where a process runs. All are empty where they are not known or
-// do not apply. It is shared: do not change it.
+// A Place is where a process runs. What is not known, or does not apply, is
+// empty. It is shared between events: do not change it.
 type Place struct {
 	// Container is the name; the first 12 digits of ContainerID until one is
 	// known; empty for a pod's sandbox, which has none.
@@ -93,7 +95,7 @@ type Resolver struct {
 	roots     Roots
 	hierarchy Hierarchy
 	files     files
-	remote    []source // asked where files do not name a pod
+	remote    []source // the goroutine of ask's own: whom it asks where files do not name a pod
 	wait      time.Duration
 
 	ctx       context.Context // ends with Close
@@ -175,9 +177,9 @@ func New(roots Roots, opts Options) (*Resolver, error) {
 		hierarchy: hierarchy,
 		files:     files{roots.FS},
 		remote: []source{
-			{"kubelet's pods socket", cached(podsSocket(roots.FS))},
-			{"runtime's CRI socket", cri(roots.FS)},
-			{"kubelet's port", cached(k.list)},
+			{name: "kubelet's pods socket", find: cached(podsSocket(roots.FS))},
+			{name: "runtime's CRI socket", find: cri(roots.FS)},
+			{name: "kubelet's port", find: cached(k.list)},
 		},
 		wait:      cmp.Or(opts.Wait, waitTime),
 		scanned:   make(chan struct{}),
@@ -238,15 +240,16 @@ func (r *Resolver) lookupSlow(id uint64, pid int) (*Place, bool) {
 	r.mu.Lock()
 	c := r.cgroups[id]
 	if c == nil {
-		if !r.do(askedFor, func() { r.locate(id, pid) }) {
+		if r.queue.full() {
 			r.dropped++
 			r.mu.Unlock()
 			return nil, false
 		}
 		c = &cgroup{ready: make(chan struct{})}
 		r.insert(id, c)
+		r.queue.doFirst(func() { r.locate(id, pid) })
 	} else if o := c.owner; o != nil {
-		r.do(askedFor, func() { r.resolve(o, 0) }) // it was queued behind those that nobody asks for
+		r.queue.doFirst(func() { r.resolve(o, 0) }) // its turn may be far off
 	}
 	_, _, ready := c.state()
 	r.mu.Unlock()
@@ -306,8 +309,11 @@ func (p *patience) wait(ready, stopped <-chan struct{}, most time.Duration) bool
 // does not wait: names are read in the background, which is before a
 // container's first program starts, as the runtimes write them earlier still.
 func (r *Resolver) Mkdir(id uint64, hierarchy uint32, path string) {
-	if hierarchy == r.hierarchy.ID {
-		r.learn(id, path)
+	if hierarchy != r.hierarchy.ID {
+		return
+	}
+	if o := r.learn(id, path); o != nil && !r.queue.full() { // else the first Lookup has it resolved
+		r.queue.do(func() { r.resolve(o, 0) })
 	}
 }
 
@@ -317,7 +323,7 @@ func (r *Resolver) Rmdir(id uint64, hierarchy uint32, path string) {
 	if hierarchy != r.hierarchy.ID {
 		return
 	}
-	r.learn(id, path)
+	r.Mkdir(id, hierarchy, path) // that may have been missed
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := r.cgroups[id]
@@ -404,7 +410,7 @@ func (r *Resolver) Problems() []string {
 			n.Containers-n.Named, n.Containers, strings.Join(some, ", ")))
 	}
 	if n.Dropped > 0 {
-		list = append(list, fmt.Sprintf("given up %d times: more than %d cgroups at once", n.Dropped, maxCgroups))
+		list = append(list, fmt.Sprintf("cgroups given up %d times: there are too many, or too many new ones at once", n.Dropped))
 	}
 	return list
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,6 +20,9 @@ import (
 type source struct {
 	name string
 	find func(context.Context, target) (names, error)
+	// next is when it is asked again after it failed, so that one that is slow
+	// to fail takes little of the time.
+	next time.Time
 }
 
 // worker is what only the goroutine of Resolver.work reads and writes.
@@ -37,44 +39,53 @@ type watch struct {
 	told   map[uint64]bool // ids of which fn was told that they match
 }
 
-// queue is work for the worker, the first level first.
+// queue is work for the worker: first what somebody waits for, then the rest,
+// each in order.
 type queue struct {
-	mu     sync.Mutex
-	levels [3][]func()
-	wake   chan struct{} // holds one: there is work
+	mu    sync.Mutex
+	first []func()
+	rest  []func()
+	wake  chan struct{} // holds one: there is work
 }
 
-const (
-	askedFor = iota // somebody waits for it
-	fresh           // a container not seen before
-	rest
-)
-
-// do queues work. It does not wait: at the bound it gives up f, and reports so.
-func (r *Resolver) do(level int, f func()) bool {
-	q := &r.queue
+// do queues work. It does not wait.
+func (q *queue) do(f func()) {
 	q.mu.Lock()
-	full := len(q.levels[level]) >= maxQueue
-	if !full {
-		q.levels[level] = append(q.levels[level], f)
-	}
+	q.rest = append(q.rest, f)
 	q.mu.Unlock()
+	q.ring()
+}
+
+// doFirst queues work that somebody waits for.
+func (q *queue) doFirst(f func()) {
+	q.mu.Lock()
+	q.first = append(q.first, f)
+	q.mu.Unlock()
+	q.ring()
+}
+
+func (q *queue) ring() {
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
-	return !full
 }
 
-func (q *queue) next() func() {
+// full is for work that comes from outside, of which there may be any amount.
+func (q *queue) full() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for i, l := range q.levels {
-		if len(l) > 0 {
-			f := l[0]
-			l[0] = nil
-			if q.levels[i] = l[1:]; len(l) == 1 {
-				q.levels[i] = nil
+	return len(q.first)+len(q.rest) >= maxQueue
+}
+
+func (q *queue) next() (f func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, l := range []*[]func(){&q.first, &q.rest} {
+		if len(*l) > 0 {
+			f, (*l)[0] = (*l)[0], nil
+			if *l = (*l)[1:]; len(*l) == 0 {
+				*l = nil
 			}
 			return f
 		}
@@ -97,15 +108,13 @@ func (r *Resolver) work() {
 }
 
 func (r *Resolver) after(d time.Duration, f func()) {
-	time.AfterFunc(d, func() { r.do(rest, f) })
+	time.AfterFunc(d, func() { r.queue.do(f) })
 }
 
 // onWorker runs f on the worker and waits until it has.
 func (r *Resolver) onWorker(f func()) {
 	done := make(chan struct{})
-	if !r.do(rest, func() { f(); close(done) }) {
-		return
-	}
+	r.queue.do(func() { f(); close(done) })
 	select {
 	case <-done:
 	case <-r.ctx.Done():
@@ -153,13 +162,23 @@ func (r *Resolver) remove(id uint64) {
 	if len(o.ids) == 0 {
 		delete(r.owners, o.target)
 	}
-	if r.watched {
-		r.do(rest, func() { r.tell([]uint64{id}) })
+	r.tellLater(id)
+}
+
+// tellLater is tell for other goroutines than the worker. The caller holds mu.
+func (r *Resolver) tellLater(id uint64) {
+	switch {
+	case !r.watched:
+	case r.queue.full():
+		r.dropped++
+	default:
+		r.queue.do(func() { r.tell([]uint64{id}) })
 	}
 }
 
-// learn takes in the path of a cgroup. It does not wait, for any goroutine.
-func (r *Resolver) learn(id uint64, path string) {
+// learn takes in the path of a cgroup, and returns the container if that was
+// not known before: it is for the caller to have it resolved.
+func (r *Resolver) learn(id uint64, path string) (fresh *owner) {
 	podUID, containerID, runtime := Identify(path)
 	t := target{podUID, containerID, runtime}
 
@@ -171,7 +190,7 @@ func (r *Resolver) learn(id uint64, path string) {
 		r.insert(id, c)
 	}
 	if c.known {
-		return
+		return nil
 	}
 	c.known = true
 	if c.ready != nil {
@@ -184,16 +203,13 @@ func (r *Resolver) learn(id uint64, path string) {
 			o = &owner{target: t, ready: make(chan struct{})}
 			o.place = o.newPlace()
 			r.owners[t] = o
-			if !r.do(fresh, func() { r.resolve(o, 0) }) {
-				r.dropped++
-			}
+			fresh = o
 		}
 		o.ids = append(o.ids, id)
 		c.owner = o
 	}
-	if r.watched {
-		r.do(rest, func() { r.tell([]uint64{id}) })
-	}
+	r.tellLater(id)
+	return fresh
 }
 
 func (o *owner) newPlace() *Place {
@@ -211,6 +227,13 @@ func (o *owner) newPlace() *Place {
 }
 
 // The worker's own functions follow.
+
+// learnNow is learn and resolve.
+func (r *Resolver) learnNow(id uint64, path string) {
+	if o := r.learn(id, path); o != nil {
+		r.resolve(o, 0)
+	}
+}
 
 // resolve reads the names of o from files, and has others asked for what they
 // lack. It does nothing unless this try is due.
@@ -304,7 +327,7 @@ func (r *Resolver) sweep() {
 // else in the tree.
 func (r *Resolver) locate(id uint64, pid int) {
 	if path, ok := r.pathOf(id, pid); ok {
-		r.learn(id, path)
+		r.learnNow(id, path)
 		return
 	}
 	if r.worker.lost = append(r.worker.lost, id); len(r.worker.lost) > maxLost {
@@ -349,16 +372,16 @@ func (r *Resolver) scan() {
 		start, total := time.Now(), 0
 		batch := make(map[uint64]string)
 		hand := func() {
-			found := maps.Clone(batch)
-			clear(batch)
-			r.do(rest, func() {
+			found := batch
+			batch = make(map[uint64]string)
+			r.queue.do(func() {
 				for id, path := range found {
-					r.learn(id, path)
+					r.learnNow(id, path)
 				}
 			})
 		}
 		err := walk(r.ctx, r.hierarchy.Dir, func(id uint64, path string) bool {
-			if batch[id] = path; len(batch) == 256 {
+			if batch[id] = path; len(batch) == scanBatch {
 				hand()
 			}
 			total++
@@ -370,7 +393,7 @@ func (r *Resolver) scan() {
 		}
 		r.problem(tree, err)
 		took := time.Since(start)
-		r.do(rest, func() {
+		r.queue.do(func() {
 			r.worker.idle = true
 			r.worker.nextScan = time.Now().Add(max(scanTime, 20*took))
 			r.giveUp(r.worker.lost)
@@ -421,7 +444,11 @@ func (r *Resolver) ask() {
 			return
 		case o := <-r.questions:
 			var n names
-			for _, s := range r.remote {
+			for i := range r.remote {
+				s, start := &r.remote[i], time.Now()
+				if start.Before(s.next) {
+					continue
+				}
 				ctx, cancel := context.WithTimeout(r.ctx, askTime)
 				m, err := s.find(ctx, o.target)
 				cancel()
@@ -429,11 +456,14 @@ func (r *Resolver) ask() {
 					return
 				}
 				r.problem(s.name, err)
+				if err != nil {
+					s.next = time.Now().Add(10 * time.Since(start))
+				}
 				if n.add(m); n.complete(o.target) {
 					break
 				}
 			}
-			r.do(rest, func() {
+			r.queue.do(func() {
 				if !r.publish(o, n) {
 					r.retry(o)
 				}

@@ -1,0 +1,69 @@
+# The help is made of the lines with two number signs.
+SHELL := bash
+BUILD := $(or $(TRACER_BUILD),/tmp/tracer-build)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME ?= 10s
+export CGO_ENABLED := 0
+
+.PHONY: help
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | column -ts $$'\t'
+
+.PHONY: build
+build: ## ./tracer, one static file; needs only Go
+	go build -trimpath -ldflags '-s -w' -o tracer .
+
+.PHONY: test
+test: check test-unit fuzz test-kernels ## everything that CI runs; as root, after make install-tools
+
+.PHONY: install-tools
+install-tools: ## what the tests need beside Go, by apt
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
+		clang-14 llvm-14 libbpf-dev qemu-system-x86 cpio busybox-static >/dev/null
+
+.PHONY: check
+check: check-generated ## formatting, vet, staticcheck
+	@test -z "$$(gofmt -l .)" || { echo "not formatted:"; gofmt -l .; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+.PHONY: test-unit
+test-unit: ## unit tests and, as root, the privileged tests on this kernel
+	CI=$(or $(CI),true) go test -count 1 ./...
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME
+	@for p in $$(go list ./...); do \
+		for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+			go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+		done; \
+	done
+
+.PHONY: test-kernels
+test-kernels: ## the privileged tests on other kernels, emulated (KERNELS="5.10 7")
+	rm -rf $(BUILD)/kernels
+	mkdir -p $(BUILD)/kernels/testdata
+	go build -trimpath -ldflags '-s -w' -o $(BUILD)/kernels/tracer .
+	go test -c -o $(BUILD)/kernels/main.test .
+	go test -c -o $(BUILD)/kernels/trace.test ./trace
+	testdata/kernels.sh $(if $(KERNELS),-k "$(KERNELS)") $(BUILD)/kernels
+
+.PHONY: generate
+generate: ## the BPF objects and their Go types; needs clang 14 and libbpf-dev
+	cd bpf && go generate ./...
+
+.PHONY: check-generated
+check-generated: ## whether the committed objects are what their sources give
+	rm -rf $(BUILD)/generated
+	mkdir -p $(BUILD)/generated
+	cp -r bpf go.mod go.sum $(BUILD)/generated/
+	cd $(BUILD)/generated/bpf && rm -f *_bpfel.go *_bpfel.o && go generate ./...
+	diff -r bpf $(BUILD)/generated/bpf && echo "the committed objects are up to date"
+
+.PHONY: bench-exec
+bench-exec: build ## exec beside execsnoop and bpftrace, in alternating pairs
+	testdata/bench/exec.sh
+
+.PHONY: clean
+clean: ## what was built
+	rm -rf tracer $(BUILD)

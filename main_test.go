@@ -1,0 +1,1004 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+
+	"tracer/trace"
+)
+
+// The test binary is also tracer, and what tracer is to see.
+const (
+	asTracer   = "TRACER_TEST_AS_TRACER"
+	asWorkload = "TRACER_TEST_AS_WORKLOAD"
+)
+
+func TestMain(m *testing.M) {
+	trace.BecomeCommand()
+	if os.Getenv(asTracer) != "" {
+		os.Unsetenv(asTracer)
+		os.Exit(run())
+	}
+	if len(os.Args) == 3 && os.Args[1] == "storm" {
+		n, _ := strconv.Atoi(os.Args[2])
+		storm(n)
+		os.Exit(0)
+	}
+	if name := os.Getenv(asWorkload); name != "" {
+		os.Unsetenv(asWorkload)
+		workload(name, os.Args[1:])
+		os.Exit(0)
+	}
+	testscript.Main(m, map[string]func(){"tracer": func() { os.Exit(run()) }})
+}
+
+// TestScript holds the command line to its contract, as text: testdata/script.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata/script"})
+}
+
+// self is a command that runs this binary in another of its roles.
+func self(role, value string, args ...string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Env = append(os.Environ(), role+"="+value)
+	return cmd
+}
+
+// needRoot is for tests that trace for real. Where that is promised, as in CI, a
+// machine that cannot is a failure.
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("CI") != "" {
+		t.Fatal("this test needs root")
+	}
+	t.Skip("this test needs root")
+}
+
+// A traced is tracer running with --json.
+type traced struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	out    *bufio.Scanner
+	events []map[string]any
+	stderr *bufio.Reader
+	notes  []map[string]any // lines of stderr
+	other  []string         // lines of stderr that are not tracer's
+	PID    int
+}
+
+// startTracer runs tracer and returns when it is ready.
+func startTracer(t *testing.T, args ...string) *traced {
+	t.Helper()
+	needRoot(t)
+	command := slices.Index(args, "--")
+	if command < 0 {
+		command = len(args)
+	}
+	args = slices.Insert(slices.Clone(args), command, "--json")
+	cmd := self(asTracer, "1", args...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r := &traced{t: t, cmd: cmd, out: bufio.NewScanner(out), stderr: bufio.NewReader(stderr), PID: cmd.Process.Pid}
+	r.out.Buffer(nil, 1<<20)
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	for len(r.notes) == 0 {
+		if !r.readNote() {
+			t.Fatalf("tracer ended before it was ready: %v, stderr %q", cmd.Wait(), r.other)
+		}
+	}
+	if r.notes[0]["event"] != "start" {
+		t.Fatalf("first line on stderr: %v", r.notes[0])
+	}
+	return r
+}
+
+func (r *traced) readNote() bool {
+	line, err := r.stderr.ReadString('\n')
+	if line != "" {
+		var note map[string]any
+		if json.Unmarshal([]byte(line), &note) == nil {
+			r.notes = append(r.notes, note)
+		} else {
+			r.other = append(r.other, strings.TrimSuffix(line, "\n"))
+		}
+	}
+	return err == nil
+}
+
+// until reads events until one satisfies f, and returns it.
+func (r *traced) until(f func(map[string]any) bool) map[string]any {
+	r.t.Helper()
+	for r.out.Scan() {
+		var e map[string]any
+		if err := json.Unmarshal(r.out.Bytes(), &e); err != nil {
+			r.t.Fatalf("line %q: %v", r.out.Text(), err)
+		}
+		r.events = append(r.events, e)
+		if f(e) {
+			return e
+		}
+	}
+	r.t.Fatalf("the awaited event did not come; %d did, the last: %v, stderr: %q", len(r.events), r.events[max(0, len(r.events)-5):], r.other)
+	return nil
+}
+
+// stop interrupts tracer and returns its account.
+func (r *traced) stop() map[string]any {
+	r.t.Helper()
+	if err := r.cmd.Process.Signal(os.Interrupt); err != nil {
+		r.t.Fatal(err)
+	}
+	return r.wait(0)
+}
+
+// wait reads everything until tracer ends, with this status, and returns the
+// account.
+func (r *traced) wait(status int) map[string]any {
+	r.t.Helper()
+	var done sync.WaitGroup
+	done.Go(func() {
+		for r.readNote() {
+		}
+	})
+	for r.out.Scan() {
+		var e map[string]any
+		if err := json.Unmarshal(r.out.Bytes(), &e); err != nil {
+			r.t.Fatalf("line %q: %v", r.out.Text(), err)
+		}
+		r.events = append(r.events, e)
+	}
+	done.Wait()
+	err := r.cmd.Wait()
+	if got := r.cmd.ProcessState.ExitCode(); got != status {
+		r.t.Fatalf("tracer: %v, want exit status %d; stderr %q %v", err, status, r.other, r.notes)
+	}
+	account := r.notes[len(r.notes)-1]
+	if account["event"] != "end" {
+		r.t.Fatalf("last line on stderr: %v", account)
+	}
+	return account
+}
+
+// of lists the events of a kind and a process.
+func (r *traced) of(kind string, pid int) (found []map[string]any) {
+	for _, e := range r.events {
+		if e["event"] == kind && (pid == 0 || e["pid"] == float64(pid)) {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+// one is the only event of a kind and a process.
+func (r *traced) one(kind string, pid int) map[string]any {
+	r.t.Helper()
+	found := r.of(kind, pid)
+	if len(found) != 1 {
+		r.t.Fatalf("%d events %q of process %d, want one: %v", len(found), kind, pid, found)
+	}
+	return found[0]
+}
+
+func ended(pid int) func(map[string]any) bool {
+	return func(e map[string]any) bool { return e["event"] == "exit" && e["pid"] == float64(pid) }
+}
+
+func started(pid int) func(map[string]any) bool {
+	return func(e map[string]any) bool { return e["event"] == "exec" && e["pid"] == float64(pid) }
+}
+
+// start starts a command and says which process it is.
+func start(t *testing.T, cmd *exec.Cmd) int {
+	t.Helper()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	return cmd.Process.Pid
+}
+
+// trueArgs runs this binary as something that ends at once.
+func trueArgs(args ...string) *exec.Cmd { return self(asWorkload, "nothing", args...) }
+
+func TestKernelExecArgumentsArriveWhole(t *testing.T) {
+	r := startTracer(t, "exec")
+	var all []byte
+	for i := range 255 {
+		all = append(all, byte(i+1))
+	}
+	many := make([]string, 300)
+	for i := range many {
+		many[i] = strconv.Itoa(i)
+	}
+	exe := "/proc/self/exe"
+	for name, c := range map[string]struct {
+		args []string
+		cut  bool
+	}{
+		"an empty one":           {args: []string{"", "x", ""}},
+		"3,000 bytes":            {args: []string{strings.Repeat("a", 3000)}},
+		"300 of them":            {args: many},
+		"every byte":             {args: []string{string(all)}},
+		"32 KiB in all":          {args: []string{strings.Repeat("b", 32768-len(exe)-2)}},
+		"one byte over 32 KiB":   {args: []string{strings.Repeat("c", 32768-len(exe)-1)}, cut: true},
+		"100,000 bytes":          {args: []string{strings.Repeat("d", 100000)}, cut: true},
+		"newlines and sequences": {args: []string{"a\nb\tc", "\x1b[31mred\x1b[0m", "ünïcödé", "\u202e"}},
+	} {
+		cmd := trueArgs(c.args...)
+		pid := start(t, cmd)
+		e := r.until(started(pid))
+		if err := cmd.Wait(); err != nil {
+			t.Fatal(name, err)
+		}
+		want := []any{exe}
+		for _, a := range c.args {
+			want = append(want, strings.ToValidUTF8(a, "\ufffd"))
+		}
+		if name == "every byte" {
+			// Each byte that is no UTF-8 becomes one U+FFFD.
+			want[1] = string([]rune(string(all)))
+		}
+		cut, _ := e["args_truncated"].(bool)
+		if cut != c.cut {
+			t.Errorf("%s: args_truncated %v, want %v", name, cut, c.cut)
+		}
+		if c.cut {
+			got := e["args"].([]any)
+			if last := got[len(got)-1].(string); !strings.HasPrefix(c.args[0], last) || len(last) != 32768-len(exe)-1 {
+				t.Errorf("%s: got the first %d bytes, want %d", name, len(last), 32768-len(exe)-1)
+			}
+			continue
+		}
+		if diff := cmp.Diff(want, e["args"]); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	if a := r.stop(); a["lost"] != 0.0 {
+		t.Errorf("account: %v", a)
+	}
+}
+
+func TestKernelExecTellsWhoAndWhere(t *testing.T) {
+	r := startTracer(t, "exec", "--exits")
+	dir := t.TempDir()
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deep := dir
+	for range 7 {
+		deep = filepath.Join(deep, strings.Repeat("x", 200))
+	}
+	if err := os.MkdirAll(deep, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := trueArgs("x")
+	cmd.Dir = deep
+	before := time.Now()
+	pid := start(t, cmd)
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	after := time.Now()
+	r.until(ended(pid))
+	e := r.one("exec", pid)
+	at, err := time.Parse(time.RFC3339Nano, e["time"].(string))
+	if err != nil || at.Before(before) || at.After(after) {
+		t.Errorf("time %v is not between %v and %v", e["time"], before, after)
+	}
+	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{
+		"time": e["time"], "cgroup_id": e["cgroup_id"], "event": "exec", "pid": float64(pid), "comm": "exe",
+		"uid": 0.0, "user": "root", "ppid": float64(os.Getpid()), "parent_comm": strings.TrimSpace(string(comm)),
+		"exe": exe, "cwd": deep, "args": []any{"/proc/self/exe", "x"},
+	}
+	if diff := cmp.Diff(want, e); diff != "" {
+		t.Error(diff)
+	}
+	x := r.one("exit", pid)
+	if d := x["duration_us"].(float64); d <= 0 || d > float64(after.Sub(before).Microseconds()) {
+		t.Errorf("duration %v µs, want at most %v", d, after.Sub(before))
+	}
+	delete(x, "duration_us")
+	want = map[string]any{
+		"time": x["time"], "cgroup_id": e["cgroup_id"], "event": "exit", "pid": float64(pid), "comm": "exe",
+		"uid": 0.0, "ppid": float64(os.Getpid()), "exe": exe, "args": []any{"/proc/self/exe", "x"}, "exit_code": 0.0,
+	}
+	if diff := cmp.Diff(want, x); diff != "" {
+		t.Error(diff)
+	}
+	r.stop()
+}
+
+func TestKernelExecShowsScriptsAndFilesInMemory(t *testing.T) {
+	r := startTracer(t, "exec")
+	script := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(script, []byte("#!/bin/sh -e\nexit 0\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(script, "one")
+	pid := start(t, cmd)
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	e := r.until(started(pid))
+	sh, err := filepath.EvalSymlinks("/bin/sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]any{sh, []any{"/bin/sh", "-e", script, "one"}}, []any{e["exe"], e["args"]}); diff != "" {
+		t.Errorf("script: %s", diff)
+	}
+
+	fd, err := unix.MemfdCreate("in memory", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem := os.NewFile(uintptr(fd), "memfd")
+	defer mem.Close()
+	own, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	if _, err := io.Copy(mem, own); err != nil {
+		t.Fatal(err)
+	}
+	cmd = exec.Command(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd))
+	cmd.Env = []string{asWorkload + "=nothing"}
+	pid = start(t, cmd)
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if e := r.until(started(pid)); e["exe"] != "/memfd:in memory" {
+		t.Errorf("memfd: exe %q", e["exe"])
+	}
+	r.stop()
+}
+
+func TestKernelExitTellsStatusSignalAndDuration(t *testing.T) {
+	old := exec.Command("/proc/self/exe", "older than tracer")
+	old.Env = append(os.Environ(), asWorkload+"=sleep")
+	oldStart := time.Now()
+	oldPID := start(t, old)
+	r := startTracer(t, "exec", "--exits")
+	for name, c := range map[string]struct {
+		workload string
+		code     float64
+		signal   string
+	}{
+		"a status":                    {workload: "exit", code: 7},
+		"the largest status":          {workload: "exit", code: 255},
+		"SIGKILL":                     {workload: "kill", code: 9, signal: "SIGKILL"},
+		"SIGSEGV, with a core or not": {workload: "kill", code: 11, signal: "SIGSEGV"},
+		"a real-time signal":          {workload: "kill", code: 40, signal: "SIGRTMIN+6"},
+		"a leader that ends first":    {workload: "leader", code: 13},
+		"exec by another thread":      {workload: "thread", code: 17},
+	} {
+		cmd := self(asWorkload, c.workload, strconv.Itoa(int(c.code)))
+		if c.workload == "kill" {
+			cmd = exec.Command("/bin/sh", "-c", fmt.Sprintf("ulimit -c 0; kill -%d $$", int(c.code)))
+		}
+		begin := time.Now()
+		pid := start(t, cmd)
+		_ = cmd.Wait() // the status is the point
+		took := time.Since(begin)
+		r.until(ended(pid))
+		e := r.one("exit", pid)
+		if c.signal != "" {
+			if e["signal"] != c.signal || e["exit_code"] != nil {
+				t.Errorf("%s: %v", name, e)
+			}
+		} else if e["exit_code"] != c.code || e["signal"] != nil {
+			t.Errorf("%s: %v", name, e)
+		}
+		d := time.Duration(e["duration_us"].(float64)) * time.Microsecond
+		if d > took || c.workload == "leader" && d < leaderSleep {
+			t.Errorf("%s: duration %v of %v", name, d, took)
+		}
+		if execs := len(r.of("exec", pid)); execs != 1 && c.workload != "thread" || c.workload == "thread" && execs != 2 {
+			t.Errorf("%s: %d execs", name, execs)
+		}
+	}
+	_ = old.Process.Kill()
+	_ = old.Wait()
+	took := time.Since(oldStart)
+	r.until(ended(oldPID))
+	e := r.one("exit", oldPID)
+	d := time.Duration(e["duration_us"].(float64)) * time.Microsecond
+	if d > took || d < took/2 {
+		t.Errorf("an older process: duration %v of %v", d, took)
+	}
+	if diff := cmp.Diff([]any{"/proc/self/exe", "older than tracer"}, e["args"]); diff != "" {
+		t.Errorf("an older process: %s", diff)
+	}
+	if a := r.stop(); a["lost"] != 0.0 {
+		t.Errorf("account: %v", a)
+	}
+}
+
+func TestKernelExitOfForkWithoutExecKeepsTheProgram(t *testing.T) {
+	r := startTracer(t, "exec", "--exits")
+	cmd := exec.Command("/bin/sh", "-c", "(exit 5); true")
+	pid := start(t, cmd)
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	r.until(ended(pid))
+	var forked map[string]any
+	for _, e := range r.of("exit", 0) {
+		if e["ppid"] == float64(pid) {
+			forked = e
+		}
+	}
+	if forked == nil || forked["exit_code"] != 5.0 {
+		t.Fatalf("no exit of the forked shell: %v", r.events)
+	}
+	if diff := cmp.Diff([]any{"/bin/sh", "-c", "(exit 5); true"}, forked["args"]); diff != "" {
+		t.Error(diff)
+	}
+	r.stop()
+}
+
+func TestKernelExecFailedTellsEachCommandOnce(t *testing.T) {
+	dirs := make([]string, 5)
+	for i := range dirs {
+		dirs[i] = t.TempDir()
+	}
+	plain := filepath.Join(dirs[0], "plain")
+	if err := os.WriteFile(plain, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	empty := filepath.Join(dirs[0], "empty")
+	if err := os.WriteFile(empty, []byte("no program"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	found := filepath.Join(dirs[3], "found")
+	if err := os.Symlink("/proc/self/exe", found); err != nil {
+		t.Fatal(err)
+	}
+	r := startTracer(t, "exec", "--failed", "--exits")
+	for name, c := range map[string]struct {
+		args []string // of the workload: argv, then --, then what to try
+		exe  string
+		err  string
+	}{
+		"one that is not there":    {[]string{"n", "an arg", "", "--", "/nonexistent/n"}, "/nonexistent/n", "ENOENT"},
+		"one that may not be run":  {[]string{plain, "--", plain}, plain, "EACCES"},
+		"one that is no program":   {[]string{"e", "--", empty}, empty, "ENOEXEC"},
+		"a walk through PATH":      {[]string{"missing", "a", "--", dirs[0] + "/missing", dirs[1] + "/missing", dirs[2] + "/missing"}, "missing", "ENOENT"},
+		"a walk that is forbidden": {[]string{"plain", "--", dirs[0] + "/plain", dirs[1] + "/plain"}, "plain", "EACCES"},
+		"a walk that succeeds":     {[]string{"found", "--", dirs[0] + "/found", dirs[1] + "/found", dirs[2] + "/found", found}, "", ""},
+	} {
+		cmd := self(asWorkload, "try", c.args...)
+		pid := start(t, cmd)
+		_ = cmd.Wait()
+		r.until(ended(pid))
+		if c.err == "" {
+			if failed := r.of("exec_failed", pid); len(failed) > 0 || len(r.of("exec", pid)) != 2 {
+				t.Errorf("%s: %v, %d execs", name, failed, len(r.of("exec", pid)))
+			}
+			continue
+		}
+		e := r.one("exec_failed", pid)
+		var args []any
+		for _, a := range c.args[:slices.Index(c.args, "--")] {
+			args = append(args, a)
+		}
+		if diff := cmp.Diff([]any{c.exe, c.err, args}, []any{e["exe"], e["error"], e["args"]}); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	if a := r.stop(); a["lost"] != 0.0 {
+		t.Errorf("account: %v", a)
+	}
+}
+
+func TestKernelExecNamesTheRealParentUnderPtrace(t *testing.T) {
+	gate, release, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gate.Close()
+	// One thread: a debugger attaches to one.
+	child := exec.Command("/bin/sh", "-c", "read line; exec /bin/true")
+	child.Stdin = gate
+	pid := start(t, child)
+	debugger := self(asWorkload, "debug", strconv.Itoa(pid))
+	out, err := debugger.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, debugger)
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatalf("the debugger did not attach: %v", err)
+	}
+	r := startTracer(t, "exec", "--exits")
+	release.Close()
+	r.until(ended(pid))
+	if e := r.one("exec", pid); e["ppid"] != float64(os.Getpid()) {
+		t.Errorf("ppid %v, want %d; the debugger is %d", e["ppid"], os.Getpid(), debugger.Process.Pid)
+	}
+	_ = debugger.Wait()
+	_ = child.Wait()
+	r.stop()
+}
+
+func TestKernelExecFollowsDescendantsOfAProcess(t *testing.T) {
+	gate, release, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gate.Close()
+	// Three generations below the wanted process, seven processes each.
+	root := self(asWorkload, "tree", "3")
+	root.Stdin = gate
+	pid := start(t, root)
+	r := startTracer(t, "exec", "--exits", "--pid", strconv.Itoa(pid))
+	for range 11 {
+		if err := trueArgs("stranger").Run(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	release.Close()
+	if err := root.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	r.until(ended(pid))
+	a := r.stop()
+	// What else ends are processes that Go itself forks, without an exec.
+	exits := 0
+	for _, e := range r.of("exit", 0) {
+		if len(r.of("exec", int(e["pid"].(float64)))) > 0 || e["pid"] == float64(pid) {
+			exits++
+		}
+	}
+	if execs := len(r.of("exec", 0)); execs != 2+4+8 || exits != 1+2+4+8 {
+		t.Errorf("%d execs and %d exits, want 14 and 15", execs, exits)
+	}
+	if n := float64(len(r.events)); a["seen"] != n || a["shown"] != n || a["lost"] != 0.0 {
+		t.Errorf("the kernel let through what is not wanted: %v", a)
+	}
+	// Parents before children, a start before its end.
+	alive := map[any]bool{float64(pid): true}
+	for _, e := range r.events {
+		if e["event"] == "exec" {
+			if !alive[e["ppid"]] {
+				t.Errorf("child %v before its parent %v", e["pid"], e["ppid"])
+			}
+			alive[e["pid"]] = true
+		} else if !alive[e["pid"]] && !alive[e["ppid"]] {
+			t.Errorf("end of %v, which is no descendant", e["pid"])
+		}
+	}
+}
+
+func TestKernelExecFiltersByUserAndName(t *testing.T) {
+	byUser := startTracer(t, "exec", "--uid", "65534")
+	byName := startTracer(t, "exec", "--comm", "ex?,nosuch*", "--pid", strconv.Itoa(os.Getpid()))
+	cmd := trueArgs("as nobody")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Where the file itself lies may be closed to nobody: run a copy.
+	cmd.Path = copyFile(t, exe)
+	other := exec.Command("/bin/sh", "-c", "exit 0")
+	if err := other.Run(); err != nil {
+		t.Fatal(err)
+	}
+	named := trueArgs()
+	namedPID := start(t, named)
+	if err := named.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	pid := start(t, cmd)
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	e := byUser.until(started(pid))
+	if e["uid"] != 65534.0 || e["user"] != "nobody" {
+		t.Errorf("as nobody: %v", e)
+	}
+	byUser.stop()
+	for _, e := range byUser.events {
+		if e["uid"] != 65534.0 {
+			t.Errorf("--uid 65534 shows %v", e)
+		}
+	}
+	byName.until(started(namedPID))
+	byName.stop()
+	for _, e := range byName.events {
+		if e["comm"] != "exe" {
+			t.Errorf("--comm ex? shows %v", e)
+		}
+	}
+}
+
+func copyFile(t *testing.T, from string) string {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("/tmp", "tracer-test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	to := filepath.Join(dir, "copy")
+	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(to, b, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+func TestKernelExecStormLosesNothing(t *testing.T) {
+	n := 19997
+	if os.Getenv("TRACER_VM") != "" {
+		n = 997
+	}
+	r := startTracer(t, "exec", "--", "/proc/self/exe", "storm", strconv.Itoa(n))
+	got := make([]bool, n)
+	var mine int
+	a := r.wait(0)
+	for _, e := range r.of("exec", 0) {
+		args := e["args"].([]any)
+		if args[0] != "true" {
+			continue
+		}
+		i, err := strconv.Atoi(args[1].(string))
+		if err != nil || i >= n || got[i] {
+			t.Fatalf("not one of the storm, or twice: %v", args)
+		}
+		got[i] = true
+		mine++
+	}
+	if mine != n || a["lost"] != 0.0 || a["seen"] != float64(n+1) {
+		t.Errorf("made %d, saw %d: %v", n, mine, a)
+	}
+}
+
+func TestKernelCommandKeepsItsStatusAndStreams(t *testing.T) {
+	for name, c := range map[string]struct {
+		args   []string
+		status int
+	}{
+		"its status":       {[]string{"/bin/sh", "-c", "exit 3"}, 3},
+		"killed":           {[]string{"/bin/sh", "-c", "kill -TERM $$"}, 128 + 15},
+		"found by PATH":    {[]string{"sh", "-c", "exit 0"}, 0},
+		"a missing script": {[]string{"/bin/sh", "/nonexistent/script"}, 2},
+	} {
+		r := startTracer(t, append([]string{"exec", "--exits", "--"}, c.args...)...)
+		if name == "a missing script" {
+			// dash and busybox disagree.
+			c.status = 127
+			if out, _ := exec.Command("/bin/sh", "/nonexistent/script").CombinedOutput(); len(out) > 0 {
+				cmd := exec.Command("/bin/sh", "/nonexistent/script")
+				_ = cmd.Run()
+				c.status = cmd.ProcessState.ExitCode()
+			}
+		}
+		r.wait(c.status)
+		if len(r.events) != 2 {
+			t.Errorf("%s: %v", name, r.events)
+		}
+	}
+	// Input passes through; output goes to stderr, since stdout is for events.
+	needRoot(t)
+	cmd := self(asTracer, "1", "exec", "--json", "--", "cat")
+	cmd.Stdin = strings.NewReader("hello\n")
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(out.String(), "hello") || !strings.Contains(errs.String(), "hello\n") {
+		t.Errorf("stdout %q, stderr %q", out.String(), errs.String())
+	}
+	// The user behind sudo runs it.
+	cmd = self(asTracer, "1", "exec", "--json", "--", "sh", "-c", "id -u; id -g")
+	cmd.Env = append(cmd.Env, "SUDO_UID=65534", "SUDO_GID=65534")
+	errs.Reset()
+	cmd.Stderr = &errs
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err, errs.String())
+	}
+	if !strings.Contains(errs.String(), "65534\n65534\n") {
+		t.Errorf("user and group: %q", errs.String())
+	}
+}
+
+func TestKernelCommandThatCannotRun(t *testing.T) {
+	needRoot(t)
+	plain := filepath.Join(t.TempDir(), "plain")
+	if err := os.WriteFile(plain, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for path, status := range map[string]int{"/nonexistent/x": 127, "nosuchcommand": 127, plain: 126} {
+		cmd := self(asTracer, "1", "exec", "--", path)
+		out, _ := cmd.CombinedOutput()
+		if got := cmd.ProcessState.ExitCode(); got != status || !strings.HasPrefix(string(out), "tracer: error: run ") {
+			t.Errorf("%s: status %d, want %d: %s", path, got, status, out)
+		}
+	}
+}
+
+func TestKernelSignalEndsTheCommand(t *testing.T) {
+	r := startTracer(t, "exec", "--exits", "--", "/bin/sh", "-c", "exec sleep 100")
+	r.until(func(e map[string]any) bool { return len(r.events) == 2 })
+	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	r.wait(128 + 15)
+	if e := r.of("exit", 0); len(e) != 1 || e[0]["signal"] != "SIGTERM" {
+		t.Errorf("exits: %v", e)
+	}
+}
+
+func TestKernelStopsAfterCountAndDuration(t *testing.T) {
+	r := startTracer(t, "exec", "--count", "3", "--pid", strconv.Itoa(os.Getpid()))
+	for range 5 {
+		if err := trueArgs().Run(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a := r.wait(0); a["shown"] != 3.0 || len(r.events) != 3 {
+		t.Errorf("--count 3: %d events, %v", len(r.events), a)
+	}
+	r = startTracer(t, "exec", "--duration", "150ms")
+	if a := r.wait(0); a["duration_us"].(float64) < 150000 {
+		t.Errorf("--duration 150ms: %v", a)
+	}
+}
+
+func TestKernelReaderThatLeavesIsNoError(t *testing.T) {
+	needRoot(t)
+	cmd := self(asTracer, "1", "exec")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, cmd)
+	if _, err := bufio.NewReader(stderr).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	// Nothing is written any more: tracer notices by itself.
+	out.Close()
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("reader left: %v", err)
+	}
+}
+
+func TestKernelFullDiskIsAnError(t *testing.T) {
+	needRoot(t)
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	cmd := self(asTracer, "1", "exec", "--", "/bin/sh", "-c", "exit 0")
+	cmd.Stdout = full
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	if err := cmd.Run(); cmd.ProcessState.ExitCode() != exitFailed {
+		t.Errorf("disk full: %v", err)
+	}
+	for _, want := range []string{"tracer: error: write to stdout: no space left on the device", "1 lost (output_full 1)"} {
+		if !strings.Contains(errs.String(), want) {
+			t.Errorf("disk full: no %q in %q", want, errs.String())
+		}
+	}
+}
+
+func TestKernelSlowReaderLosesNothingUnsaid(t *testing.T) {
+	r := startTracer(t, "exec", "--pid", strconv.Itoa(os.Getpid()))
+	// The pipe is full after 64 KiB, the queue behind it after 16 MiB more.
+	const n, size = 701, 31000
+	arg := strings.Repeat("z", size)
+	for range n {
+		if err := trueArgs(arg).Run(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Told while it goes on, without anything being read from stdout.
+	for r.notes[len(r.notes)-1]["event"] != "lost" {
+		if !r.readNote() {
+			t.Fatal("tracer ended")
+		}
+	}
+	a := r.stop()
+	shown, lost := a["shown"].(float64), a["lost"].(float64)
+	if shown+lost != n || lost == 0 || int(shown) != len(r.events) {
+		t.Errorf("made %d, read %d: %v", n, len(r.events), a)
+	}
+}
+
+func TestKernelWithoutPrivilegesSaysWhatIsMissing(t *testing.T) {
+	needRoot(t)
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := self(asTracer, "1", "exec")
+	cmd.Path = copyFile(t, exe)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, _ := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(string(out), "needs root or the capabilities CAP_BPF and CAP_PERFMON; run it with sudo") {
+		t.Errorf("status %d: %s", cmd.ProcessState.ExitCode(), out)
+	}
+}
+
+func TestKernelTableOfHostileText(t *testing.T) {
+	needRoot(t)
+	evil := "\x1b]0;owned\x07\x1b[2J\n\r\u202e\xff"
+	cmd := self(asTracer, "1", "exec", "--columns", "comm,args,cwd", "--", "/bin/sh", "-c", `cd "$1" && exec "$0" "$1"`)
+	dir := filepath.Join(t.TempDir(), evil)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(dir, evil)
+	if err := os.Symlink("/bin/true", link); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Args = append(cmd.Args, link, dir)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	_ = cmd.Run() // busybox knows no applet of this name
+	for i, b := range out.Bytes() {
+		if b < ' ' && b != '\n' || b == 0x7f {
+			t.Fatalf("byte %#x at %d of %q", b, i, out.String())
+		}
+	}
+	if n := bytes.Count(out.Bytes(), []byte{'\n'}); n != 3 || !strings.Contains(out.String(), `\x1b]0;owned\x07\x1b[2J\x0a\x0d\xe2\x80\xae\xff`) {
+		t.Errorf("%d lines: %q, %s", n, out.String(), errs.String())
+	}
+}
+
+const leaderSleep = 50 * time.Millisecond
+
+// workload is what tracer is to see, in a process of its own.
+func workload(name string, args []string) {
+	die := func(err error) {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "workload", name, err)
+			os.Exit(99)
+		}
+	}
+	number := func() int {
+		n, err := strconv.Atoi(args[0])
+		die(err)
+		return n
+	}
+	switch name {
+	case "nothing":
+	case "sleep":
+		time.Sleep(time.Minute)
+	case "exit":
+		os.Exit(number())
+	case "leader":
+		// main runs on the leader: it leaves, another thread ends the process.
+		runtime.LockOSThread()
+		go func() {
+			runtime.LockOSThread()
+			time.Sleep(leaderSleep)
+			unix.RawSyscall(unix.SYS_EXIT_GROUP, uintptr(number()), 0, 0)
+		}()
+		unix.RawSyscall(unix.SYS_EXIT, 1, 0, 0)
+	case "thread":
+		runtime.LockOSThread()
+		done := make(chan error)
+		go func() {
+			runtime.LockOSThread()
+			if unix.Gettid() == os.Getpid() {
+				done <- errors.New("this is the leader")
+			}
+			done <- unix.Exec("/bin/sh", []string{"sh", "-c", "exit " + args[0]}, nil)
+		}()
+		die(<-done)
+	case "try":
+		dash := slices.Index(args, "--")
+		argv, err := syscall.SlicePtrFromStrings(args[:dash])
+		die(err)
+		env, err := syscall.SlicePtrFromStrings([]string{asWorkload + "=nothing"})
+		die(err)
+		// One thread, one argv: what execvp does in C.
+		runtime.LockOSThread()
+		for _, path := range args[dash+1:] {
+			p, err := unix.BytePtrFromString(path)
+			die(err)
+			unix.RawSyscall(unix.SYS_EXECVE, uintptr(unsafe.Pointer(p)), uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&env[0])))
+		}
+		os.Exit(1)
+	case "debug":
+		runtime.LockOSThread()
+		pid := number()
+		die(unix.PtraceAttach(pid))
+		var ws unix.WaitStatus
+		_, err := unix.Wait4(pid, &ws, 0, nil)
+		die(err)
+		die(unix.PtraceCont(pid, 0))
+		fmt.Println("attached")
+		for !ws.Exited() {
+			if _, err = unix.Wait4(pid, &ws, 0, nil); err != nil {
+				break
+			}
+			_ = unix.PtraceCont(pid, 0)
+		}
+	case "tree":
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		if depth := number(); depth > 0 {
+			for range 2 {
+				die(self(asWorkload, "tree", strconv.Itoa(depth-1)).Run())
+			}
+		}
+	}
+}
+
+// storm starts n processes as fast as it can, each with its number.
+func storm(n int) {
+	var group sync.WaitGroup
+	next := make(chan int)
+	for range 2 * runtime.NumCPU() {
+		group.Go(func() {
+			for i := range next {
+				cmd := exec.Command("/bin/true")
+				cmd.Args = []string{"true", strconv.Itoa(i)}
+				if err := cmd.Run(); err != nil {
+					fmt.Fprintln(os.Stderr, "storm", err)
+					os.Exit(99)
+				}
+			}
+		})
+	}
+	for _, i := range rand.Perm(n) {
+		next <- i
+	}
+	close(next)
+	group.Wait()
+}

@@ -1,0 +1,60 @@
+package kube
+
+import (
+	"path"
+	"strings"
+	"testing"
+)
+
+func TestFilter(t *testing.T) {
+	place := &Place{Container: "web-app", ContainerID: idA, Pod: "web-0", Namespace: "prod-eu", PodUID: uid}
+	tests := map[string]struct {
+		filter Filter
+		place  *Place
+		want   bool
+	}{
+		"the empty one matches the host":       {Filter{}, nil, true},
+		"the empty one matches all":            {Filter{}, place, true},
+		"no other matches the host":            {Filter{Pod: "*"}, nil, false},
+		"a name":                               {Filter{Container: "web-app"}, place, true},
+		"a part of a name is another":          {Filter{Container: "web"}, place, false},
+		"any text":                             {Filter{Container: "w*p"}, place, true},
+		"any byte":                             {Filter{Pod: "web-?"}, place, true},
+		"any byte is one":                      {Filter{Pod: "web-0?"}, place, false},
+		"an id":                                {Filter{Container: idA}, place, true},
+		"the first digits of an id":            {Filter{Container: idA[:12]}, place, true},
+		"too few digits":                       {Filter{Container: idA[:3]}, place, false},
+		"other digits":                         {Filter{Container: idA[1:9]}, place, false},
+		"all of it must match":                 {Filter{Container: "web-app", Namespace: "test"}, place, false},
+		"and does":                             {Filter{Container: "*app", Pod: "web-*", Namespace: "prod-*"}, place, true},
+		"a pod is not asked for by its uid":    {Filter{Pod: uid}, place, false},
+		"what is not known matches no pattern": {Filter{Pod: "*"}, &Place{ContainerID: idA}, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := tt.filter.Match(tt.place); got != tt.want {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
+}
+
+// It says what path.Match says, where the two have the same language.
+func FuzzGlob(f *testing.F) {
+	f.Add("a*b?c", "aXXbYc")
+	f.Add("**a*", "banana")
+	f.Add("*?", "x")
+	f.Fuzz(func(t *testing.T, pattern, s string) {
+		got := glob(pattern, s)
+		if s == "" || strings.ContainsAny(pattern, `[]\`) || strings.Contains(s, "/") || !ascii(pattern+s) {
+			return
+		}
+		if want, err := path.Match(pattern, s); err == nil && got != want {
+			t.Errorf("glob(%q, %q) = %v", pattern, s, got)
+		}
+	})
+}
+
+func ascii(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r > 127 })
+}

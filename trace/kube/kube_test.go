@@ -1,0 +1,535 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const (
+	idA = "0a821c7bb7bf5fac912c2e9362ab82655d38c05b4d5d49844dea0c08ad0847e9"
+	idB = "e92d114dd56686c7c2629397daa0b8fcf3a3bfbd2b2fc80c8cc5162d51a1e9c7"
+	uid = "0b5d1f8e-3c5a-4a57-9a55-6f0c3a3c1e11"
+)
+
+// Each way to learn names is given to each recorded host, and must find what
+// was recorded there by all means.
+func TestRecordedHosts(t *testing.T) {
+	const nothing, podsOnly, all = 0, 1, 2
+	ways := []struct {
+		name string
+		// prepare gives the host what that way reads, if it was recorded.
+		prepare func(*testing.T, *host, recorded, *Options) bool
+		// What is told of a pod's sandbox, and of what runs in a pod outside
+		// of its containers: both have no name, and some ways do not know them.
+		sandbox, pod int
+	}{
+		{"nothing", func(*testing.T, *host, recorded, *Options) bool { return true }, nothing, nothing},
+		{"bundles", func(t *testing.T, h *host, c recorded, _ *Options) bool {
+			for id, a := range c.bundles(t) {
+				data, err := json.Marshal(map[string]any{"ociVersion": "1.0.2", "hostname": "x", "annotations": a})
+				if err != nil {
+					t.Fatal(err)
+				}
+				h.write("run/containerd/io.containerd.runtime.v2.task/k8s.io/"+id+"/config.json", string(data))
+			}
+			return len(c.bundles(t)) > 0
+		}, all, nothing},
+		{"logs", func(t *testing.T, h *host, c recorded, _ *Options) bool {
+			for line := range strings.Lines(c.read(t, "var_log.txt")) {
+				if name, to, ok := strings.Cut(strings.TrimSpace(line), " -> "); ok {
+					h.link(to, name)
+					h.write(to, "")
+				}
+			}
+			return strings.Contains(c.read(t, "var_log.txt"), " -> ")
+		}, podsOnly, all},
+		{"kubelet's port", func(t *testing.T, h *host, c recorded, o *Options) bool {
+			o.Kubelet.URL = servePods(t, c.read(t, "pods.json"))
+			return c.read(t, "pods.json") != ""
+		}, podsOnly, all},
+		{"kubelet's socket", func(t *testing.T, h *host, c recorded, _ *Options) bool {
+			servePodsSocket(t, h, c.read(t, "pods.json"))
+			return c.read(t, "pods.json") != ""
+		}, podsOnly, all},
+		{"runtime's socket", func(t *testing.T, h *host, c recorded, _ *Options) bool {
+			serveCRI(t, h, "run/containerd/containerd.sock", c.cri(t))
+			return c.read(t, "cri.json") != ""
+		}, all, nothing},
+	}
+	for name, c := range allRecorded(t) {
+		for _, way := range ways {
+			t.Run(name+"/"+way.name, func(t *testing.T) {
+				h := newHost(t, strings.HasPrefix(name, "v1"))
+				opts := Options{Kubelet: closedPort}
+				if !way.prepare(t, h, c, &opts) {
+					t.Skip("not recorded there")
+				}
+				type answer struct {
+					Place *Place
+					All   bool
+				}
+				want := make(map[string]answer)
+				ids := make(map[string]uint64)
+				for _, p := range c.places {
+					ids[p.path] = h.cgroup(p.path)
+					if p.ContainerID == "" && p.PodUID == "" {
+						want[p.path] = answer{nil, true}
+						continue
+					}
+					place := p.Place
+					known := all
+					switch {
+					case p.Namespace == "":
+						known = nothing
+					case p.ContainerID == "":
+						known = way.pod
+					case p.Container == "":
+						known = way.sandbox
+					case way.name == "nothing":
+						known = nothing
+					}
+					if known == nothing {
+						place.Pod, place.Namespace = "", ""
+					}
+					if known != all {
+						place.Container = p.ContainerID[:min(12, len(p.ContainerID))]
+					}
+					want[p.path] = answer{&place, known == all}
+				}
+				r := h.resolver(opts)
+				// What sockets and ports tell comes later: wait for all of it.
+				named := make(chan struct{}, len(c.places))
+				defer r.Watch(Filter{Namespace: "*"}, func(uint64, bool) { named <- struct{}{} })()
+				for _, a := range want {
+					if a.Place != nil && a.Place.Namespace != "" {
+						await(t, named, "a pod's name")
+					}
+				}
+				got := make(map[string]answer)
+				for path, id := range ids {
+					place, ok := r.Lookup(id, 0)
+					got[path] = answer{place, ok}
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("places (-want +got):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+// bundles gives the annotations of the containers' bundles: as recorded, else
+// what containerd's are known to say, from what the runtime said.
+func (c recorded) bundles(t *testing.T) map[string]map[string]string {
+	all := make(map[string]map[string]string)
+	if data := c.read(t, "bundles.json"); data != "" {
+		for d := json.NewDecoder(strings.NewReader(data)); d.More(); {
+			var b struct {
+				ID          string
+				Annotations map[string]string
+			}
+			if err := d.Decode(&b); err != nil {
+				t.Fatal(err)
+			}
+			all[b.ID] = b.Annotations
+		}
+		return all
+	}
+	list := c.cri(t)
+	for kind, items := range map[string]criList{"container": {Containers: list.Containers}, "sandbox": {Containers: list.Sandboxes}} {
+		for _, x := range items.Containers {
+			all[x.ID] = map[string]string{
+				"io.kubernetes.cri.container-type":    kind,
+				"io.kubernetes.cri.sandbox-name":      x.Labels["io.kubernetes.pod.name"],
+				"io.kubernetes.cri.sandbox-namespace": x.Labels["io.kubernetes.pod.namespace"],
+				"io.kubernetes.cri.sandbox-uid":       x.Labels["io.kubernetes.pod.uid"],
+			}
+			if kind == "container" {
+				all[x.ID]["io.kubernetes.cri.container-name"] = x.Labels["io.kubernetes.container.name"]
+			}
+		}
+	}
+	return all
+}
+
+// The tracepoint's ids are the kernel's own, and need no directory.
+func TestRecordedHostsToldByTracepoint(t *testing.T) {
+	for name, c := range allRecorded(t) {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, strings.HasPrefix(name, "v1"))
+			r := h.resolver(Options{})
+			for _, p := range c.places {
+				r.Mkdir(p.id, r.Hierarchy().ID+1, "/docker/"+idA) // of another hierarchy
+				r.Mkdir(p.id, r.Hierarchy().ID, p.path)
+			}
+			for _, p := range c.places {
+				got, _ := r.Lookup(p.id, 0)
+				if (p.ContainerID == "" && p.PodUID == "") != (got == nil) {
+					t.Errorf("%s: got %+v", p.path, got)
+				}
+				if got != nil && (got.ContainerID != p.ContainerID || got.PodUID != p.PodUID) {
+					t.Errorf("%s: got %+v", p.path, got)
+				}
+			}
+		})
+	}
+}
+
+func TestRecordedProcesses(t *testing.T) {
+	for name, c := range allRecorded(t) {
+		t.Run(name, func(t *testing.T) {
+			known := map[[2]string]bool{}
+			for _, p := range c.places {
+				known[[2]string{p.PodUID, p.ContainerID}] = true
+			}
+			for block := range strings.SplitSeq(c.read(t, "proc_cgroup.txt"), "# ") {
+				comm, text, _ := strings.Cut(block, "\n")
+				if comm == "" {
+					continue
+				}
+				var got [2]string
+				if paths := ParseCgroup([]byte(text)); len(paths) > 0 {
+					got[0], got[1], _ = Identify(paths[0])
+				}
+				if strings.Contains(comm, "conmon") {
+					if got != [2]string{} {
+						t.Errorf("%s: got %q, want none: it runs on the host", comm, got)
+					}
+				} else if got[1] == "" || !known[got] && !strings.Contains(name, "mismatch") && !strings.Contains(comm, "split") {
+					t.Errorf("%s: got %q, which is not among the cgroups", comm, got)
+				}
+			}
+		})
+	}
+}
+
+func TestLookupOfAnUnknownCgroup(t *testing.T) {
+	tests := map[string]struct {
+		proc string // of process 7, with TREE for where the cgroup is
+		path string // of the cgroup
+		want *Place
+		ok   bool
+	}{
+		"is answered from a process in it": {
+			proc: "0::/docker/" + idA + "\n", path: "/docker/" + idA,
+			want: &Place{Container: "db", ContainerID: idA}, ok: true,
+		},
+		"is on the host if the process is": {
+			proc: "0::/user.slice\n", path: "/user.slice", ok: true,
+		},
+		"does not believe a process that has moved": {
+			proc: "0::/docker/" + idB + "\n", path: "/docker/" + idA,
+			want: &Place{Container: "db", ContainerID: idA}, ok: true, // found in the tree
+		},
+		"believes a path outside of the cgroup namespace if it names a container": {
+			proc: "0::/../../docker/" + idA + "\n", path: "/elsewhere",
+			want: &Place{Container: "db", ContainerID: idA}, ok: true,
+		},
+		"finds a child of a container": {
+			proc: "0::/docker/" + idA + "/init/docker/" + idB + "\n", path: "/docker/" + idA + "/init/docker/" + idB,
+			want: &Place{Container: "db", ContainerID: idA}, ok: true,
+		},
+		"does without a process": {
+			path: "/docker/" + idA, want: &Place{Container: "db", ContainerID: idA}, ok: true,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHost(t, false)
+				h.dockerContainer(idA, "db")
+				h.cgroup("/docker/" + idB)
+				r := h.resolver(Options{Wait: time.Hour})
+				defer r.Close()
+				if tt.proc != "" {
+					h.write("proc/7/cgroup", tt.proc)
+				}
+				id := h.cgroup(tt.path)
+				got, ok := r.Lookup(id, 7)
+				if diff := cmp.Diff(tt.want, got); diff != "" || ok != tt.ok {
+					t.Errorf("ok = %v, place (-want +got):\n%s", ok, diff)
+				}
+			})
+		})
+	}
+}
+
+func TestLookupOfAnIDThatIsNowhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, false)
+		r := h.resolver(Options{})
+		defer r.Close()
+
+		start := time.Now()
+		if p, ok := r.Lookup(1<<40, 0); p != nil || ok {
+			t.Errorf("got %v, %v", p, ok)
+		}
+		if waited := time.Since(start); waited != waitTime {
+			t.Errorf("waited %v, want %v", waited, waitTime)
+		}
+		for range 1000 {
+			r.Lookup(1<<40, 0) // a second wait for the same would be too long
+		}
+		for id := range uint64(1000) {
+			r.Lookup(1<<41+id, 0)
+		}
+		if waited := time.Since(start); waited > 2*waitTime {
+			t.Errorf("waited %v for a burst of unknown ids", waited)
+		}
+
+		// It was looked for in the tree, and is looked for again later.
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := r.Counts().Cgroups; n != 1 {
+			t.Errorf("%d cgroups are kept, want the root alone", n)
+		}
+		id := h.cgroup("/docker/" + idA)
+		r.Lookup(id, 0)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if p, _ := r.Lookup(id, 0); p == nil || p.ContainerID != idA {
+			t.Errorf("got %v after a walk", p)
+		}
+	})
+}
+
+func TestRemovedCgroupIsKnownForAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, false)
+		h.dockerContainer(idA, "db")
+		r := h.resolver(Options{})
+		defer r.Close()
+		r.Mkdir(7, 0, "/docker/"+idA)
+		r.Rmdir(7, 0, "/docker/"+idA)
+		r.Rmdir(8, 0, "/docker/"+idA+"/child") // its mkdir was missed
+
+		time.Sleep(keepTime - time.Second)
+		want := &Place{Container: "db", ContainerID: idA}
+		for _, id := range []uint64{7, 8} {
+			if got, ok := r.Lookup(id, 0); !cmp.Equal(got, want) || !ok {
+				t.Errorf("before: got %v, %v for %d", got, ok, id)
+			}
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if n := r.Counts(); n.Cgroups != 1 || n.Containers != 0 {
+			t.Errorf("after: %+v, want the root alone", n)
+		}
+	})
+}
+
+func TestNameThatIsWrittenLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, false)
+		r := h.resolver(Options{})
+		defer r.Close()
+		r.Mkdir(7, 0, "/docker/"+idA)
+		if got, ok := r.Lookup(7, 0); ok || got.Container != idA[:12] {
+			t.Errorf("got %v, %v", got, ok)
+		}
+		if len(r.Problems()) != 1 || !strings.Contains(r.Problems()[0], idA[:12]) {
+			t.Errorf("problems: %q", r.Problems())
+		}
+		h.dockerContainer(idA, "db")
+		time.Sleep(retryTime)
+		synctest.Wait()
+		if got, ok := r.Lookup(7, 0); !ok || got.Container != "db" {
+			t.Errorf("got %v, %v", got, ok)
+		}
+		if len(r.Problems()) != 0 {
+			t.Errorf("problems: %q", r.Problems())
+		}
+	})
+}
+
+func TestWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, false)
+		h.dockerContainer(idA, "db")
+		h.cgroup("/user.slice")
+		first := h.cgroup("/docker/" + idA)
+		r := h.resolver(Options{})
+		defer r.Close()
+
+		var mu sync.Mutex
+		var got []string
+		stop := r.Watch(Filter{Container: "d?"}, func(id uint64, match bool) {
+			mu.Lock()
+			defer mu.Unlock()
+			if id == first {
+				id = 1
+			}
+			got = append(got, fmt.Sprint(id, match))
+		})
+		told := func(step string, want ...string) {
+			t.Helper()
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", step, diff)
+			}
+			got = nil
+		}
+		told("what is known", "1 true")
+		r.Mkdir(1000, 0, "/docker/"+idA+"/child")
+		r.Mkdir(1001, 0, "/docker/"+idB)
+		r.Mkdir(1002, 0, "/system.slice")
+		told("a child of a known one", "1000 true")
+		h.dockerContainer(idB, "dc")
+		time.Sleep(retryTime)
+		told("a name that came later", "1001 true")
+		r.Rmdir(1000, 0, "/docker/"+idA+"/child")
+		time.Sleep(keepTime)
+		told("a removed one", "1000 false")
+		stop()
+		r.Mkdir(1003, 0, "/docker/"+idA+"/other")
+		told("after stop")
+	})
+}
+
+func TestFloodOfCgroups(t *testing.T) {
+	h := newHost(t, false)
+	h.dockerContainer(idA, "db")
+	r := h.resolver(Options{Wait: -1})
+	for id := range uint64(maxCgroups + 5000) {
+		r.Mkdir(1<<40+id, 0, "/system.slice/x.scope/"+fmt.Sprint(id))
+		r.Rmdir(1<<40+id, 0, "")
+	}
+	r.Mkdir(7, 0, "/docker/"+idA)
+	if n := r.Counts(); n.Cgroups > maxCgroups {
+		t.Errorf("%+v", n)
+	}
+	if len(r.gone) > maxCgroups {
+		t.Errorf("%d removed ones are kept", len(r.gone))
+	}
+	named := make(chan uint64, 1)
+	defer r.Watch(Filter{Container: "db"}, func(id uint64, _ bool) { named <- id })()
+	if id := await(t, named, "a container in the flood"); id != 7 {
+		t.Errorf("got %d", id)
+	}
+}
+
+func TestConcurrentUse(t *testing.T) {
+	h := newHost(t, false)
+	h.dockerContainer(idA, "db")
+	r := h.resolver(Options{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for id := range uint64(500) {
+			r.Mkdir(1<<40+id, 0, "/docker/"+idA+"/"+fmt.Sprint(id))
+		}
+	})
+	wg.Go(func() {
+		for id := range uint64(500) {
+			r.Rmdir(1<<40+id, 0, "/docker/"+idA+"/"+fmt.Sprint(id))
+		}
+	})
+	wg.Go(func() {
+		for range 50 {
+			r.Watch(Filter{Container: "db"}, func(uint64, bool) {})()
+			r.Problems()
+			r.Counts()
+		}
+	})
+	for id := range uint64(500) {
+		r.Lookup(1<<40+id, os.Getpid())
+	}
+	wg.Wait()
+	r.Close()
+	if p, ok := r.Lookup(1<<40, 0); !ok || p.Container != "db" {
+		t.Errorf("after Close: %v, %v", p, ok)
+	}
+	r.Lookup(1<<50, 0) // must return
+}
+
+func TestNewSaysWhatIsWrong(t *testing.T) {
+	h := newHost(t, false)
+	tests := map[string]struct {
+		roots Roots
+		conf  Kubelet
+		want  string
+	}{
+		"no cgroups":        {Roots{FS: t.TempDir()}, Kubelet{}, "read mounts"},
+		"no such tree":      {Roots{FS: h.root, Cgroup: h.root + "/no"}, Kubelet{}, ""},
+		"no such token":     {Roots{FS: h.root}, Kubelet{TokenFile: h.root + "/no"}, "read kubelet token"},
+		"key without cert":  {Roots{FS: h.root}, Kubelet{KeyFile: h.root + "/no"}, "go together"},
+		"CA that is none":   {Roots{FS: h.root}, Kubelet{CAFile: filepath.Join(h.root, "proc/self/mountinfo")}, "no certificate in it"},
+		"token in clear":    {Roots{FS: h.root}, Kubelet{URL: "http://127.0.0.1:1", TokenFile: filepath.Join(h.root, "proc/self/mountinfo")}, "https only"},
+		"address of no use": {Roots{FS: h.root}, Kubelet{URL: "127.0.0.1:10250"}, "address"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			r, err := New(tt.roots, Options{Kubelet: tt.conf})
+			if err == nil {
+				r.Close()
+				t.Fatal("no error")
+			}
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %q, want it to say %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestLookupOfAKnownCgroupAllocatesNothing(t *testing.T) {
+	h := newHost(t, false)
+	h.dockerContainer(idA, "db")
+	id := h.cgroup("/docker/" + idA)
+	r := h.resolver(Options{})
+	if n := testing.AllocsPerRun(1000, func() { r.Lookup(id, 1) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkLookup(b *testing.B) {
+	h := newHost(b, false)
+	h.dockerContainer(idA, "db")
+	id := h.cgroup("/docker/" + idA)
+	r := h.resolver(Options{})
+	for i := range uint64(2000) {
+		r.Mkdir(1<<40+i, 0, "/system.slice/"+fmt.Sprint(i))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Lookup(id, 1)
+	}
+}
+
+// A source that fails slowly is asked rarely, and holds up no other.
+func TestSourceThatFailsSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, false)
+		r := h.resolver(Options{})
+		defer r.Close()
+		calls := 0
+		r.remote = []source{
+			{name: "slow", find: func(ctx context.Context, _ target) (names, error) {
+				calls++
+				<-ctx.Done()
+				return names{}, ctx.Err()
+			}},
+			{name: "good", find: func(_ context.Context, t target) (names, error) {
+				return names{container: "app", pod: "web-0", namespace: "demo"}, nil
+			}},
+		}
+		for id := range uint64(100) {
+			r.Mkdir(1<<40+id, 0, fmt.Sprintf("/kubepods/pod%d/%064x", id, id))
+		}
+		time.Sleep(keepTime)
+		synctest.Wait()
+		if n := r.Counts(); n.Named != 100 || calls > 2 {
+			t.Errorf("%+v after %d calls", n, calls)
+		}
+	})
+}
