@@ -34,8 +34,10 @@ type Options struct {
 	BTF     string              // file with the kernel's types, empty: the kernel's own
 	Notice  func(*event.Notice) // told of warnings and losses; must not block
 
-	ringBytes uint32 // size of the ring, 0: the probe's own. For tests
-	tier      tier   // the only one to use where there is a choice, 0: the best. For tests
+	// For tests.
+	ringBytes  uint32 // size of the ring, 0: the probe's own
+	maxFollows uint32 // processes that can be followed, 0: as many as the object says
+	tier       tier   // the only one to use where there is a choice, 0: the best
 }
 
 // A Sink shows events. Its methods are called by one goroutine.
@@ -163,6 +165,8 @@ func (s *Session) load(opts ebpf.CollectionOptions) error {
 	}
 	if len(s.opts.PIDs) == 0 {
 		spec.Maps[bpf.ExecMapPids].MaxEntries = 1
+	} else if s.opts.maxFollows > 0 {
+		spec.Maps[bpf.ExecMapPids].MaxEntries = s.opts.maxFollows
 	}
 	programs := spec.Programs
 	spec.Programs = nil

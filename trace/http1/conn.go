@@ -141,9 +141,10 @@ func (c *Conn) take(s *Segment, to *Sink) {
 	}
 
 	// What has to wait for its request waits with all that follows it.
-	if n := c.run(st, s, data, true, rest > 0, to); n < len(data) {
+	if n := c.run(st, s, data, !s.rest, rest > 0, to); n < len(data) {
 		st.next = s.Offset + uint64(n)
 		held := *s
+		held.rest = s.rest || n > 0
 		held.Offset, held.Size, held.Tail = st.next, s.Size-uint64(n), tail
 		c.hold(held, data[n:], to)
 		return
@@ -153,6 +154,7 @@ func (c *Conn) take(s *Segment, to *Sink) {
 	}
 	if n := c.run(st, s, tail, false, false, to); n < len(tail) {
 		held := *s
+		held.rest = true
 		held.Size, held.Tail = uint64(len(tail)-n), nil
 		st.next = s.Offset + s.Size - held.Size
 		held.Offset = st.next

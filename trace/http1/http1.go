@@ -18,6 +18,8 @@ type Segment struct {
 	Tail   []byte // the last bytes (7 suffice), where they were captured and are not in Data
 	Time   int64  // ns, of the first byte: entry of a send, return of a receive
 	Last   int64  // ns, of the last byte; Time where it was one call
+
+	rest bool // its first bytes were taken
 }
 
 // Ending says why an exchange or a connection ended.
