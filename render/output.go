@@ -45,14 +45,14 @@ type Output struct {
 	mu            sync.Mutex
 	pending       []byte // passed on, not yet taken by the writer
 	pendingEvents uint64
-	writing       int    // bytes that the writer has taken and not written
-	writingEvents uint64 // at most this many events are among those
-	err      error         // of writing, sticky
-	broken   chan struct{} // closed when err is set
-	progress time.Time     // of the last write
-	wake     chan struct{} // the writer has something to do
-	closed   bool
-	done     chan struct{} // the writer has ended
+	writing       int           // bytes that the writer has taken and not written
+	writingEvents uint64        // at most this many events are among those
+	err           error         // of writing, sticky
+	broken        chan struct{} // closed when err is set
+	progress      time.Time     // of the last write
+	wake          chan struct{} // the writer has something to do
+	closed        bool
+	done          chan struct{} // the writer has ended
 }
 
 // NewOutput starts writing to file.
