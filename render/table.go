@@ -34,6 +34,8 @@ type Column struct {
 	Rank  int  // usefulness: the lowest gives way first
 	Right bool // numbers stand to the right
 	Extra bool // shown only if asked for
+	// KeepEnd: what does not fit is cut at its beginning.
+	KeepEnd bool
 	// Cell appends the text, with nothing in it that a terminal obeys.
 	Cell func(b []byte, e event.Event) []byte
 }
@@ -152,8 +154,12 @@ func (t *Table) appendCell(b []byte, i int, text []byte) []byte {
 	}
 	width := textWidth(text)
 	if t.width > 0 && width > c.Width {
-		// What ansi.Truncate cuts is text without escape sequences.
-		text = []byte(ansi.Truncate(string(text), c.Width, "…"))
+		// What is cut is text without escape sequences.
+		if c.KeepEnd {
+			text = []byte(ansi.TruncateLeft(string(text), width-c.Width+1, "…"))
+		} else {
+			text = []byte(ansi.Truncate(string(text), c.Width, "…"))
+		}
 		width = textWidth(text)
 	}
 	fill := max(c.Width-width, 0)
