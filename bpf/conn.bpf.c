@@ -230,7 +230,7 @@ static __always_inline void send(enum record_type type, struct conn *c, struct s
 	rec.reason = reason;
 	rec.retransmits = BPF_CORE_READ(tp, total_retrans);
 	if (type == RECORD_CLOSE) {
-		__u64 fin = BPF_CORE_READ(sk, sk_flags) >> SOCK_DONE & 1;
+		__u64 fin = BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1;
 
 		/* A FIN counts as a byte that was received, not as one sent. */
 		rec.tx = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
@@ -331,7 +331,7 @@ static __always_inline enum close_reason close_reason(struct sock *sk, int from,
 		return REASON_RESET;
 	case TCP_FIN_WAIT2:
 		/* Closed with data unread, which is answered by RST, before a FIN came. */
-		if (!(BPF_CORE_READ(sk, sk_flags) >> SOCK_DONE & 1) &&
+		if (!(BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1) &&
 		    BPF_CORE_READ(tp, rcv_nxt) != BPF_CORE_READ(tp, copied_seq))
 			return REASON_RESET;
 	}

@@ -222,13 +222,13 @@ struct sock_common {
 	__be16 skc_dport;
 	unsigned short skc_family;
 	unsigned char skc_state;
+	unsigned long skc_flags;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 };
 
 struct sock {
 	struct sock_common __sk_common;
-	unsigned long sk_flags;
 	int sk_err;
 	u16 sk_protocol;
 	u8 sk_shutdown;
