@@ -16,6 +16,7 @@ type View struct {
 // Views by the name of the probe.
 var Views = map[string]View{
 	"exec": {Columns: execColumns, Mark: execMark},
+	"http": {Columns: httpColumns, Mark: httpMark},
 }
 
 // The columns that every command has.

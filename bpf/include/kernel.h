@@ -30,6 +30,7 @@ typedef __u16 __be16;
 typedef __u32 __be32;
 typedef __u32 __wsum;
 typedef _Bool bool;
+typedef unsigned long size_t;
 
 enum { false = 0, true = 1 };
 
@@ -57,6 +58,12 @@ enum {
 enum {
 	BPF_RB_NO_WAKEUP = 1ULL << 0,
 	BPF_RB_FORCE_WAKEUP = 1ULL << 1,
+};
+
+/* Helpers that a kernel may lack: what counts is whether they are named. */
+enum bpf_func_id___new {
+	BPF_FUNC_task_pt_regs___new = 1000,
+	BPF_FUNC_get_func_arg_cnt___new,
 };
 
 struct bpf_raw_tracepoint_args {
@@ -163,8 +170,104 @@ struct task_struct {
 	char comm[16];
 };
 
-/* The registers of a system call, as the two architectures keep them. */
+/* include/net/{sock,inet_sock}.h, include/linux/{net,tcp,socket,uio}.h */
+struct in6_addr {
+	union {
+		__u8 u6_addr8[16];
+	} in6_u;
+};
+
+struct sock_common {
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	__be16 skc_dport;
+	__u16 skc_num;
+	unsigned short skc_family;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	__u16 sk_protocol;
+	__u8 sk_shutdown;
+	int sk_err;
+};
+
+struct inet_sock {
+	__be16 inet_sport;
+};
+
+struct tcp_sock {
+	u32 rcv_nxt;
+	u32 copied_seq;
+	u32 snd_una;
+	u32 write_seq;
+	u64 bytes_received;
+	u64 bytes_acked;
+	u64 tcp_wstamp_ns;
+};
+
+struct socket {
+	struct sock *sk;
+};
+
+struct iovec {
+	void *iov_base;
+	size_t iov_len;
+};
+
+struct iov_iter {
+	size_t iov_offset;
+	size_t count;
+	unsigned long nr_segs;
+	const struct iovec *__iov; /* 6.4 */
+	void *ubuf;		   /* 6.0 */
+};
+
+/* Before 5.14 one field held kind and direction; before 6.4 it was iov. */
+struct iov_iter___old {
+	unsigned int type;
+	const struct iovec *iov;
+};
+
+struct iov_iter___typed {
+	u8 iter_type;
+};
+
+enum iter_type___new {
+	ITER_IOVEC___new = 101,
+	ITER_KVEC___new = 102,
+	ITER_UBUF___new = 103,
+};
+
+struct msghdr {
+	struct iov_iter msg_iter;
+};
+
+struct io_uring_task;
+
+struct task_struct___uring {
+	struct io_uring_task *io_uring;
+};
+
+struct fdtable {
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+struct task_struct___files {
+	struct files_struct *files;
+};
+
+/* The registers of a system call or at a function, as the two architectures keep them. */
 struct pt_regs___x86 {
+	unsigned long r8;
+	unsigned long ax;
+	unsigned long cx;
 	unsigned long dx;
 	unsigned long si;
 	unsigned long di;
@@ -181,9 +284,26 @@ struct pt_regs___arm64 {
 
 /* include/linux/sched.h: PF_KTHREAD */
 #define TASK_IS_KTHREAD 0x00200000
+/* the same: PF_IO_WORKER */
+#define TASK_IS_IO_WORKER 0x00000010
 /* arch/x86/include/asm/thread_info.h: TS_COMPAT */
 #define X86_TS_COMPAT 0x0002
 /* include/linux/sched/signal.h: SIGNAL_GROUP_EXIT */
 #define GROUP_EXIT 0x00000004
+/* include/linux/socket.h, include/net/{sock,tcp_states}.h, uapi errno.h */
+#define AF_INET 2
+#define AF_INET6 10
+#define IPPROTO_TCP 6
+#define MSG_PEEK 2
+#define RCV_SHUTDOWN 1
+#define SHUTDOWN_MASK 3
+#define TCP_ESTABLISHED 1
+#define TCP_FIN_WAIT1 4
+#define TCP_CLOSE 7
+#define TCP_CLOSE_WAIT 8
+#define TCP_LAST_ACK 9
+#define ECONNRESET 104
+#define EPIPE 32
+#define ETIMEDOUT 110
 
 #endif

@@ -2,7 +2,6 @@ package http1
 
 import (
 	"bytes"
-	"math"
 )
 
 // A Conn follows one connection. The zero value is a connection that is seen
@@ -27,12 +26,16 @@ type stream struct {
 	buf   []byte  // a head that is not whole yet
 	msg   message // under way
 	begun message // the same for the head in buf
+	until int64   // a request that began before may have been answered unseen
 	line  int     // length of the line under way in chunked framing
 	state state
 	lined bool // the first line in buf was read
 	batch bool // buf began at a segment's start
 	coded bool // a chunk of size 0 ends what is under way
 	inner bool // the segment goes on where the message ends
+	blind bool // when lost: even what is under way is not known
+	stale bool // bytes strayed since the other direction moved
+	spare bool // the body may not come at all
 }
 
 // A message is what is known of one while it moves.
@@ -67,7 +70,8 @@ func (c *Conn) Reset(joined bool) {
 	*c = Conn{joined: joined}
 	c.queue = queue
 	if joined {
-		c.dirs[Sent].state, c.dirs[Received].state = lost, lost
+		c.dirs[Sent] = stream{state: lost, blind: true}
+		c.dirs[Received] = c.dirs[Sent]
 	}
 }
 
@@ -85,6 +89,9 @@ func (c *Conn) Opaque() bool { return c.opaque }
 // segment without Data: a request whose response could lie in untold bytes is
 // lost.
 func (c *Conn) Feed(s *Segment, to *Sink) {
+	if s.Size > 0 {
+		c.dirs[s.Dir&1^1].stale = false
+	}
 	switch {
 	case c.opaque:
 	case len(c.held) > 0 && c.held[0].Dir == s.Dir:
@@ -100,7 +107,7 @@ func (c *Conn) take(s *Segment, to *Sink) {
 	st := &c.dirs[s.Dir&1]
 	switch {
 	case s.Offset > st.next:
-		c.skip(st, s.Offset-st.next, nil, false, to)
+		c.skip(st, s.Offset-st.next, span{s.Time, s.Time, true}, false, to)
 	case s.Offset < st.next && s.Size > 0:
 		c.drop(st, to)
 		c.disorder(st, to)
@@ -128,7 +135,7 @@ func (c *Conn) take(s *Segment, to *Sink) {
 		return
 	}
 	if gap > 0 {
-		c.skip(st, gap, s, len(tail) > 0, to)
+		c.skip(st, gap, s.span(), len(tail) > 0, to)
 	}
 	if n := c.run(st, s, tail, false, false, to); n < len(tail) {
 		held := *s
@@ -155,10 +162,10 @@ func (c *Conn) mayEnd(st *stream, size uint64, data, tail []byte, to *Sink) {
 	switch {
 	case st == c.requestStream():
 		if last && c.open {
-			c.endRequest(0)
+			c.endRequest(InexactRequest)
 		}
 	case c.under != matched:
-	case last && c.waiting() == 0:
+	case last && c.waiting() == 0 && !c.hidden && !st.blind && len(c.requestStream().buf) == 0: // nothing else can be in it
 		st.state = atHead
 		c.finish(Complete, to)
 	case last || st.msg.bytes >= c.likely:
@@ -173,6 +180,13 @@ func (c *Conn) run(st *stream, s *Segment, b []byte, start, more bool, to *Sink)
 	all := len(b)
 	for len(b) > 0 && !c.opaque {
 		n, ok := len(b), true
+		if st.spare {
+			st.spare = false
+			var h head
+			if h.parse(b, shapeRequest, doubtful); start && h.lined {
+				st.state = atHead
+			}
+		}
 		switch st.state {
 		case atHead, lost:
 			n, ok = c.head(st, s, b, start, more, to)
@@ -281,16 +295,22 @@ func unhex(ch byte) (digit uint64, ok bool) {
 	return 0, false
 }
 
-// skip moves n bytes that were not captured. Without a segment they were never
-// told at all, nor when they moved.
-func (c *Conn) skip(st *stream, n uint64, s *Segment, more bool, to *Sink) {
-	if c.opaque {
+// A span says when bytes moved.
+type span struct {
+	first, last int64
+	untold      bool // some time before first and last
+}
+
+func (s *Segment) span() span { return span{s.Time, s.Last, false} }
+
+// skip moves n bytes that were not captured, of a segment or untold.
+func (c *Conn) skip(st *stream, n uint64, when span, more bool, to *Sink) {
+	if c.opaque || n == 0 {
 		return
 	}
-	if len(st.buf) > 0 && (st.state == atHead || st.state == lost) {
+	st.spare = false
+	if len(st.buf) > 0 {
 		c.cut(st, to)
-		c.skip(st, n, s, more, to)
-		return
 	}
 	moved := n
 	switch st.state {
@@ -299,43 +319,43 @@ func (c *Conn) skip(st *stream, n uint64, s *Segment, more bool, to *Sink) {
 		st.left -= moved
 	case untilClose:
 	case lost:
-		c.stray(st, n, s, to)
+		c.stray(st, n, when, to)
 		return
 	case atHead:
 		c.disorder(st, to)
-		c.stray(st, n, s, to)
+		c.stray(st, n, when, to)
 		return
 	default:
 		c.unframe(st, to)
-		c.stray(st, n, s, to)
+		c.stray(st, n, when, to)
 		return
 	}
 	n -= moved
 	st.msg.bytes += moved
-	st.inner = s == nil
-	if s != nil {
-		st.msg.last = s.Last
-		st.inner = s.Time != s.Last && (more || n > 0)
+	st.inner = when.untold || when.first != when.last && (more || n > 0)
+	if !when.untold {
+		st.msg.last = when.last
 	}
 	c.step(st, true, to)
-	if n > 0 {
-		c.skip(st, n, s, more, to)
-	}
+	c.skip(st, n, when, more, to)
 }
 
 // stray moves bytes that lie between messages whose borders are not known.
-func (c *Conn) stray(st *stream, n uint64, s *Segment, to *Sink) {
+func (c *Conn) stray(st *stream, n uint64, when span, to *Sink) {
 	st.msg.bytes += n
-	first := int64(math.MaxInt64)
-	if s != nil {
-		st.msg.last = s.Last
-		first = s.Time
+	st.stale = true
+	if when.untold {
+		st.blind = true
+	} else {
+		st.msg.last = when.last
 	}
+	st.until = when.first + 1
 	switch {
 	case !c.known:
 	case st == c.requestStream():
 		c.hidden = true
-	case c.under == none && c.waiting() > 0 && first >= c.front().start:
+		st.blind = st.blind || c.waiting() == 0
+	case c.under == none && c.waiting() > 0 && when.first >= c.front().start:
 		// An answer began, and it could not be read.
 		c.lose(to)
 	}
@@ -356,7 +376,7 @@ func (c *Conn) unframe(st *stream, to *Sink) {
 // one, or where bytes that moved there were not seen.
 func (c *Conn) disorder(st *stream, to *Sink) {
 	to.Resyncs++
-	st.state = lost
+	st.state, st.blind = lost, true
 	switch {
 	case !c.known:
 	case st != c.requestStream():
@@ -388,7 +408,7 @@ func (c *Conn) head(st *stream, s *Segment, b []byte, start, more bool, to *Sink
 	had := len(st.buf)
 	if had == 0 {
 		if st.state == lost && !start {
-			c.stray(st, uint64(len(b)), s, to)
+			c.stray(st, uint64(len(b)), s.span(), to)
 			return len(b), true
 		}
 		// RFC 9112, 2.2: empty lines before a request are ignored.
@@ -399,6 +419,10 @@ func (c *Conn) head(st *stream, s *Segment, b []byte, start, more bool, to *Sink
 			return n, true
 		}
 	}
+	if had > 0 && start && st.state == lost && anew(st.buf, b) {
+		c.abandon(st, to)
+		had = 0
+	}
 	limit := to.maxHead()
 	src := b[:min(len(b), limit-had)]
 	if had > 0 {
@@ -407,7 +431,7 @@ func (c *Conn) head(st *stream, s *Segment, b []byte, start, more bool, to *Sink
 	}
 
 	var h head
-	as, strict := c.shape(st, src), st.state == lost
+	as, in := c.shape(st, src)
 	size, v, cut := 0, partial, false
 	switch {
 	case as == shapeShort:
@@ -416,16 +440,16 @@ func (c *Conn) head(st *stream, s *Segment, b []byte, start, more bool, to *Sink
 	case had < minResponse,
 		st.lined && blank(src, had),
 		!st.lined && bytes.IndexByte(src[had:], '\n') >= 0:
-		size, v = h.parse(src, as, strict)
+		size, v = h.parse(src, as, in)
 		st.lined = h.lined
 	}
 	if v == partial && len(src) == limit {
 		size, v, cut = limit, wrong, true
-		if h.parseCut(src, as, strict) {
+		if h.parseCut(src, as, in) {
 			v = whole
 		}
 	}
-	if v != wrong && c.barred(st, as) {
+	if v != wrong && c.barred(st, as, in) {
 		v = wrong
 	}
 	switch {
@@ -434,18 +458,17 @@ func (c *Conn) head(st *stream, s *Segment, b []byte, start, more bool, to *Sink
 			return n + len(b), true
 		}
 		was := st.state
-		c.drop(st, to)
-		if was == atHead {
-			c.disorder(st, to)
-		}
 		if had > 0 {
-			c.stray(st, uint64(had), &Segment{Time: st.begun.start, Last: st.begun.last}, to)
+			st.buf = st.buf[:had]
+			c.abandon(st, to)
+		} else if was == atHead {
+			c.disorder(st, to)
 		}
 		if start && (had > 0 || was == atHead) {
 			m, ok := c.head(st, s, b, start, more, to) // as a stranger
 			return n + m, ok
 		}
-		c.stray(st, uint64(len(b)), s, to)
+		c.stray(st, uint64(len(b)), s.span(), to)
 		return n + len(b), true
 	case had == 0 && as == shapeResponse && c.mustWait():
 		return n, false
@@ -477,29 +500,47 @@ func (c *Conn) head(st *stream, s *Segment, b []byte, start, more bool, to *Sink
 // cut reads what came of a head whose rest was not captured.
 func (c *Conn) cut(st *stream, to *Sink) {
 	var h head
-	as := c.shape(st, st.buf)
+	as, in := c.shape(st, st.buf)
 	m := st.begun
 	m.bytes = uint64(len(st.buf))
-	if h.parseCut(st.buf, as, st.state == lost) && !c.barred(st, as) {
+	if h.parseCut(st.buf, as, in) && !c.barred(st, as, in) {
 		c.accept(st, as, &h, m, true, to)
 		return
 	}
+	c.abandon(st, to)
+	st.blind = true
+}
+
+// abandon takes what was kept of a head for something else.
+func (c *Conn) abandon(st *stream, to *Sink) {
+	n := uint64(len(st.buf))
 	c.drop(st, to)
 	if st.state == atHead {
 		c.disorder(st, to)
 	}
-	c.stray(st, m.bytes, &Segment{Time: m.start, Last: m.last}, to)
+	c.stray(st, n, span{st.begun.start, st.begun.last, false}, to)
 }
 
-// shape returns what b must be, or else what it looks like.
-func (c *Conn) shape(st *stream, b []byte) shape {
-	switch {
-	case !c.known || !c.proven && st.state == lost:
-		return shapeOf(b)
-	case st == c.requestStream():
-		return shapeRequest
+// shape returns what b must be, or else what it looks like, and how sure it is
+// that a head begins with it.
+func (c *Conn) shape(st *stream, b []byte) (as shape, in doubt) {
+	as = shapeResponse
+	if st == c.requestStream() {
+		as = shapeRequest
 	}
-	return shapeResponse
+	if st.state != lost {
+		if !c.known {
+			as = shapeOf(b)
+		}
+		return as, sure
+	}
+	if !c.proven {
+		as = shapeOf(b)
+	}
+	if st.blind || !c.known || c.flips(st, as) {
+		return as, blind
+	}
+	return as, doubtful
 }
 
 // flips reports whether a message of that shape shows that requests go the
@@ -508,12 +549,17 @@ func (c *Conn) flips(st *stream, as shape) bool {
 	return c.known && (as == shapeRequest) != (st == c.requestStream())
 }
 
-// barred reports whether what looks like a head in the middle of a message of
-// unknown length must be a part of it: a client that waits for an answer sends
-// no request, a server that has no further request sends no response.
-func (c *Conn) barred(st *stream, as shape) bool {
+// barred reports whether what looks like a head must be a part of something
+// else, where it is not known: a client that waits for an answer or is in the
+// middle of something sends no request, a server that has no further request
+// sends no response.
+func (c *Conn) barred(st *stream, as shape, in doubt) bool {
 	switch {
-	case !c.known || st.state != lost || c.flips(st, as):
+	case in == sure:
+		return false
+	case as == shapeRequest && in == blind && st.stale:
+		return true
+	case !c.known || c.flips(st, as):
 		return false
 	case as == shapeRequest:
 		return c.waiting() > 0
@@ -555,13 +601,16 @@ func (c *Conn) accept(st *stream, as shape, h *head, m message, cut bool, to *Si
 				other = &c.dirs[1]
 			}
 			c.drop(other, to)
-			other.state = lost
+			other.state, other.blind = lost, true
+			if n := len(c.held); n > 0 {
+				other.next = c.held[n-1].Offset + c.held[n-1].Size
+			}
 			c.held, c.heldData = nil, 0
 		}
 		c.known, c.requests = true, dir
 		c.proven = !c.joined && st.state == atHead
 	}
-	c.kind = HTTP1
+	c.kind, st.blind = HTTP1, false
 	if as == shapeRequest {
 		c.request(st, h, m, cut, to)
 	} else {

@@ -83,10 +83,19 @@ func shapeOf(b []byte) shape {
 	return shapeShort
 }
 
+// A doubt says how much there is that a head begins where bytes are read.
+type doubt uint8
+
+const (
+	sure     doubt = iota // all before was read
+	doubtful              // where the message before ends is not known
+	blind                 // what came before is not known at all
+)
+
 // parse reads a head of the given shape from the start of b. Where it is
-// whole, n is its length including the empty line. With strict it accepts only
-// what a stranger to the stream can trust: every line well formed.
-func (h *head) parse(b []byte, as shape, strict bool) (n int, v verdict) {
+// whole, n is its length including the empty line. In doubt every line has to
+// be well formed.
+func (h *head) parse(b []byte, as shape, in doubt) (n int, v verdict) {
 	*h = head{length: -1}
 	end := bytes.IndexByte(b, '\n')
 	if end < 0 {
@@ -95,7 +104,7 @@ func (h *head) parse(b []byte, as shape, strict bool) (n int, v verdict) {
 		}
 		return 0, wrong
 	}
-	if !h.firstLine(trimCR(b[:end]), as, strict) {
+	if !h.firstLine(trimCR(b[:end]), as, in) {
 		return 0, wrong
 	}
 	h.lined = true
@@ -109,40 +118,45 @@ func (h *head) parse(b []byte, as shape, strict bool) (n int, v verdict) {
 		if len(line) == 0 {
 			break
 		}
-		if strict && !wellFormed(line) {
+		if in > sure && !wellFormed(line) {
 			return 0, wrong
 		}
 		h.read(line)
 	}
-	// RFC 9112, 3.2: a request without Host is answered with 400. In the
-	// middle of a stream it is more likely text.
-	if strict && as == shapeRequest && h.minor > 0 && h.host == nil {
+	if in > sure && h.suspect(as) {
 		return 0, wrong
 	}
 	h.authority()
 	return n, whole
 }
 
+// suspect reports a request without Host. It would be answered with 400 (RFC
+// 9112, 3.2); in the middle of a stream it is more likely text.
+func (h *head) suspect(as shape) bool {
+	return as == shapeRequest && h.minor > 0 && h.host == nil
+}
+
 // parseCut reads what it can of a head that goes on where b ends, and reports
 // whether that is enough to speak of a message: a method with some of its
 // target, or a status.
-func (h *head) parseCut(b []byte, as shape, strict bool) bool {
+func (h *head) parseCut(b []byte, as shape, in doubt) bool {
 	if bytes.IndexByte(b, '\n') >= 0 {
-		_, v := h.parse(b, as, strict)
-		if v == partial {
-			h.authority()
-		}
-		return v == partial
+		_, v := h.parse(b, as, in)
+		h.authority()
+		return v == partial && !(in == blind && h.suspect(as))
 	}
 	*h = head{length: -1, truncated: true}
-	if shapeOf(b) != as {
+	if as != shapeRequest && as != shapeResponse || shapeOf(b) != as {
 		return false
 	}
 	if as == shapeResponse {
-		return len(b) >= minResponse && h.firstLine(trimCR(b), as, strict)
+		return len(b) >= minResponse && h.firstLine(trimCR(b), as, in)
 	}
 	// Without its end the line could be anything. Trust only what looks like
 	// nothing else.
+	if in == blind {
+		return false
+	}
 	sp := bytes.IndexByte(b, ' ')
 	h.method, h.target = b[:sp], b[sp+1:]
 	for _, ch := range h.method {
@@ -152,21 +166,17 @@ func (h *head) parseCut(b []byte, as shape, strict bool) bool {
 	}
 	if i := bytes.IndexByte(h.target, ' '); i >= 0 {
 		version := h.target[i+1:]
-		h.target, h.truncated = h.target[:i], false
-		const like = "HTTP/1.1\r"
-		if n := len(version); n > len(like) || string(version) != like[:n] {
-			// The digit may be another one.
-			if n < len("HTTP/1.x") || !h.version(version[:8]) {
-				return false
-			}
+		if n := min(len(version), len("HTTP/1.")); string(version[:n]) != "HTTP/1."[:n] {
+			return false
 		}
+		h.target, h.truncated = h.target[:i], false
 	}
 	h.minor = 1
 	h.authority()
 	return h.targetForm()
 }
 
-func (h *head) firstLine(line []byte, as shape, strict bool) bool {
+func (h *head) firstLine(line []byte, as shape, in doubt) bool {
 	if as == shapeResponse {
 		// RFC 9112, 4: the reason may be missing, and with it the space.
 		if len(line) < minResponse || !h.version(line[:8]) || line[8] != ' ' ||
@@ -185,7 +195,7 @@ func (h *head) firstLine(line []byte, as shape, strict bool) bool {
 		h.preface = true
 		return false
 	}
-	if !strict {
+	if in == sure {
 		line = bytes.TrimRight(line, " \t")
 	}
 	sp := bytes.IndexByte(line, ' ')
@@ -199,16 +209,35 @@ func (h *head) firstLine(line []byte, as shape, strict bool) bool {
 			return false
 		}
 	}
-	if strict {
+	if in > sure {
 		for _, ch := range h.target {
 			if ch <= ' ' || ch == 0x7f {
 				return false
 			}
 		}
-		return h.targetForm()
+		return h.targetForm() && (in < blind || common(h.method))
 	}
 	h.target = bytes.Trim(h.target, " \t")
 	return len(h.target) > 0
+}
+
+// anew reports whether b begins a request of its own rather than going on with
+// the method in buf: "GET" after "body" does, "ET" after "G" does not.
+func anew(buf, b []byte) bool {
+	i := bytes.IndexByte(b, ' ')
+	return i > 0 && common(b[:i]) && shapeOf(buf) == shapeShort && !common(append(buf, b[:i]...))
+}
+
+// common reports whether a method is a well-known one. Who is blind takes no
+// other: "EAD" is more likely the end of one than a method.
+func common(method []byte) bool {
+	switch string(method) {
+	case "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY",
+		"COPY", "LOCK", "MKCALENDAR", "MKCOL", "MOVE", "PROPFIND", "PROPPATCH", "REPORT", "UNLOCK",
+		"M-SEARCH", "NOTIFY", "PURGE", "SUBSCRIBE", "UNSUBSCRIBE":
+		return true
+	}
+	return false
 }
 
 // version reads HTTP/1.x.

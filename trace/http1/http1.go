@@ -13,7 +13,7 @@ const (
 type Segment struct {
 	Dir    Direction
 	Offset uint64 // of the first byte: payload bytes in this direction since the socket was first seen
-	Size   uint64 // bytes moved; 0 only says that the stream has come to Offset
+	Size   uint64 // bytes moved; 0 only says that the stream has come to Offset by Time
 	Data   []byte // the first bytes, as far as they were captured
 	Tail   []byte // the last bytes (7 suffice), where they were captured and are not in Data
 	Time   int64  // ns, of the first byte: entry of a send, return of a receive

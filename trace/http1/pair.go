@@ -80,12 +80,15 @@ func (c *Conn) request(st *stream, h *head, m message, cut bool, to *Sink) {
 		c.endRequest(InexactRequest)
 	}
 	c.flush(m.start, to)
+	if st != c.requestStream() {
+		return // what was held showed that it is none
+	}
 	if st.batch && !c.ahead {
 		c.turn(m.start, to)
 	}
 	st.msg = m
 	switch {
-	case c.unsure:
+	case c.unsure, m.start < c.responseStream().until:
 		to.Lost++
 	case c.queued() >= maxWaiting || c.text >= maxText:
 		to.Overflow++
@@ -200,6 +203,7 @@ func (c *Conn) response(st *stream, h *head, m message, cut bool, to *Sink) {
 		c.proven = true
 	} else {
 		to.Unmatched++
+		st.until = m.start + 1
 	}
 	st.msg, c.status, c.minor = m, h.status, h.minor
 
@@ -251,7 +255,7 @@ func (c *Conn) finish(ending Ending, to *Sink) {
 		req := c.requestStream()
 		if c.open && c.queued() == 1 && c.expects > 0 && c.expects == req.msg.bytes && c.interim == 0 {
 			// RFC 9110, 10.1.1: without a 100 the body may never come.
-			req.state = lost
+			req.spare = true
 		}
 		c.tell(to.Exchange, c.front(), ending, 0, to)
 		c.pop(to)
@@ -372,7 +376,7 @@ func (c *Conn) Close(now int64, why Ending, to *Sink) {
 		switch {
 		case len(st.buf) > 0 && st.state == atHead:
 			var h head
-			if h.parseCut(st.buf, shapeResponse, false) && h.status >= 200 {
+			if h.parseCut(st.buf, shapeResponse, sure) && h.status >= 200 {
 				c.cut(st, to)
 			}
 		case len(st.buf) > 0 && st.state == lost:
@@ -387,6 +391,9 @@ func (c *Conn) Close(now int64, why Ending, to *Sink) {
 			unseen := st.state == lost
 			if unseen {
 				st.msg.inexact |= InexactResponse
+			}
+			if st.inner {
+				st.msg.inexact |= InexactTime
 			}
 			c.finish(ending, to)
 			if unseen && c.waiting() > 0 {
@@ -416,6 +423,9 @@ func (c *Conn) mustWait() bool {
 func (c *Conn) hold(s Segment, data []byte, to *Sink) {
 	s.Data = data
 	n := len(s.Data) + len(s.Tail)
+	if len(c.held) > 0 && c.held[0].Dir != s.Dir {
+		c.flush(math.MaxInt64, to) // responses both ways: one was none
+	}
 	if len(c.held) >= maxHeld || c.heldData+n > maxHeldData {
 		c.flush(math.MaxInt64, to)
 		c.force(&s, to)
