@@ -21,22 +21,23 @@ type Conn struct {
 
 // A stream is where one direction of a connection stands.
 type stream struct {
-	next  uint64  // offset of the byte that comes next
-	left  uint64  // bytes left of the body or chunk; in a trailer bytes so far
-	buf   []byte  // a head that is not whole yet
-	msg   message // under way
-	begun message // the same for the head in buf
-	until int64   // a request that began before may have an answer that was not matched
-	line  int     // length of the line under way in chunked framing
-	state state
-	lined bool // the first line in buf was read
-	batch bool // buf began at a segment's start
-	coded bool // what is under way is or may be in chunks
-	early bool // and its head may not be over
-	inner bool // the segment goes on where the message ends
-	blind bool // when lost: even what is under way is not known
-	stale bool // bytes strayed since the other direction moved
-	spare bool // the body may not come at all
+	next    uint64  // offset of the byte that comes next
+	left    uint64  // bytes left of the body or chunk; in a trailer bytes so far
+	buf     []byte  // a head that is not whole yet
+	msg     message // under way
+	begun   message // the same for the head in buf
+	until   int64   // a request that began before may have an answer that was not matched
+	moved   int64   // when the last byte came
+	strayed int64   // when the last byte came that lay between messages
+	line    int     // length of the line under way in chunked framing
+	state   state
+	lined   bool // the first line in buf was read
+	batch   bool // buf began at a segment's start
+	coded   bool // what is under way is or may be in chunks
+	early   bool // and its head may not be over
+	inner   bool // the segment goes on where the message ends
+	blind   bool // when lost: even what is under way is not known
+	spare   bool // the body may not come at all
 }
 
 // A message is what is known of one while it moves.
@@ -90,12 +91,11 @@ func (c *Conn) Opaque() bool { return c.opaque }
 // segment without Data: a request whose response could lie in untold bytes is
 // lost.
 func (c *Conn) Feed(s *Segment, to *Sink) {
-	if other := &c.dirs[s.Dir&1^1]; s.Size > 0 && other.state == lost {
+	st, other := &c.dirs[s.Dir&1], &c.dirs[s.Dir&1^1]
+	st.moved = max(st.moved, s.Last)
+	if len(other.buf) > 0 && other.state == lost && other != c.responseStream() && shapeOf(other.buf) == shapeShort {
 		// What seemed to begin with a method there did not.
-		if len(other.buf) > 0 && shapeOf(other.buf) == shapeShort && other != c.responseStream() {
-			c.abandon(other, to)
-		}
-		other.stale = false
+		c.abandon(other, to)
 	}
 	if c.admit(s, to); len(c.held) > 0 {
 		c.replay(to)
@@ -117,7 +117,11 @@ func (c *Conn) admit(s *Segment, to *Sink) {
 func (c *Conn) take(s *Segment, to *Sink) {
 	st := &c.dirs[s.Dir&1]
 	if c.under == unmatched && st == c.responseStream() {
-		st.until = s.Last + 1
+		if c.waiting() > 0 && s.Time >= c.front().start {
+			c.ignore(to)
+		} else {
+			st.until = s.Last + 1
+		}
 	}
 	switch {
 	case s.Offset > st.next:
@@ -360,7 +364,7 @@ func (c *Conn) skip(st *stream, n uint64, when span, more bool, to *Sink) {
 // stray moves bytes that lie between messages whose borders are not known.
 func (c *Conn) stray(st *stream, n uint64, when span, to *Sink) {
 	st.msg.bytes += n
-	st.stale = true
+	st.strayed = max(st.strayed, when.last)
 	if when.untold {
 		st.blind = true
 	} else {
@@ -569,17 +573,16 @@ func (c *Conn) flips(st *stream, as shape) bool {
 // middle of something sends no request, a server that has no further request
 // sends no response.
 func (c *Conn) barred(st *stream, as shape, in doubt) bool {
+	usual := c.known && !c.flips(st, as)
 	switch {
 	case in == sure:
 		return false
-	case as == shapeRequest && in == blind && st.stale:
+	case as != shapeRequest:
+		return usual && c.under == matched && c.waiting() == 0 && c.forced
+	case usual && c.waiting() > 0:
 		return true
-	case !c.known || c.flips(st, as):
-		return false
-	case as == shapeRequest:
-		return c.waiting() > 0
 	}
-	return c.under == matched && c.waiting() == 0 && c.forced
+	return st.strayed > c.dirs[c.index(st)^1].moved
 }
 
 // foreign reports whether what came instead of a head shows that the connection
@@ -603,18 +606,15 @@ func (c *Conn) foreign(st *stream, as shape, preface bool) bool {
 // accept takes a head. Its buffer may be reused afterwards.
 func (c *Conn) accept(st *stream, as shape, h *head, m message, cut bool, to *Sink) {
 	if !c.known || c.flips(st, as) {
-		dir := Sent
-		if (st == &c.dirs[Received]) == (as == shapeRequest) {
-			dir = Received
+		dir := c.index(st)
+		if as != shapeRequest {
+			dir ^= 1
 		}
 		if c.known { // wrongly
 			to.Resyncs++
 			c.lose(to)
 			c.under, c.interim, c.unsure = none, 0, false
-			other := &c.dirs[0]
-			if st == other {
-				other = &c.dirs[1]
-			}
+			other := &c.dirs[c.index(st)^1]
 			c.drop(other, to)
 			other.state, other.blind = lost, true
 			if n := len(c.held); n > 0 {
@@ -666,6 +666,13 @@ func (c *Conn) end(st *stream, to *Sink) {
 		return
 	}
 	c.finish(Complete, to)
+}
+
+func (c *Conn) index(st *stream) Direction {
+	if st == &c.dirs[Sent] {
+		return Sent
+	}
+	return Received
 }
 
 func (c *Conn) requestStream() *stream {

@@ -31,9 +31,6 @@ func (s step) after(skip uint64) step          { s.skip = skip; return s }
 func (s step) time(at, last int64) step        { s.at, s.last = at, last; return s }
 func end(why Ending) step                      { return step{close: why} }
 
-// crlf turns the line ends of a raw string into those of HTTP.
-func crlf(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") }
-
 // tape feeds steps and writes down what comes out.
 type tape struct {
 	c    Conn

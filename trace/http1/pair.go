@@ -113,15 +113,21 @@ func (c *Conn) turn(now int64, to *Sink) {
 	st := c.responseStream()
 	switch {
 	case c.under == unmatched:
-		c.under = none
-		st.state = lost
-		c.drop(st, to)
+		c.ignore(to)
 	case c.under == matched && st.state == lost && now >= st.msg.last:
 		c.conclude(to)
 	}
 	if c.unsure && now >= st.msg.last {
 		c.unsure = false
 	}
+}
+
+// ignore takes the response under way, to a request that is not known, for over.
+// Where it ends could depend on its request.
+func (c *Conn) ignore(to *Sink) {
+	st := c.responseStream()
+	c.under, st.state = none, lost
+	c.drop(st, to)
 }
 
 func (c *Conn) push(h *head, m message, batch bool, to *Sink) {

@@ -195,6 +195,7 @@ func (s *scene) move(dir Direction, data string, heads []bool, note func(from, t
 		}
 		keep := min(first, s.prefix)
 		switch {
+		case s.ahead && dir == s.requests:
 		case s.kernel && (heads == nil || !heads[at]):
 			keep = min(keep, s.n(2)*s.n(20))
 		case !s.kernel && s.oneIn(5):
