@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -172,6 +173,9 @@ func newCommand(p *trace.Probe, status *int) *cobra.Command {
 func (c *config) options(flags *pflag.FlagSet, p *trace.Probe) (opts trace.Options, view render.View, err error) {
 	opts = trace.Options{Self: c.self, Count: c.count, BTF: c.btf}
 	view = render.Views[p.Name]
+	if flags.Changed("pid") && len(c.pids) == 0 {
+		return opts, view, errors.New("--pid: names no process")
+	}
 	for _, s := range c.pids {
 		pid, err := strconv.ParseUint(s, 10, 32)
 		if err != nil || pid == 0 {
@@ -179,10 +183,8 @@ func (c *config) options(flags *pflag.FlagSet, p *trace.Probe) (opts trace.Optio
 		}
 		opts.PIDs = append(opts.PIDs, uint32(pid))
 	}
-	for _, s := range c.comms {
-		if s == "" {
-			return opts, view, errors.New("--comm: a name is empty")
-		}
+	if flags.Changed("comm") && (len(c.comms) == 0 || slices.Contains(c.comms, "")) {
+		return opts, view, errors.New("--comm: a name is empty")
 	}
 	opts.Comms = c.comms
 	if flags.Changed("uid") {
