@@ -267,9 +267,10 @@ static __always_inline int process_exit(struct task_struct *task)
 	    BPF_CORE_READ(task, flags) & TASK_IS_KTHREAD || !wanted(pid))
 		return 0;
 	if (BPF_CORE_READ(signal, nr_threads) > 1 || leader != task) {
-		__u64 key = (__u64)pid << 32 | BPF_CORE_READ(leader, start_boottime) >> 10;
+		/* No two processes begin with the same id at the same time. */
+		__u64 key = (__u64)pid << 40 ^ BPF_CORE_READ(leader, start_boottime);
 
-		if (bpf_map_update_elem(&ended, &key, &key, BPF_NOEXIST))
+		if (bpf_map_update_elem(&ended, &key, &key, BPF_NOEXIST) == -EEXIST)
 			return 0;
 	}
 	s = begin_record(RECORD_EXIT, task);

@@ -6,12 +6,13 @@
  *
  * Keeps the map pids for --pid and for a command that was started to be
  * traced: a child of a wanted process is wanted, before it runs for the first
- * time. Loaded beside any other object, whose pids map it shares, and attached
- * after it: programs on one tracepoint run in the order in which they were
- * attached, so the other object's program still finds a process that ends.
+ * time. Loaded beside any other object, whose pids map it shares.
  *
- * Hooks: the raw tracepoints sched_process_fork and sched_process_exit, on
- * every kernel.
+ * Hooks: the raw tracepoints sched_process_fork and sched_process_free, on
+ * every kernel. Not sched_process_exit: of two threads that leave at once
+ * either may find that nobody is left, and the other one's programs on that
+ * tracepoint still have to find the process. When the leader is freed, all of
+ * them have run.
  */
 #include "tracer.h"
 
@@ -31,13 +32,13 @@ int follow_process_fork(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-SEC("raw_tp/sched_process_exit")
-int follow_process_exit(struct bpf_raw_tracepoint_args *ctx)
+SEC("raw_tp/sched_process_free")
+int follow_process_free(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct task_struct *task = (void *)ctx->args[0];
 	__u32 pid = BPF_CORE_READ(task, tgid);
 
-	if (BPF_CORE_READ(task, signal, live.counter) == 0)
+	if (pid == BPF_CORE_READ(task, pid))
 		bpf_map_delete_elem(&pids, &pid);
 	return 0;
 }

@@ -20,8 +20,8 @@ const (
 	FollowMapHidden             = "hidden"
 	FollowMapLost               = "lost"
 	FollowMapPids               = "pids"
-	FollowProgFollowProcessExit = "follow_process_exit"
 	FollowProgFollowProcessFork = "follow_process_fork"
+	FollowProgFollowProcessFree = "follow_process_free"
 	FollowVarFilterPids         = "filter_pids"
 	FollowVarFilterUid          = "filter_uid"
 	FollowVarReaderWaits        = "reader_waits"
@@ -70,8 +70,8 @@ type FollowSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FollowProgramSpecs struct {
-	FollowProcessExit *ebpf.ProgramSpec `ebpf:"follow_process_exit"`
 	FollowProcessFork *ebpf.ProgramSpec `ebpf:"follow_process_fork"`
+	FollowProcessFree *ebpf.ProgramSpec `ebpf:"follow_process_free"`
 }
 
 // FollowMapSpecs contains maps before they are loaded into the kernel.
@@ -143,14 +143,14 @@ type FollowVariables struct {
 //
 // It can be passed to LoadFollowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FollowPrograms struct {
-	FollowProcessExit *ebpf.Program `ebpf:"follow_process_exit"`
 	FollowProcessFork *ebpf.Program `ebpf:"follow_process_fork"`
+	FollowProcessFree *ebpf.Program `ebpf:"follow_process_free"`
 }
 
 func (p *FollowPrograms) Close() error {
 	return _FollowClose(
-		p.FollowProcessExit,
 		p.FollowProcessFork,
+		p.FollowProcessFree,
 	)
 }
 

@@ -53,7 +53,7 @@ type door struct {
 // followFeature keeps track of the processes behind --pid.
 var followFeature = feature{name: "descendants", doors: []door{{tierTracepoint, []string{
 	bpf.FollowProgFollowProcessFork,
-	bpf.FollowProgFollowProcessExit,
+	bpf.FollowProgFollowProcessFree,
 }}}}
 
 // Capabilities that loading and attaching takes: capabilities(7).

@@ -186,7 +186,6 @@ func (s *Session) load(opts ebpf.CollectionOptions) error {
 	if len(s.opts.PIDs) == 0 {
 		return nil
 	}
-	// Last: see follow.bpf.c.
 	if spec, err = bpf.LoadFollow(); err != nil {
 		return fmt.Errorf("read object %q: %w", "follow", err)
 	}

@@ -179,6 +179,8 @@ struct pt_regs___arm64 {
 
 #pragma clang attribute pop
 
+/* include/uapi/asm-generic/errno-base.h */
+#define EEXIST 17
 /* include/linux/sched.h: PF_KTHREAD */
 #define TASK_IS_KTHREAD 0x00200000
 /* arch/x86/include/asm/thread_info.h: TS_COMPAT */
