@@ -182,7 +182,7 @@ static __always_inline bool pack_path(struct scratch *s, struct path *path, __u3
 	return false;
 }
 
-static __always_inline int process_exec(struct task_struct *task, __u32 old_pid)
+static __always_inline void process_exec(struct task_struct *task, __u32 old_pid)
 {
 	struct task_struct *parent;
 	struct mm_struct *mm;
@@ -191,10 +191,10 @@ static __always_inline int process_exec(struct task_struct *task, __u32 old_pid)
 	__u64 start, len, at;
 
 	if (!wanted(BPF_CORE_READ(task, tgid)))
-		return 0;
+		return;
 	s = begin_record(RECORD_EXEC, task);
 	if (!s)
-		return 0;
+		return;
 	s->rec.tid = old_pid;
 	parent = BPF_CORE_READ(task, real_parent, group_leader);
 	BPF_CORE_READ_STR_INTO(&s->rec.parent_comm, parent, comm);
@@ -232,10 +232,9 @@ static __always_inline int process_exec(struct task_struct *task, __u32 old_pid)
 	s->rec.args_len = len;
 	s->at = at + len;
 	end_record(s, LOST_RING_FULL);
-	return 0;
 }
 
-static __always_inline int process_fork(struct task_struct *parent, struct task_struct *child)
+static __always_inline void process_fork(struct task_struct *parent, struct task_struct *child)
 {
 	struct scratch *s;
 	__u32 pid = BPF_CORE_READ(child, tgid);
@@ -244,18 +243,17 @@ static __always_inline int process_fork(struct task_struct *parent, struct task_
 	if (pid != BPF_CORE_READ(child, pid) ||
 	    BPF_CORE_READ(child, flags) & TASK_IS_KTHREAD ||
 	    !wanted(BPF_CORE_READ(parent, tgid)))
-		return 0;
+		return;
 	s = begin_record(RECORD_FORK, parent);
 	if (!s)
-		return 0;
+		return;
 	s->rec.ppid = s->rec.pid;
 	s->rec.pid = pid;
 	s->rec.start = BPF_CORE_READ(child, start_boottime);
 	end_record(s, LOST_DETAIL);
-	return 0;
 }
 
-static __always_inline int process_exit(struct task_struct *task)
+static __always_inline void process_exit(struct task_struct *task)
 {
 	struct signal_struct *signal = BPF_CORE_READ(task, signal);
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
@@ -265,23 +263,22 @@ static __always_inline int process_exit(struct task_struct *task)
 	/* The last thread to leave ends the process, the leader or not. */
 	if (BPF_CORE_READ(signal, live.counter) != 0 ||
 	    BPF_CORE_READ(task, flags) & TASK_IS_KTHREAD || !wanted(pid))
-		return 0;
+		return;
 	if (BPF_CORE_READ(signal, nr_threads) > 1 || leader != task) {
 		/* No two processes begin with the same id at the same time. */
 		__u64 key = (__u64)pid << 40 ^ BPF_CORE_READ(leader, start_boottime);
 
 		if (bpf_map_update_elem(&ended, &key, &key, BPF_NOEXIST) == -EEXIST)
-			return 0;
+			return;
 	}
 	s = begin_record(RECORD_EXIT, task);
 	if (!s)
-		return 0;
+		return;
 	if (BPF_CORE_READ(signal, flags) & GROUP_EXIT)
 		s->rec.code = BPF_CORE_READ(signal, group_exit_code);
 	else
 		s->rec.code = BPF_CORE_READ(leader, exit_code);
 	end_record(s, LOST_RING_FULL);
-	return 0;
 }
 
 /* The arguments of the system call that is returning; false if it is not ours. */
@@ -333,7 +330,7 @@ static __always_inline long read_user_str(char *to, __u32 size, void *from)
 }
 
 /* A system call has failed. The old program is still there to read from. */
-static __always_inline int process_failed(void *regs, long error)
+static __always_inline void process_failed(void *regs, long error)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct task_struct *parent;
@@ -343,10 +340,10 @@ static __always_inline int process_failed(void *regs, long error)
 	int i;
 
 	if (!exec_arguments(task, regs, &filename, &argv) || !wanted(bpf_get_current_pid_tgid() >> 32))
-		return 0;
+		return;
 	s = begin_record(RECORD_FAILED, task);
 	if (!s)
-		return 0;
+		return;
 	parent = BPF_CORE_READ(task, real_parent, group_leader);
 	BPF_CORE_READ_STR_INTO(&s->rec.parent_comm, parent, comm);
 	s->rec.code = error;
@@ -386,25 +383,33 @@ static __always_inline int process_failed(void *regs, long error)
 	s->at = at;
 	s->rec.args_len = at - s->rec.exe_len;
 	end_record(s, LOST_RING_FULL);
-	return 0;
 }
 
 SEC("raw_tp/sched_process_exec")
 int exec_process_exec(struct bpf_raw_tracepoint_args *ctx)
 {
-	return process_exec((struct task_struct *)ctx->args[0], ctx->args[1]);
+	keep_cpu();
+	process_exec((struct task_struct *)ctx->args[0], ctx->args[1]);
+	yield_cpu();
+	return 0;
 }
 
 SEC("raw_tp/sched_process_fork")
 int exec_process_fork(struct bpf_raw_tracepoint_args *ctx)
 {
-	return process_fork((struct task_struct *)ctx->args[0], (struct task_struct *)ctx->args[1]);
+	keep_cpu();
+	process_fork((struct task_struct *)ctx->args[0], (struct task_struct *)ctx->args[1]);
+	yield_cpu();
+	return 0;
 }
 
 SEC("raw_tp/sched_process_exit")
 int exec_process_exit(struct bpf_raw_tracepoint_args *ctx)
 {
-	return process_exit((struct task_struct *)ctx->args[0]);
+	keep_cpu();
+	process_exit((struct task_struct *)ctx->args[0]);
+	yield_cpu();
+	return 0;
 }
 
 SEC("raw_tp/sys_exit")
@@ -414,7 +419,10 @@ int exec_sys_exit(struct bpf_raw_tracepoint_args *ctx)
 
 	if (ret >= 0)
 		return 0;
-	return process_failed((void *)ctx->args[0], ret);
+	keep_cpu();
+	process_failed((void *)ctx->args[0], ret);
+	yield_cpu();
+	return 0;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

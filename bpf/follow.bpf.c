@@ -25,10 +25,11 @@ int follow_process_fork(struct bpf_raw_tracepoint_args *ctx)
 	__u32 pid = BPF_CORE_READ(child, tgid);
 	__u8 one = 1;
 
-	if (pid != BPF_CORE_READ(child, pid) || !bpf_map_lookup_elem(&pids, &from))
-		return 0;
-	if (bpf_map_update_elem(&pids, &pid, &one, BPF_ANY))
+	keep_cpu();
+	if (pid == BPF_CORE_READ(child, pid) && bpf_map_lookup_elem(&pids, &from) &&
+	    bpf_map_update_elem(&pids, &pid, &one, BPF_ANY))
 		count_lost(LOST_MAP_FULL);
+	yield_cpu();
 	return 0;
 }
 
@@ -38,8 +39,10 @@ int follow_process_free(struct bpf_raw_tracepoint_args *ctx)
 	struct task_struct *task = (void *)ctx->args[0];
 	__u32 pid = BPF_CORE_READ(task, tgid);
 
+	keep_cpu();
 	if (pid == BPF_CORE_READ(task, pid))
 		bpf_map_delete_elem(&pids, &pid);
+	yield_cpu();
 	return 0;
 }
 

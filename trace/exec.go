@@ -318,8 +318,10 @@ func (t *execTracer) decodeExit(s *Session, r *bpf.ExecExecRecord) {
 	if l, ok := t.history[r.Pid]; ok && (l.start == 0 || l.start == r.Start) {
 		e.Program = l.program
 	}
-	if w, ok := t.walks[r.Pid]; ok {
-		t.endWalk(s, r.Pid, w)
+	for tid, w := range t.walks {
+		if w.PID == r.Pid { // whichever of its threads it was
+			t.endWalk(s, tid, w)
+		}
 	}
 	t.forget(r.Pid)
 	s.emit(e)

@@ -71,6 +71,28 @@ const volatile bool filter_pids;
 const volatile bool filter_uid;
 const volatile __u32 wanted_uid;
 
+/*
+ * From 7.0 on tracepoints can be preempted while their programs run, and a
+ * program that has been is not run again on that CPU: the event is missed (and
+ * counted as such by the kernel). Whoever takes the CPU also shares what is
+ * kept per CPU. So programs keep the CPU while they work, where the kernel lets
+ * them (6.10).
+ */
+extern void bpf_preempt_disable(void) __ksym __weak;
+extern void bpf_preempt_enable(void) __ksym __weak;
+
+static __always_inline void keep_cpu(void)
+{
+	if (&bpf_preempt_disable)
+		bpf_preempt_disable();
+}
+
+static __always_inline void yield_cpu(void)
+{
+	if (&bpf_preempt_disable)
+		bpf_preempt_enable();
+}
+
 static __always_inline void count_lost(__u32 cause)
 {
 	__u64 *n = bpf_map_lookup_elem(&lost, &cause);
