@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -38,6 +39,7 @@ type Format interface {
 // trace.Sink. Except for that goroutine, it is not safe for concurrent use.
 type Output struct {
 	file   *os.File
+	own    bool // file is to be closed
 	format Format
 	buf    []byte // what the next Flush passes on
 	events uint64 // in buf; there may be more lines: headers
@@ -65,11 +67,23 @@ func NewOutput(file *os.File, format Format) *Output {
 		broken:   make(chan struct{}),
 		progress: time.Now(),
 	}
-	go o.write()
 	if st, err := file.Stat(); err == nil && !st.Mode().IsRegular() {
-		go o.watch()
+		go o.watch(int32(file.Fd()))
+		if st.Mode()&os.ModeNamedPipe != 0 {
+			o.reopen()
+		}
 	}
+	go o.write()
 	return o
+}
+
+// reopen opens a pipe once more, such that a write to it can be ended by
+// Close. The descriptor that was given stays as it is: others share it.
+func (o *Output) reopen() {
+	f, err := os.OpenFile("/proc/self/fd/"+strconv.Itoa(int(o.file.Fd())), os.O_WRONLY|unix.O_NONBLOCK, 0)
+	if err == nil {
+		o.file, o.own = f, true
+	}
 }
 
 // Event formats e, or reports false if too much waits already.
@@ -136,8 +150,16 @@ func (o *Output) Close() (unwritten uint64, err error) {
 			if !stuck {
 				continue
 			}
+			// What a write that is under way has written so far is only
+			// known when it ends.
+			if o.own && o.file.SetWriteDeadline(time.Now()) == nil {
+				<-o.done
+			}
 		}
 		break
+	}
+	if o.own {
+		_ = o.file.Close()
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -178,7 +200,9 @@ func (o *Output) write() {
 			o.writing -= n
 			o.writingEvents = min(o.writingEvents, lines(rest[n:]))
 			o.progress = time.Now()
-			o.fail(err)
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				o.fail(err)
+			}
 			o.mu.Unlock()
 			if err != nil {
 				return
@@ -190,8 +214,8 @@ func (o *Output) write() {
 
 // watch notices that the reader of a pipe has gone while there is nothing to
 // write.
-func (o *Output) watch() {
-	fds := []unix.PollFd{{Fd: int32(o.file.Fd())}}
+func (o *Output) watch(fd int32) {
+	fds := []unix.PollFd{{Fd: fd}}
 	for {
 		_, err := unix.Poll(fds, -1)
 		if errors.Is(err, unix.EINTR) {

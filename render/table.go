@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/charmbracelet/lipgloss"
@@ -152,8 +153,7 @@ func (t *Table) appendCell(b []byte, i int, text []byte) []byte {
 	}
 	width := textWidth(text)
 	if t.width > 0 && width > c.Width {
-		// What ansi.Truncate cuts is text without escape sequences.
-		text = []byte(ansi.Truncate(string(text), c.Width, "…"))
+		text = cut(text, c.Width)
 		width = textWidth(text)
 	}
 	fill := max(c.Width-width, 0)
@@ -174,14 +174,46 @@ func appendSpaces(b []byte, n int) []byte {
 	return b
 }
 
-// textWidth is the number of cells that text takes.
+// textWidth is the number of cells that text takes at most.
 func textWidth(text []byte) int {
-	for _, c := range text {
-		if c >= utf8.RuneSelf {
-			return ansi.StringWidth(string(text))
-		}
+	width := 0
+	for i := 0; i < len(text); {
+		r, n := utf8.DecodeRune(text[i:])
+		width += runeWidth(r)
+		i += n
 	}
-	return len(text)
+	return width
+}
+
+// runeWidth is the number of cells that a character takes at most. Terminals
+// differ in what they join to one shape: no row may wrap on any of them, so
+// that nothing is counted as joined but what always is.
+func runeWidth(r rune) int {
+	switch {
+	case r < utf8.RuneSelf:
+		return 1
+	case r == 0xfe0f: // makes what stands before it an emoji, which is wide
+		return 1
+	case r >= 0x1f3fb && r <= 0x1f3ff: // the colour of an emoji, or one itself
+		return 2
+	case unicode.In(r, unicode.Mn, unicode.Me):
+		return 0
+	}
+	return max(1, ansi.StringWidth(string(r)))
+}
+
+// cut shortens text, in place, to so many cells; the last is the mark of the
+// cut.
+func cut(text []byte, width int) []byte {
+	end := 0
+	for width--; end < len(text); {
+		r, n := utf8.DecodeRune(text[end:])
+		if width -= runeWidth(r); width < 0 {
+			break
+		}
+		end += n
+	}
+	return append(text[:end], "…"...)
 }
 
 // Fit lays columns out for a line of so many cells: the last one takes what is

@@ -17,8 +17,9 @@ import "time"
 type Event interface {
 	// Head returns what all events share; it may be changed in place.
 	Head() *Common
-	// appendJSON adds the keys that are the event's own.
-	appendJSON(o *object)
+	// appendJSON returns o with the keys added that are the event's own. (By
+	// value: a pointer would cost an allocation for every event.)
+	appendJSON(o object) object
 }
 
 // Kinds of events: the values of the JSON key "event".

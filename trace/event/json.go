@@ -31,20 +31,20 @@ func AppendJSON(dst []byte, e Event) []byte {
 	if h.CgroupID != 0 {
 		o.uint("cgroup_id", h.CgroupID)
 	}
-	e.appendJSON(&o)
-	return append(o.buf, '}')
+	return append(e.appendJSON(o).buf, '}')
 }
 
-func (e *Exec) appendJSON(o *object) {
+func (e *Exec) appendJSON(o object) object {
 	o.uint("ppid", uint64(e.PPID))
 	o.optional("parent_comm", e.ParentComm)
 	o.program(&e.Program)
 	o.flag("args_truncated", e.ArgsTruncated)
 	o.optional("cwd", e.Cwd)
 	o.optional("user", e.User)
+	return o
 }
 
-func (e *Exit) appendJSON(o *object) {
+func (e *Exit) appendJSON(o object) object {
 	o.uint("ppid", uint64(e.PPID))
 	o.program(&e.Program)
 	if e.Signal != "" {
@@ -54,15 +54,17 @@ func (e *Exit) appendJSON(o *object) {
 		o.int("exit_code", int64(e.Code))
 	}
 	o.micros("duration_us", e.Duration)
+	return o
 }
 
-func (e *ExecFailed) appendJSON(o *object) {
+func (e *ExecFailed) appendJSON(o object) object {
 	o.uint("ppid", uint64(e.PPID))
 	o.optional("parent_comm", e.ParentComm)
 	o.program(&e.Program)
 	o.flag("args_truncated", e.ArgsTruncated)
 	o.optional("user", e.User)
 	o.str("error", e.Error)
+	return o
 }
 
 // object appends the members of a JSON object.

@@ -9,10 +9,13 @@ package proc
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -68,7 +71,8 @@ func parseStat(b []byte) (Stat, error) {
 	if err != nil {
 		return Stat{}, fmt.Errorf("parse stat: %w", err)
 	}
-	start, err := strconv.ParseInt(string(fields[19]), 10, 64)
+	// 39 bits are 174 years, and no overflow below.
+	start, err := strconv.ParseUint(string(fields[19]), 10, 39)
 	if err != nil {
 		return Stat{}, fmt.Errorf("parse stat: %w", err)
 	}
@@ -105,7 +109,7 @@ func (d Dir) Exe(pid uint32) (string, error) {
 	return os.Readlink(d.path(pid, "exe"))
 }
 
-// PIDs lists the processes, in ascending order of their directory's name.
+// PIDs lists the processes in ascending order.
 func (d Dir) PIDs() ([]uint32, error) {
 	f, err := os.Open(string(d))
 	if err != nil {
@@ -122,6 +126,7 @@ func (d Dir) PIDs() ([]uint32, error) {
 			pids = append(pids, uint32(pid))
 		}
 	}
+	slices.Sort(pids)
 	return pids, nil
 }
 
@@ -165,5 +170,10 @@ func readFile(path string) ([]byte, error) {
 	} else if !st.Mode().IsRegular() {
 		return nil, fmt.Errorf("read %q: not a regular file", path)
 	}
-	return io.ReadAll(io.LimitReader(f, maxFile))
+	b, err := io.ReadAll(io.LimitReader(f, maxFile))
+	if errors.Is(err, unix.ESRCH) {
+		// The process has gone since its file was opened.
+		return nil, &fs.PathError{Op: "read", Path: path, Err: fs.ErrNotExist}
+	}
+	return b, err
 }

@@ -1,0 +1,568 @@
+package render
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"tracer/trace/event"
+)
+
+// deadline bounds what is waited for.
+const deadline = 10 * time.Second
+
+// fixed is a format of lines that are all the same.
+type fixed string
+
+func (f fixed) AppendEvent(b []byte, _ event.Event) []byte { return append(b, f...) }
+
+// numbered is a format of lines with numbers, each of a different length, that
+// begins with two lines that are no events.
+type numbered struct{ n *int }
+
+func (f numbered) AppendEvent(b []byte, _ event.Event) []byte {
+	if *f.n == 0 {
+		b = append(b, "HEADER\nHEADER\n"...)
+	}
+	b = fmt.Appendf(b, "%d %s\n", *f.n, strings.Repeat("x", *f.n%41))
+	*f.n++
+	return b
+}
+
+func pipe(t *testing.T) (r, w *os.File) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close(); w.Close() })
+	if err := r.SetReadDeadline(time.Now().Add(deadline)); err != nil {
+		t.Fatal(err)
+	}
+	return r, w
+}
+
+func waitBroken(t *testing.T, o *Output) {
+	t.Helper()
+	select {
+	case <-o.Broken():
+	case <-time.After(deadline):
+		t.Fatal("not broken")
+	}
+}
+
+func mustFlush(t *testing.T, o *Output) {
+	t.Helper()
+	if err := o.Flush(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustClose(t *testing.T, o *Output) {
+	t.Helper()
+	if n, err := o.Close(); n != 0 || err != nil {
+		t.Fatalf("%d unwritten, %v", n, err)
+	}
+}
+
+func TestOutputToAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var n int
+	o := NewOutput(f, numbered{&n})
+	var want []byte
+	var m int
+	for i := range 10007 {
+		if !o.Event(nil) {
+			t.Fatalf("event %d is not accepted", i)
+		}
+		want = numbered{&m}.AppendEvent(want, nil)
+		if i%13 == 0 {
+			mustFlush(t, o)
+		}
+	}
+	mustClose(t, o)
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(want, got) {
+		t.Errorf("%d bytes, want %d", len(got), len(want))
+	}
+}
+
+func TestOutputOfNothing(t *testing.T) {
+	r, w := pipe(t)
+	o := NewOutput(w, JSON{})
+	mustFlush(t, o)
+	mustClose(t, o)
+	if b := drain(t, r); len(b) > 0 {
+		t.Errorf("%q", b)
+	}
+}
+
+func TestOutputWritesNothingBeforeFlush(t *testing.T) {
+	r, w := pipe(t)
+	o := NewOutput(w, fixed("line\n"))
+	for range 3 {
+		o.Event(nil)
+	}
+	o.mu.Lock()
+	if len(o.pending) != 0 || o.writing != 0 {
+		t.Errorf("%q is passed on, %d bytes are written", o.pending, o.writing)
+	}
+	o.mu.Unlock()
+	mustFlush(t, o)
+	// Without Close: a reader sees it at once.
+	b := make([]byte, 15)
+	if _, err := io.ReadFull(r, b); string(b) != "line\nline\nline\n" || err != nil {
+		t.Errorf("%q, %v", b, err)
+	}
+	mustClose(t, o)
+}
+
+// A socket of packets shows what each write was.
+func TestOutputWritesWholeLines(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, r := os.NewFile(uintptr(fds[0]), "writer"), os.NewFile(uintptr(fds[1]), "reader")
+	defer r.Close()
+	defer w.Close()
+	var n int
+	o := NewOutput(w, numbered{&n})
+	const events = 307
+	read := make(chan error, 1)
+	go func() {
+		lines, packet := 0, make([]byte, 1<<20)
+		for lines < events+2 {
+			n, err := r.Read(packet)
+			if err != nil || n == 0 || packet[n-1] != '\n' {
+				read <- fmt.Errorf("%q, %w", packet[:n], err)
+				return
+			}
+			lines += bytes.Count(packet[:n], []byte{'\n'})
+		}
+		read <- nil
+	}()
+	for i := range events {
+		if !o.Event(nil) {
+			t.Fatalf("event %d is not accepted", i)
+		}
+		if i%3 == 0 {
+			mustFlush(t, o)
+		}
+	}
+	mustClose(t, o)
+	select {
+	case err := <-read:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(deadline):
+		t.Error("not all lines came")
+	}
+}
+
+func TestOutputWhoseReaderLeaves(t *testing.T) {
+	for name, fill := range map[string]int{"with nothing to write": 0, "with a line to write": 1, "with more than a pipe holds": 1 << 17} {
+		t.Run(name, func(t *testing.T) {
+			r, w := pipe(t)
+			o := NewOutput(w, fixed("0123456\n"))
+			for range fill {
+				if !o.Event(nil) {
+					t.Fatal("not accepted")
+				}
+			}
+			mustFlush(t, o)
+			if fill > 0 {
+				if _, err := r.Read(make([]byte, 3)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			select {
+			case <-o.Broken():
+				t.Fatal("broken, though the reader is there")
+			default:
+			}
+			r.Close()
+			waitBroken(t, o)
+			o.Event(nil)
+			for range 2 {
+				if err := o.Flush(); !errors.Is(err, ErrReaderGone) {
+					t.Errorf("flush: %v", err)
+				}
+			}
+			if n, err := o.Close(); n != 0 || err != nil {
+				t.Errorf("%d unwritten, %v", n, err)
+			}
+		})
+	}
+}
+
+func TestOutputWhoseReaderLeavesWhileItIsClosed(t *testing.T) {
+	r, w := pipe(t)
+	o := NewOutput(w, fixed("0123456\n"))
+	for range 1 << 17 {
+		o.Event(nil)
+	}
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		if n, err := o.Close(); n != 0 || err != nil {
+			t.Errorf("%d unwritten, %v", n, err)
+		}
+	}()
+	if _, err := r.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	select {
+	case <-closed:
+	case <-time.After(deadline):
+		t.Fatal("Close does not return")
+	}
+}
+
+func TestOutputToAFullDevice(t *testing.T) {
+	f, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("needs /dev/full:", err)
+	}
+	defer f.Close()
+	o := NewOutput(f, fixed("line\n"))
+	for range 7 {
+		o.Event(nil)
+	}
+	mustFlush(t, o)
+	waitBroken(t, o)
+	for range 3 {
+		o.Event(nil)
+	}
+	const want = "write to stdout: no space left on the device; free some or write elsewhere"
+	if err := o.Flush(); err == nil || err.Error() != want {
+		t.Errorf("flush: %v", err)
+	}
+	if n, err := o.Close(); n != 10 || err == nil || err.Error() != want {
+		t.Errorf("%d unwritten, %v", n, err)
+	}
+}
+
+func TestOutputThatCannotBeWritten(t *testing.T) {
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	o := NewOutput(f, fixed("line\n"))
+	o.Event(nil)
+	if n, err := o.Close(); n != 1 || !errors.Is(err, unix.EBADF) {
+		t.Errorf("%d unwritten, %v", n, err)
+	}
+}
+
+func TestWriteError(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"a pipe without a reader", unix.EPIPE, ErrReaderGone.Error()},
+		{"a connection that was reset", unix.ECONNRESET, ErrReaderGone.Error()},
+		{"a full disk", unix.ENOSPC, "write to stdout: no space left on the device; free some or write elsewhere"},
+		{"a full quota", unix.EDQUOT, "write to stdout: no space left on the device; free some or write elsewhere"},
+		{"a broken disk", unix.EIO, "write /dev/stdout: input/output error"},
+	} {
+		got := writeError(&os.PathError{Op: "write", Path: "/dev/stdout", Err: c.err})
+		if got.Error() != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
+// fillOutput gives events to an Output until it accepts no more, and returns
+// how many it has accepted.
+func fillOutput(t *testing.T, o *Output) (accepted uint64) {
+	t.Helper()
+	for o.Event(nil) {
+		accepted++
+		if accepted%101 == 0 {
+			mustFlush(t, o)
+		}
+		if accepted > queueBytes {
+			t.Fatal("there is no bound")
+		}
+	}
+	return accepted
+}
+
+// numberedText is what so many numbered events give.
+func numberedText(events uint64) []byte {
+	var b []byte
+	var n int
+	for range events {
+		b = numbered{&n}.AppendEvent(b, nil)
+	}
+	return b
+}
+
+// drain reads what is in a pipe now.
+func drain(t *testing.T, r *os.File) []byte {
+	t.Helper()
+	fd := int(r.Fd())
+	if err := unix.SetNonblock(fd, true); err != nil {
+		t.Fatal(err)
+	}
+	var all []byte
+	b := make([]byte, pieceBytes)
+	for {
+		n, err := unix.Read(fd, b)
+		if n <= 0 {
+			if err != nil && !errors.Is(err, unix.EAGAIN) {
+				t.Error(err)
+			}
+			return all
+		}
+		all = append(all, b[:n]...)
+	}
+}
+
+func TestOutputToASlowReader(t *testing.T) {
+	r, w := pipe(t)
+	var n int
+	o := NewOutput(w, numbered{&n})
+	accepted := fillOutput(t, o)
+	o.mu.Lock()
+	if waiting := len(o.pending) + o.writing + len(o.buf); waiting <= queueBytes || waiting > queueBytes+100 {
+		t.Errorf("%d bytes wait", waiting)
+	}
+	o.mu.Unlock()
+	if o.Event(nil) {
+		t.Error("accepted, though nothing was read since")
+	}
+	want := numberedText(accepted)
+	got, read := make([]byte, len(want)), make(chan error)
+	go func() {
+		_, err := io.ReadFull(r, got)
+		read <- err
+	}()
+	mustClose(t, o) // the reader takes it all
+	if err := <-read; err != nil {
+		t.Fatal(err)
+	}
+	if rest := drain(t, r); !bytes.Equal(want, got) || len(rest) > 0 {
+		t.Errorf("%d events accepted, but what was read is different; then %q", accepted, rest)
+	}
+}
+
+func TestOutputAcceptsAgainWhenTheReaderHasCaughtUp(t *testing.T) {
+	r, w := pipe(t)
+	o := NewOutput(w, fixed(strings.Repeat("x", 999)+"\n"))
+	accepted := int64(fillOutput(t, o))
+	mustFlush(t, o)
+	// All but what the pipe and one piece hold.
+	if _, err := io.CopyN(io.Discard, r, accepted*1000-2*pieceBytes); err != nil {
+		t.Fatal(err)
+	}
+	if !o.Event(nil) {
+		t.Error("not accepted, though there is room")
+	}
+	read := make(chan error)
+	go func() {
+		_, err := io.CopyN(io.Discard, r, 2*pieceBytes+1000)
+		read <- err
+	}()
+	mustClose(t, o)
+	if err := <-read; err != nil {
+		t.Error(err)
+	}
+}
+
+// A reader that is there and takes nothing: Close does not wait for ever, and
+// what it says was not written was not.
+func TestOutputToAReaderThatIsStuck(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		first int // events that are written before the others
+	}{
+		{"at the start of a pipe", 0},
+		{"in the middle of a page", 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r, w := pipe(t)
+			var n int
+			o := NewOutput(w, numbered{&n})
+			var accepted uint64
+			for range c.first {
+				o.Event(nil)
+				accepted++
+			}
+			mustFlush(t, o)
+			if c.first > 0 {
+				// Until it is in the pipe.
+				fds := []unix.PollFd{{Fd: int32(r.Fd()), Events: unix.POLLIN}}
+				if n, err := unix.Poll(fds, int(deadline.Milliseconds())); n != 1 || err != nil {
+					t.Fatal(n, err)
+				}
+			}
+			for range 100003 {
+				if !o.Event(nil) {
+					t.Fatal("not accepted")
+				}
+				accepted++
+			}
+			unwritten, err := o.Close()
+			if err != nil {
+				t.Error(err)
+			}
+			got := drain(t, r)
+			if !bytes.HasPrefix(numberedText(accepted), got) {
+				t.Error("what was read is not what was given")
+			}
+			read := lines(got) - 2 // headers
+			if read == 0 || unwritten == 0 || read+unwritten != accepted {
+				t.Errorf("%d accepted, %d read and %d unwritten, which is %d", accepted, read, unwritten, read+unwritten)
+			}
+		})
+	}
+}
+
+// What stdout is shared with keeps its mode.
+func TestOutputLeavesTheGivenPipeBlocking(t *testing.T) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	r, w := os.NewFile(uintptr(fds[0]), "reader"), os.NewFile(uintptr(fds[1]), "writer")
+	defer r.Close()
+	defer w.Close()
+	o := NewOutput(w, fixed("line\n"))
+	flags, err := unix.FcntlInt(uintptr(fds[1]), unix.F_GETFL, 0)
+	if err != nil || flags&unix.O_NONBLOCK != 0 {
+		t.Errorf("flags %#x, %v", flags, err)
+	}
+	mustClose(t, o)
+	if _, err := w.WriteString("still open\n"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestJSONFormat(t *testing.T) {
+	e := execEvents()[11]
+	b := JSON{}.AppendEvent([]byte("x"), e)
+	if want := "x" + string(event.AppendJSON(nil, e)) + "\n"; string(b) != want {
+		t.Errorf("%q, want %q", b, want)
+	}
+	if bytes.Count(b, []byte{'\n'}) != 1 || !json.Valid(b[1:]) {
+		t.Errorf("not a line of JSON: %q", b)
+	}
+}
+
+func TestMessages(t *testing.T) {
+	lost := map[string]uint64{"ring_full": 12, "output_full": 3}
+	for _, c := range []struct {
+		name string
+		say  func(*Messages)
+		text string
+		json string
+	}{
+		{
+			"a start", func(m *Messages) { m.Start(&event.Start{Command: "exec", PID: 7}, "tracing exec; Ctrl-C ends it") },
+			"tracing exec; Ctrl-C ends it",
+			`{"event":"start","command":"exec","pid":7}`,
+		},
+		{
+			"a warning", func(m *Messages) { m.Notice(&event.Notice{Kind: "warning", Message: "no BTF"}) },
+			"tracer: warning: no BTF",
+			`{"event":"warning","message":"no BTF"}`,
+		},
+		{
+			"a note with a stranger's text", func(m *Messages) { m.Notice(&event.Notice{Kind: "note", Message: "a\n\x1b[2J"}) },
+			`tracer: note: a\x0a\x1b[2J`,
+			`{"event":"note","message":"a\n\u001b[2J"}`,
+		},
+		{
+			"a loss", func(m *Messages) { m.Notice(&event.Notice{Kind: "lost", Message: "15 events", Lost: 15, LostBy: lost}) },
+			"tracer: lost: 15 events (output_full 3, ring_full 12)",
+			`{"event":"lost","message":"15 events","lost":15,"lost_by":{"output_full":3,"ring_full":12}}`,
+		},
+		{
+			"an account", func(m *Messages) {
+				m.Account(&event.Account{Seen: 5, Shown: 4, Duration: 90 * time.Second, CPU: 12300 * time.Microsecond})
+			},
+			"5 events seen, 4 shown, 0 lost in 1m30s; tracing cost 12.3ms of CPU",
+			`{"event":"end","seen":5,"shown":4,"lost":0,"duration_us":90000000,"cpu_us":12300}`,
+		},
+		{
+			"an account of losses", func(m *Messages) {
+				m.Account(&event.Account{
+					Seen: 20, Shown: 4, Lost: 15, LostBy: lost, Incomplete: 2,
+					Duration: 4210 * time.Millisecond, CPU: time.Millisecond, BPF: 840 * time.Microsecond, HasBPF: true,
+				})
+			},
+			"20 events seen, 4 shown, 15 lost (output_full 3, ring_full 12) in 4.21s; 2 details lost, some rows lack a field; tracing cost 1ms of CPU and 840µs in the kernel",
+			`{"event":"end","seen":20,"shown":4,"lost":15,"lost_by":{"output_full":3,"ring_full":12},"incomplete":2,"duration_us":4210000,"cpu_us":1000,"bpf_ns":840000}`,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for form, want := range map[bool]string{false: c.text, true: c.json} {
+				var b bytes.Buffer
+				c.say(NewMessages(&b, form))
+				if diff := cmp.Diff(want+"\n", b.String()); diff != "" {
+					t.Error(diff)
+				}
+			}
+		})
+	}
+}
+
+// writes counts writes; each must be one line.
+type writes struct {
+	t *testing.T
+	n int
+}
+
+func (w *writes) Write(b []byte) (int, error) {
+	w.n++
+	if bytes.Count(b, []byte{'\n'}) != 1 || b[len(b)-1] != '\n' {
+		w.t.Errorf("not a line: %q", b)
+	}
+	return len(b), nil
+}
+
+func TestMessagesAreWholeLinesFromManyGoroutines(t *testing.T) {
+	w := &writes{t: t}
+	m := NewMessages(w, false)
+	done := make(chan struct{})
+	for range 7 {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			for range 101 {
+				m.Notice(&event.Notice{Kind: "note", Message: "a\nb"})
+			}
+		}()
+	}
+	for range 7 {
+		<-done
+	}
+	if w.n != 7*101 {
+		t.Errorf("%d lines", w.n)
+	}
+}
