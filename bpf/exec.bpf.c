@@ -60,8 +60,16 @@ struct exec_record {
 	char parent_comm[COMM_LEN];
 };
 
+/* Who builds records with text, on every CPU. */
+enum slot {
+	SLOT_EXEC, /* and its copies */
+	SLOT_FAILED = COPIES,
+	SLOTS,
+};
+
 /*
- * One per CPU; the record is built here and copied into the ring only as
+ * One per program and CPU, since only the same program cannot interrupt itself
+ * there; the record is built here and copied into the ring only as
  * long as its bytes. Twice the room, so that a string of any length that
  * starts anywhere in the first half fits. The position of the next byte lives
  * here too: read back, it is an unknown number to the verifier, which makes
@@ -76,22 +84,10 @@ struct scratch {
 /* Written and read within one run of a program, nothing stays. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1); /* user space: number of possible CPUs */
+	__uint(max_entries, SLOTS); /* user space: times the number of possible CPUs */
 	__type(key, __u32);
 	__type(value, struct scratch);
 } scratches SEC(".maps");
-
-/*
- * Processes of several threads whose end has been told: the last two threads
- * may both find that nobody is left. Inserted at the end, never deleted; the
- * oldest give way.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
-	__type(key, __u64);
-	__type(value, __u64);
-} ended SEC(".maps");
 
 /* Knobs. */
 const volatile __s32 nr_execve = -1;
@@ -100,20 +96,10 @@ const volatile __s32 nr_execveat = -1;
 /* bpf2go makes a Go type of what a variable has. */
 const struct exec_record *unused_exec_record __attribute__((unused));
 
-static __always_inline struct scratch *begin_record(enum record_type type,
-						    struct task_struct *task)
+static __always_inline void fill_record(struct exec_record *rec, enum record_type type,
+					struct task_struct *task)
 {
-	__u32 cpu = bpf_get_smp_processor_id();
-	struct scratch *s = bpf_map_lookup_elem(&scratches, &cpu);
-	struct exec_record *rec;
-
-	if (!s) {
-		count_lost(LOST_MAP_FULL);
-		return NULL;
-	}
-	rec = &s->rec;
 	__builtin_memset(rec, 0, sizeof(*rec));
-	s->at = 0;
 	rec->time = bpf_ktime_get_boot_ns();
 	rec->type = type;
 	rec->start = BPF_CORE_READ(task, group_leader, start_boottime);
@@ -124,17 +110,35 @@ static __always_inline struct scratch *begin_record(enum record_type type,
 	/* The parent may be a thread: the process is named by its leader. */
 	rec->ppid = BPF_CORE_READ(task, real_parent, tgid);
 	BPF_CORE_READ_STR_INTO(&rec->comm, task, group_leader, comm);
+}
+
+/* Begins a record with text. */
+static __always_inline struct scratch *begin_record(enum record_type type, __u32 slot,
+						    struct task_struct *task)
+{
+	__u32 i = bpf_get_smp_processor_id() * SLOTS + slot;
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &i);
+	struct task_struct *parent;
+
+	if (!s) {
+		count_lost(LOST_MAP_FULL);
+		return NULL;
+	}
+	fill_record(&s->rec, type, task);
+	parent = BPF_CORE_READ(task, real_parent, group_leader);
+	BPF_CORE_READ_STR_INTO(&s->rec.parent_comm, parent, comm);
+	s->at = 0;
 	return s;
 }
 
-static __always_inline void end_record(struct scratch *s, enum lost_cause cause)
+static __always_inline void end_record(struct scratch *s)
 {
 	__u64 size = s->at;
 
 	barrier_var(size);
 	if (size > PATHS_MAX + ARGS_MAX)
 		size = PATHS_MAX + ARGS_MAX;
-	send_record(&s->rec, sizeof(s->rec) + size, cause);
+	send_record(&s->rec, sizeof(s->rec) + size, LOST_RING_FULL);
 }
 
 /*
@@ -182,22 +186,22 @@ static __always_inline bool pack_path(struct scratch *s, struct path *path, __u3
 	return false;
 }
 
-static __always_inline void process_exec(struct task_struct *task, __u32 old_pid)
+static __always_inline void process_exec(int copy, struct task_struct *task, __u32 old_pid)
 {
-	struct task_struct *parent;
+	__u32 pid = BPF_CORE_READ(task, tgid);
 	struct mm_struct *mm;
 	struct scratch *s;
 	struct file *exe;
 	__u64 start, len, at;
 
-	if (!wanted(BPF_CORE_READ(task, tgid)))
+	if (!first_sight(copy, BPF_CORE_READ(task, group_leader, start_boottime), pid,
+			 RECORD_EXEC | ((BPF_CORE_READ(task, self_exec_id) << 4) & ~SIGHT_FOLLOW)) ||
+	    !wanted(pid))
 		return;
-	s = begin_record(RECORD_EXEC, task);
+	s = begin_record(RECORD_EXEC, SLOT_EXEC + copy, task);
 	if (!s)
 		return;
 	s->rec.tid = old_pid;
-	parent = BPF_CORE_READ(task, real_parent, group_leader);
-	BPF_CORE_READ_STR_INTO(&s->rec.parent_comm, parent, comm);
 
 	mm = BPF_CORE_READ(task, mm);
 	exe = BPF_CORE_READ(mm, exe_file);
@@ -231,54 +235,49 @@ static __always_inline void process_exec(struct task_struct *task, __u32 old_pid
 	}
 	s->rec.args_len = len;
 	s->at = at + len;
-	end_record(s, LOST_RING_FULL);
+	end_record(s);
 }
 
-static __always_inline void process_fork(struct task_struct *parent, struct task_struct *child)
+static __always_inline void process_fork(int copy, struct task_struct *parent,
+					  struct task_struct *child)
 {
-	struct scratch *s;
+	__u64 start = BPF_CORE_READ(child, start_boottime);
 	__u32 pid = BPF_CORE_READ(child, tgid);
+	struct exec_record rec;
 
 	/* Threads are no processes, and the kernel's own do not end as such. */
-	if (pid != BPF_CORE_READ(child, pid) ||
-	    BPF_CORE_READ(child, flags) & TASK_IS_KTHREAD ||
-	    !wanted(BPF_CORE_READ(parent, tgid)))
+	if (pid != BPF_CORE_READ(child, pid) || BPF_CORE_READ(child, flags) & TASK_IS_KTHREAD ||
+	    !first_sight(copy, start, pid, RECORD_FORK) || !wanted(BPF_CORE_READ(parent, tgid)))
 		return;
-	s = begin_record(RECORD_FORK, parent);
-	if (!s)
-		return;
-	s->rec.ppid = s->rec.pid;
-	s->rec.pid = pid;
-	s->rec.start = BPF_CORE_READ(child, start_boottime);
-	end_record(s, LOST_DETAIL);
+	fill_record(&rec, RECORD_FORK, parent);
+	rec.ppid = rec.pid;
+	rec.pid = pid;
+	rec.start = start;
+	send_record(&rec, sizeof(rec), LOST_DETAIL);
 }
 
-static __always_inline void process_exit(struct task_struct *task)
+static __always_inline void process_exit(int copy, struct task_struct *task)
 {
 	struct signal_struct *signal = BPF_CORE_READ(task, signal);
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
-	struct scratch *s;
 	__u32 pid = BPF_CORE_READ(task, tgid);
+	struct exec_record rec;
 
-	/* The last thread to leave ends the process, the leader or not. */
+	/*
+	 * The last thread to leave ends the process, the leader or not. The
+	 * last two may both find that nobody is left.
+	 */
 	if (BPF_CORE_READ(signal, live.counter) != 0 ||
-	    BPF_CORE_READ(task, flags) & TASK_IS_KTHREAD || !wanted(pid))
+	    BPF_CORE_READ(task, flags) & TASK_IS_KTHREAD ||
+	    !first_sight(copy, BPF_CORE_READ(leader, start_boottime), pid, RECORD_EXIT) ||
+	    !wanted(pid))
 		return;
-	if (BPF_CORE_READ(signal, nr_threads) > 1 || leader != task) {
-		/* No two processes begin with the same id at the same time. */
-		__u64 key = (__u64)pid << 40 ^ BPF_CORE_READ(leader, start_boottime);
-
-		if (bpf_map_update_elem(&ended, &key, &key, BPF_NOEXIST) == -EEXIST)
-			return;
-	}
-	s = begin_record(RECORD_EXIT, task);
-	if (!s)
-		return;
+	fill_record(&rec, RECORD_EXIT, task);
 	if (BPF_CORE_READ(signal, flags) & GROUP_EXIT)
-		s->rec.code = BPF_CORE_READ(signal, group_exit_code);
+		rec.code = BPF_CORE_READ(signal, group_exit_code);
 	else
-		s->rec.code = BPF_CORE_READ(leader, exit_code);
-	end_record(s, LOST_RING_FULL);
+		rec.code = BPF_CORE_READ(leader, exit_code);
+	send_record(&rec, sizeof(rec), LOST_RING_FULL);
 }
 
 /* The arguments of the system call that is returning; false if it is not ours. */
@@ -333,7 +332,6 @@ static __always_inline long read_user_str(char *to, __u32 size, void *from)
 static __always_inline void process_failed(void *regs, long error)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct task_struct *parent;
 	__u64 filename, argv, at;
 	struct scratch *s;
 	long n;
@@ -341,11 +339,9 @@ static __always_inline void process_failed(void *regs, long error)
 
 	if (!exec_arguments(task, regs, &filename, &argv) || !wanted(bpf_get_current_pid_tgid() >> 32))
 		return;
-	s = begin_record(RECORD_FAILED, task);
+	s = begin_record(RECORD_FAILED, SLOT_FAILED, task);
 	if (!s)
 		return;
-	parent = BPF_CORE_READ(task, real_parent, group_leader);
-	BPF_CORE_READ_STR_INTO(&s->rec.parent_comm, parent, comm);
 	s->rec.code = error;
 
 	n = read_user_str(s->data, PATHS_MAX / 2, (void *)filename);
@@ -382,33 +378,69 @@ static __always_inline void process_failed(void *regs, long error)
 		at = PATHS_MAX + ARGS_MAX;
 	s->at = at;
 	s->rec.args_len = at - s->rec.exe_len;
-	end_record(s, LOST_RING_FULL);
+	end_record(s);
 }
 
 SEC("raw_tp/sched_process_exec")
 int exec_process_exec(struct bpf_raw_tracepoint_args *ctx)
 {
-	keep_cpu();
-	process_exec((struct task_struct *)ctx->args[0], ctx->args[1]);
-	yield_cpu();
+	process_exec(0, (void *)ctx->args[0], ctx->args[1]);
+	return 0;
+}
+
+SEC("raw_tp/sched_process_exec")
+int exec_process_exec_copy1(struct bpf_raw_tracepoint_args *ctx)
+{
+	process_exec(1, (void *)ctx->args[0], ctx->args[1]);
+	return 0;
+}
+
+SEC("raw_tp/sched_process_exec")
+int exec_process_exec_copy2(struct bpf_raw_tracepoint_args *ctx)
+{
+	process_exec(2, (void *)ctx->args[0], ctx->args[1]);
 	return 0;
 }
 
 SEC("raw_tp/sched_process_fork")
 int exec_process_fork(struct bpf_raw_tracepoint_args *ctx)
 {
-	keep_cpu();
-	process_fork((struct task_struct *)ctx->args[0], (struct task_struct *)ctx->args[1]);
-	yield_cpu();
+	process_fork(0, (void *)ctx->args[0], (void *)ctx->args[1]);
+	return 0;
+}
+
+SEC("raw_tp/sched_process_fork")
+int exec_process_fork_copy1(struct bpf_raw_tracepoint_args *ctx)
+{
+	process_fork(1, (void *)ctx->args[0], (void *)ctx->args[1]);
+	return 0;
+}
+
+SEC("raw_tp/sched_process_fork")
+int exec_process_fork_copy2(struct bpf_raw_tracepoint_args *ctx)
+{
+	process_fork(2, (void *)ctx->args[0], (void *)ctx->args[1]);
 	return 0;
 }
 
 SEC("raw_tp/sched_process_exit")
 int exec_process_exit(struct bpf_raw_tracepoint_args *ctx)
 {
-	keep_cpu();
-	process_exit((struct task_struct *)ctx->args[0]);
-	yield_cpu();
+	process_exit(0, (void *)ctx->args[0]);
+	return 0;
+}
+
+SEC("raw_tp/sched_process_exit")
+int exec_process_exit_copy1(struct bpf_raw_tracepoint_args *ctx)
+{
+	process_exit(1, (void *)ctx->args[0]);
+	return 0;
+}
+
+SEC("raw_tp/sched_process_exit")
+int exec_process_exit_copy2(struct bpf_raw_tracepoint_args *ctx)
+{
+	process_exit(2, (void *)ctx->args[0]);
 	return 0;
 }
 
@@ -417,11 +449,8 @@ int exec_sys_exit(struct bpf_raw_tracepoint_args *ctx)
 {
 	long ret = ctx->args[1];
 
-	if (ret >= 0)
-		return 0;
-	keep_cpu();
-	process_failed((void *)ctx->args[0], ret);
-	yield_cpu();
+	if (ret < 0)
+		process_failed((void *)ctx->args[0], ret);
 	return 0;
 }
 

@@ -40,27 +40,40 @@ type ExecScratch struct {
 	_    [4]byte
 }
 
+type ExecSight struct {
+	_     structs.HostLayout
+	Start uint64
+	Pid   uint32
+	What  uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	ExecMapEnded            = "ended"
-	ExecMapEvents           = "events"
-	ExecMapHidden           = "hidden"
-	ExecMapLost             = "lost"
-	ExecMapPids             = "pids"
-	ExecMapScratches        = "scratches"
-	ExecProgExecProcessExec = "exec_process_exec"
-	ExecProgExecProcessExit = "exec_process_exit"
-	ExecProgExecProcessFork = "exec_process_fork"
-	ExecProgExecSysExit     = "exec_sys_exit"
-	ExecVarFilterPids       = "filter_pids"
-	ExecVarFilterUid        = "filter_uid"
-	ExecVarNrExecve         = "nr_execve"
-	ExecVarNrExecveat       = "nr_execveat"
-	ExecVarReaderWaits      = "reader_waits"
-	ExecVarUnusedExecRecord = "unused_exec_record"
-	ExecVarWantedUid        = "wanted_uid"
+	ExecMapEvents                = "events"
+	ExecMapHidden                = "hidden"
+	ExecMapLost                  = "lost"
+	ExecMapPids                  = "pids"
+	ExecMapScratches             = "scratches"
+	ExecMapSights                = "sights"
+	ExecProgExecProcessExec      = "exec_process_exec"
+	ExecProgExecProcessExecCopy1 = "exec_process_exec_copy1"
+	ExecProgExecProcessExecCopy2 = "exec_process_exec_copy2"
+	ExecProgExecProcessExit      = "exec_process_exit"
+	ExecProgExecProcessExitCopy1 = "exec_process_exit_copy1"
+	ExecProgExecProcessExitCopy2 = "exec_process_exit_copy2"
+	ExecProgExecProcessFork      = "exec_process_fork"
+	ExecProgExecProcessForkCopy1 = "exec_process_fork_copy1"
+	ExecProgExecProcessForkCopy2 = "exec_process_fork_copy2"
+	ExecProgExecSysExit          = "exec_sys_exit"
+	ExecVarFilterPids            = "filter_pids"
+	ExecVarFilterUid             = "filter_uid"
+	ExecVarNrExecve              = "nr_execve"
+	ExecVarNrExecveat            = "nr_execveat"
+	ExecVarReaderWaits           = "reader_waits"
+	ExecVarUnusedExecRecord      = "unused_exec_record"
+	ExecVarWantedUid             = "wanted_uid"
 )
 
 // LoadExec returns the embedded CollectionSpec for Exec.
@@ -105,22 +118,28 @@ type ExecSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ExecProgramSpecs struct {
-	ExecProcessExec *ebpf.ProgramSpec `ebpf:"exec_process_exec"`
-	ExecProcessExit *ebpf.ProgramSpec `ebpf:"exec_process_exit"`
-	ExecProcessFork *ebpf.ProgramSpec `ebpf:"exec_process_fork"`
-	ExecSysExit     *ebpf.ProgramSpec `ebpf:"exec_sys_exit"`
+	ExecProcessExec      *ebpf.ProgramSpec `ebpf:"exec_process_exec"`
+	ExecProcessExecCopy1 *ebpf.ProgramSpec `ebpf:"exec_process_exec_copy1"`
+	ExecProcessExecCopy2 *ebpf.ProgramSpec `ebpf:"exec_process_exec_copy2"`
+	ExecProcessExit      *ebpf.ProgramSpec `ebpf:"exec_process_exit"`
+	ExecProcessExitCopy1 *ebpf.ProgramSpec `ebpf:"exec_process_exit_copy1"`
+	ExecProcessExitCopy2 *ebpf.ProgramSpec `ebpf:"exec_process_exit_copy2"`
+	ExecProcessFork      *ebpf.ProgramSpec `ebpf:"exec_process_fork"`
+	ExecProcessForkCopy1 *ebpf.ProgramSpec `ebpf:"exec_process_fork_copy1"`
+	ExecProcessForkCopy2 *ebpf.ProgramSpec `ebpf:"exec_process_fork_copy2"`
+	ExecSysExit          *ebpf.ProgramSpec `ebpf:"exec_sys_exit"`
 }
 
 // ExecMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ExecMapSpecs struct {
-	Ended     *ebpf.MapSpec `ebpf:"ended"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Hidden    *ebpf.MapSpec `ebpf:"hidden"`
 	Lost      *ebpf.MapSpec `ebpf:"lost"`
 	Pids      *ebpf.MapSpec `ebpf:"pids"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
+	Sights    *ebpf.MapSpec `ebpf:"sights"`
 }
 
 // ExecVariableSpecs contains global variables before they are loaded into the kernel.
@@ -156,22 +175,22 @@ func (o *ExecObjects) Close() error {
 //
 // It can be passed to LoadExecObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ExecMaps struct {
-	Ended     *ebpf.Map `ebpf:"ended"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Hidden    *ebpf.Map `ebpf:"hidden"`
 	Lost      *ebpf.Map `ebpf:"lost"`
 	Pids      *ebpf.Map `ebpf:"pids"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
+	Sights    *ebpf.Map `ebpf:"sights"`
 }
 
 func (m *ExecMaps) Close() error {
 	return _ExecClose(
-		m.Ended,
 		m.Events,
 		m.Hidden,
 		m.Lost,
 		m.Pids,
 		m.Scratches,
+		m.Sights,
 	)
 }
 
@@ -192,17 +211,29 @@ type ExecVariables struct {
 //
 // It can be passed to LoadExecObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ExecPrograms struct {
-	ExecProcessExec *ebpf.Program `ebpf:"exec_process_exec"`
-	ExecProcessExit *ebpf.Program `ebpf:"exec_process_exit"`
-	ExecProcessFork *ebpf.Program `ebpf:"exec_process_fork"`
-	ExecSysExit     *ebpf.Program `ebpf:"exec_sys_exit"`
+	ExecProcessExec      *ebpf.Program `ebpf:"exec_process_exec"`
+	ExecProcessExecCopy1 *ebpf.Program `ebpf:"exec_process_exec_copy1"`
+	ExecProcessExecCopy2 *ebpf.Program `ebpf:"exec_process_exec_copy2"`
+	ExecProcessExit      *ebpf.Program `ebpf:"exec_process_exit"`
+	ExecProcessExitCopy1 *ebpf.Program `ebpf:"exec_process_exit_copy1"`
+	ExecProcessExitCopy2 *ebpf.Program `ebpf:"exec_process_exit_copy2"`
+	ExecProcessFork      *ebpf.Program `ebpf:"exec_process_fork"`
+	ExecProcessForkCopy1 *ebpf.Program `ebpf:"exec_process_fork_copy1"`
+	ExecProcessForkCopy2 *ebpf.Program `ebpf:"exec_process_fork_copy2"`
+	ExecSysExit          *ebpf.Program `ebpf:"exec_sys_exit"`
 }
 
 func (p *ExecPrograms) Close() error {
 	return _ExecClose(
 		p.ExecProcessExec,
+		p.ExecProcessExecCopy1,
+		p.ExecProcessExecCopy2,
 		p.ExecProcessExit,
+		p.ExecProcessExitCopy1,
+		p.ExecProcessExitCopy2,
 		p.ExecProcessFork,
+		p.ExecProcessForkCopy1,
+		p.ExecProcessForkCopy2,
 		p.ExecSysExit,
 	)
 }

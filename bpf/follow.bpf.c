@@ -16,33 +16,51 @@
  */
 #include "tracer.h"
 
-SEC("raw_tp/sched_process_fork")
-int follow_process_fork(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline void process_fork(int copy, struct task_struct *parent,
+					  struct task_struct *child)
 {
-	struct task_struct *parent = (void *)ctx->args[0];
-	struct task_struct *child = (void *)ctx->args[1];
 	__u32 from = BPF_CORE_READ(parent, tgid);
 	__u32 pid = BPF_CORE_READ(child, tgid);
 	__u8 one = 1;
 
-	keep_cpu();
-	if (pid == BPF_CORE_READ(child, pid) && bpf_map_lookup_elem(&pids, &from) &&
-	    bpf_map_update_elem(&pids, &pid, &one, BPF_ANY))
+	if (pid != BPF_CORE_READ(child, pid) ||
+	    !first_sight(copy, BPF_CORE_READ(child, start_boottime), pid, SIGHT_FOLLOW) ||
+	    !bpf_map_lookup_elem(&pids, &from))
+		return;
+	if (bpf_map_update_elem(&pids, &pid, &one, BPF_ANY))
 		count_lost(LOST_MAP_FULL);
-	yield_cpu();
+}
+
+SEC("raw_tp/sched_process_fork")
+int follow_process_fork(struct bpf_raw_tracepoint_args *ctx)
+{
+	process_fork(0, (void *)ctx->args[0], (void *)ctx->args[1]);
 	return 0;
 }
 
+SEC("raw_tp/sched_process_fork")
+int follow_process_fork_copy1(struct bpf_raw_tracepoint_args *ctx)
+{
+	process_fork(1, (void *)ctx->args[0], (void *)ctx->args[1]);
+	return 0;
+}
+
+SEC("raw_tp/sched_process_fork")
+int follow_process_fork_copy2(struct bpf_raw_tracepoint_args *ctx)
+{
+	process_fork(2, (void *)ctx->args[0], (void *)ctx->args[1]);
+	return 0;
+}
+
+/* If this one is missed, an entry stays until its id is used again. */
 SEC("raw_tp/sched_process_free")
 int follow_process_free(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct task_struct *task = (void *)ctx->args[0];
 	__u32 pid = BPF_CORE_READ(task, tgid);
 
-	keep_cpu();
 	if (pid == BPF_CORE_READ(task, pid))
 		bpf_map_delete_elem(&pids, &pid);
-	yield_cpu();
 	return 0;
 }
 

@@ -8,24 +8,35 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"structs"
 
 	"github.com/cilium/ebpf"
 )
+
+type FollowSight struct {
+	_     structs.HostLayout
+	Start uint64
+	Pid   uint32
+	What  uint32
+}
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	FollowMapEvents             = "events"
-	FollowMapHidden             = "hidden"
-	FollowMapLost               = "lost"
-	FollowMapPids               = "pids"
-	FollowProgFollowProcessFork = "follow_process_fork"
-	FollowProgFollowProcessFree = "follow_process_free"
-	FollowVarFilterPids         = "filter_pids"
-	FollowVarFilterUid          = "filter_uid"
-	FollowVarReaderWaits        = "reader_waits"
-	FollowVarWantedUid          = "wanted_uid"
+	FollowMapEvents                  = "events"
+	FollowMapHidden                  = "hidden"
+	FollowMapLost                    = "lost"
+	FollowMapPids                    = "pids"
+	FollowMapSights                  = "sights"
+	FollowProgFollowProcessFork      = "follow_process_fork"
+	FollowProgFollowProcessForkCopy1 = "follow_process_fork_copy1"
+	FollowProgFollowProcessForkCopy2 = "follow_process_fork_copy2"
+	FollowProgFollowProcessFree      = "follow_process_free"
+	FollowVarFilterPids              = "filter_pids"
+	FollowVarFilterUid               = "filter_uid"
+	FollowVarReaderWaits             = "reader_waits"
+	FollowVarWantedUid               = "wanted_uid"
 )
 
 // LoadFollow returns the embedded CollectionSpec for Follow.
@@ -70,8 +81,10 @@ type FollowSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FollowProgramSpecs struct {
-	FollowProcessFork *ebpf.ProgramSpec `ebpf:"follow_process_fork"`
-	FollowProcessFree *ebpf.ProgramSpec `ebpf:"follow_process_free"`
+	FollowProcessFork      *ebpf.ProgramSpec `ebpf:"follow_process_fork"`
+	FollowProcessForkCopy1 *ebpf.ProgramSpec `ebpf:"follow_process_fork_copy1"`
+	FollowProcessForkCopy2 *ebpf.ProgramSpec `ebpf:"follow_process_fork_copy2"`
+	FollowProcessFree      *ebpf.ProgramSpec `ebpf:"follow_process_free"`
 }
 
 // FollowMapSpecs contains maps before they are loaded into the kernel.
@@ -82,6 +95,7 @@ type FollowMapSpecs struct {
 	Hidden *ebpf.MapSpec `ebpf:"hidden"`
 	Lost   *ebpf.MapSpec `ebpf:"lost"`
 	Pids   *ebpf.MapSpec `ebpf:"pids"`
+	Sights *ebpf.MapSpec `ebpf:"sights"`
 }
 
 // FollowVariableSpecs contains global variables before they are loaded into the kernel.
@@ -118,6 +132,7 @@ type FollowMaps struct {
 	Hidden *ebpf.Map `ebpf:"hidden"`
 	Lost   *ebpf.Map `ebpf:"lost"`
 	Pids   *ebpf.Map `ebpf:"pids"`
+	Sights *ebpf.Map `ebpf:"sights"`
 }
 
 func (m *FollowMaps) Close() error {
@@ -126,6 +141,7 @@ func (m *FollowMaps) Close() error {
 		m.Hidden,
 		m.Lost,
 		m.Pids,
+		m.Sights,
 	)
 }
 
@@ -143,13 +159,17 @@ type FollowVariables struct {
 //
 // It can be passed to LoadFollowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FollowPrograms struct {
-	FollowProcessFork *ebpf.Program `ebpf:"follow_process_fork"`
-	FollowProcessFree *ebpf.Program `ebpf:"follow_process_free"`
+	FollowProcessFork      *ebpf.Program `ebpf:"follow_process_fork"`
+	FollowProcessForkCopy1 *ebpf.Program `ebpf:"follow_process_fork_copy1"`
+	FollowProcessForkCopy2 *ebpf.Program `ebpf:"follow_process_fork_copy2"`
+	FollowProcessFree      *ebpf.Program `ebpf:"follow_process_free"`
 }
 
 func (p *FollowPrograms) Close() error {
 	return _FollowClose(
 		p.FollowProcessFork,
+		p.FollowProcessForkCopy1,
+		p.FollowProcessForkCopy2,
 		p.FollowProcessFree,
 	)
 }

@@ -97,7 +97,7 @@ func (t *execTracer) load(*Session) (*ebpf.CollectionSpec, error) {
 	if err != nil {
 		return nil, err
 	}
-	spec.Maps[bpf.ExecMapScratches].MaxEntries = uint32(cpus)
+	spec.Maps[bpf.ExecMapScratches].MaxEntries *= uint32(cpus)
 	return spec, setKnobs(spec, map[string]any{
 		bpf.ExecVarNrExecve:   int32(unix.SYS_EXECVE),
 		bpf.ExecVarNrExecveat: int32(unix.SYS_EXECVEAT),
@@ -108,9 +108,12 @@ func (t *execTracer) features() []feature {
 	by := func(name string, programs ...string) feature {
 		return feature{name: name, doors: []door{{tierTracepoint, programs}}}
 	}
-	f := []feature{by("programs that start", bpf.ExecProgExecProcessExec)}
+	f := []feature{by("programs that start",
+		bpf.ExecProgExecProcessExec, bpf.ExecProgExecProcessExecCopy1, bpf.ExecProgExecProcessExecCopy2)}
 	if t.exits {
-		f = append(f, by("how they end", bpf.ExecProgExecProcessFork, bpf.ExecProgExecProcessExit))
+		f = append(f, by("how they end",
+			bpf.ExecProgExecProcessFork, bpf.ExecProgExecProcessForkCopy1, bpf.ExecProgExecProcessForkCopy2,
+			bpf.ExecProgExecProcessExit, bpf.ExecProgExecProcessExitCopy1, bpf.ExecProgExecProcessExitCopy2))
 	}
 	if t.failed {
 		f = append(f, by("execs that fail", bpf.ExecProgExecSysExit))

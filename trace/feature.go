@@ -53,6 +53,8 @@ type door struct {
 // followFeature keeps track of the processes behind --pid.
 var followFeature = feature{name: "descendants", doors: []door{{tierTracepoint, []string{
 	bpf.FollowProgFollowProcessFork,
+	bpf.FollowProgFollowProcessForkCopy1,
+	bpf.FollowProgFollowProcessForkCopy2,
 	bpf.FollowProgFollowProcessFree,
 }}}}
 

@@ -468,15 +468,26 @@ func (s *Session) tellLosses() error {
 // after Run; last losses are told before it returns.
 func (s *Session) Account() (*event.Account, error) {
 	a := &event.Account{Duration: s.duration}
-	for _, p := range s.programs {
+	var missed uint64
+	for name, p := range s.programs {
 		st, err := p.Stats()
 		if err != nil {
 			continue // a kernel that does not tell
 		}
 		a.BPF += st.Runtime
 		a.HasBPF = s.bpfCost != nil
-		s.stats.lost[lostMissed] += st.RecursionMisses
+		switch {
+		case name == bpf.ExecProgExecSysExit:
+			// Any system call's return, of which few are failed execs.
+			s.stats.lost[lostDetail] += st.RecursionMisses
+		case !isCopy(name) && name != bpf.FollowProgFollowProcessFree:
+			missed += st.RecursionMisses
+		}
 	}
+	if err := s.stats.readKernel(s.objects.Maps[bpf.ExecMapLost]); err != nil {
+		return nil, err
+	}
+	s.stats.lost[lostMissed] = missed - min(missed, s.stats.lost[lostNot])
 	if err := s.tellLosses(); err != nil {
 		return nil, err
 	}
@@ -490,6 +501,10 @@ func (s *Session) Account() (*event.Account, error) {
 	}
 	return a, nil
 }
+
+// isCopy tells the programs that see what the first of their kind has missed:
+// see first_sight in bpf/include/tracer.h.
+func isCopy(program string) bool { return strings.Contains(program, "_copy") }
 
 // detach stops the programs. What they have sent stays in the ring.
 func (s *Session) detach() {

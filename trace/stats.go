@@ -12,6 +12,7 @@ const (
 	lostRingFull = iota // the reader was too slow for the ring
 	lostMapFull         // too many things at once for a map of the kernel's side
 	lostDetail          // no event, but something that a later one would have told
+	lostNot             // no loss: a copy of a program has seen what the first one missed
 	kernelCauses
 
 	lostBadRecord  = iota - 1 // a record that could not be decoded
@@ -24,6 +25,7 @@ var causeNames = [lostCauses]string{
 	lostRingFull:   "ring_full",
 	lostMapFull:    "map_full",
 	lostDetail:     "detail",
+	lostNot:        "not",
 	lostBadRecord:  "bad_record",
 	lostOutputFull: "output_full",
 	lostMissed:     "program_missed",
@@ -62,7 +64,7 @@ func (s *Stats) total() (uint64, map[string]uint64) {
 	var sum uint64
 	by := map[string]uint64{}
 	for cause, n := range s.lost {
-		if n > 0 && cause != lostDetail {
+		if n > 0 && cause != lostDetail && cause != lostNot {
 			sum += n
 			by[causeNames[cause]] = n
 		}

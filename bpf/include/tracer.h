@@ -24,6 +24,7 @@ enum lost_cause {
 	LOST_RING_FULL,	   /* an event did not fit into the ring */
 	LOST_MAP_FULL,	   /* an event could not be followed up: its map was full */
 	LOST_DETAIL,	   /* no event: something that a later one would have told */
+	LOST_NOT,	   /* no loss: a copy of a program has seen what the first one missed */
 	LOST_CAUSES,
 };
 
@@ -71,28 +72,6 @@ const volatile bool filter_pids;
 const volatile bool filter_uid;
 const volatile __u32 wanted_uid;
 
-/*
- * From 7.0 on tracepoints can be preempted while their programs run, and a
- * program that has been is not run again on that CPU: the event is missed (and
- * counted as such by the kernel). Whoever takes the CPU also shares what is
- * kept per CPU. So programs keep the CPU while they work, where the kernel lets
- * them (6.10).
- */
-extern void bpf_preempt_disable(void) __ksym __weak;
-extern void bpf_preempt_enable(void) __ksym __weak;
-
-static __always_inline void keep_cpu(void)
-{
-	if (&bpf_preempt_disable)
-		bpf_preempt_disable();
-}
-
-static __always_inline void yield_cpu(void)
-{
-	if (&bpf_preempt_disable)
-		bpf_preempt_enable();
-}
-
 static __always_inline void count_lost(__u32 cause)
 {
 	__u64 *n = bpf_map_lookup_elem(&lost, &cause);
@@ -126,6 +105,46 @@ static __always_inline bool send_record(void *record, __u64 size, enum lost_caus
 		if (bell)
 			bpf_ringbuf_discard(bell, BPF_RB_FORCE_WAKEUP);
 	}
+	return true;
+}
+
+/*
+ * From 7.0 on tracepoints can be preempted while their programs run. A program
+ * is not run again on a CPU on which it is under way: the event is missed (and
+ * counted by the kernel as such). Therefore each program that must see all
+ * events has copies, which the kernel runs one after the other, each with a
+ * guard of its own. Who is first to see an event handles it.
+ */
+#define COPIES 3
+/* A value of struct sight's what that is follow.bpf.c's alone. */
+#define SIGHT_FOLLOW (1U << 31)
+
+struct sight {
+	__u64 start; /* when the process began: with its id, no other */
+	__u32 pid;
+	__u32 what; /* which event of the process */
+};
+
+/*
+ * Events that have been handled. Inserted by the first program to see one,
+ * needed until the last copy has run; the oldest give way.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct sight);
+	__type(value, __u8);
+} sights SEC(".maps");
+
+static __always_inline bool first_sight(int copy, __u64 start, __u32 pid, __u32 what)
+{
+	struct sight key = { .start = start, .pid = pid, .what = what };
+	__u8 one = 1;
+
+	if (bpf_map_update_elem(&sights, &key, &one, BPF_NOEXIST) == -EEXIST)
+		return false;
+	if (copy > 0)
+		count_lost(LOST_NOT);
 	return true;
 }
 
