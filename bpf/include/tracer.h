@@ -141,7 +141,8 @@ static __always_inline bool first_sight(int copy, __u64 start, __u32 pid, __u32 
 	struct sight key = { .start = start, .pid = pid, .what = what };
 	__u8 one = 1;
 
-	if (bpf_map_update_elem(&sights, &key, &one, BPF_NOEXIST) == -EEXIST)
+	/* As an int: before 6.4 the upper half of the result is undefined. */
+	if ((int)bpf_map_update_elem(&sights, &key, &one, BPF_NOEXIST) == -EEXIST)
 		return false;
 	if (copy > 0)
 		count_lost(LOST_NOT);
