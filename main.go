@@ -66,7 +66,7 @@ func usage(err error) error { return usageError{err} }
 
 // complain says on stderr why tracer ends.
 func complain(err error) {
-	text := render.AppendText(nil, "tracer: error: "+err.Error())
+	text := render.AppendMessage(nil, "tracer: error: "+err.Error())
 	if errors.As(err, new(usageError)) {
 		text = append(text, "; see --help"...)
 	}

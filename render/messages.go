@@ -57,7 +57,7 @@ func (m *Messages) line(json func([]byte) []byte, text string) {
 	if m.json {
 		b = json(nil)
 	} else {
-		b = AppendText(nil, text)
+		b = AppendMessage(nil, text)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

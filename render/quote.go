@@ -10,7 +10,13 @@ const hexDigits = "0123456789abcdef"
 // AppendText appends a stranger's text as it can be shown on a terminal:
 // printable characters as they are, everything else escaped, as \x1b. A
 // backslash is doubled, so that no text can look like an escaped one.
-func AppendText(b []byte, s string) []byte {
+func AppendText(b []byte, s string) []byte { return appendText(b, s, true) }
+
+// AppendMessage appends a sentence of our own, in which a stranger's text is
+// quoted already: backslashes stay as they are.
+func AppendMessage(b []byte, s string) []byte { return appendText(b, s, false) }
+
+func appendText(b []byte, s string, double bool) []byte {
 	for i := 0; i < len(s); {
 		if c := s[i]; c >= ' ' && c < 0x7f && c != '\\' {
 			b = append(b, c)
@@ -18,7 +24,7 @@ func AppendText(b []byte, s string) []byte {
 			continue
 		}
 		r, n := utf8.DecodeRuneInString(s[i:])
-		if printable(r, n) && r != '\\' {
+		if r == '\\' && !double || r != '\\' && printable(r, n) {
 			b = append(b, s[i:i+n]...)
 		} else {
 			b = appendEscaped(b, s[i:i+n], r)

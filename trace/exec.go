@@ -31,6 +31,10 @@ const (
 )
 
 const (
+	// execRing is the size of the ring, in bytes: some 8,000 usual records,
+	// for a reader that looks every 10 ms. It counts twice as memory of the
+	// process, which maps it twice.
+	execRing = 4 << 20
 	// walkQuiet is how long after a failed attempt the next one of the same
 	// walk through PATH may come.
 	walkQuiet = 60 * time.Millisecond
@@ -98,6 +102,7 @@ func (t *execTracer) load(*Session) (*ebpf.CollectionSpec, error) {
 		return nil, err
 	}
 	spec.Maps[bpf.ExecMapScratches].MaxEntries *= uint32(cpus)
+	spec.Maps[bpf.ExecMapEvents].MaxEntries = execRing
 	return spec, setKnobs(spec, map[string]any{
 		bpf.ExecVarNrExecve:   int32(unix.SYS_EXECVE),
 		bpf.ExecVarNrExecveat: int32(unix.SYS_EXECVEAT),

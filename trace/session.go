@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -125,6 +126,9 @@ func Open(t Tracer, opts Options) (_ *Session, err error) {
 		return nil, err
 	}
 	s.started = time.Now()
+	// The kernel's types were most of the memory so far and are not needed
+	// any more.
+	go debug.FreeOSMemory()
 	return s, nil
 }
 
