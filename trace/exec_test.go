@@ -2,6 +2,8 @@ package trace
 
 import (
 	"context"
+	"encoding/binary"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tracer/bpf"
+	"tracer/render"
 	"tracer/trace/event"
 	"tracer/trace/proc"
 )
@@ -20,6 +23,7 @@ import (
 // TestMain lets the test binary be a command that was started to be traced.
 func TestMain(m *testing.M) {
 	BecomeCommand()
+	time.Local = time.UTC // golden files show local time
 	os.Exit(m.Run())
 }
 
@@ -401,4 +405,104 @@ func FuzzDecodeExec(f *testing.F) {
 			_ = event.AppendJSON(nil, &e)
 		}
 	})
+}
+
+var recordAnew = flag.Bool("record", false, "record testdata/samples anew, as root, and what they decode to")
+
+// recorder keeps the records that its tracer decodes.
+type recorder struct {
+	execTracer
+	samples []byte // each behind its length, four bytes
+}
+
+func (r *recorder) decode(s *Session, record []byte) bool {
+	r.samples = binary.LittleEndian.AppendUint32(r.samples, uint32(len(record)))
+	r.samples = append(r.samples, record...)
+	return r.execTracer.decode(s, record)
+}
+
+const samples = "../testdata/samples/exec.bin"
+
+// recordSamples traces a few commands and writes their records down.
+func recordSamples(t *testing.T) {
+	needRoot(t)
+	r := &recorder{execTracer: execTracer{exits: true, failed: true}}
+	s, err := Open(r, Options{Filter: Filter{PIDs: []uint32{uint32(os.Getpid())}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, script := range []string{"exit 3", "kill -9 $$", "env nosuch; /nonexistent/x 'an arg' ''; true", `printf '\033[31m%s' "$0" >/dev/null; cd /tmp; exec env -i printenv`} {
+		cmd := exec.Command("/bin/sh", "-c", script, "ü\x1b]0;x\x07\xff")
+		cmd.Dir = "/usr/lib"
+		_ = cmd.Run()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := s.Run(ctx, &collector{t: t}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(samples, r.samples, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What a kernel really sent, through decode and every format.
+func TestRecordedSamplesDecodeToTheGoldenFiles(t *testing.T) {
+	if os.Getenv("TRACER_VM") != "" {
+		t.Skip("this kernel's machine has no golden files")
+	}
+	if *recordAnew {
+		recordSamples(t)
+	}
+	b, err := os.ReadFile(samples)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, _ := offline(t)
+	lines := formats{render.JSON{}, render.NewTable(render.TableOptions{Columns: render.Defaults(render.Views["exec"].Columns)})}
+	out := &formatted{formats: lines}
+	s.sink = out
+	x := &execTracer{exits: true, failed: true, history: map[uint32]life{}, walks: map[uint32]*walk{}}
+	for len(b) > 0 {
+		n := binary.LittleEndian.Uint32(b)
+		sample := make([]uint64, n/8+1) // aligned, as the reader has them
+		aligned := unsafe.Slice((*byte)(unsafe.Pointer(&sample[0])), n)
+		copy(aligned, b[4:4+n])
+		if !x.decode(s, aligned) {
+			t.Fatal("a recorded sample was rejected")
+		}
+		b = b[4+n:]
+	}
+	x.tick(s, 0, true)
+	for i, file := range []string{"../testdata/golden/exec-samples.jsonl", "../testdata/golden/exec-samples.txt"} {
+		if *recordAnew {
+			if err := os.WriteFile(file, out.text[i], 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), string(out.text[i])); diff != "" {
+			t.Errorf("%s: %s", file, diff)
+		}
+	}
+}
+
+type formats [2]render.Format
+
+// formatted is a Sink that formats events in two ways.
+type formatted struct {
+	collector
+	formats formats
+	text    [2][]byte
+}
+
+func (f *formatted) Event(e event.Event) bool {
+	for i := range f.formats {
+		f.text[i] = f.formats[i].AppendEvent(f.text[i], e)
+	}
+	return true
 }
