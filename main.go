@@ -119,6 +119,7 @@ type config struct {
 	count                     uint64
 	columns                   []string
 	btf                       string
+	tier                      string
 	command                   []string
 }
 
@@ -166,6 +167,8 @@ func newCommand(p *trace.Probe, status *int) *cobra.Command {
 	flags.BoolVar(&c.noColor, "no-color", false, "no colour")
 	flags.BoolVar(&c.self, "self", false, "also show tracer itself and the SSH session it runs in")
 	flags.StringVar(&c.btf, "btf", "", "kernel types (BTF) from `FILE`, for kernels that carry none")
+	flags.StringVar(&c.tier, "tier", "", "hook the kernel in this way only, for tests: fentry, kprobe, tracepoint")
+	_ = flags.MarkHidden("tier") // it exists
 	return cmd
 }
 
@@ -182,6 +185,11 @@ func (c *config) options(flags *pflag.FlagSet, p *trace.Probe) (opts trace.Optio
 			return opts, view, fmt.Errorf("--pid: %q is no process id", s)
 		}
 		opts.PIDs = append(opts.PIDs, uint32(pid))
+	}
+	if c.tier != "" {
+		if err := opts.SetTier(c.tier); err != nil {
+			return opts, view, fmt.Errorf("--tier: %w", err)
+		}
 	}
 	if flags.Changed("comm") && (len(c.comms) == 0 || slices.Contains(c.comms, "")) {
 		return opts, view, errors.New("--comm: a name is empty")

@@ -16,6 +16,7 @@ type View struct {
 // Views by the name of the probe.
 var Views = map[string]View{
 	"exec": {Columns: execColumns, Mark: execMark},
+	"conn": {Columns: connColumns, Mark: connMark},
 }
 
 // The columns that every command has.

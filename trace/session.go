@@ -41,6 +41,18 @@ type Options struct {
 	tier       tier   // the only one to use where there is a choice, 0: the best
 }
 
+// SetTier makes a session use hooks of one kind only where there is a choice:
+// fentry, kprobe or tracepoint. For tests.
+func (o *Options) SetTier(name string) error {
+	for _, t := range []tier{tierFunction, tierKprobe, tierTracepoint} {
+		if t.String() == name {
+			o.tier = t
+			return nil
+		}
+	}
+	return fmt.Errorf("no tier %q; there are fentry, kprobe and tracepoint", name)
+}
+
 // A Sink shows events. Its methods are called by one goroutine.
 type Sink interface {
 	// Event shows e, or reports false if it cannot because what was shown

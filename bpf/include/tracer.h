@@ -149,25 +149,29 @@ static __always_inline bool first_sight(int copy, __u64 start, __u32 pid, __u32 
 	return true;
 }
 
-/* Whether the current process passes --pid, --uid and is not hidden. */
-static __always_inline bool wanted(__u32 tgid)
+/* Whether a process passes --pid, --uid and is not hidden. */
+static __always_inline bool wanted_process(__u32 tgid, __u32 uid)
 {
-	if (filter_uid && (__u32)bpf_get_current_uid_gid() != wanted_uid)
+	if (filter_uid && uid != wanted_uid)
 		return false;
 	if (filter_pids)
 		return bpf_map_lookup_elem(&pids, &tgid) != NULL;
 	return bpf_map_lookup_elem(&hidden, &tgid) == NULL;
 }
 
+/* The same for the current one. */
+static __always_inline bool wanted(__u32 tgid)
+{
+	return wanted_process(tgid, bpf_get_current_uid_gid());
+}
+
 /*
- * The cgroup of the current task: the inode of its cgroup2 directory. Where
+ * The cgroup of a task that is in the cgroup2 directory with this inode. Where
  * there is no cgroup2 hierarchy in use everybody is in its root, and the
  * memory controller's v1 directory tells more.
  */
-static __always_inline __u64 current_cgroup(struct task_struct *task)
+static __always_inline __u64 cgroup_or_v1(struct task_struct *task, __u64 id)
 {
-	__u64 id = bpf_get_current_cgroup_id();
-
 	if (id <= 1 &&
 	    bpf_core_enum_value_exists(enum cgroup_subsys_id___memory, memory_cgrp_id)) {
 		int memory = bpf_core_enum_value(enum cgroup_subsys_id___memory, memory_cgrp_id);
@@ -181,6 +185,73 @@ static __always_inline __u64 current_cgroup(struct task_struct *task)
 			id = BPF_CORE_READ(state, cgroup, kn, id);
 	}
 	return id;
+}
+
+/* The cgroup of the current task. */
+static __always_inline __u64 current_cgroup(struct task_struct *task)
+{
+	return cgroup_or_v1(task, bpf_get_current_cgroup_id());
+}
+
+/* The cgroup of any task. */
+static __always_inline __u64 task_cgroup(struct task_struct *task)
+{
+	return cgroup_or_v1(task, BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id));
+}
+
+/*
+ * Registers, as kprobes and system calls leave them: struct pt_regs differs by
+ * architecture, and one object serves both.
+ */
+static __always_inline __u64 register_arg(void *regs, int i)
+{
+	struct pt_regs___x86 *x86 = regs;
+	struct pt_regs___arm64 *arm64 = regs;
+
+	if (bpf_core_field_exists(x86->orig_ax))
+		return i ? BPF_CORE_READ(x86, si) : BPF_CORE_READ(x86, di);
+	return i ? BPF_CORE_READ(arm64, regs[1]) : BPF_CORE_READ(arm64, regs[0]);
+}
+
+static __always_inline __u64 register_return(void *regs)
+{
+	struct pt_regs___x86 *x86 = regs;
+	struct pt_regs___arm64 *arm64 = regs;
+
+	if (bpf_core_field_exists(x86->orig_ax))
+		return BPF_CORE_READ(x86, ax);
+	return BPF_CORE_READ(arm64, regs[0]);
+}
+
+/* The first two arguments of a system call that returns; arm64 has put the result into the first. */
+static __always_inline __u64 syscall_arg(void *regs, int i)
+{
+	struct pt_regs___x86 *x86 = regs;
+	struct pt_regs___arm64 *arm64 = regs;
+
+	if (i == 0 && !bpf_core_field_exists(x86->orig_ax))
+		return BPF_CORE_READ(arm64, orig_x0);
+	return register_arg(regs, i);
+}
+
+static __always_inline int syscall_number(void *regs)
+{
+	struct pt_regs___x86 *x86 = regs;
+	struct pt_regs___arm64 *arm64 = regs;
+
+	if (bpf_core_field_exists(x86->orig_ax))
+		return BPF_CORE_READ(x86, orig_ax);
+	return BPF_CORE_READ(arm64, syscallno);
+}
+
+/* 32-bit programs number their system calls differently. */
+static __always_inline bool syscall_is_32bit(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct pt_regs___x86 *x86 = NULL;
+
+	return bpf_core_field_exists(x86->orig_ax) &&
+	       BPF_CORE_READ(task, thread_info.status) & X86_TS_COMPAT;
 }
 
 #endif
