@@ -132,12 +132,13 @@ func (t *connTracer) tellsStuck() bool { return t.stuck > 0 && !t.failed }
 
 func (t *connTracer) features() []feature {
 	f := []feature{{name: "connections", doors: []door{{tierTracepoint, []string{
-		bpf.ConnProgConnSetState, bpf.ConnProgConnDestroy,
+		bpf.ConnProgConnSetState, bpf.ConnProgConnSetStateCopy1, bpf.ConnProgConnSetStateCopy2,
+		bpf.ConnProgConnDestroy, bpf.ConnProgConnDestroyCopy1,
 	}}}}}
 	if t.tellsStuck() {
 		f = append(f, feature{
 			name:    "connects without an answer",
-			doors:   []door{{tierTracepoint, []string{bpf.ConnProgConnRetransmit}}},
+			doors:   []door{{tierTracepoint, []string{bpf.ConnProgConnRetransmit, bpf.ConnProgConnRetransmitCopy1}}},
 			without: "connects without an answer are shown at their end only: this kernel does not tell of SYNs that are sent again",
 		})
 	}
@@ -150,16 +151,24 @@ func (t *connTracer) features() []feature {
 		feature{
 			name: "accepts, and connects that fail at once",
 			doors: []door{
-				{tierFunction, []string{bpf.ConnProgConnAcceptFentry, bpf.ConnProgConnConnect4Fexit, bpf.ConnProgConnConnect6Fexit}},
-				{tierFunction, []string{bpf.ConnProgConnAcceptFentry, bpf.ConnProgConnConnect4Fexit}},
+				{tierFunction, []string{
+					bpf.ConnProgConnAcceptFentry, bpf.ConnProgConnAcceptFentryCopy1,
+					bpf.ConnProgConnConnect4Fexit, bpf.ConnProgConnConnect4FexitCopy1,
+					bpf.ConnProgConnConnect6Fexit, bpf.ConnProgConnConnect6FexitCopy1,
+				}},
+				{tierFunction, []string{
+					bpf.ConnProgConnAcceptFentry, bpf.ConnProgConnAcceptFentryCopy1,
+					bpf.ConnProgConnConnect4Fexit, bpf.ConnProgConnConnect4FexitCopy1,
+				}},
 				{tierKprobe, []string{
 					bpf.ConnProgConnAcceptKprobe,
 					bpf.ConnProgConnConnect4Kprobe, bpf.ConnProgConnConnect4Kretprobe,
 					bpf.ConnProgConnConnect6Kprobe, bpf.ConnProgConnConnect6Kretprobe,
 				}},
 				{tierKprobe, []string{bpf.ConnProgConnAcceptKprobe, bpf.ConnProgConnConnect4Kprobe, bpf.ConnProgConnConnect4Kretprobe}},
-				{tierTracepoint, []string{bpf.ConnProgConnSysExit, bpf.ConnProgConnIoUring}},
-				{tierTracepoint, []string{bpf.ConnProgConnSysExit}},
+				{tierTracepoint, []string{bpf.ConnProgConnSysExit, bpf.ConnProgConnSysExitCopy1, bpf.ConnProgConnResultIoUring}},
+				{tierTracepoint, []string{bpf.ConnProgConnSysExit, bpf.ConnProgConnSysExitCopy1, bpf.ConnProgConnCqeIoUring}},
+				{tierTracepoint, []string{bpf.ConnProgConnSysExit, bpf.ConnProgConnSysExitCopy1}},
 			},
 		},
 		feature{

@@ -493,8 +493,7 @@ func (s *Session) Account() (*event.Account, error) {
 		a.BPF += st.Runtime
 		a.HasBPF = s.bpfCost != nil
 		switch {
-		case name == bpf.ExecProgExecSysExit:
-			// Any system call's return, of which few are failed execs.
+		case isSparse(name):
 			s.stats.lost[lostDetail] += st.RecursionMisses
 		case !isCopy(name) && name != bpf.FollowProgFollowProcessFree:
 			missed += st.RecursionMisses
@@ -519,8 +518,14 @@ func (s *Session) Account() (*event.Account, error) {
 }
 
 // isCopy tells the programs that see what the first of their kind has missed:
-// see first_sight in bpf/include/tracer.h.
+// see first_sight and first_to_see in bpf/include/tracer.h.
 func isCopy(program string) bool { return strings.Contains(program, "_copy") }
+
+// isSparse tells the programs to which little of what they see matters: any
+// system call's return, of which few are failed execs or accepts.
+func isSparse(program string) bool {
+	return strings.HasSuffix(program, "_sys_exit") || strings.HasSuffix(program, "_io_uring")
+}
 
 // detach stops the programs. What they have sent stays in the ring.
 func (s *Session) detach() {

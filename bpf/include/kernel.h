@@ -272,6 +272,10 @@ struct io_cqe {
 	s32 res;
 };
 
+struct io_uring_cqe {
+	s32 res;
+};
+
 struct io_kiocb {
 	u8 opcode;
 	struct io_cqe cqe;
