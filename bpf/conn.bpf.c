@@ -172,6 +172,13 @@ static __always_inline void fill_current(struct conn *c)
 	c->cgroup = current_cgroup(task);
 }
 
+static __always_inline bool current_is_kernel(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, flags) & TASK_IS_KTHREAD;
+}
+
 /* ::ffff:a.b.c.d */
 static __always_inline void map_ipv4(__u8 *to, __be32 addr)
 {
@@ -402,11 +409,10 @@ static __always_inline __u8 role_of(struct sock *sk, int state)
  */
 static __always_inline void adopt(struct sock *sk, int from)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
 	__u64 key = (__u64)sk;
 	struct conn c = {};
 
-	if (only_slow || BPF_CORE_READ(task, flags) & TASK_IS_KTHREAD ||
+	if (only_slow || current_is_kernel() ||
 	    !wanted(bpf_get_current_pid_tgid() >> 32))
 		return;
 	c.role = role_of(sk, from);
@@ -483,12 +489,6 @@ SEC("raw_tp/inet_sock_set_state")
 int conn_set_state_copy1(struct bpf_raw_tracepoint_args *ctx)
 {
 	return set_state(1, (struct sock *)ctx->args[0], ctx->args[1], ctx->args[2]);
-}
-
-SEC("raw_tp/inet_sock_set_state")
-int conn_set_state_copy2(struct bpf_raw_tracepoint_args *ctx)
-{
-	return set_state(2, (struct sock *)ctx->args[0], ctx->args[1], ctx->args[2]);
 }
 
 /* Nothing stays of a socket that is gone. */
@@ -841,10 +841,12 @@ static __always_inline int syscall_returns(int copy, void *regs, long ret)
 
 	if (!accept && nr != nr_connect)
 		return 0;
-	if (accept != (ret >= 0) || syscall_is_32bit() ||
-	    !first_to_see(copy, COPIED_ACCEPT, bpf_get_current_pid_tgid() ^ (__u64)ret << 32))
+	if (accept != (ret >= 0) || syscall_is_32bit())
 		return 0;
-	return accept ? accept_returns(ret) : connect_syscall_returns(regs, -ret);
+	if (accept)
+		return accept_returns(ret);
+	return first_to_see(copy, COPIED_CONNECT4, bpf_get_current_pid_tgid()) ?
+		       connect_syscall_returns(regs, -ret) : 0;
 }
 
 SEC("raw_tp/sys_exit")
@@ -885,7 +887,12 @@ int conn_cqe_io_uring(struct bpf_raw_tracepoint_args *ctx)
 	struct io_kiocb *req = (void *)ctx->args[1];
 	struct io_uring_cqe *cqe = (void *)ctx->args[2];
 
-	return bpf_core_field_exists(req->cqe) ? request_completes(req, BPF_CORE_READ(cqe, res)) : 0;
+	if (bpf_core_field_exists(req->cqe))
+		return request_completes(req, BPF_CORE_READ(cqe, res));
+	/* 5.10: no request, the result is the third. Its workers are nobody's. */
+	if (bpf_core_field_exists(((struct io_kiocb___old *)req)->result) && !current_is_kernel())
+		return request_completes(NULL, ctx->args[2]);
+	return 0;
 }
 
 /* Sockets that are older than tracing. */

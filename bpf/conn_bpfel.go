@@ -99,7 +99,6 @@ const (
 	ConnProgConnRetransmitCopy1    = "conn_retransmit_copy1"
 	ConnProgConnSetState           = "conn_set_state"
 	ConnProgConnSetStateCopy1      = "conn_set_state_copy1"
-	ConnProgConnSetStateCopy2      = "conn_set_state_copy2"
 	ConnProgConnSysExit            = "conn_sys_exit"
 	ConnProgConnSysExitCopy1       = "conn_sys_exit_copy1"
 	ConnVarFilterPids              = "filter_pids"
@@ -179,7 +178,6 @@ type ConnProgramSpecs struct {
 	ConnRetransmitCopy1    *ebpf.ProgramSpec `ebpf:"conn_retransmit_copy1"`
 	ConnSetState           *ebpf.ProgramSpec `ebpf:"conn_set_state"`
 	ConnSetStateCopy1      *ebpf.ProgramSpec `ebpf:"conn_set_state_copy1"`
-	ConnSetStateCopy2      *ebpf.ProgramSpec `ebpf:"conn_set_state_copy2"`
 	ConnSysExit            *ebpf.ProgramSpec `ebpf:"conn_sys_exit"`
 	ConnSysExitCopy1       *ebpf.ProgramSpec `ebpf:"conn_sys_exit_copy1"`
 }
@@ -306,7 +304,6 @@ type ConnPrograms struct {
 	ConnRetransmitCopy1    *ebpf.Program `ebpf:"conn_retransmit_copy1"`
 	ConnSetState           *ebpf.Program `ebpf:"conn_set_state"`
 	ConnSetStateCopy1      *ebpf.Program `ebpf:"conn_set_state_copy1"`
-	ConnSetStateCopy2      *ebpf.Program `ebpf:"conn_set_state_copy2"`
 	ConnSysExit            *ebpf.Program `ebpf:"conn_sys_exit"`
 	ConnSysExitCopy1       *ebpf.Program `ebpf:"conn_sys_exit_copy1"`
 }
@@ -333,7 +330,6 @@ func (p *ConnPrograms) Close() error {
 		p.ConnRetransmitCopy1,
 		p.ConnSetState,
 		p.ConnSetStateCopy1,
-		p.ConnSetStateCopy2,
 		p.ConnSysExit,
 		p.ConnSysExitCopy1,
 	)

@@ -43,6 +43,9 @@ const (
 	// tells of that, and of the first SYN only if it must: a connect that
 	// waits is noticed without a cost for those that do not.
 	firstRetry = time.Second
+	// connRing is the size of the ring, in bytes: some 20,000 records, for a
+	// reader that looks every 10 ms. It counts twice as memory of the process.
+	connRing = 4 << 20
 	// maxWaits bounds what is remembered of connects without an answer.
 	maxWaits = 1 << 16
 )
@@ -107,6 +110,7 @@ func (t *connTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 	if err != nil {
 		return nil, err
 	}
+	spec.Maps[bpf.ConnMapEvents].MaxEntries = connRing
 	t.waits = map[wait]*waiter{}
 	if t.slow > t.stuck && t.stuck > 0 {
 		t.stuck = t.slow
@@ -132,7 +136,7 @@ func (t *connTracer) tellsStuck() bool { return t.stuck > 0 && !t.failed }
 
 func (t *connTracer) features() []feature {
 	f := []feature{{name: "connections", doors: []door{{tierTracepoint, []string{
-		bpf.ConnProgConnSetState, bpf.ConnProgConnSetStateCopy1, bpf.ConnProgConnSetStateCopy2,
+		bpf.ConnProgConnSetState, bpf.ConnProgConnSetStateCopy1,
 		bpf.ConnProgConnDestroy, bpf.ConnProgConnDestroyCopy1,
 	}}}}}
 	if t.tellsStuck() {
@@ -151,14 +155,15 @@ func (t *connTracer) features() []feature {
 		feature{
 			name: "accepts, and connects that fail at once",
 			doors: []door{
+				// Of the programs of one function the last to be attached runs first.
 				{tierFunction, []string{
-					bpf.ConnProgConnAcceptFentry, bpf.ConnProgConnAcceptFentryCopy1,
-					bpf.ConnProgConnConnect4Fexit, bpf.ConnProgConnConnect4FexitCopy1,
-					bpf.ConnProgConnConnect6Fexit, bpf.ConnProgConnConnect6FexitCopy1,
+					bpf.ConnProgConnAcceptFentryCopy1, bpf.ConnProgConnAcceptFentry,
+					bpf.ConnProgConnConnect4FexitCopy1, bpf.ConnProgConnConnect4Fexit,
+					bpf.ConnProgConnConnect6FexitCopy1, bpf.ConnProgConnConnect6Fexit,
 				}},
 				{tierFunction, []string{
-					bpf.ConnProgConnAcceptFentry, bpf.ConnProgConnAcceptFentryCopy1,
-					bpf.ConnProgConnConnect4Fexit, bpf.ConnProgConnConnect4FexitCopy1,
+					bpf.ConnProgConnAcceptFentryCopy1, bpf.ConnProgConnAcceptFentry,
+					bpf.ConnProgConnConnect4FexitCopy1, bpf.ConnProgConnConnect4Fexit,
 				}},
 				{tierKprobe, []string{
 					bpf.ConnProgConnAcceptKprobe,

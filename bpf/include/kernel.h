@@ -281,6 +281,10 @@ struct io_kiocb {
 	struct io_cqe cqe;
 };
 
+struct io_kiocb___old {
+	u32 result;
+};
+
 /* kernel/bpf/task_iter.c */
 struct bpf_iter__task_file {
 	struct task_struct *task;
