@@ -46,6 +46,7 @@ enum conn_state {
 	CONN_AT_ONCE, /* failed; why is told by the return of connect */
 	CONN_FAILED,  /* and told */
 	CONN_OPEN,
+	CONN_ENDED, /* and told */
 };
 
 enum conn_side {
@@ -355,21 +356,27 @@ static __always_inline enum close_reason close_reason(struct sock *sk, int from,
 	return REASON_CLOSED;
 }
 
-/* Any open state to CLOSE; from is CLOSE if that was before it was accepted. */
+/* from is CLOSE if that was before it was accepted. */
+static __always_inline void send_closed(struct sock *sk, struct conn *c, int from, int error)
+{
+	enum close_reason reason = close_reason(sk, from, error);
+
+	if (!c->closed_by && reason == REASON_RESET)
+		c->closed_by = error && error != ECONNABORTED ? SIDE_PEER : SIDE_OWN;
+	if (only_slow || (only_failed && reason != REASON_RESET))
+		return;
+	send(RECORD_CLOSE, c, sk, bpf_ktime_get_boot_ns(), reason);
+}
+
+/* Any open state to CLOSE. */
 static __always_inline void closed(struct sock *sk, struct conn *found, int from, int error)
 {
 	__u64 key = (__u64)sk;
-	enum close_reason reason = close_reason(sk, from, error);
 	struct conn c;
 
 	__builtin_memcpy(&c, found, sizeof(c));
-	if (bpf_map_delete_elem(&socks, &key))
-		return;
-	if (!c.closed_by && reason == REASON_RESET)
-		c.closed_by = error && error != ECONNABORTED ? SIDE_PEER : SIDE_OWN;
-	if (only_slow || (only_failed && reason != REASON_RESET))
-		return;
-	send(RECORD_CLOSE, &c, sk, bpf_ktime_get_boot_ns(), reason);
+	if (!bpf_map_delete_elem(&socks, &key))
+		send_closed(sk, &c, from, error);
 }
 
 static __always_inline enum conn_side first_to_close(int state)
@@ -593,8 +600,11 @@ static __always_inline int accepted(struct sock *sk)
 		return 0;
 	if (!found->closed_by)
 		found->closed_by = first_to_close(state);
-	if (state == TCP_CLOSE)
-		closed(sk, found, TCP_CLOSE, BPF_CORE_READ(sk, sk_err));
+	if (state == TCP_CLOSE && found->state == CONN_OPEN) {
+		found->state = CONN_ENDED;
+		__builtin_memcpy(&c, found, sizeof(c));
+		send_closed(sk, &c, TCP_CLOSE, BPF_CORE_READ(sk, sk_err));
+	}
 	return 0;
 }
 
@@ -872,15 +882,20 @@ static __always_inline int request_completes(struct io_kiocb *req, int result)
 	return accept_returns(result);
 }
 
-/* Up to 6.12 the result is an argument; this one does not attach to later ones. */
+/*
+ * From 5.17 to 6.10 or so: context, request, user data, result, flags and
+ * maybe more. It does not attach where there are fewer.
+ */
 SEC("raw_tp/io_uring_complete")
 int conn_result_io_uring(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct io_kiocb *req = (void *)ctx->args[1];
+	__u64 flags = ctx->args[4];
 
-	return bpf_core_field_exists(req->cqe) ? request_completes(req, ctx->args[3]) : 0;
+	barrier_var(flags);
+	return request_completes((void *)ctx->args[1], ctx->args[3]);
 }
 
+/* Later: context, request, completion. Before: context, user data, result. */
 SEC("raw_tp/io_uring_complete")
 int conn_cqe_io_uring(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -889,10 +904,8 @@ int conn_cqe_io_uring(struct bpf_raw_tracepoint_args *ctx)
 
 	if (bpf_core_field_exists(req->cqe))
 		return request_completes(req, BPF_CORE_READ(cqe, res));
-	/* 5.10: no request, the result is the third. Its workers are nobody's. */
-	if (bpf_core_field_exists(((struct io_kiocb___old *)req)->result) && !current_is_kernel())
-		return request_completes(NULL, ctx->args[2]);
-	return 0;
+	/* What the kernel's workers complete is not in their own table of files. */
+	return current_is_kernel() ? 0 : request_completes(NULL, (__s64)cqe);
 }
 
 /* Sockets that are older than tracing. */

@@ -349,7 +349,7 @@ func refused(args []string) {
 func newNetwork(up bool) {
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		said("skip: no network namespaces: " + err.Error())
+		said("skip: this kernel lacks network namespaces: " + err.Error())
 		os.Exit(0)
 	}
 	if !up {
@@ -542,7 +542,7 @@ func fastOpen([]string) {
 func mptcp(args []string) {
 	const protocol = 262 // IPPROTO_MPTCP
 	if fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, protocol); err != nil {
-		said("skip: no MPTCP: " + err.Error())
+		said("skip: this kernel lacks MPTCP: " + err.Error())
 		return
 	} else {
 		closeFD(fd)
@@ -586,7 +586,7 @@ func newUring() *uring {
 	var p uringParams
 	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&p)), 0)
 	if errno != 0 {
-		said("skip: no io_uring: " + errno.Error())
+		said("skip: this kernel lacks io_uring: " + errno.Error())
 		os.Exit(0)
 	}
 	const sqOff, cqOff = 10, 20 // of struct io_sqring_offsets, io_cqring_offsets

@@ -2,11 +2,9 @@ package trace
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -25,9 +23,7 @@ import (
 
 const (
 	tickInterval = 10 * time.Millisecond // while something waits for its time
-	slowInterval = time.Second           // between looks at clock, losses and costs
-	pause        = 250 * time.Millisecond
-	costWindow   = 50 * time.Millisecond // how long the programs' time is taken in each of these
+	slowInterval = time.Second           // between looks at clock and losses
 )
 
 // Options say what a session traces and what of it is wanted.
@@ -385,8 +381,6 @@ func (s *Session) Run(ctx context.Context, sink Sink) error {
 // pipeline handles batches until there is a reason to end.
 func (s *Session) pipeline(ctx context.Context) error {
 	var tick <-chan time.Time // nil while nothing waits
-	window := time.After(costWindow)
-	var came time.Time // the last batch
 	slow := time.NewTicker(slowInterval)
 	defer slow.Stop()
 	for !s.enough() {
@@ -397,23 +391,16 @@ func (s *Session) pipeline(ctx context.Context) error {
 			if !ok {
 				return s.reader.err
 			}
-			if time.Since(came) > pause {
-				s.cost.open()
-				window = time.After(costWindow)
-			}
-			came = time.Now()
 			s.decode(b)
 			s.reader.free <- b
 		case <-tick:
 			s.tracer.tick(s, bootNow(), false)
 		case <-s.sink.Broken():
-		case <-window:
-			s.cost.close()
-			continue
 		case <-slow.C:
 			s.clock.anchor()
-			s.cost.open()
-			window = time.After(costWindow)
+			if time.Since(s.started) > sampleTime {
+				s.cost.close()
+			}
 			if err := s.tellLosses(); err != nil {
 				return err
 			}
@@ -430,12 +417,14 @@ func (s *Session) pipeline(ctx context.Context) error {
 }
 
 func (s *Session) decode(b *batch) {
+	n := uint64(0)
 	b.samples(func(record []byte) {
-		s.cost.count(record)
+		n++
 		if !s.tracer.decode(s, record) {
 			s.stats.lost[lostBadRecord]++
 		}
 	})
+	s.cost.count(n)
 }
 
 func (s *Session) enough() bool {
@@ -539,54 +528,52 @@ func (s *Session) Account() (*event.Account, error) {
 
 // cost takes the time of the programs where the kernel can tell (5.8+). To look
 // at the clock before and after each run costs more than most runs do:
-// therefore it is done in windows, at the start, once a second, and when
-// something comes after a pause. The whole is reckoned from the records that
-// came from within the windows.
+// therefore it is done until there is a fair sample, from which the rest is
+// reckoned.
 type cost struct {
-	stats    io.Closer     // while it is open the kernel takes the time
-	from, to uint64        // the last window, boot clock
-	taken    time.Duration // length of all windows
-	inside   uint64        // records from within them
-	records  uint64
+	stats   io.Closer // while it is open the kernel takes the time
+	began   time.Time
+	taken   time.Duration // for how long
+	inside  uint64        // records that came meanwhile
+	records uint64
 }
 
-// fewRecords is too small a sample.
-const fewRecords = 1000
+// What a fair sample is.
+const (
+	sampleRecords = 5000
+	sampleTime    = 10 * time.Second // if there are never so many
+)
 
 func (c *cost) open() {
-	if c.stats == nil {
-		c.stats, _ = ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
-		c.from, c.to = bootNow(), math.MaxUint64
-	}
+	c.stats, _ = ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+	c.began = time.Now()
 }
 
 func (c *cost) close() {
 	if c.stats != nil {
 		_ = c.stats.Close() // nothing depends on it
 		c.stats = nil
-		c.to = bootNow()
-		c.taken += time.Duration(c.to - c.from)
+		c.taken = time.Since(c.began)
+		c.inside = c.records
 	}
 }
 
-// count takes note of a record. All of them begin with their time.
-func (c *cost) count(record []byte) {
-	c.records++
-	if len(record) >= 8 {
-		if t := binary.NativeEndian.Uint64(record); t >= c.from && t <= c.to {
-			c.inside++
-		}
+// count takes note of records that came.
+func (c *cost) count(n uint64) {
+	c.records += n
+	if c.stats != nil && c.records >= sampleRecords {
+		c.close()
 	}
 }
 
-// whole is how long the programs ran in all, given how long they did in the
-// windows and how long the session was.
-func (c *cost) whole(inside, session time.Duration) time.Duration {
+// whole is how long the programs ran in all, given how long they did for the
+// sample, and how long the session was.
+func (c *cost) whole(sample, session time.Duration) time.Duration {
 	factor := float64(session) / float64(max(c.taken, 1))
-	if c.inside >= fewRecords {
+	if c.inside >= sampleRecords {
 		factor = float64(c.records) / float64(c.inside)
 	}
-	return time.Duration(float64(inside) * max(factor, 1))
+	return time.Duration(float64(sample) * max(factor, 1))
 }
 
 // isCopy tells the programs that see what the first of their kind has missed:

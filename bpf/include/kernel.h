@@ -267,7 +267,7 @@ struct mptcp_subflow_context {
 	struct sock *tcp_sock;
 };
 
-/* include/linux/io_uring_types.h; before 5.19 the result is in no tracepoint's request. */
+/* include/linux/io_uring_types.h */
 struct io_cqe {
 	s32 res;
 };
@@ -279,10 +279,6 @@ struct io_uring_cqe {
 struct io_kiocb {
 	u8 opcode;
 	struct io_cqe cqe;
-};
-
-struct io_kiocb___old {
-	u32 result;
 };
 
 /* kernel/bpf/task_iter.c */

@@ -88,7 +88,7 @@ static __always_inline void count_lost(__u32 cause)
 volatile __u32 reader_waits;
 
 /*
- * Sends a record, which begins with its time (ns, boot clock). A reader that polls is not woken: the wake-up would cost more
+ * Sends a record. A reader that polls is not woken: the wake-up would cost more
  * than everything else together. One that waits is, by a discarded record,
  * after the real one is in the ring: both sides write first and look then, so
  * that no record can stay behind.
