@@ -486,17 +486,17 @@ static __always_inline int set_state(int copy, struct sock *sk, int from, int to
 	return 0;
 }
 
-SEC("raw_tp/inet_sock_set_state")
-int conn_set_state(struct bpf_raw_tracepoint_args *ctx)
-{
-	return set_state(0, (struct sock *)ctx->args[0], ctx->args[1], ctx->args[2]);
-}
+#define SET_STATE(name, copy)                                                                  \
+	SEC("raw_tp/inet_sock_set_state")                                                      \
+	int name(struct bpf_raw_tracepoint_args *ctx)                                          \
+	{                                                                                      \
+		return set_state(copy, (struct sock *)ctx->args[0], ctx->args[1], ctx->args[2]); \
+	}
 
-SEC("raw_tp/inet_sock_set_state")
-int conn_set_state_copy1(struct bpf_raw_tracepoint_args *ctx)
-{
-	return set_state(1, (struct sock *)ctx->args[0], ctx->args[1], ctx->args[2]);
-}
+SET_STATE(conn_set_state, 0)
+SET_STATE(conn_set_state_copy1, 1)
+SET_STATE(conn_set_state_copy2, 2)
+SET_STATE(conn_set_state_copy3, 3)
 
 /* Nothing stays of a socket that is gone. */
 static __always_inline int destroyed(int copy, struct sock *sk)
@@ -519,17 +519,16 @@ static __always_inline int destroyed(int copy, struct sock *sk)
 	return 0;
 }
 
-SEC("raw_tp/tcp_destroy_sock")
-int conn_destroy(struct bpf_raw_tracepoint_args *ctx)
-{
-	return destroyed(0, (struct sock *)ctx->args[0]);
-}
+#define DESTROY(name, copy)                                        \
+	SEC("raw_tp/tcp_destroy_sock")                             \
+	int name(struct bpf_raw_tracepoint_args *ctx)              \
+	{                                                          \
+		return destroyed(copy, (struct sock *)ctx->args[0]); \
+	}
 
-SEC("raw_tp/tcp_destroy_sock")
-int conn_destroy_copy1(struct bpf_raw_tracepoint_args *ctx)
-{
-	return destroyed(1, (struct sock *)ctx->args[0]);
-}
+DESTROY(conn_destroy, 0)
+DESTROY(conn_destroy_copy1, 1)
+DESTROY(conn_destroy_copy2, 2)
 
 /* A SYN is sent again. */
 static __always_inline int sent_again(int copy, struct sock *sk)
@@ -549,17 +548,15 @@ static __always_inline int sent_again(int copy, struct sock *sk)
 	return 0;
 }
 
-SEC("raw_tp/tcp_retransmit_skb")
-int conn_retransmit(struct bpf_raw_tracepoint_args *ctx)
-{
-	return sent_again(0, (struct sock *)ctx->args[0]);
-}
+#define RETRANSMIT(name, copy)                                      \
+	SEC("raw_tp/tcp_retransmit_skb")                            \
+	int name(struct bpf_raw_tracepoint_args *ctx)               \
+	{                                                           \
+		return sent_again(copy, (struct sock *)ctx->args[0]); \
+	}
 
-SEC("raw_tp/tcp_retransmit_skb")
-int conn_retransmit_copy1(struct bpf_raw_tracepoint_args *ctx)
-{
-	return sent_again(1, (struct sock *)ctx->args[0]);
-}
+RETRANSMIT(conn_retransmit, 0)
+RETRANSMIT(conn_retransmit_copy1, 1)
 
 /* The current task accepts a socket, or has done so a moment ago. */
 static __always_inline int accepted(struct sock *sk)
@@ -675,36 +672,12 @@ static __always_inline int connect_failed(struct sock *sk, void *addr, int error
 
 /* fentry and fexit. An IPv6 socket that calls an IPv4 address passes both. */
 
-SEC("fentry/security_sock_graft")
-int BPF_PROG(conn_accept_fentry, struct sock *sk)
-{
-	return first_to_see(0, COPIED_ACCEPT, (__u64)sk) ? accepted(sk) : 0;
-}
-
-SEC("fentry/security_sock_graft")
-int BPF_PROG(conn_accept_fentry_copy1, struct sock *sk)
-{
-	return first_to_see(1, COPIED_ACCEPT, (__u64)sk) ? accepted(sk) : 0;
-}
-
 static __always_inline int connect4_returns(int copy, struct sock *sk, void *addr, int ret)
 {
 	if (!first_to_see(copy, COPIED_CONNECT4, (__u64)sk) || ret >= 0 ||
 	    BPF_CORE_READ(sk, __sk_common.skc_family) != AF_INET)
 		return 0;
 	return connect_failed(sk, addr, -ret, false);
-}
-
-SEC("fexit/tcp_v4_connect")
-int BPF_PROG(conn_connect4_fexit, struct sock *sk, void *addr, int len, int ret)
-{
-	return connect4_returns(0, sk, addr, ret);
-}
-
-SEC("fexit/tcp_v4_connect")
-int BPF_PROG(conn_connect4_fexit_copy1, struct sock *sk, void *addr, int len, int ret)
-{
-	return connect4_returns(1, sk, addr, ret);
 }
 
 static __always_inline int connect6_returns(int copy, struct sock *sk, void *addr, int ret)
@@ -714,17 +687,26 @@ static __always_inline int connect6_returns(int copy, struct sock *sk, void *add
 	return connect_failed(sk, addr, -ret, false);
 }
 
-SEC("fexit/tcp_v6_connect")
-int BPF_PROG(conn_connect6_fexit, struct sock *sk, void *addr, int len, int ret)
-{
-	return connect6_returns(0, sk, addr, ret);
-}
+#define FUNCTIONS(suffix, copy)                                                               \
+	SEC("fentry/security_sock_graft")                                                     \
+	int BPF_PROG(conn_accept_fentry##suffix, struct sock *sk)                             \
+	{                                                                                     \
+		return first_to_see(copy, COPIED_ACCEPT, (__u64)sk) ? accepted(sk) : 0;       \
+	}                                                                                     \
+	SEC("fexit/tcp_v4_connect")                                                           \
+	int BPF_PROG(conn_connect4_fexit##suffix, struct sock *sk, void *addr, int len, int ret) \
+	{                                                                                     \
+		return connect4_returns(copy, sk, addr, ret);                                 \
+	}                                                                                     \
+	SEC("fexit/tcp_v6_connect")                                                           \
+	int BPF_PROG(conn_connect6_fexit##suffix, struct sock *sk, void *addr, int len, int ret) \
+	{                                                                                     \
+		return connect6_returns(copy, sk, addr, ret);                                 \
+	}
 
-SEC("fexit/tcp_v6_connect")
-int BPF_PROG(conn_connect6_fexit_copy1, struct sock *sk, void *addr, int len, int ret)
-{
-	return connect6_returns(1, sk, addr, ret);
-}
+FUNCTIONS(, 0)
+FUNCTIONS(_copy1, 1)
+FUNCTIONS(_copy2, 2)
 
 /* kprobe and kretprobe. */
 
@@ -859,17 +841,16 @@ static __always_inline int syscall_returns(int copy, void *regs, long ret)
 		       connect_syscall_returns(regs, -ret) : 0;
 }
 
-SEC("raw_tp/sys_exit")
-int conn_sys_exit(struct bpf_raw_tracepoint_args *ctx)
-{
-	return syscall_returns(0, (void *)ctx->args[0], ctx->args[1]);
-}
+#define SYS_EXIT(name, copy)                                                        \
+	SEC("raw_tp/sys_exit")                                                      \
+	int name(struct bpf_raw_tracepoint_args *ctx)                               \
+	{                                                                           \
+		return syscall_returns(copy, (void *)ctx->args[0], ctx->args[1]);   \
+	}
 
-SEC("raw_tp/sys_exit")
-int conn_sys_exit_copy1(struct bpf_raw_tracepoint_args *ctx)
-{
-	return syscall_returns(1, (void *)ctx->args[0], ctx->args[1]);
-}
+SYS_EXIT(conn_sys_exit, 0)
+SYS_EXIT(conn_sys_exit_copy1, 1)
+SYS_EXIT(conn_sys_exit_copy2, 2)
 
 /*
  * A request that goes on (multishot) comes without its own kind here: what

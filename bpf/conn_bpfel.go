@@ -81,26 +81,33 @@ const (
 	ConnMapSocks                   = "socks"
 	ConnProgConnAcceptFentry       = "conn_accept_fentry"
 	ConnProgConnAcceptFentryCopy1  = "conn_accept_fentry_copy1"
+	ConnProgConnAcceptFentryCopy2  = "conn_accept_fentry_copy2"
 	ConnProgConnAcceptKprobe       = "conn_accept_kprobe"
 	ConnProgConnConnect4Fexit      = "conn_connect4_fexit"
 	ConnProgConnConnect4FexitCopy1 = "conn_connect4_fexit_copy1"
+	ConnProgConnConnect4FexitCopy2 = "conn_connect4_fexit_copy2"
 	ConnProgConnConnect4Kprobe     = "conn_connect4_kprobe"
 	ConnProgConnConnect4Kretprobe  = "conn_connect4_kretprobe"
 	ConnProgConnConnect6Fexit      = "conn_connect6_fexit"
 	ConnProgConnConnect6FexitCopy1 = "conn_connect6_fexit_copy1"
+	ConnProgConnConnect6FexitCopy2 = "conn_connect6_fexit_copy2"
 	ConnProgConnConnect6Kprobe     = "conn_connect6_kprobe"
 	ConnProgConnConnect6Kretprobe  = "conn_connect6_kretprobe"
 	ConnProgConnCqeIoUring         = "conn_cqe_io_uring"
 	ConnProgConnDestroy            = "conn_destroy"
 	ConnProgConnDestroyCopy1       = "conn_destroy_copy1"
+	ConnProgConnDestroyCopy2       = "conn_destroy_copy2"
 	ConnProgConnOpenBefore         = "conn_open_before"
 	ConnProgConnResultIoUring      = "conn_result_io_uring"
 	ConnProgConnRetransmit         = "conn_retransmit"
 	ConnProgConnRetransmitCopy1    = "conn_retransmit_copy1"
 	ConnProgConnSetState           = "conn_set_state"
 	ConnProgConnSetStateCopy1      = "conn_set_state_copy1"
+	ConnProgConnSetStateCopy2      = "conn_set_state_copy2"
+	ConnProgConnSetStateCopy3      = "conn_set_state_copy3"
 	ConnProgConnSysExit            = "conn_sys_exit"
 	ConnProgConnSysExitCopy1       = "conn_sys_exit_copy1"
+	ConnProgConnSysExitCopy2       = "conn_sys_exit_copy2"
 	ConnVarFilterPids              = "filter_pids"
 	ConnVarFilterPorts             = "filter_ports"
 	ConnVarFilterUid               = "filter_uid"
@@ -160,26 +167,33 @@ type ConnSpecs struct {
 type ConnProgramSpecs struct {
 	ConnAcceptFentry       *ebpf.ProgramSpec `ebpf:"conn_accept_fentry"`
 	ConnAcceptFentryCopy1  *ebpf.ProgramSpec `ebpf:"conn_accept_fentry_copy1"`
+	ConnAcceptFentryCopy2  *ebpf.ProgramSpec `ebpf:"conn_accept_fentry_copy2"`
 	ConnAcceptKprobe       *ebpf.ProgramSpec `ebpf:"conn_accept_kprobe"`
 	ConnConnect4Fexit      *ebpf.ProgramSpec `ebpf:"conn_connect4_fexit"`
 	ConnConnect4FexitCopy1 *ebpf.ProgramSpec `ebpf:"conn_connect4_fexit_copy1"`
+	ConnConnect4FexitCopy2 *ebpf.ProgramSpec `ebpf:"conn_connect4_fexit_copy2"`
 	ConnConnect4Kprobe     *ebpf.ProgramSpec `ebpf:"conn_connect4_kprobe"`
 	ConnConnect4Kretprobe  *ebpf.ProgramSpec `ebpf:"conn_connect4_kretprobe"`
 	ConnConnect6Fexit      *ebpf.ProgramSpec `ebpf:"conn_connect6_fexit"`
 	ConnConnect6FexitCopy1 *ebpf.ProgramSpec `ebpf:"conn_connect6_fexit_copy1"`
+	ConnConnect6FexitCopy2 *ebpf.ProgramSpec `ebpf:"conn_connect6_fexit_copy2"`
 	ConnConnect6Kprobe     *ebpf.ProgramSpec `ebpf:"conn_connect6_kprobe"`
 	ConnConnect6Kretprobe  *ebpf.ProgramSpec `ebpf:"conn_connect6_kretprobe"`
 	ConnCqeIoUring         *ebpf.ProgramSpec `ebpf:"conn_cqe_io_uring"`
 	ConnDestroy            *ebpf.ProgramSpec `ebpf:"conn_destroy"`
 	ConnDestroyCopy1       *ebpf.ProgramSpec `ebpf:"conn_destroy_copy1"`
+	ConnDestroyCopy2       *ebpf.ProgramSpec `ebpf:"conn_destroy_copy2"`
 	ConnOpenBefore         *ebpf.ProgramSpec `ebpf:"conn_open_before"`
 	ConnResultIoUring      *ebpf.ProgramSpec `ebpf:"conn_result_io_uring"`
 	ConnRetransmit         *ebpf.ProgramSpec `ebpf:"conn_retransmit"`
 	ConnRetransmitCopy1    *ebpf.ProgramSpec `ebpf:"conn_retransmit_copy1"`
 	ConnSetState           *ebpf.ProgramSpec `ebpf:"conn_set_state"`
 	ConnSetStateCopy1      *ebpf.ProgramSpec `ebpf:"conn_set_state_copy1"`
+	ConnSetStateCopy2      *ebpf.ProgramSpec `ebpf:"conn_set_state_copy2"`
+	ConnSetStateCopy3      *ebpf.ProgramSpec `ebpf:"conn_set_state_copy3"`
 	ConnSysExit            *ebpf.ProgramSpec `ebpf:"conn_sys_exit"`
 	ConnSysExitCopy1       *ebpf.ProgramSpec `ebpf:"conn_sys_exit_copy1"`
+	ConnSysExitCopy2       *ebpf.ProgramSpec `ebpf:"conn_sys_exit_copy2"`
 }
 
 // ConnMapSpecs contains maps before they are loaded into the kernel.
@@ -286,52 +300,66 @@ type ConnVariables struct {
 type ConnPrograms struct {
 	ConnAcceptFentry       *ebpf.Program `ebpf:"conn_accept_fentry"`
 	ConnAcceptFentryCopy1  *ebpf.Program `ebpf:"conn_accept_fentry_copy1"`
+	ConnAcceptFentryCopy2  *ebpf.Program `ebpf:"conn_accept_fentry_copy2"`
 	ConnAcceptKprobe       *ebpf.Program `ebpf:"conn_accept_kprobe"`
 	ConnConnect4Fexit      *ebpf.Program `ebpf:"conn_connect4_fexit"`
 	ConnConnect4FexitCopy1 *ebpf.Program `ebpf:"conn_connect4_fexit_copy1"`
+	ConnConnect4FexitCopy2 *ebpf.Program `ebpf:"conn_connect4_fexit_copy2"`
 	ConnConnect4Kprobe     *ebpf.Program `ebpf:"conn_connect4_kprobe"`
 	ConnConnect4Kretprobe  *ebpf.Program `ebpf:"conn_connect4_kretprobe"`
 	ConnConnect6Fexit      *ebpf.Program `ebpf:"conn_connect6_fexit"`
 	ConnConnect6FexitCopy1 *ebpf.Program `ebpf:"conn_connect6_fexit_copy1"`
+	ConnConnect6FexitCopy2 *ebpf.Program `ebpf:"conn_connect6_fexit_copy2"`
 	ConnConnect6Kprobe     *ebpf.Program `ebpf:"conn_connect6_kprobe"`
 	ConnConnect6Kretprobe  *ebpf.Program `ebpf:"conn_connect6_kretprobe"`
 	ConnCqeIoUring         *ebpf.Program `ebpf:"conn_cqe_io_uring"`
 	ConnDestroy            *ebpf.Program `ebpf:"conn_destroy"`
 	ConnDestroyCopy1       *ebpf.Program `ebpf:"conn_destroy_copy1"`
+	ConnDestroyCopy2       *ebpf.Program `ebpf:"conn_destroy_copy2"`
 	ConnOpenBefore         *ebpf.Program `ebpf:"conn_open_before"`
 	ConnResultIoUring      *ebpf.Program `ebpf:"conn_result_io_uring"`
 	ConnRetransmit         *ebpf.Program `ebpf:"conn_retransmit"`
 	ConnRetransmitCopy1    *ebpf.Program `ebpf:"conn_retransmit_copy1"`
 	ConnSetState           *ebpf.Program `ebpf:"conn_set_state"`
 	ConnSetStateCopy1      *ebpf.Program `ebpf:"conn_set_state_copy1"`
+	ConnSetStateCopy2      *ebpf.Program `ebpf:"conn_set_state_copy2"`
+	ConnSetStateCopy3      *ebpf.Program `ebpf:"conn_set_state_copy3"`
 	ConnSysExit            *ebpf.Program `ebpf:"conn_sys_exit"`
 	ConnSysExitCopy1       *ebpf.Program `ebpf:"conn_sys_exit_copy1"`
+	ConnSysExitCopy2       *ebpf.Program `ebpf:"conn_sys_exit_copy2"`
 }
 
 func (p *ConnPrograms) Close() error {
 	return _ConnClose(
 		p.ConnAcceptFentry,
 		p.ConnAcceptFentryCopy1,
+		p.ConnAcceptFentryCopy2,
 		p.ConnAcceptKprobe,
 		p.ConnConnect4Fexit,
 		p.ConnConnect4FexitCopy1,
+		p.ConnConnect4FexitCopy2,
 		p.ConnConnect4Kprobe,
 		p.ConnConnect4Kretprobe,
 		p.ConnConnect6Fexit,
 		p.ConnConnect6FexitCopy1,
+		p.ConnConnect6FexitCopy2,
 		p.ConnConnect6Kprobe,
 		p.ConnConnect6Kretprobe,
 		p.ConnCqeIoUring,
 		p.ConnDestroy,
 		p.ConnDestroyCopy1,
+		p.ConnDestroyCopy2,
 		p.ConnOpenBefore,
 		p.ConnResultIoUring,
 		p.ConnRetransmit,
 		p.ConnRetransmitCopy1,
 		p.ConnSetState,
 		p.ConnSetStateCopy1,
+		p.ConnSetStateCopy2,
+		p.ConnSetStateCopy3,
 		p.ConnSysExit,
 		p.ConnSysExitCopy1,
+		p.ConnSysExitCopy2,
 	)
 }
 

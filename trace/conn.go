@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -136,8 +137,8 @@ func (t *connTracer) tellsStuck() bool { return t.stuck > 0 && !t.failed }
 
 func (t *connTracer) features() []feature {
 	f := []feature{{name: "connections", doors: []door{{tierTracepoint, []string{
-		bpf.ConnProgConnSetState, bpf.ConnProgConnSetStateCopy1,
-		bpf.ConnProgConnDestroy, bpf.ConnProgConnDestroyCopy1,
+		bpf.ConnProgConnSetState, bpf.ConnProgConnSetStateCopy1, bpf.ConnProgConnSetStateCopy2, bpf.ConnProgConnSetStateCopy3,
+		bpf.ConnProgConnDestroy, bpf.ConnProgConnDestroyCopy1, bpf.ConnProgConnDestroyCopy2,
 	}}}}}
 	if t.tellsStuck() {
 		f = append(f, feature{
@@ -149,31 +150,28 @@ func (t *connTracer) features() []feature {
 	if t.slow > 0 {
 		return f // no accept, and nothing that fails at once, is slow
 	}
+	// Of the programs of one function the last to be attached runs first.
+	ipv4 := []string{
+		bpf.ConnProgConnAcceptFentryCopy2, bpf.ConnProgConnAcceptFentryCopy1, bpf.ConnProgConnAcceptFentry,
+		bpf.ConnProgConnConnect4FexitCopy2, bpf.ConnProgConnConnect4FexitCopy1, bpf.ConnProgConnConnect4Fexit,
+	}
+	ipv6 := []string{bpf.ConnProgConnConnect6FexitCopy2, bpf.ConnProgConnConnect6FexitCopy1, bpf.ConnProgConnConnect6Fexit}
+	kprobe4 := []string{bpf.ConnProgConnAcceptKprobe, bpf.ConnProgConnConnect4Kprobe, bpf.ConnProgConnConnect4Kretprobe}
+	kprobe6 := []string{bpf.ConnProgConnConnect6Kprobe, bpf.ConnProgConnConnect6Kretprobe}
+	syscalls := []string{bpf.ConnProgConnSysExit, bpf.ConnProgConnSysExitCopy1, bpf.ConnProgConnSysExitCopy2}
 	// Without IPv6 there is no tcp_v6_connect, and with an older io_uring no
 	// tracepoint that fits.
 	return append(f,
 		feature{
 			name: "accepts, and connects that fail at once",
 			doors: []door{
-				// Of the programs of one function the last to be attached runs first.
-				{tierFunction, []string{
-					bpf.ConnProgConnAcceptFentryCopy1, bpf.ConnProgConnAcceptFentry,
-					bpf.ConnProgConnConnect4FexitCopy1, bpf.ConnProgConnConnect4Fexit,
-					bpf.ConnProgConnConnect6FexitCopy1, bpf.ConnProgConnConnect6Fexit,
-				}},
-				{tierFunction, []string{
-					bpf.ConnProgConnAcceptFentryCopy1, bpf.ConnProgConnAcceptFentry,
-					bpf.ConnProgConnConnect4FexitCopy1, bpf.ConnProgConnConnect4Fexit,
-				}},
-				{tierKprobe, []string{
-					bpf.ConnProgConnAcceptKprobe,
-					bpf.ConnProgConnConnect4Kprobe, bpf.ConnProgConnConnect4Kretprobe,
-					bpf.ConnProgConnConnect6Kprobe, bpf.ConnProgConnConnect6Kretprobe,
-				}},
-				{tierKprobe, []string{bpf.ConnProgConnAcceptKprobe, bpf.ConnProgConnConnect4Kprobe, bpf.ConnProgConnConnect4Kretprobe}},
-				{tierTracepoint, []string{bpf.ConnProgConnSysExit, bpf.ConnProgConnSysExitCopy1, bpf.ConnProgConnResultIoUring}},
-				{tierTracepoint, []string{bpf.ConnProgConnSysExit, bpf.ConnProgConnSysExitCopy1, bpf.ConnProgConnCqeIoUring}},
-				{tierTracepoint, []string{bpf.ConnProgConnSysExit, bpf.ConnProgConnSysExitCopy1}},
+				{tierFunction, slices.Concat(ipv4, ipv6)},
+				{tierFunction, ipv4},
+				{tierKprobe, slices.Concat(kprobe4, kprobe6)},
+				{tierKprobe, kprobe4},
+				{tierTracepoint, slices.Concat(syscalls, []string{bpf.ConnProgConnResultIoUring})},
+				{tierTracepoint, slices.Concat(syscalls, []string{bpf.ConnProgConnCqeIoUring})},
+				{tierTracepoint, syscalls},
 			},
 		},
 		feature{
