@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -708,6 +709,38 @@ func TestKernelExecStormLosesNothing(t *testing.T) {
 	}
 }
 
+func TestKernelConnOfACommand(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := startTracer(t, "conn", "--", "env", asWorkload+"=network", exe)
+	account := r.wait(0)
+	if account["seen"] != 5.0 || account["shown"] != 5.0 || account["lost"] != 0.0 {
+		t.Errorf("account: %v", account)
+	}
+	pid := int(r.events[0]["pid"].(float64))
+	src, dst := r.events[0]["src_port"], r.events[0]["dst_port"]
+	port := func(e map[string]any) bool {
+		return e["src_port"] == src && e["dst_port"] == dst && e["src_addr"] == "127.0.0.1" && e["dst_addr"] == "127.0.0.1"
+	}
+	connect, accept, failed := r.one("connect", pid), r.one("accept", pid), r.one("connect_failed", pid)
+	if !port(connect) || connect["role"] != "client" || connect["family"] != "ipv4" || connect["latency_us"].(float64) <= 0 {
+		t.Errorf("connect: %v", connect)
+	}
+	if !port(accept) || accept["role"] != "server" {
+		t.Errorf("accept: %v", accept)
+	}
+	if failed["error"] != "ECONNREFUSED" || failed["dst_port"] != dst {
+		t.Errorf("failed: %v", failed)
+	}
+	for _, e := range r.of("close", pid) {
+		if !port(e) || e["tx_bytes"] != 1009.0 || e["rx_bytes"] != 1009.0 || e["reason"] != "closed" || e["closed_by"] != "server" || e["duration_us"].(float64) <= 0 {
+			t.Errorf("close: %v", e)
+		}
+	}
+}
+
 func TestKernelCommandKeepsItsStatusAndStreams(t *testing.T) {
 	for name, c := range map[string]struct {
 		args   []string
@@ -977,6 +1010,34 @@ func workload(name string, args []string) {
 				break
 			}
 			_ = unix.PtraceCont(pid, 0)
+		}
+	case "network":
+		// As Go programs do it: the listener is an MPTCP one by default.
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		die(err)
+		server := make(chan error)
+		go func() {
+			conn, err := l.Accept()
+			if err == nil {
+				_, err = io.Copy(conn, io.LimitReader(conn, 1009))
+				_ = conn.Close()
+			}
+			server <- err
+		}()
+		conn, err := net.Dial("tcp", l.Addr().String())
+		die(err)
+		_, err = conn.Write(make([]byte, 1009))
+		die(err)
+		n, err := io.Copy(io.Discard, conn)
+		if err == nil && n != 1009 {
+			err = fmt.Errorf("%d bytes came back", n)
+		}
+		die(err)
+		die(<-server)
+		die(conn.Close())
+		die(l.Close())
+		if _, err = net.Dial("tcp", l.Addr().String()); !errors.Is(err, unix.ECONNREFUSED) {
+			die(fmt.Errorf("not refused: %w", err))
 		}
 	case "tree":
 		_, _ = io.Copy(io.Discard, os.Stdin)

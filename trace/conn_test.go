@@ -35,7 +35,6 @@ type connEvents struct {
 	only    bool           // count, do not keep
 	late    time.Duration  // the longest that an event took to get here
 	stop    func() error
-	clock   *clock
 }
 
 func (c *connEvents) Event(e event.Event) bool {
