@@ -100,7 +100,8 @@ func traceConn(t *testing.T, opts Options, args ...string) *connEvents {
 		cancel()
 		err := <-done
 		a, accountErr := s.Account()
-		if accountErr == nil && (a.Lost != 0 || a.Incomplete != 0) {
+		// The kernel may leave a kprobe out while a task is in bpf(2).
+		if accountErr == nil && (a.Lost != 0 || a.Incomplete != 0 && opts.tier != tierKprobe) {
 			t.Errorf("lost %d %v, %d details", a.Lost, a.LostBy, a.Incomplete)
 		}
 		s.Close()

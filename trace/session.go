@@ -581,9 +581,10 @@ func (c *cost) whole(sample, session time.Duration) time.Duration {
 func isCopy(program string) bool { return strings.Contains(program, "_copy") }
 
 // isSparse tells the programs to which little of what they see matters: any
-// system call's return, of which few are failed execs or accepts.
+// system call's return, of which few are failed execs or accepts; connects, of
+// which few fail at once.
 func isSparse(program string) bool {
-	return strings.HasSuffix(program, "_sys_exit") || strings.HasSuffix(program, "_io_uring")
+	return strings.HasSuffix(program, "_sys_exit") || strings.HasSuffix(program, "_io_uring") || strings.Contains(program, "_connect")
 }
 
 // detach stops the programs. What they have sent stays in the ring.
