@@ -135,6 +135,9 @@ func Open(t Tracer, opts Options) (_ *Session, err error) {
 	if err := t.attached(s); err != nil {
 		return nil, err
 	}
+	if err := s.stats.begin(s.objects.Maps[bpf.ExecMapLost]); err != nil {
+		return nil, err
+	}
 	s.started = time.Now()
 	s.cost.open()
 	// The kernel's types were most of the memory so far and are not needed
