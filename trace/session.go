@@ -81,6 +81,7 @@ type Session struct {
 	links    []link.Link // kept: a link that nothing refers to is closed
 	cost     cost
 	tiers    map[string]tier // of the features that are open
+	opened   []openedFeature // all features, in order
 	warnings []string        // features that could not be had
 	reader   *reader
 
@@ -223,12 +224,14 @@ func (s *Session) open(spec *ebpf.CollectionSpec, opts ebpf.CollectionOptions, f
 			continue
 		}
 		s.tiers[f.name] = d.tier
+		s.opened = append(s.opened, openedFeature{f, d.tier})
 		return nil
 	}
 	if failed == nil {
 		failed = fmt.Errorf("%s: not possible by %s", f.name, s.opts.tier)
 	}
 	if f.without != "" {
+		s.opened = append(s.opened, openedFeature{feature: f})
 		s.warnings = append(s.warnings, f.without)
 		return nil
 	}
