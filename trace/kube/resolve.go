@@ -35,8 +35,8 @@ type worker struct {
 
 type watch struct {
 	filter Filter
-	fn     func(id uint64, match bool)
-	told   map[uint64]bool // ids of which fn was told that they match
+	fn     func(id uint64, v Verdict)
+	told   map[uint64]Verdict // what fn was told, Unknown left out
 }
 
 // queue is work for the worker: first what somebody waits for, then the rest,
@@ -292,18 +292,21 @@ func (r *Resolver) tell(ids []uint64) {
 		for _, id := range ids {
 			r.mu.RLock()
 			c := r.cgroups[id]
-			place, _, _ := c.state()
+			place, complete, _ := c.state()
 			r.mu.RUnlock()
-			match := c != nil && c.known && w.filter.Match(place)
-			switch {
-			case match == w.told[id]:
-				continue
-			case match:
-				w.told[id] = true
-			default:
-				delete(w.told, id)
+			v := Unknown
+			if c != nil && c.known {
+				v = w.filter.Judge(place, complete)
 			}
-			w.fn(id, match)
+			switch {
+			case v == w.told[id]:
+				continue
+			case v == Unknown:
+				delete(w.told, id)
+			default:
+				w.told[id] = v
+			}
+			w.fn(id, v)
 		}
 	}
 }
@@ -352,13 +355,22 @@ func (r *Resolver) pathOf(id uint64, pid int) (string, bool) {
 	if err != nil {
 		return "", false
 	}
+	dir := ""
+	for _, h := range r.trees {
+		if h.V1 == (id&V1 != 0) {
+			dir = h.Dir
+		}
+	}
 	unseen := ""
 	for i, path := range ParseCgroup(data) {
-		info, err := os.Lstat(filepath.Join(r.hierarchy.Dir, path))
-		switch {
-		case strings.HasPrefix(path, "/.."), err != nil && i == 0:
+		if dir == "" || strings.HasPrefix(path, "/..") {
 			unseen = cmp.Or(unseen, path)
-		case err == nil && inode(info) == id:
+			continue
+		}
+		switch info, err := os.Lstat(filepath.Join(dir, path)); {
+		case err != nil && i == 0:
+			unseen = cmp.Or(unseen, path)
+		case err == nil && inode(info) == id&^V1:
 			return path, true
 		}
 	}
@@ -366,7 +378,7 @@ func (r *Resolver) pathOf(id uint64, pid int) (string, bool) {
 	return unseen, podUID != "" || containerID != ""
 }
 
-// scan starts a walk of the whole tree. It is the worker's, and New's.
+// scan starts a walk of the trees. It is the worker's, and New's.
 func (r *Resolver) scan() {
 	r.running.Go(func() {
 		start, total := time.Now(), 0
@@ -380,15 +392,18 @@ func (r *Resolver) scan() {
 				}
 			})
 		}
-		err := walk(r.ctx, r.hierarchy.Dir, func(id uint64, path string) bool {
-			if batch[id] = path; len(batch) == scanBatch {
-				hand()
-			}
-			total++
-			return total < maxCgroups
-		})
+		var err error
+		for _, h := range r.trees {
+			err = errors.Join(err, walk(r.ctx, h.Dir, func(id uint64, path string) bool {
+				if batch[h.mark(id)] = path; len(batch) == scanBatch {
+					hand()
+				}
+				total++
+				return total < maxCgroups
+			}))
+		}
 		hand()
-		if err == nil && total == maxCgroups {
+		if err == nil && total >= maxCgroups {
 			err = fmt.Errorf("read no more than %d directories", total)
 		}
 		r.problem(tree, err)
