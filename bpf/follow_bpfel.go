@@ -24,6 +24,7 @@ type FollowSight struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	FollowMapCgroups                 = "cgroups"
 	FollowMapEvents                  = "events"
 	FollowMapHidden                  = "hidden"
 	FollowMapLost                    = "lost"
@@ -33,6 +34,7 @@ const (
 	FollowProgFollowProcessForkCopy1 = "follow_process_fork_copy1"
 	FollowProgFollowProcessForkCopy2 = "follow_process_fork_copy2"
 	FollowProgFollowProcessFree      = "follow_process_free"
+	FollowVarFilterCgroups           = "filter_cgroups"
 	FollowVarFilterPids              = "filter_pids"
 	FollowVarFilterUid               = "filter_uid"
 	FollowVarReaderWaits             = "reader_waits"
@@ -91,21 +93,23 @@ type FollowProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FollowMapSpecs struct {
-	Events *ebpf.MapSpec `ebpf:"events"`
-	Hidden *ebpf.MapSpec `ebpf:"hidden"`
-	Lost   *ebpf.MapSpec `ebpf:"lost"`
-	Pids   *ebpf.MapSpec `ebpf:"pids"`
-	Sights *ebpf.MapSpec `ebpf:"sights"`
+	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
+	Events  *ebpf.MapSpec `ebpf:"events"`
+	Hidden  *ebpf.MapSpec `ebpf:"hidden"`
+	Lost    *ebpf.MapSpec `ebpf:"lost"`
+	Pids    *ebpf.MapSpec `ebpf:"pids"`
+	Sights  *ebpf.MapSpec `ebpf:"sights"`
 }
 
 // FollowVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FollowVariableSpecs struct {
-	FilterPids  *ebpf.VariableSpec `ebpf:"filter_pids"`
-	FilterUid   *ebpf.VariableSpec `ebpf:"filter_uid"`
-	ReaderWaits *ebpf.VariableSpec `ebpf:"reader_waits"`
-	WantedUid   *ebpf.VariableSpec `ebpf:"wanted_uid"`
+	FilterCgroups *ebpf.VariableSpec `ebpf:"filter_cgroups"`
+	FilterPids    *ebpf.VariableSpec `ebpf:"filter_pids"`
+	FilterUid     *ebpf.VariableSpec `ebpf:"filter_uid"`
+	ReaderWaits   *ebpf.VariableSpec `ebpf:"reader_waits"`
+	WantedUid     *ebpf.VariableSpec `ebpf:"wanted_uid"`
 }
 
 // FollowObjects contains all objects after they have been loaded into the kernel.
@@ -128,15 +132,17 @@ func (o *FollowObjects) Close() error {
 //
 // It can be passed to LoadFollowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FollowMaps struct {
-	Events *ebpf.Map `ebpf:"events"`
-	Hidden *ebpf.Map `ebpf:"hidden"`
-	Lost   *ebpf.Map `ebpf:"lost"`
-	Pids   *ebpf.Map `ebpf:"pids"`
-	Sights *ebpf.Map `ebpf:"sights"`
+	Cgroups *ebpf.Map `ebpf:"cgroups"`
+	Events  *ebpf.Map `ebpf:"events"`
+	Hidden  *ebpf.Map `ebpf:"hidden"`
+	Lost    *ebpf.Map `ebpf:"lost"`
+	Pids    *ebpf.Map `ebpf:"pids"`
+	Sights  *ebpf.Map `ebpf:"sights"`
 }
 
 func (m *FollowMaps) Close() error {
 	return _FollowClose(
+		m.Cgroups,
 		m.Events,
 		m.Hidden,
 		m.Lost,
@@ -149,10 +155,11 @@ func (m *FollowMaps) Close() error {
 //
 // It can be passed to LoadFollowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FollowVariables struct {
-	FilterPids  *ebpf.Variable `ebpf:"filter_pids"`
-	FilterUid   *ebpf.Variable `ebpf:"filter_uid"`
-	ReaderWaits *ebpf.Variable `ebpf:"reader_waits"`
-	WantedUid   *ebpf.Variable `ebpf:"wanted_uid"`
+	FilterCgroups *ebpf.Variable `ebpf:"filter_cgroups"`
+	FilterPids    *ebpf.Variable `ebpf:"filter_pids"`
+	FilterUid     *ebpf.Variable `ebpf:"filter_uid"`
+	ReaderWaits   *ebpf.Variable `ebpf:"reader_waits"`
+	WantedUid     *ebpf.Variable `ebpf:"wanted_uid"`
 }
 
 // FollowPrograms contains all programs after they have been loaded into the kernel.

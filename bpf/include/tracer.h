@@ -67,7 +67,22 @@ struct {
 	__type(value, __u8);
 } hidden SEC(".maps");
 
+/*
+ * What --container, --pod and --namespace say of cgroups, by current_cgroup():
+ * 1 is wanted, 0 is not. User space inserts and deletes, as it learns of
+ * cgroups and of their names. One that is not in it passes: it may be new, or
+ * have found no room, and user space decides.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, __u8);
+} cgroups SEC(".maps");
+
 /* Knobs, set by user space before loading. */
+const volatile bool filter_cgroups;
 const volatile bool filter_pids;
 const volatile bool filter_uid;
 const volatile __u32 wanted_uid;
@@ -149,15 +164,37 @@ static __always_inline bool first_sight(int copy, __u64 start, __u32 pid, __u32 
 	return true;
 }
 
-/* Whether the current process passes --pid, --uid and is not hidden. */
+static __always_inline __u64 current_cgroup(struct task_struct *task);
+
+/*
+ * Whether the current process passes --container, --pod and --namespace. Not
+ * inlined: few need it, and every program would carry it.
+ */
+static __noinline bool wanted_cgroup(void)
+{
+	__u64 cgroup = current_cgroup((void *)bpf_get_current_task());
+	__u8 *verdict = bpf_map_lookup_elem(&cgroups, &cgroup);
+
+	return !verdict || *verdict;
+}
+
+/*
+ * Whether the current process passes --pid, --uid, is in a wanted cgroup and
+ * is not hidden.
+ */
 static __always_inline bool wanted(__u32 tgid)
 {
+	if (filter_cgroups && !wanted_cgroup())
+		return false;
 	if (filter_uid && (__u32)bpf_get_current_uid_gid() != wanted_uid)
 		return false;
 	if (filter_pids)
 		return bpf_map_lookup_elem(&pids, &tgid) != NULL;
 	return bpf_map_lookup_elem(&hidden, &tgid) == NULL;
 }
+
+/* Marks an id of the v1 tree, which counts as the other one: V1 in trace/kube. */
+#define CGROUP_V1 (1ULL << 63)
 
 /*
  * The cgroup of the current task: the inode of its cgroup2 directory. Where
@@ -177,8 +214,8 @@ static __always_inline __u64 current_cgroup(struct task_struct *task)
 		bpf_probe_read_kernel(&state, sizeof(state),
 				      (void *)css + bpf_core_field_offset(css->subsys) +
 					      memory * sizeof(state));
-		if (state)
-			id = BPF_CORE_READ(state, cgroup, kn, id);
+		if (state && BPF_CORE_READ(state, cgroup, root, hierarchy_id))
+			id = BPF_CORE_READ(state, cgroup, kn, id) | CGROUP_V1;
 	}
 	return id;
 }
