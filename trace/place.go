@@ -16,6 +16,13 @@ import (
 	"tracer/trace/kube"
 )
 
+// Place says which containers and pods are wanted; the zero value wants
+// everything.
+type Place = kube.Filter
+
+// Kubelet says how to ask the kubelet for names.
+type Kubelet = kube.Kubelet
+
 // placeFeature tells of cgroups as they come and go.
 var placeFeature = feature{
 	name: "containers as they start",
@@ -33,7 +40,7 @@ const namesDue = 3 * time.Second
 // are wanted. Its goroutine only passes on what place.bpf.c sends.
 type places struct {
 	resolver *kube.Resolver
-	filter   kube.Filter
+	filter   Place
 	ring     *ringbuf.Reader // nil: the kernel does not tell of new cgroups
 	stop     func()          // ends what keeps the kernel's filter current
 	done     chan struct{}   // the goroutine has ended
@@ -89,7 +96,7 @@ func (s *Session) openPlaces(opts ebpf.CollectionOptions) error {
 	return nil
 }
 
-func (s *Session) filtersPlaces() bool { return s.opts.Place != kube.Filter{} }
+func (s *Session) filtersPlaces() bool { return s.opts.Place != Place{} }
 
 // judge tells the kernel's filter of a cgroup. What finds no room in the map
 // passes, and is decided here.
@@ -164,7 +171,7 @@ func (s *Session) locate(h *event.Common) bool {
 	if id != 0 {
 		h.Place, complete = s.place(id, h.PID)
 	}
-	if p.filter == (kube.Filter{}) {
+	if p.filter == (Place{}) {
 		return true
 	}
 	var place *kube.Place

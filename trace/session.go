@@ -18,7 +18,6 @@ import (
 
 	"tracer/bpf"
 	"tracer/trace/event"
-	"tracer/trace/kube"
 	"tracer/trace/proc"
 )
 
@@ -30,8 +29,8 @@ const (
 // Options say what a session traces and what of it is wanted.
 type Options struct {
 	Filter
-	Place   kube.Filter         // only events in such a container or pod
-	Kubelet kube.Kubelet        // who is asked where files and sockets give no names
+	Place   Place               // only events in such a container or pod
+	Kubelet Kubelet             // who is asked where files and sockets give no names
 	Command uint32              // the process that a Command waits in, if any
 	Self    bool                // also tracer itself and the SSH session it runs in
 	Count   uint64              // stop after so many events shown; 0: never
