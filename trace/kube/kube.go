@@ -164,12 +164,17 @@ func New(roots Roots, opts Options) (*Resolver, error) {
 		return nil, err
 	}
 	tops := make(map[uint64]bool)
-	for _, h := range trees {
-		top, err := os.Stat(h.Dir)
-		if err != nil {
-			return nil, fmt.Errorf("read cgroup tree: %w", err)
+	trees = slices.DeleteFunc(trees, func(h Hierarchy) bool { // another mount may hide one
+		top, statErr := os.Stat(h.Dir)
+		if statErr != nil {
+			err = fmt.Errorf("read cgroup tree: %w", statErr)
+			return true
 		}
 		tops[h.mark(inode(top))] = true
+		return false
+	})
+	if len(trees) == 0 {
+		return nil, err
 	}
 	k, err := newKubelet(opts.Kubelet)
 	if err != nil {

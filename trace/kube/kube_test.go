@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -569,6 +570,56 @@ func TestSourceThatFailsSlowly(t *testing.T) {
 		synctest.Wait()
 		if n := r.Counts(); n.Named != 100 || calls > 2 {
 			t.Errorf("%+v after %d calls", n, calls)
+		}
+	})
+}
+
+// A source that has nothing of one container is asked for the next at once.
+func TestSourceThatLacksOneContainer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, false)
+		r := h.resolver(Options{})
+		defer r.Close()
+		r.remote = []source{{name: "runtime", find: func(_ context.Context, t target) (names, error) {
+			time.Sleep(10 * time.Millisecond)
+			if t.id == idA {
+				return names{}, fs.ErrNotExist
+			}
+			return names{container: "app", pod: "web-0", namespace: "demo"}, nil
+		}}}
+		r.Mkdir(1000, 0, "/kubepods/pod1/"+idA)
+		r.Mkdir(1001, 0, "/kubepods/pod1/"+idB)
+		time.Sleep(30 * time.Millisecond)
+		synctest.Wait()
+		if p, ok := r.Lookup(1001, 0); !ok || p.Container != "app" {
+			t.Errorf("got %+v, %v", p, ok)
+		}
+	})
+}
+
+// Of a tree that is not mounted here only processes can tell.
+func TestLookupInATreeThatCannotBeSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, false)
+		h.dockerContainer(idA, "db")
+		h.write("proc/7/cgroup", "4:memory:/docker/"+idA+"\n0::/\n")
+		h.write("proc/8/cgroup", "4:memory:/user.slice\n0::/\n")
+		r := h.resolver(Options{})
+		defer r.Close()
+		if p, ok := r.Lookup(1000|V1, 7); !ok || p == nil || p.Container != "db" {
+			t.Errorf("in a container: %+v, %v", p, ok)
+		}
+		begin := time.Now()
+		if p, ok := r.Lookup(1001|V1, 9); ok {
+			t.Errorf("of a process that is gone: %+v", p)
+		}
+		if took := time.Since(begin); took != 0 {
+			t.Errorf("waited %v for what nobody tells", took)
+		}
+		time.Sleep(retryTime)
+		synctest.Wait()
+		if p, ok := r.Lookup(1001|V1, 8); !ok || p != nil {
+			t.Errorf("on the host: %+v, %v", p, ok)
 		}
 	})
 }

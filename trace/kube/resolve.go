@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -333,8 +334,12 @@ func (r *Resolver) locate(id uint64, pid int) {
 		r.learnNow(id, path)
 		return
 	}
+	if r.dir(id) == "" { // the next process may live long enough to tell
+		r.giveUp([]uint64{id}, retryTime)
+		return
+	}
 	if r.worker.lost = append(r.worker.lost, id); len(r.worker.lost) > maxLost {
-		r.giveUp(r.worker.lost[:1])
+		r.giveUp(r.worker.lost[:1], lostTime)
 		r.worker.lost = r.worker.lost[1:]
 	}
 	if r.worker.idle { // a walk that runs will do, else one that is not too soon: there may be nothing to find
@@ -346,7 +351,8 @@ func (r *Resolver) locate(id uint64, pid int) {
 // pathOf reads a process's cgroup path, and takes it only where the directory
 // has that id: the process may have moved on, or the pid be another's by now.
 // A path that cannot be looked at, as it is outside of this cgroup namespace or
-// removed, is taken if it names a container.
+// removed, is taken if it names a container, and where the tree is not to be
+// seen at all whatever it names: nothing else will ever tell.
 func (r *Resolver) pathOf(id uint64, pid int) (string, bool) {
 	if pid <= 0 {
 		return "", false
@@ -355,13 +361,7 @@ func (r *Resolver) pathOf(id uint64, pid int) (string, bool) {
 	if err != nil {
 		return "", false
 	}
-	dir := ""
-	for _, h := range r.trees {
-		if h.V1 == (id&V1 != 0) {
-			dir = h.Dir
-		}
-	}
-	unseen := ""
+	dir, unseen := r.dir(id), ""
 	for i, path := range ParseCgroup(data) {
 		if dir == "" || strings.HasPrefix(path, "/..") {
 			unseen = cmp.Or(unseen, path)
@@ -375,7 +375,17 @@ func (r *Resolver) pathOf(id uint64, pid int) (string, bool) {
 		}
 	}
 	podUID, containerID, _ := Identify(unseen)
-	return unseen, podUID != "" || containerID != ""
+	return unseen, podUID != "" || containerID != "" || dir == ""
+}
+
+// dir is where the tree with this id is mounted, "" where it cannot be seen.
+func (r *Resolver) dir(id uint64) string {
+	for _, h := range r.trees {
+		if h.V1 == (id&V1 != 0) {
+			return h.Dir
+		}
+	}
+	return ""
 }
 
 // scan starts a walk of the trees. It is the worker's, and New's.
@@ -411,7 +421,7 @@ func (r *Resolver) scan() {
 		r.queue.do(func() {
 			r.worker.idle = true
 			r.worker.nextScan = time.Now().Add(max(scanTime, 20*took))
-			r.giveUp(r.worker.lost)
+			r.giveUp(r.worker.lost, lostTime)
 			r.worker.lost = nil
 			select {
 			case <-r.scanned:
@@ -423,8 +433,8 @@ func (r *Resolver) scan() {
 }
 
 // giveUp ends the waiting for those of ids that are not known. They are looked
-// for again where they are met again later.
-func (r *Resolver) giveUp(ids []uint64) {
+// for again where they are met again after some time.
+func (r *Resolver) giveUp(ids []uint64, again time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var lost []uint64
@@ -439,7 +449,7 @@ func (r *Resolver) giveUp(ids []uint64) {
 	if len(lost) == 0 {
 		return
 	}
-	r.after(lostTime, func() {
+	r.after(again, func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		for _, id := range lost {
@@ -471,7 +481,7 @@ func (r *Resolver) ask() {
 					return
 				}
 				r.problem(s.name, err)
-				if err != nil {
+				if err != nil && !errors.Is(err, fs.ErrNotExist) {
 					s.next = time.Now().Add(10 * time.Since(start))
 				}
 				if n.add(m); n.complete(o.target) {
