@@ -34,7 +34,7 @@ var placeFeature = feature{
 }
 
 // namesDue is how long names may be missing before it is said.
-const namesDue = 3 * time.Second
+const namesDue = 2 * time.Second
 
 // places says in which container and pod events happened, and which of those
 // are wanted. Its goroutine only passes on what place.bpf.c sends.

@@ -102,7 +102,9 @@ var stages = map[string]func(*testing.T){
 	"containerd-v1":     func(t *testing.T) { testContainerd(t, "v1") },
 	"containerd-v2":     func(t *testing.T) { testContainerd(t, "v2") },
 	"docker":            testDocker,
-	"podman":            testPodman,
+	"podman-runc":       func(t *testing.T) { testPodman(t, "", "runc") },
+	"podman-crun-v1":    func(t *testing.T) { testPodman(t, "v1", "crun") },
+	"podman-crun-v2":    func(t *testing.T) { testPodman(t, "v2", "crun") },
 }
 
 // runtimeCgroups are the cgroups that runtimes have made, children first.
@@ -685,5 +687,50 @@ func becomeRunc() {
 	fail(syscall.Exec(runc, append([]string{"runc"}, os.Args[1:]...), os.Environ()))
 }
 
-func testDocker(t *testing.T) { t.Skip("not yet") }
-func testPodman(t *testing.T) { t.Skip("not yet") }
+// testDocker runs containers under dockerd, testPodman without a daemon.
+func testDocker(t *testing.T) {
+	ownHost(t, "")
+	docker := "/usr/bin/docker" // another may be before it in PATH
+	daemon(t, "dockerd", "--log-level", "warn", "--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver", "vfs",
+		"--exec-opt", "native.cgroupdriver=cgroupfs")
+	eventually(t, "dockerd", func() error { return exec.Command(docker, "version").Run() })
+	tool(t, docker, "load", "-i", writeImage(t))
+	testCommand(t, docker, "run", "--network", "host")
+}
+
+func testPodman(t *testing.T, kind, runtime string) {
+	ownHost(t, kind)
+	// Without a user's session, and with limits that any host allows: crun wants
+	// a higher one for the devices of a container that is not privileged.
+	common := []string{"podman", "--cgroup-manager", "cgroupfs", "--events-backend", "none", "--storage-driver", "vfs"}
+	tool(t, append(common, "load", "-i", writeImage(t))...)
+	testCommand(t, append(common, "--runtime", runtime, "run", "--network", "host",
+		"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "--pids-limit", "0", "--privileged")...)
+}
+
+// testCommand runs containers by a command of this beginning.
+func testCommand(t *testing.T, command ...string) {
+	t.Helper()
+	run := func(name string, args []string) event.Place {
+		t.Helper()
+		id := filepath.Join(t.TempDir(), "id")
+		all := slices.Concat(command, []string{"--cidfile", id, "--name", name, image}, args)
+		tool(t, all...)
+		b, err := os.ReadFile(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tool(t, append(slices.Clone(command[:slices.Index(command, "run")]), "rm", name)...)
+		return event.Place{Container: name, ContainerID: strings.TrimSpace(string(b))}
+	}
+	checkRows(t, func(args []string) event.Place { return run("web", args) })
+	short := []string{"/bin/sleep", "0.05"}
+	for _, filter := range []Place{{Container: "web*"}, {Container: "?eb-1"}} {
+		checkFilter(t, filter, func(wanted bool) event.Place {
+			if wanted {
+				return run("web-1", short)
+			}
+			return run("db", short)
+		})
+	}
+}
