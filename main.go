@@ -120,6 +120,8 @@ type config struct {
 	columns                   []string
 	btf                       string
 	tier                      string
+	place                     trace.Place
+	kubelet                   trace.Kubelet
 	command                   []string
 }
 
@@ -160,6 +162,9 @@ func newCommand(p *trace.Probe, status *int) *cobra.Command {
 	flags.StringSliceVarP(&c.pids, "pid", "p", nil, "only these processes `N[,N…]`, and the children that they start from now on")
 	flags.StringSliceVar(&c.comms, "comm", nil, "only processes of this name `NAME[,NAME…]`; * and ? match")
 	flags.StringVarP(&c.user, "uid", "u", "", "only this user, `N or NAME`")
+	flags.StringVar(&c.place.Container, "container", "", "only this container, `NAME` or the first digits of its id; * and ? match")
+	flags.StringVar(&c.place.Pod, "pod", "", "only this pod, `NAME`; * and ? match")
+	flags.StringVar(&c.place.Namespace, "namespace", "", "only this Kubernetes namespace, `NAME`; * and ? match")
 	flags.DurationVarP(&c.duration, "duration", "d", 0, "stop after this long, as 10s")
 	flags.Uint64VarP(&c.count, "count", "n", 0, "stop after `N` events shown")
 	flags.StringSliceVar(&c.columns, "columns", nil, "these table columns `a,b,c`, in this order")
@@ -169,13 +174,18 @@ func newCommand(p *trace.Probe, status *int) *cobra.Command {
 	flags.StringVar(&c.btf, "btf", "", "kernel types (BTF) from `FILE`, for kernels that carry none")
 	flags.StringVar(&c.tier, "tier", "", "hook the kernel in this way only, for tests: fentry, kprobe, tracepoint")
 	_ = flags.MarkHidden("tier") // it exists
+	flags.StringVar(&c.kubelet.TokenFile, "kubelet-token", "", "bearer token in `FILE` for the kubelet, who is asked for names that files and sockets lack")
+	flags.StringVar(&c.kubelet.CertFile, "kubelet-cert", "", "client certificate in `FILE` for the kubelet")
+	flags.StringVar(&c.kubelet.KeyFile, "kubelet-key", "", "its key in `FILE`")
+	flags.StringVar(&c.kubelet.CAFile, "kubelet-ca", "", "what the kubelet's own certificate is signed by, in `FILE`; the system's, if none")
 	return cmd
 }
 
 // options checks the flags and turns them into what the packages want.
 func (c *config) options(flags *pflag.FlagSet, p *trace.Probe) (opts trace.Options, view render.View, err error) {
-	opts = trace.Options{Self: c.self, Count: c.count, BTF: c.btf}
+	opts = trace.Options{Self: c.self, Count: c.count, BTF: c.btf, Place: c.place, Kubelet: c.kubelet}
 	view = render.Views[p.Name]
+	view.Columns = render.WithPlaces(view.Columns)
 	if flags.Changed("pid") && len(c.pids) == 0 {
 		return opts, view, errors.New("--pid: names no process")
 	}
@@ -201,6 +211,14 @@ func (c *config) options(flags *pflag.FlagSet, p *trace.Probe) (opts trace.Optio
 			return opts, view, fmt.Errorf("--uid: %w", err)
 		}
 		opts.UID = &uid
+	}
+	for _, name := range []string{"container", "pod", "namespace", "kubelet-token", "kubelet-cert", "kubelet-key", "kubelet-ca"} {
+		if f := flags.Lookup(name); f.Changed && f.Value.String() == "" {
+			return opts, view, fmt.Errorf("--%s: names nothing", name)
+		}
+	}
+	if (c.kubelet.CertFile == "") != (c.kubelet.KeyFile == "") {
+		return opts, view, errors.New("--kubelet-cert and --kubelet-key: one is of no use without the other")
 	}
 	if flags.Changed("duration") && c.duration <= 0 {
 		return opts, view, errors.New("--duration: must be more than 0, as 10s")
@@ -249,6 +267,10 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 	stop := make(chan os.Signal, 4)
 	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 
+	if err := c.readable(); err != nil {
+		complain(err)
+		return exitFailed
+	}
 	for _, pid := range opts.PIDs {
 		if _, err := proc.Dir("/proc").Stat(pid); err != nil {
 			complain(fmt.Errorf("--pid: no process %d", pid))
@@ -319,6 +341,26 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 	}
 	msg.Account(account)
 	return status
+}
+
+// readable says which file of the kubelet's flags cannot be read.
+func (c *config) readable() error {
+	for _, f := range []struct{ flag, path string }{
+		{"--kubelet-token", c.kubelet.TokenFile},
+		{"--kubelet-cert", c.kubelet.CertFile},
+		{"--kubelet-key", c.kubelet.KeyFile},
+		{"--kubelet-ca", c.kubelet.CAFile},
+	} {
+		if f.path == "" {
+			continue
+		}
+		file, err := os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a fifo must not hold it up
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.flag, err)
+		}
+		file.Close()
+	}
+	return nil
 }
 
 // wait returns when there is a reason to end tracing: the command has ended, a

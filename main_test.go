@@ -4,11 +4,15 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math/rand/v2"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -1070,4 +1074,245 @@ func storm(n int) {
 	}
 	close(next)
 	group.Wait()
+}
+
+// container is all that tracer sees of one: a cgroup, and the bundle that
+// containerd leaves.
+type container struct {
+	id, uid string
+	procs   string // the file that moves processes into its cgroup
+}
+
+// newContainer makes one of this name in this pod; one without a bundle has a
+// name that only the kubelet knows.
+func newContainer(t *testing.T, pod, name string, bundle bool) *container {
+	t.Helper()
+	needRoot(t)
+	tree := "/sys/fs/cgroup/unified"
+	if _, err := os.Stat(tree); err != nil {
+		tree = "/sys/fs/cgroup"
+	}
+	c := &container{id: fmt.Sprintf("%064x", rand.Uint64()), uid: fmt.Sprintf("7ace0000-0000-4000-8000-%012x", rand.Uint64()>>16)}
+	dir := filepath.Join(tree, "kubepods/besteffort/pod"+c.uid, c.id)
+	c.procs = filepath.Join(dir, "cgroup.procs")
+	made := []string{dir}
+	if bundle {
+		file := filepath.Join("/run/containerd/io.containerd.runtime.v2.task/tracer-test", c.id, "config.json")
+		made = append(made, filepath.Dir(file))
+		if err := os.MkdirAll(filepath.Dir(file), 0o711); err != nil {
+			t.Fatal(err)
+		}
+		spec := fmt.Sprintf(`{"annotations":{"io.kubernetes.cri.container-name":%q,"io.kubernetes.cri.sandbox-name":%q,"io.kubernetes.cri.sandbox-namespace":"demo"}}`, name, pod)
+		if err := os.WriteFile(file, []byte(spec), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.Remove(file) })
+	}
+	t.Cleanup(func() {
+		for _, dir := range made {
+			for dir != tree && dir != "/run" && os.Remove(dir) == nil {
+				dir = filepath.Dir(dir)
+			}
+		}
+	})
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// run runs a program in the container, named by its last argument.
+func (c *container) run(t *testing.T, arg string) {
+	t.Helper()
+	cmd := exec.Command("/bin/sh", "-c", `echo $$ >"$0" && exec /bin/sleep "$1"`, c.procs, arg)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+func TestKernelContainerFlags(t *testing.T) {
+	app, side := newContainer(t, "web-0", "app", true), newContainer(t, "web-0", "side", true)
+	db := newContainer(t, "db-0", "app", true)
+	for name, c := range map[string]struct {
+		flags []string
+		want  string // whose rows
+	}{
+		"a pod":                  {[]string{"--pod", "web-0"}, "app later side"},
+		"pods":                   {[]string{"--pod", "w?b-*"}, "app later side"},
+		"a container":            {[]string{"--container", "side"}, "side"},
+		"the beginning of an id": {[]string{"--container", db.id}, "db"},
+		"a container of a pod":   {[]string{"--container", "app", "--pod", "web-*", "--namespace", "demo"}, "app later"},
+		"another namespace":      {[]string{"--namespace", "dem"}, ""},
+		"a namespace":            {[]string{"--namespace", "d*o", "--pid", strconv.Itoa(os.Getpid())}, "app db later side"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := startTracer(t, append([]string{"exec"}, c.flags...)...)
+			later := newContainer(t, "web-0", "app", true)
+			all := map[string]*container{"app": app, "side": side, "db": db, "later": later}
+			for i, name := range []string{"app", "side", "db", "later"} {
+				all[name].run(t, "0.00"+strconv.Itoa(i+1))
+			}
+			if a := r.stop(); a["lost"] != 0.0 {
+				t.Errorf("account: %v", a)
+			}
+			var got []string
+			for _, e := range r.events {
+				if e["comm"] != "sleep" || e["namespace"] != "demo" || e["event"] != "exec" {
+					t.Errorf("shows %v", e)
+				}
+				for name, c := range all {
+					if e["container_id"] == c.id && e["pod_uid"] == c.uid {
+						got = append(got, name)
+					}
+				}
+			}
+			slices.Sort(got)
+			if want := strings.Fields(c.want); len(r.events) != len(got) || !slices.Equal(got, want) && len(want)+len(got) > 0 {
+				t.Errorf("rows of %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+// The table says by itself that there are pods.
+func TestKernelPodColumnAppears(t *testing.T) {
+	c := newContainer(t, "web-0", "app", true)
+	cmd := self(asTracer, "1", "exec", "--pid", strconv.Itoa(os.Getpid()), "--count", "3")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, cmd)
+	if _, err := bufio.NewReader(stderr).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	if err := exec.Command("/bin/sleep", "0.001").Run(); err != nil {
+		t.Fatal(err)
+	}
+	c.run(t, "0.002")
+	all, err := io.ReadAll(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, line := range strings.Split(strings.TrimSpace(string(all)), "\n") {
+		// Not the time and the two processes; the shell's line is long.
+		f := strings.Fields(line)
+		got = append(got, strings.Join(f[3:min(6, len(f))], " "))
+	}
+	if diff := cmp.Diff([]string{"USER COMMAND", "root /bin/sleep 0.001", "root /bin/sh -c", "USER POD COMMAND", "root web-0 /bin/sleep"}, got); diff != "" {
+		t.Errorf("%s: %s", all, diff)
+	}
+}
+
+// The kubelet is asked where files and sockets give no name, with the token,
+// and if its certificate is right.
+func TestKernelKubeletIsAskedWithTheToken(t *testing.T) {
+	c := newContainer(t, "web-0", "app", false)
+	// A network of this thread's own: the kubelet's port may be in use.
+	runtime.LockOSThread() // for ever: the thread ends with the test
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatal(err)
+	}
+	if err := loopbackUp(); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:10250")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	asked := map[string]int{}
+	kubelet := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		token := req.Header.Get("Authorization")
+		mu.Lock()
+		asked[req.Method+" "+req.URL.Path+" "+token]++
+		mu.Unlock()
+		if token != "Bearer secret" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		fmt.Fprintf(w, `{"items":[{"metadata":{"name":"web-0","namespace":"demo","uid":%q},
+			"status":{"containerStatuses":[{"name":"app","containerID":"containerd://%s"}]}}]}`, c.uid, c.id)
+	}))
+	kubelet.Config.ErrorLog = log.New(io.Discard, "", 0) // of refused handshakes
+	kubelet.Listener.Close()
+	kubelet.Listener = listener
+	kubelet.StartTLS()
+	defer kubelet.Close()
+	dir := t.TempDir()
+	for file, text := range map[string][]byte{
+		"token": []byte("secret\n"), "wrong": []byte("guess"),
+		"ca": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: kubelet.Certificate().Raw}),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, file), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	r := startTracer(t, "exec", "--kubelet-token", dir+"/token", "--kubelet-ca", dir+"/ca", "--pid", strconv.Itoa(os.Getpid()))
+	deadline := time.Now().Add(20 * time.Second)
+	for named := false; !named; {
+		if time.Now().After(deadline) {
+			t.Fatalf("the kubelet's name does not come; it was asked %v", asked)
+		}
+		c.run(t, "0.001")
+		e := r.until(func(e map[string]any) bool { return e["comm"] == "sleep" })
+		if e["container_id"] != c.id || e["pod_uid"] != c.uid {
+			t.Fatalf("%v", e)
+		}
+		named = e["pod"] == "web-0"
+		if named && (e["container"] != "app" || e["namespace"] != "demo") {
+			t.Errorf("%v", e)
+		}
+	}
+	r.stop()
+	mu.Lock()
+	if diff := cmp.Diff(map[string]int{"GET /pods Bearer secret": 1}, asked); diff != "" {
+		t.Error(diff)
+	}
+	clear(asked)
+	mu.Unlock()
+
+	// A wrong token is refused, and a certificate of somebody else's does not
+	// get to see one. tracer says both.
+	refused := startTracer(t, "exec", "--kubelet-token", dir+"/wrong", "--kubelet-ca", dir+"/ca", "--pid", strconv.Itoa(os.Getpid()))
+	stranger := startTracer(t, "exec", "--kubelet-token", dir+"/token", "--pid", strconv.Itoa(os.Getpid()))
+	c.run(t, "0.001")
+	for want, r := range map[string]*traced{
+		"401 Unauthorized: it wants a token or client certificate": refused,
+		"certificate signed by unknown authority":                  stranger,
+	} {
+		for text := ""; !strings.Contains(text, want); {
+			if !r.readNote() {
+				t.Fatal("tracer ended")
+			}
+			text, _ = r.notes[len(r.notes)-1]["message"].(string)
+		}
+		r.stop()
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(asked) != 1 || asked["GET /pods Bearer guess"] == 0 {
+		t.Errorf("it was shown %v", asked)
+	}
+}
+
+// loopbackUp gives this thread's network its loopback.
+func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	lo.SetUint16(unix.IFF_UP)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
 }

@@ -15,10 +15,10 @@ import (
 // privileges are the capabilities that tracing can use and what for, the
 // indispensable ones first: capabilities(7).
 var privileges = []struct {
-	bit      int
-	name     string
-	needed   bool
-	what     string
+	bit    int
+	name   string
+	needed bool
+	what   string
 }{
 	{unix.CAP_BPF, "CAP_BPF", true, "load programs"},
 	{unix.CAP_PERFMON, "CAP_PERFMON", true, "attach programs that read the kernel's memory"},

@@ -29,6 +29,8 @@ const (
 // Options say what a session traces and what of it is wanted.
 type Options struct {
 	Filter
+	Place   Place               // only events in such a container or pod
+	Kubelet Kubelet             // who is asked where files and sockets give no names
 	Command uint32              // the process that a Command waits in, if any
 	Self    bool                // also tracer itself and the SSH session it runs in
 	Count   uint64              // stop after so many events shown; 0: never
@@ -84,6 +86,7 @@ type Session struct {
 	opened   []openedFeature // all features, in order
 	warnings []string        // features that could not be had
 	reader   *reader
+	places   *places // nil: not known here
 
 	clock *clock
 	users *proc.Users
@@ -170,8 +173,9 @@ func (s *Session) load(opts ebpf.CollectionOptions) error {
 		return err
 	}
 	knobs := map[string]any{
-		bpf.ExecVarFilterPids: len(s.opts.PIDs) > 0,
-		bpf.ExecVarFilterUid:  s.opts.UID != nil,
+		bpf.ExecVarFilterPids:    len(s.opts.PIDs) > 0,
+		bpf.ExecVarFilterUid:     s.opts.UID != nil,
+		bpf.ExecVarFilterCgroups: s.filtersPlaces(),
 	}
 	if s.opts.UID != nil {
 		knobs[bpf.ExecVarWantedUid] = *s.opts.UID
@@ -187,6 +191,9 @@ func (s *Session) load(opts ebpf.CollectionOptions) error {
 	} else if s.opts.maxFollows > 0 {
 		spec.Maps[bpf.ExecMapPids].MaxEntries = s.opts.maxFollows
 	}
+	if !s.filtersPlaces() {
+		spec.Maps[bpf.ExecMapCgroups].MaxEntries = 1
+	}
 	programs := spec.Programs
 	spec.Programs = nil
 	s.objects, err = ebpf.NewCollection(spec)
@@ -195,6 +202,9 @@ func (s *Session) load(opts ebpf.CollectionOptions) error {
 	}
 	spec.Programs = programs
 	if err := s.fillPIDs(); err != nil {
+		return err
+	}
+	if err := s.openPlaces(opts); err != nil {
 		return err
 	}
 	for _, f := range s.tracer.features() {
@@ -280,6 +290,11 @@ func (s *Session) openDoor(from *ebpf.CollectionSpec, opts ebpf.CollectionOption
 		}
 	}
 	s.links = append(s.links, links...)
+	for name := range spec.Maps {
+		if s.objects.Maps[name] == nil && !strings.HasPrefix(name, ".") { // variables are of no use outside
+			s.objects.Maps[name] = c.DetachMap(name)
+		}
+	}
 	for _, name := range d.programs {
 		s.programs[name] = c.DetachProgram(name)
 	}
@@ -410,6 +425,7 @@ func (s *Session) pipeline(ctx context.Context) error {
 			if err := s.tellLosses(); err != nil {
 				return err
 			}
+			s.tellNameless()
 			continue
 		}
 		if err := s.sink.Flush(); err != nil {
@@ -443,7 +459,7 @@ func (s *Session) emit(e event.Event) {
 		return
 	}
 	s.stats.emitted++
-	if !s.opts.match(e.Head()) {
+	if h := e.Head(); !s.opts.match(h) || !s.locate(h) {
 		return
 	}
 	if s.sink.Event(e) {
@@ -524,7 +540,7 @@ func (s *Session) Account() (*event.Account, error) {
 	a.Lost, a.LostBy = s.stats.total()
 	a.Incomplete = s.stats.lost[lostDetail]
 	a.Shown = s.stats.shown
-	a.Seen = s.stats.emitted + a.Lost - s.stats.lost[lostOutputFull]
+	a.Seen = s.stats.emitted + a.Lost - s.stats.lost[lostOutputFull] - s.stats.lost[lostPlace]
 	var ru unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &ru); err == nil {
 		a.CPU = time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
@@ -604,6 +620,7 @@ func (s *Session) detach() {
 // Close releases everything that the session holds in the kernel.
 func (s *Session) Close() {
 	s.detach()
+	s.places.close()
 	if s.reader != nil {
 		_ = s.reader.close()
 	}
