@@ -92,7 +92,60 @@ func newRoot(status *int) *cobra.Command {
 	for i := range trace.Probes {
 		root.AddCommand(newCommand(&trace.Probes[i], status))
 	}
+	root.AddCommand(newCheck(status))
 	return root
+}
+
+// newCheck is the command that traces nothing, but says what could be.
+func newCheck(status *int) *cobra.Command {
+	var json bool
+	var opts trace.Options
+	var tier string
+	cmd := &cobra.Command{
+		Use:   "check [flags]",
+		Short: "what this kernel and this user can trace, and what to do about the rest",
+		Long: `What this kernel and this user can trace, and what to do about the rest.
+
+Each command is tried: its programs are loaded and attached with all that it can
+show, and taken off again. Nothing is reported of what happens meanwhile. The exit
+status is 0 if all commands can run, 1 otherwise.`,
+		Example: `  tracer check
+  tracer check --json | jq '.commands[] | select(.ok | not)'`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage(fmt.Errorf("unexpected argument %q", args[0]))
+			}
+			if tier != "" {
+				if err := opts.SetTier(tier); err != nil {
+					return usage(fmt.Errorf("--tier: %w", err))
+				}
+			}
+			check := trace.Check(opts)
+			var text []byte
+			if json {
+				text = append(check.AppendJSON(nil), '\n')
+			} else {
+				width := 0
+				if fd := int(os.Stdout.Fd()); term.IsTerminal(fd) {
+					width, _, _ = term.GetSize(fd) // 0: unknown
+				}
+				text = render.AppendCheck(nil, check, width)
+			}
+			if _, err := os.Stdout.Write(text); err != nil && !errors.Is(err, syscall.EPIPE) {
+				complain(fmt.Errorf("write to stdout: %w", err))
+				*status = exitFailed
+			}
+			if !check.OK() {
+				*status = exitFailed
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&json, "json", false, "one JSON object on stdout")
+	cmd.Flags().StringVar(&opts.BTF, "btf", "", "kernel types (BTF) from `FILE`, for kernels that carry none")
+	cmd.Flags().StringVar(&tier, "tier", "", "hook the kernel in this way only, for tests: fentry, kprobe, tracepoint")
+	_ = cmd.Flags().MarkHidden("tier") // it exists
+	return cmd
 }
 
 func version() string {

@@ -31,6 +31,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tracer/trace"
+	"tracer/trace/event"
 )
 
 // The test binary is also tracer, and what tracer is to see.
@@ -741,6 +742,89 @@ func TestKernelConnOfACommand(t *testing.T) {
 	for _, e := range r.of("close", pid) {
 		if !port(e) || e["tx_bytes"] != 1009.0 || e["rx_bytes"] != 1009.0 || e["reason"] != "closed" || e["closed_by"] != "server" || e["duration_us"].(float64) <= 0 {
 			t.Errorf("close: %v", e)
+		}
+	}
+}
+
+func TestKernelCheckTellsWhatCanBeTraced(t *testing.T) {
+	needRoot(t)
+	check := func(status int, cmd *exec.Cmd) (c event.Check, ok bool) {
+		t.Helper()
+		out, err := cmd.Output()
+		if cmd.ProcessState.ExitCode() != status {
+			t.Fatalf("exit status %d, want %d: %v, %s", cmd.ProcessState.ExitCode(), status, err, out)
+		}
+		var v struct {
+			Event    string
+			OK       bool
+			Kernel   string
+			BTF      string
+			Missing  []struct{ Name string } `json:"missing_capabilities"`
+			Commands []struct {
+				Command  string
+				OK       bool
+				Error    string
+				Features []struct{ Feature, Hooks, Misses string }
+			}
+		}
+		if err := json.Unmarshal(out, &v); err != nil || v.Event != "check" {
+			t.Fatalf("%v: %s", err, out)
+		}
+		c = event.Check{Kernel: v.Kernel, BTF: v.BTF}
+		for _, m := range v.Missing {
+			c.Missing = append(c.Missing, event.Capability{Name: m.Name})
+		}
+		for _, command := range v.Commands {
+			checked := event.CheckedCommand{Name: command.Command, Error: command.Error}
+			for _, f := range command.Features {
+				checked.Features = append(checked.Features, event.CheckedFeature{Name: f.Feature, Hooks: f.Hooks, Misses: f.Misses})
+			}
+			c.Commands = append(c.Commands, checked)
+		}
+		return c, v.OK
+	}
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		t.Fatal(err)
+	}
+	c, ok := check(0, self(asTracer, "1", "check", "--json"))
+	if !ok || c.Kernel != unix.ByteSliceToString(u.Release[:]) || c.BTF == "" || len(c.Missing) != 0 || len(c.Commands) != len(trace.Probes) {
+		t.Errorf("as root: ok %t, %+v", ok, c)
+	}
+	for _, command := range c.Commands {
+		if command.Error != "" || len(command.Features) == 0 {
+			t.Errorf("%s: %+v", command.Name, command)
+		}
+		for _, f := range command.Features {
+			if f.Hooks == "" {
+				t.Errorf("%s: %+v", command.Name, f)
+			}
+		}
+	}
+	// What is said is what sessions do: with one kind of hook only, too.
+	c, _ = check(0, self(asTracer, "1", "check", "--json", "--tier", "tracepoint"))
+	said := false
+	for _, command := range c.Commands {
+		for _, f := range command.Features {
+			said = said || f.Misses != ""
+			if f.Hooks != "tracepoint" {
+				t.Errorf("tracepoints alone: %s: %+v", command.Name, f)
+			}
+		}
+	}
+	if !said {
+		t.Error("tracepoints alone: not a word of what is missed")
+	}
+	// Somebody else may look, and is told what is missing.
+	cmd := self(asTracer, "1", "check", "--json")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	c, ok = check(1, cmd)
+	if ok || len(c.Missing) != 4 || c.Missing[0].Name != "CAP_BPF" {
+		t.Errorf("as nobody: ok %t, missing %+v", ok, c.Missing)
+	}
+	for _, command := range c.Commands {
+		if !strings.Contains(command.Error, "CAP_BPF") || !strings.Contains(command.Error, "sudo") {
+			t.Errorf("as nobody: %s: %q", command.Name, command.Error)
 		}
 	}
 }

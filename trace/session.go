@@ -230,7 +230,11 @@ func (s *Session) open(spec *ebpf.CollectionSpec, opts ebpf.CollectionOptions, f
 			continue
 		}
 		if err := s.openDoor(spec, opts, d); err != nil {
-			failed = errors.Join(failed, err)
+			if failed == nil {
+				failed = err
+			} else {
+				failed = fmt.Errorf("%w; %w", failed, err)
+			}
 			continue
 		}
 		s.tiers[f.name] = d.tier
