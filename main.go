@@ -349,8 +349,12 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 		return exitFailed
 	}
 	defer session.Close()
+	unconfined := session.Confine()
 
 	msg.Start(&event.Start{Command: p.Name, PID: os.Getpid()}, c.ready(p, session))
+	if unconfined != nil {
+		msg.Notice(&event.Notice{Kind: "warning", Message: fmt.Sprintf("privileges are kept while tracing: %v", unconfined)})
+	}
 	for _, w := range session.Warnings() {
 		msg.Notice(&event.Notice{Kind: "warning", Message: w})
 	}

@@ -829,6 +829,47 @@ func TestKernelCheckTellsWhatCanBeTraced(t *testing.T) {
 	}
 }
 
+func TestKernelPrivilegesAreDroppedWhileTracing(t *testing.T) {
+	r := startTracer(t, "exec")
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", r.PID))
+	if err != nil || len(threads) < 2 {
+		t.Fatal(threads, err)
+	}
+	for _, thread := range threads {
+		status, err := os.ReadFile(thread)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+			continue // it has ended
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		value := map[string]string{}
+		for line := range strings.Lines(string(status)) {
+			name, v, _ := strings.Cut(line, ":")
+			value[name] = strings.TrimSpace(v)
+		}
+		have, err := strconv.ParseUint(value["CapEff"], 16, 64)
+		may := uint64(1<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_SYS_PTRACE | 1<<unix.CAP_BPF)
+		if err != nil || have&^may != 0 || value["CapPrm"] != value["CapEff"] || value["NoNewPrivs"] != "1" || value["Seccomp"] != "2" {
+			t.Errorf("%s: CapEff %s, CapPrm %s, NoNewPrivs %s, Seccomp %s", thread, value["CapEff"], value["CapPrm"], value["NoNewPrivs"], value["Seccomp"])
+		}
+	}
+	// It still traces, and says what it cost.
+	pid := start(t, trueArgs())
+	r.until(started(pid))
+	if end := r.stop(); end["lost"] != 0.0 {
+		t.Errorf("account: %v", end)
+	}
+}
+
+func TestKernelConfinedProcessCannotDoHarm(t *testing.T) {
+	needRoot(t)
+	cmd := self(asWorkload, "confined")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 func TestKernelCommandKeepsItsStatusAndStreams(t *testing.T) {
 	for name, c := range map[string]struct {
 		args   []string
@@ -1099,6 +1140,37 @@ func workload(name string, args []string) {
 			}
 			_ = unix.PtraceCont(pid, 0)
 		}
+	case "confined":
+		s, err := trace.Open(trace.Probes[0].New(), trace.Options{})
+		die(err)
+		zero := make([]byte, 128)
+		// None of them does anything: they fail in another way before.
+		tries := map[string]func() error{
+			"execve":          func() error { return unix.Exec("/nonexistent", []string{"x"}, nil) },
+			"ptrace":          func() error { return unix.PtraceAttach(1 << 30) },
+			"mount":           func() error { return unix.Mount("none", "/nonexistent", "tmpfs", 0, "") },
+			"perf_event_open": func() error { _, err := unix.PerfEventOpen(&unix.PerfEventAttr{}, -2, -2, -1, 0); return err },
+			"setns":           func() error { return unix.Setns(-1, 0) },
+		}
+		for name, command := range map[string]uintptr{"make a map": 0, "load a program": 5, "open a pinned object": 7, "attach": 17, "load types": 18, "make a link": 28} {
+			tries["bpf: "+name] = func() error {
+				_, _, errno := unix.Syscall(unix.SYS_BPF, command, uintptr(unsafe.Pointer(&zero[0])), uintptr(len(zero)))
+				return errno
+			}
+		}
+		for name, try := range tries {
+			if err := try(); err == nil || errors.Is(err, unix.EPERM) {
+				die(fmt.Errorf("%s, before: %v", name, err))
+			}
+		}
+		die(s.Confine())
+		for name, try := range tries {
+			if err := try(); !errors.Is(err, unix.EPERM) {
+				die(fmt.Errorf("%s: %v, want EPERM", name, err))
+			}
+		}
+		_, err = s.Account() // which reads a map and asks about programs
+		die(err)
 	case "network":
 		// As Go programs do it: the listener is an MPTCP one by default.
 		l, err := net.Listen("tcp", "127.0.0.1:0")
