@@ -1249,11 +1249,11 @@ func newContainer(t *testing.T, pod, name string, bundle bool) *container {
 		tree = "/sys/fs/cgroup"
 	}
 	c := &container{id: fmt.Sprintf("%064x", rand.Uint64()), uid: fmt.Sprintf("7ace0000-0000-4000-8000-%012x", rand.Uint64()>>16)}
-	dir := filepath.Join(tree, "kubepods/besteffort/pod"+c.uid, c.id)
+	dir := filepath.Join(tree, "tracer-test-flags/kubepods/besteffort/pod"+c.uid, c.id)
 	c.procs = filepath.Join(dir, "cgroup.procs")
 	made := []string{dir}
 	if bundle {
-		file := filepath.Join("/run/containerd/io.containerd.runtime.v2.task/tracer-test", c.id, "config.json")
+		file := filepath.Join("/run/containerd/io.containerd.runtime.v2.task/tracer-test-flags", c.id, "config.json")
 		made = append(made, filepath.Dir(file))
 		if err := os.MkdirAll(filepath.Dir(file), 0o711); err != nil {
 			t.Fatal(err)
@@ -1299,10 +1299,10 @@ func TestKernelContainerFlags(t *testing.T) {
 		"the beginning of an id": {[]string{"--container", db.id}, "db"},
 		"a container of a pod":   {[]string{"--container", "app", "--pod", "web-*", "--namespace", "demo"}, "app later"},
 		"another namespace":      {[]string{"--namespace", "dem"}, ""},
-		"a namespace":            {[]string{"--namespace", "d*o", "--pid", strconv.Itoa(os.Getpid())}, "app db later side"},
+		"a namespace":            {[]string{"--namespace", "d*o"}, "app db later side"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := startTracer(t, append([]string{"exec"}, c.flags...)...)
+			r := startTracer(t, append([]string{"exec", "--pid", strconv.Itoa(os.Getpid())}, c.flags...)...)
 			later := newContainer(t, "web-0", "app", true)
 			all := map[string]*container{"app": app, "side": side, "db": db, "later": later}
 			for i, name := range []string{"app", "side", "db", "later"} {

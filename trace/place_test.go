@@ -10,8 +10,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unsafe"
@@ -21,12 +23,15 @@ import (
 	"tracer/bpf"
 	"tracer/trace/event"
 	"tracer/trace/kube"
+	"tracer/trace/proc"
 )
 
 // lines is a Sink that keeps events as the objects that their JSON is.
 type lines struct {
 	t      *testing.T
+	mu     sync.Mutex // guards events until the session has ended
 	events []map[string]any
+	more   chan struct{} // holds one when an event has come
 }
 
 func (l *lines) Event(e event.Event) bool {
@@ -34,7 +39,13 @@ func (l *lines) Event(e event.Event) bool {
 	if err := json.Unmarshal(event.AppendJSON(nil, e), &o); err != nil {
 		l.t.Error(err)
 	}
+	l.mu.Lock()
 	l.events = append(l.events, o)
+	l.mu.Unlock()
+	select {
+	case l.more <- struct{}{}:
+	default:
+	}
 	return true
 }
 
@@ -51,10 +62,12 @@ type tracing struct {
 	ended  chan error
 }
 
-// traceWith runs a session until stop. All cgroups that there are are known
-// when it returns.
+// traceWith runs a session until stop, of this process and what it starts:
+// other tests may run beside it. All cgroups that there are are known when it
+// returns.
 func traceWith(t *testing.T, tracer Tracer, opts Options) *tracing {
 	t.Helper()
+	opts.PIDs = family(t)
 	s, err := Open(tracer, opts)
 	if err != nil {
 		t.Fatal(err)
@@ -68,9 +81,50 @@ func traceWith(t *testing.T, tracer Tracer, opts Options) *tracing {
 		t.Fatal("the cgroups were not read")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	r := &tracing{t, &lines{t: t}, s, cancel, make(chan error, 1)}
+	r := &tracing{t, &lines{t: t, more: make(chan struct{}, 1)}, s, cancel, make(chan error, 1)}
 	go func() { r.ended <- s.Run(ctx, r.sink) }()
 	return r
+}
+
+// family is this process and all below it; where it is a stage of
+// TestKernelRuntimes those of its parent, whose children orphans become.
+func family(t *testing.T) (pids []uint32) {
+	t.Helper()
+	root := os.Getpid()
+	if os.Getenv(runtimeStage) != "" {
+		root = os.Getppid()
+	}
+	dir := proc.Dir("/proc")
+	all, err := dir.PIDs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range all {
+		below := slices.ContainsFunc(dir.Ancestors(pid), func(s proc.Stat) bool { return s.PID == uint32(root) })
+		if below || pid == uint32(root) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// until waits for an event of which f is true.
+func (r *tracing) until(f func(e map[string]any) bool) {
+	r.t.Helper()
+	deadline := time.After(20 * time.Second)
+	for {
+		r.sink.mu.Lock()
+		come := slices.ContainsFunc(r.sink.events, f)
+		r.sink.mu.Unlock()
+		if come {
+			return
+		}
+		select {
+		case <-r.sink.more:
+		case <-deadline:
+			r.t.Fatal("the awaited event did not come")
+		}
+	}
 }
 
 // stop ends the session when all that has happened is shown.
@@ -126,11 +180,11 @@ func newContainer(t *testing.T, tree kube.Hierarchy, pod, container string) *fak
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.parent = filepath.Join(tree.Dir, "kubepods/besteffort/pod"+c.PodUID)
+	c.parent = filepath.Join(tree.Dir, "tracer-test/kubepods/besteffort/pod"+c.PodUID)
 	c.dir = filepath.Join(c.parent, c.ContainerID)
 	t.Cleanup(func() {
 		c.remove()
-		for _, dir := range []string{c.dir, c.parent, filepath.Dir(c.parent), filepath.Dir(filepath.Dir(c.parent))} {
+		for dir := c.dir; dir != tree.Dir; dir = filepath.Dir(dir) {
 			_ = os.Remove(dir) // where it is empty
 		}
 		_ = os.RemoveAll(bundle)
@@ -256,7 +310,8 @@ func TestKernelPlaceOfAContainerWithoutAName(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := traceWith(t, &execTracer{}, Options{})
 			c := newContainer(t, tree, "x", "x")
-			dir := filepath.Join(tree.Dir, "tracer-test-"+c.ContainerID[:8], c.ContainerID[:63]+"0")
+			id := c.ContainerID[32:] + c.ContainerID[:32] // which no bundle is of
+			dir := filepath.Join(tree.Dir, "tracer-test-"+id[:8], id)
 			if err := os.MkdirAll(dir, 0o755); err != nil {
 				t.Fatal(err)
 			}
@@ -267,7 +322,7 @@ func TestKernelPlaceOfAContainerWithoutAName(t *testing.T) {
 			c.dir = dir
 			c.run(t, "/bin/sleep", "0.001")
 			r.stop()
-			want := event.Place{Container: c.ContainerID[:12], ContainerID: filepath.Base(dir)}
+			want := event.Place{Container: id[:12], ContainerID: id}
 			if diff := cmp.Diff(want, placeOf(r.execs("sleep")["0.001"])); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
