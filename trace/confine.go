@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -92,18 +93,43 @@ func capabilitySets(keep uint64) (*unix.CapUserHeader, *[2]unix.CapUserData) {
 }
 
 // mapsNeedPrivilege finds out, on a thread that is given up afterwards, whether
-// a map can be read with no more capabilities than keep.
+// a map can be read with no more capabilities than keep. When it returns, the
+// thread is gone: what is done to all threads must do the same to each.
 func mapsNeedPrivilege(m *ebpf.Map, keep uint64) bool {
-	refused := make(chan bool)
+	type answer struct {
+		refused bool
+		thread  int
+	}
+	answers := make(chan answer)
+	ask := func() {
+		hdr, data := capabilitySets(keep)
+		a := answer{thread: unix.Gettid(), refused: true}
+		if err := unix.Capset(hdr, &data[0]); err == nil {
+			values := make([]uint64, ebpf.MustPossibleCPU())
+			a.refused = errors.Is(m.Lookup(uint32(0), values), unix.EPERM)
+		}
+		answers <- a
+	}
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		hdr, data := capabilitySets(keep)
-		if err := unix.Capset(hdr, &data[0]); err != nil {
-			refused <- true
+		if unix.Gettid() != unix.Getpid() {
+			ask()
 			return
 		}
-		values := make([]uint64, ebpf.MustPossibleCPU())
-		refused <- errors.Is(m.Lookup(uint32(0), values), unix.EPERM)
+		// The first thread never ends: as long as it is held here, another
+		// one is taken.
+		defer runtime.UnlockOSThread()
+		asked := make(chan struct{})
+		go func() {
+			runtime.LockOSThread()
+			defer close(asked)
+			ask()
+		}()
+		<-asked
 	}()
-	return <-refused
+	a := <-answers
+	for unix.Tgkill(unix.Getpid(), a.thread, 0) == nil { // no signal: only whether it is there
+		time.Sleep(100 * time.Microsecond)
+	}
+	return a.refused
 }
