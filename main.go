@@ -92,7 +92,60 @@ func newRoot(status *int) *cobra.Command {
 	for i := range trace.Probes {
 		root.AddCommand(newCommand(&trace.Probes[i], status))
 	}
+	root.AddCommand(newCheck(status))
 	return root
+}
+
+// newCheck is the command that traces nothing, but says what could be.
+func newCheck(status *int) *cobra.Command {
+	var json bool
+	var opts trace.Options
+	var tier string
+	cmd := &cobra.Command{
+		Use:   "check [flags]",
+		Short: "what this kernel and this user can trace, and what to do about the rest",
+		Long: `What this kernel and this user can trace, and what to do about the rest.
+
+Each command is tried: its programs are loaded and attached with all that it can
+show, and taken off again. Nothing is reported of what happens meanwhile. The exit
+status is 0 if all commands can run, 1 otherwise.`,
+		Example: `  tracer check
+  tracer check --json | jq '.commands[] | select(.ok | not)'`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage(fmt.Errorf("unexpected argument %q", args[0]))
+			}
+			if tier != "" {
+				if err := opts.SetTier(tier); err != nil {
+					return usage(fmt.Errorf("--tier: %w", err))
+				}
+			}
+			check := trace.Check(opts)
+			var text []byte
+			if json {
+				text = append(check.AppendJSON(nil), '\n')
+			} else {
+				width := 0
+				if fd := int(os.Stdout.Fd()); term.IsTerminal(fd) {
+					width, _, _ = term.GetSize(fd) // 0: unknown
+				}
+				text = render.AppendCheck(nil, check, width)
+			}
+			if _, err := os.Stdout.Write(text); err != nil && !errors.Is(err, syscall.EPIPE) {
+				complain(fmt.Errorf("write to stdout: %w", err))
+				*status = exitFailed
+			}
+			if !check.OK() {
+				*status = exitFailed
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&json, "json", false, "one JSON object on stdout")
+	cmd.Flags().StringVar(&opts.BTF, "btf", "", "kernel types (BTF) from `FILE`, for kernels that carry none")
+	cmd.Flags().StringVar(&tier, "tier", "", "hook the kernel in this way only, for tests: fentry, kprobe, tracepoint")
+	_ = cmd.Flags().MarkHidden("tier") // it exists
+	return cmd
 }
 
 func version() string {
@@ -119,6 +172,7 @@ type config struct {
 	count                     uint64
 	columns                   []string
 	btf                       string
+	tier                      string
 	place                     trace.Place
 	kubelet                   trace.Kubelet
 	command                   []string
@@ -171,6 +225,8 @@ func newCommand(p *trace.Probe, status *int) *cobra.Command {
 	flags.BoolVar(&c.noColor, "no-color", false, "no colour")
 	flags.BoolVar(&c.self, "self", false, "also show tracer itself and the SSH session it runs in")
 	flags.StringVar(&c.btf, "btf", "", "kernel types (BTF) from `FILE`, for kernels that carry none")
+	flags.StringVar(&c.tier, "tier", "", "hook the kernel in this way only, for tests: fentry, kprobe, tracepoint")
+	_ = flags.MarkHidden("tier") // it exists
 	flags.StringVar(&c.kubelet.TokenFile, "kubelet-token", "", "bearer token in `FILE` for the kubelet, who is asked for names that files and sockets lack")
 	flags.StringVar(&c.kubelet.CertFile, "kubelet-cert", "", "client certificate in `FILE` for the kubelet")
 	flags.StringVar(&c.kubelet.KeyFile, "kubelet-key", "", "its key in `FILE`")
@@ -192,6 +248,11 @@ func (c *config) options(flags *pflag.FlagSet, p *trace.Probe) (opts trace.Optio
 			return opts, view, fmt.Errorf("--pid: %q is no process id", s)
 		}
 		opts.PIDs = append(opts.PIDs, uint32(pid))
+	}
+	if c.tier != "" {
+		if err := opts.SetTier(c.tier); err != nil {
+			return opts, view, fmt.Errorf("--tier: %w", err)
+		}
 	}
 	if flags.Changed("comm") && (len(c.comms) == 0 || slices.Contains(c.comms, "")) {
 		return opts, view, errors.New("--comm: a name is empty")
@@ -288,8 +349,12 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 		return exitFailed
 	}
 	defer session.Close()
+	unconfined := session.Confine()
 
 	msg.Start(&event.Start{Command: p.Name, PID: os.Getpid()}, c.ready(p, session))
+	if unconfined != nil {
+		msg.Notice(&event.Notice{Kind: "warning", Message: fmt.Sprintf("privileges are kept while tracing: %v", unconfined)})
+	}
 	for _, w := range session.Warnings() {
 		msg.Notice(&event.Notice{Kind: "warning", Message: w})
 	}

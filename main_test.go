@@ -31,6 +31,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tracer/trace"
+	"tracer/trace/event"
 )
 
 // The test binary is also tracer, and what tracer is to see.
@@ -713,6 +714,162 @@ func TestKernelExecStormLosesNothing(t *testing.T) {
 	}
 }
 
+func TestKernelConnOfACommand(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := startTracer(t, "conn", "--", "env", asWorkload+"=network", exe)
+	account := r.wait(0)
+	if account["seen"] != 5.0 || account["shown"] != 5.0 || account["lost"] != 0.0 {
+		t.Errorf("account: %v", account)
+	}
+	pid := int(r.events[0]["pid"].(float64))
+	src, dst := r.events[0]["src_port"], r.events[0]["dst_port"]
+	port := func(e map[string]any) bool {
+		return e["src_port"] == src && e["dst_port"] == dst && e["src_addr"] == "127.0.0.1" && e["dst_addr"] == "127.0.0.1"
+	}
+	connect, accept, failed := r.one("connect", pid), r.one("accept", pid), r.one("connect_failed", pid)
+	if !port(connect) || connect["role"] != "client" || connect["family"] != "ipv4" || connect["latency_us"].(float64) <= 0 {
+		t.Errorf("connect: %v", connect)
+	}
+	if !port(accept) || accept["role"] != "server" {
+		t.Errorf("accept: %v", accept)
+	}
+	if failed["error"] != "ECONNREFUSED" || failed["dst_port"] != dst {
+		t.Errorf("failed: %v", failed)
+	}
+	for _, e := range r.of("close", pid) {
+		if !port(e) || e["tx_bytes"] != 1009.0 || e["rx_bytes"] != 1009.0 || e["reason"] != "closed" || e["closed_by"] != "server" || e["duration_us"].(float64) <= 0 {
+			t.Errorf("close: %v", e)
+		}
+	}
+}
+
+func TestKernelCheckTellsWhatCanBeTraced(t *testing.T) {
+	needRoot(t)
+	check := func(status int, cmd *exec.Cmd) (c event.Check, ok bool) {
+		t.Helper()
+		out, err := cmd.Output()
+		if cmd.ProcessState.ExitCode() != status {
+			t.Fatalf("exit status %d, want %d: %v, %s", cmd.ProcessState.ExitCode(), status, err, out)
+		}
+		var v struct {
+			Event    string
+			OK       bool
+			Kernel   string
+			BTF      string
+			Missing  []struct{ Name string } `json:"missing_capabilities"`
+			Commands []struct {
+				Command  string
+				OK       bool
+				Error    string
+				Features []struct{ Feature, Hooks, Misses string }
+			}
+		}
+		if err := json.Unmarshal(out, &v); err != nil || v.Event != "check" {
+			t.Fatalf("%v: %s", err, out)
+		}
+		c = event.Check{Kernel: v.Kernel, BTF: v.BTF}
+		for _, m := range v.Missing {
+			c.Missing = append(c.Missing, event.Capability{Name: m.Name})
+		}
+		for _, command := range v.Commands {
+			checked := event.CheckedCommand{Name: command.Command, Error: command.Error}
+			for _, f := range command.Features {
+				checked.Features = append(checked.Features, event.CheckedFeature{Name: f.Feature, Hooks: f.Hooks, Misses: f.Misses})
+			}
+			c.Commands = append(c.Commands, checked)
+		}
+		return c, v.OK
+	}
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		t.Fatal(err)
+	}
+	c, ok := check(0, self(asTracer, "1", "check", "--json"))
+	if !ok || c.Kernel != unix.ByteSliceToString(u.Release[:]) || c.BTF == "" || len(c.Missing) != 0 || len(c.Commands) != len(trace.Probes) {
+		t.Errorf("as root: ok %t, %+v", ok, c)
+	}
+	for _, command := range c.Commands {
+		if command.Error != "" || len(command.Features) == 0 {
+			t.Errorf("%s: %+v", command.Name, command)
+		}
+		for _, f := range command.Features {
+			if f.Hooks == "" {
+				t.Errorf("%s: %+v", command.Name, f)
+			}
+		}
+	}
+	// What is said is what sessions do: with one kind of hook only, too.
+	c, _ = check(0, self(asTracer, "1", "check", "--json", "--tier", "tracepoint"))
+	said := false
+	for _, command := range c.Commands {
+		for _, f := range command.Features {
+			said = said || f.Misses != ""
+			if f.Hooks != "tracepoint" {
+				t.Errorf("tracepoints alone: %s: %+v", command.Name, f)
+			}
+		}
+	}
+	if !said {
+		t.Error("tracepoints alone: not a word of what is missed")
+	}
+	// Somebody else may look, and is told what is missing.
+	cmd := self(asTracer, "1", "check", "--json")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	c, ok = check(1, cmd)
+	if ok || len(c.Missing) != 4 || c.Missing[0].Name != "CAP_BPF" {
+		t.Errorf("as nobody: ok %t, missing %+v", ok, c.Missing)
+	}
+	for _, command := range c.Commands {
+		if !strings.Contains(command.Error, "CAP_BPF") || !strings.Contains(command.Error, "sudo") {
+			t.Errorf("as nobody: %s: %q", command.Name, command.Error)
+		}
+	}
+}
+
+func TestKernelPrivilegesAreDroppedWhileTracing(t *testing.T) {
+	r := startTracer(t, "exec")
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", r.PID))
+	if err != nil || len(threads) < 2 {
+		t.Fatal(threads, err)
+	}
+	for _, thread := range threads {
+		status, err := os.ReadFile(thread)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+			continue // it has ended
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		value := map[string]string{}
+		for line := range strings.Lines(string(status)) {
+			name, v, _ := strings.Cut(line, ":")
+			value[name] = strings.TrimSpace(v)
+		}
+		have, err := strconv.ParseUint(value["CapEff"], 16, 64)
+		may := uint64(1<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_SYS_PTRACE | 1<<unix.CAP_BPF)
+		if err != nil || have&^may != 0 || value["CapPrm"] != value["CapEff"] || value["NoNewPrivs"] != "1" || value["Seccomp"] != "2" {
+			t.Errorf("%s: CapEff %s, CapPrm %s, NoNewPrivs %s, Seccomp %s", thread, value["CapEff"], value["CapPrm"], value["NoNewPrivs"], value["Seccomp"])
+		}
+	}
+	// It still traces, and says what it cost.
+	pid := start(t, trueArgs())
+	r.until(started(pid))
+	if end := r.stop(); end["lost"] != 0.0 {
+		t.Errorf("account: %v", end)
+	}
+}
+
+func TestKernelConfinedProcessCannotDoHarm(t *testing.T) {
+	needRoot(t)
+	cmd := self(asWorkload, "confined")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 func TestKernelCommandKeepsItsStatusAndStreams(t *testing.T) {
 	for name, c := range map[string]struct {
 		args   []string
@@ -982,6 +1139,65 @@ func workload(name string, args []string) {
 				break
 			}
 			_ = unix.PtraceCont(pid, 0)
+		}
+	case "confined":
+		s, err := trace.Open(trace.Probes[0].New(), trace.Options{})
+		die(err)
+		zero := make([]byte, 128)
+		// None of them does anything: they fail in another way before.
+		tries := map[string]func() error{
+			"execve":          func() error { return unix.Exec("/nonexistent", []string{"x"}, nil) },
+			"ptrace":          func() error { return unix.PtraceAttach(1 << 30) },
+			"mount":           func() error { return unix.Mount("none", "/nonexistent", "tmpfs", 0, "") },
+			"perf_event_open": func() error { _, err := unix.PerfEventOpen(&unix.PerfEventAttr{}, -2, -2, -1, 0); return err },
+			"setns":           func() error { return unix.Setns(-1, 0) },
+		}
+		for name, command := range map[string]uintptr{"make a map": 0, "load a program": 5, "open a pinned object": 7, "attach": 17, "load types": 18, "make a link": 28} {
+			tries["bpf: "+name] = func() error {
+				_, _, errno := unix.Syscall(unix.SYS_BPF, command, uintptr(unsafe.Pointer(&zero[0])), uintptr(len(zero)))
+				return errno
+			}
+		}
+		for name, try := range tries {
+			if err := try(); err == nil || errors.Is(err, unix.EPERM) {
+				die(fmt.Errorf("%s, before: %v", name, err))
+			}
+		}
+		die(s.Confine())
+		for name, try := range tries {
+			if err := try(); !errors.Is(err, unix.EPERM) {
+				die(fmt.Errorf("%s: %v, want EPERM", name, err))
+			}
+		}
+		_, err = s.Account() // which reads a map and asks about programs
+		die(err)
+	case "network":
+		// As Go programs do it: the listener is an MPTCP one by default.
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		die(err)
+		server := make(chan error)
+		go func() {
+			conn, err := l.Accept()
+			if err == nil {
+				_, err = io.Copy(conn, io.LimitReader(conn, 1009))
+				_ = conn.Close()
+			}
+			server <- err
+		}()
+		conn, err := net.Dial("tcp", l.Addr().String())
+		die(err)
+		_, err = conn.Write(make([]byte, 1009))
+		die(err)
+		n, err := io.Copy(io.Discard, conn)
+		if err == nil && n != 1009 {
+			err = fmt.Errorf("%d bytes came back", n)
+		}
+		die(err)
+		die(<-server)
+		die(conn.Close())
+		die(l.Close())
+		if _, err = net.Dial("tcp", l.Addr().String()); !errors.Is(err, unix.ECONNREFUSED) {
+			die(fmt.Errorf("not refused: %w", err))
 		}
 	case "tree":
 		_, _ = io.Copy(io.Discard, os.Stdin)

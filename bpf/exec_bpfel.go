@@ -32,6 +32,13 @@ type ExecExecRecord struct {
 	ParentComm [16]int8
 }
 
+type ExecRecent struct {
+	_      structs.HostLayout
+	Events [4]uint64
+	Next   uint32
+	_      [4]byte
+}
+
 type ExecScratch struct {
 	_    structs.HostLayout
 	Rec  ExecExecRecord
@@ -56,6 +63,7 @@ const (
 	ExecMapHidden                = "hidden"
 	ExecMapLost                  = "lost"
 	ExecMapPids                  = "pids"
+	ExecMapRecents               = "recents"
 	ExecMapScratches             = "scratches"
 	ExecMapSights                = "sights"
 	ExecProgExecProcessExec      = "exec_process_exec"
@@ -141,6 +149,7 @@ type ExecMapSpecs struct {
 	Hidden    *ebpf.MapSpec `ebpf:"hidden"`
 	Lost      *ebpf.MapSpec `ebpf:"lost"`
 	Pids      *ebpf.MapSpec `ebpf:"pids"`
+	Recents   *ebpf.MapSpec `ebpf:"recents"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Sights    *ebpf.MapSpec `ebpf:"sights"`
 }
@@ -184,6 +193,7 @@ type ExecMaps struct {
 	Hidden    *ebpf.Map `ebpf:"hidden"`
 	Lost      *ebpf.Map `ebpf:"lost"`
 	Pids      *ebpf.Map `ebpf:"pids"`
+	Recents   *ebpf.Map `ebpf:"recents"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Sights    *ebpf.Map `ebpf:"sights"`
 }
@@ -195,6 +205,7 @@ func (m *ExecMaps) Close() error {
 		m.Hidden,
 		m.Lost,
 		m.Pids,
+		m.Recents,
 		m.Scratches,
 		m.Sights,
 	)

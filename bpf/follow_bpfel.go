@@ -13,6 +13,13 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type FollowRecent struct {
+	_      structs.HostLayout
+	Events [4]uint64
+	Next   uint32
+	_      [4]byte
+}
+
 type FollowSight struct {
 	_     structs.HostLayout
 	Start uint64
@@ -29,6 +36,7 @@ const (
 	FollowMapHidden                  = "hidden"
 	FollowMapLost                    = "lost"
 	FollowMapPids                    = "pids"
+	FollowMapRecents                 = "recents"
 	FollowMapSights                  = "sights"
 	FollowProgFollowProcessFork      = "follow_process_fork"
 	FollowProgFollowProcessForkCopy1 = "follow_process_fork_copy1"
@@ -98,6 +106,7 @@ type FollowMapSpecs struct {
 	Hidden  *ebpf.MapSpec `ebpf:"hidden"`
 	Lost    *ebpf.MapSpec `ebpf:"lost"`
 	Pids    *ebpf.MapSpec `ebpf:"pids"`
+	Recents *ebpf.MapSpec `ebpf:"recents"`
 	Sights  *ebpf.MapSpec `ebpf:"sights"`
 }
 
@@ -137,6 +146,7 @@ type FollowMaps struct {
 	Hidden  *ebpf.Map `ebpf:"hidden"`
 	Lost    *ebpf.Map `ebpf:"lost"`
 	Pids    *ebpf.Map `ebpf:"pids"`
+	Recents *ebpf.Map `ebpf:"recents"`
 	Sights  *ebpf.Map `ebpf:"sights"`
 }
 
@@ -147,6 +157,7 @@ func (m *FollowMaps) Close() error {
 		m.Hidden,
 		m.Lost,
 		m.Pids,
+		m.Recents,
 		m.Sights,
 	)
 }

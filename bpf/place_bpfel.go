@@ -21,6 +21,13 @@ type PlacePlaceRecord struct {
 	Path      [1024]int8
 }
 
+type PlaceRecent struct {
+	_      structs.HostLayout
+	Events [4]uint64
+	Next   uint32
+	_      [4]byte
+}
+
 type PlaceSight struct {
 	_     structs.HostLayout
 	Start uint64
@@ -39,6 +46,7 @@ const (
 	PlaceMapPids              = "pids"
 	PlaceMapPlaceScratch      = "place_scratch"
 	PlaceMapPlaces            = "places"
+	PlaceMapRecents           = "recents"
 	PlaceMapSights            = "sights"
 	PlaceProgPlaceCgroupMkdir = "place_cgroup_mkdir"
 	PlaceProgPlaceCgroupRmdir = "place_cgroup_rmdir"
@@ -108,6 +116,7 @@ type PlaceMapSpecs struct {
 	Pids         *ebpf.MapSpec `ebpf:"pids"`
 	PlaceScratch *ebpf.MapSpec `ebpf:"place_scratch"`
 	Places       *ebpf.MapSpec `ebpf:"places"`
+	Recents      *ebpf.MapSpec `ebpf:"recents"`
 	Sights       *ebpf.MapSpec `ebpf:"sights"`
 }
 
@@ -151,6 +160,7 @@ type PlaceMaps struct {
 	Pids         *ebpf.Map `ebpf:"pids"`
 	PlaceScratch *ebpf.Map `ebpf:"place_scratch"`
 	Places       *ebpf.Map `ebpf:"places"`
+	Recents      *ebpf.Map `ebpf:"recents"`
 	Sights       *ebpf.Map `ebpf:"sights"`
 }
 
@@ -163,6 +173,7 @@ func (m *PlaceMaps) Close() error {
 		m.Pids,
 		m.PlaceScratch,
 		m.Places,
+		m.Recents,
 		m.Sights,
 	)
 }

@@ -35,6 +35,8 @@ type Column struct {
 	Rank  int  // usefulness: the lowest gives way first
 	Right bool // numbers stand to the right
 	Extra bool // shown only if asked for
+	// KeepEnd: what does not fit is cut at its beginning.
+	KeepEnd bool
 	// When: shown, unless asked for, from the first event on of which this is
 	// true; nil: always.
 	When func(event.Event) bool
@@ -177,7 +179,11 @@ func (t *Table) appendCell(b []byte, i int, text []byte) []byte {
 	}
 	width := textWidth(text)
 	if t.width > 0 && width > c.Width {
-		text = cut(text, c.Width)
+		if c.KeepEnd {
+			text = cutStart(text, c.Width)
+		} else {
+			text = cut(text, c.Width)
+		}
 		width = textWidth(text)
 	}
 	fill := max(c.Width-width, 0)
@@ -238,6 +244,19 @@ func cut(text []byte, width int) []byte {
 		end += n
 	}
 	return append(text[:end], "…"...)
+}
+
+// cutStart keeps the end of text, after an ellipsis.
+func cutStart(text []byte, width int) []byte {
+	start := len(text)
+	for width--; start > 0; {
+		r, n := utf8.DecodeLastRune(text[:start])
+		if width -= runeWidth(r); width < 0 {
+			break
+		}
+		start -= n
+	}
+	return append([]byte("…"), text[start:]...)
 }
 
 // Fit lays columns out for a line of so many cells: the last one takes what is

@@ -12,6 +12,8 @@ type Probe struct {
 	Short   string // one line
 	Long    string // what it reports, from which hooks, what it misses
 	Example string
+	// Full are flags that make it use every feature that it has.
+	Full []string
 	// New makes a tracer with its options at their defaults.
 	New func() Tracer
 }
@@ -32,7 +34,30 @@ of the host while it runs. Not seen: failed execs of 32-bit programs.`,
 		Example: `  tracer exec --exits                    what runs here, and how it ends
   tracer exec --exits -- make test       what a command starts
   tracer exec --json | jq -r '.args | join(" ")'`,
-		New: func() Tracer { return &execTracer{} },
+		Full: []string{"--exits", "--failed"},
+		New:  func() Tracer { return &execTracer{} },
+	},
+	{
+		Name:  "conn",
+		Short: "every TCP connection: who opened or accepted it, to whom, how long the handshake took, why it failed, what it carried",
+		Long: `Every TCP connection: who opened or accepted it, how long the handshake took, why
+it failed, and at its end what it carried. Both ends are shown where both are on
+this host. Those that were open before tracing began are shown when they end.
+
+Times count from the SYN, or from accept; bytes are payload. A connect without an
+answer is shown after --stuck, and again at its end; ECANCELED means that the
+process gave up. IPv4, IPv6, MPTCP (its first subflow), fast open and io_uring.
+
+Accepts are seen where the kernel hands a socket to a process. A kernel that
+forbids to hook functions tells of them, and of connects that fail before a SYN
+is sent, only where system calls return: that looks at every system call of the
+host, and misses 32-bit programs, multishot accepts of io_uring, and immediate
+failures of fast open and io_uring.`,
+		Example: `  tracer conn                            who talks to whom
+  tracer conn --failed                   what cannot be opened, or is reset
+  tracer conn --port 5432 --slow 50ms    slow handshakes with a database
+  tracer conn -- curl -s example.org     the connections of a command`,
+		New: func() Tracer { return &connTracer{} },
 	},
 }
 

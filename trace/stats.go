@@ -13,6 +13,7 @@ const (
 	lostMapFull         // too many things at once for a map of the kernel's side
 	lostDetail          // no event, but something that a later one would have told
 	lostNot             // no loss: a copy of a program has seen what the first one missed
+	lostAccept          // an accept that was found out at the connection's end
 	kernelCauses
 
 	lostBadRecord  = iota - 1 // a record that could not be decoded
@@ -27,6 +28,7 @@ var causeNames = [lostCauses]string{
 	lostMapFull:    "map_full",
 	lostDetail:     "detail",
 	lostNot:        "not",
+	lostAccept:     "accept_missed",
 	lostBadRecord:  "bad_record",
 	lostOutputFull: "output_full",
 	lostMissed:     "program_missed",
@@ -39,6 +41,7 @@ type Stats struct {
 	emitted uint64 // events that reached the filter
 	shown   uint64
 	lost    [lostCauses]uint64
+	before  [kernelCauses]uint64 // what the kernel had counted when tracing began
 
 	perCPU []uint64 // scratch for reading a counter
 }
@@ -53,12 +56,23 @@ func (s *Stats) readKernel(m *ebpf.Map) error {
 		if err := m.Lookup(cause, s.perCPU); err != nil {
 			return fmt.Errorf("read map %q: %w", "lost", err)
 		}
-		s.lost[cause] = 0
+		var sum uint64
 		for _, n := range s.perCPU {
-			s.lost[cause] += n
+			sum += n
 		}
+		s.lost[cause] = sum - s.before[cause]
 	}
 	return nil
+}
+
+// begin leaves out what the programs lost while they were attached one by one.
+func (s *Stats) begin(m *ebpf.Map) error {
+	err := s.readKernel(m)
+	for cause := range s.before {
+		s.before[cause] += s.lost[cause]
+		s.lost[cause] = 0
+	}
+	return err
 }
 
 // total is the number of events lost, and each cause's share.

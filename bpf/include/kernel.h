@@ -94,9 +94,28 @@ struct path {
 	struct dentry *dentry;
 };
 
+struct super_block {
+	unsigned long s_magic;
+};
+
+struct inode {
+	struct super_block *i_sb;
+};
+
 struct file {
 	struct path f_path;
+	struct inode *f_inode;
 	void *private_data;
+};
+
+/* include/linux/fdtable.h */
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
 };
 
 struct fs_struct {
@@ -146,6 +165,16 @@ enum cgroup_subsys_id___memory {
 
 struct css_set {
 	struct cgroup_subsys_state *subsys[16];
+	struct cgroup *dfl_cgrp;
+};
+
+/* include/linux/{uidgid,cred}.h */
+typedef struct {
+	u32 val;
+} kuid_t;
+
+struct cred {
+	kuid_t uid;
 };
 
 struct thread_info {
@@ -164,6 +193,8 @@ struct task_struct {
 	struct task_struct *group_leader;
 	struct mm_struct *mm;
 	struct fs_struct *fs;
+	struct files_struct *files;
+	const struct cred *cred;
 	struct signal_struct *signal;
 	struct css_set *cgroups;
 	char comm[16];
@@ -171,6 +202,7 @@ struct task_struct {
 
 /* The registers of a system call, as the two architectures keep them. */
 struct pt_regs___x86 {
+	unsigned long ax;
 	unsigned long dx;
 	unsigned long si;
 	unsigned long di;
@@ -183,10 +215,126 @@ struct pt_regs___arm64 {
 	s32 syscallno;
 };
 
+/* include/net/{sock,inet_sock}.h, include/linux/{net,tcp}.h, net/mptcp/protocol.h */
+struct in6_addr {
+	union {
+		u8 u6_addr8[16];
+	} in6_u;
+};
+
+struct sock_common {
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	__be16 skc_dport;
+	unsigned short skc_family;
+	unsigned char skc_state;
+	unsigned long skc_flags;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	int sk_err;
+	u16 sk_protocol;
+	u8 sk_shutdown;
+};
+
+struct inet_sock {
+	__be16 inet_sport;
+};
+
+struct tcp_sock {
+	u64 bytes_sent;
+	u64 bytes_retrans;
+	u64 bytes_received;
+	u64 bytes_acked;
+	u32 snd_nxt;
+	u32 snd_una;
+	u32 rcv_nxt;
+	u32 copied_seq;
+	u32 segs_out;
+	u32 total_retrans;
+	u32 srtt_us;
+};
+
+struct socket {
+	struct sock *sk;
+};
+
+struct mptcp_sock {
+	struct list_head conn_list;
+	struct sock *first;
+};
+
+struct mptcp_subflow_context {
+	struct list_head node;
+	struct sock *tcp_sock;
+};
+
+/* include/linux/io_uring_types.h */
+struct io_cqe {
+	s32 res;
+};
+
+struct io_uring_cqe {
+	s32 res;
+};
+
+struct io_kiocb {
+	u8 opcode;
+	struct io_cqe cqe;
+};
+
+/* kernel/bpf/task_iter.c */
+struct bpf_iter__task_file {
+	struct task_struct *task;
+	u32 fd;
+	struct file *file;
+};
+
 #pragma clang attribute pop
 
-/* include/uapi/asm-generic/errno-base.h */
+/* include/net/tcp_states.h */
+enum tcp_state {
+	TCP_ESTABLISHED = 1,
+	TCP_SYN_SENT,
+	TCP_SYN_RECV,
+	TCP_FIN_WAIT1,
+	TCP_FIN_WAIT2,
+	TCP_TIME_WAIT,
+	TCP_CLOSE,
+	TCP_CLOSE_WAIT,
+	TCP_LAST_ACK,
+	TCP_LISTEN,
+	TCP_CLOSING,
+};
+
+/* include/linux/socket.h, include/uapi/linux/in.h */
+#define AF_INET 2
+#define AF_INET6 10
+#define IPPROTO_TCP 6
+#define IPPROTO_MPTCP 262
+/* include/net/sock.h: enum sock_flags, set when a FIN has come */
+#define SOCK_DONE 1
+#define SHUTDOWN_MASK 3
+/* include/uapi/linux/magic.h */
+#define SOCKFS_MAGIC 0x534F434B
+/* include/uapi/linux/io_uring.h */
+#define IORING_OP_ACCEPT 13
+
+/* include/uapi/asm-generic/errno*.h, include/linux/errno.h */
+#define EINTR 4
 #define EEXIST 17
+#define EPIPE 32
+#define ECONNABORTED 103
+#define ECONNRESET 104
+#define EISCONN 106
+#define EALREADY 114
+#define EINPROGRESS 115
+#define ECANCELED 125
+#define ERESTARTSYS 512
+
 /* include/linux/sched.h: PF_KTHREAD */
 #define TASK_IS_KTHREAD 0x00200000
 /* arch/x86/include/asm/thread_info.h: TS_COMPAT */

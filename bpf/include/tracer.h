@@ -25,6 +25,7 @@ enum lost_cause {
 	LOST_MAP_FULL,	   /* an event could not be followed up: its map was full */
 	LOST_DETAIL,	   /* no event: something that a later one would have told */
 	LOST_NOT,	   /* no loss: a copy of a program has seen what the first one missed */
+	LOST_ACCEPT,	   /* an accept that was found out at the connection's end */
 	LOST_CAUSES,
 };
 
@@ -164,6 +165,55 @@ static __always_inline bool first_sight(int copy, __u64 start, __u32 pid, __u32 
 	return true;
 }
 
+/*
+ * The same for events that come often and may come again for the same thing,
+ * such as those of sockets, and on every kernel: what interrupts a program on
+ * its CPU may be the arrival of a packet, which has events of its own. Each CPU
+ * remembers the last few events: a copy that does not find its own there is the
+ * first to see it.
+ */
+#define RECENT 4
+
+struct recent {
+	__u64 events[RECENT];
+	__u32 next;
+};
+
+/* Written and read by the programs; one entry for each of those that have copies. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 8);
+	__type(key, __u32);
+	__type(value, struct recent);
+} recents SEC(".maps");
+
+static __always_inline bool first_to_see(int copy, __u32 program, __u64 event)
+{
+	struct recent *r = bpf_map_lookup_elem(&recents, &program);
+
+	if (!r)
+		return true;
+	if (copy > 0) {
+		for (int i = 0; i < RECENT; i++) {
+			if (r->events[i] == event)
+				return false;
+		}
+		count_lost(LOST_NOT);
+	}
+	r->events[r->next++ % RECENT] = event;
+	return true;
+}
+
+/* Whether a process passes --pid, --uid and is not hidden. */
+static __always_inline bool wanted_process(__u32 tgid, __u32 uid)
+{
+	if (filter_uid && uid != wanted_uid)
+		return false;
+	if (filter_pids)
+		return bpf_map_lookup_elem(&pids, &tgid) != NULL;
+	return bpf_map_lookup_elem(&hidden, &tgid) == NULL;
+}
+
 static __always_inline __u64 current_cgroup(struct task_struct *task);
 
 /*
@@ -186,25 +236,19 @@ static __always_inline bool wanted(__u32 tgid)
 {
 	if (filter_cgroups && !wanted_cgroup())
 		return false;
-	if (filter_uid && (__u32)bpf_get_current_uid_gid() != wanted_uid)
-		return false;
-	if (filter_pids)
-		return bpf_map_lookup_elem(&pids, &tgid) != NULL;
-	return bpf_map_lookup_elem(&hidden, &tgid) == NULL;
+	return wanted_process(tgid, bpf_get_current_uid_gid());
 }
 
 /* Marks an id of the v1 tree, which counts as the other one: V1 in trace/kube. */
 #define CGROUP_V1 (1ULL << 63)
 
 /*
- * The cgroup of the current task: the inode of its cgroup2 directory. Where
+ * The cgroup of a task that is in the cgroup2 directory with this inode. Where
  * there is no cgroup2 hierarchy in use everybody is in its root, and the
  * memory controller's v1 directory tells more.
  */
-static __always_inline __u64 current_cgroup(struct task_struct *task)
+static __always_inline __u64 cgroup_or_v1(struct task_struct *task, __u64 id)
 {
-	__u64 id = bpf_get_current_cgroup_id();
-
 	if (id <= 1 &&
 	    bpf_core_enum_value_exists(enum cgroup_subsys_id___memory, memory_cgrp_id)) {
 		int memory = bpf_core_enum_value(enum cgroup_subsys_id___memory, memory_cgrp_id);
@@ -218,6 +262,73 @@ static __always_inline __u64 current_cgroup(struct task_struct *task)
 			id = BPF_CORE_READ(state, cgroup, kn, id) | CGROUP_V1;
 	}
 	return id;
+}
+
+/* The cgroup of the current task. */
+static __always_inline __u64 current_cgroup(struct task_struct *task)
+{
+	return cgroup_or_v1(task, bpf_get_current_cgroup_id());
+}
+
+/* The cgroup of any task. */
+static __always_inline __u64 task_cgroup(struct task_struct *task)
+{
+	return cgroup_or_v1(task, BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id));
+}
+
+/*
+ * Registers, as kprobes and system calls leave them: struct pt_regs differs by
+ * architecture, and one object serves both.
+ */
+static __always_inline __u64 register_arg(void *regs, int i)
+{
+	struct pt_regs___x86 *x86 = regs;
+	struct pt_regs___arm64 *arm64 = regs;
+
+	if (bpf_core_field_exists(x86->orig_ax))
+		return i ? BPF_CORE_READ(x86, si) : BPF_CORE_READ(x86, di);
+	return i ? BPF_CORE_READ(arm64, regs[1]) : BPF_CORE_READ(arm64, regs[0]);
+}
+
+static __always_inline __u64 register_return(void *regs)
+{
+	struct pt_regs___x86 *x86 = regs;
+	struct pt_regs___arm64 *arm64 = regs;
+
+	if (bpf_core_field_exists(x86->orig_ax))
+		return BPF_CORE_READ(x86, ax);
+	return BPF_CORE_READ(arm64, regs[0]);
+}
+
+/* The first two arguments of a system call that returns; arm64 has put the result into the first. */
+static __always_inline __u64 syscall_arg(void *regs, int i)
+{
+	struct pt_regs___x86 *x86 = regs;
+	struct pt_regs___arm64 *arm64 = regs;
+
+	if (i == 0 && !bpf_core_field_exists(x86->orig_ax))
+		return BPF_CORE_READ(arm64, orig_x0);
+	return register_arg(regs, i);
+}
+
+static __always_inline int syscall_number(void *regs)
+{
+	struct pt_regs___x86 *x86 = regs;
+	struct pt_regs___arm64 *arm64 = regs;
+
+	if (bpf_core_field_exists(x86->orig_ax))
+		return BPF_CORE_READ(x86, orig_ax);
+	return BPF_CORE_READ(arm64, syscallno);
+}
+
+/* 32-bit programs number their system calls differently. */
+static __always_inline bool syscall_is_32bit(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct pt_regs___x86 *x86 = NULL;
+
+	return bpf_core_field_exists(x86->orig_ax) &&
+	       BPF_CORE_READ(task, thread_info.status) & X86_TS_COMPAT;
 }
 
 #endif

@@ -1,0 +1,937 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Which TCP connections are opened, accepted, refused and closed, by whom, and
+ * what did they carry?
+ *
+ * Hooks: the raw tracepoint inet_sock_set_state tells every step of a socket's
+ * life, on every kernel. Most of the steps are taken by whichever task a packet
+ * interrupts, so that the owner is noted where the current task is the right
+ * one: when it begins to connect, and when it accepts. Accepting and failing at
+ * once are no steps of that kind; three ways lead to them:
+ *
+ *   fentry      security_sock_graft, which every accept calls on its way out
+ *               (a task that slept in accept() before tracing began, too), and
+ *               the return of tcp_v4_connect and tcp_v6_connect
+ *   kprobe      the same functions
+ *   tracepoint  the return of accept, accept4 and connect: raw sys_exit, which
+ *               runs at every system call of the host, hence only where
+ *               functions cannot be hooked; and io_uring_complete
+ *
+ * Missed by the tracepoint way: what 32-bit programs accept; accepts of io_uring
+ * that are multishot or into a fixed file; a connect by io_uring or by
+ * sendto(MSG_FASTOPEN) that fails before a SYN is sent.
+ *
+ * Oldest kernel: 5.8 (ring buffer, iterators).
+ */
+#include "tracer.h"
+#include <bpf/bpf_endian.h>
+
+enum record_type {
+	RECORD_CONNECT = 1,
+	RECORD_FAILED,
+	RECORD_WAITING, /* a SYN was sent; every one, or from the second on */
+	RECORD_ACCEPT,
+	RECORD_CLOSE,
+};
+
+enum conn_role {
+	ROLE_CLIENT = 1,
+	ROLE_SERVER,
+};
+
+enum conn_state {
+	CONN_CONNECTING = 1,
+	CONN_AT_ONCE, /* failed; why is told by the return of connect */
+	CONN_FAILED,  /* and told */
+	CONN_OPEN,
+	CONN_ENDED, /* and told */
+};
+
+enum conn_side {
+	SIDE_OWN = 1,
+	SIDE_PEER,
+};
+
+enum close_reason {
+	REASON_CLOSED = 1,
+	REASON_RESET,
+	REASON_TIMEOUT,
+};
+
+/* A socket and who owns it. src is who called, whatever end this is. */
+struct conn {
+	__u64 start; /* SYN sent, or accepted: ns, boot clock; 0 if before tracing */
+	__u64 cgroup;
+	__u8 src[16]; /* IPv4 as ::ffff:a.b.c.d; zero if unknown */
+	__u8 dst[16];
+	__u32 pid;
+	__u32 uid;
+	__s32 error; /* why it failed, an errno */
+	__u16 sport;
+	__u16 dport;
+	char comm[COMM_LEN];
+	__u8 role;
+	__u8 state;
+	__u8 closed_by; /* who sent the first FIN */
+	__u8 before;	/* open when tracing began */
+	__u32 pad;
+};
+
+struct conn_record {
+	__u64 time; /* ns, boot clock */
+	__u64 socket;
+	struct conn conn;
+	__u64 tx; /* payload bytes sent at least once */
+	__u64 rx;
+	__u32 type;
+	__u32 retransmits; /* segments, SYNs included */
+	__u32 srtt_us;
+	__u32 reason;
+};
+
+/*
+ * Sockets by their address. Inserted by the owner (connect, accept) or by the
+ * iterator that looks for sockets older than tracing; deleted when the
+ * connection ends, or with the socket if it failed, which its owner may learn
+ * long after. Who deletes an entry tells the end, so that it is told once.
+ * Bounded by max_entries: a socket without room is counted as LOST_MAP_FULL.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 131072);
+	__type(key, __u64);
+	__type(value, struct conn);
+} socks SEC(".maps");
+
+/* Ports of --port, by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u16);
+	__type(value, __u8);
+} ports SEC(".maps");
+
+/* A call of tcp_v4_connect or tcp_v6_connect, from kprobe to kretprobe. */
+struct connect_call {
+	__u64 sk;
+	__u64 addr;
+	__u64 family;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64); /* thread */
+	__type(value, struct connect_call);
+} calls SEC(".maps");
+
+/* Programs that have copies: see first_to_see(). */
+enum copied {
+	COPIED_SET_STATE,
+	COPIED_DESTROY,
+	COPIED_RETRANSMIT,
+	COPIED_ACCEPT,
+	COPIED_CONNECT4,
+	COPIED_CONNECT6,
+};
+
+/* Knobs. */
+const volatile bool filter_ports;
+const volatile bool only_failed;
+const volatile bool only_slow;	   /* connects, and nothing else */
+const volatile __u64 slow_ns;
+const volatile bool tell_first; /* the first SYN, too, not only those sent again */
+const volatile __s32 nr_accept = -1;
+const volatile __s32 nr_accept4 = -1;
+const volatile __s32 nr_connect = -1;
+
+/* bpf2go makes a Go type of what a variable has. */
+const struct conn_record *unused_conn_record __attribute__((unused));
+
+static __always_inline bool wanted_ports(const struct conn *c)
+{
+	__u16 sport = c->sport, dport = c->dport;
+
+	return !filter_ports || bpf_map_lookup_elem(&ports, &dport) ||
+	       bpf_map_lookup_elem(&ports, &sport);
+}
+
+static __always_inline void fill_owner(struct conn *c, struct task_struct *task)
+{
+	c->pid = BPF_CORE_READ(task, tgid);
+	BPF_CORE_READ_STR_INTO(&c->comm, task, group_leader, comm);
+}
+
+static __always_inline void fill_current(struct conn *c)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	fill_owner(c, task);
+	c->uid = bpf_get_current_uid_gid();
+	c->cgroup = current_cgroup(task);
+}
+
+static __always_inline bool current_is_kernel(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, flags) & TASK_IS_KTHREAD;
+}
+
+/* ::ffff:a.b.c.d */
+static __always_inline void map_ipv4(__u8 *to, __be32 addr)
+{
+	((__u64 *)to)[0] = 0;
+	((__u32 *)to)[2] = bpf_htonl(0xffff);
+	((__u32 *)to)[3] = addr;
+}
+
+/* At the end of a connection skc_num is gone; inet_sport stays. */
+static __always_inline void fill_tuple(struct conn *c, struct sock *sk)
+{
+	bool client = c->role == ROLE_CLIENT;
+	__u8 *local = client ? c->src : c->dst;
+	__u8 *remote = client ? c->dst : c->src;
+	__u16 lport = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+	__u16 rport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET) {
+		map_ipv4(local, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
+		map_ipv4(remote, BPF_CORE_READ(sk, __sk_common.skc_daddr));
+	} else {
+		bpf_core_read(local, 16, &sk->__sk_common.skc_v6_rcv_saddr);
+		bpf_core_read(remote, 16, &sk->__sk_common.skc_v6_daddr);
+	}
+	c->sport = client ? lport : rport;
+	c->dport = client ? rport : lport;
+}
+
+/* The TCP socket behind a socket: the first subflow of an MPTCP one. */
+static __always_inline struct sock *tcp_socket(struct sock *sk)
+{
+	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	__u16 protocol = BPF_CORE_READ(sk, sk_protocol);
+	struct mptcp_sock *msk = (void *)sk;
+	struct mptcp_subflow_context *subflow;
+	struct list_head *head;
+
+	if (family != AF_INET && family != AF_INET6)
+		return NULL;
+	if (protocol == IPPROTO_TCP)
+		return sk;
+	if (protocol != IPPROTO_MPTCP || !bpf_core_type_exists(struct mptcp_sock))
+		return NULL;
+	sk = BPF_CORE_READ(msk, first);
+	if (sk)
+		return sk;
+	head = (void *)msk + bpf_core_field_offset(msk->conn_list);
+	subflow = (void *)BPF_CORE_READ(head, next);
+	if (!subflow || (void *)subflow == (void *)head)
+		return NULL;
+	subflow = (void *)subflow - bpf_core_field_offset(struct mptcp_subflow_context, node);
+	return BPF_CORE_READ(subflow, tcp_sock);
+}
+
+static __always_inline void send(enum record_type type, struct conn *c, struct sock *sk,
+				 __u64 now, enum close_reason reason)
+{
+	struct tcp_sock *tp = (void *)sk;
+	struct conn_record rec;
+
+	__builtin_memset(&rec, 0, sizeof(rec));
+	rec.time = now;
+	rec.socket = (__u64)sk;
+	__builtin_memcpy(&rec.conn, c, sizeof(*c));
+	rec.type = type;
+	rec.reason = reason;
+	rec.retransmits = BPF_CORE_READ(tp, total_retrans);
+	if (type == RECORD_CLOSE) {
+		__u64 fin = BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1;
+
+		/* A FIN counts as a byte that was received, not as one sent. */
+		rec.tx = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
+		rec.rx = BPF_CORE_READ(tp, bytes_received) - fin;
+		rec.srtt_us = BPF_CORE_READ(tp, srtt_us) >> 3;
+	}
+	send_record(&rec, sizeof(rec), type == RECORD_WAITING ? LOST_DETAIL : LOST_RING_FULL);
+}
+
+static __always_inline void send_failed(struct conn *c, struct sock *sk, __u64 now)
+{
+	if (only_slow && (!c->start || now - c->start < slow_ns))
+		return;
+	send(RECORD_FAILED, c, sk, now, 0);
+}
+
+/* CLOSE to SYN_SENT: the current task connects. */
+static __always_inline void connecting(struct sock *sk)
+{
+	struct conn c = {};
+	__u64 key = (__u64)sk;
+
+	if (!wanted(bpf_get_current_pid_tgid() >> 32))
+		return;
+	c.start = bpf_ktime_get_boot_ns();
+	c.role = ROLE_CLIENT;
+	c.state = CONN_CONNECTING;
+	fill_current(&c);
+	fill_tuple(&c, sk);
+	if (bpf_map_update_elem(&socks, &key, &c, BPF_ANY))
+		count_lost(LOST_MAP_FULL);
+	/* The source port is not chosen yet: it may be a wanted one. */
+	if (tell_first)
+		send(RECORD_WAITING, &c, sk, c.start, 0);
+}
+
+static __always_inline void connected(struct sock *sk)
+{
+	__u64 key = (__u64)sk, now;
+	struct conn *c = bpf_map_lookup_elem(&socks, &key);
+
+	if (!c || c->state != CONN_CONNECTING)
+		return;
+	now = bpf_ktime_get_boot_ns();
+	c->state = CONN_OPEN;
+	fill_tuple(c, sk);
+	if (!wanted_ports(c)) {
+		bpf_map_delete_elem(&socks, &key);
+		return;
+	}
+	if (!only_slow ? !only_failed : c->start && now - c->start >= slow_ns && !only_failed)
+		send(RECORD_CONNECT, c, sk, now, 0);
+	if (only_slow)
+		bpf_map_delete_elem(&socks, &key);
+}
+
+/*
+ * SYN_SENT to CLOSE. Without an error the caller gave up, by closing the
+ * socket, or connect itself is failing and its return tells why: then no SYN
+ * has left.
+ */
+static __always_inline void failed(struct sock *sk, struct conn *c, int error)
+{
+	struct tcp_sock *tp = (void *)sk;
+
+	fill_tuple(c, sk);
+	if (!error && BPF_CORE_READ(sk, sk_shutdown) != SHUTDOWN_MASK &&
+	    !BPF_CORE_READ(tp, segs_out)) {
+		c->state = CONN_AT_ONCE;
+		return;
+	}
+	c->state = CONN_FAILED;
+	c->error = error ?: ECANCELED;
+	if (wanted_ports(c))
+		send_failed(c, sk, bpf_ktime_get_boot_ns());
+}
+
+static __always_inline enum close_reason close_reason(struct sock *sk, int from, int error)
+{
+	struct tcp_sock *tp = (void *)sk;
+
+	switch (error) {
+	case 0:
+		break;
+	case ECONNRESET:
+	case EPIPE:	   /* reset after the peer's FIN */
+	case ECONNABORTED: /* by the administrator */
+		return REASON_RESET;
+	default:
+		return REASON_TIMEOUT;
+	}
+	switch (from) {
+	case TCP_SYN_RECV:
+	case TCP_ESTABLISHED:
+	case TCP_FIN_WAIT1:
+	case TCP_CLOSE_WAIT:
+		/* A step that only this side's own RST makes. */
+		return REASON_RESET;
+	case TCP_FIN_WAIT2:
+		/* Closed with data unread, which is answered by RST, before a FIN came. */
+		if (!(BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1) &&
+		    BPF_CORE_READ(tp, rcv_nxt) != BPF_CORE_READ(tp, copied_seq))
+			return REASON_RESET;
+	}
+	return REASON_CLOSED;
+}
+
+/* from is CLOSE if that was before it was accepted. */
+static __always_inline void send_closed(struct sock *sk, struct conn *c, int from, int error)
+{
+	enum close_reason reason = close_reason(sk, from, error);
+
+	if (!c->closed_by && reason == REASON_RESET)
+		c->closed_by = error && error != ECONNABORTED ? SIDE_PEER : SIDE_OWN;
+	if (only_slow || (only_failed && reason != REASON_RESET))
+		return;
+	send(RECORD_CLOSE, c, sk, bpf_ktime_get_boot_ns(), reason);
+}
+
+/* Any open state to CLOSE. */
+static __always_inline void closed(struct sock *sk, struct conn *found, int from, int error)
+{
+	__u64 key = (__u64)sk;
+	struct conn c;
+
+	__builtin_memcpy(&c, found, sizeof(c));
+	if (!bpf_map_delete_elem(&socks, &key))
+		send_closed(sk, &c, from, error);
+}
+
+static __always_inline enum conn_side first_to_close(int state)
+{
+	switch (state) {
+	case TCP_FIN_WAIT1:
+	case TCP_FIN_WAIT2:
+	case TCP_CLOSING:
+		return SIDE_OWN;
+	case TCP_CLOSE_WAIT:
+	case TCP_LAST_ACK:
+		return SIDE_PEER;
+	}
+	return 0;
+}
+
+/*
+ * Which end a socket is, nothing keeps. But what the peer has acknowledged
+ * counts the SYN of who called, and not that of who was called.
+ */
+static __always_inline __u8 role_of(struct sock *sk, int state)
+{
+	struct tcp_sock *tp = (void *)sk;
+	__u32 sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
+	__u32 flying = BPF_CORE_READ(tp, snd_nxt) - BPF_CORE_READ(tp, snd_una);
+	__u32 acked = BPF_CORE_READ(tp, bytes_acked);
+	/* A FIN of its own is in flight, or acknowledged. */
+	bool fin = first_to_close(state) == SIDE_OWN || state == TCP_LAST_ACK;
+
+	return acked + flying == sent + fin ? ROLE_SERVER : ROLE_CLIENT;
+}
+
+/*
+ * A socket that nobody was seen to open begins to close: this is done by the
+ * task that has it. It was accepted in a way that is not hooked, or handed over
+ * while tracing began.
+ */
+static __always_inline void adopt(struct sock *sk, int from)
+{
+	__u64 key = (__u64)sk;
+	struct conn c = {};
+
+	if (only_slow || current_is_kernel() ||
+	    !wanted(bpf_get_current_pid_tgid() >> 32))
+		return;
+	c.role = role_of(sk, from);
+	c.state = CONN_OPEN;
+	c.closed_by = first_to_close(from);
+	fill_current(&c);
+	fill_tuple(&c, sk);
+	if (!wanted_ports(&c))
+		return;
+	/* With these filters somebody else may have opened it, who is not wanted. */
+	if (c.role == ROLE_SERVER && !filter_pids && !filter_uid && !only_failed)
+		count_lost(LOST_ACCEPT);
+	if (bpf_map_update_elem(&socks, &key, &c, BPF_NOEXIST))
+		count_lost(LOST_MAP_FULL);
+}
+
+static __always_inline int set_state(int copy, struct sock *sk, int from, int to)
+{
+	__u64 key = (__u64)sk;
+	struct conn *c;
+	int error;
+
+	if (!first_to_see(copy, COPIED_SET_STATE, key ^ (__u64)to << 56 ^ (__u64)from << 48))
+		return 0;
+	/* MPTCP and SCTP sockets take such steps as well. */
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+		return 0;
+	switch (to) {
+	case TCP_SYN_SENT:
+		connecting(sk);
+		return 0;
+	case TCP_ESTABLISHED:
+		/* Of the accepted ones the owner is not known yet. */
+		connected(sk);
+		return 0;
+	case TCP_FIN_WAIT1:
+	case TCP_LAST_ACK:
+	case TCP_CLOSE_WAIT:
+	case TCP_CLOSE:
+		break;
+	default:
+		return 0;
+	}
+	c = bpf_map_lookup_elem(&socks, &key);
+	if (!c) {
+		if (to != TCP_FIN_WAIT1 && to != TCP_LAST_ACK)
+			return 0;
+		adopt(sk, from);
+		c = bpf_map_lookup_elem(&socks, &key);
+		if (!c)
+			return 0;
+	}
+	if (to != TCP_CLOSE) {
+		/* A FIN was sent or has come; the first one counts. */
+		if (!c->closed_by)
+			c->closed_by = to == TCP_FIN_WAIT1 ? SIDE_OWN : SIDE_PEER;
+		return 0;
+	}
+	error = BPF_CORE_READ(sk, sk_err);
+	if (c->state == CONN_CONNECTING)
+		failed(sk, c, error);
+	else if (c->state == CONN_OPEN)
+		closed(sk, c, from, error);
+	return 0;
+}
+
+#define SET_STATE(name, copy)                                                                  \
+	SEC("raw_tp/inet_sock_set_state")                                                      \
+	int name(struct bpf_raw_tracepoint_args *ctx)                                          \
+	{                                                                                      \
+		return set_state(copy, (struct sock *)ctx->args[0], ctx->args[1], ctx->args[2]); \
+	}
+
+SET_STATE(conn_set_state, 0)
+SET_STATE(conn_set_state_copy1, 1)
+SET_STATE(conn_set_state_copy2, 2)
+SET_STATE(conn_set_state_copy3, 3)
+
+/* Nothing stays of a socket that is gone. */
+static __always_inline int destroyed(int copy, struct sock *sk)
+{
+	__u64 key = (__u64)sk;
+	struct conn *c;
+
+	if (!first_to_see(copy, COPIED_DESTROY, key))
+		return 0;
+	c = bpf_map_lookup_elem(&socks, &key);
+	if (!c)
+		return 0;
+	if (c->state == CONN_AT_ONCE) {
+		/* No return of connect was seen: it was dissolved. */
+		c->error = ECANCELED;
+		if (wanted_ports(c))
+			send_failed(c, sk, bpf_ktime_get_boot_ns());
+	}
+	bpf_map_delete_elem(&socks, &key);
+	return 0;
+}
+
+#define DESTROY(name, copy)                                        \
+	SEC("raw_tp/tcp_destroy_sock")                             \
+	int name(struct bpf_raw_tracepoint_args *ctx)              \
+	{                                                          \
+		return destroyed(copy, (struct sock *)ctx->args[0]); \
+	}
+
+DESTROY(conn_destroy, 0)
+DESTROY(conn_destroy_copy1, 1)
+DESTROY(conn_destroy_copy2, 2)
+
+/* A SYN is sent again. */
+static __always_inline int sent_again(int copy, struct sock *sk)
+{
+	__u64 key = (__u64)sk;
+	struct conn *c;
+
+	if (!first_to_see(copy, COPIED_RETRANSMIT, key) ||
+	    BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT)
+		return 0;
+	c = bpf_map_lookup_elem(&socks, &key);
+	if (!c || c->state != CONN_CONNECTING || !c->start)
+		return 0;
+	fill_tuple(c, sk);
+	if (wanted_ports(c))
+		send(RECORD_WAITING, c, sk, bpf_ktime_get_boot_ns(), 0);
+	return 0;
+}
+
+#define RETRANSMIT(name, copy)                                      \
+	SEC("raw_tp/tcp_retransmit_skb")                            \
+	int name(struct bpf_raw_tracepoint_args *ctx)               \
+	{                                                           \
+		return sent_again(copy, (struct sock *)ctx->args[0]); \
+	}
+
+RETRANSMIT(conn_retransmit, 0)
+RETRANSMIT(conn_retransmit_copy1, 1)
+
+/* The current task accepts a socket, or has done so a moment ago. */
+static __always_inline int accepted(struct sock *sk)
+{
+	struct conn c = {};
+	struct conn *found;
+	__u64 key;
+	int state;
+
+	if (!wanted(bpf_get_current_pid_tgid() >> 32))
+		return 0;
+	sk = tcp_socket(sk);
+	if (!sk)
+		return 0;
+	key = (__u64)sk;
+	if (bpf_map_lookup_elem(&socks, &key))
+		return 0;
+	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	if (state == TCP_LISTEN)
+		return 0;
+	c.start = bpf_ktime_get_boot_ns();
+	c.role = ROLE_SERVER;
+	c.state = CONN_OPEN;
+	fill_current(&c);
+	fill_tuple(&c, sk);
+	if (!wanted_ports(&c))
+		return 0;
+	if (!only_failed)
+		send(RECORD_ACCEPT, &c, sk, c.start, 0);
+	if (bpf_map_update_elem(&socks, &key, &c, BPF_ANY)) {
+		count_lost(LOST_MAP_FULL);
+		return 0;
+	}
+	/* What has happened since it was established; later steps find the entry. */
+	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	found = bpf_map_lookup_elem(&socks, &key);
+	if (!found)
+		return 0;
+	if (!found->closed_by)
+		found->closed_by = first_to_close(state);
+	if (state == TCP_CLOSE && found->state == CONN_OPEN) {
+		found->state = CONN_ENDED;
+		__builtin_memcpy(&c, found, sizeof(c));
+		send_closed(sk, &c, TCP_CLOSE, BPF_CORE_READ(sk, sk_err));
+	}
+	return 0;
+}
+
+/* Fills in whom connect was told to call. False: no such address. */
+static __always_inline bool fill_destination(struct conn *c, void *addr, bool user)
+{
+	struct {
+		__u16 family;
+		__be16 port;
+		__be32 ipv4; /* IPv6: flow label */
+		__u8 ipv6[16];
+	} to = {};
+	/* An IPv4 address has 16 bytes and may stand at the end of a page. */
+	long err = user ? bpf_probe_read_user(&to, 16, addr) : bpf_probe_read_kernel(&to, 16, addr);
+
+	if (err)
+		return false;
+	c->dport = bpf_ntohs(to.port);
+	if (to.family == AF_INET) {
+		map_ipv4(c->dst, to.ipv4);
+		return true;
+	}
+	if (to.family != AF_INET6)
+		return false;
+	if (user)
+		err = bpf_probe_read_user(c->dst, 16, addr + 8);
+	else
+		err = bpf_probe_read_kernel(c->dst, 16, addr + 8);
+	return !err;
+}
+
+/*
+ * connect returns an error. Where it is the system call that returns, it may
+ * be what has been told already, or no failure: the caller has sorted those
+ * out that never are.
+ */
+static __always_inline int connect_failed(struct sock *sk, void *addr, int error, bool syscall)
+{
+	__u64 key = (__u64)sk;
+	struct conn *found = bpf_map_lookup_elem(&socks, &key);
+	struct conn c = {};
+	__u64 now = bpf_ktime_get_boot_ns();
+
+	if (found && found->state == CONN_AT_ONCE) {
+		found->state = CONN_FAILED;
+		found->error = 0;
+		__builtin_memcpy(&c, found, sizeof(c));
+	} else if (found && syscall && found->state != CONN_FAILED) {
+		return 0;
+	} else if (found && syscall && found->error == error) {
+		found->error = 0;
+		return 0;
+	} else {
+		if (!wanted(bpf_get_current_pid_tgid() >> 32))
+			return 0;
+		c.role = ROLE_CLIENT;
+		c.start = now;
+		fill_current(&c);
+		fill_tuple(&c, sk);
+		if (!fill_destination(&c, addr, syscall))
+			return 0;
+	}
+	c.error = error;
+	if (wanted_ports(&c))
+		send_failed(&c, sk, now);
+	return 0;
+}
+
+/* fentry and fexit. An IPv6 socket that calls an IPv4 address passes both. */
+
+static __always_inline int connect4_returns(int copy, struct sock *sk, void *addr, int ret)
+{
+	if (!first_to_see(copy, COPIED_CONNECT4, (__u64)sk) || ret >= 0 ||
+	    BPF_CORE_READ(sk, __sk_common.skc_family) != AF_INET)
+		return 0;
+	return connect_failed(sk, addr, -ret, false);
+}
+
+static __always_inline int connect6_returns(int copy, struct sock *sk, void *addr, int ret)
+{
+	if (!first_to_see(copy, COPIED_CONNECT6, (__u64)sk) || ret >= 0)
+		return 0;
+	return connect_failed(sk, addr, -ret, false);
+}
+
+#define FUNCTIONS(suffix, copy)                                                               \
+	SEC("fentry/security_sock_graft")                                                     \
+	int BPF_PROG(conn_accept_fentry##suffix, struct sock *sk)                             \
+	{                                                                                     \
+		return first_to_see(copy, COPIED_ACCEPT, (__u64)sk) ? accepted(sk) : 0;       \
+	}                                                                                     \
+	SEC("fexit/tcp_v4_connect")                                                           \
+	int BPF_PROG(conn_connect4_fexit##suffix, struct sock *sk, void *addr, int len, int ret) \
+	{                                                                                     \
+		return connect4_returns(copy, sk, addr, ret);                                 \
+	}                                                                                     \
+	SEC("fexit/tcp_v6_connect")                                                           \
+	int BPF_PROG(conn_connect6_fexit##suffix, struct sock *sk, void *addr, int len, int ret) \
+	{                                                                                     \
+		return connect6_returns(copy, sk, addr, ret);                                 \
+	}
+
+FUNCTIONS(, 0)
+FUNCTIONS(_copy1, 1)
+FUNCTIONS(_copy2, 2)
+
+/* kprobe and kretprobe. */
+
+SEC("kprobe/security_sock_graft")
+int conn_accept_kprobe(void *ctx)
+{
+	return accepted((struct sock *)register_arg(ctx, 0));
+}
+
+static __always_inline int connect_called(void *ctx, __u16 family)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	struct connect_call call = {
+		.sk = register_arg(ctx, 0),
+		.addr = register_arg(ctx, 1),
+		.family = family,
+	};
+	struct sock *sk = (struct sock *)call.sk;
+
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == family)
+		bpf_map_update_elem(&calls, &thread, &call, BPF_ANY);
+	return 0;
+}
+
+static __always_inline int connect_returns(void *ctx, __u16 family)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	struct connect_call *found = bpf_map_lookup_elem(&calls, &thread);
+	struct connect_call call;
+	int ret = register_return(ctx);
+
+	if (!found || found->family != family)
+		return 0;
+	call = *found;
+	bpf_map_delete_elem(&calls, &thread);
+	if (ret >= 0)
+		return 0;
+	return connect_failed((struct sock *)call.sk, (void *)call.addr, -ret, false);
+}
+
+SEC("kprobe/tcp_v4_connect")
+int conn_connect4_kprobe(void *ctx)
+{
+	return connect_called(ctx, AF_INET);
+}
+
+SEC("kretprobe/tcp_v4_connect")
+int conn_connect4_kretprobe(void *ctx)
+{
+	return connect_returns(ctx, AF_INET);
+}
+
+SEC("kprobe/tcp_v6_connect")
+int conn_connect6_kprobe(void *ctx)
+{
+	return connect_called(ctx, AF_INET6);
+}
+
+SEC("kretprobe/tcp_v6_connect")
+int conn_connect6_kretprobe(void *ctx)
+{
+	return connect_returns(ctx, AF_INET6);
+}
+
+/* Tracepoints alone. */
+
+static __always_inline struct sock *file_socket(struct file *file)
+{
+	struct socket *socket;
+
+	if (!file || BPF_CORE_READ(file, f_inode, i_sb, s_magic) != SOCKFS_MAGIC)
+		return NULL;
+	socket = BPF_CORE_READ(file, private_data);
+	return BPF_CORE_READ(socket, sk);
+}
+
+/* The socket behind a file descriptor of the current task. */
+static __always_inline struct sock *fd_socket(__u32 fd)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct fdtable *fdt = BPF_CORE_READ(task, files, fdt);
+	struct file **files = BPF_CORE_READ(fdt, fd);
+	struct file *file = NULL;
+
+	if (fd >= BPF_CORE_READ(fdt, max_fds))
+		return NULL;
+	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+	return file_socket(file);
+}
+
+static __always_inline int accept_returns(int fd)
+{
+	struct sock *sk = fd_socket(fd);
+
+	return sk ? accepted(sk) : 0;
+}
+
+static __always_inline int connect_syscall_returns(void *regs, int error)
+{
+	struct sock *sk;
+
+	switch (error) {
+	case EINTR:
+	case ERESTARTSYS:
+	case EINPROGRESS:
+	case EALREADY:
+	case EISCONN:
+		return 0;
+	}
+	sk = fd_socket(syscall_arg(regs, 0));
+	if (sk)
+		sk = tcp_socket(sk);
+	return sk ? connect_failed(sk, (void *)syscall_arg(regs, 1), error, true) : 0;
+}
+
+/*
+ * Most of what this sees is not its own. The copy finds out by itself whether
+ * an accept is known already; a connect that fails is told once in any case.
+ */
+static __always_inline int syscall_returns(int copy, void *regs, long ret)
+{
+	int nr = syscall_number(regs);
+	bool accept = nr == nr_accept4 || nr == nr_accept;
+
+	if (!accept && nr != nr_connect)
+		return 0;
+	if (accept != (ret >= 0) || syscall_is_32bit())
+		return 0;
+	if (accept)
+		return accept_returns(ret);
+	return first_to_see(copy, COPIED_CONNECT4, bpf_get_current_pid_tgid()) ?
+		       connect_syscall_returns(regs, -ret) : 0;
+}
+
+#define SYS_EXIT(name, copy)                                                        \
+	SEC("raw_tp/sys_exit")                                                      \
+	int name(struct bpf_raw_tracepoint_args *ctx)                               \
+	{                                                                           \
+		return syscall_returns(copy, (void *)ctx->args[0], ctx->args[1]);   \
+	}
+
+SYS_EXIT(conn_sys_exit, 0)
+SYS_EXIT(conn_sys_exit_copy1, 1)
+SYS_EXIT(conn_sys_exit_copy2, 2)
+
+/*
+ * A request that goes on (multishot) comes without its own kind here: what
+ * it has made is an accept if it is a socket that is open and not known.
+ */
+static __always_inline int request_completes(struct io_kiocb *req, int result)
+{
+	if (result <= 0 || (req && BPF_CORE_READ(req, opcode) != IORING_OP_ACCEPT))
+		return 0;
+	return accept_returns(result);
+}
+
+/*
+ * From 5.17 to 6.10 or so: context, request, user data, result, flags and
+ * maybe more. It does not attach where there are fewer.
+ */
+SEC("raw_tp/io_uring_complete")
+int conn_result_io_uring(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u64 flags = ctx->args[4];
+
+	barrier_var(flags);
+	return request_completes((void *)ctx->args[1], ctx->args[3]);
+}
+
+/* Later: context, request, completion. Before: context, user data, result. */
+SEC("raw_tp/io_uring_complete")
+int conn_cqe_io_uring(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct io_kiocb *req = (void *)ctx->args[1];
+	struct io_uring_cqe *cqe = (void *)ctx->args[2];
+
+	if (bpf_core_field_exists(req->cqe))
+		return request_completes(req, BPF_CORE_READ(cqe, res));
+	/* What the kernel's workers complete is not in their own table of files. */
+	return current_is_kernel() ? 0 : request_completes(NULL, (__s64)cqe);
+}
+
+/* Sockets that are older than tracing. */
+
+SEC("iter/task_file")
+int conn_open_before(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct conn c = {};
+	struct sock *sk;
+	__u64 key;
+	int state;
+
+	if (!task || !file)
+		return 0;
+	sk = file_socket(file);
+	if (sk)
+		sk = tcp_socket(sk);
+	if (!sk)
+		return 0;
+	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	if (state == TCP_CLOSE || state == TCP_LISTEN || state == TCP_SYN_RECV)
+		return 0;
+	c.uid = BPF_CORE_READ(task, cred, uid.val);
+	fill_owner(&c, task);
+	if (!wanted_process(c.pid, c.uid))
+		return 0;
+	c.cgroup = task_cgroup(task);
+	c.before = 1;
+	c.state = CONN_OPEN;
+	c.role = ROLE_CLIENT;
+	if (state == TCP_SYN_SENT)
+		c.state = CONN_CONNECTING;
+	else
+		c.role = role_of(sk, state);
+	c.closed_by = first_to_close(state);
+	fill_tuple(&c, sk);
+	if (!wanted_ports(&c))
+		return 0;
+	/* Several processes may hold it; and its owner may be known by now. */
+	key = (__u64)sk;
+	if (bpf_map_update_elem(&socks, &key, &c, BPF_NOEXIST) && !bpf_map_lookup_elem(&socks, &key))
+		count_lost(LOST_MAP_FULL);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
