@@ -35,6 +35,7 @@ import (
 // passed over.
 var placedRows = map[string][]string{
 	"exec": {"exec httpd", "exec sh", "exec sleep", "exec wget"},
+	"conn": {"accept httpd", "close httpd", "close wget", "connect wget"},
 }
 
 // workload is a container's program: a server, a client, and what lives for
