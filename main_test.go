@@ -1262,7 +1262,7 @@ func newContainer(t *testing.T, pod, name string, bundle bool) *container {
 		if err := os.WriteFile(file, []byte(spec), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { os.Remove(file) })
+		made = append([]string{file}, made...)
 	}
 	t.Cleanup(func() {
 		for _, dir := range made {

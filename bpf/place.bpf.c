@@ -33,7 +33,7 @@ struct place_record {
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 256 << 10);
+	__uint(max_entries, 128 << 10);
 } places SEC(".maps");
 
 /* Written and read within one run of a program, nothing stays. */

@@ -319,8 +319,7 @@ func TestKernelPlaceOfAContainerWithoutAName(t *testing.T) {
 				_ = os.Remove(dir)
 				_ = os.Remove(filepath.Dir(dir))
 			})
-			c.dir = dir
-			c.run(t, "/bin/sleep", "0.001")
+			(&fakeContainer{dir: dir}).run(t, "/bin/sleep", "0.001")
 			r.stop()
 			want := event.Place{Container: id[:12], ContainerID: id}
 			if diff := cmp.Diff(want, placeOf(r.execs("sleep")["0.001"])); diff != "" {
