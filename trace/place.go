@@ -78,7 +78,7 @@ func (s *Session) openPlaces(opts ebpf.CollectionOptions) error {
 		return err
 	}
 	p := &places{filter: s.opts.Place, stop: func() {}, done: make(chan struct{})}
-	if p.resolver, err = kube.New(kube.Roots{}, kube.Options{Kubelet: s.opts.Kubelet}); err != nil {
+	if p.resolver, err = kube.New(kube.Roots{}, kube.Options{Kubelet: s.opts.Kubelet, Wait: s.opts.placeWait}); err != nil {
 		return err
 	}
 	if m := s.objects.Maps[bpf.PlaceMapPlaces]; m != nil {

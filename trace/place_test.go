@@ -68,6 +68,9 @@ type tracing struct {
 func traceWith(t *testing.T, tracer Tracer, opts Options) *tracing {
 	t.Helper()
 	opts.PIDs = family(t)
+	if os.Getenv("TRACER_VM") != "" {
+		opts.placeWait = 2 * time.Second // an emulated machine is slow
+	}
 	s, err := Open(tracer, opts)
 	if err != nil {
 		t.Fatal(err)

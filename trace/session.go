@@ -38,9 +38,10 @@ type Options struct {
 	Notice  func(*event.Notice) // told of warnings and losses; must not block
 
 	// For tests.
-	ringBytes  uint32 // size of the ring, 0: the probe's own
-	maxFollows uint32 // processes that can be followed, 0: as many as the object says
-	tier       tier   // the only one to use where there is a choice, 0: the best
+	ringBytes  uint32        // size of the ring, 0: the probe's own
+	placeWait  time.Duration // the longest that an event waits for a name, 0: as always
+	maxFollows uint32        // processes that can be followed, 0: as many as the object says
+	tier       tier          // the only one to use where there is a choice, 0: the best
 }
 
 // SetTier makes a session use hooks of one kind only where there is a choice:
