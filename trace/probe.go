@@ -58,6 +58,15 @@ failures of fast open and io_uring.`,
 	},
 }
 
+// View is the name of the view that shows what t reports, which may depend on
+// its options.
+func (p *Probe) View(t Tracer) string {
+	if v, ok := t.(interface{ View() string }); ok {
+		return v.View()
+	}
+	return p.Name
+}
+
 // A Tracer is what a probe does, between its options and its events. Its
 // methods are called by one goroutine at a time.
 type Tracer interface {

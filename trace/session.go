@@ -69,6 +69,13 @@ type Sink interface {
 	Close() (unwritten uint64, err error)
 }
 
+// A Pager is a Sink that also shows pages.
+type Pager interface {
+	// Page shows p, or leaves it out if what was shown before is still not
+	// taken. It must not block, nor keep p.
+	Page(p *event.Page)
+}
+
 // A Session is one run of a probe: attached programs, a ring, a pipeline.
 // Except for Run's context, it is not safe for concurrent use.
 type Session struct {
@@ -401,7 +408,6 @@ func (s *Session) pipeline(ctx context.Context) error {
 			if err := s.tellLosses(); err != nil {
 				return err
 			}
-			continue
 		}
 		if err := s.sink.Flush(); err != nil {
 			return err
@@ -438,6 +444,14 @@ func (s *Session) emit(e event.Event) {
 		s.stats.shown++
 	} else {
 		s.stats.lost[lostOutputFull]++
+	}
+}
+
+// page shows all rows of a table whose rows are things, where the sink can; the
+// events of the interval were emitted before.
+func (s *Session) page(p *event.Page) {
+	if sink, ok := s.sink.(Pager); ok {
+		sink.Page(p)
 	}
 }
 
