@@ -41,7 +41,7 @@ var (
 	cgroupColumn = Column{Name: "cgroup", Title: "CGROUP", Width: 8, Right: true, Rank: 10, Cell: func(b []byte, e event.Event) []byte {
 		return strconv.AppendUint(b, e.Head().CgroupID, 10)
 	}}
-	eventColumn = Column{Name: "event", Title: "EVENT", Width: 11, Rank: 40, Cell: func(b []byte, e event.Event) []byte {
+	eventColumn = Column{Name: "event", Title: "EVENT", Width: 14, Rank: 40, Cell: func(b []byte, e event.Event) []byte {
 		return append(b, e.Head().Kind...)
 	}}
 )

@@ -195,8 +195,8 @@ func appendClose(b []byte, e *event.Close) []byte {
 		b = AppendDuration(append(b, " after "...), e.Duration)
 	}
 	b = AppendSize(append(b, ", "...), e.Tx)
-	b = AppendSize(append(b, " sent, "...), e.Rx)
-	return append(b, " received"...)
+	b = AppendSize(append(b, " out, "...), e.Rx)
+	return append(b, " in"...)
 }
 
 // appendKnown appends a duration unless it is unknown.

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -327,7 +328,10 @@ func TestColumns(t *testing.T) {
 			if c.Width < 1 || c.Min < 0 || c.Min > c.Width || c.Rank < 1 || len(c.Title) > c.Width || c.Cell == nil {
 				t.Errorf("%s: %+v", command, c)
 			}
-			for _, e := range append(execEvents(), &event.Exec{}, &event.Exit{}, &event.ExecFailed{}) {
+			for _, e := range slices.Concat(execEvents(), connEvents(), []event.Event{
+				&event.Exec{}, &event.Exit{}, &event.ExecFailed{},
+				&event.Connect{}, &event.ConnectFailed{}, &event.ConnectStuck{}, &event.Accept{}, &event.Close{},
+			}) {
 				cell := c.Cell([]byte("before "), e)
 				if !bytes.HasPrefix(cell, []byte("before ")) {
 					t.Errorf("%s.%s: does not append: %q", command, c.Name, cell)
@@ -581,4 +585,63 @@ func TestTableWithoutATerminalAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { buf = table.AppendEvent(buf[:0], e) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// connEvents are events of conn: every outcome, short and long addresses.
+func connEvents() []event.Event {
+	n := 0
+	common := func(kind, comm string) event.Common {
+		n++
+		return event.Common{
+			Time:    when.Add(time.Duration(n) * 10 * time.Millisecond),
+			Kind:    kind,
+			Process: event.Process{PID: uint32(1000 + n), Comm: comm, UID: 1000, CgroupID: 77},
+		}
+	}
+	conn := func(role, src, dst string) event.Connection {
+		return event.Connection{Role: role, Src: netip.MustParseAddrPort(src), Dst: netip.MustParseAddrPort(dst)}
+	}
+	v4 := func(role string) event.Connection { return conn(role, "10.0.0.5:51234", "10.0.0.9:443") }
+	long := conn(event.RoleClient, "[2001:db8:1234:5678:9abc:def0:1234:5678]:51234", "[2001:db8:ffff:eeee:dddd:cccc:bbbb:aaaa]:65535")
+	nowhere := event.Connection{Role: event.RoleClient, Dst: netip.MustParseAddrPort("192.0.2.1:80")}
+	failed := func(c event.Connection, latency time.Duration, syns uint32, err string) *event.ConnectFailed {
+		return &event.ConnectFailed{Common: common(event.KindConnectFailed, "curl"), Connection: c, Latency: latency, SYNs: syns, Error: err}
+	}
+	closed := func(c event.Connection, reason, by string) *event.Close {
+		return &event.Close{
+			Common: common(event.KindClose, "nginx"), Connection: c, Duration: 4210 * time.Millisecond,
+			Tx: 1 << 20, Rx: 1009, Retransmits: 3, SRTT: 840 * time.Microsecond, Reason: reason, ClosedBy: by,
+		}
+	}
+	return []event.Event{
+		&event.Connect{Common: common(event.KindConnect, "curl"), Connection: v4(event.RoleClient), Latency: 840 * time.Microsecond},
+		&event.Accept{Common: common(event.KindAccept, "nginx"), Connection: v4(event.RoleServer)},
+		closed(v4(event.RoleServer), event.ReasonClosed, event.RoleClient),
+		closed(v4(event.RoleClient), event.ReasonReset, event.RoleServer),
+		closed(long, event.ReasonTimeout, ""),
+		failed(v4(event.RoleClient), 321*time.Microsecond, 1, "ECONNREFUSED"),
+		&event.ConnectStuck{Common: common(event.KindConnectStuck, "curl"), Connection: v4(event.RoleClient), Age: time.Second, SYNs: 2},
+		failed(v4(event.RoleClient), 7*time.Second, 3, "ETIMEDOUT"),
+		failed(long, 1500*time.Millisecond, 1, "ECANCELED"),
+		failed(nowhere, 0, 0, "ENETUNREACH"),
+		failed(nowhere, 0, 0, "EADDRNOTAVAIL"),
+		&event.Connect{Common: common(event.KindConnect, "\x1b[31mred"), Connection: long, Latency: 12 * time.Millisecond},
+		&event.Close{Common: common(event.KindClose, "postgres"), Connection: v4(event.RoleServer), Reason: event.ReasonClosed, OpenBefore: true},
+	}
+}
+
+func TestTableOfConn(t *testing.T) {
+	view := Views["conn"]
+	for _, width := range []int{60, 80, 120, 200} {
+		t.Run(fmt.Sprintf("%d cells", width), func(t *testing.T) {
+			plain := appendAll(TableOptions{Columns: Defaults(view.Columns), Mark: view.Mark, Terminal: terminal(t, width, 24)}, connEvents())
+			checkGolden(t, fmt.Sprintf("conn-%d.txt", width), plain)
+			checkLines(t, plain, width)
+		})
+	}
+	t.Run("all columns, no terminal", func(t *testing.T) {
+		b := appendAll(TableOptions{Columns: view.Columns, Mark: view.Mark}, connEvents())
+		checkGolden(t, "conn-all.txt", b)
+		checkLines(t, b, 0)
+	})
 }

@@ -104,9 +104,11 @@ pack() {
 }
 
 # boot starts one machine, with its console in a file. Emulated, because hardware help is not to be had
-# everywhere; rdrand spares the two seconds that a plain processor needs to gather entropy.
+# everywhere; rdrand spares the two seconds that a plain processor needs to gather entropy. Both processors are
+# emulated by one thread: with two, one may run code that the other is just patching, and the kernel dies of it
+# ("Oops: int3"), as tracepoints are patched in and out while they are hit.
 boot() {
-	timeout -k 5 "$limit" qemu-system-x86_64 -accel tcg -cpu qemu64,+rdrand -m 1024 -smp 2 -display none -monitor none -no-reboot \
+	timeout -k 5 "$limit" qemu-system-x86_64 -accel tcg,thread=single -cpu qemu64,+rdrand -m 1024 -smp 2 -display none -monitor none -no-reboot \
 		-serial "file:$work/console-$1" -kernel "$cache/vmlinuz-$1" -initrd "$work/initrd" \
 		-append "console=ttyS0 quiet panic=-1 oops=panic random.trust_cpu=on" </dev/null >"$work/qemu-$1" 2>&1 &
 	name[$!]=$1

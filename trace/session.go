@@ -85,8 +85,8 @@ type Session struct {
 
 	objects  *ebpf.Collection // the maps
 	programs map[string]*ebpf.Program
-	links    []link.Link     // kept: a link that nothing refers to is closed
-	bpfCost  io.Closer       // kept: so are the run time statistics
+	links    []link.Link // kept: a link that nothing refers to is closed
+	cost     cost
 	tiers    map[string]tier // of the features that are open
 	warnings []string        // features that could not be had
 	reader   *reader
@@ -135,8 +135,6 @@ func Open(t Tracer, opts Options) (_ *Session, err error) {
 	if err := s.load(load); err != nil {
 		return nil, explain(err)
 	}
-	// What the programs cost is told where the kernel can tell (5.8+).
-	s.bpfCost, _ = ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
 	s.reader, err = newReader(s.objects.Maps[bpf.ExecMapEvents], s.objects.Variables[bpf.ExecVarReaderWaits])
 	if err != nil {
 		return nil, err
@@ -145,6 +143,7 @@ func Open(t Tracer, opts Options) (_ *Session, err error) {
 		return nil, err
 	}
 	s.started = time.Now()
+	s.cost.open()
 	// The kernel's types were most of the memory so far and are not needed
 	// any more.
 	go debug.FreeOSMemory()
@@ -364,6 +363,7 @@ func (s *Session) Run(ctx context.Context, sink Sink) error {
 	go s.reader.run()
 	err := s.pipeline(ctx)
 	s.duration = time.Since(s.started)
+	s.cost.close()
 	s.detach()
 	if stopErr := s.reader.stop(); err == nil {
 		err = stopErr
@@ -405,6 +405,9 @@ func (s *Session) pipeline(ctx context.Context) error {
 		case <-s.sink.Broken():
 		case <-slow.C:
 			s.clock.anchor()
+			if time.Since(s.started) > sampleTime {
+				s.cost.close()
+			}
 			if err := s.tellLosses(); err != nil {
 				return err
 			}
@@ -420,11 +423,14 @@ func (s *Session) pipeline(ctx context.Context) error {
 }
 
 func (s *Session) decode(b *batch) {
+	n := uint64(0)
 	b.samples(func(record []byte) {
+		n++
 		if !s.tracer.decode(s, record) {
 			s.stats.lost[lostBadRecord]++
 		}
 	})
+	s.cost.count(n)
 }
 
 func (s *Session) enough() bool {
@@ -505,14 +511,16 @@ func (s *Session) Account() (*event.Account, error) {
 			continue // a kernel that does not tell
 		}
 		a.BPF += st.Runtime
-		a.HasBPF = s.bpfCost != nil
+		a.HasBPF = s.cost.taken > 0
 		switch {
-		case name == bpf.ExecProgExecSysExit:
-			// Any system call's return, of which few are failed execs.
+		case isSparse(name):
 			s.stats.lost[lostDetail] += st.RecursionMisses
 		case !isCopy(name) && name != bpf.FollowProgFollowProcessFree:
 			missed += st.RecursionMisses
 		}
+	}
+	if a.HasBPF {
+		a.BPF = s.cost.whole(a.BPF, s.duration)
 	}
 	if err := s.stats.readKernel(s.objects.Maps[bpf.ExecMapLost]); err != nil {
 		return nil, err
@@ -532,9 +540,65 @@ func (s *Session) Account() (*event.Account, error) {
 	return a, nil
 }
 
+// cost takes the time of the programs where the kernel can tell (5.8+). To look
+// at the clock before and after each run costs more than most runs do:
+// therefore it is done until there is a fair sample, from which the rest is
+// reckoned.
+type cost struct {
+	stats   io.Closer // while it is open the kernel takes the time
+	began   time.Time
+	taken   time.Duration // for how long
+	inside  uint64        // records that came meanwhile
+	records uint64
+}
+
+// What a fair sample is.
+const (
+	sampleRecords = 5000
+	sampleTime    = 10 * time.Second // if there are never so many
+)
+
+func (c *cost) open() {
+	c.stats, _ = ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+	c.began = time.Now()
+}
+
+func (c *cost) close() {
+	if c.stats != nil {
+		_ = c.stats.Close() // nothing depends on it
+		c.stats = nil
+		c.taken = time.Since(c.began)
+		c.inside = c.records
+	}
+}
+
+// count takes note of records that came.
+func (c *cost) count(n uint64) {
+	c.records += n
+	if c.stats != nil && c.records >= sampleRecords {
+		c.close()
+	}
+}
+
+// whole is how long the programs ran in all, given how long they did for the
+// sample, and how long the session was.
+func (c *cost) whole(sample, session time.Duration) time.Duration {
+	factor := float64(session) / float64(max(c.taken, 1))
+	if c.inside >= sampleRecords {
+		factor = float64(c.records) / float64(c.inside)
+	}
+	return time.Duration(float64(sample) * max(factor, 1))
+}
+
 // isCopy tells the programs that see what the first of their kind has missed:
-// see first_sight in bpf/include/tracer.h.
+// see first_sight and first_to_see in bpf/include/tracer.h.
 func isCopy(program string) bool { return strings.Contains(program, "_copy") }
+
+// isSparse tells the programs to which little of what they see matters: any
+// system call's return, of which few are failed execs or accepts.
+func isSparse(program string) bool {
+	return strings.HasSuffix(program, "_sys_exit") || strings.HasSuffix(program, "_io_uring")
+}
 
 // detach stops the programs. What they have sent stays in the ring.
 func (s *Session) detach() {
@@ -556,7 +620,5 @@ func (s *Session) Close() {
 	if s.objects != nil {
 		s.objects.Close()
 	}
-	if s.bpfCost != nil {
-		_ = s.bpfCost.Close()
-	}
+	s.cost.close()
 }

@@ -267,8 +267,12 @@ struct mptcp_subflow_context {
 	struct sock *tcp_sock;
 };
 
-/* include/linux/io_uring_types.h; before 5.19 the result is in no tracepoint's request. */
+/* include/linux/io_uring_types.h */
 struct io_cqe {
+	s32 res;
+};
+
+struct io_uring_cqe {
 	s32 res;
 };
 
