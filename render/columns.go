@@ -22,6 +22,13 @@ type View struct {
 var Views = map[string]View{
 	"exec": {Columns: execColumns, Mark: execMark},
 	"conn": {Columns: connColumns, Mark: connMark},
+
+	"traffic": trafficView(pidColumn, commColumn, extra(trafficProto)),
+
+	"traffic by connection": trafficView(pidColumn, commColumn, trafficProto, trafficSrc, trafficDst),
+	"traffic by peer":       trafficView(trafficPeer, extra(trafficProto)),
+	"traffic by container":  trafficView(cgroupColumn, extra(trafficProto)),
+	"traffic by pod":        trafficView(cgroupColumn, extra(trafficProto)),
 }
 
 // The columns that every command has.

@@ -319,25 +319,25 @@ func (l *Live) appendEnd(b []byte) []byte {
 }
 
 // appendChange appends what turns the line that stands in a row of the screen
-// into another.
+// into another. What does not differ is not written, as far as a byte is a cell.
 func appendChange(b []byte, row int, from, to string) []byte {
-	switch {
-	case from == to:
+	if from == to {
 		return b
-	case !isASCII(from) || !isASCII(to):
-		// Erased first: behind a full line the cursor still stands on it.
-		b = fmt.Appendf(b, "\x1b[%dH\x1b[2K", row+1)
-		return append(b, to...)
 	}
-	// Of plain text, in which a byte is a cell, only what differs is written.
 	head, tail := 0, 0
-	for head < min(len(from), len(to)) && from[head] == to[head] {
+	for head < min(len(from), len(to)) && from[head] == to[head] && isCell(to[head]) {
 		head++
 	}
+	if !isCells(from[head:]) || !isCells(to[head:]) {
+		head = max(head-1, 0) // a mark may belong to what stands before it
+		// Erased first: behind a full line the cursor still stands on it.
+		b = fmt.Appendf(b, "\x1b[%d;%dH\x1b[K", row+1, head+1)
+		return append(b, to[head:]...)
+	}
+	b = fmt.Appendf(b, "\x1b[%d;%dH", row+1, head+1)
 	for len(from) == len(to) && from[len(from)-1-tail] == to[len(to)-1-tail] {
 		tail++
 	}
-	b = fmt.Appendf(b, "\x1b[%d;%dH", row+1, head+1)
 	b = append(b, to[head:len(to)-tail]...)
 	if len(to) < len(from) {
 		b = append(b, "\x1b[K"...)
@@ -345,10 +345,12 @@ func appendChange(b []byte, row int, from, to string) []byte {
 	return b
 }
 
-// isASCII reports whether each byte is a character that takes a cell.
-func isASCII(s string) bool {
+// isCell reports whether a byte is a character that takes a cell.
+func isCell(c byte) bool { return c >= ' ' && c <= '~' }
+
+func isCells(s string) bool {
 	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
+		if !isCell(s[i]) {
 			return false
 		}
 	}
