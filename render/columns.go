@@ -13,12 +13,24 @@ import (
 type View struct {
 	Columns []Column
 	Mark    func(event.Event) Mark
+	// Paged: its rows are things, not happenings, and on a terminal they are
+	// refreshed in place: see event.Page.
+	Paged bool
+	Title func(b []byte, p *event.Page) []byte // of pages; nil: none
 }
 
-// Views by the name of the probe.
+// Views by the name of the probe; of one that has several by what its tracer
+// calls them.
 var Views = map[string]View{
 	"exec": {Columns: execColumns, Mark: execMark},
 	"conn": {Columns: connColumns, Mark: connMark},
+
+	"traffic": trafficView(pidColumn, commColumn, extra(trafficProto)),
+
+	"traffic by connection": trafficView(pidColumn, commColumn, trafficProto, trafficSrc, trafficDst),
+	"traffic by peer":       trafficView(trafficPeer, extra(trafficProto)),
+	"traffic by container":  trafficView(always("container"), always("pod"), extra(trafficProto)),
+	"traffic by pod":        trafficView(always("namespace"), always("pod"), extra(trafficProto)),
 }
 
 // The columns that every command has.
@@ -72,10 +84,25 @@ func inContainerAlone(e event.Event) bool {
 	return h.ContainerID != "" && h.PodUID == ""
 }
 
+// always is one of placeColumns for views whose rows it names.
+func always(name string) Column {
+	c := placeColumns[slices.IndexFunc(placeColumns, func(c Column) bool { return c.Name == name })]
+	c.When, c.Extra = nil, false
+	cell := c.Cell
+	c.Cell = func(b []byte, e event.Event) []byte {
+		if start := len(b); len(cell(b, e)) > start {
+			return cell(b, e)
+		}
+		return append(b, '-') // on the host, or the name is not known
+	}
+	return c
+}
+
 // WithPlaces adds the columns that say in which container and pod an event
 // happened: before the last one that is always shown, which takes what is left
-// of a line. Those that there are already stay where they are.
-func WithPlaces(columns []Column) []Column {
+// of a line. Those that there are already stay where they are. On pages, whose
+// rows are drawn anew each time, they are shown if asked for.
+func WithPlaces(columns []Column, paged bool) []Column {
 	last := 0
 	for i, c := range columns {
 		if !c.Extra {
@@ -86,7 +113,8 @@ func WithPlaces(columns []Column) []Column {
 	for _, c := range placeColumns {
 		switch {
 		case slices.ContainsFunc(columns, func(o Column) bool { return o.Name == c.Name }):
-		case c.Extra:
+		case c.Extra || paged:
+			c.When, c.Extra = nil, true
 			extra = append(extra, c)
 		default:
 			usual = append(usual, c)

@@ -320,7 +320,7 @@ func TestColumns(t *testing.T) {
 			t.Errorf("%s: no columns", command)
 		}
 		seen := make(map[string]bool)
-		for _, c := range WithPlaces(view.Columns) {
+		for _, c := range WithPlaces(view.Columns, false) {
 			if seen[c.Name] || c.Name == "" || strings.ToLower(c.Name) != c.Name || strings.ContainsAny(c.Name, ", ") {
 				t.Errorf("%s: %q is no name for a column, or there are two", command, c.Name)
 			}
@@ -550,12 +550,12 @@ func placed(container, pod string) event.Event {
 }
 
 func TestColumnsOfPlaces(t *testing.T) {
-	columns := WithPlaces(execColumns)
+	columns := WithPlaces(execColumns, false)
 	if got := Names(Defaults(columns)); got != "time, pid, ppid, user, pod, container, command" {
 		t.Errorf("in the usual order: %s", got)
 	}
 	own := Column{Name: "pod"}
-	if got := Names(WithPlaces([]Column{own, {Name: "a"}, {Name: "b", Extra: true}})); got != "pod, container, a, b, namespace, container_id, pod_uid" {
+	if got := Names(WithPlaces([]Column{own, {Name: "a"}, {Name: "b", Extra: true}}, false)); got != "pod, container, a, b, namespace, container_id, pod_uid" {
 		t.Errorf("beside a view's own: %s", got)
 	}
 	nameless := placed("0a0a0a0a0a0a", "")
@@ -613,14 +613,14 @@ func TestColumnsOfPlacesAppearByThemselves(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			out := appendAll(TableOptions{Columns: Defaults(WithPlaces(execColumns))}, c.events)
+			out := appendAll(TableOptions{Columns: Defaults(WithPlaces(execColumns, false))}, c.events)
 			if diff := cmp.Diff(c.want, strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")); diff != "" {
 				t.Error(diff)
 			}
 		})
 	}
 	t.Run("always, if they are asked for", func(t *testing.T) {
-		picked, _ := Select(WithPlaces(execColumns), []string{"pod", "namespace", "pid"})
+		picked, _ := Select(WithPlaces(execColumns, false), []string{"pod", "namespace", "pid"})
 		out := appendAll(TableOptions{Columns: picked}, []event.Event{host, web})
 		want := pad("POD", 24) + pad("NAMESPACE", 16) + "    PID\n" + pad("", 24) + pad("", 16) + "      7\n" +
 			pad("web-0", 24) + pad("demo", 16) + "      7\n"
@@ -629,7 +629,7 @@ func TestColumnsOfPlacesAppearByThemselves(t *testing.T) {
 		}
 	})
 	t.Run("within the width of a terminal", func(t *testing.T) {
-		table := NewTable(TableOptions{Columns: Defaults(WithPlaces(execColumns)), Terminal: terminal(t, 60, 24)})
+		table := NewTable(TableOptions{Columns: Defaults(WithPlaces(execColumns, false)), Terminal: terminal(t, 60, 24)})
 		out := table.AppendEvent(table.AppendEvent(nil, host), web)
 		checkLines(t, out, 60)
 		if n := bytes.Count(out, []byte("COMMAND")); n != 2 || bytes.Count(out, []byte("POD")) != 1 {

@@ -20,6 +20,7 @@ const (
 	lostOutputFull            // the reader of stdout was too slow
 	lostMissed                // the kernel did not run a program
 	lostPlace                 // whether its container or pod is wanted was not known in time
+	lostReading               // counters could not be read; a later reading tells what they tell
 	lostCauses
 )
 
@@ -33,6 +34,7 @@ var causeNames = [lostCauses]string{
 	lostOutputFull: "output_full",
 	lostMissed:     "program_missed",
 	lostPlace:      "place_unknown",
+	lostReading:    "reading_failed",
 }
 
 // Stats counts what became of events. What the kernel lost is read from its
