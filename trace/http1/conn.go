@@ -95,7 +95,7 @@ func (c *Conn) take(s *Segment, to *Sink) {
 	if len(c.held) > 0 && c.held[0].Dir != s.Dir && len(st.buf) == 0 && (st.state == atHead || st.state == lost) {
 		c.flush(s.Time, to) // what came before this request is not its answer
 	}
-	if other.state == lost && s.Size > 0 && s.Last >= other.begun.start {
+	if other.state == lost && other != c.answering() && s.Size > 0 && s.Last >= other.begun.start {
 		c.abandon(other, to) // what seemed to begin there did not
 	}
 

@@ -74,7 +74,7 @@ func (c *Conn) request(st *stream, h *head, m message, cut bool, to *Sink) {
 		c.endRequest(InexactRequest)
 	}
 	responses := c.answering()
-	if m.first && c.asked && (!m.turn || c.answered && responses.state != lost) {
+	if m.first && c.asked && (!m.turn || len(responses.buf) > 0 || c.answered && responses.state != lost) {
 		c.early = m.start
 	}
 	c.asked = true
@@ -108,8 +108,7 @@ func (c *Conn) request(st *stream, h *head, m message, cut bool, to *Sink) {
 
 // settle is called when a request begins at a turn: all before it is over.
 func (c *Conn) settle(now int64, to *Sink) {
-	if st := c.answering(); st.state == lost {
-		c.abandon(st, to)
+	if st := c.answering(); st.state == lost && len(st.buf) == 0 {
 		if c.answered {
 			c.conclude(to)
 		}
