@@ -41,6 +41,7 @@ type deal struct {
 	request, response    string
 	final                int // where the final response begins in response
 	requestStart         int64
+	requestEnd           int64
 	responseStart        int64
 	responseEnd          int64
 }
