@@ -49,7 +49,7 @@ type request struct {
 	inexact          Inexact
 }
 
-const maxIdleQueue = 4
+const maxIdleQueue = 16
 
 func (r *request) method() []byte        { return r.text[:r.targetAt] }
 func (r *request) is(method string) bool { return string(r.method()) == method }
