@@ -108,10 +108,10 @@ func (c *Conn) take(s *Segment, to *Sink) {
 	switch {
 	case s.Offset > st.next:
 		c.skip(st, s.Offset-st.next, nil, false, to)
-		st.next = s.Offset
 	case !told && s.Size > 0:
 		c.abandon(st, to)
 		c.misplace(st, to)
+		st.next = s.Offset
 	}
 	if s.Size == 0 || c.opaque {
 		return
@@ -127,42 +127,36 @@ func (c *Conn) take(s *Segment, to *Sink) {
 	}
 	gap := rest - uint64(len(tail))
 
-	n := c.run(st, s, data, !s.rest, rest > 0, to)
-	if n == len(data) {
+	if data = data[c.run(st, s, data, !s.rest, rest > 0, to):]; len(data) == 0 {
 		c.skip(st, gap, s, len(tail) > 0, to)
-		n += int(gap)
-		n += c.run(st, s, tail, false, false, to)
+		data = tail[c.run(st, s, tail, false, false, to):]
+		tail = nil
 	}
-	st.next = s.Offset + uint64(n)
-	if n > 0 {
+	left := s.Offset + s.Size - st.next
+	if left < s.Size {
 		st.moved = max(st.moved, s.Last)
 	}
-	if left := s.Size - uint64(n); left > 0 && !c.opaque {
+	if left > 0 && !c.opaque {
 		// What has to wait for its request waits with all that follows it.
 		held := *s
-		held.Offset, held.Size, held.rest = st.next, left, s.rest || n > 0
-		if n > len(data) {
-			data = tail[uint64(len(tail))-left:]
-			tail = nil
-		} else {
-			data = data[n:]
-		}
+		held.Offset, held.Size, held.rest = st.next, left, s.rest || left < s.Size
 		c.hold(held, data, tail, to)
 		return
 	}
-	if c.answered && st == c.answering() && st.state == lost && len(st.buf) == 0 && c.over(st, s, data, tail) {
+	if c.answered && st == c.answering() && st.state == lost && len(st.buf) == 0 && c.over(st, s) {
 		c.conclude(to)
 	}
 }
 
 // over reports whether the response under way, whose end cannot be read, is as
 // good as surely over behind a segment.
-func (c *Conn) over(st *stream, s *Segment, data, tail []byte) bool {
+func (c *Conn) over(st *stream, s *Segment) bool {
 	if st.msg.bytes >= c.likely {
 		return true
 	}
-	if uint64(len(data)) == s.Size {
-		tail = data
+	tail := s.Tail
+	if uint64(len(s.Data)) >= s.Size {
+		tail = s.Data[:s.Size]
 	}
 	return c.coded && (bytes.HasSuffix(tail, []byte("\r\n0\r\n\r\n")) ||
 		!c.cutHead && s.Size == 5 && string(tail) == "0\r\n\r\n")
@@ -176,6 +170,7 @@ func (c *Conn) run(st *stream, s *Segment, b []byte, start, more bool, to *Sink)
 	for len(b) > 0 && !c.opaque {
 		if st.state == atHead || st.state == lost {
 			n, ok := c.head(st, s, b, start, more, to)
+			st.next += uint64(n)
 			b, start = b[n:], false
 			if !ok {
 				break
@@ -183,6 +178,7 @@ func (c *Conn) run(st *stream, s *Segment, b []byte, start, more bool, to *Sink)
 			continue
 		}
 		n, ok := st.read(b)
+		st.next += uint64(n)
 		b, start = b[n:], start && n == 0
 		st.msg.bytes += uint64(n)
 		st.msg.last = s.Last
@@ -192,9 +188,6 @@ func (c *Conn) run(st *stream, s *Segment, b []byte, start, more bool, to *Sink)
 		} else if st.state == over {
 			c.end(st, to)
 		}
-	}
-	if c.opaque {
-		return all
 	}
 	return all - len(b)
 }
@@ -208,6 +201,7 @@ func (c *Conn) skip(st *stream, n uint64, s *Segment, more bool, to *Sink) {
 	if c.opaque {
 		return
 	}
+	st.next += n
 	moved := st.pass(n)
 	n -= moved
 	st.msg.bytes += moved
@@ -326,7 +320,7 @@ func (c *Conn) head(st *stream, s *Segment, b []byte, start, more bool, to *Sink
 		if b = b[n:]; len(b) == 0 {
 			return n, true
 		}
-		st.begun = message{start: s.Time, first: start, turn: start && c.turn}
+		st.begun = message{start: s.Time, offset: st.next + uint64(n), first: start, turn: start && c.turn}
 		if s.Time != s.Last && !start {
 			st.begun.inexact = InexactTime
 		}

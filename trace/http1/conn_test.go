@@ -37,11 +37,16 @@ type tape struct {
 	to   Sink
 	off  [2]uint64
 	rows []string
+
+	offsets []uint64 // of the requests
 }
 
 func newTape(joined bool) *tape {
 	p := &tape{}
-	p.to.Exchange = func(x *Exchange) { p.rows = append(p.rows, row(x)) }
+	p.to.Exchange = func(x *Exchange) {
+		p.rows = append(p.rows, row(x))
+		p.offsets = append(p.offsets, x.RequestOffset)
+	}
 	p.to.Stuck = func(x *Exchange) { p.rows = append(p.rows, "stuck "+row(x)) }
 	if joined {
 		p.c.Reset(true)

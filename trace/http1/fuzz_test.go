@@ -40,6 +40,7 @@ type deal struct {
 	status               int
 	request, response    string
 	final                int // where the final response begins in response
+	requestOffset        uint64
 	requestStart         int64
 	requestEnd           int64
 	responseStart        int64
@@ -216,6 +217,11 @@ func checkSegmentation(t *testing.T, data []byte) {
 		want = append(want, fmt.Sprintf("%s %s %s at %s 1.1 %d %d@%d-%d %d@%d-%d", role, x.method, x.target, x.host, x.status,
 			len(x.request), at(0, asked[i][0]), at(0, asked[i][1]-1),
 			len(x.response), at(1, answered[i][0]), at(1, answered[i][1]-1)))
+	}
+	for i := range min(len(deals), len(p.offsets)) {
+		if p.offsets[i] != uint64(asked[i][0]) {
+			t.Fatalf("request %d begins at %d, not %d\n%q", i, p.offsets[i], asked[i][0], wire)
+		}
 	}
 	if diff := cmp.Diff(want, p.rows); diff != "" || p.to.Counts != (Counts{}) {
 		t.Fatalf("exchanges (-want +got):\n%s\n%+v\n%q\n%v", diff, p.to.Counts, wire, calls)

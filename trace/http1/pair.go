@@ -40,6 +40,7 @@ type pairing struct {
 type request struct {
 	text             []byte // method, target and host
 	start, end       int64
+	offset           uint64 // of its first byte
 	bytes            uint64
 	targetAt, hostAt uint32
 	hasHost          bool
@@ -130,6 +131,7 @@ func (c *Conn) push(h *head, m message, to *Sink) {
 	c.queue = append(c.queue, request{
 		text:      text,
 		start:     m.start,
+		offset:    m.offset,
 		targetAt:  uint32(len(h.method)),
 		hostAt:    uint32(len(h.method) + len(h.target)),
 		hasHost:   h.host != nil,
@@ -264,6 +266,7 @@ func (c *Conn) tell(report func(*Exchange), r *request, ending Ending, end int64
 		Inexact:         r.inexact,
 		RequestStart:    r.start,
 		RequestEnd:      r.end,
+		RequestOffset:   r.offset,
 		RequestBytes:    r.bytes,
 		ResponseEnd:     end,
 	}

@@ -19,6 +19,7 @@ type stream struct {
 // A message is what is known of one while it moves.
 type message struct {
 	start, last int64
+	offset      uint64 // of its first byte
 	bytes       uint64
 	inexact     Inexact
 	first       bool // it began where a segment begins

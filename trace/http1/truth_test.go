@@ -146,6 +146,7 @@ func (s *scene) ask(batch []deal) {
 	var data string
 	var heads []bool
 	for i := range batch {
+		batch[i].requestOffset = s.off[s.requests] + uint64(len(data))
 		data += batch[i].request
 		heads = append(heads, inHead(batch[i].request, 0)...)
 	}
@@ -174,6 +175,7 @@ func looksLikeRequest(request string) bool {
 // answerEarly lets the answer come before the request is whole.
 func (s *scene) answerEarly(batch []deal) {
 	x := &batch[0]
+	x.requestOffset = s.off[s.requests]
 	head := strings.Index(x.request, "\r\n\r\n") + 4
 	cut := head + s.n(len(x.request)-head+1)
 	note := func(int, int) { x.requestEnd = s.now }
@@ -282,6 +284,7 @@ func (s *scene) check(x *Exchange, told map[string]bool) (id, wrong string) {
 	case x.Status == 0 && s.unanswered != id:
 		return id, "was answered"
 	case x.RequestStart != real.requestStart && x.Inexact&InexactTime == 0,
+		x.RequestOffset != real.requestOffset,
 		x.RequestEnd != real.requestEnd && x.Inexact&(InexactTime|InexactRequest) == 0,
 		x.RequestBytes != uint64(len(real.request)) && x.Inexact&InexactRequest == 0:
 		return id, fmt.Sprintf("has another request: %d@%d", len(real.request), real.requestStart)
