@@ -423,6 +423,21 @@ func TestExchanges(t *testing.T) {
 				"client GET /a at h 1.1 200 28@1-1 40@2-2",
 				"client GET /b at h 1.1 404 28@5-5 45@6-6"}},
 
+		{"an answer that came while the request's head was still incomplete is not read as the answer", false,
+			[]step{out(get[:20]), in("rest of an answer").after(70), out("").cut(8), in(nf), end(Closed)}, nil},
+		{"a client that does not wait is not paired again where answers were lost", false,
+			[]step{out(get), out(get2), in("").cut(45), out(get3), in(nf), in(nf), end(Closed)}, nil},
+		{"a client that waits is, from the next request on", false,
+			[]step{out(get), in("").cut(45), out(get2), in(nf), out(get3), in(nf)},
+			[]string{
+				"client GET /b at h 1.1 404 28@3-3 45@4-4",
+				"client GET /c at h 1.1 404 28@5-5 45@6-6"}},
+		{"requests that were not captured cost the answers of their own", false,
+			[]step{out(get), in(nf), out("").cut(28), in(nf), out(get3), in(nf)},
+			[]string{
+				"client GET /a at h 1.1 404 28@1-1 45@2-2",
+				"client GET /c at h 1.1 404 28@5-5 45@6-6"}},
+
 		// Order.
 		{"an answer told before its request, by threads on two processors", false,
 			[]step{in(ok+"ok").time(5, 5), out(get).time(3, 3), out(get2).time(6, 6), in(nf).time(7, 7)},
@@ -468,6 +483,19 @@ func TestExchanges(t *testing.T) {
 		{"joined when idle, and one byte per call", true,
 			append(bytewise(out, get), bytewise(in, ok+"ok")...),
 			[]string{"client GET /a at h 1.1 200 28@1-28 40@29-68"}},
+		{"joined, and a pipeline's parts come in between the answer's", true,
+			[]step{out(get), in(nf[:10]), out(get2), in(nf[10:] + nf)},
+			[]string{
+				"client GET /a at h 1.1 404 28@1-1 45@2-4",
+				"client GET /b at h 1.1 404 28@3-3 45@4-4"}},
+		{"joined within what only begins like a head", true,
+			[]step{in("HEA"), out("GET"), in("D of"), out(get), in(nf), out(get2), in(nf)},
+			[]string{
+				"client GET /a at h 1.1 404 28@4-4 45@5-5",
+				"client GET /b at h 1.1 404 28@6-6 45@7-7"}},
+		{"joined before a target of each form (RFC 9112, 3.2)", true,
+			[]step{out("OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n"), in(nf)},
+			[]string{"client OPTIONS * at h 1.1 404 31@1-1 45@2-2"}},
 		{"joined, and the request is never answered (pitfall 28)", true,
 			[]step{out(get), end(Reset)},
 			[]string{"client GET /a at h 1.1 0 28@1-1 0@0-2 reset"}},

@@ -139,6 +139,7 @@ func (d *dice) plan() (batches [][]deal) {
 // after its request, the exchanges are the same, their sizes are exact, and
 // their times are those of the calls in which their first and last bytes moved.
 func FuzzSegmentation(f *testing.F) {
+	addSeeds(f)
 	f.Fuzz(func(t *testing.T, data []byte) { checkSegmentation(t, data) })
 }
 
@@ -225,6 +226,18 @@ func checkSegmentation(t *testing.T, data []byte) {
 	}
 	if diff := cmp.Diff(want, p.rows); diff != "" || p.to.Counts != (Counts{}) {
 		t.Fatalf("exchanges (-want +got):\n%s\n%+v\n%q\n%v", diff, p.to.Counts, wire, calls)
+	}
+}
+
+// addSeeds gives a fuzzer enough bytes to begin with.
+func addSeeds(f *testing.F) {
+	random := rand.New(rand.NewPCG(7, 11))
+	for _, size := range []int{0, 100, 1000, 4000} {
+		data := make([]byte, size)
+		for i := range data {
+			data[i] = byte(random.Uint32())
+		}
+		f.Add(data)
 	}
 }
 

@@ -88,8 +88,8 @@ type doubt uint8
 
 const (
 	sure     doubt = iota // all before was read
-	doubtful              // where the message before ends is not known
-	blind                 // what came before is not known at all
+	doubtful              // the place was lost, and this is a turn
+	blind                 // and which way requests go, is not known either
 )
 
 // parse reads a head of the given shape from the start of b. Where it is

@@ -50,7 +50,7 @@ func FuzzRoute(f *testing.F) {
 	f.Add("/users/42.json?x")
 	f.Fuzz(func(t *testing.T, target string) {
 		route := Route(nil, []byte(target))
-		if bytes.IndexAny(route, "?#") >= 0 || len(route) > 6*len(target)+1 {
+		if bytes.ContainsAny(route, "?#") || len(route) > 6*len(target)+1 {
 			t.Fatalf("%q", route)
 		}
 		if again := Route(nil, route); len(target) > 0 && target[0] == '/' && !bytes.Equal(again, route) {
