@@ -140,10 +140,10 @@ func newCommand(p *trace.Probe, status *int) *cobra.Command {
 				return usage(errors.New("no command behind --"))
 			}
 			c.command = args
-			opts, view, err := c.options(cmd.Flags(), p)
-			if err == nil {
-				err = tracer.Validate()
+			if err := tracer.Validate(); err != nil {
+				return usage(err)
 			}
+			opts, view, err := c.options(cmd.Flags(), p.View(tracer))
 			if err != nil {
 				return usage(err)
 			}
@@ -173,9 +173,9 @@ func newCommand(p *trace.Probe, status *int) *cobra.Command {
 }
 
 // options checks the flags and turns them into what the packages want.
-func (c *config) options(flags *pflag.FlagSet, p *trace.Probe) (opts trace.Options, view render.View, err error) {
+func (c *config) options(flags *pflag.FlagSet, viewName string) (opts trace.Options, view render.View, err error) {
 	opts = trace.Options{Self: c.self, Count: c.count, BTF: c.btf}
-	view = render.Views[p.Name]
+	view = render.Views[viewName]
 	if flags.Changed("pid") && len(c.pids) == 0 {
 		return opts, view, errors.New("--pid: names no process")
 	}
@@ -235,7 +235,37 @@ func (c *config) format(view render.View) render.Format {
 		// would cost a round trip over a slow line.
 		lipgloss.SetColorProfile(termenv.ANSI)
 	}
-	return render.NewTable(t)
+	if !view.Paged {
+		return render.NewTable(t)
+	}
+	pages := render.PageOptions{TableOptions: t, Title: view.Title}
+	// A command may write to the same terminal whenever it likes.
+	if t.Terminal == nil || os.Getenv("TERM") == "dumb" || len(c.command) > 0 && term.IsTerminal(int(os.Stderr.Fd())) {
+		return render.NewLines(pages)
+	}
+	return render.NewLive(pages)
+}
+
+// share lets messages and a live screen have the same terminal. What it returns
+// ends that.
+func (c *config) share(msg *render.Messages, format render.Format) (release func()) {
+	live, ok := format.(*render.Live)
+	if !ok {
+		return func() {}
+	}
+	if term.IsTerminal(int(os.Stderr.Fd())) {
+		msg.Share(live.Note)
+	}
+	// Ctrl-Z: the shell wants its screen back.
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTSTP)
+	go func() {
+		for range stop {
+			live.Leave()
+			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		}
+	}()
+	return msg.Release
 }
 
 // trace runs a session to its end and returns the exit status.
@@ -299,8 +329,11 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 		defer cancel()
 		wait(command, stop, ended)
 	}()
-	err = session.Run(ctx, render.NewOutput(os.Stdout, c.format(view)))
+	format := c.format(view)
+	release := c.share(msg, format)
+	err = session.Run(ctx, render.NewOutput(os.Stdout, format))
 	close(ended)
+	release()
 
 	status := 0
 	if err != nil && !errors.Is(err, render.ErrReaderGone) {

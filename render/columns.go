@@ -11,12 +11,24 @@ import (
 type View struct {
 	Columns []Column
 	Mark    func(event.Event) Mark
+	// Paged: its rows are things, not happenings, and on a terminal they are
+	// refreshed in place: see event.Page.
+	Paged bool
+	Title func(b []byte, p *event.Page) []byte // of pages; nil: none
 }
 
-// Views by the name of the probe.
+// Views by the name of the probe; of one that has several by what its tracer
+// calls them.
 var Views = map[string]View{
 	"exec": {Columns: execColumns, Mark: execMark},
 	"conn": {Columns: connColumns, Mark: connMark},
+
+	"traffic": trafficView(pidColumn, commColumn, extra(trafficProto)),
+
+	"traffic by connection": trafficView(pidColumn, commColumn, trafficProto, trafficSrc, trafficDst),
+	"traffic by peer":       trafficView(trafficPeer, extra(trafficProto)),
+	"traffic by container":  trafficView(cgroupColumn, extra(trafficProto)),
+	"traffic by pod":        trafficView(cgroupColumn, extra(trafficProto)),
 }
 
 // The columns that every command has.

@@ -21,10 +21,29 @@ type Messages struct {
 	mu   sync.Mutex
 	w    io.Writer
 	json bool
+	show func(string) bool // nil: nothing else writes to where w leads
+	held []byte            // what show has shown
 }
 
 // NewMessages writes to w.
 func NewMessages(w io.Writer, json bool) *Messages { return &Messages{w: w, json: json} }
+
+// Share is for a w that is the terminal on which also a Live shows pages: while
+// show takes messages they are written only when Release is called.
+func (m *Messages) Share(show func(string) bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.show = show
+}
+
+// Release writes what was held back.
+func (m *Messages) Release() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.show = nil
+	_, _ = m.w.Write(m.held) // there is nowhere left to say it
+	m.held = nil
+}
 
 // Start says that tracing has begun.
 func (m *Messages) Start(s *event.Start, text string) {
@@ -61,6 +80,10 @@ func (m *Messages) line(json func([]byte) []byte, text string) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.show != nil && m.show(text) {
+		m.held = append(append(m.held, b...), '\n')
+		return
+	}
 	_, _ = m.w.Write(append(b, '\n')) // there is nowhere left to say it
 }
 

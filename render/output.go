@@ -94,14 +94,40 @@ func (o *Output) Event(e event.Event) bool {
 	if waiting+len(o.buf) > queueBytes {
 		return false
 	}
+	before := len(o.buf)
 	o.buf = o.format.AppendEvent(o.buf, e)
-	o.events++
+	if len(o.buf) > before { // else a page will tell it
+		o.events++
+	}
 	return true
+}
+
+// Page shows a page, if the format has any. While the one before is still on
+// its way it is left out; not so the last one.
+func (o *Output) Page(p *event.Page) {
+	f, ok := o.format.(Pager)
+	if ok && (p.Closing || o.idle()) {
+		o.buf = f.AppendPage(o.buf, p)
+	}
+}
+
+// idle reports whether all is written.
+func (o *Output) idle() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.buf)+len(o.pending)+o.writing == 0
 }
 
 // Flush passes what was formatted on to the writer. It returns ErrReaderGone,
 // or why stdout cannot be written.
 func (o *Output) Flush() error {
+	if f, ok := o.format.(screener); ok && o.idle() {
+		o.buf = f.appendChanges(o.buf)
+	}
+	return o.flush()
+}
+
+func (o *Output) flush() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.err != nil || len(o.buf) == 0 {
@@ -132,7 +158,10 @@ func (o *Output) signal() {
 // the number of events that were not written; if the reader has gone, which is
 // no failure, nothing was lost by that.
 func (o *Output) Close() (unwritten uint64, err error) {
-	flushErr := o.Flush()
+	if f, ok := o.format.(screener); ok {
+		o.buf = f.appendEnd(o.buf)
+	}
+	flushErr := o.flush()
 	o.mu.Lock()
 	o.closed = true
 	o.progress = time.Now()

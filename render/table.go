@@ -35,6 +35,8 @@ type Column struct {
 	Rank  int  // usefulness: the lowest gives way first
 	Right bool // numbers stand to the right
 	Extra bool // shown only if asked for
+	// Interval: it tells of an interval, hence nothing of a whole run.
+	Interval bool
 	// KeepEnd: what does not fit is cut at its beginning.
 	KeepEnd bool
 	// Cell appends the text, with nothing in it that a terminal obeys.
@@ -85,6 +87,10 @@ func (t *Table) AppendEvent(b []byte, e event.Event) []byte {
 		b = t.appendHeader(b)
 	}
 	t.rows++
+	return t.appendRow(b, e)
+}
+
+func (t *Table) appendRow(b []byte, e event.Event) []byte {
 	mark := Usual
 	if t.opts.Mark != nil {
 		mark = t.opts.Mark(e)

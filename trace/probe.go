@@ -2,6 +2,7 @@ package trace
 
 import (
 	"flag"
+	"time"
 
 	"github.com/cilium/ebpf"
 )
@@ -56,6 +57,40 @@ failures of fast open and io_uring.`,
   tracer conn -- curl -s example.org     the connections of a command`,
 		New: func() Tracer { return &connTracer{} },
 	},
+	{
+		Name:  "traffic",
+		Short: "bytes per process (or connection, peer, container, pod), refreshed in place, TCP and UDP",
+		Long: `Who moves how many bytes by TCP and UDP, in which direction: per process, or as
+--by says. Payload, each byte once, however it is moved (sendfile, splice,
+io_uring …) and however often it is sent again.
+
+TCP bytes are the kernel's own counts of each socket, read at every interval and
+when a socket ends. They belong to the process that moves them: where several
+processes use one socket, to each what its calls have moved. Connections that
+are older than tracing count from its start. UDP is counted call by call.
+
+The table is refreshed in place on a terminal; the last one, of the whole run,
+stays. Elsewhere, and with --json, each interval has a row for each that moved
+bytes: the sums of all rows are the totals.
+
+Not seen: other protocols; connections of the kernel itself (NFS …) that are
+older than tracing; on kernels before 6.5 UDP by sendfile. Where functions cannot
+be hooked the peers of UDP sockets that are not connected stay unknown.`,
+		Example: `  tracer traffic                         who uses the network
+  tracer traffic --by peer --sort rx     whom from
+  tracer traffic -- curl -sO example.org what a command moves
+  tracer traffic --json --interval 10s | jq -c '[.comm, .tx_bytes, .rx_bytes]'`,
+		New: func() Tracer { return &trafficTracer{} },
+	},
+}
+
+// View is the name of the view that shows what t reports, which may depend on
+// its options.
+func (p *Probe) View(t Tracer) string {
+	if v, ok := t.(interface{ View() string }); ok {
+		return v.View()
+	}
+	return p.Name
 }
 
 // A Tracer is what a probe does, between its options and its events. Its
@@ -80,4 +115,16 @@ type Tracer interface {
 	waiting() bool
 	// tick is called every tickInterval while waiting, and before the end.
 	tick(s *Session, now uint64, last bool)
+}
+
+// A Tracer that is periodic reports at intervals.
+type periodic interface {
+	// every is how long an interval is.
+	every() time.Duration
+	// read takes readings at the end of each interval and, before the
+	// programs are detached, for the last time.
+	read(s *Session, last bool)
+	// report shows an interval, by s.show and s.page. What comes after the
+	// last one is for tick.
+	report(s *Session)
 }

@@ -69,6 +69,13 @@ type Sink interface {
 	Close() (unwritten uint64, err error)
 }
 
+// A Pager is a Sink that also shows pages.
+type Pager interface {
+	// Page shows p, or leaves it out if what was shown before is still not
+	// taken. It must not block, nor keep p.
+	Page(p *event.Page)
+}
+
 // A Session is one run of a probe: attached programs, a ring, a pipeline.
 // Except for Run's context, it is not safe for concurrent use.
 type Session struct {
@@ -83,6 +90,9 @@ type Session struct {
 	tiers    map[string]tier // of the features that are open
 	warnings []string        // features that could not be had
 	reader   *reader
+
+	types *btf.Spec // the kernel's, nil: those that cache has
+	cache *btf.Cache
 
 	clock *clock
 	users *proc.Users
@@ -122,6 +132,7 @@ func Open(t Tracer, opts Options) (_ *Session, err error) {
 	if load.Programs.KernelTypes, err = kernelTypes(opts.BTF); err != nil {
 		return nil, err
 	}
+	s.types, s.cache = load.Programs.KernelTypes, load.Cache
 	// Before 5.11 maps count against this limit. Where it cannot be raised,
 	// creating a map fails and says so.
 	_ = rlimit.RemoveMemlock()
@@ -140,6 +151,7 @@ func Open(t Tracer, opts Options) (_ *Session, err error) {
 	}
 	s.started = time.Now()
 	s.cost.open()
+	s.types, s.cache = nil, nil
 	// The kernel's types were most of the memory so far and are not needed
 	// any more.
 	go debug.FreeOSMemory()
@@ -159,6 +171,14 @@ func kernelTypes(file string) (*btf.Spec, error) {
 		return nil, fmt.Errorf("read BTF from %q: %w", file, err)
 	}
 	return spec, nil
+}
+
+// kernelTypes are the types of the kernel's functions and data.
+func (s *Session) kernelTypes() (*btf.Spec, error) {
+	if s.types != nil {
+		return s.types, nil
+	}
+	return s.cache.Kernel()
 }
 
 // load creates the maps of the probe's object and opens its features, then, if
@@ -358,6 +378,9 @@ func (s *Session) Run(ctx context.Context, sink Sink) error {
 	s.sink = sink
 	go s.reader.run()
 	err := s.pipeline(ctx)
+	if t, ok := s.tracer.(periodic); ok {
+		t.read(s, true)
+	}
 	s.duration = time.Since(s.started)
 	s.cost.close()
 	s.detach()
@@ -386,6 +409,13 @@ func (s *Session) pipeline(ctx context.Context) error {
 	var tick <-chan time.Time // nil while nothing waits
 	slow := time.NewTicker(slowInterval)
 	defer slow.Stop()
+	periodic, ok := s.tracer.(periodic)
+	var period <-chan time.Time
+	if ok {
+		ticker := time.NewTicker(periodic.every())
+		defer ticker.Stop()
+		period = ticker.C
+	}
 	for !s.enough() {
 		select {
 		case <-ctx.Done():
@@ -398,6 +428,9 @@ func (s *Session) pipeline(ctx context.Context) error {
 			s.reader.free <- b
 		case <-tick:
 			s.tracer.tick(s, bootNow(), false)
+		case <-period:
+			periodic.read(s, false)
+			periodic.report(s)
 		case <-s.sink.Broken():
 		case <-slow.C:
 			s.clock.anchor()
@@ -407,7 +440,6 @@ func (s *Session) pipeline(ctx context.Context) error {
 			if err := s.tellLosses(); err != nil {
 				return err
 			}
-			continue
 		}
 		if err := s.sink.Flush(); err != nil {
 			return err
@@ -439,14 +471,31 @@ func (s *Session) emit(e event.Event) {
 	if s.enough() {
 		return
 	}
-	s.stats.emitted++
 	if !s.opts.match(e.Head()) {
+		s.stats.emitted++
 		return
 	}
+	s.show(e)
+}
+
+// show passes an event on that is wanted.
+func (s *Session) show(e event.Event) {
+	if s.enough() {
+		return
+	}
+	s.stats.emitted++
 	if s.sink.Event(e) {
 		s.stats.shown++
 	} else {
 		s.stats.lost[lostOutputFull]++
+	}
+}
+
+// page shows all rows of a table whose rows are things, where the sink can; the
+// events of the interval were emitted before.
+func (s *Session) page(p *event.Page) {
+	if sink, ok := s.sink.(Pager); ok {
+		sink.Page(p)
 	}
 }
 

@@ -19,6 +19,7 @@ const (
 	lostBadRecord  = iota - 1 // a record that could not be decoded
 	lostOutputFull            // the reader of stdout was too slow
 	lostMissed                // the kernel did not run a program
+	lostReading               // counters could not be read; a later reading tells what they tell
 	lostCauses
 )
 
@@ -31,6 +32,7 @@ var causeNames = [lostCauses]string{
 	lostBadRecord:  "bad_record",
 	lostOutputFull: "output_full",
 	lostMissed:     "program_missed",
+	lostReading:    "reading_failed",
 }
 
 // Stats counts what became of events. What the kernel lost is read from its

@@ -197,7 +197,9 @@ struct task_struct {
 
 /* The registers of a system call, as the two architectures keep them. */
 struct pt_regs___x86 {
+	unsigned long r8;
 	unsigned long ax;
+	unsigned long cx;
 	unsigned long dx;
 	unsigned long si;
 	unsigned long di;
@@ -240,6 +242,7 @@ struct inet_sock {
 };
 
 struct tcp_sock {
+	u32 write_seq;
 	u64 bytes_sent;
 	u64 bytes_retrans;
 	u64 bytes_received;
@@ -255,6 +258,11 @@ struct tcp_sock {
 
 struct socket {
 	struct sock *sk;
+};
+
+struct msghdr {
+	void *msg_name;
+	int msg_namelen;
 };
 
 struct mptcp_sock {
@@ -281,7 +289,17 @@ struct io_kiocb {
 	struct io_cqe cqe;
 };
 
-/* kernel/bpf/task_iter.c */
+/* kernel/bpf/{bpf_iter,map_iter,task_iter}.c */
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	void *key;
+	void *value;
+};
+
 struct bpf_iter__task_file {
 	struct task_struct *task;
 	u32 fd;
@@ -309,7 +327,10 @@ enum tcp_state {
 #define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
 #define IPPROTO_MPTCP 262
+#define MSG_PEEK 2
+#define MSG_ERRQUEUE 0x2000
 /* include/net/sock.h: enum sock_flags, set when a FIN has come */
 #define SOCK_DONE 1
 #define SHUTDOWN_MASK 3

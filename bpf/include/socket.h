@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Sockets: what is behind a file, which ends it has, how far it has come. */
+#ifndef TRACER_SOCKET_H
+#define TRACER_SOCKET_H
+
+#include "tracer.h"
+#include <bpf/bpf_endian.h>
+
+static __always_inline bool is_inet(__u16 family)
+{
+	return family == AF_INET || family == AF_INET6;
+}
+
+/* ::ffff:a.b.c.d */
+static __always_inline void map_ipv4(__u8 *to, __be32 addr)
+{
+	((__u64 *)to)[0] = 0;
+	((__u32 *)to)[2] = bpf_htonl(0xffff);
+	((__u32 *)to)[3] = addr;
+}
+
+static __always_inline void fill_local(__u8 *to, struct sock *sk)
+{
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET)
+		map_ipv4(to, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
+	else
+		bpf_core_read(to, 16, &sk->__sk_common.skc_v6_rcv_saddr);
+}
+
+static __always_inline void fill_remote(__u8 *to, struct sock *sk)
+{
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET)
+		map_ipv4(to, BPF_CORE_READ(sk, __sk_common.skc_daddr));
+	else
+		bpf_core_read(to, 16, &sk->__sk_common.skc_v6_daddr);
+}
+
+/* At the end of a connection skc_num is gone; inet_sport stays. */
+static __always_inline __u16 local_port(struct sock *sk)
+{
+	return bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+}
+
+static __always_inline __u16 remote_port(struct sock *sk)
+{
+	return bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+}
+
+/* The first subflow of an MPTCP socket. */
+static __always_inline struct sock *first_subflow(struct sock *sk)
+{
+	struct mptcp_sock *msk = (void *)sk;
+	struct mptcp_subflow_context *subflow;
+	struct list_head *head;
+
+	if (!bpf_core_type_exists(struct mptcp_sock))
+		return NULL;
+	sk = BPF_CORE_READ(msk, first);
+	if (sk)
+		return sk;
+	head = (void *)msk + bpf_core_field_offset(msk->conn_list);
+	subflow = (void *)BPF_CORE_READ(head, next);
+	if (!subflow || (void *)subflow == (void *)head)
+		return NULL;
+	subflow = (void *)subflow - bpf_core_field_offset(struct mptcp_subflow_context, node);
+	return BPF_CORE_READ(subflow, tcp_sock);
+}
+
+static __always_inline struct sock *file_socket(struct file *file)
+{
+	struct socket *socket;
+
+	if (!file || BPF_CORE_READ(file, f_inode, i_sb, s_magic) != SOCKFS_MAGIC)
+		return NULL;
+	socket = BPF_CORE_READ(file, private_data);
+	return BPF_CORE_READ(socket, sk);
+}
+
+/* The TCP socket behind a file, whatever its state. */
+static __always_inline struct sock *file_tcp_socket(struct file *file)
+{
+	struct sock *sk = file_socket(file);
+	__u16 protocol;
+
+	if (!sk || !is_inet(BPF_CORE_READ(sk, __sk_common.skc_family)))
+		return NULL;
+	protocol = BPF_CORE_READ(sk, sk_protocol);
+	if (protocol == IPPROTO_MPTCP)
+		return first_subflow(sk);
+	return protocol == IPPROTO_TCP ? sk : NULL;
+}
+
+/*
+ * Payload bytes sent, each once, and received. The counters are read while the
+ * socket is at work on another CPU. A FIN counts as a byte that was received
+ * until the flag is set; and a segment that is sent again counts as such before
+ * it counts as sent. In this order what is read may lag behind, but not run
+ * ahead.
+ */
+static __always_inline void tcp_bytes(struct sock *sk, __u64 *tx, __u64 *rx)
+{
+	struct tcp_sock *tp = (void *)sk;
+	__u64 received = BPF_CORE_READ(tp, bytes_received);
+	__u64 sent = BPF_CORE_READ(tp, bytes_sent);
+
+	*tx = sent - BPF_CORE_READ(tp, bytes_retrans);
+	*rx = received - (BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1);
+}
+
+/* The same as seen by the process: what it has written and read. */
+static __always_inline void tcp_position(struct sock *sk, __u64 *written, __u64 *read)
+{
+	struct tcp_sock *tp = (void *)sk;
+
+	tcp_bytes(sk, written, read);
+	*written += (__u32)(BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_nxt));
+	*read -= (__u32)(BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq));
+}
+
+/*
+ * Whether this side of an open connection called: nothing keeps that. But what
+ * the peer has acknowledged counts the SYN of who called, and not that of who
+ * was called.
+ */
+static __always_inline bool has_called(struct sock *sk, int state)
+{
+	struct tcp_sock *tp = (void *)sk;
+	__u32 sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
+	__u32 flying = BPF_CORE_READ(tp, snd_nxt) - BPF_CORE_READ(tp, snd_una);
+	__u32 acked = BPF_CORE_READ(tp, bytes_acked);
+	bool fin = false; /* its own is in flight, or acknowledged */
+
+	switch (state) {
+	case TCP_SYN_RECV:
+		return false;
+	case TCP_FIN_WAIT1:
+	case TCP_FIN_WAIT2:
+	case TCP_CLOSING:
+	case TCP_LAST_ACK:
+		fin = true;
+	}
+	return acked + flying != sent + fin;
+}
+
+#endif

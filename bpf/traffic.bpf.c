@@ -1,0 +1,847 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Who moves how many bytes over TCP and UDP?
+ *
+ * TCP: the kernel counts the bytes of each socket by itself. Sockets are noted
+ * as they open (raw tracepoint inet_sock_set_state; iter/task_file for those
+ * that are older than tracing) and read by user space's timer (iter/bpf_map_elem
+ * over the noted ones: no network namespace has to be entered, and its cost is
+ * that of the sockets there are, not of the kernel's table of them). The last
+ * reading is taken when a socket is destroyed (raw tracepoint tcp_destroy_sock).
+ *
+ * Whose they are: of the process whose calls move bytes. A socket belongs to
+ * the first process that does so, and a call by its owner costs a lookup. From
+ * the first call by another one on the calls of each are counted: see struct
+ * share. Until the first call the owner is a guess, which is who connects,
+ * holds, or closes the socket.
+ *
+ * UDP sockets have no counters: each call is counted, by process and, if asked
+ * for, by address.
+ *
+ * Calls are seen at their return, where the result is known:
+ *
+ *   tracepoint  sock_send_length and sock_recv_length (6.3+); they do not tell
+ *               the peer of a UDP socket that is not connected
+ *   fentry      fexit of tcp_sendmsg, tcp_recvmsg … udpv6_recvmsg
+ *   kprobe      kretprobe of the same functions
+ *
+ * Missed: bytes that an orphan sends, of a process that closed it before tracing
+ * began; sockets of the kernel itself that are older than tracing; UDP by
+ * sendfile before 6.5.
+ *
+ * Oldest kernel: 5.9 (iterators over maps).
+ */
+#include "socket.h"
+
+/* A process, as it was called when it was met. */
+struct party {
+	__u64 start; /* when it began: with its id, no other */
+	__u64 cgroup;
+	__u32 pid; /* 0: unknown */
+	__u32 uid;
+	char comm[COMM_LEN];
+};
+
+enum traffic_role {
+	ROLE_CLIENT = 1,
+	ROLE_SERVER,
+};
+
+/* What a TCP socket has moved, and who does. */
+struct tcp {
+	__u64 born; /* when it was noted; with its address, no other */
+	__u64 tx;   /* before it was noted; from its end on: in all */
+	__u64 rx;
+	__u64 told_tx; /* by the last reading */
+	__u64 told_rx;
+	__u64 own_tx; /* the owner's, when another process began to move bytes */
+	__u64 own_rx;
+	struct party owner;
+	__u8 local[16]; /* IPv4 as ::ffff:a.b.c.d */
+	__u8 remote[16];
+	__u16 lport;
+	__u16 rport;
+	__u32 look;    /* the last one at all files that met it */
+	__u8 role;
+	__u8 sure;     /* the owner has moved bytes, it is not only a guess */
+	__u8 shared;   /* others have, too */
+	__u8 several;  /* that look found more than one holder */
+	__u8 wanted;   /* the owner is */
+	__u8 ended;    /* tx and rx are final */
+	__u8 told;     /* flags, by the last reading */
+	__u8 pad;
+};
+
+/* For user space: tx and rx since the socket was noted. */
+struct tcp_record {
+	__u64 socket;
+	struct tcp tcp;
+	__u64 last; /* the socket is gone */
+};
+
+/*
+ * TCP sockets by their address, whoever owns them. Inserted when they open, by
+ * the iterator that looks for older ones, and by a call on an unknown one;
+ * deleted when they are destroyed. Bounded by max_entries: a socket without
+ * room is counted as LOST_MAP_FULL.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct tcp);
+} socks SEC(".maps");
+
+struct share_key {
+	__u64 socket;
+	__u64 born;
+	__u32 pid;
+	__u32 pad;
+};
+
+/* What the calls of one process have moved. */
+struct share {
+	struct party party;
+	__u64 tx;
+	__u64 rx;
+	__u64 wanted;
+};
+
+struct share_record {
+	struct share_key key;
+	struct share share;
+};
+
+/*
+ * Of sockets that several processes use. Inserted by calls, deleted by user
+ * space after the last reading of the socket. A share without room is counted
+ * as LOST_DETAIL: its bytes are the owner's.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct share_key);
+	__type(value, struct share);
+} shares SEC(".maps");
+
+/* The UDP traffic of a process; addresses as far as they are asked for. */
+struct flow_key {
+	__u64 start;
+	__u32 pid;
+	__u16 lport;
+	__u16 rport;
+	__u8 local[16];
+	__u8 remote[16];
+};
+
+struct flow {
+	__u64 cgroup;
+	__u64 tx;
+	__u64 rx;
+	__u64 told_tx; /* by the last reading */
+	__u64 told_rx;
+	__u32 uid;
+	__u32 role; /* who sent first */
+	char comm[COMM_LEN];
+};
+
+struct flow_record {
+	struct flow_key key;
+	struct flow flow;
+};
+
+/*
+ * Inserted by calls, deleted by user space when they have been idle for long.
+ * One without room is counted as LOST_MAP_FULL, at each call.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} flows SEC(".maps");
+
+/* A call that a kretprobe will see return. */
+struct call {
+	__u64 sk;
+	__u64 msg;
+	__u64 function;
+	__u64 flags;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, __u64); /* thread */
+	__type(value, struct call);
+} calls SEC(".maps");
+
+/* Programs that have copies: see first_to_see(). */
+enum copied {
+	COPIED_SET_STATE,
+	COPIED_DESTROY,
+};
+
+enum direction {
+	SENT,
+	RECEIVED,
+};
+
+/* Knobs. */
+const volatile bool by_connection; /* of UDP: both addresses matter */
+const volatile bool by_peer;	   /* only the other side's host */
+const volatile bool count_calls = true; /* on TCP, for attribution */
+const volatile __u32 recv_flags_arg = 3; /* which argument of tcp_recvmsg flags are */
+
+/* Set by user space: which look at all files this is; a reading tells all. */
+volatile __u32 look;
+volatile __u32 tell_all;
+
+/* bpf2go makes Go types of what variables have. */
+const struct party *unused_party __attribute__((unused));
+const struct tcp_record *unused_tcp_record __attribute__((unused));
+const struct share_record *unused_share_record __attribute__((unused));
+const struct flow_record *unused_flow_record __attribute__((unused));
+
+static __always_inline void fill_party(struct party *p, struct task_struct *task, __u32 uid,
+				       __u64 cgroup)
+{
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+
+	p->start = BPF_CORE_READ(leader, start_boottime);
+	p->cgroup = cgroup;
+	p->pid = BPF_CORE_READ(task, tgid);
+	p->uid = uid;
+	BPF_CORE_READ_STR_INTO(&p->comm, leader, comm);
+}
+
+static __always_inline void fill_current(struct party *p)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	fill_party(p, task, bpf_get_current_uid_gid(), current_cgroup(task));
+}
+
+/* Makes a process the owner of a noted socket. A reader must not see a mixture. */
+static __always_inline void own(struct tcp *t, const struct party *p)
+{
+	t->owner.pid = 0;
+	barrier();
+	t->owner.start = p->start;
+	t->owner.cgroup = p->cgroup;
+	t->owner.uid = p->uid;
+	__builtin_memcpy(t->owner.comm, p->comm, COMM_LEN);
+	t->wanted = wanted_process(p->pid, p->uid);
+	barrier();
+	t->owner.pid = p->pid;
+}
+
+static __always_inline void own_by_current(struct tcp *t)
+{
+	struct party p = {};
+
+	fill_current(&p);
+	own(t, &p);
+}
+
+static __always_inline void fill_ends(struct tcp *t, struct sock *sk)
+{
+	fill_local(t->local, sk);
+	fill_remote(t->remote, sk);
+	t->lport = local_port(sk);
+	t->rport = remote_port(sk);
+}
+
+/* Notes a socket that opens, or whose bytes count from here on. */
+static __always_inline void note(struct tcp *t, struct sock *sk)
+{
+	__u64 key = (__u64)sk;
+
+	t->born = bpf_ktime_get_boot_ns();
+	if (bpf_map_update_elem(&socks, &key, t, BPF_NOEXIST) &&
+	    !bpf_map_lookup_elem(&socks, &key))
+		count_lost(LOST_MAP_FULL);
+}
+
+/*
+ * Fills in what a socket has moved since it was noted. False: it has been
+ * destroyed meanwhile, and what was read is another one's.
+ */
+static __always_inline bool read_bytes(struct tcp_record *r)
+{
+	__u64 tx, rx;
+	struct tcp *t;
+
+	if (r->tcp.ended)
+		return true;
+	tcp_bytes((struct sock *)r->socket, &tx, &rx);
+	t = bpf_map_lookup_elem(&socks, &r->socket);
+	if (!t || t->born != r->tcp.born)
+		return false;
+	if (t->ended) {
+		r->tcp.tx = t->tx;
+		r->tcp.rx = t->rx;
+	} else {
+		r->tcp.tx = tx - r->tcp.tx;
+		r->tcp.rx = rx - r->tcp.rx;
+	}
+	return true;
+}
+
+/* The counters stop here: who uses the socket again has them set to zero. */
+static __always_inline void end(struct tcp *t, struct sock *sk)
+{
+	__u64 tx, rx;
+
+	if (t->ended)
+		return;
+	tcp_bytes(sk, &tx, &rx);
+	t->tx = tx - t->tx;
+	t->rx = rx - t->rx;
+	t->ended = 1;
+}
+
+/* Tells the last reading and forgets the socket. */
+static __always_inline void gone(struct tcp *t, struct sock *sk)
+{
+	struct tcp_record r = { .socket = (__u64)sk, .last = 1 };
+
+	end(t, sk);
+	/* Nobody has moved a byte: who closes it is in the best position to. */
+	if (!t->owner.pid && (t->tx || t->rx))
+		own_by_current(t);
+	__builtin_memcpy(&r.tcp, t, sizeof(r.tcp));
+	if (bpf_map_delete_elem(&socks, &r.socket))
+		return;
+	if ((r.tcp.tx || r.tcp.rx) && (r.tcp.wanted || r.tcp.shared))
+		send_record(&r, sizeof(r), LOST_RING_FULL);
+}
+
+static __always_inline int set_state(int copy, struct sock *sk, int from, int to)
+{
+	__u64 key = (__u64)sk;
+	struct tcp *found;
+
+	switch (to) {
+	case TCP_SYN_SENT:
+	case TCP_ESTABLISHED:
+	case TCP_FIN_WAIT1:
+	case TCP_LAST_ACK:
+	case TCP_CLOSE:
+		break;
+	default:
+		return 0;
+	}
+	if (!first_to_see(copy, COPIED_SET_STATE, key ^ (__u64)to << 56 ^ (__u64)from << 48))
+		return 0;
+	/* MPTCP and SCTP sockets take such steps as well. */
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+		return 0;
+	found = bpf_map_lookup_elem(&socks, &key);
+	if (to == TCP_SYN_SENT) {
+		struct tcp t = { .role = ROLE_CLIENT };
+
+		if (found)
+			gone(found, sk); /* it was used before */
+		fill_current(&t.owner);
+		t.wanted = wanted_process(t.owner.pid, t.owner.uid);
+		note(&t, sk);
+	} else if (to == TCP_ESTABLISHED) {
+		/* From SYN_SENT: ends are known. Else the current task is a stranger. */
+		if (found) {
+			fill_ends(found, sk);
+		} else if (from == TCP_SYN_RECV) {
+			struct tcp t = { .role = ROLE_SERVER };
+
+			fill_ends(&t, sk);
+			note(&t, sk);
+		}
+	} else if (found && to == TCP_CLOSE) {
+		end(found, sk);
+	} else if (found && !found->owner.pid && from != TCP_SYN_SENT) {
+		/* Only the process that closes or shuts down takes these steps. */
+		own_by_current(found);
+	}
+	return 0;
+}
+
+#define SET_STATE(name, copy)                                                                    \
+	SEC("raw_tp/inet_sock_set_state")                                                        \
+	int name(struct bpf_raw_tracepoint_args *ctx)                                            \
+	{                                                                                        \
+		return set_state(copy, (struct sock *)ctx->args[0], ctx->args[1], ctx->args[2]); \
+	}
+
+SET_STATE(traffic_set_state, 0)
+SET_STATE(traffic_set_state_copy1, 1)
+SET_STATE(traffic_set_state_copy2, 2)
+SET_STATE(traffic_set_state_copy3, 3)
+
+static __always_inline int destroyed(int copy, struct sock *sk)
+{
+	__u64 key = (__u64)sk;
+	struct tcp *t;
+
+	if (!first_to_see(copy, COPIED_DESTROY, key))
+		return 0;
+	t = bpf_map_lookup_elem(&socks, &key);
+	if (t)
+		gone(t, sk);
+	return 0;
+}
+
+#define DESTROY(name, copy)                                          \
+	SEC("raw_tp/tcp_destroy_sock")                               \
+	int name(struct bpf_raw_tracepoint_args *ctx)                \
+	{                                                            \
+		return destroyed(copy, (struct sock *)ctx->args[0]); \
+	}
+
+DESTROY(traffic_destroy, 0)
+DESTROY(traffic_destroy_copy1, 1)
+DESTROY(traffic_destroy_copy2, 2)
+
+/* Calls. */
+
+static __always_inline void add(__u64 *sum, __u64 n)
+{
+	__sync_fetch_and_add(sum, n);
+}
+
+/* Counts what a process moves of a socket that several do. */
+static __always_inline void add_share(struct tcp *t, __u64 sk, __u32 pid, enum direction dir,
+				      __u64 n)
+{
+	struct share_key key = { .socket = sk, .born = t->born, .pid = pid };
+	struct share *s = bpf_map_lookup_elem(&shares, &key);
+
+	if (!s) {
+		struct share fresh = {};
+
+		fill_current(&fresh.party);
+		fresh.wanted = wanted_process(pid, fresh.party.uid);
+		bpf_map_update_elem(&shares, &key, &fresh, BPF_NOEXIST);
+		s = bpf_map_lookup_elem(&shares, &key);
+		if (!s) {
+			count_lost(LOST_DETAIL);
+			return;
+		}
+	}
+	add(dir == SENT ? &s->tx : &s->rx, n);
+}
+
+/* A call on a socket that is not known: it was nowhere when tracing began. */
+static __always_inline void meet(struct sock *sk, enum direction dir, __u64 n)
+{
+	int state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	struct tcp t = { .sure = 1 };
+
+	if (state == TCP_CLOSE || state == TCP_LISTEN)
+		return;
+	tcp_position(sk, &t.tx, &t.rx);
+	if (dir == SENT)
+		t.tx -= n;
+	else
+		t.rx -= n;
+	t.role = has_called(sk, state) ? ROLE_CLIENT : ROLE_SERVER;
+	fill_ends(&t, sk);
+	fill_current(&t.owner);
+	t.wanted = wanted_process(t.owner.pid, t.owner.uid);
+	note(&t, sk);
+}
+
+static __always_inline int moved_tcp(struct sock *sk, enum direction dir, __u64 n)
+{
+	__u64 key = (__u64)sk;
+	struct tcp *t = bpf_map_lookup_elem(&socks, &key);
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+
+	if (!t) {
+		meet(sk, dir, n);
+		return 0;
+	}
+	if (!t->shared) {
+		__u64 written, read;
+
+		if (t->owner.pid == pid) {
+			if (!t->sure)
+				t->sure = 1;
+			return 0;
+		}
+		if (!t->sure) {
+			own_by_current(t);
+			t->sure = 1;
+			return 0;
+		}
+		tcp_position(sk, &written, &read);
+		t->own_tx = written - t->tx - (dir == SENT ? n : 0);
+		t->own_rx = read - t->rx - (dir == RECEIVED ? n : 0);
+		barrier();
+		t->shared = 1;
+	}
+	add_share(t, key, pid, dir, n);
+	return 0;
+}
+
+/* The other end of a UDP socket: what it is connected to, or what the call says. */
+static __always_inline void fill_peer(struct flow_key *key, struct sock *sk, struct msghdr *msg)
+{
+	struct {
+		__u16 family;
+		__be16 port;
+		__be32 ipv4; /* IPv6: flow label */
+		__u8 ipv6[16];
+	} to = {};
+	void *name = NULL;
+
+	key->rport = remote_port(sk);
+	if (key->rport) {
+		fill_remote(key->remote, sk);
+		return;
+	}
+	if (msg)
+		name = BPF_CORE_READ(msg, msg_name);
+	if (!name || bpf_probe_read_kernel(&to, 16, name))
+		return;
+	key->rport = bpf_ntohs(to.port);
+	if (to.family == AF_INET)
+		map_ipv4(key->remote, to.ipv4);
+	else if (to.family == AF_INET6)
+		bpf_probe_read_kernel(key->remote, 16, name + 8);
+}
+
+static __always_inline int moved_udp(struct sock *sk, struct msghdr *msg, enum direction dir,
+				     __u64 n)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct flow_key key = {};
+	struct flow *f;
+
+	key.pid = bpf_get_current_pid_tgid() >> 32;
+	key.start = BPF_CORE_READ(task, group_leader, start_boottime);
+	if (by_connection || by_peer)
+		fill_peer(&key, sk, msg);
+	if (by_connection) {
+		fill_local(key.local, sk);
+		key.lport = local_port(sk);
+	} else if (by_peer) {
+		key.rport = 0;
+	}
+	f = bpf_map_lookup_elem(&flows, &key);
+	if (!f) {
+		struct flow fresh = {};
+
+		fresh.uid = bpf_get_current_uid_gid();
+		if (!wanted_process(key.pid, fresh.uid))
+			return 0;
+		fresh.cgroup = current_cgroup(task);
+		fresh.role = dir == SENT ? ROLE_CLIENT : ROLE_SERVER;
+		BPF_CORE_READ_STR_INTO(&fresh.comm, task, group_leader, comm);
+		bpf_map_update_elem(&flows, &key, &fresh, BPF_NOEXIST);
+		f = bpf_map_lookup_elem(&flows, &key);
+		if (!f) {
+			count_lost(LOST_MAP_FULL);
+			return 0;
+		}
+	}
+	add(dir == SENT ? &f->tx : &f->rx, n);
+	return 0;
+}
+
+/* sock_send_length and sock_recv_length: any kind of socket. */
+static __always_inline int moved(struct sock *sk, enum direction dir, int n)
+{
+	__u16 protocol;
+
+	if (n <= 0 || !is_inet(sk->__sk_common.skc_family))
+		return 0;
+	protocol = sk->sk_protocol;
+	if (protocol == IPPROTO_UDP)
+		return moved_udp(sk, NULL, dir, n);
+	if (!count_calls)
+		return 0;
+	if (protocol == IPPROTO_MPTCP)
+		sk = first_subflow(sk);
+	else if (protocol != IPPROTO_TCP)
+		return 0;
+	return sk ? moved_tcp(sk, dir, n) : 0;
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(traffic_send_length, struct sock *sk, int n, int flags)
+{
+	return moved(sk, SENT, n);
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(traffic_recv_length, struct sock *sk, int n, int flags)
+{
+	/* What is looked at stays; errors are no traffic. */
+	return flags & (MSG_PEEK | MSG_ERRQUEUE) ? 0 : moved(sk, RECEIVED, n);
+}
+
+/* Functions. */
+
+enum function {
+	TCP_SENDMSG,
+	TCP_RECVMSG,
+	UDP_SENDMSG,
+	UDP_RECVMSG,
+	UDPV6_SENDMSG,
+	UDPV6_RECVMSG,
+};
+
+static __always_inline int returns(enum function function, struct sock *sk, struct msghdr *msg,
+				   int flags, int n)
+{
+	if (n <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
+		return 0;
+	switch (function) {
+	case TCP_SENDMSG:
+		return moved_tcp(sk, SENT, n);
+	case TCP_RECVMSG:
+		return moved_tcp(sk, RECEIVED, n);
+	case UDP_SENDMSG:
+		/* To an IPv4 address an IPv6 socket sends by both. */
+		if (BPF_CORE_READ(sk, __sk_common.skc_family) != AF_INET)
+			return 0;
+	case UDPV6_SENDMSG:
+		return moved_udp(sk, msg, SENT, n);
+	default:
+		return moved_udp(sk, msg, RECEIVED, n);
+	}
+}
+
+#define SENDMSG(function, fn)                                                                    \
+	SEC("fexit/" #fn)                                                                        \
+	int BPF_PROG(traffic_##fn##_fexit, struct sock *sk, struct msghdr *msg, __u64 size, int n) \
+	{                                                                                        \
+		return returns(function, sk, msg, 0, n);                                         \
+	}
+
+SENDMSG(TCP_SENDMSG, tcp_sendmsg)
+SENDMSG(UDP_SENDMSG, udp_sendmsg)
+SENDMSG(UDPV6_SENDMSG, udpv6_sendmsg)
+
+/* One for each number of parameters, which a kernel's types tell. */
+#define RECVMSG(function, fn)                                                                   \
+	SEC("fexit/" #fn)                                                                       \
+	int BPF_PROG(traffic_##fn##_fexit4, struct sock *sk, struct msghdr *msg, __u64 size,    \
+		     int flags, int n)                                                          \
+	{                                                                                       \
+		return returns(function, sk, msg, flags, n);                                    \
+	}                                                                                       \
+	SEC("fexit/" #fn)                                                                       \
+	int BPF_PROG(traffic_##fn##_fexit5, struct sock *sk, struct msghdr *msg, __u64 size,    \
+		     int flags, void *addr_len, int n)                                          \
+	{                                                                                       \
+		return returns(function, sk, msg, flags, n);                                    \
+	}                                                                                       \
+	SEC("fexit/" #fn)                                                                       \
+	int BPF_PROG(traffic_##fn##_fexit6, struct sock *sk, struct msghdr *msg, __u64 size,    \
+		     int nonblock, int flags, void *addr_len, int n)                            \
+	{                                                                                       \
+		return returns(function, sk, msg, flags, n);                                    \
+	}
+
+RECVMSG(TCP_RECVMSG, tcp_recvmsg)
+RECVMSG(UDP_RECVMSG, udp_recvmsg)
+RECVMSG(UDPV6_RECVMSG, udpv6_recvmsg)
+
+/* sendfile and splice to a socket, before 6.5. */
+SEC("fexit/tcp_sendpage")
+int BPF_PROG(traffic_tcp_sendpage_fexit, struct sock *sk, void *page, int offset, __u64 size,
+	     int flags, int n)
+{
+	return returns(TCP_SENDMSG, sk, NULL, 0, n);
+}
+
+/* splice from a socket. */
+SEC("fexit/tcp_splice_read")
+int BPF_PROG(traffic_tcp_splice_read_fexit, struct socket *socket, void *ppos, void *pipe,
+	     __u64 size, unsigned int flags, long n)
+{
+	return returns(TCP_RECVMSG, socket->sk, NULL, 0, n);
+}
+
+/* The fifth argument of a function, counted from 0, or an earlier one. */
+static __always_inline __u64 register_arg_n(void *regs, __u32 i)
+{
+	struct pt_regs___x86 *x86 = regs;
+	struct pt_regs___arm64 *arm64 = regs;
+
+	if (!bpf_core_field_exists(x86->orig_ax))
+		return i == 4 ? BPF_CORE_READ(arm64, regs[4]) : BPF_CORE_READ(arm64, regs[3]);
+	return i == 4 ? BPF_CORE_READ(x86, r8) : BPF_CORE_READ(x86, cx);
+}
+
+static __always_inline int called(void *ctx, enum function function, bool receives)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	struct call call = {
+		.sk = register_arg(ctx, 0),
+		.msg = register_arg(ctx, 1),
+		.function = function,
+	};
+
+	/* It will call the function that counts. */
+	if (function == UDP_SENDMSG &&
+	    BPF_CORE_READ((struct sock *)call.sk, __sk_common.skc_family) != AF_INET)
+		return 0;
+	if (receives)
+		call.flags = register_arg_n(ctx, recv_flags_arg);
+	bpf_map_update_elem(&calls, &thread, &call, BPF_ANY);
+	return 0;
+}
+
+static __always_inline int call_returns(void *ctx, enum function function)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	struct call *found = bpf_map_lookup_elem(&calls, &thread);
+	struct call call;
+
+	if (!found || found->function != function)
+		return 0;
+	call = *found;
+	bpf_map_delete_elem(&calls, &thread);
+	return returns(function, (struct sock *)call.sk, (struct msghdr *)call.msg, call.flags,
+		       register_return(ctx));
+}
+
+#define KPROBES(function, fn, receives)                \
+	SEC("kprobe/" #fn)                             \
+	int traffic_##fn##_kprobe(void *ctx)           \
+	{                                              \
+		return called(ctx, function, receives); \
+	}                                              \
+	SEC("kretprobe/" #fn)                          \
+	int traffic_##fn##_kretprobe(void *ctx)        \
+	{                                              \
+		return call_returns(ctx, function);    \
+	}
+
+KPROBES(TCP_SENDMSG, tcp_sendmsg, false)
+KPROBES(TCP_RECVMSG, tcp_recvmsg, true)
+KPROBES(UDP_SENDMSG, udp_sendmsg, false)
+KPROBES(UDP_RECVMSG, udp_recvmsg, true)
+KPROBES(UDPV6_SENDMSG, udpv6_sendmsg, false)
+KPROBES(UDPV6_RECVMSG, udpv6_recvmsg, true)
+
+/* Readings: what has changed since the last one. */
+
+#define FLAGS(t) ((t)->sure | (t)->shared << 1 | (t)->several << 2 | !!(t)->owner.pid << 3)
+
+SEC("iter/bpf_map_elem")
+int traffic_read_socks(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct tcp_record r = {};
+	__u64 *key = ctx->key;
+	struct tcp *t = ctx->value;
+
+	if (!key || !t || !(t->wanted || t->shared || !t->owner.pid))
+		return 0;
+	r.socket = *key;
+	__builtin_memcpy(&r.tcp, t, sizeof(r.tcp));
+	if (!read_bytes(&r))
+		return 0;
+	if (!tell_all && r.tcp.tx == t->told_tx && r.tcp.rx == t->told_rx && FLAGS(&r.tcp) == t->told)
+		return 0;
+	/* If it finds no room it is asked again. */
+	if (!bpf_seq_write(ctx->meta->seq, &r, sizeof(r))) {
+		t->told_tx = r.tcp.tx;
+		t->told_rx = r.tcp.rx;
+		t->told = FLAGS(&r.tcp);
+	}
+	return 0;
+}
+
+SEC("iter/bpf_map_elem")
+int traffic_read_shares(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct share_record r = {};
+	struct share_key *key = ctx->key;
+	struct share *s = ctx->value;
+
+	if (!key || !s)
+		return 0;
+	__builtin_memcpy(&r.key, key, sizeof(r.key));
+	__builtin_memcpy(&r.share, s, sizeof(r.share));
+	bpf_seq_write(ctx->meta->seq, &r, sizeof(r));
+	return 0;
+}
+
+SEC("iter/bpf_map_elem")
+int traffic_read_flows(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct flow_record r = {};
+	struct flow_key *key = ctx->key;
+	struct flow *f = ctx->value;
+
+	if (!key || !f)
+		return 0;
+	__builtin_memcpy(&r.key, key, sizeof(r.key));
+	__builtin_memcpy(&r.flow, f, sizeof(r.flow));
+	if (!tell_all && r.flow.tx == f->told_tx && r.flow.rx == f->told_rx)
+		return 0;
+	if (!bpf_seq_write(ctx->meta->seq, &r, sizeof(r))) {
+		f->told_tx = r.flow.tx;
+		f->told_rx = r.flow.rx;
+	}
+	return 0;
+}
+
+/*
+ * A look at all files of all processes: who holds the sockets that nobody has
+ * moved bytes of? The first look also notes what is older than tracing.
+ */
+SEC("iter/task_file")
+int traffic_look(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct party p = {};
+	struct sock *sk;
+	struct tcp *t;
+	__u64 key;
+	int state;
+
+	if (!task || !ctx->file)
+		return 0;
+	sk = file_tcp_socket(ctx->file);
+	if (!sk)
+		return 0;
+	key = (__u64)sk;
+	t = bpf_map_lookup_elem(&socks, &key);
+	if (!t) {
+		struct tcp fresh = {};
+
+		state = BPF_CORE_READ(sk, __sk_common.skc_state);
+		if (look != 1 || state == TCP_CLOSE || state == TCP_LISTEN)
+			return 0;
+		if (state != TCP_SYN_SENT && state != TCP_SYN_RECV)
+			tcp_bytes(sk, &fresh.tx, &fresh.rx);
+		fresh.role = has_called(sk, state) ? ROLE_CLIENT : ROLE_SERVER;
+		fill_ends(&fresh, sk);
+		note(&fresh, sk);
+		t = bpf_map_lookup_elem(&socks, &key);
+		if (!t)
+			return 0;
+	}
+	if (t->sure || t->shared)
+		return 0;
+	fill_party(&p, task, BPF_CORE_READ(task, cred, uid.val), task_cgroup(task));
+	if (t->look != look) {
+		t->several = 0;
+		t->look = look;
+		own(t, &p);
+	} else if (t->owner.pid != p.pid) {
+		t->several = 1;
+	}
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,358 @@
+package render
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+
+	"tracer/trace/event"
+)
+
+// A Pager is a Format that also shows pages: tables whose rows are things, not
+// happenings.
+type Pager interface {
+	Format
+	// AppendPage appends what it takes to show p.
+	AppendPage(b []byte, p *event.Page) []byte
+}
+
+// A screener is a Pager that owns the screen of a terminal while it is used.
+type screener interface {
+	// appendChanges appends what it takes to show what has changed since the
+	// last page: the terminal's size, a message.
+	appendChanges(b []byte) []byte
+	// appendEnd appends what it takes to give the screen back.
+	appendEnd(b []byte) []byte
+}
+
+// PageOptions say how pages look.
+type PageOptions struct {
+	TableOptions
+	// Title appends a line that stands above the page, without its end; nil:
+	// there is none.
+	Title func(b []byte, p *event.Page) []byte
+}
+
+// Lines shows the events of each interval as rows, one under the other, and
+// the last page as a table of its own: for a file, a pipe, or a terminal that
+// others write to as well.
+type Lines struct {
+	Table
+	opts PageOptions
+}
+
+// NewLines returns Lines.
+func NewLines(opts PageOptions) *Lines {
+	return &Lines{Table: *NewTable(opts.TableOptions), opts: opts}
+}
+
+// AppendPage implements Pager: only the last page is more than its events.
+func (l *Lines) AppendPage(b []byte, p *event.Page) []byte {
+	if !p.Closing {
+		return b
+	}
+	if l.rows >= 0 {
+		b = append(b, '\n')
+	}
+	return appendClosing(b, p, l.opts)
+}
+
+// appendClosing appends the table of the whole run. On a terminal it takes one
+// screen at most.
+func appendClosing(b []byte, p *event.Page, opts PageOptions) []byte {
+	opts.Columns = without(opts.Columns, func(c Column) bool { return c.Interval })
+	t := NewTable(opts.TableOptions)
+	t.measure()
+	if opts.Title != nil {
+		start := len(b)
+		b = opts.Title(b, p)
+		b = t.appendLine(b, start)
+	}
+	b = t.appendHeader(b)
+	// The shell's prompt, the account and the lines around want room, too.
+	room := max(t.height-5, 1)
+	for e := range p.Rows {
+		if t.height > 0 && t.rows >= room {
+			start := len(b)
+			b = appendMore(b, p.Total-t.rows)
+			return t.appendLine(b, start)
+		}
+		t.rows++
+		b = t.appendRow(b, e)
+	}
+	return b
+}
+
+// appendLine cuts the text that begins at start to the terminal's width and
+// ends the line.
+func (t *Table) appendLine(b []byte, start int) []byte {
+	if t.width > 0 && textWidth(b[start:]) > t.width {
+		b = append(b[:start], cut(b[start:], t.width)...)
+	}
+	return append(b, '\n')
+}
+
+// without leaves columns out, unless there would be none.
+func without(columns []Column, not func(Column) bool) []Column {
+	rest := slices.DeleteFunc(slices.Clone(columns), not)
+	if len(rest) == 0 {
+		return columns
+	}
+	return rest
+}
+
+func appendMore(b []byte, n int) []byte {
+	return append(strconv.AppendInt(append(b, "and "...), int64(n), 10), " more"...)
+}
+
+// keptRows bounds what a screen can show after it has grown, until the next
+// page.
+const keptRows = 200
+
+// Live shows pages on a terminal, each in the place of the one before, on the
+// alternate screen: whatever size the terminal takes, what stood there before
+// comes back at the end, with the last page below it. It writes the lines that
+// have changed, and of those what has changed. Except for Note it is not safe
+// for concurrent use.
+type Live struct {
+	opts  PageOptions
+	table *Table
+
+	// The page that is shown: the text of each cell of each row, and where
+	// they end; so that it can be laid out again for another size.
+	title []byte
+	text  []byte
+	ends  []int
+	marks []Mark
+	total int
+
+	screen     []string // the lines that stand on the terminal
+	width      int      // of the terminal as it was when they were drawn
+	line, cell []byte   // scratch
+
+	mu     sync.Mutex
+	on     bool   // the screen is ours
+	note   string // the last line
+	noted  bool   // it is not shown yet
+	resume bool   // somebody else has used the terminal
+}
+
+// NewLive returns a Live. Its options must have a terminal. When it is now
+// needs no column.
+func NewLive(opts PageOptions) *Live {
+	opts.Columns = without(opts.Columns, func(c Column) bool { return c.Name == timeColumn.Name })
+	return &Live{opts: opts, table: NewTable(opts.TableOptions)}
+}
+
+// AppendEvent implements Format: pages show all that events tell.
+func (l *Live) AppendEvent(b []byte, _ event.Event) []byte { return b }
+
+// Note shows a message in the last line of the screen, or reports false if the
+// screen is not in use. It may be called at any time by anyone.
+func (l *Live) Note(text string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.on {
+		l.note, l.noted = text, true
+	}
+	return l.on
+}
+
+// Leave writes to the terminal what gives its screen back for a while, because
+// the process is about to be stopped; what is shown next takes it again. It may
+// be called at any time by anyone.
+func (l *Live) Leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.on {
+		_, _ = l.opts.Terminal.WriteString(leaveScreen) // who stops cannot care
+		l.resume = true
+	}
+}
+
+// AppendPage implements Pager.
+func (l *Live) AppendPage(b []byte, p *event.Page) []byte {
+	if p.Closing {
+		return appendClosing(l.appendEnd(b), p, l.opts)
+	}
+	l.keep(p)
+	l.table.measure()
+	return l.draw(b)
+}
+
+// keep takes over the text of a page.
+func (l *Live) keep(p *event.Page) {
+	l.title, l.text, l.ends, l.marks = l.title[:0], l.text[:0], l.ends[:0], l.marks[:0]
+	if l.opts.Title != nil {
+		l.title = l.opts.Title(l.title, p)
+	}
+	l.total = p.Total
+	for e := range p.Rows {
+		if len(l.marks) == keptRows {
+			break
+		}
+		for i := range l.opts.Columns {
+			l.text = l.opts.Columns[i].Cell(l.text, e)
+			l.ends = append(l.ends, len(l.text))
+		}
+		mark := Usual
+		if l.opts.Mark != nil {
+			mark = l.opts.Mark(e)
+		}
+		l.marks = append(l.marks, mark)
+	}
+}
+
+func (l *Live) appendChanges(b []byte) []byte {
+	l.mu.Lock()
+	on, stale := l.on, l.noted || l.resume
+	l.mu.Unlock()
+	if !on {
+		return b
+	}
+	l.table.measure()
+	if !stale && l.table.width == l.width && l.table.height == len(l.screen) {
+		return b
+	}
+	return l.draw(b)
+}
+
+// What takes the screen of a terminal and gives it back. A terminal with one
+// screen only is cleared instead. Lines that are wider than the terminal, as
+// with --wide, end at its edge.
+const (
+	clearScreen = "\x1b[H\x1b[2J"
+	enterScreen = "\x1b[?1049h\x1b[?25l\x1b[?7l" + clearScreen
+	leaveScreen = clearScreen + "\x1b[?7h\x1b[?1049l\x1b[?25h"
+)
+
+// draw appends what makes the screen show the page that is kept.
+func (l *Live) draw(b []byte) []byte {
+	l.mu.Lock()
+	enter, last := !l.on || l.resume, l.note
+	l.on, l.noted, l.resume = true, false, false
+	l.mu.Unlock()
+	t := l.table
+	switch {
+	case enter:
+		b, l.screen = append(b, enterScreen...), nil
+	case t.width != l.width || t.height != len(l.screen):
+		b, l.screen = append(b, clearScreen...), nil
+	}
+	if l.screen == nil {
+		l.screen = make([]string, t.height)
+	}
+	l.width = t.width
+	next := l.layOut(last)
+	for i := range next {
+		b = appendChange(b, i, l.screen[i], next[i])
+	}
+	l.screen = next
+	return b
+}
+
+// layOut makes the lines of the screen out of the page that is kept. The last
+// line says how many rows have no room, if it has nothing better to say.
+func (l *Live) layOut(last string) []string {
+	t := l.table
+	next := make([]string, 0, t.height)
+	add := func(line []byte) {
+		next = append(next, string(line[:len(line)-1])) // without its newline
+		l.line = line[:0]
+	}
+	if len(l.title) > 0 {
+		add(t.appendLine(append(l.line, l.title...), 0))
+	}
+	add(t.appendHeader(l.line))
+	room := t.height - len(next)
+	if last == "" && l.total > room {
+		last = string(appendMore(nil, l.total-min(room-1, len(l.marks))))
+	}
+	if last != "" {
+		room--
+	}
+	for row := range min(len(l.marks), room) {
+		add(l.appendKept(l.line, row))
+	}
+	for len(next) < t.height-1 {
+		next = append(next, "")
+	}
+	if len(next) < t.height {
+		add(t.appendLine(AppendMessage(l.line, last), 0))
+	}
+	return next
+}
+
+// appendKept appends a row of the page that is kept.
+func (l *Live) appendKept(b []byte, row int) []byte {
+	t := l.table
+	start := len(b)
+	all := l.opts.Columns
+	next := 0
+	for i := range t.columns {
+		// The columns that fit are some of all, in the same order.
+		for next < len(all)-1 && all[next].Name != t.columns[i].Name {
+			next++
+		}
+		from, cell := 0, row*len(all)+next
+		if cell > 0 {
+			from = l.ends[cell-1]
+		}
+		l.cell = append(l.cell[:0], l.text[from:l.ends[cell]]...)
+		b = t.appendCell(b, i, l.cell)
+		next = min(next+1, len(all)-1)
+	}
+	return t.endRow(b, start, l.marks[row])
+}
+
+func (l *Live) appendEnd(b []byte) []byte {
+	l.mu.Lock()
+	on := l.on && !l.resume
+	l.on, l.resume = false, false
+	l.mu.Unlock()
+	if on {
+		b = append(b, leaveScreen...)
+	}
+	l.screen = nil
+	return b
+}
+
+// appendChange appends what turns the line that stands in a row of the screen
+// into another. What does not differ is not written, as far as a byte is a cell.
+func appendChange(b []byte, row int, from, to string) []byte {
+	if from == to {
+		return b
+	}
+	head, tail := 0, 0
+	for head < min(len(from), len(to)) && from[head] == to[head] && isCell(to[head]) {
+		head++
+	}
+	if !isCells(from[head:]) || !isCells(to[head:]) {
+		head = max(head-1, 0) // a mark may belong to what stands before it
+		// Erased first: behind a full line the cursor still stands on it.
+		b = fmt.Appendf(b, "\x1b[%d;%dH\x1b[K", row+1, head+1)
+		return append(b, to[head:]...)
+	}
+	b = fmt.Appendf(b, "\x1b[%d;%dH", row+1, head+1)
+	for len(from) == len(to) && from[len(from)-1-tail] == to[len(to)-1-tail] {
+		tail++
+	}
+	b = append(b, to[head:len(to)-tail]...)
+	if len(to) < len(from) {
+		b = append(b, "\x1b[K"...)
+	}
+	return b
+}
+
+// isCell reports whether a byte is a character that takes a cell.
+func isCell(c byte) bool { return c >= ' ' && c <= '~' }
+
+func isCells(s string) bool {
+	for i := range len(s) {
+		if !isCell(s[i]) {
+			return false
+		}
+	}
+	return true
+}

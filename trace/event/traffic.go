@@ -1,0 +1,48 @@
+package event
+
+import (
+	"net/netip"
+	"time"
+)
+
+// KindTraffic is the kind of Traffic.
+const KindTraffic = "traffic"
+
+// Transport protocols: values of the JSON key "proto".
+const (
+	ProtoTCP = "tcp"
+	ProtoUDP = "udp"
+)
+
+// Traffic is what a row (a process, a connection, a peer, a cgroup) has moved
+// in an interval: payload, as the row's own side sent and received it. Process
+// tells whose row it is, as far as there is one process or place.
+type Traffic struct {
+	Common
+	Connection               // of a row by connection; of UDP src is who sent first
+	Peer       netip.Addr    // of a row by peer; invalid if it is unknown
+	Proto      string        // empty if the row has moved bytes by both
+	Interval   time.Duration // that Tx and Rx tell of
+	Tx, Rx     uint64        // bytes
+
+	// For tables.
+	TotalTx, TotalRx uint64  // since tracing began
+	Part             float64 // of all bytes of the interval; in a closing table of the whole run
+}
+
+func (e *Traffic) appendJSON(o object) object {
+	o.micros("interval_us", e.Interval)
+	o.optional("proto", e.Proto)
+	if e.Role != "" {
+		o = e.appendConnection(o)
+	}
+	if e.Peer.IsValid() {
+		o.key("peer_addr")
+		o.buf = append(o.buf, '"')
+		o.buf = e.Peer.AppendTo(o.buf)
+		o.buf = append(o.buf, '"')
+	}
+	o.uint("tx_bytes", e.Tx)
+	o.uint("rx_bytes", e.Rx)
+	return o
+}
