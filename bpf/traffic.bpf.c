@@ -55,7 +55,7 @@ struct tcp {
 	__u64 tx;   /* before it was noted; from its end on: in all */
 	__u64 rx;
 	__u64 told_tx; /* by the last reading */
-	__u64 told_rx;
+	__u64 told_rx; /* what processes have read */
 	__u64 own_tx; /* the owner's, when another process began to move bytes */
 	__u64 own_rx;
 	struct party owner;
@@ -78,7 +78,8 @@ struct tcp {
 struct tcp_record {
 	__u64 socket;
 	struct tcp tcp;
-	__u64 last; /* the socket is gone */
+	__u32 unread; /* of rx, what no process has read yet */
+	__u32 last;   /* the socket is gone */
 };
 
 /*
@@ -274,22 +275,19 @@ static __always_inline void note(struct tcp *t, struct sock *sk)
  */
 static __always_inline bool read_bytes(struct tcp_record *r)
 {
-	__u64 tx, rx;
+	struct sock *sk = (struct sock *)r->socket;
+	__u64 tx, rx, unread;
 	struct tcp *t;
 
-	if (r->tcp.ended)
-		return true;
-	tcp_bytes((struct sock *)r->socket, &tx, &rx);
+	tcp_bytes(sk, &tx, &rx);
+	unread = tcp_unread(sk);
 	t = bpf_map_lookup_elem(&socks, &r->socket);
 	if (!t || t->born != r->tcp.born)
 		return false;
-	if (t->ended) {
-		r->tcp.tx = t->tx;
-		r->tcp.rx = t->rx;
-	} else {
-		r->tcp.tx = tx - r->tcp.tx;
-		r->tcp.rx = rx - r->tcp.rx;
-	}
+	r->tcp.tx = t->ended ? t->tx : tx - t->tx;
+	r->tcp.rx = t->ended ? t->rx : rx - t->rx;
+	/* What had come before is not counted when it is read. */
+	r->unread = unread < r->tcp.rx ? unread : r->tcp.rx;
 	return true;
 }
 
@@ -749,12 +747,13 @@ int traffic_read_socks(struct bpf_iter__bpf_map_elem *ctx)
 	__builtin_memcpy(&r.tcp, t, sizeof(r.tcp));
 	if (!read_bytes(&r))
 		return 0;
-	if (!tell_all && r.tcp.tx == t->told_tx && r.tcp.rx == t->told_rx && FLAGS(&r.tcp) == t->told)
+	if (!tell_all && r.tcp.tx == t->told_tx && r.tcp.rx - r.unread == t->told_rx &&
+	    FLAGS(&r.tcp) == t->told)
 		return 0;
 	/* If it finds no room it is asked again. */
 	if (!bpf_seq_write(ctx->meta->seq, &r, sizeof(r))) {
 		t->told_tx = r.tcp.tx;
-		t->told_rx = r.tcp.rx;
+		t->told_rx = r.tcp.rx - r.unread;
 		t->told = FLAGS(&r.tcp);
 	}
 	return 0;

@@ -123,7 +123,8 @@ type TrafficTcpRecord struct {
 	_      structs.HostLayout
 	Socket uint64
 	Tcp    TrafficTcp
-	Last   uint64
+	Unread uint32
+	Last   uint32
 }
 
 // Names of all BPF objects in the ELF.

@@ -38,6 +38,7 @@ type Options struct {
 	// For tests.
 	ringBytes  uint32 // size of the ring, 0: the probe's own
 	maxFollows uint32 // processes that can be followed, 0: as many as the object says
+	maxSocks   uint32 // sockets that can be noted, 0: as many as the object says
 	tier       tier   // the only one to use where there is a choice, 0: the best
 }
 

@@ -61,6 +61,7 @@ type trafficTracer struct {
 	flows   map[bpf.TrafficFlowKey]*flowState
 	rows    map[rowKey]*trafficRow
 	folded  fold
+	ended   []bpf.TrafficShareKey // shares of sockets that are gone
 
 	began, last uint64 // of all, and of this interval: boot clock
 }
@@ -168,6 +169,9 @@ func (t *trafficTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 		flags = 4
 	}
 	spec.Maps[bpf.TrafficMapEvents].MaxEntries = trafficRing
+	if s.opts.maxSocks > 0 {
+		spec.Maps[bpf.TrafficMapSocks].MaxEntries = s.opts.maxSocks
+	}
 	return spec, setKnobs(spec, map[string]any{
 		bpf.TrafficVarByConnection: t.by == byConnection,
 		bpf.TrafficVarByPeer:       t.by == byPeer,
@@ -335,7 +339,7 @@ func (t *trafficTracer) readAll(s *Session, last bool) error {
 	if err := t.readSockets(); err != nil {
 		return err
 	}
-	if t.ownersAreUnknown() {
+	if t.ownersAreUnknown(last) {
 		if err := t.lookAtFiles(s); err != nil {
 			return err
 		}
@@ -343,6 +347,7 @@ func (t *trafficTracer) readAll(s *Session, last bool) error {
 			return err
 		}
 	}
+	t.forgetShares(s)
 	var share bpf.TrafficShareRecord
 	err := iterate(t, bpf.TrafficProgTrafficReadShares, &share, func() { t.shared(&share) })
 	if err != nil {
@@ -390,6 +395,7 @@ func (t *trafficTracer) socket(r *bpf.TrafficTcpRecord) {
 	}
 	tx, rx := max(before.Tx, r.Tcp.Tx), max(before.Rx, r.Tcp.Rx)
 	st.record = *r
+	st.record.Unread += uint32(rx - r.Tcp.Rx)
 	st.record.Tcp.Tx, st.record.Tcp.Rx = tx, rx
 }
 
@@ -413,10 +419,10 @@ func (t *trafficTracer) shared(r *bpf.TrafficShareRecord) {
 
 // ownersAreUnknown reports whether there are bytes of which a look at all files
 // may tell whose they are.
-func (t *trafficTracer) ownersAreUnknown() bool {
+func (t *trafficTracer) ownersAreUnknown(last bool) bool {
 	unknown := false
 	for _, st := range t.sockets {
-		if !st.looked && !st.ownerKnown(t.look) && st.left() != (moved{}) {
+		if !st.looked && !st.ownerKnown(t.look) && st.left(last) != (moved{}) {
 			st.looked = true
 			unknown = true
 		}
@@ -431,16 +437,20 @@ func (st *socketState) ownerKnown(look uint32) bool {
 	return r.Owner.Pid != 0 && (r.Sure != 0 || st.record.Last != 0 || r.Several == 0 && r.Look == look)
 }
 
-// left is what is not in any row yet.
-func (st *socketState) left() moved {
-	r := &st.record.Tcp
-	return moved{r.Tx - min(st.given.tx, r.Tx), r.Rx - min(st.given.rx, r.Rx)}
+// left is what is not in any row yet. What has come and no process has read is
+// not theirs, until it is known that nobody will.
+func (st *socketState) left(final bool) moved {
+	tx, rx := st.record.Tcp.Tx, st.record.Tcp.Rx
+	if !final {
+		rx -= min(rx, uint64(st.record.Unread))
+	}
+	return moved{tx - min(st.given.tx, tx), rx - min(st.given.rx, rx)}
 }
 
 // distribute passes what a socket has moved on to the rows of the processes
 // that did. No byte is given twice, and after the last reading none is left.
 func (t *trafficTracer) distribute(s *Session, id socketID, st *socketState, final bool) {
-	left := st.left()
+	left := st.left(final)
 	if left == (moved{}) {
 		return
 	}
@@ -600,7 +610,7 @@ func (t *trafficTracer) tell(s *Session, now uint64, final bool) {
 	for id, st := range t.sockets {
 		t.distribute(s, id, st, final || st.record.Last != 0)
 		if st.record.Last != 0 {
-			t.forgetSocket(s, id, st)
+			t.forgetSocket(id, st)
 		}
 	}
 	interval := time.Duration(now - t.last)
@@ -724,12 +734,19 @@ func (t *trafficTracer) foldRows(rows []*trafficRow) {
 }
 
 // forgetSocket forgets one of which all is told.
-func (t *trafficTracer) forgetSocket(s *Session, id socketID, st *socketState) {
+func (t *trafficTracer) forgetSocket(id socketID, st *socketState) {
 	delete(t.sockets, id)
 	for p := range st.shares {
-		key := bpf.TrafficShareKey{Socket: id.address, Born: id.born, Pid: p.pid}
+		t.ended = append(t.ended, bpf.TrafficShareKey{Socket: id.address, Born: id.born, Pid: p.pid})
+	}
+}
+
+// forgetShares makes room for others.
+func (t *trafficTracer) forgetShares(s *Session) {
+	for _, key := range t.ended {
 		_ = s.objects.Maps[bpf.TrafficMapShares].Delete(key) // it may never have been there
 	}
+	t.ended = t.ended[:0]
 }
 
 func (t *trafficTracer) waiting() bool { return false }

@@ -107,14 +107,27 @@ static __always_inline void tcp_bytes(struct sock *sk, __u64 *tx, __u64 *rx)
 	*rx = received - (BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1);
 }
 
-/* The same as seen by the process: what it has written and read. */
+/* Payload bytes that have come and that no process has read. */
+static __always_inline __u32 tcp_unread(struct sock *sk)
+{
+	struct tcp_sock *tp = (void *)sk;
+	__u32 copied = BPF_CORE_READ(tp, copied_seq);
+	__u32 unread = BPF_CORE_READ(tp, rcv_nxt) - copied;
+
+	/* The end is read, too. */
+	if (unread && BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1)
+		unread--;
+	return unread;
+}
+
+/* What processes have written and read. */
 static __always_inline void tcp_position(struct sock *sk, __u64 *written, __u64 *read)
 {
 	struct tcp_sock *tp = (void *)sk;
 
 	tcp_bytes(sk, written, read);
 	*written += (__u32)(BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_nxt));
-	*read -= (__u32)(BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq));
+	*read -= tcp_unread(sk);
 }
 
 /*
