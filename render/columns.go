@@ -15,6 +15,7 @@ type View struct {
 	// refreshed in place: see event.Page.
 	Paged bool
 	Title func(b []byte, p *event.Page) []byte // of pages; nil: none
+	Below func(b []byte, e event.Event) []byte // a line for each event below a closing page; nil: none
 }
 
 // Views by the name of the probe; of one that has several by what its tracer
@@ -29,6 +30,8 @@ var Views = map[string]View{
 	"traffic by peer":       trafficView(trafficPeer, extra(trafficProto)),
 	"traffic by container":  trafficView(cgroupColumn, extra(trafficProto)),
 	"traffic by pod":        trafficView(cgroupColumn, extra(trafficProto)),
+
+	"http-summary": {Columns: summaryColumns, Mark: summaryMark, Paged: true, Title: appendSummaryTitle, Below: appendSlowest},
 }
 
 // The columns that every command has.
