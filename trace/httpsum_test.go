@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -436,7 +437,7 @@ func BenchmarkSummaryTell(b *testing.B) {
 					u.add(e)
 				}
 				b.StartTimer()
-				now += uint64(time.Second)
+				now += uint64(summaryInterval)
 				u.tell(s, now, false)
 			}
 		})
@@ -454,6 +455,55 @@ func (*idleSink) Page(p *event.Page) {
 		if n++; n == 60 {
 			return
 		}
+	}
+}
+
+// TestSummaryMemoryIsBounded: a million exchanges of as many routes as there can
+// be, with long names, and of ten routes with latencies of all kinds.
+func TestSummaryMemoryIsBounded(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		rows  int
+		limit uint64
+	}{
+		{"few rows", 10, 1 << 20},
+		{"all rows", maxSummaryRows, 40 << 20},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			paths := make([]string, c.rows)
+			for i := range paths {
+				paths[i] = fmt.Sprintf("/api/v1/%s/x%d", strings.Repeat("segment/", 9), i)
+			}
+			heap := func() uint64 {
+				var m runtime.MemStats
+				runtime.GC()
+				runtime.ReadMemStats(&m)
+				return m.HeapAlloc
+			}
+			s, _ := summarySession()
+			s.sink = &idleSink{}
+			random := rand.New(rand.NewPCG(1, 2))
+			before := heap()
+			u := newSummary(0)
+			e := exchange("GET", "shop.example", "", 200, 0)
+			for i := range 1000000 {
+				e.Path = paths[i%len(paths)]
+				e.Latency = time.Duration(math.Exp(random.NormFloat64()) * 1e6)
+				u.add(e)
+				if i%50000 == 0 {
+					u.tell(s, uint64(i)*1000, false)
+				}
+			}
+			u.tell(s, 1e9, false)
+			took := heap() - min(before, heap())
+			t.Logf("%d KiB", took>>10)
+			if took > c.limit {
+				t.Errorf("%d bytes", took)
+			}
+			if u.all.count != 1000000 || len(u.list) != c.rows {
+				t.Errorf("%d exchanges, %d rows", u.all.count, len(u.list))
+			}
+		})
 	}
 }
 
