@@ -19,7 +19,8 @@ import (
 //
 //	attached  t.sum = newSummary(bootNow()), if --summary is given
 //	show      t.sum.add(e), in the place of s.emit(e), of what passes all
-//	          filters, those of the session too; it is counted as seen there
+//	          filters, those of the session too; it is counted as seen there.
+//	          Requests that wait (http_stuck) may come too: they are ignored
 //	every     summaryInterval, or 0 without --summary, for periodic
 //	read      nothing
 //	report    t.sum.tell(s, bootNow(), false)
