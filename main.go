@@ -309,7 +309,7 @@ func (c *config) format(view render.View) render.Format {
 	if !view.Paged {
 		return render.NewTable(t)
 	}
-	pages := render.PageOptions{TableOptions: t, Title: view.Title}
+	pages := render.PageOptions{TableOptions: t, Title: view.Title, Below: view.Below}
 	// A command may write to the same terminal whenever it likes.
 	if t.Terminal == nil || os.Getenv("TERM") == "dumb" || len(c.command) > 0 && term.IsTerminal(int(os.Stderr.Fd())) {
 		return render.NewLines(pages)

@@ -17,6 +17,7 @@ type View struct {
 	// refreshed in place: see event.Page.
 	Paged bool
 	Title func(b []byte, p *event.Page) []byte // of pages; nil: none
+	Below func(b []byte, e event.Event) []byte // a line for each event below a closing page; nil: none
 }
 
 // Views by the name of the probe; of one that has several by what its tracer
@@ -31,6 +32,8 @@ var Views = map[string]View{
 	"traffic by peer":       trafficView(trafficPeer, extra(trafficProto)),
 	"traffic by container":  trafficView(always("container"), always("pod"), extra(trafficProto)),
 	"traffic by pod":        trafficView(always("namespace"), always("pod"), extra(trafficProto)),
+
+	"http-summary": {Columns: summaryColumns, Mark: summaryMark, Paged: true, Title: appendSummaryTitle, Below: appendSlowest},
 }
 
 // The columns that every command has.

@@ -32,6 +32,9 @@ type PageOptions struct {
 	// Title appends a line that stands above the page, without its end; nil:
 	// there is none.
 	Title func(b []byte, p *event.Page) []byte
+	// Below appends what a closing page says of an event that it ends with,
+	// without the line's end; nil: nothing.
+	Below func(b []byte, e event.Event) []byte
 }
 
 // Lines shows the events of each interval as rows, one under the other, and
@@ -70,16 +73,26 @@ func appendClosing(b []byte, p *event.Page, opts PageOptions) []byte {
 		b = t.appendLine(b, start)
 	}
 	b = t.appendHeader(b)
+	below := p.Below
+	if opts.Below == nil {
+		below = nil
+	}
 	// The shell's prompt, the account and the lines around want room, too.
-	room := max(t.height-5, 1)
+	room := max(t.height-5-len(below), 1)
 	for e := range p.Rows {
 		if t.height > 0 && t.rows >= room {
 			start := len(b)
 			b = appendMore(b, p.Total-t.rows)
-			return t.appendLine(b, start)
+			b = t.appendLine(b, start)
+			break
 		}
 		t.rows++
 		b = t.appendRow(b, e)
+	}
+	for _, e := range below {
+		start := len(b)
+		b = opts.Below(b, e)
+		b = t.appendLine(b, start)
 	}
 	return b
 }

@@ -52,6 +52,9 @@ func (m *Messages) Start(s *event.Start, text string) {
 
 // Notice passes on a warning or a loss.
 func (m *Messages) Notice(n *event.Notice) {
+	if n.Message == "" && !m.json {
+		return // the table tells it
+	}
 	m.line(n.AppendJSON, "tracer: "+n.Kind+": "+n.Message+causes(n.LostBy))
 }
 

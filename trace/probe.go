@@ -122,7 +122,7 @@ type Tracer interface {
 
 // A Tracer that is periodic reports at intervals.
 type periodic interface {
-	// every is how long an interval is.
+	// every is how long an interval is, 0 if there are none.
 	every() time.Duration
 	// read takes readings at the end of each interval and, before the
 	// programs are detached, for the last time.

@@ -435,7 +435,7 @@ func (s *Session) pipeline(ctx context.Context) error {
 	defer slow.Stop()
 	periodic, ok := s.tracer.(periodic)
 	var period <-chan time.Time
-	if ok {
+	if ok && periodic.every() > 0 {
 		ticker := time.NewTicker(periodic.every())
 		defer ticker.Stop()
 		period = ticker.C

@@ -58,8 +58,9 @@ func (a *Account) AppendJSON(dst []byte) []byte {
 // Notice is anything else that is said on stderr: a warning, or a loss as soon
 // as it is known.
 type Notice struct {
-	Kind    string            // "note", "warning" or "lost"
-	Message string            // a sentence for people
+	Kind    string            // "note", "warning" or "lost"; of what is for programs alone its name
+	Message string            // a sentence for people; empty if a closing page tells them
+	About   Event             // nil: nothing in particular
 	Lost    uint64            // so far, if Kind is "lost"
 	LostBy  map[string]uint64 // so far, by cause
 }
@@ -68,7 +69,11 @@ type Notice struct {
 func (n *Notice) AppendJSON(dst []byte) []byte {
 	o := object{buf: append(dst, '{')}
 	o.str("event", n.Kind)
-	o.str("message", n.Message)
+	o.optional("message", n.Message)
+	if n.About != nil {
+		o.key("about")
+		o.buf = AppendJSON(o.buf, n.About)
+	}
 	if n.Kind == "lost" {
 		o.uint("lost", n.Lost)
 		o.lostBy(n.LostBy)
