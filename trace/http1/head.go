@@ -1,0 +1,452 @@
+package http1
+
+import "bytes"
+
+// A head is what framing and pairing need of a message's head. Its slices
+// point into the bytes that were read.
+type head struct {
+	method, target, host []byte
+	status               int
+	length               int64 // Content-Length, -1 where there is none
+	minor                uint8 // of HTTP/1.minor
+	field                field // last field line, for folded ones
+	lined                bool  // the first line was whole and right
+	coded                bool  // has Transfer-Encoding
+	chunked              bool  // and its last coding is chunked
+	conflict             bool  // Content-Length that is no number, or several
+	expect               bool  // Expect: 100-continue
+	truncated            bool  // target is not whole
+	preface              bool  // not HTTP/1: the client preface of HTTP/2
+}
+
+type field uint8
+
+const (
+	fieldOther field = iota
+	fieldLength
+	fieldCoding
+	fieldHost
+	fieldExpect
+)
+
+// A shape is what the first bytes of a message look like.
+type shape uint8
+
+const (
+	shapeShort    shape = iota // too few bytes to tell
+	shapeRequest               // a token and a space
+	shapeResponse              // HTTP/1.
+	shapeTLS                   // a TLS handshake record
+	shapeOther
+)
+
+type verdict uint8
+
+const (
+	wrong verdict = iota
+	partial
+	whole
+)
+
+const (
+	maxMethod   = 32
+	maxHost     = 1024
+	minResponse = len("HTTP/1.1 200")
+)
+
+// shapeOf tells a request from a response by as few bytes as possible.
+func shapeOf(b []byte) shape {
+	const version = "HTTP/1."
+	if n := min(len(b), len(version)); string(b[:n]) == version[:n] {
+		if n == len(version) {
+			return shapeResponse
+		}
+		return shapeShort
+	}
+	if len(b) > 0 && b[0] == 0x16 {
+		switch {
+		case len(b) == 1:
+			return shapeShort
+		case b[1] == 0x03:
+			return shapeTLS
+		}
+		return shapeOther
+	}
+	for i, ch := range b {
+		if ch == ' ' && i > 0 {
+			return shapeRequest
+		}
+		if !tchar[ch] || i == maxMethod {
+			return shapeOther
+		}
+	}
+	return shapeShort
+}
+
+// A doubt says how much there is that a head begins where bytes are read.
+type doubt uint8
+
+const (
+	sure     doubt = iota // all before was read
+	doubtful              // where the message before ends is not known
+	blind                 // what came before is not known at all
+)
+
+// parse reads a head of the given shape from the start of b. Where it is
+// whole, n is its length including the empty line. In doubt every line has to
+// be well formed.
+func (h *head) parse(b []byte, as shape, in doubt) (n int, v verdict) {
+	*h = head{length: -1}
+	end := bytes.IndexByte(b, '\n')
+	if end < 0 {
+		if s := shapeOf(b); s == as || s == shapeShort {
+			return 0, partial
+		}
+		return 0, wrong
+	}
+	if !h.firstLine(trimCR(b[:end]), as, in) {
+		return 0, wrong
+	}
+	h.lined = true
+	for n = end + 1; ; {
+		end = bytes.IndexByte(b[n:], '\n')
+		if end < 0 {
+			return 0, partial
+		}
+		line := trimCR(b[n : n+end])
+		n += end + 1
+		if len(line) == 0 {
+			break
+		}
+		if in > sure && !wellFormed(line) {
+			return 0, wrong
+		}
+		h.read(line)
+	}
+	if in > sure && h.suspect(as) {
+		return 0, wrong
+	}
+	h.authority()
+	return n, whole
+}
+
+// suspect reports a request without Host. It would be answered with 400 (RFC
+// 9112, 3.2); in the middle of a stream it is more likely text.
+func (h *head) suspect(as shape) bool {
+	return as == shapeRequest && h.minor > 0 && h.host == nil
+}
+
+// parseCut reads what it can of a head that goes on where b ends, and reports
+// whether that is enough to speak of a message: a method with some of its
+// target, or a status.
+func (h *head) parseCut(b []byte, as shape, in doubt) bool {
+	if bytes.IndexByte(b, '\n') >= 0 {
+		_, v := h.parse(b, as, in)
+		h.authority()
+		return v == partial && !(in == blind && h.suspect(as))
+	}
+	*h = head{length: -1, truncated: true}
+	if as != shapeRequest && as != shapeResponse || shapeOf(b) != as {
+		return false
+	}
+	if as == shapeResponse {
+		return len(b) >= minResponse && h.firstLine(trimCR(b), as, in)
+	}
+	// Without its end the line could be anything. Trust only what looks like
+	// nothing else.
+	if in == blind {
+		return false
+	}
+	sp := bytes.IndexByte(b, ' ')
+	h.method, h.target = b[:sp], b[sp+1:]
+	for _, ch := range h.method {
+		if (ch < 'A' || ch > 'Z') && ch != '-' && ch != '_' {
+			return false
+		}
+	}
+	if i := bytes.IndexByte(h.target, ' '); i >= 0 {
+		version := h.target[i+1:]
+		if n := min(len(version), len("HTTP/1.")); string(version[:n]) != "HTTP/1."[:n] {
+			return false
+		}
+		h.target, h.truncated = h.target[:i], false
+	}
+	h.minor = 1
+	h.authority()
+	return h.targetForm()
+}
+
+func (h *head) firstLine(line []byte, as shape, in doubt) bool {
+	if as == shapeResponse {
+		// RFC 9112, 4: the reason may be missing, and with it the space.
+		if len(line) < minResponse || !h.version(line[:8]) || line[8] != ' ' ||
+			len(line) > minResponse && line[minResponse] != ' ' {
+			return false
+		}
+		for _, ch := range line[9:minResponse] {
+			if ch < '0' || ch > '9' {
+				return false
+			}
+			h.status = 10*h.status + int(ch-'0')
+		}
+		return h.status >= 100
+	}
+	if string(line) == "PRI * HTTP/2.0" {
+		h.preface = true
+		return false
+	}
+	if in == sure {
+		line = bytes.TrimRight(line, " \t")
+	}
+	sp := bytes.IndexByte(line, ' ')
+	last := len(line) - len(" HTTP/1.1")
+	if sp <= 0 || sp > maxMethod || last <= sp || line[last] != ' ' || !h.version(line[last+1:]) {
+		return false
+	}
+	h.method, h.target = line[:sp], line[sp+1:last]
+	for _, ch := range h.method {
+		if !tchar[ch] {
+			return false
+		}
+	}
+	if in > sure {
+		for _, ch := range h.target {
+			if ch <= ' ' || ch == 0x7f {
+				return false
+			}
+		}
+		return h.targetForm() && (in < blind || common(h.method))
+	}
+	h.target = bytes.Trim(h.target, " \t")
+	return len(h.target) > 0
+}
+
+// pieced reports whether b begins with a method that nobody uses and of which
+// had bytes came in an earlier call: rather the end of something else.
+func pieced(b []byte, had int) bool {
+	i := bytes.IndexByte(b, ' ')
+	return had > 0 && i >= had && !common(b[:i])
+}
+
+// common reports whether a method is a well-known one. Who is blind takes no
+// other: "EAD" is more likely the end of one than a method.
+func common(method []byte) bool {
+	switch string(method) {
+	case "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY",
+		"COPY", "LOCK", "MKCALENDAR", "MKCOL", "MOVE", "PROPFIND", "PROPPATCH", "REPORT", "UNLOCK",
+		"M-SEARCH", "NOTIFY", "PURGE", "SUBSCRIBE", "UNSUBSCRIBE":
+		return true
+	}
+	return false
+}
+
+// version reads HTTP/1.x.
+func (h *head) version(b []byte) bool {
+	if len(b) != 8 || string(b[:7]) != "HTTP/1." || b[7] < '0' || b[7] > '9' {
+		return false
+	}
+	h.minor = b[7] - '0'
+	return true
+}
+
+// targetForm reports whether the target has one of the forms of RFC 9112, 3.2.
+func (h *head) targetForm() bool {
+	switch {
+	case len(h.target) == 0:
+		return false
+	case h.target[0] == '/':
+		return true
+	case string(h.method) == "CONNECT":
+		return h.truncated || bytes.IndexByte(h.target, ':') > 0
+	case h.target[0] == '*':
+		return len(h.target) == 1
+	}
+	return schemeEnd(h.target) > 0
+}
+
+// schemeEnd returns where the authority of an absolute-form target begins, or
+// 0 where it has none.
+func schemeEnd(target []byte) int {
+	for i, ch := range target {
+		if ch == ':' {
+			if i > 0 && len(target) > i+2 && target[i+1] == '/' && target[i+2] == '/' {
+				return i + 3
+			}
+			return 0
+		}
+		if !tchar[ch] {
+			return 0
+		}
+	}
+	return 0
+}
+
+// authority takes the host from the target, where it has one: there it
+// outweighs the Host field (RFC 9112, 3.2.2).
+func (h *head) authority() {
+	if len(h.target) == 0 || h.target[0] == '/' {
+		return
+	}
+	var host []byte
+	if string(h.method) == "CONNECT" {
+		host = h.target
+	} else if i := schemeEnd(h.target); i > 0 {
+		host = h.target[i:]
+		if end := bytes.IndexAny(host, "/?#"); end >= 0 {
+			host = host[:end]
+		} else if h.truncated {
+			return
+		}
+		host = host[bytes.LastIndexByte(host, '@')+1:]
+	}
+	if len(host) > 0 && len(host) <= maxHost && !(h.truncated && len(host) == len(h.target)) {
+		h.host = host
+	}
+}
+
+// read takes from a field line what matters.
+func (h *head) read(line []byte) {
+	var value []byte
+	switch line[0] {
+	case ' ', '\t': // obs-fold (RFC 9112, 5.2): the value goes on
+		value = line
+	case 'c', 'C':
+		h.field, value = match(line, "content-length", fieldLength)
+	case 't', 'T':
+		h.field, value = match(line, "transfer-encoding", fieldCoding)
+	case 'h', 'H':
+		h.field, value = match(line, "host", fieldHost)
+	case 'e', 'E':
+		h.field, value = match(line, "expect", fieldExpect)
+	default:
+		h.field = fieldOther
+	}
+	if h.field == fieldOther {
+		return
+	}
+	value = bytes.Trim(value, " \t")
+	switch h.field {
+	case fieldLength:
+		h.contentLength(value)
+	case fieldCoding:
+		// The last coding decides (RFC 9112, 6.3). identity is none.
+		if i := bytes.LastIndexByte(value, ','); i >= 0 {
+			h.coded, h.chunked = true, false
+			value = bytes.Trim(value[i+1:], " \t")
+		}
+		if len(value) > 0 && !fold(value, "identity") {
+			h.coded, h.chunked = true, fold(value, "chunked")
+		}
+	case fieldHost:
+		if h.host == nil && len(value) <= maxHost {
+			h.host = value[:len(value):len(value)]
+		}
+	case fieldExpect:
+		h.expect = h.expect || fold(value, "100-continue")
+	}
+}
+
+// contentLength takes a number, or a list of one and the same number (RFC
+// 9110, 8.6).
+func (h *head) contentLength(value []byte) {
+	for len(value) > 0 {
+		item := value
+		if i := bytes.IndexByte(value, ','); i >= 0 {
+			item, value = value[:i], value[i+1:]
+		} else {
+			value = nil
+		}
+		item = bytes.Trim(item, " \t")
+		n := int64(0)
+		for _, ch := range item {
+			if ch < '0' || ch > '9' || n > (1<<62)/10 {
+				h.conflict = true
+				return
+			}
+			n = 10*n + int64(ch-'0')
+		}
+		if len(item) == 0 || h.length >= 0 && h.length != n {
+			h.conflict = true
+			return
+		}
+		h.length = n
+	}
+}
+
+// match returns f and the value if line is the field of that lower-case name.
+func match(line []byte, name string, f field) (field, []byte) {
+	if len(line) <= len(name) || !fold(line[:len(name)], name) {
+		return fieldOther, nil
+	}
+	rest := line[len(name):]
+	if rest[0] != ':' {
+		// Space before the colon is forbidden and still read (RFC 9112, 5.1).
+		rest = bytes.TrimLeft(rest, " \t")
+		if len(rest) == 0 || rest[0] != ':' {
+			return fieldOther, nil
+		}
+	}
+	return f, rest[1:]
+}
+
+// fold compares b with a lower-case name, whatever the case of b.
+func fold(b []byte, name string) bool {
+	if len(b) != len(name) {
+		return false
+	}
+	for i, ch := range b {
+		if 'A' <= ch && ch <= 'Z' {
+			ch |= 0x20
+		}
+		if ch != name[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// wellFormed reports whether line is a well-formed field line or a folded one.
+func wellFormed(line []byte) bool {
+	if line[0] == ' ' || line[0] == '\t' {
+		return true
+	}
+	for i, ch := range line {
+		if ch == ':' {
+			return i > 0
+		}
+		if !tchar[ch] {
+			return false
+		}
+	}
+	return false
+}
+
+// blank reports whether an empty line ends at or after b[from].
+func blank(b []byte, from int) bool {
+	for {
+		i := bytes.IndexByte(b[from:], '\n')
+		if i < 0 {
+			return false
+		}
+		i += from
+		if i > 0 && b[i-1] == '\n' || i > 1 && b[i-1] == '\r' && b[i-2] == '\n' {
+			return true
+		}
+		from = i + 1
+	}
+}
+
+func trimCR(line []byte) []byte {
+	if n := len(line); n > 0 && line[n-1] == '\r' {
+		return line[:n-1]
+	}
+	return line
+}
+
+// tchar holds the bytes of a token (RFC 9110, 5.6.2).
+var tchar = func() (t [256]bool) {
+	for _, ch := range "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" {
+		t[ch] = true
+	}
+	return t
+}()
