@@ -17,6 +17,7 @@ type View struct {
 var Views = map[string]View{
 	"exec": {Columns: execColumns, Mark: execMark},
 	"conn": {Columns: connColumns, Mark: connMark},
+	"http": {Columns: httpColumns, Mark: httpMark},
 }
 
 // The columns that every command has.

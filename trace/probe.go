@@ -56,6 +56,22 @@ failures of fast open and io_uring.`,
   tracer conn -- curl -s example.org     the connections of a command`,
 		New: func() Tracer { return &connTracer{} },
 	},
+	{
+		Name:  "http",
+		Short: "every HTTP exchange with its latency, and those that never got an answer",
+		Long: `Every HTTP/1 exchange on this host: method, target, status, sizes, and how long
+each side took, as the kernel saw its processes send and receive. An exchange
+whose two ends are both here is one row.
+
+The first --prefix bytes of a message are read where a process hands them to the
+kernel, so nothing is copied from the network and no certificate is needed. Not
+seen: what is inside TLS, HTTP/2, and messages that begin in sendfile or splice;
+where the kernel forbids function hooks also those of io_uring.`,
+		Example: `  tracer http                            what is asked and answered here
+  tracer http --status 5xx --slow 100ms  what fails or is slow
+  tracer http --summary --port 8080      rates and percentiles by route`,
+		New: func() Tracer { return &httpTracer{} },
+	},
 }
 
 // A Tracer is what a probe does, between its options and its events. Its
@@ -80,4 +96,9 @@ type Tracer interface {
 	waiting() bool
 	// tick is called every tickInterval while waiting, and before the end.
 	tick(s *Session, now uint64, last bool)
+}
+
+// A Tracer that is secondly is called every second, also when nothing waits.
+type secondly interface {
+	second(s *Session, now uint64)
 }

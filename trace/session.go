@@ -401,7 +401,9 @@ func (s *Session) pipeline(ctx context.Context) error {
 			if err := s.tellLosses(); err != nil {
 				return err
 			}
-			continue
+			if t, ok := s.tracer.(secondly); ok {
+				t.second(s, bootNow())
+			}
 		}
 		if err := s.sink.Flush(); err != nil {
 			return err

@@ -30,6 +30,7 @@ typedef __u16 __be16;
 typedef __u32 __be32;
 typedef __u32 __wsum;
 typedef _Bool bool;
+typedef unsigned long size_t;
 
 enum { false = 0, true = 1 };
 
@@ -57,6 +58,12 @@ enum {
 enum {
 	BPF_RB_NO_WAKEUP = 1ULL << 0,
 	BPF_RB_FORCE_WAKEUP = 1ULL << 1,
+};
+
+/* Helpers that a kernel may lack: what counts is whether they are named. */
+enum bpf_func_id___new {
+	BPF_FUNC_task_pt_regs___new = 1000,
+	BPF_FUNC_get_func_arg_cnt___new,
 };
 
 struct bpf_raw_tracepoint_args {
@@ -195,9 +202,17 @@ struct task_struct {
 	char comm[16];
 };
 
-/* The registers of a system call, as the two architectures keep them. */
+struct io_uring_task;
+
+struct task_struct___uring {
+	struct io_uring_task *io_uring;
+};
+
+/* The registers of a system call or at a function, as the two architectures keep them. */
 struct pt_regs___x86 {
+	unsigned long r8;
 	unsigned long ax;
+	unsigned long cx;
 	unsigned long dx;
 	unsigned long si;
 	unsigned long di;
@@ -248,6 +263,8 @@ struct tcp_sock {
 	u32 snd_una;
 	u32 rcv_nxt;
 	u32 copied_seq;
+	u32 write_seq;
+	u64 tcp_wstamp_ns;
 	u32 segs_out;
 	u32 total_retrans;
 	u32 srtt_us;
@@ -265,6 +282,40 @@ struct mptcp_sock {
 struct mptcp_subflow_context {
 	struct list_head node;
 	struct sock *tcp_sock;
+};
+
+/* include/linux/{uio,socket}.h */
+struct iovec {
+	void *iov_base;
+	size_t iov_len;
+};
+
+struct iov_iter {
+	size_t iov_offset;
+	size_t count;
+	unsigned long nr_segs;
+	const struct iovec *__iov; /* 6.4 */
+	void *ubuf;		   /* 6.0 */
+};
+
+/* Before 5.14 one field held kind and direction; before 6.4 it was iov. */
+struct iov_iter___old {
+	unsigned int type;
+	const struct iovec *iov;
+};
+
+struct iov_iter___typed {
+	u8 iter_type;
+};
+
+enum iter_type___new {
+	ITER_IOVEC___new = 101,
+	ITER_KVEC___new = 102,
+	ITER_UBUF___new = 103,
+};
+
+struct msghdr {
+	struct iov_iter msg_iter;
 };
 
 /* include/linux/io_uring_types.h; before 5.19 the result is in no tracepoint's request. */
@@ -306,8 +357,10 @@ enum tcp_state {
 #define AF_INET6 10
 #define IPPROTO_TCP 6
 #define IPPROTO_MPTCP 262
+#define MSG_PEEK 2
 /* include/net/sock.h: enum sock_flags, set when a FIN has come */
 #define SOCK_DONE 1
+#define RCV_SHUTDOWN 1
 #define SHUTDOWN_MASK 3
 /* include/uapi/linux/magic.h */
 #define SOCKFS_MAGIC 0x534F434B
@@ -320,6 +373,7 @@ enum tcp_state {
 #define EPIPE 32
 #define ECONNABORTED 103
 #define ECONNRESET 104
+#define ETIMEDOUT 110
 #define EISCONN 106
 #define EALREADY 114
 #define EINPROGRESS 115
@@ -328,6 +382,8 @@ enum tcp_state {
 
 /* include/linux/sched.h: PF_KTHREAD */
 #define TASK_IS_KTHREAD 0x00200000
+/* the same: PF_IO_WORKER */
+#define TASK_IS_IO_WORKER 0x00000010
 /* arch/x86/include/asm/thread_info.h: TS_COMPAT */
 #define X86_TS_COMPAT 0x0002
 /* include/linux/sched/signal.h: SIGNAL_GROUP_EXIT */
