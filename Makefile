@@ -64,6 +64,10 @@ check-generated: ## whether the committed objects are what their sources give
 bench-exec: build ## exec beside execsnoop and bpftrace, in alternating pairs
 	testdata/bench/exec.sh
 
+.PHONY: bench-conn
+bench-conn: build ## conn beside tcplife and tcpstates, in alternating pairs
+	testdata/bench/conn.sh
+
 .PHONY: clean
 clean: ## what was built
 	rm -rf tracer $(BUILD)

@@ -126,6 +126,16 @@ struct {
 	__type(value, struct connect_call);
 } calls SEC(".maps");
 
+/* Programs that have copies: see first_to_see(). */
+enum copied {
+	COPIED_SET_STATE,
+	COPIED_DESTROY,
+	COPIED_RETRANSMIT,
+	COPIED_ACCEPT,
+	COPIED_CONNECT4,
+	COPIED_CONNECT6,
+};
+
 /* Knobs. */
 const volatile bool filter_ports;
 const volatile bool only_failed;
@@ -160,6 +170,13 @@ static __always_inline void fill_current(struct conn *c)
 	fill_owner(c, task);
 	c->uid = bpf_get_current_uid_gid();
 	c->cgroup = current_cgroup(task);
+}
+
+static __always_inline bool current_is_kernel(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, flags) & TASK_IS_KTHREAD;
 }
 
 /* ::ffff:a.b.c.d */
@@ -355,16 +372,6 @@ static __always_inline void closed(struct sock *sk, struct conn *found, int from
 	send(RECORD_CLOSE, &c, sk, bpf_ktime_get_boot_ns(), reason);
 }
 
-/* A FIN was sent or has come; the first one counts. */
-static __always_inline void closing(struct sock *sk, enum conn_side side)
-{
-	__u64 key = (__u64)sk;
-	struct conn *c = bpf_map_lookup_elem(&socks, &key);
-
-	if (c && !c->closed_by)
-		c->closed_by = side;
-}
-
 static __always_inline enum conn_side first_to_close(int state)
 {
 	switch (state) {
@@ -379,65 +386,120 @@ static __always_inline enum conn_side first_to_close(int state)
 	return 0;
 }
 
-static __always_inline int set_state(struct sock *sk, int from, int to)
+/*
+ * Which end a socket is, nothing keeps. But what the peer has acknowledged
+ * counts the SYN of who called, and not that of who was called.
+ */
+static __always_inline __u8 role_of(struct sock *sk, int state)
+{
+	struct tcp_sock *tp = (void *)sk;
+	__u32 sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
+	__u32 flying = BPF_CORE_READ(tp, snd_nxt) - BPF_CORE_READ(tp, snd_una);
+	__u32 acked = BPF_CORE_READ(tp, bytes_acked);
+	/* A FIN of its own is in flight, or acknowledged. */
+	bool fin = first_to_close(state) == SIDE_OWN || state == TCP_LAST_ACK;
+
+	return acked + flying == sent + fin ? ROLE_SERVER : ROLE_CLIENT;
+}
+
+/*
+ * A socket that nobody was seen to open begins to close: this is done by the
+ * task that has it. It was accepted in a way that is not hooked, or handed over
+ * while tracing began.
+ */
+static __always_inline void adopt(struct sock *sk, int from)
+{
+	__u64 key = (__u64)sk;
+	struct conn c = {};
+
+	if (only_slow || current_is_kernel() ||
+	    !wanted(bpf_get_current_pid_tgid() >> 32))
+		return;
+	c.role = role_of(sk, from);
+	c.state = CONN_OPEN;
+	c.closed_by = first_to_close(from);
+	fill_current(&c);
+	fill_tuple(&c, sk);
+	if (!wanted_ports(&c))
+		return;
+	/* With these filters somebody else may have opened it, who is not wanted. */
+	if (c.role == ROLE_SERVER && !filter_pids && !filter_uid && !only_failed)
+		count_lost(LOST_ACCEPT);
+	if (bpf_map_update_elem(&socks, &key, &c, BPF_NOEXIST))
+		count_lost(LOST_MAP_FULL);
+}
+
+static __always_inline int set_state(int copy, struct sock *sk, int from, int to)
 {
 	__u64 key = (__u64)sk;
 	struct conn *c;
 	int error;
 
+	if (!first_to_see(copy, COPIED_SET_STATE, key ^ (__u64)to << 56 ^ (__u64)from << 48))
+		return 0;
 	/* MPTCP and SCTP sockets take such steps as well. */
 	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
-	if (to == TCP_SYN_SENT) {
+	switch (to) {
+	case TCP_SYN_SENT:
 		connecting(sk);
-	} else if (to == TCP_ESTABLISHED) {
+		return 0;
+	case TCP_ESTABLISHED:
+		/* Of the accepted ones the owner is not known yet. */
 		connected(sk);
-	} else if (to == TCP_FIN_WAIT1) {
-		closing(sk, SIDE_OWN);
-	} else if (to == TCP_CLOSE_WAIT) {
-		closing(sk, SIDE_PEER);
-	} else if (to == TCP_CLOSE) {
+		return 0;
+	case TCP_FIN_WAIT1:
+	case TCP_LAST_ACK:
+	case TCP_CLOSE_WAIT:
+	case TCP_CLOSE:
+		break;
+	default:
+		return 0;
+	}
+	c = bpf_map_lookup_elem(&socks, &key);
+	if (!c) {
+		if (to != TCP_FIN_WAIT1 && to != TCP_LAST_ACK)
+			return 0;
+		adopt(sk, from);
 		c = bpf_map_lookup_elem(&socks, &key);
 		if (!c)
 			return 0;
-		error = BPF_CORE_READ(sk, sk_err);
-		if (c->state == CONN_CONNECTING)
-			failed(sk, c, error);
-		else if (c->state == CONN_OPEN)
-			closed(sk, c, from, error);
 	}
+	if (to != TCP_CLOSE) {
+		/* A FIN was sent or has come; the first one counts. */
+		if (!c->closed_by)
+			c->closed_by = to == TCP_FIN_WAIT1 ? SIDE_OWN : SIDE_PEER;
+		return 0;
+	}
+	error = BPF_CORE_READ(sk, sk_err);
+	if (c->state == CONN_CONNECTING)
+		failed(sk, c, error);
+	else if (c->state == CONN_OPEN)
+		closed(sk, c, from, error);
 	return 0;
 }
 
 SEC("raw_tp/inet_sock_set_state")
 int conn_set_state(struct bpf_raw_tracepoint_args *ctx)
 {
-	int from = ctx->args[1], to = ctx->args[2];
+	return set_state(0, (struct sock *)ctx->args[0], ctx->args[1], ctx->args[2]);
+}
 
-	switch (to) {
-	case TCP_SYN_SENT:
-	case TCP_FIN_WAIT1:
-	case TCP_CLOSE_WAIT:
-	case TCP_CLOSE:
-		break;
-	case TCP_ESTABLISHED:
-		/* Of the accepted ones the owner is not known yet. */
-		if (from == TCP_SYN_SENT || from == TCP_SYN_RECV)
-			break;
-	default:
-		return 0;
-	}
-	return set_state((struct sock *)ctx->args[0], from, to);
+SEC("raw_tp/inet_sock_set_state")
+int conn_set_state_copy1(struct bpf_raw_tracepoint_args *ctx)
+{
+	return set_state(1, (struct sock *)ctx->args[0], ctx->args[1], ctx->args[2]);
 }
 
 /* Nothing stays of a socket that is gone. */
-SEC("raw_tp/tcp_destroy_sock")
-int conn_destroy(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline int destroyed(int copy, struct sock *sk)
 {
-	struct sock *sk = (struct sock *)ctx->args[0];
 	__u64 key = (__u64)sk;
-	struct conn *c = bpf_map_lookup_elem(&socks, &key);
+	struct conn *c;
 
+	if (!first_to_see(copy, COPIED_DESTROY, key))
+		return 0;
+	c = bpf_map_lookup_elem(&socks, &key);
 	if (!c)
 		return 0;
 	if (c->state == CONN_AT_ONCE) {
@@ -450,15 +512,26 @@ int conn_destroy(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* A SYN is sent again. */
-SEC("raw_tp/tcp_retransmit_skb")
-int conn_retransmit(struct bpf_raw_tracepoint_args *ctx)
+SEC("raw_tp/tcp_destroy_sock")
+int conn_destroy(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct sock *sk = (struct sock *)ctx->args[0];
+	return destroyed(0, (struct sock *)ctx->args[0]);
+}
+
+SEC("raw_tp/tcp_destroy_sock")
+int conn_destroy_copy1(struct bpf_raw_tracepoint_args *ctx)
+{
+	return destroyed(1, (struct sock *)ctx->args[0]);
+}
+
+/* A SYN is sent again. */
+static __always_inline int sent_again(int copy, struct sock *sk)
+{
 	__u64 key = (__u64)sk;
 	struct conn *c;
 
-	if (BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT)
+	if (!first_to_see(copy, COPIED_RETRANSMIT, key) ||
+	    BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT)
 		return 0;
 	c = bpf_map_lookup_elem(&socks, &key);
 	if (!c || c->state != CONN_CONNECTING || !c->start)
@@ -467,6 +540,18 @@ int conn_retransmit(struct bpf_raw_tracepoint_args *ctx)
 	if (wanted_ports(c))
 		send(RECORD_WAITING, c, sk, bpf_ktime_get_boot_ns(), 0);
 	return 0;
+}
+
+SEC("raw_tp/tcp_retransmit_skb")
+int conn_retransmit(struct bpf_raw_tracepoint_args *ctx)
+{
+	return sent_again(0, (struct sock *)ctx->args[0]);
+}
+
+SEC("raw_tp/tcp_retransmit_skb")
+int conn_retransmit_copy1(struct bpf_raw_tracepoint_args *ctx)
+{
+	return sent_again(1, (struct sock *)ctx->args[0]);
 }
 
 /* The current task accepts a socket, or has done so a moment ago. */
@@ -483,6 +568,11 @@ static __always_inline int accepted(struct sock *sk)
 	if (!sk)
 		return 0;
 	key = (__u64)sk;
+	if (bpf_map_lookup_elem(&socks, &key))
+		return 0;
+	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	if (state == TCP_LISTEN)
+		return 0;
 	c.start = bpf_ktime_get_boot_ns();
 	c.role = ROLE_SERVER;
 	c.state = CONN_OPEN;
@@ -578,13 +668,38 @@ static __always_inline int connect_failed(struct sock *sk, void *addr, int error
 SEC("fentry/security_sock_graft")
 int BPF_PROG(conn_accept_fentry, struct sock *sk)
 {
-	return accepted(sk);
+	return first_to_see(0, COPIED_ACCEPT, (__u64)sk) ? accepted(sk) : 0;
+}
+
+SEC("fentry/security_sock_graft")
+int BPF_PROG(conn_accept_fentry_copy1, struct sock *sk)
+{
+	return first_to_see(1, COPIED_ACCEPT, (__u64)sk) ? accepted(sk) : 0;
+}
+
+static __always_inline int connect4_returns(int copy, struct sock *sk, void *addr, int ret)
+{
+	if (!first_to_see(copy, COPIED_CONNECT4, (__u64)sk) || ret >= 0 ||
+	    BPF_CORE_READ(sk, __sk_common.skc_family) != AF_INET)
+		return 0;
+	return connect_failed(sk, addr, -ret, false);
 }
 
 SEC("fexit/tcp_v4_connect")
 int BPF_PROG(conn_connect4_fexit, struct sock *sk, void *addr, int len, int ret)
 {
-	if (ret >= 0 || BPF_CORE_READ(sk, __sk_common.skc_family) != AF_INET)
+	return connect4_returns(0, sk, addr, ret);
+}
+
+SEC("fexit/tcp_v4_connect")
+int BPF_PROG(conn_connect4_fexit_copy1, struct sock *sk, void *addr, int len, int ret)
+{
+	return connect4_returns(1, sk, addr, ret);
+}
+
+static __always_inline int connect6_returns(int copy, struct sock *sk, void *addr, int ret)
+{
+	if (!first_to_see(copy, COPIED_CONNECT6, (__u64)sk) || ret >= 0)
 		return 0;
 	return connect_failed(sk, addr, -ret, false);
 }
@@ -592,7 +707,13 @@ int BPF_PROG(conn_connect4_fexit, struct sock *sk, void *addr, int len, int ret)
 SEC("fexit/tcp_v6_connect")
 int BPF_PROG(conn_connect6_fexit, struct sock *sk, void *addr, int len, int ret)
 {
-	return ret < 0 ? connect_failed(sk, addr, -ret, false) : 0;
+	return connect6_returns(0, sk, addr, ret);
+}
+
+SEC("fexit/tcp_v6_connect")
+int BPF_PROG(conn_connect6_fexit_copy1, struct sock *sk, void *addr, int len, int ret)
+{
+	return connect6_returns(1, sk, addr, ret);
 }
 
 /* kprobe and kretprobe. */
@@ -709,52 +830,72 @@ static __always_inline int connect_syscall_returns(void *regs, int error)
 	return sk ? connect_failed(sk, (void *)syscall_arg(regs, 1), error, true) : 0;
 }
 
+/*
+ * Most of what this sees is not its own. The copy finds out by itself whether
+ * an accept is known already; a connect that fails is told once in any case.
+ */
+static __always_inline int syscall_returns(int copy, void *regs, long ret)
+{
+	int nr = syscall_number(regs);
+	bool accept = nr == nr_accept4 || nr == nr_accept;
+
+	if (!accept && nr != nr_connect)
+		return 0;
+	if (accept != (ret >= 0) || syscall_is_32bit())
+		return 0;
+	if (accept)
+		return accept_returns(ret);
+	return first_to_see(copy, COPIED_CONNECT4, bpf_get_current_pid_tgid()) ?
+		       connect_syscall_returns(regs, -ret) : 0;
+}
+
 SEC("raw_tp/sys_exit")
 int conn_sys_exit(struct bpf_raw_tracepoint_args *ctx)
 {
-	void *regs = (void *)ctx->args[0];
-	long ret = ctx->args[1];
-	int nr = syscall_number(regs);
+	return syscall_returns(0, (void *)ctx->args[0], ctx->args[1]);
+}
 
-	if (nr == nr_accept4 || nr == nr_accept) {
-		if (ret >= 0 && !syscall_is_32bit())
-			return accept_returns(ret);
-	} else if (nr == nr_connect) {
-		if (ret < 0 && !syscall_is_32bit())
-			return connect_syscall_returns(regs, -ret);
-	}
-	return 0;
+SEC("raw_tp/sys_exit")
+int conn_sys_exit_copy1(struct bpf_raw_tracepoint_args *ctx)
+{
+	return syscall_returns(1, (void *)ctx->args[0], ctx->args[1]);
+}
+
+/*
+ * A request that goes on (multishot) comes without its own kind here: what
+ * it has made is an accept if it is a socket that is open and not known.
+ */
+static __always_inline int request_completes(struct io_kiocb *req, int result)
+{
+	if (result <= 0 || (req && BPF_CORE_READ(req, opcode) != IORING_OP_ACCEPT))
+		return 0;
+	return accept_returns(result);
+}
+
+/* Up to 6.12 the result is an argument; this one does not attach to later ones. */
+SEC("raw_tp/io_uring_complete")
+int conn_result_io_uring(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct io_kiocb *req = (void *)ctx->args[1];
+
+	return bpf_core_field_exists(req->cqe) ? request_completes(req, ctx->args[3]) : 0;
 }
 
 SEC("raw_tp/io_uring_complete")
-int conn_io_uring(struct bpf_raw_tracepoint_args *ctx)
+int conn_cqe_io_uring(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct io_kiocb *req = (void *)ctx->args[1];
-	int fd;
+	struct io_uring_cqe *cqe = (void *)ctx->args[2];
 
-	if (!bpf_core_field_exists(req->cqe) || BPF_CORE_READ(req, opcode) != IORING_OP_ACCEPT)
-		return 0;
-	fd = BPF_CORE_READ(req, cqe.res);
-	return fd >= 0 ? accept_returns(fd) : 0;
+	if (bpf_core_field_exists(req->cqe))
+		return request_completes(req, BPF_CORE_READ(cqe, res));
+	/* 5.10: no request, the result is the third. Its workers are nobody's. */
+	if (bpf_core_field_exists(((struct io_kiocb___old *)req)->result) && !current_is_kernel())
+		return request_completes(NULL, ctx->args[2]);
+	return 0;
 }
 
 /* Sockets that are older than tracing. */
-
-/*
- * Which end a socket is, nothing keeps. But what the peer has acknowledged
- * counts the SYN of who called, and not that of who was called.
- */
-static __always_inline __u8 role_of(struct sock *sk, int state)
-{
-	struct tcp_sock *tp = (void *)sk;
-	__u32 sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
-	__u32 flying = BPF_CORE_READ(tp, snd_nxt) - BPF_CORE_READ(tp, snd_una);
-	__u32 acked = BPF_CORE_READ(tp, bytes_acked);
-	/* A FIN of its own is in flight, or acknowledged. */
-	bool fin = first_to_close(state) == SIDE_OWN || state == TCP_LAST_ACK;
-
-	return acked + flying == sent + fin ? ROLE_SERVER : ROLE_CLIENT;
-}
 
 SEC("iter/task_file")
 int conn_open_before(struct bpf_iter__task_file *ctx)

@@ -52,6 +52,13 @@ type ConnConnectCall struct {
 	Family uint64
 }
 
+type ConnRecent struct {
+	_      structs.HostLayout
+	Events [4]uint64
+	Next   uint32
+	_      [4]byte
+}
+
 type ConnSight struct {
 	_     structs.HostLayout
 	Start uint64
@@ -63,41 +70,50 @@ type ConnSight struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	ConnMapCalls                  = "calls"
-	ConnMapEvents                 = "events"
-	ConnMapHidden                 = "hidden"
-	ConnMapLost                   = "lost"
-	ConnMapPids                   = "pids"
-	ConnMapPorts                  = "ports"
-	ConnMapSights                 = "sights"
-	ConnMapSocks                  = "socks"
-	ConnProgConnAcceptFentry      = "conn_accept_fentry"
-	ConnProgConnAcceptKprobe      = "conn_accept_kprobe"
-	ConnProgConnConnect4Fexit     = "conn_connect4_fexit"
-	ConnProgConnConnect4Kprobe    = "conn_connect4_kprobe"
-	ConnProgConnConnect4Kretprobe = "conn_connect4_kretprobe"
-	ConnProgConnConnect6Fexit     = "conn_connect6_fexit"
-	ConnProgConnConnect6Kprobe    = "conn_connect6_kprobe"
-	ConnProgConnConnect6Kretprobe = "conn_connect6_kretprobe"
-	ConnProgConnDestroy           = "conn_destroy"
-	ConnProgConnIoUring           = "conn_io_uring"
-	ConnProgConnOpenBefore        = "conn_open_before"
-	ConnProgConnRetransmit        = "conn_retransmit"
-	ConnProgConnSetState          = "conn_set_state"
-	ConnProgConnSysExit           = "conn_sys_exit"
-	ConnVarFilterPids             = "filter_pids"
-	ConnVarFilterPorts            = "filter_ports"
-	ConnVarFilterUid              = "filter_uid"
-	ConnVarNrAccept               = "nr_accept"
-	ConnVarNrAccept4              = "nr_accept4"
-	ConnVarNrConnect              = "nr_connect"
-	ConnVarOnlyFailed             = "only_failed"
-	ConnVarOnlySlow               = "only_slow"
-	ConnVarReaderWaits            = "reader_waits"
-	ConnVarSlowNs                 = "slow_ns"
-	ConnVarTellFirst              = "tell_first"
-	ConnVarUnusedConnRecord       = "unused_conn_record"
-	ConnVarWantedUid              = "wanted_uid"
+	ConnMapCalls                   = "calls"
+	ConnMapEvents                  = "events"
+	ConnMapHidden                  = "hidden"
+	ConnMapLost                    = "lost"
+	ConnMapPids                    = "pids"
+	ConnMapPorts                   = "ports"
+	ConnMapRecents                 = "recents"
+	ConnMapSights                  = "sights"
+	ConnMapSocks                   = "socks"
+	ConnProgConnAcceptFentry       = "conn_accept_fentry"
+	ConnProgConnAcceptFentryCopy1  = "conn_accept_fentry_copy1"
+	ConnProgConnAcceptKprobe       = "conn_accept_kprobe"
+	ConnProgConnConnect4Fexit      = "conn_connect4_fexit"
+	ConnProgConnConnect4FexitCopy1 = "conn_connect4_fexit_copy1"
+	ConnProgConnConnect4Kprobe     = "conn_connect4_kprobe"
+	ConnProgConnConnect4Kretprobe  = "conn_connect4_kretprobe"
+	ConnProgConnConnect6Fexit      = "conn_connect6_fexit"
+	ConnProgConnConnect6FexitCopy1 = "conn_connect6_fexit_copy1"
+	ConnProgConnConnect6Kprobe     = "conn_connect6_kprobe"
+	ConnProgConnConnect6Kretprobe  = "conn_connect6_kretprobe"
+	ConnProgConnCqeIoUring         = "conn_cqe_io_uring"
+	ConnProgConnDestroy            = "conn_destroy"
+	ConnProgConnDestroyCopy1       = "conn_destroy_copy1"
+	ConnProgConnOpenBefore         = "conn_open_before"
+	ConnProgConnResultIoUring      = "conn_result_io_uring"
+	ConnProgConnRetransmit         = "conn_retransmit"
+	ConnProgConnRetransmitCopy1    = "conn_retransmit_copy1"
+	ConnProgConnSetState           = "conn_set_state"
+	ConnProgConnSetStateCopy1      = "conn_set_state_copy1"
+	ConnProgConnSysExit            = "conn_sys_exit"
+	ConnProgConnSysExitCopy1       = "conn_sys_exit_copy1"
+	ConnVarFilterPids              = "filter_pids"
+	ConnVarFilterPorts             = "filter_ports"
+	ConnVarFilterUid               = "filter_uid"
+	ConnVarNrAccept                = "nr_accept"
+	ConnVarNrAccept4               = "nr_accept4"
+	ConnVarNrConnect               = "nr_connect"
+	ConnVarOnlyFailed              = "only_failed"
+	ConnVarOnlySlow                = "only_slow"
+	ConnVarReaderWaits             = "reader_waits"
+	ConnVarSlowNs                  = "slow_ns"
+	ConnVarTellFirst               = "tell_first"
+	ConnVarUnusedConnRecord        = "unused_conn_record"
+	ConnVarWantedUid               = "wanted_uid"
 )
 
 // LoadConn returns the embedded CollectionSpec for Conn.
@@ -142,34 +158,43 @@ type ConnSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ConnProgramSpecs struct {
-	ConnAcceptFentry      *ebpf.ProgramSpec `ebpf:"conn_accept_fentry"`
-	ConnAcceptKprobe      *ebpf.ProgramSpec `ebpf:"conn_accept_kprobe"`
-	ConnConnect4Fexit     *ebpf.ProgramSpec `ebpf:"conn_connect4_fexit"`
-	ConnConnect4Kprobe    *ebpf.ProgramSpec `ebpf:"conn_connect4_kprobe"`
-	ConnConnect4Kretprobe *ebpf.ProgramSpec `ebpf:"conn_connect4_kretprobe"`
-	ConnConnect6Fexit     *ebpf.ProgramSpec `ebpf:"conn_connect6_fexit"`
-	ConnConnect6Kprobe    *ebpf.ProgramSpec `ebpf:"conn_connect6_kprobe"`
-	ConnConnect6Kretprobe *ebpf.ProgramSpec `ebpf:"conn_connect6_kretprobe"`
-	ConnDestroy           *ebpf.ProgramSpec `ebpf:"conn_destroy"`
-	ConnIoUring           *ebpf.ProgramSpec `ebpf:"conn_io_uring"`
-	ConnOpenBefore        *ebpf.ProgramSpec `ebpf:"conn_open_before"`
-	ConnRetransmit        *ebpf.ProgramSpec `ebpf:"conn_retransmit"`
-	ConnSetState          *ebpf.ProgramSpec `ebpf:"conn_set_state"`
-	ConnSysExit           *ebpf.ProgramSpec `ebpf:"conn_sys_exit"`
+	ConnAcceptFentry       *ebpf.ProgramSpec `ebpf:"conn_accept_fentry"`
+	ConnAcceptFentryCopy1  *ebpf.ProgramSpec `ebpf:"conn_accept_fentry_copy1"`
+	ConnAcceptKprobe       *ebpf.ProgramSpec `ebpf:"conn_accept_kprobe"`
+	ConnConnect4Fexit      *ebpf.ProgramSpec `ebpf:"conn_connect4_fexit"`
+	ConnConnect4FexitCopy1 *ebpf.ProgramSpec `ebpf:"conn_connect4_fexit_copy1"`
+	ConnConnect4Kprobe     *ebpf.ProgramSpec `ebpf:"conn_connect4_kprobe"`
+	ConnConnect4Kretprobe  *ebpf.ProgramSpec `ebpf:"conn_connect4_kretprobe"`
+	ConnConnect6Fexit      *ebpf.ProgramSpec `ebpf:"conn_connect6_fexit"`
+	ConnConnect6FexitCopy1 *ebpf.ProgramSpec `ebpf:"conn_connect6_fexit_copy1"`
+	ConnConnect6Kprobe     *ebpf.ProgramSpec `ebpf:"conn_connect6_kprobe"`
+	ConnConnect6Kretprobe  *ebpf.ProgramSpec `ebpf:"conn_connect6_kretprobe"`
+	ConnCqeIoUring         *ebpf.ProgramSpec `ebpf:"conn_cqe_io_uring"`
+	ConnDestroy            *ebpf.ProgramSpec `ebpf:"conn_destroy"`
+	ConnDestroyCopy1       *ebpf.ProgramSpec `ebpf:"conn_destroy_copy1"`
+	ConnOpenBefore         *ebpf.ProgramSpec `ebpf:"conn_open_before"`
+	ConnResultIoUring      *ebpf.ProgramSpec `ebpf:"conn_result_io_uring"`
+	ConnRetransmit         *ebpf.ProgramSpec `ebpf:"conn_retransmit"`
+	ConnRetransmitCopy1    *ebpf.ProgramSpec `ebpf:"conn_retransmit_copy1"`
+	ConnSetState           *ebpf.ProgramSpec `ebpf:"conn_set_state"`
+	ConnSetStateCopy1      *ebpf.ProgramSpec `ebpf:"conn_set_state_copy1"`
+	ConnSysExit            *ebpf.ProgramSpec `ebpf:"conn_sys_exit"`
+	ConnSysExitCopy1       *ebpf.ProgramSpec `ebpf:"conn_sys_exit_copy1"`
 }
 
 // ConnMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ConnMapSpecs struct {
-	Calls  *ebpf.MapSpec `ebpf:"calls"`
-	Events *ebpf.MapSpec `ebpf:"events"`
-	Hidden *ebpf.MapSpec `ebpf:"hidden"`
-	Lost   *ebpf.MapSpec `ebpf:"lost"`
-	Pids   *ebpf.MapSpec `ebpf:"pids"`
-	Ports  *ebpf.MapSpec `ebpf:"ports"`
-	Sights *ebpf.MapSpec `ebpf:"sights"`
-	Socks  *ebpf.MapSpec `ebpf:"socks"`
+	Calls   *ebpf.MapSpec `ebpf:"calls"`
+	Events  *ebpf.MapSpec `ebpf:"events"`
+	Hidden  *ebpf.MapSpec `ebpf:"hidden"`
+	Lost    *ebpf.MapSpec `ebpf:"lost"`
+	Pids    *ebpf.MapSpec `ebpf:"pids"`
+	Ports   *ebpf.MapSpec `ebpf:"ports"`
+	Recents *ebpf.MapSpec `ebpf:"recents"`
+	Sights  *ebpf.MapSpec `ebpf:"sights"`
+	Socks   *ebpf.MapSpec `ebpf:"socks"`
 }
 
 // ConnVariableSpecs contains global variables before they are loaded into the kernel.
@@ -211,14 +236,15 @@ func (o *ConnObjects) Close() error {
 //
 // It can be passed to LoadConnObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ConnMaps struct {
-	Calls  *ebpf.Map `ebpf:"calls"`
-	Events *ebpf.Map `ebpf:"events"`
-	Hidden *ebpf.Map `ebpf:"hidden"`
-	Lost   *ebpf.Map `ebpf:"lost"`
-	Pids   *ebpf.Map `ebpf:"pids"`
-	Ports  *ebpf.Map `ebpf:"ports"`
-	Sights *ebpf.Map `ebpf:"sights"`
-	Socks  *ebpf.Map `ebpf:"socks"`
+	Calls   *ebpf.Map `ebpf:"calls"`
+	Events  *ebpf.Map `ebpf:"events"`
+	Hidden  *ebpf.Map `ebpf:"hidden"`
+	Lost    *ebpf.Map `ebpf:"lost"`
+	Pids    *ebpf.Map `ebpf:"pids"`
+	Ports   *ebpf.Map `ebpf:"ports"`
+	Recents *ebpf.Map `ebpf:"recents"`
+	Sights  *ebpf.Map `ebpf:"sights"`
+	Socks   *ebpf.Map `ebpf:"socks"`
 }
 
 func (m *ConnMaps) Close() error {
@@ -229,6 +255,7 @@ func (m *ConnMaps) Close() error {
 		m.Lost,
 		m.Pids,
 		m.Ports,
+		m.Recents,
 		m.Sights,
 		m.Socks,
 	)
@@ -257,38 +284,54 @@ type ConnVariables struct {
 //
 // It can be passed to LoadConnObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ConnPrograms struct {
-	ConnAcceptFentry      *ebpf.Program `ebpf:"conn_accept_fentry"`
-	ConnAcceptKprobe      *ebpf.Program `ebpf:"conn_accept_kprobe"`
-	ConnConnect4Fexit     *ebpf.Program `ebpf:"conn_connect4_fexit"`
-	ConnConnect4Kprobe    *ebpf.Program `ebpf:"conn_connect4_kprobe"`
-	ConnConnect4Kretprobe *ebpf.Program `ebpf:"conn_connect4_kretprobe"`
-	ConnConnect6Fexit     *ebpf.Program `ebpf:"conn_connect6_fexit"`
-	ConnConnect6Kprobe    *ebpf.Program `ebpf:"conn_connect6_kprobe"`
-	ConnConnect6Kretprobe *ebpf.Program `ebpf:"conn_connect6_kretprobe"`
-	ConnDestroy           *ebpf.Program `ebpf:"conn_destroy"`
-	ConnIoUring           *ebpf.Program `ebpf:"conn_io_uring"`
-	ConnOpenBefore        *ebpf.Program `ebpf:"conn_open_before"`
-	ConnRetransmit        *ebpf.Program `ebpf:"conn_retransmit"`
-	ConnSetState          *ebpf.Program `ebpf:"conn_set_state"`
-	ConnSysExit           *ebpf.Program `ebpf:"conn_sys_exit"`
+	ConnAcceptFentry       *ebpf.Program `ebpf:"conn_accept_fentry"`
+	ConnAcceptFentryCopy1  *ebpf.Program `ebpf:"conn_accept_fentry_copy1"`
+	ConnAcceptKprobe       *ebpf.Program `ebpf:"conn_accept_kprobe"`
+	ConnConnect4Fexit      *ebpf.Program `ebpf:"conn_connect4_fexit"`
+	ConnConnect4FexitCopy1 *ebpf.Program `ebpf:"conn_connect4_fexit_copy1"`
+	ConnConnect4Kprobe     *ebpf.Program `ebpf:"conn_connect4_kprobe"`
+	ConnConnect4Kretprobe  *ebpf.Program `ebpf:"conn_connect4_kretprobe"`
+	ConnConnect6Fexit      *ebpf.Program `ebpf:"conn_connect6_fexit"`
+	ConnConnect6FexitCopy1 *ebpf.Program `ebpf:"conn_connect6_fexit_copy1"`
+	ConnConnect6Kprobe     *ebpf.Program `ebpf:"conn_connect6_kprobe"`
+	ConnConnect6Kretprobe  *ebpf.Program `ebpf:"conn_connect6_kretprobe"`
+	ConnCqeIoUring         *ebpf.Program `ebpf:"conn_cqe_io_uring"`
+	ConnDestroy            *ebpf.Program `ebpf:"conn_destroy"`
+	ConnDestroyCopy1       *ebpf.Program `ebpf:"conn_destroy_copy1"`
+	ConnOpenBefore         *ebpf.Program `ebpf:"conn_open_before"`
+	ConnResultIoUring      *ebpf.Program `ebpf:"conn_result_io_uring"`
+	ConnRetransmit         *ebpf.Program `ebpf:"conn_retransmit"`
+	ConnRetransmitCopy1    *ebpf.Program `ebpf:"conn_retransmit_copy1"`
+	ConnSetState           *ebpf.Program `ebpf:"conn_set_state"`
+	ConnSetStateCopy1      *ebpf.Program `ebpf:"conn_set_state_copy1"`
+	ConnSysExit            *ebpf.Program `ebpf:"conn_sys_exit"`
+	ConnSysExitCopy1       *ebpf.Program `ebpf:"conn_sys_exit_copy1"`
 }
 
 func (p *ConnPrograms) Close() error {
 	return _ConnClose(
 		p.ConnAcceptFentry,
+		p.ConnAcceptFentryCopy1,
 		p.ConnAcceptKprobe,
 		p.ConnConnect4Fexit,
+		p.ConnConnect4FexitCopy1,
 		p.ConnConnect4Kprobe,
 		p.ConnConnect4Kretprobe,
 		p.ConnConnect6Fexit,
+		p.ConnConnect6FexitCopy1,
 		p.ConnConnect6Kprobe,
 		p.ConnConnect6Kretprobe,
+		p.ConnCqeIoUring,
 		p.ConnDestroy,
-		p.ConnIoUring,
+		p.ConnDestroyCopy1,
 		p.ConnOpenBefore,
+		p.ConnResultIoUring,
 		p.ConnRetransmit,
+		p.ConnRetransmitCopy1,
 		p.ConnSetState,
+		p.ConnSetStateCopy1,
 		p.ConnSysExit,
+		p.ConnSysExitCopy1,
 	)
 }
 

@@ -32,6 +32,13 @@ type ExecExecRecord struct {
 	ParentComm [16]int8
 }
 
+type ExecRecent struct {
+	_      structs.HostLayout
+	Events [4]uint64
+	Next   uint32
+	_      [4]byte
+}
+
 type ExecScratch struct {
 	_    structs.HostLayout
 	Rec  ExecExecRecord
@@ -55,6 +62,7 @@ const (
 	ExecMapHidden                = "hidden"
 	ExecMapLost                  = "lost"
 	ExecMapPids                  = "pids"
+	ExecMapRecents               = "recents"
 	ExecMapScratches             = "scratches"
 	ExecMapSights                = "sights"
 	ExecProgExecProcessExec      = "exec_process_exec"
@@ -138,6 +146,7 @@ type ExecMapSpecs struct {
 	Hidden    *ebpf.MapSpec `ebpf:"hidden"`
 	Lost      *ebpf.MapSpec `ebpf:"lost"`
 	Pids      *ebpf.MapSpec `ebpf:"pids"`
+	Recents   *ebpf.MapSpec `ebpf:"recents"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Sights    *ebpf.MapSpec `ebpf:"sights"`
 }
@@ -179,6 +188,7 @@ type ExecMaps struct {
 	Hidden    *ebpf.Map `ebpf:"hidden"`
 	Lost      *ebpf.Map `ebpf:"lost"`
 	Pids      *ebpf.Map `ebpf:"pids"`
+	Recents   *ebpf.Map `ebpf:"recents"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Sights    *ebpf.Map `ebpf:"sights"`
 }
@@ -189,6 +199,7 @@ func (m *ExecMaps) Close() error {
 		m.Hidden,
 		m.Lost,
 		m.Pids,
+		m.Recents,
 		m.Scratches,
 		m.Sights,
 	)

@@ -13,6 +13,13 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type FollowRecent struct {
+	_      structs.HostLayout
+	Events [4]uint64
+	Next   uint32
+	_      [4]byte
+}
+
 type FollowSight struct {
 	_     structs.HostLayout
 	Start uint64
@@ -28,6 +35,7 @@ const (
 	FollowMapHidden                  = "hidden"
 	FollowMapLost                    = "lost"
 	FollowMapPids                    = "pids"
+	FollowMapRecents                 = "recents"
 	FollowMapSights                  = "sights"
 	FollowProgFollowProcessFork      = "follow_process_fork"
 	FollowProgFollowProcessForkCopy1 = "follow_process_fork_copy1"
@@ -91,11 +99,12 @@ type FollowProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FollowMapSpecs struct {
-	Events *ebpf.MapSpec `ebpf:"events"`
-	Hidden *ebpf.MapSpec `ebpf:"hidden"`
-	Lost   *ebpf.MapSpec `ebpf:"lost"`
-	Pids   *ebpf.MapSpec `ebpf:"pids"`
-	Sights *ebpf.MapSpec `ebpf:"sights"`
+	Events  *ebpf.MapSpec `ebpf:"events"`
+	Hidden  *ebpf.MapSpec `ebpf:"hidden"`
+	Lost    *ebpf.MapSpec `ebpf:"lost"`
+	Pids    *ebpf.MapSpec `ebpf:"pids"`
+	Recents *ebpf.MapSpec `ebpf:"recents"`
+	Sights  *ebpf.MapSpec `ebpf:"sights"`
 }
 
 // FollowVariableSpecs contains global variables before they are loaded into the kernel.
@@ -128,11 +137,12 @@ func (o *FollowObjects) Close() error {
 //
 // It can be passed to LoadFollowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FollowMaps struct {
-	Events *ebpf.Map `ebpf:"events"`
-	Hidden *ebpf.Map `ebpf:"hidden"`
-	Lost   *ebpf.Map `ebpf:"lost"`
-	Pids   *ebpf.Map `ebpf:"pids"`
-	Sights *ebpf.Map `ebpf:"sights"`
+	Events  *ebpf.Map `ebpf:"events"`
+	Hidden  *ebpf.Map `ebpf:"hidden"`
+	Lost    *ebpf.Map `ebpf:"lost"`
+	Pids    *ebpf.Map `ebpf:"pids"`
+	Recents *ebpf.Map `ebpf:"recents"`
+	Sights  *ebpf.Map `ebpf:"sights"`
 }
 
 func (m *FollowMaps) Close() error {
@@ -141,6 +151,7 @@ func (m *FollowMaps) Close() error {
 		m.Hidden,
 		m.Lost,
 		m.Pids,
+		m.Recents,
 		m.Sights,
 	)
 }

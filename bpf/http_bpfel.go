@@ -89,6 +89,13 @@ type HttpPendingCall struct {
 	Flags uint64
 }
 
+type HttpRecent struct {
+	_      structs.HostLayout
+	Events [4]uint64
+	Next   uint32
+	_      [4]byte
+}
+
 type HttpSight struct {
 	_     structs.HostLayout
 	Start uint64
@@ -127,6 +134,7 @@ const (
 	HttpMapPending           = "pending"
 	HttpMapPids              = "pids"
 	HttpMapPorts             = "ports"
+	HttpMapRecents           = "recents"
 	HttpMapScratches         = "scratches"
 	HttpMapSights            = "sights"
 	HttpMapSockets           = "sockets"
@@ -242,6 +250,7 @@ type HttpMapSpecs struct {
 	Pending   *ebpf.MapSpec `ebpf:"pending"`
 	Pids      *ebpf.MapSpec `ebpf:"pids"`
 	Ports     *ebpf.MapSpec `ebpf:"ports"`
+	Recents   *ebpf.MapSpec `ebpf:"recents"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	Sights    *ebpf.MapSpec `ebpf:"sights"`
 	Sockets   *ebpf.MapSpec `ebpf:"sockets"`
@@ -301,6 +310,7 @@ type HttpMaps struct {
 	Pending   *ebpf.Map `ebpf:"pending"`
 	Pids      *ebpf.Map `ebpf:"pids"`
 	Ports     *ebpf.Map `ebpf:"ports"`
+	Recents   *ebpf.Map `ebpf:"recents"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	Sights    *ebpf.Map `ebpf:"sights"`
 	Sockets   *ebpf.Map `ebpf:"sockets"`
@@ -316,6 +326,7 @@ func (m *HttpMaps) Close() error {
 		m.Pending,
 		m.Pids,
 		m.Ports,
+		m.Recents,
 		m.Scratches,
 		m.Sights,
 		m.Sockets,

@@ -43,6 +43,9 @@ const (
 	// tells of that, and of the first SYN only if it must: a connect that
 	// waits is noticed without a cost for those that do not.
 	firstRetry = time.Second
+	// connRing is the size of the ring, in bytes: some 20,000 records, for a
+	// reader that looks every 10 ms. It counts twice as memory of the process.
+	connRing = 4 << 20
 	// maxWaits bounds what is remembered of connects without an answer.
 	maxWaits = 1 << 16
 )
@@ -107,6 +110,7 @@ func (t *connTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 	if err != nil {
 		return nil, err
 	}
+	spec.Maps[bpf.ConnMapEvents].MaxEntries = connRing
 	t.waits = map[wait]*waiter{}
 	if t.slow > t.stuck && t.stuck > 0 {
 		t.stuck = t.slow
@@ -132,12 +136,13 @@ func (t *connTracer) tellsStuck() bool { return t.stuck > 0 && !t.failed }
 
 func (t *connTracer) features() []feature {
 	f := []feature{{name: "connections", doors: []door{{tierTracepoint, []string{
-		bpf.ConnProgConnSetState, bpf.ConnProgConnDestroy,
+		bpf.ConnProgConnSetState, bpf.ConnProgConnSetStateCopy1,
+		bpf.ConnProgConnDestroy, bpf.ConnProgConnDestroyCopy1,
 	}}}}}
 	if t.tellsStuck() {
 		f = append(f, feature{
 			name:    "connects without an answer",
-			doors:   []door{{tierTracepoint, []string{bpf.ConnProgConnRetransmit}}},
+			doors:   []door{{tierTracepoint, []string{bpf.ConnProgConnRetransmit, bpf.ConnProgConnRetransmitCopy1}}},
 			without: "connects without an answer are shown at their end only: this kernel does not tell of SYNs that are sent again",
 		})
 	}
@@ -150,16 +155,25 @@ func (t *connTracer) features() []feature {
 		feature{
 			name: "accepts, and connects that fail at once",
 			doors: []door{
-				{tierFunction, []string{bpf.ConnProgConnAcceptFentry, bpf.ConnProgConnConnect4Fexit, bpf.ConnProgConnConnect6Fexit}},
-				{tierFunction, []string{bpf.ConnProgConnAcceptFentry, bpf.ConnProgConnConnect4Fexit}},
+				// Of the programs of one function the last to be attached runs first.
+				{tierFunction, []string{
+					bpf.ConnProgConnAcceptFentryCopy1, bpf.ConnProgConnAcceptFentry,
+					bpf.ConnProgConnConnect4FexitCopy1, bpf.ConnProgConnConnect4Fexit,
+					bpf.ConnProgConnConnect6FexitCopy1, bpf.ConnProgConnConnect6Fexit,
+				}},
+				{tierFunction, []string{
+					bpf.ConnProgConnAcceptFentryCopy1, bpf.ConnProgConnAcceptFentry,
+					bpf.ConnProgConnConnect4FexitCopy1, bpf.ConnProgConnConnect4Fexit,
+				}},
 				{tierKprobe, []string{
 					bpf.ConnProgConnAcceptKprobe,
 					bpf.ConnProgConnConnect4Kprobe, bpf.ConnProgConnConnect4Kretprobe,
 					bpf.ConnProgConnConnect6Kprobe, bpf.ConnProgConnConnect6Kretprobe,
 				}},
 				{tierKprobe, []string{bpf.ConnProgConnAcceptKprobe, bpf.ConnProgConnConnect4Kprobe, bpf.ConnProgConnConnect4Kretprobe}},
-				{tierTracepoint, []string{bpf.ConnProgConnSysExit, bpf.ConnProgConnIoUring}},
-				{tierTracepoint, []string{bpf.ConnProgConnSysExit}},
+				{tierTracepoint, []string{bpf.ConnProgConnSysExit, bpf.ConnProgConnSysExitCopy1, bpf.ConnProgConnResultIoUring}},
+				{tierTracepoint, []string{bpf.ConnProgConnSysExit, bpf.ConnProgConnSysExitCopy1, bpf.ConnProgConnCqeIoUring}},
+				{tierTracepoint, []string{bpf.ConnProgConnSysExit, bpf.ConnProgConnSysExitCopy1}},
 			},
 		},
 		feature{

@@ -2,9 +2,11 @@ package trace
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -23,7 +25,9 @@ import (
 
 const (
 	tickInterval = 10 * time.Millisecond // while something waits for its time
-	slowInterval = time.Second           // between looks at clock and losses
+	slowInterval = time.Second           // between looks at clock, losses and costs
+	pause        = 250 * time.Millisecond
+	costWindow   = 50 * time.Millisecond // how long the programs' time is taken in each of these
 )
 
 // Options say what a session traces and what of it is wanted.
@@ -78,8 +82,8 @@ type Session struct {
 
 	objects  *ebpf.Collection // the maps
 	programs map[string]*ebpf.Program
-	links    []link.Link     // kept: a link that nothing refers to is closed
-	bpfCost  io.Closer       // kept: so are the run time statistics
+	links    []link.Link // kept: a link that nothing refers to is closed
+	cost     cost
 	tiers    map[string]tier // of the features that are open
 	warnings []string        // features that could not be had
 	reader   *reader
@@ -128,8 +132,6 @@ func Open(t Tracer, opts Options) (_ *Session, err error) {
 	if err := s.load(load); err != nil {
 		return nil, explain(err)
 	}
-	// What the programs cost is told where the kernel can tell (5.8+).
-	s.bpfCost, _ = ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
 	s.reader, err = newReader(s.objects.Maps[bpf.ExecMapEvents], s.objects.Variables[bpf.ExecVarReaderWaits])
 	if err != nil {
 		return nil, err
@@ -138,6 +140,7 @@ func Open(t Tracer, opts Options) (_ *Session, err error) {
 		return nil, err
 	}
 	s.started = time.Now()
+	s.cost.open()
 	// The kernel's types were most of the memory so far and are not needed
 	// any more.
 	go debug.FreeOSMemory()
@@ -357,6 +360,7 @@ func (s *Session) Run(ctx context.Context, sink Sink) error {
 	go s.reader.run()
 	err := s.pipeline(ctx)
 	s.duration = time.Since(s.started)
+	s.cost.close()
 	s.detach()
 	if stopErr := s.reader.stop(); err == nil {
 		err = stopErr
@@ -381,6 +385,8 @@ func (s *Session) Run(ctx context.Context, sink Sink) error {
 // pipeline handles batches until there is a reason to end.
 func (s *Session) pipeline(ctx context.Context) error {
 	var tick <-chan time.Time // nil while nothing waits
+	window := time.After(costWindow)
+	var came time.Time // the last batch
 	slow := time.NewTicker(slowInterval)
 	defer slow.Stop()
 	for !s.enough() {
@@ -391,13 +397,23 @@ func (s *Session) pipeline(ctx context.Context) error {
 			if !ok {
 				return s.reader.err
 			}
+			if time.Since(came) > pause {
+				s.cost.open()
+				window = time.After(costWindow)
+			}
+			came = time.Now()
 			s.decode(b)
 			s.reader.free <- b
 		case <-tick:
 			s.tracer.tick(s, bootNow(), false)
 		case <-s.sink.Broken():
+		case <-window:
+			s.cost.close()
+			continue
 		case <-slow.C:
 			s.clock.anchor()
+			s.cost.open()
+			window = time.After(costWindow)
 			if err := s.tellLosses(); err != nil {
 				return err
 			}
@@ -417,6 +433,7 @@ func (s *Session) pipeline(ctx context.Context) error {
 
 func (s *Session) decode(b *batch) {
 	b.samples(func(record []byte) {
+		s.cost.count(record)
 		if !s.tracer.decode(s, record) {
 			s.stats.lost[lostBadRecord]++
 		}
@@ -493,14 +510,16 @@ func (s *Session) Account() (*event.Account, error) {
 			continue // a kernel that does not tell
 		}
 		a.BPF += st.Runtime
-		a.HasBPF = s.bpfCost != nil
+		a.HasBPF = s.cost.taken > 0
 		switch {
-		case name == bpf.ExecProgExecSysExit:
-			// Any system call's return, of which few are failed execs.
+		case isSparse(name):
 			s.stats.lost[lostDetail] += st.RecursionMisses
 		case !isCopy(name) && name != bpf.FollowProgFollowProcessFree:
 			missed += st.RecursionMisses
 		}
+	}
+	if a.HasBPF {
+		a.BPF = s.cost.whole(a.BPF, s.duration)
 	}
 	if err := s.stats.readKernel(s.objects.Maps[bpf.ExecMapLost]); err != nil {
 		return nil, err
@@ -520,9 +539,67 @@ func (s *Session) Account() (*event.Account, error) {
 	return a, nil
 }
 
+// cost takes the time of the programs where the kernel can tell (5.8+). To look
+// at the clock before and after each run costs more than most runs do:
+// therefore it is done in windows, at the start, once a second, and when
+// something comes after a pause. The whole is reckoned from the records that
+// came from within the windows.
+type cost struct {
+	stats    io.Closer     // while it is open the kernel takes the time
+	from, to uint64        // the last window, boot clock
+	taken    time.Duration // length of all windows
+	inside   uint64        // records from within them
+	records  uint64
+}
+
+// fewRecords is too small a sample.
+const fewRecords = 1000
+
+func (c *cost) open() {
+	if c.stats == nil {
+		c.stats, _ = ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+		c.from, c.to = bootNow(), math.MaxUint64
+	}
+}
+
+func (c *cost) close() {
+	if c.stats != nil {
+		_ = c.stats.Close() // nothing depends on it
+		c.stats = nil
+		c.to = bootNow()
+		c.taken += time.Duration(c.to - c.from)
+	}
+}
+
+// count takes note of a record. All of them begin with their time.
+func (c *cost) count(record []byte) {
+	c.records++
+	if len(record) >= 8 {
+		if t := binary.NativeEndian.Uint64(record); t >= c.from && t <= c.to {
+			c.inside++
+		}
+	}
+}
+
+// whole is how long the programs ran in all, given how long they did in the
+// windows and how long the session was.
+func (c *cost) whole(inside, session time.Duration) time.Duration {
+	factor := float64(session) / float64(max(c.taken, 1))
+	if c.inside >= fewRecords {
+		factor = float64(c.records) / float64(c.inside)
+	}
+	return time.Duration(float64(inside) * max(factor, 1))
+}
+
 // isCopy tells the programs that see what the first of their kind has missed:
-// see first_sight in bpf/include/tracer.h.
+// see first_sight and first_to_see in bpf/include/tracer.h.
 func isCopy(program string) bool { return strings.Contains(program, "_copy") }
+
+// isSparse tells the programs to which little of what they see matters: any
+// system call's return, of which few are failed execs or accepts.
+func isSparse(program string) bool {
+	return strings.HasSuffix(program, "_sys_exit") || strings.HasSuffix(program, "_io_uring")
+}
 
 // detach stops the programs. What they have sent stays in the ring.
 func (s *Session) detach() {
@@ -544,7 +621,5 @@ func (s *Session) Close() {
 	if s.objects != nil {
 		s.objects.Close()
 	}
-	if s.bpfCost != nil {
-		_ = s.bpfCost.Close()
-	}
+	s.cost.close()
 }

@@ -13,6 +13,7 @@ const (
 	lostMapFull         // too many things at once for a map of the kernel's side
 	lostDetail          // no event, but something that a later one would have told
 	lostNot             // no loss: a copy of a program has seen what the first one missed
+	lostAccept          // an accept that was found out at the connection's end
 	kernelCauses
 
 	lostBadRecord  = iota - 1 // a record that could not be decoded
@@ -26,6 +27,7 @@ var causeNames = [lostCauses]string{
 	lostMapFull:    "map_full",
 	lostDetail:     "detail",
 	lostNot:        "not",
+	lostAccept:     "accept_missed",
 	lostBadRecord:  "bad_record",
 	lostOutputFull: "output_full",
 	lostMissed:     "program_missed",

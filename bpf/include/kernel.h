@@ -323,9 +323,17 @@ struct io_cqe {
 	s32 res;
 };
 
+struct io_uring_cqe {
+	s32 res;
+};
+
 struct io_kiocb {
 	u8 opcode;
 	struct io_cqe cqe;
+};
+
+struct io_kiocb___old {
+	u32 result;
 };
 
 /* kernel/bpf/task_iter.c */

@@ -25,6 +25,7 @@ enum lost_cause {
 	LOST_MAP_FULL,	   /* an event could not be followed up: its map was full */
 	LOST_DETAIL,	   /* no event: something that a later one would have told */
 	LOST_NOT,	   /* no loss: a copy of a program has seen what the first one missed */
+	LOST_ACCEPT,	   /* an accept that was found out at the connection's end */
 	LOST_CAUSES,
 };
 
@@ -87,7 +88,7 @@ static __always_inline void count_lost(__u32 cause)
 volatile __u32 reader_waits;
 
 /*
- * Sends a record. A reader that polls is not woken: the wake-up would cost more
+ * Sends a record, which begins with its time (ns, boot clock). A reader that polls is not woken: the wake-up would cost more
  * than everything else together. One that waits is, by a discarded record,
  * after the real one is in the ring: both sides write first and look then, so
  * that no record can stay behind.
@@ -146,6 +147,45 @@ static __always_inline bool first_sight(int copy, __u64 start, __u32 pid, __u32 
 		return false;
 	if (copy > 0)
 		count_lost(LOST_NOT);
+	return true;
+}
+
+/*
+ * The same for events that come often and may come again for the same thing,
+ * such as those of sockets, and on every kernel: what interrupts a program on
+ * its CPU may be the arrival of a packet, which has events of its own. Each CPU
+ * remembers the last few events: a copy that does not find its own there is the
+ * first to see it.
+ */
+#define RECENT 4
+
+struct recent {
+	__u64 events[RECENT];
+	__u32 next;
+};
+
+/* Written and read by the programs; one entry for each of those that have copies. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 8);
+	__type(key, __u32);
+	__type(value, struct recent);
+} recents SEC(".maps");
+
+static __always_inline bool first_to_see(int copy, __u32 program, __u64 event)
+{
+	struct recent *r = bpf_map_lookup_elem(&recents, &program);
+
+	if (!r)
+		return true;
+	if (copy > 0) {
+		for (int i = 0; i < RECENT; i++) {
+			if (r->events[i] == event)
+				return false;
+		}
+		count_lost(LOST_NOT);
+	}
+	r->events[r->next++ % RECENT] = event;
 	return true;
 }
 

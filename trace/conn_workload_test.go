@@ -1,0 +1,733 @@
+package trace
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// What processes do that conn is tested with: plain system calls, one after the
+// other, so that it is known exactly which connections there are and who ends
+// them. A failure ends the process, and with it the test.
+var workloads map[string]func(args []string)
+
+func init() { // a literal would refer to itself
+	workloads = map[string]func(args []string){
+		"blockedAccept":     blockedAccept,
+		"connectTo":         connectTo,
+		"older":             olderThanTracing,
+		"server":            server,
+		"client":            client,
+		"talk":              func(args []string) { talkAsClient(3, args[0]) },
+		"echo":              func([]string) { readFull(3, 1009); writeFull(3, 1013); closeFD(3) },
+		"acceptParent":      acceptParent,
+		"connectParent":     connectParent,
+		"acceptLate":        acceptLate,
+		"resetBeforeAccept": resetBeforeAccept,
+		"reset":             reset,
+		"refused":           refused,
+		"atOnce":            atOnce,
+		"bytes":             allWaysToSend,
+		"fastOpen":          fastOpen,
+		"mptcp":             mptcp,
+		"ioUring":           ioUring,
+		"noAnswer":          noAnswer,
+		"timeout":           timeout,
+		"many":              many,
+		"holdMany":          holdMany,
+	}
+}
+
+var fromTest = bufio.NewScanner(os.Stdin)
+
+func said(v any) { fmt.Println("said:", v) }
+
+// heard waits for the test's word, forever if there is none.
+func heard() {
+	if !fromTest.Scan() {
+		os.Exit(0)
+	}
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+func must1[T any](v T, err error) T {
+	must(err)
+	return v
+}
+
+func sockaddr(host string, port int) (unix.Sockaddr, int) {
+	a := netip.MustParseAddr(host)
+	if a.Is4() {
+		return &unix.SockaddrInet4{Port: port, Addr: a.As4()}, unix.AF_INET
+	}
+	return &unix.SockaddrInet6{Port: port, Addr: a.As16()}, unix.AF_INET6
+}
+
+func socket(family, flags, protocol int) int {
+	return must1(unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|flags, protocol))
+}
+
+// bound is a socket on a port of its own, which listens if backlog is not 0.
+func bound(host string, protocol, backlog int) (fd, port int) {
+	addr, family := sockaddr(host, 0)
+	fd = socket(family, 0, protocol)
+	must(unix.Bind(fd, addr))
+	if backlog > 0 {
+		must(unix.Listen(fd, backlog))
+	}
+	return fd, localPort(fd)
+}
+
+func listener(host string) (fd, port int) { return bound(host, 0, 512) }
+
+func localPort(fd int) int {
+	switch a := must1(unix.Getsockname(fd)).(type) {
+	case *unix.SockaddrInet4:
+		return a.Port
+	case *unix.SockaddrInet6:
+		return a.Port
+	}
+	panic("no port")
+}
+
+func dial(host string, port int) int {
+	addr, family := sockaddr(host, port)
+	fd := socket(family, 0, 0)
+	must(unix.Connect(fd, addr))
+	return fd
+}
+
+func accept(fd int) int {
+	for {
+		conn, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC)
+		if err != unix.EINTR {
+			return must1(conn, err)
+		}
+	}
+}
+
+func closeFD(fd int) { must(unix.Close(fd)) }
+
+var zeros = make([]byte, 1<<20)
+
+func writeFull(fd, n int) {
+	for n > 0 {
+		w, err := unix.Write(fd, zeros[:min(n, len(zeros))])
+		if err != unix.EINTR {
+			n -= must1(w, err)
+		}
+	}
+}
+
+func readFull(fd, n int) {
+	for b := make([]byte, 32<<10); n > 0; {
+		r, err := unix.Read(fd, b[:min(n, len(b))])
+		if err == unix.EINTR {
+			continue
+		}
+		if must1(r, err) == 0 {
+			panic("the other side has closed")
+		}
+		n -= r
+	}
+}
+
+func readEnd(fd int) {
+	if n := must1(unix.Read(fd, make([]byte, 1))); n != 0 {
+		panic("data instead of the end")
+	}
+}
+
+func number(s string) int { return must1(strconv.Atoi(s)) }
+
+// child starts another workload with a file descriptor as its number 3.
+func child(fd int, name string, args ...string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestConnWorkload$")
+	cmd.Env = append(os.Environ(), "CONN_WORKLOAD="+name+" "+strings.Join(args, " "))
+	cmd.ExtraFiles = []*os.File{os.NewFile(uintptr(must1(unix.Dup(fd))), "socket")}
+	cmd.Stderr = os.Stderr
+	must(cmd.Start())
+	must(cmd.ExtraFiles[0].Close())
+	return cmd
+}
+
+func blockedAccept([]string) {
+	l, port := listener("127.0.0.1")
+	said(port)
+	conn := accept(l)
+	readEnd(conn)
+	closeFD(conn)
+	said("done")
+}
+
+func connectTo(args []string) {
+	closeFD(dial("127.0.0.1", number(args[0])))
+	said("done")
+}
+
+func olderThanTracing([]string) {
+	l, port := listener("127.0.0.1")
+	c := dial("127.0.0.1", port)
+	s := accept(l)
+	talk := func() {
+		writeFull(c, 1009)
+		readFull(s, 1009)
+		writeFull(s, 2003)
+		readFull(c, 2003)
+	}
+	talk()
+	said("open")
+	heard()
+	talk()
+	closeFD(c)
+	readEnd(s)
+	closeFD(s)
+	said("done")
+	heard()
+}
+
+func server(args []string) {
+	host, first := args[0], args[1]
+	l, port := listener(host)
+	said(port)
+	conn := accept(l)
+	readFull(conn, clientSends)
+	writeFull(conn, serverSends)
+	if first == "client" {
+		readEnd(conn)
+	}
+	closeFD(conn)
+	said("done")
+	heard()
+}
+
+func client(args []string) {
+	conn := dial(args[0], number(args[1]))
+	said(localPort(conn))
+	talkAsClient(conn, args[2])
+	said("done")
+	heard()
+}
+
+func talkAsClient(conn int, first string) {
+	writeFull(conn, clientSends)
+	readFull(conn, serverSends)
+	if first == "server" {
+		readEnd(conn)
+	}
+	closeFD(conn)
+}
+
+func acceptParent([]string) {
+	l, port := listener("127.0.0.1")
+	c := dial("127.0.0.1", port)
+	s := accept(l)
+	cmd := child(s, "echo")
+	closeFD(s)
+	said(cmd.Process.Pid)
+	writeFull(c, 1009)
+	readFull(c, 1013)
+	readEnd(c)
+	closeFD(c)
+	must(cmd.Wait())
+	said("done")
+	heard()
+}
+
+func connectParent(args []string) {
+	cmd := child(dial("127.0.0.1", number(args[0])), "talk", "server")
+	said(cmd.Process.Pid)
+}
+
+func acceptLate([]string) {
+	l, port := listener("127.0.0.1")
+	c := dial("127.0.0.1", port)
+	time.Sleep(200 * time.Millisecond)
+	closeFD(accept(l))
+	readEnd(c)
+	closeFD(c)
+	said("done")
+	heard()
+}
+
+// abort closes a connection by a reset.
+func abort(fd int) {
+	must(unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
+	closeFD(fd)
+}
+
+func wantError(err, want error) {
+	if !errors.Is(err, want) {
+		panic(fmt.Sprintf("%v, want %v", err, want))
+	}
+}
+
+func resetBeforeAccept([]string) {
+	l, port := listener("127.0.0.1")
+	abort(dial("127.0.0.1", port))
+	s := accept(l)
+	_, err := unix.Read(s, make([]byte, 1))
+	wantError(err, unix.ECONNRESET)
+	closeFD(s)
+	said("done")
+	heard()
+}
+
+func reset(args []string) {
+	l, port := listener("127.0.0.1")
+	c := dial("127.0.0.1", port)
+	s := accept(l)
+	if args[0] == "linger" {
+		abort(c)
+	} else { // unread
+		writeFull(s, 101)
+		waitFor(c, unix.POLLIN)
+		closeFD(c)
+	}
+	_, err := unix.Read(s, make([]byte, 1))
+	wantError(err, unix.ECONNRESET)
+	closeFD(s)
+	said("done")
+	heard()
+}
+
+func waitFor(fd int, events int16) {
+	for {
+		_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: events}}, -1)
+		if err != unix.EINTR {
+			must(err)
+			return
+		}
+	}
+}
+
+func refused(args []string) {
+	_, port := bound("127.0.0.1", 0, 0) // nobody listens, nobody else can
+	addr, _ := sockaddr("127.0.0.1", port)
+	said(port)
+	var c int
+	switch args[0] {
+	case "blocking":
+		c = socket(unix.AF_INET, 0, 0)
+		wantError(unix.Connect(c, addr), unix.ECONNREFUSED)
+	case "nonblocking":
+		c = socket(unix.AF_INET, unix.SOCK_NONBLOCK, 0)
+		wantError(unix.Connect(c, addr), unix.EINPROGRESS)
+		waitFor(c, unix.POLLOUT)
+		wantError(syscall.Errno(must1(unix.GetsockoptInt(c, unix.SOL_SOCKET, unix.SO_ERROR))), unix.ECONNREFUSED)
+	case "again": // the error is fetched by another connect
+		c = socket(unix.AF_INET, unix.SOCK_NONBLOCK, 0)
+		wantError(unix.Connect(c, addr), unix.EINPROGRESS)
+		waitFor(c, unix.POLLOUT)
+		wantError(unix.Connect(c, addr), unix.ECONNREFUSED)
+	}
+	said("failed")
+	heard()
+	closeFD(c)
+	said("closed")
+	heard()
+}
+
+// newNetwork moves this thread, for good, to a network namespace of its own.
+func newNetwork(up bool) {
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		said("skip: no network namespaces: " + err.Error())
+		os.Exit(0)
+	}
+	if !up {
+		return
+	}
+	fd := must1(unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0))
+	ifr := must1(unix.NewIfreq("lo"))
+	ifr.SetUint16(unix.IFF_UP)
+	must(unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr))
+	closeFD(fd)
+}
+
+func atOnce(args []string) {
+	try := func(host, shown string, port int, want error) {
+		said(netip.AddrPortFrom(netip.MustParseAddr(shown), uint16(port)))
+		addr, family := sockaddr(host, port)
+		wantError(unix.Connect(socket(family, 0, 0), addr), want)
+	}
+	switch args[0] {
+	case "noroute4":
+		newNetwork(false)
+		try("192.0.2.1", "192.0.2.1", 80, unix.ENETUNREACH)
+	case "noroute6":
+		newNetwork(true)
+		try("2001:db8::1", "2001:db8::1", 80, unix.ENETUNREACH)
+	case "noroutemapped":
+		newNetwork(false)
+		try("::ffff:192.0.2.1", "192.0.2.1", 80, unix.ENETUNREACH)
+	case "noaddress":
+		// The four numbers of this connection are taken.
+		_, port := listener("127.0.0.1")
+		from, _ := sockaddr("127.0.0.1", 0)
+		to, _ := sockaddr("127.0.0.1", port)
+		said(fmt.Sprintf("127.0.0.1:%d", port))
+		for i := range 2 {
+			c := socket(unix.AF_INET, 0, 0)
+			must(unix.SetsockoptInt(c, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+			must(unix.Bind(c, from))
+			from.(*unix.SockaddrInet4).Port = localPort(c)
+			err := unix.Connect(c, to)
+			if i == 0 {
+				must(err)
+			} else {
+				wantError(err, unix.EADDRNOTAVAIL)
+			}
+		}
+	}
+	said("done")
+	heard()
+}
+
+// allWaysToSend sends by every system call that can, and receives by several.
+func allWaysToSend([]string) {
+	l, port := listener("127.0.0.1")
+	c := dial("127.0.0.1", port)
+	s := accept(l)
+	file := must1(os.CreateTemp("", "tracer"))
+	must(os.Remove(file.Name()))
+	must1(file.Write(zeros[:200_003]))
+
+	const total = 1009 + 2*1013 + 1019 + 1021 + 2*1031 + 200_003 + 5003 + 4001 + 70_001 + 3*1_000_003
+	said(total)
+	received := make(chan struct{})
+	go func() {
+		defer close(received)
+		receive(s, total)
+	}()
+
+	writeFull(c, 1009)
+	must1(unix.Writev(c, [][]byte{zeros[:1013], {}, zeros[:1013]}))
+	must(unix.Send(c, zeros[:1019], 0))
+	must1(unix.SendmsgN(c, zeros[:1021], nil, nil, 0))
+	sendmmsg(c, 1031, 2)
+	must1(file.Seek(0, 0))
+	for n := 200_003; n > 0; {
+		n -= must1(unix.Sendfile(c, int(file.Fd()), nil, n))
+	}
+	// file → pipe → socket, and memory → pipe → socket
+	p := make([]int, 2)
+	must(unix.Pipe2(p, unix.O_CLOEXEC))
+	at := int64(0)
+	for n := 5003; n > 0; {
+		m := must1(unix.Splice(int(file.Fd()), &at, p[1], nil, n, 0))
+		n -= int(m)
+		for m > 0 {
+			m -= must1(unix.Splice(p[0], nil, c, nil, int(m), 0))
+		}
+	}
+	must1(unix.Vmsplice(p[1], []unix.Iovec{{Base: &zeros[0], Len: 4001}}, 0))
+	for m := int64(4001); m > 0; {
+		m -= must1(unix.Splice(p[0], nil, c, nil, int(m), 0))
+	}
+	must(unix.SetsockoptInt(c, unix.SOL_SOCKET, unix.SO_ZEROCOPY, 1))
+	for n := 70_001; n > 0; {
+		n -= must1(unix.SendmsgN(c, zeros[:n], nil, nil, unix.MSG_ZEROCOPY))
+	}
+	// Short writes, and those that find no room at all.
+	must(unix.SetNonblock(c, true))
+	for n := 3 * 1_000_003; n > 0; {
+		w, err := unix.Write(c, zeros[:min(n, 1_000_003)])
+		if err == unix.EAGAIN {
+			waitFor(c, unix.POLLOUT)
+			continue
+		}
+		n -= must1(w, err)
+	}
+	must(unix.SetNonblock(c, false))
+	<-received
+	writeFull(s, 1013)
+	readFull(c, 1013)
+	closeFD(c)
+	readEnd(s)
+	closeFD(s)
+	said("done")
+	heard()
+}
+
+func sendmmsg(fd, size, count int) {
+	type mmsghdr struct {
+		hdr unix.Msghdr
+		n   uint32
+		_   [4]byte
+	}
+	iov := unix.Iovec{Base: &zeros[0], Len: uint64(size)}
+	msgs := make([]mmsghdr, count)
+	for i := range msgs {
+		msgs[i].hdr.Iov, msgs[i].hdr.Iovlen = &iov, 1
+	}
+	n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&msgs[0])), uintptr(count), 0, 0, 0)
+	if int(n) != count {
+		panic(errno)
+	}
+}
+
+// receive takes exactly total bytes, by several system calls in turn.
+func receive(fd, total int) {
+	b := make([]byte, 60_013)
+	p := make([]int, 2)
+	must(unix.Pipe2(p, unix.O_CLOEXEC))
+	for i := 0; total > 0; i++ {
+		size := min(total, len(b))
+		var n int
+		var err error
+		switch i % 6 {
+		case 0:
+			n, err = unix.Read(fd, b[:size])
+		case 1: // takes nothing away
+			_, _, err = unix.Recvfrom(fd, b[:size], unix.MSG_PEEK)
+		case 2:
+			n, _, err = unix.Recvfrom(fd, b[:min(size, 1009)], unix.MSG_WAITALL)
+		case 3:
+			n, err = unix.Readv(fd, [][]byte{b[:min(size, 7)], b[:size-min(size, 7)]})
+		case 4: // thrown away by the kernel
+			n, _, err = unix.Recvfrom(fd, b[:size], unix.MSG_TRUNC)
+		case 5:
+			var m int64
+			m, err = unix.Splice(fd, nil, p[1], nil, min(size, 50_021), 0)
+			n = int(m)
+			for got := 0; got < n; {
+				got += must1(unix.Read(p[0], b))
+			}
+		}
+		if err == unix.EINTR {
+			continue
+		}
+		must(err)
+		total -= n
+	}
+}
+
+func fastOpen([]string) {
+	newNetwork(true)
+	must(os.WriteFile("/proc/thread-self/root/proc/sys/net/ipv4/tcp_fastopen", []byte("3"), 0))
+	l, port := listener("127.0.0.1")
+	must(unix.SetsockoptInt(l, unix.IPPROTO_TCP, unix.TCP_FASTOPEN, 16))
+	addr, _ := sockaddr("127.0.0.1", port)
+	for range 2 { // the first one earns the cookie
+		c := socket(unix.AF_INET, 0, 0)
+		must(unix.Sendto(c, zeros[:1009], unix.MSG_FASTOPEN, addr))
+		s := accept(l)
+		readFull(s, 1009)
+		closeFD(c)
+		readEnd(s)
+		closeFD(s)
+	}
+	said("done")
+	heard()
+}
+
+func mptcp(args []string) {
+	const protocol = 262 // IPPROTO_MPTCP
+	if fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, protocol); err != nil {
+		said("skip: no MPTCP: " + err.Error())
+		return
+	} else {
+		closeFD(fd)
+	}
+	l, port := bound("127.0.0.1", protocol, 16)
+	addr, _ := sockaddr("127.0.0.1", port)
+	own := protocol
+	if args[0] == "tcp" {
+		own = 0
+	}
+	c := socket(unix.AF_INET, 0, own)
+	must(unix.Connect(c, addr))
+	s := accept(l)
+	writeFull(c, 1009)
+	readFull(s, 1009)
+	writeFull(s, 1013)
+	readFull(c, 1013)
+	closeFD(c)
+	readEnd(s)
+	closeFD(s)
+	said("done")
+	heard()
+}
+
+// uring is an io_uring(7) for one request at a time.
+type uring struct {
+	fd      int
+	sq, cq  []byte
+	sqes    []byte
+	sqTail  *uint32
+	sqArray *uint32
+	cqHead  *uint32
+	cqTail  *uint32
+	cqes    unsafe.Pointer
+}
+
+// struct io_uring_params, as 32-bit numbers.
+type uringParams [30]uint32
+
+func newUring() *uring {
+	var p uringParams
+	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&p)), 0)
+	if errno != 0 {
+		said("skip: no io_uring: " + errno.Error())
+		os.Exit(0)
+	}
+	const sqOff, cqOff = 10, 20 // of struct io_sqring_offsets, io_cqring_offsets
+	const offCQ, offSQEs = 0x8000000, 0x10000000
+	mmap := func(offset int64) []byte {
+		return must1(unix.Mmap(int(fd), offset, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE))
+	}
+	u := &uring{fd: int(fd), sq: mmap(0), cq: mmap(offCQ), sqes: mmap(offSQEs)}
+	u.sqTail = (*uint32)(unsafe.Pointer(&u.sq[p[sqOff+1]]))
+	u.sqArray = (*uint32)(unsafe.Pointer(&u.sq[p[sqOff+6]]))
+	u.cqHead = (*uint32)(unsafe.Pointer(&u.cq[p[cqOff]]))
+	u.cqTail = (*uint32)(unsafe.Pointer(&u.cq[p[cqOff+1]]))
+	u.cqes = unsafe.Pointer(&u.cq[p[cqOff+5]])
+	return u
+}
+
+// do runs one request and returns its result.
+func (u *uring) do(opcode uint8, fd int, addr unsafe.Pointer, off uint64) int32 {
+	clear(u.sqes[:64])
+	u.sqes[0] = opcode
+	*(*int32)(unsafe.Pointer(&u.sqes[4])) = int32(fd)
+	*(*uint64)(unsafe.Pointer(&u.sqes[8])) = off
+	*(*uint64)(unsafe.Pointer(&u.sqes[16])) = uint64(uintptr(addr))
+	*u.sqArray = 0
+	atomic.AddUint32(u.sqTail, 1)
+	const enterGetEvents = 1
+	if _, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(u.fd), 1, 1, enterGetEvents, 0, 0); errno != 0 {
+		panic(errno)
+	}
+	if atomic.LoadUint32(u.cqTail) == atomic.LoadUint32(u.cqHead) {
+		panic("no completion")
+	}
+	// Two entries, 16 bytes each: user_data, res, flags.
+	res := *(*int32)(unsafe.Add(u.cqes, 16*(*u.cqHead%2)+8))
+	atomic.AddUint32(u.cqHead, 1)
+	return res
+}
+
+func ioUring([]string) {
+	const opAccept, opConnect = 13, 16
+	u := newUring()
+	l, port := listener("127.0.0.1")
+	c := socket(unix.AF_INET, 0, 0)
+	addr := unix.RawSockaddrInet4{Family: unix.AF_INET, Port: uint16(port>>8 | port&255<<8), Addr: [4]byte{127, 0, 0, 1}}
+	if res := u.do(opConnect, c, unsafe.Pointer(&addr), uint64(unsafe.Sizeof(addr))); res < 0 {
+		panic(syscall.Errno(-res))
+	}
+	s := int(u.do(opAccept, l, nil, 0))
+	if s < 0 {
+		panic(syscall.Errno(-s))
+	}
+	writeFull(c, 1009)
+	readFull(s, 1009)
+	closeFD(c)
+	readEnd(s)
+	closeFD(s)
+	said("done")
+	heard()
+}
+
+// dropAll makes a socket take no notice of any packet.
+func dropAll(fd int) {
+	drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
+	must(unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop}))
+}
+
+func noAnswer([]string) {
+	newNetwork(true)
+	// From 6.5 on the first waits do not grow: the test wants few SYNs.
+	err := os.WriteFile("/proc/thread-self/root/proc/sys/net/ipv4/tcp_syn_linear_timeouts", []byte("0"), 0)
+	if !errors.Is(err, os.ErrNotExist) {
+		must(err)
+	}
+	begin := func(port int) int {
+		addr, _ := sockaddr("127.0.0.1", port)
+		c := socket(unix.AF_INET, unix.SOCK_NONBLOCK, 0)
+		must(unix.SetsockoptInt(c, unix.IPPROTO_TCP, unix.TCP_SYNCNT, 1))
+		wantError(unix.Connect(c, addr), unix.EINPROGRESS)
+		return c
+	}
+	dead, deadPort := listener("127.0.0.1")
+	dropAll(dead)
+	slow, slowPort := listener("127.0.0.1")
+	dropAll(slow)
+	timesOut, givesUp, late := begin(deadPort), begin(deadPort), begin(slowPort)
+	must(unix.SetsockoptInt(late, unix.IPPROTO_TCP, unix.TCP_SYNCNT, 6))
+	said(localPort(timesOut))
+	said(localPort(givesUp))
+	said(localPort(late))
+	time.Sleep(1500 * time.Millisecond)
+	closeFD(givesUp)
+	must(unix.SetsockoptInt(slow, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0))
+	accept(slow)
+	waitFor(timesOut, unix.POLLOUT)
+	wantError(syscall.Errno(must1(unix.GetsockoptInt(timesOut, unix.SOL_SOCKET, unix.SO_ERROR))), unix.ETIMEDOUT)
+	said("done")
+	heard()
+}
+
+func timeout([]string) {
+	l, port := listener("127.0.0.1")
+	c := dial("127.0.0.1", port)
+	s := accept(l)
+	dropAll(s)
+	must(unix.SetsockoptInt(c, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 700))
+	writeFull(c, 1009)
+	_, err := unix.Read(c, make([]byte, 1))
+	wantError(err, unix.ETIMEDOUT)
+	said("done")
+	heard()
+}
+
+// many opens and closes connections to itself as fast as it goes.
+func many(args []string) {
+	if len(args) > 1 {
+		must(syscall.Setuid(number(args[1])))
+	}
+	l, port := listener("127.0.0.1")
+	said(port)
+	heard()
+	for i := range number(args[0]) {
+		c := dial("127.0.0.1", port)
+		s := accept(l)
+		first, second := c, s
+		if i%2 == 0 {
+			first, second = s, c
+		}
+		closeFD(first)
+		readEnd(second)
+		closeFD(second)
+	}
+	said("done")
+	heard()
+}
+
+func holdMany(args []string) {
+	l, port := listener("127.0.0.1")
+	for range number(args[0]) {
+		dial("127.0.0.1", port)
+		accept(l)
+	}
+	said("done")
+	heard()
+}
