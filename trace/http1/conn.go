@@ -116,6 +116,11 @@ func (c *Conn) admit(s *Segment, to *Sink) {
 // take moves a segment through its stream.
 func (c *Conn) take(s *Segment, to *Sink) {
 	st := &c.dirs[s.Dir&1]
+	if c.early != 0 && st == c.responseStream() {
+		// No answer had moved when that request was sent.
+		c.ahead = c.ahead || s.Offset == st.next && s.Time >= c.early
+		c.early = 0
+	}
 	if c.under == unmatched && st == c.responseStream() {
 		if c.waiting() > 0 && s.Time >= c.front().start {
 			c.ignore(to)

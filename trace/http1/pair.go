@@ -28,6 +28,8 @@ type pairing struct {
 	held     []Segment // responses without request, copied
 	heldData int
 
+	early  int64 // a request began then, with others waiting; 0: none
+
 	open   bool // the last request in queue is still being sent
 	ahead  bool // the client sends requests before earlier ones are answered
 	hidden bool // requests may have been missed since the last one
@@ -82,6 +84,9 @@ func (c *Conn) request(st *stream, h *head, m message, cut bool, to *Sink) {
 	c.flush(m.start, to)
 	if st != c.requestStream() {
 		return // what was held showed that it is none
+	}
+	if st.batch && c.waiting() > 0 && c.under == none {
+		c.early = m.start
 	}
 	if st.batch && !c.ahead {
 		c.turn(m.start, to)
