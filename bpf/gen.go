@@ -11,4 +11,4 @@ package bpf
 //go:generate go tool bpf2go -target bpfel -cc clang-14 -strip llvm-strip-14 -cflags "-O2 -g -Wall -Werror -Iinclude" -output-stem exec -type exec_record Exec exec.bpf.c
 //go:generate go tool bpf2go -target bpfel -cc clang-14 -strip llvm-strip-14 -cflags "-O2 -g -Wall -Werror -Iinclude" -output-stem follow Follow follow.bpf.c
 //go:generate go tool bpf2go -target bpfel -cc clang-14 -strip llvm-strip-14 -cflags "-O2 -g -Wall -Werror -Iinclude" -output-stem conn -type conn_record Conn conn.bpf.c
-//go:generate go tool bpf2go -target bpfel -cc clang-14 -strip llvm-strip-14 -cflags "-O2 -g -Wall -Werror -Iinclude" -output-stem http -type http_record -type http_head -type http_socket -type http_owner -type http_call -type socket_state Http http.bpf.c
+//go:generate go tool bpf2go -target bpfel -cc clang-14 -strip llvm-strip-14 -cflags "-O2 -g -Wall -Werror -Iinclude" -output-stem http -type http_record -type http_socket -type http_owner -type http_call -type http_intro -type http_head -type http_hint -type socket_state Http http.bpf.c

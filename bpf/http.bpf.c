@@ -5,18 +5,20 @@
  * What do processes say to each other in HTTP/1, and when?
  *
  * A data call on a TCP socket that speaks HTTP is told with the first bytes it
- * moved; user space reads messages out of that (trace/http1). What is sent in
- * the direction of requests is kept here until the next call on the socket, so
+ * moved; user space reads messages out of that (trace/http1). What goes in the
+ * direction of requests is kept here until something goes the other way, so
  * that an exchange of one call each way, which most are, takes one record. A
- * socket whose first bytes are no HTTP is not looked at again.
+ * socket whose first bytes are no HTTP is not looked at again. Inside of a long
+ * body user space says how far it goes (map hints): calls up to there are only
+ * summed.
  *
  * Hooks, three doors to one body:
  *   A  fexit of tcp_sendmsg, tcp_recvmsg, tcp_splice_read, and tcp_sendpage
  *      where there is one (below 6.5)
  *   B  kprobe and kretprobe of the same
- *   C  the raw tracepoints sock_send_length and sock_recv_length (6.3), which
- *      work where functions cannot be hooked; where the bytes are, is told by
- *      the registers of the system call
+ *   C  the tracepoints sock_send_length and sock_recv_length (6.3), which work
+ *      where functions cannot be hooked; where the bytes are, is told by the
+ *      registers of the system call
  * and inet_sock_set_state and tcp_destroy_sock, on every kernel, for the end.
  *
  * Missed: the bytes, not their number, of sendfile, splice and zero-copy
@@ -32,20 +34,22 @@
 #include "tracer.h"
 #include <bpf/bpf_endian.h>
 
-/* The largest --prefix. */
+/* The largest --prefix, and what is captured of calls that may hold many heads. */
 #define PREFIX_MAX 16384
 /* Segments of a gathered call that are looked at. */
 #define SEGMENTS 64
 /* What is looked at to tell what a socket speaks: a method and a space. */
 #define START_LEN 24
 /* Calls after a change of direction that may still be parts of a head. */
-#define HEAD_CALLS 8
+#define HEAD_CALLS 4
 /* Bytes captured of a long call that is a part of a body. */
 #define BODY_LEN 32
 #define TAIL_LEN 8
 /* Calls that are not HTTP, after which a socket is given up. */
 #define MISSES 2
 #define MISSES_JOINED 16
+/* A sum is told before it grows beyond this. */
+#define SUM_MAX (1U << 30)
 
 /* The direction of bytes, seen from the process: http1.Direction. */
 enum direction {
@@ -58,6 +62,12 @@ enum record_type {
 	RECORD_CLOSE,
 };
 
+/* What follows the bytes in a record. */
+enum record_parts {
+	PART_SUM = 1 << 0,   /* struct http_call: calls that were summed */
+	PART_INTRO = 1 << 1, /* struct http_intro: the first record, or another process */
+};
+
 /* http1.Ending */
 enum ending {
 	ENDING_CLOSED = 1,
@@ -67,15 +77,15 @@ enum ending {
 
 /* Which socket, between whom. */
 struct http_socket {
-	__u64 address; /* of the kernel's struct sock */
-	__u64 seen;    /* when it was first seen: tells it from another at that address */
 	__u8 local[16];
 	__u8 remote[16];
+	__u32 seq[2]; /* TCP's number of the byte at offset 0, sent and received */
+	__u32 netns;
 	__u16 local_port;
 	__u16 remote_port;
 	__u16 family;
-	__u8 requests; /* their direction, as far as the first bytes told */
-	__u8 joined;   /* bytes moved before it was first seen */
+	__u8 joined; /* bytes moved before it was first seen */
+	__u8 pad[5];
 };
 
 struct http_owner {
@@ -83,6 +93,11 @@ struct http_owner {
 	__u32 pid;
 	__u32 uid;
 	char comm[COMM_LEN];
+};
+
+struct http_intro {
+	struct http_socket socket;
+	struct http_owner owner;
 };
 
 /* Bytes that moved in one call. */
@@ -97,14 +112,17 @@ struct http_call {
 	char tail[TAIL_LEN]; /* the last bytes, if len is less than size */
 };
 
-/* Followed by the bytes of call and the bytes of kept. */
+/* Followed by the bytes of call, the bytes of kept, and the parts. */
 struct http_record {
-	__u32 type;
-	__u32 ending; /* RECORD_CLOSE */
-	__u64 time;   /* RECORD_CLOSE */
+	__u64 time;
+	__u64 socket;	/* address of the kernel's struct sock */
+	__u64 seen;	/* when it was first seen: tells it from another at that address */
 	__u64 bytes[2]; /* that moved in each direction so far */
-	struct http_socket socket;
-	struct http_owner owner;
+	__u8 type;
+	__u8 ending; /* RECORD_CLOSE */
+	__u8 parts;
+	__u8 requests; /* their direction, as far as the first bytes told */
+	__u8 pad[4];
 	struct http_call kept; /* before call */
 	struct http_call call;
 };
@@ -112,23 +130,29 @@ struct http_record {
 enum verdict {
 	UNDECIDED,
 	IS_HTTP,
-	IS_OTHER,
+	IS_OTHER, /* or told to be over */
 };
 
 struct socket_state {
-	struct http_socket socket;
-	struct http_owner owner;
+	struct http_intro intro;
+	__u64 seen;
 	__u64 bytes[2];
-	__u64 received_at; /* last receive */
-	__u32 read_seq;	   /* tcp_sock.copied_seq behind it */
-	__u32 calls;	   /* told */
+	__u32 next[2];	   /* TCP's numbers of the bytes that come next */
+	__u32 ports;	   /* as the kernel has them: tells another socket at this address */
+	__u32 calls;
+	/* Calls in the map heads: as many as were put there and not taken, 0 or 1. */
+	__u32 kept;
+	__u32 taken;
+	struct http_call sum;
+	__u8 requests;
 	__u8 verdict;
 	__u8 misses;
-	__u8 last_dir;	/* of the last call, 2: none */
-	__u8 run;	/* calls in that direction in a row, up to 255 */
-	__u8 kept;	/* there is a call in the map heads */
-	__u8 closed;	/* RECORD_CLOSE was sent */
-	__u8 wanted;	/* owner passes the filters */
+	__u8 last_dir;	 /* of the last call, 2: none */
+	__u8 run;	 /* calls before it in that direction in a row, up to 255 */
+	__u8 wanted;	 /* owner passes the filters */
+	__u8 introduced; /* user space has intro */
+	__u8 wide;	 /* calls may hold many heads */
+	__u8 pad[7];
 	__u8 start_len; /* bytes in start: too few to decide */
 	char start[2 * START_LEN];
 };
@@ -161,20 +185,35 @@ struct http_head {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u64);
 	__type(value, struct http_head);
 } heads SEC(".maps");
 
+/* What user space knows of a socket. */
+enum hint_flags {
+	HINT_OPAQUE = 1 << 0, /* it does not speak HTTP any more */
+	HINT_WIDE = 1 << 1,   /* its calls may hold many heads */
+	HINT_BLIND = 1 << 2,  /* the body up to until may end before, with an empty line */
+};
+
+struct http_hint {
+	__u64 seen;  /* whether the socket is still the same */
+	__u64 until; /* a body lasts up to this offset */
+	__u32 dir;
+	__u32 flags;
+};
+
 /*
- * Sockets of which user space has found that they do not speak HTTP any more,
- * with their http_socket.seen. Written by user space; the oldest give way.
+ * Hints by the address of the socket. Written by user space; the oldest give
+ * way.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
 	__type(key, __u64);
-	__type(value, __u64);
-} opaque SEC(".maps");
+	__type(value, struct http_hint);
+} hints SEC(".maps");
 
 /* Ports wanted by --port, written once by user space. */
 struct {
@@ -199,14 +238,14 @@ struct source {
 };
 
 /*
- * A record under construction. One for each CPU and kind of hook: a softirq
- * may come in between, and on a preemptible kernel another task. Twice the
- * room that a prefix takes, so that a segment of any length that starts
- * anywhere in the first half fits, and the kept bytes behind it.
+ * A record under construction. One for each CPU and program that can be
+ * interrupted by another one, by a softirq or, on a preemptible kernel, by a
+ * task. Twice the room that a prefix takes, so that a segment of any length
+ * that starts anywhere in the first half fits.
  */
 struct http_scratch {
 	struct http_record rec;
-	char data[3 * PREFIX_MAX];
+	char data[2 * PREFIX_MAX + 256];
 	struct source src;
 	__u64 at;   /* of the next byte in data */
 	__u64 skip; /* what is left of src.skip */
@@ -214,9 +253,10 @@ struct http_scratch {
 
 enum scratch_use {
 	FOR_SEND,
-	FOR_RECEIVE,
-	FOR_CLOSE,
-	SCRATCH_USES,
+	FOR_RECEIVE = FOR_SEND + COPIES,
+	FOR_STATE = FOR_RECEIVE + COPIES,
+	FOR_DESTROY = FOR_STATE + COPIES,
+	SCRATCH_USES = FOR_DESTROY + COPIES,
 };
 
 struct {
@@ -246,6 +286,7 @@ struct {
 /* Knobs. */
 const volatile __u32 prefix = 1024;
 const volatile bool filter_ports;
+const volatile bool has_copies; /* programs have copies: see first_to_see */
 /* System calls by number. */
 const volatile __s32 nr_read, nr_write, nr_readv, nr_writev, nr_preadv2, nr_pwritev2;
 const volatile __s32 nr_sendto, nr_recvfrom, nr_sendmsg, nr_recvmsg;
@@ -255,10 +296,24 @@ volatile __u64 asleep;
 
 /* bpf2go makes Go types of what variables have. */
 const struct http_record *unused_http_record __attribute__((unused));
+const struct http_intro *unused_http_intro __attribute__((unused));
 const struct http_head *unused_http_head __attribute__((unused));
+const struct http_hint *unused_http_hint __attribute__((unused));
 const struct socket_state *unused_socket_state __attribute__((unused));
 
-static __always_inline struct http_scratch *scratch(enum scratch_use use)
+/*
+ * How the kernel lets us look at its memory: directly, where it knows the type
+ * of an argument, or by a copy. A door is a constant where it is used.
+ */
+enum door {
+	BY_FUNCTION,
+	BY_KPROBE,
+	BY_TRACEPOINT,
+};
+
+#define READ(door, p, field) ((door) == BY_KPROBE ? BPF_CORE_READ(p, field) : (p)->field)
+
+static __always_inline struct http_scratch *scratch(__u32 use)
 {
 	__u32 i = bpf_get_smp_processor_id() * SCRATCH_USES + use;
 	struct http_scratch *s = bpf_map_lookup_elem(&scratches, &i);
@@ -280,7 +335,7 @@ static __always_inline long read_data(void *to, __u64 n, __u64 from, bool user)
  * The iterator stands behind the bytes that moved: go back. Their kinds have
  * had other numbers and the field other names.
  */
-static __always_inline void source_of_msg(struct source *src, struct msghdr *msg, __u64 moved)
+static __noinline int source_of_msg(struct source *src, struct msghdr *msg, __u64 moved)
 {
 	struct iov_iter *iter = (void *)msg + bpf_core_field_offset(msg->msg_iter);
 	struct iov_iter___typed *typed = (void *)iter;
@@ -299,7 +354,7 @@ static __always_inline void source_of_msg(struct source *src, struct msghdr *msg
 			src->segments = 0;
 			src->data_user = true;
 			src->known = true;
-			return;
+			return 0;
 		}
 		vec = type == bpf_core_enum_value(enum iter_type___new, ITER_IOVEC___new);
 		kvec = type == bpf_core_enum_value(enum iter_type___new, ITER_KVEC___new);
@@ -311,7 +366,7 @@ static __always_inline void source_of_msg(struct source *src, struct msghdr *msg
 		kvec = type == 8;
 	}
 	if (!vec && !kvec)
-		return;
+		return 0;
 	if (bpf_core_field_exists(iter->__iov))
 		iov = (__u64)BPF_CORE_READ(iter, __iov);
 	else
@@ -327,14 +382,15 @@ static __always_inline void source_of_msg(struct source *src, struct msghdr *msg
 			src->skip = offset - moved;
 			src->segments = i + 1;
 			src->known = true;
-			return;
+			return 0;
 		}
 		moved -= offset;
 		iov -= sizeof(struct iovec);
 		if (bpf_probe_read_kernel(&len, sizeof(len), (void *)iov + 8))
-			return;
+			return 0;
 		offset = len;
 	}
+	return 0;
 }
 
 /* --- The same from the registers of the system call (C) ----------------- */
@@ -352,10 +408,10 @@ static __always_inline bool same_socket(struct task_struct *task, __u64 fd, stru
 	return BPF_CORE_READ(socket, sk) == sk;
 }
 
-static __always_inline void source_of_regs(struct source *src, struct sock *sk)
+static __noinline int source_of_regs(struct source *src, struct sock *sk)
 {
-	struct task_struct *task = (void *)bpf_get_current_task_btf();
-	void *regs = (void *)bpf_task_pt_regs((void *)task);
+	struct task_struct *task = bpf_get_current_task_btf();
+	void *regs = (void *)bpf_task_pt_regs(task);
 	struct task_struct___uring *ring = (void *)task;
 	struct pt_regs___x86 *x86 = regs;
 	struct pt_regs___arm64 *arm64 = regs;
@@ -364,20 +420,20 @@ static __always_inline void source_of_regs(struct source *src, struct sock *sk)
 
 	src->known = false;
 	/* A kernel thread works for somebody else, who has gone on since. */
-	if (BPF_CORE_READ(task, flags) & (TASK_IS_KTHREAD | TASK_IS_IO_WORKER))
-		return;
+	if (task->flags & (TASK_IS_KTHREAD | TASK_IS_IO_WORKER))
+		return 0;
 	if (bpf_core_field_exists(x86->orig_ax)) {
-		if (BPF_CORE_READ(task, thread_info.status) & X86_TS_COMPAT)
-			return;
-		nr = BPF_CORE_READ(x86, orig_ax);
-		arg0 = BPF_CORE_READ(x86, di);
-		arg1 = BPF_CORE_READ(x86, si);
-		arg2 = BPF_CORE_READ(x86, dx);
+		if (task->thread_info.status & X86_TS_COMPAT)
+			return 0;
+		nr = x86->orig_ax;
+		arg0 = x86->di;
+		arg1 = x86->si;
+		arg2 = x86->dx;
 	} else {
-		nr = BPF_CORE_READ(arm64, syscallno);
-		arg0 = BPF_CORE_READ(arm64, orig_x0);
-		arg1 = BPF_CORE_READ(arm64, regs[1]);
-		arg2 = BPF_CORE_READ(arm64, regs[2]);
+		nr = arm64->syscallno;
+		arg0 = arm64->orig_x0;
+		arg1 = arm64->regs[1];
+		arg2 = arm64->regs[2];
 	}
 	src->data_user = true;
 	src->array_user = true;
@@ -393,23 +449,24 @@ static __always_inline void source_of_regs(struct source *src, struct sock *sk)
 		__u64 iov[2] = {};
 
 		if (bpf_probe_read_user(iov, sizeof(iov), (void *)arg1 + 16))
-			return;
+			return 0;
 		src->base = iov[0];
 		src->segments = iov[1] < SEGMENTS ? iov[1] : SEGMENTS;
 	} else {
-		return;
+		return 0;
 	}
 	/* A ring's work may run at the end of a system call on something else. */
-	if (bpf_core_field_exists(ring->io_uring) && BPF_CORE_READ(ring, io_uring) &&
+	if (bpf_core_field_exists(ring->io_uring) && ring->io_uring &&
 	    !same_socket(task, arg0, sk))
-		return;
+		return 0;
 	src->known = true;
+	return 0;
 }
 
 /* ------------------------------------------------------------------------ */
 
 /* Copies the first bytes of a call to s->data, at most max. */
-static __always_inline void gather(struct http_scratch *s, struct http_call *call, __u64 max)
+static __noinline int gather(struct http_scratch *s, struct http_call *call, __u64 max)
 {
 	struct source *src = &s->src;
 	__u64 n = call->size;
@@ -418,7 +475,7 @@ static __always_inline void gather(struct http_scratch *s, struct http_call *cal
 	s->at = 0;
 	s->skip = src->skip;
 	if (!src->known)
-		return;
+		return 0;
 	if (n > max)
 		n = max;
 	if (!src->segments) {
@@ -427,7 +484,7 @@ static __always_inline void gather(struct http_scratch *s, struct http_call *cal
 			n = PREFIX_MAX;
 		if (!read_data(s->data, n, src->base, src->data_user))
 			call->len = n;
-		return;
+		return 0;
 	}
 	_Pragma("clang loop unroll(disable)") for (__u32 i = 0; i < SEGMENTS; i++) {
 		struct iovec seg = {};
@@ -457,25 +514,26 @@ static __always_inline void gather(struct http_scratch *s, struct http_call *cal
 		s->at = at + len;
 	}
 	call->len = s->at;
+	return 0;
 }
 
 /* Copies the last bytes of a call: the end of a chunked body. */
-static __always_inline void gather_tail(struct http_call *call, struct source *src)
+static __noinline int gather_tail(struct http_call *call, struct source *src)
 {
 	struct iovec seg = {}, before = {};
 	__u64 left = (__u64)call->size + src->skip, n;
 
 	if (!src->known || call->size <= TAIL_LEN)
-		return;
+		return 0;
 	if (!src->segments) {
 		if (!read_data(call->tail, TAIL_LEN, src->base + call->size - TAIL_LEN, src->data_user))
 			call->tail_len = TAIL_LEN;
-		return;
+		return 0;
 	}
 	_Pragma("clang loop unroll(disable)") for (__u32 i = 0; i < SEGMENTS; i++) {
 		if (i >= src->segments ||
 		    read_data(&seg, sizeof(seg), src->base + i * sizeof(seg), src->array_user))
-			return;
+			return 0;
 		if (seg.iov_len >= left)
 			break;
 		left -= seg.iov_len;
@@ -483,7 +541,7 @@ static __always_inline void gather_tail(struct http_call *call, struct source *s
 			before = seg;
 	}
 	if (seg.iov_len < left)
-		return;
+		return 0;
 	/* left bytes of seg moved; if they are few, before has the others. */
 	n = left;
 	barrier_var(n);
@@ -491,7 +549,7 @@ static __always_inline void gather_tail(struct http_call *call, struct source *s
 		if (!read_data(call->tail, TAIL_LEN, (__u64)seg.iov_base + left - TAIL_LEN,
 			       src->data_user))
 			call->tail_len = TAIL_LEN;
-		return;
+		return 0;
 	}
 	/* Those of before go to the front: the array is 8 bytes, both are below. */
 	char both[2 * TAIL_LEN] = {};
@@ -499,14 +557,15 @@ static __always_inline void gather_tail(struct http_call *call, struct source *s
 
 	barrier_var(m);
 	if (m > TAIL_LEN || before.iov_len < m)
-		return;
+		return 0;
 	if (read_data(both, m, (__u64)before.iov_base + before.iov_len - m, src->data_user))
-		return;
+		return 0;
 	n &= TAIL_LEN - 1; /* below TAIL_LEN */
 	if (n && read_data(&both[m], n, (__u64)seg.iov_base, src->data_user))
-		return;
+		return 0;
 	__builtin_memcpy(call->tail, both, TAIL_LEN);
 	call->tail_len = TAIL_LEN;
+	return 0;
 }
 
 enum shape {
@@ -520,7 +579,7 @@ enum shape {
  * What bytes begin with. More than a method and the beginning of a target is
  * not asked for: user space looks closer.
  */
-static __always_inline enum shape shape_of(const char *b, __u32 n)
+static __noinline int shape_of(const char *b, __u32 n)
 {
 	char c = 0, next;
 	__u32 i;
@@ -557,15 +616,18 @@ static __always_inline bool wanted_port(struct http_socket *id)
 }
 
 /* Notes whose socket it is from now on. */
-static __always_inline void take_over(struct socket_state *st, __u32 tgid)
+static __noinline int take_over(struct socket_state *st, __u32 tgid)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
+	struct http_owner *owner = &st->intro.owner;
 
 	st->wanted = wanted(tgid);
-	st->owner.pid = tgid;
-	st->owner.uid = bpf_get_current_uid_gid();
-	st->owner.cgroup = current_cgroup(task);
-	BPF_CORE_READ_STR_INTO(&st->owner.comm, task, group_leader, comm);
+	st->introduced = 0;
+	owner->pid = tgid;
+	owner->uid = bpf_get_current_uid_gid();
+	owner->cgroup = current_cgroup(task);
+	BPF_CORE_READ_STR_INTO(&owner->comm, task, group_leader, comm);
+	return 0;
 }
 
 /* The state of a socket at its first data call, or NULL if it is not to be traced. */
@@ -575,43 +637,52 @@ static __noinline struct socket_state *meet(struct sock *sk, __u64 moved, __u32 
 	struct tcp_sock *tp = (void *)sk;
 	struct inet_sock *inet = (void *)sk;
 	struct socket_state st = {};
+	struct http_socket *id = &st.intro.socket;
 	__u64 key = (__u64)sk, got, put;
-	__u32 family;
 
-	family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	if ((family != AF_INET && family != AF_INET6) ||
+	id->family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if ((id->family != AF_INET && id->family != AF_INET6) ||
 	    BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP || !wanted(tgid))
 		return NULL;
-	st.socket.address = key;
-	st.socket.seen = bpf_ktime_get_boot_ns();
-	st.socket.family = family;
-	st.socket.local_port = bpf_ntohs(BPF_CORE_READ(inet, inet_sport));
-	st.socket.remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	if (family == AF_INET) {
-		BPF_CORE_READ_INTO((__be32 *)&st.socket.local, sk, __sk_common.skc_rcv_saddr);
-		BPF_CORE_READ_INTO((__be32 *)&st.socket.remote, sk, __sk_common.skc_daddr);
+	st.seen = bpf_ktime_get_boot_ns();
+	st.ports = BPF_CORE_READ(sk, __sk_common.skc_portpair);
+	id->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	id->local_port = bpf_ntohs(BPF_CORE_READ(inet, inet_sport));
+	id->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	if (id->family == AF_INET) {
+		BPF_CORE_READ_INTO((__be32 *)&id->local, sk, __sk_common.skc_rcv_saddr);
+		BPF_CORE_READ_INTO((__be32 *)&id->remote, sk, __sk_common.skc_daddr);
 	} else {
-		BPF_CORE_READ_INTO((struct in6_addr *)&st.socket.local, sk, __sk_common.skc_v6_rcv_saddr);
-		BPF_CORE_READ_INTO((struct in6_addr *)&st.socket.remote, sk, __sk_common.skc_v6_daddr);
+		BPF_CORE_READ_INTO((struct in6_addr *)&id->local, sk, __sk_common.skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO((struct in6_addr *)&id->remote, sk, __sk_common.skc_v6_daddr);
 	}
 	/*
 	 * What moved before this call: SYN and FIN may be counted among it. What
 	 * was received and not read yet does not count.
 	 */
-	st.read_seq = BPF_CORE_READ(tp, copied_seq);
-	got = BPF_CORE_READ(tp, bytes_received) - (__u32)(BPF_CORE_READ(tp, rcv_nxt) - st.read_seq);
+	st.next[SENT] = BPF_CORE_READ(tp, write_seq) - (dir == SENT ? moved : 0);
+	st.next[RECEIVED] = BPF_CORE_READ(tp, copied_seq);
+	got = BPF_CORE_READ(tp, bytes_received) -
+	      (__u32)(BPF_CORE_READ(tp, rcv_nxt) - st.next[RECEIVED]);
+	if (dir == RECEIVED) {
+		if (BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN &&
+		    st.next[RECEIVED] == BPF_CORE_READ(tp, rcv_nxt))
+			st.next[RECEIVED]--; /* a FIN */
+		st.next[RECEIVED] -= moved;
+	}
 	put = BPF_CORE_READ(tp, bytes_acked) +
 	      (__u32)(BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_una));
 	if (dir == SENT)
-		st.socket.joined = put > moved + 1 || got > 1;
+		id->joined = put > moved + 1 || got > 1;
 	else
-		st.socket.joined = got > moved + 1 || put > 1;
-	st.read_seq -= dir == RECEIVED ? moved : 0;
+		id->joined = got > moved + 1 || put > 1;
+	id->seq[SENT] = st.next[SENT];
+	id->seq[RECEIVED] = st.next[RECEIVED];
 	st.last_dir = 2;
-	if (!wanted_port(&st.socket))
+	if (!wanted_port(id))
 		st.verdict = IS_OTHER;
 	take_over(&st, tgid);
-	if (bpf_map_update_elem(&sockets, &key, &st, BPF_NOEXIST)) {
+	if ((int)bpf_map_update_elem(&sockets, &key, &st, BPF_NOEXIST)) {
 		count_lost(LOST_MAP_FULL);
 		return NULL;
 	}
@@ -619,7 +690,7 @@ static __noinline struct socket_state *meet(struct sock *sk, __u64 moved, __u32 
 }
 
 /* Looks at a call on a socket of which it is not known yet what it speaks. */
-static __always_inline bool decide(struct socket_state *st, struct http_scratch *s, __u32 dir)
+static __noinline int decide(struct socket_state *st, struct http_scratch *s, __u32 dir)
 {
 	__u64 n = s->rec.call.len, at = st->start_len;
 	enum shape shape;
@@ -633,48 +704,52 @@ static __always_inline bool decide(struct socket_state *st, struct http_scratch 
 	if (n > START_LEN)
 		n = START_LEN;
 	bpf_probe_read_kernel(&st->start[at], n, s->data);
-	shape = shape_of(st->start, at + n < START_LEN ? at + n : START_LEN);
+	n += at;
+	if (n > START_LEN)
+		n = START_LEN;
+	shape = shape_of(st->start, n);
 	if (!s->rec.call.len)
 		shape = SHAPE_OTHER;
 	switch (shape) {
 	case SHAPE_SHORT:
-		st->start_len = at + n < START_LEN ? at + n : START_LEN;
-		st->socket.requests = dir;
+		st->start_len = n;
+		st->requests = dir;
 		return true;
 	case SHAPE_REQUEST:
-		st->socket.requests = dir;
+		st->requests = dir;
 		st->verdict = IS_HTTP;
 		return true;
 	case SHAPE_RESPONSE:
-		st->socket.requests = !dir;
+		st->requests = !dir;
 		st->verdict = IS_HTTP;
 		return true;
 	default:
 		break;
 	}
 	st->start_len = 0;
-	st->kept = 0;
-	if (++st->misses >= (st->socket.joined ? MISSES_JOINED : MISSES))
+	st->taken = st->kept;
+	if (++st->misses >= (st->intro.socket.joined ? MISSES_JOINED : MISSES))
 		st->verdict = IS_OTHER;
 	return false;
 }
 
 /* Moves what was kept into the record, behind the bytes of its call. */
-static __always_inline void take_kept(struct socket_state *st, struct http_scratch *s)
+static __noinline int take_kept(struct socket_state *st, struct http_scratch *s, __u64 key)
 {
 	struct http_record *rec = &s->rec;
 	__u64 at = rec->call.len, len;
+	__u32 kept = st->kept;
 	struct http_head *head;
 
-	__builtin_memset(&rec->kept, 0, sizeof(rec->kept));
-	if (!st->kept)
-		return;
-	head = bpf_map_lookup_elem(&heads, &st->socket.address);
+	s->at = at;
+	rec->kept.size = 0;
+	rec->kept.len = 0;
+	if (kept == st->taken)
+		return 0;
+	head = bpf_map_lookup_elem(&heads, &key);
 	if (!head)
-		return;
+		return 0;
 	rec->kept = head->call;
-	head->call.size = 0;
-	st->kept = 0;
 	len = rec->kept.len;
 	barrier_var(at);
 	barrier_var(len);
@@ -682,63 +757,151 @@ static __always_inline void take_kept(struct socket_state *st, struct http_scrat
 		at = PREFIX_MAX;
 	if (len > prefix)
 		len = prefix;
-	bpf_probe_read_kernel(&s->data[at], len, head->data);
+	if (len)
+		bpf_probe_read_kernel(&s->data[at], len, head->data);
+	/* Another thread may have put the next one there meanwhile. */
+	if (st->kept != kept)
+		rec->kept.size = rec->kept.len = len = 0;
+	else
+		st->taken = kept;
+	s->at = at + len;
+	return 0;
 }
 
-static __always_inline void tell(struct socket_state *st, struct http_scratch *s)
+static __always_inline void append_part(struct http_scratch *s, const void *part, __u32 size,
+					__u8 which)
 {
-	__u64 size = (__u64)s->rec.call.len + s->rec.kept.len;
+	__u64 at = s->at;
 
-	s->rec.socket = st->socket;
-	s->rec.owner = st->owner;
-	s->rec.bytes[0] = st->bytes[0];
-	s->rec.bytes[1] = st->bytes[1];
+	barrier_var(at);
+	if (at > 2 * PREFIX_MAX + 64)
+		at = 2 * PREFIX_MAX + 64;
+	bpf_probe_read_kernel(&s->data[at], size, part);
+	s->rec.parts |= which;
+	s->at = at + size;
+}
+
+/* Sends the record; what was kept is in it already. */
+static __noinline int tell(struct socket_state *st, struct http_scratch *s, __u64 key)
+{
+	struct http_record *rec = &s->rec;
+	bool intro = !st->introduced;
+	__u64 size;
+
+	rec->socket = key;
+	rec->seen = st->seen;
+	rec->bytes[0] = st->bytes[0];
+	rec->bytes[1] = st->bytes[1];
+	rec->requests = st->requests;
+	rec->parts = 0;
+	if (st->sum.size) {
+		append_part(s, &st->sum, sizeof(st->sum), PART_SUM);
+		st->sum.size = 0;
+	}
+	if (intro)
+		append_part(s, &st->intro, sizeof(st->intro), PART_INTRO);
+	size = s->at;
 	barrier_var(size);
-	if (size > 2 * PREFIX_MAX)
-		size = 2 * PREFIX_MAX;
-	send_record(&s->rec, sizeof(s->rec) + size, LOST_RING_FULL);
+	if (size > 2 * PREFIX_MAX + 256)
+		size = 2 * PREFIX_MAX + 256;
+	if (send_record(rec, sizeof(*rec) + size, LOST_RING_FULL) && intro)
+		st->introduced = 1;
+	return 0;
 }
 
 /* Keeps the record's call for later, if there is room. */
-static __always_inline bool keep(struct socket_state *st, struct http_scratch *s)
+static __noinline int keep(struct socket_state *st, struct http_scratch *s, __u64 key)
 {
-	struct http_head *head = bpf_map_lookup_elem(&heads, &st->socket.address);
 	__u64 len = s->rec.call.len;
+	struct http_head *head;
 
+	if (len > prefix)
+		return false;
+	head = bpf_map_lookup_elem(&heads, &key);
 	if (!head) {
 		/* The bytes that matter are written below. */
-		if (bpf_map_update_elem(&heads, &st->socket.address, &s->rec.call, BPF_NOEXIST))
+		if ((int)bpf_map_update_elem(&heads, &key, &s->rec.call, BPF_NOEXIST))
 			return false;
-		head = bpf_map_lookup_elem(&heads, &st->socket.address);
+		head = bpf_map_lookup_elem(&heads, &key);
 		if (!head)
 			return false;
 	}
 	barrier_var(len);
 	if (len > prefix)
 		len = prefix;
-	bpf_probe_read_kernel(head->data, len, s->data);
+	if (len)
+		bpf_probe_read_kernel(head->data, len, s->data);
 	head->call = s->rec.call;
-	st->kept = 1;
+	st->kept++;
 	return true;
 }
 
-static __always_inline void tell_close(struct socket_state *st, enum scratch_use use,
+static __noinline int tell_close(struct socket_state *st, struct sock *sk, __u32 use,
 				       enum ending ending)
 {
+	struct tcp_sock *tp = (void *)sk;
+	__u64 key = (__u64)sk;
 	struct http_scratch *s;
+	__u32 seq, gone;
 
-	if (st->closed || st->verdict == IS_OTHER || (st->verdict == UNDECIDED && !st->start_len))
-		return;
+	if (st->verdict == IS_OTHER || (st->verdict == UNDECIDED && !st->start_len))
+		return 0;
 	s = scratch(use);
 	if (!s)
-		return;
-	st->closed = 1;
+		return 0;
+	st->verdict = IS_OTHER;
+	/* What was taken out unseen at last, without the FIN. */
+	seq = BPF_CORE_READ(tp, copied_seq);
+	gone = seq - st->next[RECEIVED];
+	if (gone && BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN && seq == BPF_CORE_READ(tp, rcv_nxt))
+		gone--;
+	if (gone < 1U << 31)
+		st->bytes[RECEIVED] += gone;
 	s->rec.type = RECORD_CLOSE;
 	s->rec.ending = ending;
 	s->rec.time = bpf_ktime_get_boot_ns();
 	__builtin_memset(&s->rec.call, 0, sizeof(s->rec.call));
-	take_kept(st, s);
-	tell(st, s);
+	take_kept(st, s, key);
+	tell(st, s, key);
+	return 0;
+}
+
+/* Whether the last bytes of a call are an empty line. */
+static __always_inline bool ends_blank(struct http_call *call)
+{
+	const char *t = call->tail;
+
+	return call->tail_len == TAIL_LEN && t[4] == '\r' && t[5] == '\n' && t[6] == '\r' && t[7] == '\n';
+}
+
+/* Adds a call to the sum if nothing in it matters by itself. */
+static __noinline int is_quiet(struct socket_state *st, struct http_scratch *s,
+				     struct http_hint *hint)
+{
+	struct http_call *call = &s->rec.call, *sum = &st->sum;
+	__u64 now;
+
+	if (hint->dir != call->dir || call->offset + call->size >= hint->until ||
+	    sum->size > SUM_MAX || (sum->size && sum->dir != call->dir))
+		return false;
+	call->tail_len = 0;
+	if (hint->flags & HINT_BLIND) {
+		gather_tail(call, &s->src);
+		if (call->tail_len != TAIL_LEN || ends_blank(call))
+			return false;
+	}
+	now = bpf_ktime_get_boot_ns();
+	if (!sum->size) {
+		sum->offset = call->offset;
+		sum->time = now;
+		sum->dir = call->dir;
+		sum->len = 0;
+	}
+	sum->last = now;
+	sum->size += call->size;
+	__builtin_memcpy(sum->tail, call->tail, TAIL_LEN);
+	sum->tail_len = call->tail_len;
+	return true;
 }
 
 /*
@@ -748,43 +911,69 @@ static __always_inline void tell_close(struct socket_state *st, enum scratch_use
 #define NOWHERE ((struct msghdr *)0)
 #define REGISTERS ((struct msghdr *)1)
 
-static __noinline int data_call(struct sock *sk, struct msghdr *msg, long ret, __u32 dir)
+static __always_inline int data_call(enum door door, int copy, struct sock *sk, struct msghdr *msg,
+				     long ret, __u32 dir)
 {
-	struct tcp_sock *tp = (void *)sk;
+	__u64 key = (__u64)sk, moved = ret, max, now;
 	struct socket_state *st;
 	struct http_scratch *s;
+	struct http_hint *hint;
 	struct http_call *call;
-	__u64 key = (__u64)sk, moved = ret, max, now;
-	__u32 tgid;
+	struct tcp_sock *tp;
+	__u32 tgid, seq, gone, ports_now;
 	bool turned;
 
+	/* Called for other sockets too; this one has no state. */
 	st = bpf_map_lookup_elem(&sockets, &key);
+	if (has_copies && !first_to_see(copy, dir, key ^ (__u64)ret << 48 ^ bpf_get_current_pid_tgid()))
+		return 0;
+	if (st && st->verdict == IS_OTHER && st->ports == READ(door, sk, __sk_common.skc_portpair))
+		return 0;
 	if (ret <= 0) {
 		/* The end of what the other side sends; for a client that is all. */
 		if (ret == 0 && dir == RECEIVED && st && st->verdict != IS_OTHER &&
-		    st->socket.requests == SENT && BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN)
-			tell_close(st, FOR_RECEIVE, ENDING_CLOSED);
+		    st->requests == SENT && READ(door, sk, sk_shutdown) & RCV_SHUTDOWN)
+			tell_close(st, sk, FOR_RECEIVE + copy, ENDING_CLOSED);
 		return 0;
+	}
+	if (st) {
+		/* At its end a socket may lose its own port, the upper half. */
+		ports_now = READ(door, sk, __sk_common.skc_portpair);
+		if (st->ports != ports_now &&
+		    (ports_now >> 16 || (__u16)st->ports != (__u16)ports_now)) {
+			/* Another socket, whose end was missed, was at this address. */
+			tell_close(st, sk, FOR_RECEIVE + copy, ENDING_CLOSED);
+			bpf_map_delete_elem(&heads, &key);
+			bpf_map_delete_elem(&sockets, &key);
+			st = NULL;
+		}
 	}
 	if (!st) {
 		st = meet(sk, moved, dir);
-		if (!st)
+		if (!st || st->verdict == IS_OTHER)
 			return 0;
 	}
-	if (st->verdict == IS_OTHER)
-		return 0;
-
-	s = scratch(dir == SENT ? FOR_SEND : FOR_RECEIVE);
+	if (door == BY_KPROBE) {
+		tp = (void *)sk;
+	} else {
+		tp = bpf_skc_to_tcp_sock(sk);
+		if (!tp)
+			return 0;
+	}
+	s = scratch((dir == SENT ? FOR_SEND : FOR_RECEIVE) + copy);
 	if (!s)
 		return 0;
 	call = &s->rec.call;
-	/* What was taken out by splice, unseen, is a gap before this call. */
-	if (dir == RECEIVED) {
-		__u32 seq = BPF_CORE_READ(tp, copied_seq), gone = seq - st->read_seq;
-
-		st->read_seq = seq;
-		if (gone > moved && gone < 1U << 31)
-			st->bytes[RECEIVED] += gone - moved;
+	/* What was moved unseen is a gap before this call. */
+	seq = dir == SENT ? READ(door, tp, write_seq) : READ(door, tp, copied_seq);
+	gone = seq - st->next[dir & 1];
+	st->next[dir & 1] = seq;
+	if (gone > moved && gone < 1U << 31) {
+		/* A FIN is taken out with the last bytes and counts as one. */
+		if (dir == RECEIVED && READ(door, sk, sk_shutdown) & RCV_SHUTDOWN &&
+		    seq == READ(door, tp, rcv_nxt))
+			gone--;
+		st->bytes[dir & 1] += gone - moved;
 	}
 	call->offset = st->bytes[dir & 1];
 	call->size = moved;
@@ -793,7 +982,7 @@ static __noinline int data_call(struct sock *sk, struct msghdr *msg, long ret, _
 	st->bytes[dir & 1] += moved;
 
 	tgid = bpf_get_current_pid_tgid() >> 32;
-	if (tgid != st->owner.pid)
+	if (tgid != st->intro.owner.pid)
 		take_over(st, tgid);
 	if (!st->wanted)
 		return 0;
@@ -802,17 +991,31 @@ static __noinline int data_call(struct sock *sk, struct msghdr *msg, long ret, _
 	st->last_dir = dir;
 	st->run = turned ? 0 : st->run < 255 ? st->run + 1 : 255;
 	/* Joined in the middle of something long: what follows it will turn. */
-	if (st->verdict == UNDECIDED && st->misses && st->socket.joined && !turned)
+	if (st->verdict == UNDECIDED && st->misses && st->intro.socket.joined && !turned)
 		return 0;
 
 	s->src.known = false;
 	if (msg == REGISTERS) {
 		if (bpf_core_enum_value_exists(enum bpf_func_id___new, BPF_FUNC_task_pt_regs___new))
 			source_of_regs(&s->src, sk);
-	} else if (msg != NOWHERE)
+	} else if (msg != NOWHERE) {
 		source_of_msg(&s->src, msg, moved);
-	max = prefix;
-	if (moved > max && st->run >= HEAD_CALLS) {
+	}
+	if (st->run >= HEAD_CALLS || (st->calls & 15) == 15) {
+		hint = bpf_map_lookup_elem(&hints, &key);
+		if (hint && hint->seen == st->seen) {
+			if (hint->flags & HINT_OPAQUE) {
+				st->verdict = IS_OTHER;
+				return 0;
+			}
+			st->wide = !!(hint->flags & HINT_WIDE);
+			if (is_quiet(st, s, hint))
+				return 0;
+		}
+	}
+	st->calls++;
+	max = st->wide ? PREFIX_MAX : prefix;
+	if (moved > prefix && st->run >= HEAD_CALLS) {
 		gather(s, call, BODY_LEN);
 		if (shape_of(s->data, call->len) >= SHAPE_REQUEST)
 			gather(s, call, max);
@@ -820,25 +1023,27 @@ static __noinline int data_call(struct sock *sk, struct msghdr *msg, long ret, _
 		gather(s, call, max);
 	}
 	if (st->verdict == UNDECIDED && !decide(st, s, dir)) {
-		st->socket.joined = 1; /* to user space: it will not be told of this call */
+		st->intro.socket.joined = 1; /* to user space: it will not be told of this call */
 		return 0;
 	}
-	if (call->len < moved)
+	if (call->len < moved) {
+		/* Many requests in one call: all of them are wanted. */
+		if (!st->wide && turned && dir == st->requests && call->len == prefix && s->data[0] != 'P')
+			gather(s, call, PREFIX_MAX);
 		gather_tail(call, &s->src);
+	}
 
 	now = bpf_ktime_get_boot_ns();
 	call->time = call->last = now;
-	if (dir == RECEIVED) {
-		st->received_at = now;
-	} else {
+	if (dir == SENT && READ(door, tp, snd_nxt) == seq) {
 		/*
-		 * A send returns after the other side may have worked on it: when
-		 * did the bytes leave? The stamp is also that of acknowledgements,
-		 * which go out before what they acknowledge is read.
+		 * A send returns after the other side may have worked on it. Since
+		 * all bytes have left, the last of them did within this call, and
+		 * the kernel has noted when.
 		 */
-		__u64 left = BPF_CORE_READ(tp, tcp_wstamp_ns) + asleep;
+		__u64 left = READ(door, tp, tcp_wstamp_ns) + asleep;
 
-		if (left > st->received_at && left < now)
+		if (left < now)
 			call->time = left;
 		if (moved <= 65536)
 			call->last = call->time;
@@ -847,37 +1052,29 @@ static __noinline int data_call(struct sock *sk, struct msghdr *msg, long ret, _
 	s->rec.type = RECORD_CALL;
 	s->rec.ending = 0;
 	s->rec.time = now;
-	if ((st->calls++ & 15) == 15) {
-		__u64 *seen = bpf_map_lookup_elem(&opaque, &key);
-
-		if (seen && *seen == st->socket.seen) {
-			st->verdict = IS_OTHER;
-			return 0;
-		}
-	}
-	if (dir != st->socket.requests) {
-		take_kept(st, s);
-		tell(st, s);
+	if (dir != st->requests) {
+		take_kept(st, s, key);
+		tell(st, s, key);
 		return 0;
 	}
-	if (st->kept) {
+	if (st->kept != st->taken || st->sum.size) {
 		struct http_call this = *call;
 
 		/* Its bytes stay where they are: only the kept call is told. */
-		take_kept(st, s);
-		__builtin_memset(call, 0, sizeof(*call));
-		s->rec.call.len = this.len;
-		tell(st, s);
+		take_kept(st, s, key);
+		call->size = 0;
+		tell(st, s, key);
 		*call = this;
 	}
-	if (!keep(st, s)) {
-		__builtin_memset(&s->rec.kept, 0, sizeof(s->rec.kept));
-		tell(st, s);
+	if (!keep(st, s, key)) {
+		s->rec.kept.size = s->rec.kept.len = 0;
+		s->at = call->len;
+		tell(st, s, key);
 	}
 	return 0;
 }
 
-static __always_inline int state_change(struct sock *sk, int from, int to)
+static __always_inline int state_change(int copy, struct sock *sk, int from, int to)
 {
 	__u64 key = (__u64)sk;
 	struct socket_state *st;
@@ -895,102 +1092,132 @@ static __always_inline int state_change(struct sock *sk, int from, int to)
 			ending = ENDING_TIMEOUT;
 		else if (from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT || error)
 			ending = ENDING_RESET;
-	} else if (st->socket.requests == SENT &&
+	} else if (st->requests == SENT &&
 		   (BPF_CORE_READ(sk, sk_shutdown) & SHUTDOWN_MASK) != SHUTDOWN_MASK) {
 		/* A client that only says that it sends nothing more. */
 		return 0;
 	}
-	tell_close(st, FOR_CLOSE, ending);
+	tell_close(st, sk, FOR_STATE + copy, ending);
 	return 0;
 }
 
-static __always_inline int destroyed(struct sock *sk)
+static __always_inline int destroyed(int copy, struct sock *sk)
 {
 	__u64 key = (__u64)sk;
 	struct socket_state *st = bpf_map_lookup_elem(&sockets, &key);
 
 	if (!st)
 		return 0;
-	tell_close(st, FOR_CLOSE, ENDING_CLOSED);
-	if (st->verdict != UNDECIDED || st->start_len)
+	tell_close(st, sk, FOR_DESTROY + copy, ENDING_CLOSED);
+	if (st->kept)
 		bpf_map_delete_elem(&heads, &key);
 	bpf_map_delete_elem(&sockets, &key);
 	return 0;
 }
 
+/*
+ * These two run in softirqs, which may interrupt them in a process: each has a
+ * copy that sees what the first one missed then.
+ */
 SEC("raw_tp/inet_sock_set_state")
 int http_set_state(struct bpf_raw_tracepoint_args *ctx)
 {
-	return state_change((void *)ctx->args[0], ctx->args[1], ctx->args[2]);
+	return state_change(0, (void *)ctx->args[0], ctx->args[1], ctx->args[2]);
+}
+
+SEC("raw_tp/inet_sock_set_state")
+int http_set_state_copy1(struct bpf_raw_tracepoint_args *ctx)
+{
+	return state_change(1, (void *)ctx->args[0], ctx->args[1], ctx->args[2]);
 }
 
 SEC("raw_tp/tcp_destroy_sock")
 int http_destroy_sock(struct bpf_raw_tracepoint_args *ctx)
 {
-	return destroyed((void *)ctx->args[0]);
+	return destroyed(0, (void *)ctx->args[0]);
+}
+
+SEC("raw_tp/tcp_destroy_sock")
+int http_destroy_sock_copy1(struct bpf_raw_tracepoint_args *ctx)
+{
+	return destroyed(1, (void *)ctx->args[0]);
 }
 
 /* --- C ------------------------------------------------------------------- */
 
-SEC("raw_tp/sock_send_length")
-int http_send_length(struct bpf_raw_tracepoint_args *ctx)
-{
-	return data_call((void *)ctx->args[0], REGISTERS, (int)ctx->args[1], SENT);
-}
+#define SEND_LENGTH(name, copy)                                                            \
+	SEC("tp_btf/sock_send_length")                                                     \
+	int name(__u64 *ctx)                                                               \
+	{                                                                                  \
+		return data_call(BY_TRACEPOINT, copy, (void *)ctx[0], REGISTERS, (int)ctx[1], \
+				 SENT);                                                    \
+	}
 
-SEC("raw_tp/sock_recv_length")
-int http_recv_length(struct bpf_raw_tracepoint_args *ctx)
-{
-	if (ctx->args[2] & MSG_PEEK)
-		return 0;
-	return data_call((void *)ctx->args[0], REGISTERS, (int)ctx->args[1], RECEIVED);
-}
+SEND_LENGTH(http_send_length, 0)
+SEND_LENGTH(http_send_length_copy1, 1)
+SEND_LENGTH(http_send_length_copy2, 2)
+
+#define RECV_LENGTH(name, copy)                                                            \
+	SEC("tp_btf/sock_recv_length")                                                     \
+	int name(__u64 *ctx)                                                               \
+	{                                                                                  \
+		if (ctx[2] & MSG_PEEK)                                                     \
+			return 0;                                                          \
+		return data_call(BY_TRACEPOINT, copy, (void *)ctx[0], REGISTERS, (int)ctx[1], \
+				 RECEIVED);                                                \
+	}
+
+RECV_LENGTH(http_recv_length, 0)
+RECV_LENGTH(http_recv_length_copy1, 1)
+RECV_LENGTH(http_recv_length_copy2, 2)
 
 /* --- A ------------------------------------------------------------------- */
 
-SEC("fexit/tcp_sendmsg")
-int http_sendmsg(__u64 *ctx)
-{
-	return data_call((void *)ctx[0], (void *)ctx[1], (int)ctx[3], SENT);
-}
+#define SENDMSG(name, copy)                                                                \
+	SEC("fexit/tcp_sendmsg")                                                           \
+	int name(__u64 *ctx)                                                               \
+	{                                                                                  \
+		return data_call(BY_FUNCTION, copy, (void *)ctx[0], (void *)ctx[1],        \
+				 (int)ctx[3], SENT);                                       \
+	}
+
+SENDMSG(http_sendmsg, 0)
+SENDMSG(http_sendmsg_copy1, 1)
+SENDMSG(http_sendmsg_copy2, 2)
 
 SEC("fexit/tcp_sendpage")
 int http_sendpage(__u64 *ctx)
 {
-	return data_call((void *)ctx[0], NOWHERE, (int)ctx[5], SENT);
+	return data_call(BY_FUNCTION, 0, (void *)ctx[0], NOWHERE, (int)ctx[5], SENT);
 }
 
 /*
  * tcp_recvmsg has had six, five and four arguments, the flags among them in
- * two places. A wrong number would load and read an argument for the result.
- * From 5.17 on the kernel tells how many there are; before, there were six.
+ * two places. A wrong number would load and read an argument for the result:
+ * user space counts them.
  */
-SEC("fexit/tcp_recvmsg")
-int http_recvmsg(__u64 *ctx)
-{
-	__u64 flags, ret;
-
-	if (bpf_core_enum_value_exists(enum bpf_func_id___new, BPF_FUNC_get_func_arg_cnt___new)) {
-		if (bpf_get_func_arg_cnt(ctx) == 6)
-			bpf_get_func_arg(ctx, 4, &flags);
-		else
-			bpf_get_func_arg(ctx, 3, &flags);
-		bpf_get_func_ret(ctx, &ret);
-	} else {
-		flags = ctx[4];
-		ret = ctx[6];
+#define RECVMSG(name, copy, flags, result)                                                 \
+	SEC("fexit/tcp_recvmsg")                                                           \
+	int name(__u64 *ctx)                                                               \
+	{                                                                                  \
+		if (ctx[flags] & MSG_PEEK)                                                 \
+			return 0;                                                          \
+		return data_call(BY_FUNCTION, copy, (void *)ctx[0], (void *)ctx[1],        \
+				 (int)ctx[result], RECEIVED);                              \
 	}
-	if (flags & MSG_PEEK)
-		return 0;
-	return data_call((void *)ctx[0], (void *)ctx[1], (int)ret, RECEIVED);
-}
+
+RECVMSG(http_recvmsg6, 0, 4, 6)
+RECVMSG(http_recvmsg5, 0, 3, 5)
+RECVMSG(http_recvmsg4, 0, 3, 4)
+RECVMSG(http_recvmsg4_copy1, 1, 3, 4)
+RECVMSG(http_recvmsg4_copy2, 2, 3, 4)
 
 SEC("fexit/tcp_splice_read")
 int http_splice_read(__u64 *ctx)
 {
 	struct socket *socket = (void *)ctx[0];
 
-	return data_call(BPF_CORE_READ(socket, sk), NOWHERE, (int)ctx[5], RECEIVED);
+	return data_call(BY_FUNCTION, 0, socket->sk, NOWHERE, (int)ctx[5], RECEIVED);
 }
 
 /* --- B ------------------------------------------------------------------- */
@@ -1016,7 +1243,7 @@ static __always_inline int returned(long ret, __u32 dir)
 	bpf_map_delete_elem(&pending, &key);
 	if (c.flags & MSG_PEEK)
 		return 0;
-	return data_call((void *)c.sk, (void *)c.msg, ret, dir);
+	return data_call(BY_KPROBE, 0, (void *)c.sk, (void *)c.msg, ret, dir);
 }
 
 /* An argument of the function, or with RESULT what it returned. */

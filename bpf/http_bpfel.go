@@ -31,6 +31,20 @@ type HttpHttpHead struct {
 	Data [16384]int8
 }
 
+type HttpHttpHint struct {
+	_     structs.HostLayout
+	Seen  uint64
+	Until uint64
+	Dir   uint32
+	Flags uint32
+}
+
+type HttpHttpIntro struct {
+	_      structs.HostLayout
+	Socket HttpHttpSocket
+	Owner  HttpHttpOwner
+}
+
 type HttpHttpOwner struct {
 	_      structs.HostLayout
 	Cgroup uint64
@@ -40,21 +54,24 @@ type HttpHttpOwner struct {
 }
 
 type HttpHttpRecord struct {
-	_      structs.HostLayout
-	Type   uint32
-	Ending uint32
-	Time   uint64
-	Bytes  [2]uint64
-	Socket HttpHttpSocket
-	Owner  HttpHttpOwner
-	Kept   HttpHttpCall
-	Call   HttpHttpCall
+	_        structs.HostLayout
+	Time     uint64
+	Socket   uint64
+	Seen     uint64
+	Bytes    [2]uint64
+	Type     uint8
+	Ending   uint8
+	Parts    uint8
+	Requests uint8
+	Pad      [4]uint8
+	Kept     HttpHttpCall
+	Call     HttpHttpCall
 }
 
 type HttpHttpScratch struct {
 	_    structs.HostLayout
 	Rec  HttpHttpRecord
-	Data [49152]int8
+	Data [33024]int8
 	Src  struct {
 		_         structs.HostLayout
 		Base      uint64
@@ -71,15 +88,15 @@ type HttpHttpScratch struct {
 
 type HttpHttpSocket struct {
 	_          structs.HostLayout
-	Address    uint64
-	Seen       uint64
 	Local      [16]uint8
 	Remote     [16]uint8
+	Seq        [2]uint32
+	Netns      uint32
 	LocalPort  uint16
 	RemotePort uint16
 	Family     uint16
-	Requests   uint8
 	Joined     uint8
+	Pad        [5]uint8
 }
 
 type HttpPendingCall struct {
@@ -105,19 +122,24 @@ type HttpSight struct {
 
 type HttpSocketState struct {
 	_          structs.HostLayout
-	Socket     HttpHttpSocket
-	Owner      HttpHttpOwner
+	Intro      HttpHttpIntro
+	Seen       uint64
 	Bytes      [2]uint64
-	ReceivedAt uint64
-	ReadSeq    uint32
+	Next       [2]uint32
+	Ports      uint32
 	Calls      uint32
+	Kept       uint32
+	Taken      uint32
+	Sum        HttpHttpCall
+	Requests   uint8
 	Verdict    uint8
 	Misses     uint8
 	LastDir    uint8
 	Run        uint8
-	Kept       uint8
-	Closed     uint8
 	Wanted     uint8
+	Introduced uint8
+	Wide       uint8
+	Pad        [7]uint8
 	StartLen   uint8
 	Start      [48]int8
 }
@@ -126,55 +148,70 @@ type HttpSocketState struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	HttpMapEvents            = "events"
-	HttpMapHeads             = "heads"
-	HttpMapHidden            = "hidden"
-	HttpMapLost              = "lost"
-	HttpMapOpaque            = "opaque"
-	HttpMapPending           = "pending"
-	HttpMapPids              = "pids"
-	HttpMapPorts             = "ports"
-	HttpMapRecents           = "recents"
-	HttpMapScratches         = "scratches"
-	HttpMapSights            = "sights"
-	HttpMapSockets           = "sockets"
-	HttpProgHttpDestroySock  = "http_destroy_sock"
-	HttpProgHttpK_recvmsg    = "http_k_recvmsg"
-	HttpProgHttpK_recvmsgOld = "http_k_recvmsg_old"
-	HttpProgHttpK_sendmsg    = "http_k_sendmsg"
-	HttpProgHttpK_sendpage   = "http_k_sendpage"
-	HttpProgHttpK_spliceRead = "http_k_splice_read"
-	HttpProgHttpR_recvmsg    = "http_r_recvmsg"
-	HttpProgHttpR_sendmsg    = "http_r_sendmsg"
-	HttpProgHttpR_sendpage   = "http_r_sendpage"
-	HttpProgHttpR_spliceRead = "http_r_splice_read"
-	HttpProgHttpRecvLength   = "http_recv_length"
-	HttpProgHttpRecvmsg      = "http_recvmsg"
-	HttpProgHttpSendLength   = "http_send_length"
-	HttpProgHttpSendmsg      = "http_sendmsg"
-	HttpProgHttpSendpage     = "http_sendpage"
-	HttpProgHttpSetState     = "http_set_state"
-	HttpProgHttpSpliceRead   = "http_splice_read"
-	HttpVarAsleep            = "asleep"
-	HttpVarFilterPids        = "filter_pids"
-	HttpVarFilterPorts       = "filter_ports"
-	HttpVarFilterUid         = "filter_uid"
-	HttpVarNrPreadv2         = "nr_preadv2"
-	HttpVarNrPwritev2        = "nr_pwritev2"
-	HttpVarNrRead            = "nr_read"
-	HttpVarNrReadv           = "nr_readv"
-	HttpVarNrRecvfrom        = "nr_recvfrom"
-	HttpVarNrRecvmsg         = "nr_recvmsg"
-	HttpVarNrSendmsg         = "nr_sendmsg"
-	HttpVarNrSendto          = "nr_sendto"
-	HttpVarNrWrite           = "nr_write"
-	HttpVarNrWritev          = "nr_writev"
-	HttpVarPrefix            = "prefix"
-	HttpVarReaderWaits       = "reader_waits"
-	HttpVarUnusedHttpHead    = "unused_http_head"
-	HttpVarUnusedHttpRecord  = "unused_http_record"
-	HttpVarUnusedSocketState = "unused_socket_state"
-	HttpVarWantedUid         = "wanted_uid"
+	HttpMapEvents                = "events"
+	HttpMapHeads                 = "heads"
+	HttpMapHidden                = "hidden"
+	HttpMapHints                 = "hints"
+	HttpMapLost                  = "lost"
+	HttpMapPending               = "pending"
+	HttpMapPids                  = "pids"
+	HttpMapPorts                 = "ports"
+	HttpMapRecents               = "recents"
+	HttpMapScratches             = "scratches"
+	HttpMapSights                = "sights"
+	HttpMapSockets               = "sockets"
+	HttpProgHttpDestroySock      = "http_destroy_sock"
+	HttpProgHttpDestroySockCopy1 = "http_destroy_sock_copy1"
+	HttpProgHttpK_recvmsg        = "http_k_recvmsg"
+	HttpProgHttpK_recvmsgOld     = "http_k_recvmsg_old"
+	HttpProgHttpK_sendmsg        = "http_k_sendmsg"
+	HttpProgHttpK_sendpage       = "http_k_sendpage"
+	HttpProgHttpK_spliceRead     = "http_k_splice_read"
+	HttpProgHttpR_recvmsg        = "http_r_recvmsg"
+	HttpProgHttpR_sendmsg        = "http_r_sendmsg"
+	HttpProgHttpR_sendpage       = "http_r_sendpage"
+	HttpProgHttpR_spliceRead     = "http_r_splice_read"
+	HttpProgHttpRecvLength       = "http_recv_length"
+	HttpProgHttpRecvLengthCopy1  = "http_recv_length_copy1"
+	HttpProgHttpRecvLengthCopy2  = "http_recv_length_copy2"
+	HttpProgHttpRecvmsg4         = "http_recvmsg4"
+	HttpProgHttpRecvmsg4Copy1    = "http_recvmsg4_copy1"
+	HttpProgHttpRecvmsg4Copy2    = "http_recvmsg4_copy2"
+	HttpProgHttpRecvmsg5         = "http_recvmsg5"
+	HttpProgHttpRecvmsg6         = "http_recvmsg6"
+	HttpProgHttpSendLength       = "http_send_length"
+	HttpProgHttpSendLengthCopy1  = "http_send_length_copy1"
+	HttpProgHttpSendLengthCopy2  = "http_send_length_copy2"
+	HttpProgHttpSendmsg          = "http_sendmsg"
+	HttpProgHttpSendmsgCopy1     = "http_sendmsg_copy1"
+	HttpProgHttpSendmsgCopy2     = "http_sendmsg_copy2"
+	HttpProgHttpSendpage         = "http_sendpage"
+	HttpProgHttpSetState         = "http_set_state"
+	HttpProgHttpSetStateCopy1    = "http_set_state_copy1"
+	HttpProgHttpSpliceRead       = "http_splice_read"
+	HttpVarAsleep                = "asleep"
+	HttpVarFilterPids            = "filter_pids"
+	HttpVarFilterPorts           = "filter_ports"
+	HttpVarFilterUid             = "filter_uid"
+	HttpVarHasCopies             = "has_copies"
+	HttpVarNrPreadv2             = "nr_preadv2"
+	HttpVarNrPwritev2            = "nr_pwritev2"
+	HttpVarNrRead                = "nr_read"
+	HttpVarNrReadv               = "nr_readv"
+	HttpVarNrRecvfrom            = "nr_recvfrom"
+	HttpVarNrRecvmsg             = "nr_recvmsg"
+	HttpVarNrSendmsg             = "nr_sendmsg"
+	HttpVarNrSendto              = "nr_sendto"
+	HttpVarNrWrite               = "nr_write"
+	HttpVarNrWritev              = "nr_writev"
+	HttpVarPrefix                = "prefix"
+	HttpVarReaderWaits           = "reader_waits"
+	HttpVarUnusedHttpHead        = "unused_http_head"
+	HttpVarUnusedHttpHint        = "unused_http_hint"
+	HttpVarUnusedHttpIntro       = "unused_http_intro"
+	HttpVarUnusedHttpRecord      = "unused_http_record"
+	HttpVarUnusedSocketState     = "unused_socket_state"
+	HttpVarWantedUid             = "wanted_uid"
 )
 
 // LoadHttp returns the embedded CollectionSpec for Http.
@@ -219,23 +256,35 @@ type HttpSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type HttpProgramSpecs struct {
-	HttpDestroySock  *ebpf.ProgramSpec `ebpf:"http_destroy_sock"`
-	HttpK_recvmsg    *ebpf.ProgramSpec `ebpf:"http_k_recvmsg"`
-	HttpK_recvmsgOld *ebpf.ProgramSpec `ebpf:"http_k_recvmsg_old"`
-	HttpK_sendmsg    *ebpf.ProgramSpec `ebpf:"http_k_sendmsg"`
-	HttpK_sendpage   *ebpf.ProgramSpec `ebpf:"http_k_sendpage"`
-	HttpK_spliceRead *ebpf.ProgramSpec `ebpf:"http_k_splice_read"`
-	HttpR_recvmsg    *ebpf.ProgramSpec `ebpf:"http_r_recvmsg"`
-	HttpR_sendmsg    *ebpf.ProgramSpec `ebpf:"http_r_sendmsg"`
-	HttpR_sendpage   *ebpf.ProgramSpec `ebpf:"http_r_sendpage"`
-	HttpR_spliceRead *ebpf.ProgramSpec `ebpf:"http_r_splice_read"`
-	HttpRecvLength   *ebpf.ProgramSpec `ebpf:"http_recv_length"`
-	HttpRecvmsg      *ebpf.ProgramSpec `ebpf:"http_recvmsg"`
-	HttpSendLength   *ebpf.ProgramSpec `ebpf:"http_send_length"`
-	HttpSendmsg      *ebpf.ProgramSpec `ebpf:"http_sendmsg"`
-	HttpSendpage     *ebpf.ProgramSpec `ebpf:"http_sendpage"`
-	HttpSetState     *ebpf.ProgramSpec `ebpf:"http_set_state"`
-	HttpSpliceRead   *ebpf.ProgramSpec `ebpf:"http_splice_read"`
+	HttpDestroySock      *ebpf.ProgramSpec `ebpf:"http_destroy_sock"`
+	HttpDestroySockCopy1 *ebpf.ProgramSpec `ebpf:"http_destroy_sock_copy1"`
+	HttpK_recvmsg        *ebpf.ProgramSpec `ebpf:"http_k_recvmsg"`
+	HttpK_recvmsgOld     *ebpf.ProgramSpec `ebpf:"http_k_recvmsg_old"`
+	HttpK_sendmsg        *ebpf.ProgramSpec `ebpf:"http_k_sendmsg"`
+	HttpK_sendpage       *ebpf.ProgramSpec `ebpf:"http_k_sendpage"`
+	HttpK_spliceRead     *ebpf.ProgramSpec `ebpf:"http_k_splice_read"`
+	HttpR_recvmsg        *ebpf.ProgramSpec `ebpf:"http_r_recvmsg"`
+	HttpR_sendmsg        *ebpf.ProgramSpec `ebpf:"http_r_sendmsg"`
+	HttpR_sendpage       *ebpf.ProgramSpec `ebpf:"http_r_sendpage"`
+	HttpR_spliceRead     *ebpf.ProgramSpec `ebpf:"http_r_splice_read"`
+	HttpRecvLength       *ebpf.ProgramSpec `ebpf:"http_recv_length"`
+	HttpRecvLengthCopy1  *ebpf.ProgramSpec `ebpf:"http_recv_length_copy1"`
+	HttpRecvLengthCopy2  *ebpf.ProgramSpec `ebpf:"http_recv_length_copy2"`
+	HttpRecvmsg4         *ebpf.ProgramSpec `ebpf:"http_recvmsg4"`
+	HttpRecvmsg4Copy1    *ebpf.ProgramSpec `ebpf:"http_recvmsg4_copy1"`
+	HttpRecvmsg4Copy2    *ebpf.ProgramSpec `ebpf:"http_recvmsg4_copy2"`
+	HttpRecvmsg5         *ebpf.ProgramSpec `ebpf:"http_recvmsg5"`
+	HttpRecvmsg6         *ebpf.ProgramSpec `ebpf:"http_recvmsg6"`
+	HttpSendLength       *ebpf.ProgramSpec `ebpf:"http_send_length"`
+	HttpSendLengthCopy1  *ebpf.ProgramSpec `ebpf:"http_send_length_copy1"`
+	HttpSendLengthCopy2  *ebpf.ProgramSpec `ebpf:"http_send_length_copy2"`
+	HttpSendmsg          *ebpf.ProgramSpec `ebpf:"http_sendmsg"`
+	HttpSendmsgCopy1     *ebpf.ProgramSpec `ebpf:"http_sendmsg_copy1"`
+	HttpSendmsgCopy2     *ebpf.ProgramSpec `ebpf:"http_sendmsg_copy2"`
+	HttpSendpage         *ebpf.ProgramSpec `ebpf:"http_sendpage"`
+	HttpSetState         *ebpf.ProgramSpec `ebpf:"http_set_state"`
+	HttpSetStateCopy1    *ebpf.ProgramSpec `ebpf:"http_set_state_copy1"`
+	HttpSpliceRead       *ebpf.ProgramSpec `ebpf:"http_splice_read"`
 }
 
 // HttpMapSpecs contains maps before they are loaded into the kernel.
@@ -245,8 +294,8 @@ type HttpMapSpecs struct {
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Heads     *ebpf.MapSpec `ebpf:"heads"`
 	Hidden    *ebpf.MapSpec `ebpf:"hidden"`
+	Hints     *ebpf.MapSpec `ebpf:"hints"`
 	Lost      *ebpf.MapSpec `ebpf:"lost"`
-	Opaque    *ebpf.MapSpec `ebpf:"opaque"`
 	Pending   *ebpf.MapSpec `ebpf:"pending"`
 	Pids      *ebpf.MapSpec `ebpf:"pids"`
 	Ports     *ebpf.MapSpec `ebpf:"ports"`
@@ -264,6 +313,7 @@ type HttpVariableSpecs struct {
 	FilterPids        *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterPorts       *ebpf.VariableSpec `ebpf:"filter_ports"`
 	FilterUid         *ebpf.VariableSpec `ebpf:"filter_uid"`
+	HasCopies         *ebpf.VariableSpec `ebpf:"has_copies"`
 	NrPreadv2         *ebpf.VariableSpec `ebpf:"nr_preadv2"`
 	NrPwritev2        *ebpf.VariableSpec `ebpf:"nr_pwritev2"`
 	NrRead            *ebpf.VariableSpec `ebpf:"nr_read"`
@@ -277,6 +327,8 @@ type HttpVariableSpecs struct {
 	Prefix            *ebpf.VariableSpec `ebpf:"prefix"`
 	ReaderWaits       *ebpf.VariableSpec `ebpf:"reader_waits"`
 	UnusedHttpHead    *ebpf.VariableSpec `ebpf:"unused_http_head"`
+	UnusedHttpHint    *ebpf.VariableSpec `ebpf:"unused_http_hint"`
+	UnusedHttpIntro   *ebpf.VariableSpec `ebpf:"unused_http_intro"`
 	UnusedHttpRecord  *ebpf.VariableSpec `ebpf:"unused_http_record"`
 	UnusedSocketState *ebpf.VariableSpec `ebpf:"unused_socket_state"`
 	WantedUid         *ebpf.VariableSpec `ebpf:"wanted_uid"`
@@ -305,8 +357,8 @@ type HttpMaps struct {
 	Events    *ebpf.Map `ebpf:"events"`
 	Heads     *ebpf.Map `ebpf:"heads"`
 	Hidden    *ebpf.Map `ebpf:"hidden"`
+	Hints     *ebpf.Map `ebpf:"hints"`
 	Lost      *ebpf.Map `ebpf:"lost"`
-	Opaque    *ebpf.Map `ebpf:"opaque"`
 	Pending   *ebpf.Map `ebpf:"pending"`
 	Pids      *ebpf.Map `ebpf:"pids"`
 	Ports     *ebpf.Map `ebpf:"ports"`
@@ -321,8 +373,8 @@ func (m *HttpMaps) Close() error {
 		m.Events,
 		m.Heads,
 		m.Hidden,
+		m.Hints,
 		m.Lost,
-		m.Opaque,
 		m.Pending,
 		m.Pids,
 		m.Ports,
@@ -341,6 +393,7 @@ type HttpVariables struct {
 	FilterPids        *ebpf.Variable `ebpf:"filter_pids"`
 	FilterPorts       *ebpf.Variable `ebpf:"filter_ports"`
 	FilterUid         *ebpf.Variable `ebpf:"filter_uid"`
+	HasCopies         *ebpf.Variable `ebpf:"has_copies"`
 	NrPreadv2         *ebpf.Variable `ebpf:"nr_preadv2"`
 	NrPwritev2        *ebpf.Variable `ebpf:"nr_pwritev2"`
 	NrRead            *ebpf.Variable `ebpf:"nr_read"`
@@ -354,6 +407,8 @@ type HttpVariables struct {
 	Prefix            *ebpf.Variable `ebpf:"prefix"`
 	ReaderWaits       *ebpf.Variable `ebpf:"reader_waits"`
 	UnusedHttpHead    *ebpf.Variable `ebpf:"unused_http_head"`
+	UnusedHttpHint    *ebpf.Variable `ebpf:"unused_http_hint"`
+	UnusedHttpIntro   *ebpf.Variable `ebpf:"unused_http_intro"`
 	UnusedHttpRecord  *ebpf.Variable `ebpf:"unused_http_record"`
 	UnusedSocketState *ebpf.Variable `ebpf:"unused_socket_state"`
 	WantedUid         *ebpf.Variable `ebpf:"wanted_uid"`
@@ -363,28 +418,41 @@ type HttpVariables struct {
 //
 // It can be passed to LoadHttpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HttpPrograms struct {
-	HttpDestroySock  *ebpf.Program `ebpf:"http_destroy_sock"`
-	HttpK_recvmsg    *ebpf.Program `ebpf:"http_k_recvmsg"`
-	HttpK_recvmsgOld *ebpf.Program `ebpf:"http_k_recvmsg_old"`
-	HttpK_sendmsg    *ebpf.Program `ebpf:"http_k_sendmsg"`
-	HttpK_sendpage   *ebpf.Program `ebpf:"http_k_sendpage"`
-	HttpK_spliceRead *ebpf.Program `ebpf:"http_k_splice_read"`
-	HttpR_recvmsg    *ebpf.Program `ebpf:"http_r_recvmsg"`
-	HttpR_sendmsg    *ebpf.Program `ebpf:"http_r_sendmsg"`
-	HttpR_sendpage   *ebpf.Program `ebpf:"http_r_sendpage"`
-	HttpR_spliceRead *ebpf.Program `ebpf:"http_r_splice_read"`
-	HttpRecvLength   *ebpf.Program `ebpf:"http_recv_length"`
-	HttpRecvmsg      *ebpf.Program `ebpf:"http_recvmsg"`
-	HttpSendLength   *ebpf.Program `ebpf:"http_send_length"`
-	HttpSendmsg      *ebpf.Program `ebpf:"http_sendmsg"`
-	HttpSendpage     *ebpf.Program `ebpf:"http_sendpage"`
-	HttpSetState     *ebpf.Program `ebpf:"http_set_state"`
-	HttpSpliceRead   *ebpf.Program `ebpf:"http_splice_read"`
+	HttpDestroySock      *ebpf.Program `ebpf:"http_destroy_sock"`
+	HttpDestroySockCopy1 *ebpf.Program `ebpf:"http_destroy_sock_copy1"`
+	HttpK_recvmsg        *ebpf.Program `ebpf:"http_k_recvmsg"`
+	HttpK_recvmsgOld     *ebpf.Program `ebpf:"http_k_recvmsg_old"`
+	HttpK_sendmsg        *ebpf.Program `ebpf:"http_k_sendmsg"`
+	HttpK_sendpage       *ebpf.Program `ebpf:"http_k_sendpage"`
+	HttpK_spliceRead     *ebpf.Program `ebpf:"http_k_splice_read"`
+	HttpR_recvmsg        *ebpf.Program `ebpf:"http_r_recvmsg"`
+	HttpR_sendmsg        *ebpf.Program `ebpf:"http_r_sendmsg"`
+	HttpR_sendpage       *ebpf.Program `ebpf:"http_r_sendpage"`
+	HttpR_spliceRead     *ebpf.Program `ebpf:"http_r_splice_read"`
+	HttpRecvLength       *ebpf.Program `ebpf:"http_recv_length"`
+	HttpRecvLengthCopy1  *ebpf.Program `ebpf:"http_recv_length_copy1"`
+	HttpRecvLengthCopy2  *ebpf.Program `ebpf:"http_recv_length_copy2"`
+	HttpRecvmsg4         *ebpf.Program `ebpf:"http_recvmsg4"`
+	HttpRecvmsg4Copy1    *ebpf.Program `ebpf:"http_recvmsg4_copy1"`
+	HttpRecvmsg4Copy2    *ebpf.Program `ebpf:"http_recvmsg4_copy2"`
+	HttpRecvmsg5         *ebpf.Program `ebpf:"http_recvmsg5"`
+	HttpRecvmsg6         *ebpf.Program `ebpf:"http_recvmsg6"`
+	HttpSendLength       *ebpf.Program `ebpf:"http_send_length"`
+	HttpSendLengthCopy1  *ebpf.Program `ebpf:"http_send_length_copy1"`
+	HttpSendLengthCopy2  *ebpf.Program `ebpf:"http_send_length_copy2"`
+	HttpSendmsg          *ebpf.Program `ebpf:"http_sendmsg"`
+	HttpSendmsgCopy1     *ebpf.Program `ebpf:"http_sendmsg_copy1"`
+	HttpSendmsgCopy2     *ebpf.Program `ebpf:"http_sendmsg_copy2"`
+	HttpSendpage         *ebpf.Program `ebpf:"http_sendpage"`
+	HttpSetState         *ebpf.Program `ebpf:"http_set_state"`
+	HttpSetStateCopy1    *ebpf.Program `ebpf:"http_set_state_copy1"`
+	HttpSpliceRead       *ebpf.Program `ebpf:"http_splice_read"`
 }
 
 func (p *HttpPrograms) Close() error {
 	return _HttpClose(
 		p.HttpDestroySock,
+		p.HttpDestroySockCopy1,
 		p.HttpK_recvmsg,
 		p.HttpK_recvmsgOld,
 		p.HttpK_sendmsg,
@@ -395,11 +463,22 @@ func (p *HttpPrograms) Close() error {
 		p.HttpR_sendpage,
 		p.HttpR_spliceRead,
 		p.HttpRecvLength,
-		p.HttpRecvmsg,
+		p.HttpRecvLengthCopy1,
+		p.HttpRecvLengthCopy2,
+		p.HttpRecvmsg4,
+		p.HttpRecvmsg4Copy1,
+		p.HttpRecvmsg4Copy2,
+		p.HttpRecvmsg5,
+		p.HttpRecvmsg6,
 		p.HttpSendLength,
+		p.HttpSendLengthCopy1,
+		p.HttpSendLengthCopy2,
 		p.HttpSendmsg,
+		p.HttpSendmsgCopy1,
+		p.HttpSendmsgCopy2,
 		p.HttpSendpage,
 		p.HttpSetState,
+		p.HttpSetStateCopy1,
 		p.HttpSpliceRead,
 	)
 }

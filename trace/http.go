@@ -1,13 +1,11 @@
 package trace
 
 import (
-	"cmp"
 	"errors"
 	"flag"
 	"fmt"
-	"math"
 	"net/netip"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 	"unsafe"
@@ -21,28 +19,31 @@ import (
 	"tracer/trace/http1"
 )
 
-// Types of records: enum record_type in bpf/http.bpf.c.
+// What stands in records and hints: the enums of bpf/http.bpf.c.
 const (
 	httpCall = iota + 1
 	httpClose
+
+	partSum   = 1 << 0
+	partIntro = 1 << 1
+
+	hintOpaque = 1 << 0
+	hintWide   = 1 << 1
+	hintBlind  = 1 << 2
 )
 
 const (
 	minPrefix  = 64
 	maxPrefix  = 16 << 10
-	headsBytes = 4 << 20 // of requests that are kept in the kernel
+	headsBytes = 16 << 20 // of requests that are kept in the kernel
 	httpRing   = 16 << 20
 
-	// partnerPatience is how long an exchange waits for the same one seen
-	// from the other end.
-	partnerPatience = 50 * time.Millisecond
 	// orphanPatience is how long an answer may wait for its request before
 	// the kernel is asked whether it still keeps it.
 	orphanPatience = 15 * time.Millisecond
-	// overlapSlack is by how much the times of the two ends may disagree.
-	overlapSlack = 2 * time.Millisecond
-	// maxHalves bounds the exchanges that wait for their other end.
-	maxHalves = 1 << 16
+	// quietBytes is how much of a body must be left for the kernel to be told
+	// that its calls do not matter.
+	quietBytes = 256 << 10
 	// idleCheck is how long a connection may be silent before the kernel is
 	// asked whether it is still there.
 	idleCheck = 30 * time.Second
@@ -61,87 +62,67 @@ type httpTracer struct {
 	prefix  byteSize
 	summary bool
 
-	hasSendpage, oldRecvmsg bool // what this kernel's functions are
+	sendpage bool // this kernel has tcp_sendpage
+	recvmsg  int  // how many parameters its tcp_recvmsg has
+	preempts bool // it may preempt programs: they need copies
 
+	session  *Session
 	messages http1.Sink
 	conns    map[uint64]*httpConn // by the address of the kernel's socket
-	links    map[ends]*wire
-	halves   []*half // that wait for their other end, oldest first
 	orphans  []orphan
-	due      []kept // requests that will be reported as stuck
-	scanned  uint64 // when the kernel's were looked at
-	swept    uint64
+	due      []waiting // requests that will be stuck before the next look at all
+	swept    uint64    // when silent connections were looked at
 
 	// What the callbacks of messages are about.
-	session *Session
-	conn    *httpConn
-	now     uint64
-	aged    []*half // the stuck ones that were found
+	conn *httpConn
+	now  uint64 // boot clock, as of the last record or tick
 
-	spare []*half
-	event event.HTTP // reused
+	joint
 	sum   *summary
+	event event.HTTP // reused
 }
-
-// ends are the two ends of a connection, the client's first.
-type ends struct{ client, server netip.AddrPort }
 
 // An httpConn is a connection seen from one end.
 type httpConn struct {
 	http1.Conn
-	id     bpf.HttpHttpSocket
-	owner  bpf.HttpHttpOwner
-	next   [2]uint64 // how far each direction was told
-	heard  uint64    // when something was told last
-	ended  uint64    // when an exchange was reported last
-	orphan uint64    // time of an answer without request, 0: none
-	role   http1.Role
-	link   *wire // nil until the role is known
-	opaque bool  // and the kernel was told
-}
+	address  uint64
+	seen     uint64 // with address, tells the socket from all others
+	requests uint8  // which way they go, as far as the kernel can tell
+	socket   bpf.HttpHttpSocket
+	owner    bpf.HttpHttpOwner
+	next     [2]uint64 // how far each direction was told
+	heard    uint64    // when something was told last
+	orphan   uint64    // time of an answer that waits for its request, 0: none
+	hint     bpf.HttpHttpHint
+	closed   bool
 
-// A wire joins the two ends of a connection, as far as both are here.
-type wire struct {
-	ends
-	conns  [2]*httpConn // by role
-	halves [2][]*half   // that wait, by role
-	alone  bool         // one end waited in vain: the other one is elsewhere
-}
-
-// A half is an exchange seen from one end.
-type half struct {
-	link  *wire // nil once it was reported
-	ends  ends
-	owner bpf.HttpHttpOwner
-	since uint64 // when it was found
-	x     http1.Exchange
-	text  []byte // holds the text of x
+	link *wire // nil until the role is known
+	role http1.Role
 }
 
 type orphan struct {
 	conn *httpConn
-	seen uint64 // its id: a conn is reused
 	due  uint64
 }
 
-// kept is a request that the kernel keeps.
-type kept struct {
+// waiting is a request without an answer.
+type waiting struct {
 	address uint64
 	due     uint64
 }
 
 func (t *httpTracer) Flags(fs *flag.FlagSet) {
 	t.stuck, t.prefix = 5*time.Second, 1<<10
-	fs.Var(&t.ports, "port", "only connections with one of these ports `N[,N…]` at either end")
-	fs.Var(&t.methods, "method", "only these methods `M[,M…]`")
+	fs.Var(&t.ports, "port", "either port is one of these, `N[,N…]`")
+	fs.Var(&t.methods, "method", "only these methods, `M[,M…]`")
 	fs.StringVar(&t.path, "path", "", "only request targets like `GLOB`; * and ? match")
 	fs.StringVar(&t.host, "host", "", "only hosts like `GLOB`; * and ? match")
-	fs.Var(&t.status, "status", "only these statuses `500|5xx|400-499[,…]`")
+	fs.Var(&t.status, "status", "only these statuses, `500|5xx|400-499[,…]`")
 	fs.DurationVar(&t.slow, "slow", 0, "only exchanges that took at least this long, as 100ms")
-	fs.StringVar(&t.role, "role", "", "only the side that sent or that received the request: `client|server`")
-	fs.DurationVar(&t.stuck, "stuck", t.stuck, "report requests that are unanswered after this long; 0 turns it off")
+	fs.StringVar(&t.role, "role", "", "only the side that sent, or that received the request: `client|server`")
+	fs.DurationVar(&t.stuck, "stuck", t.stuck, "report a request that is still unanswered after this long; 0 turns it off")
 	fs.Var(&t.prefix, "prefix", "`bytes` of each message's head that are captured, up to 16KiB")
-	fs.BoolVar(&t.summary, "summary", false, "a row per method, host and route instead of one per exchange")
+	fs.BoolVar(&t.summary, "summary", false, "one row per method, host and route, refreshed in place, instead of a row per exchange")
 }
 
 func (t *httpTracer) Validate() error {
@@ -149,9 +130,9 @@ func (t *httpTracer) Validate() error {
 	case t.role != "" && t.role != event.RoleClient && t.role != event.RoleServer:
 		return fmt.Errorf("--role: %q is neither client nor server", t.role)
 	case t.slow < 0:
-		return errors.New("--slow: must not be negative")
+		return errors.New("--slow: must not be less than 0")
 	case t.stuck < 0:
-		return errors.New("--stuck: must not be negative")
+		return errors.New("--stuck: must not be less than 0")
 	case t.prefix < minPrefix || t.prefix > maxPrefix:
 		return errors.New("--prefix: must be between 64 and 16KiB")
 	}
@@ -167,7 +148,11 @@ func (t *httpTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.askKernel(s.opts.BTF)
+	types, err := s.kernelTypes()
+	if err != nil {
+		return nil, err
+	}
+	t.know(types)
 	spec.Maps[bpf.HttpMapEvents].MaxEntries = httpRing
 	spec.Maps[bpf.HttpMapScratches].MaxEntries *= uint32(cpus)
 	heads := spec.Maps[bpf.HttpMapHeads]
@@ -177,9 +162,11 @@ func (t *httpTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 	for _, p := range t.ports {
 		spec.Maps[bpf.HttpMapPorts].Contents = append(spec.Maps[bpf.HttpMapPorts].Contents, ebpf.MapKV{Key: p, Value: uint8(1)})
 	}
+	spec.Maps[bpf.HttpMapPorts].MaxEntries = uint32(max(len(t.ports), 1))
 	return spec, setKnobs(spec, map[string]any{
 		bpf.HttpVarPrefix:      uint32(t.prefix),
 		bpf.HttpVarFilterPorts: len(t.ports) > 0,
+		bpf.HttpVarHasCopies:   t.preempts,
 		bpf.HttpVarAsleep:      asleep(),
 		bpf.HttpVarNrRead:      int32(unix.SYS_READ),
 		bpf.HttpVarNrWrite:     int32(unix.SYS_WRITE),
@@ -192,25 +179,6 @@ func (t *httpTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 		bpf.HttpVarNrSendmsg:   int32(unix.SYS_SENDMSG),
 		bpf.HttpVarNrRecvmsg:   int32(unix.SYS_RECVMSG),
 	})
-}
-
-// askKernel looks up which functions there are. What is not known is taken to
-// be as in newer kernels.
-func (t *httpTracer) askKernel(file string) {
-	types, err := kernelTypes(file)
-	if err == nil && types == nil {
-		types, err = btf.LoadKernelSpec()
-	}
-	if err != nil {
-		return
-	}
-	var f *btf.Func
-	t.hasSendpage = types.TypeByName("tcp_sendpage", &f) == nil
-	if types.TypeByName("tcp_recvmsg", &f) == nil {
-		if proto, ok := f.Type.(*btf.FuncProto); ok {
-			t.oldRecvmsg = len(proto.Params) == 6
-		}
-	}
 }
 
 // asleep is the distance of the boot clock to the monotonic one, in ns.
@@ -226,29 +194,55 @@ func asleep() uint64 {
 	return 0
 }
 
-func (t *httpTracer) features() []feature {
-	function := []string{bpf.HttpProgHttpSendmsg, bpf.HttpProgHttpRecvmsg, bpf.HttpProgHttpSpliceRead}
-	recvmsg := bpf.HttpProgHttpK_recvmsg
-	if t.oldRecvmsg {
-		recvmsg = bpf.HttpProgHttpK_recvmsgOld
+// know finds out what this kernel's functions are like. A wrong number of
+// parameters would load, and read a parameter for the result.
+func (t *httpTracer) know(types *btf.Spec) {
+	var f *btf.Func
+	t.sendpage = types.TypeByName("tcp_sendpage", &f) == nil
+	t.recvmsg = 4
+	if types.TypeByName("tcp_recvmsg", &f) == nil {
+		if proto, ok := f.Type.(*btf.FuncProto); ok {
+			t.recvmsg = len(proto.Params)
+		}
 	}
+	// The guard of tracepoints, from 7.0 on one that allows preemption.
+	_, err := types.AnyTypeByName("class_srcu_fast_notrace_t")
+	t.preempts = err == nil
+}
+
+func (t *httpTracer) features() []feature {
+	recvmsg := map[int]string{6: bpf.HttpProgHttpRecvmsg6, 5: bpf.HttpProgHttpRecvmsg5}[t.recvmsg]
+	recvmsgProbe := bpf.HttpProgHttpK_recvmsg
+	if t.recvmsg == 6 {
+		recvmsgProbe = bpf.HttpProgHttpK_recvmsgOld
+	}
+	if recvmsg == "" {
+		recvmsg = bpf.HttpProgHttpRecvmsg4
+	}
+	function := []string{bpf.HttpProgHttpSendmsg, recvmsg, bpf.HttpProgHttpSpliceRead}
 	// The return first: a call that is noted must find it.
 	kprobe := []string{
 		bpf.HttpProgHttpR_sendmsg, bpf.HttpProgHttpR_recvmsg, bpf.HttpProgHttpR_spliceRead,
-		bpf.HttpProgHttpK_sendmsg, recvmsg, bpf.HttpProgHttpK_spliceRead,
+		bpf.HttpProgHttpK_sendmsg, recvmsgProbe, bpf.HttpProgHttpK_spliceRead,
 	}
-	if t.hasSendpage {
+	tracepoint := []string{bpf.HttpProgHttpSendLength, bpf.HttpProgHttpRecvLength}
+	if t.sendpage {
 		function = append(function, bpf.HttpProgHttpSendpage)
 		kprobe = append(kprobe, bpf.HttpProgHttpR_sendpage, bpf.HttpProgHttpK_sendpage)
 	}
+	if t.preempts {
+		function = append(function, bpf.HttpProgHttpSendmsgCopy1, bpf.HttpProgHttpSendmsgCopy2,
+			bpf.HttpProgHttpRecvmsg4Copy1, bpf.HttpProgHttpRecvmsg4Copy2)
+		tracepoint = append(tracepoint, bpf.HttpProgHttpSendLengthCopy1, bpf.HttpProgHttpSendLengthCopy2,
+			bpf.HttpProgHttpRecvLengthCopy1, bpf.HttpProgHttpRecvLengthCopy2)
+	}
 	return []feature{
 		{name: "ends of connections", doors: []door{{tierTracepoint, []string{
-			bpf.HttpProgHttpSetState, bpf.HttpProgHttpDestroySock,
+			bpf.HttpProgHttpSetState, bpf.HttpProgHttpSetStateCopy1,
+			bpf.HttpProgHttpDestroySock, bpf.HttpProgHttpDestroySockCopy1,
 		}}}},
 		{name: "HTTP messages", doors: []door{
-			{tierFunction, function},
-			{tierKprobe, kprobe},
-			{tierTracepoint, []string{bpf.HttpProgHttpSendLength, bpf.HttpProgHttpRecvLength}},
+			{tierFunction, function}, {tierKprobe, kprobe}, {tierTracepoint, tracepoint},
 		}},
 	}
 }
@@ -258,8 +252,9 @@ func (t *httpTracer) attached(s *Session) error {
 	t.conns = map[uint64]*httpConn{}
 	t.links = map[ends]*wire{}
 	t.messages = http1.Sink{Exchange: t.exchange, Stuck: t.waits}
+	t.now = bootNow()
 	if t.summary {
-		t.sum = newSummary(bootNow())
+		t.sum = newSummary(t.now)
 	}
 	return nil
 }
@@ -275,14 +270,39 @@ func (t *httpTracer) decode(s *Session, record []byte) bool {
 	if int(r.Call.Len)+int(r.Kept.Len) > len(data) || r.Call.TailLen > 8 || r.Kept.TailLen > 8 {
 		return false
 	}
-	c := t.open(&r.Socket)
-	c.owner = r.Owner
+	kept := data[r.Call.Len:]
+	parts := kept[r.Kept.Len:]
+	var sum bpf.HttpHttpCall
+	var intro *bpf.HttpHttpIntro
+	if r.Parts&partSum != 0 && !take(&parts, &sum) || sum.TailLen > 8 || sum.Len > 0 {
+		return false
+	}
+	if r.Parts&partIntro != 0 {
+		intro = new(bpf.HttpHttpIntro)
+		if !take(&parts, intro) {
+			return false
+		}
+	}
+	t.now = max(t.now, r.Time)
+	c := t.open(r.Socket, r.Seen, intro)
+	if c == nil {
+		return false
+	}
+	c.requests = r.Requests & 1
+	c.heard = r.Time
+	t.conn = c
+	before := sum.Size > 0 && (sum.Dir != c.requests || sum.Offset < r.Kept.Offset)
+	if before {
+		t.feed(c, &sum, nil)
+	}
+	t.feed(c, &r.Kept, kept)
+	if sum.Size > 0 && !before {
+		t.feed(c, &sum, nil)
+	}
 	switch r.Type {
 	case httpCall:
-		t.feed(c, &r.Kept, data[r.Call.Len:])
 		t.feed(c, &r.Call, data)
 	case httpClose:
-		t.feed(c, &r.Kept, data[r.Call.Len:])
 		for dir, n := range r.Bytes {
 			c.Feed(&http1.Segment{Dir: http1.Direction(dir), Offset: n}, &t.messages)
 		}
@@ -293,20 +313,47 @@ func (t *httpTracer) decode(s *Session, record []byte) bool {
 	return true
 }
 
-// open returns the connection of a socket, new if need be.
-func (t *httpTracer) open(id *bpf.HttpHttpSocket) *httpConn {
-	c := t.conns[id.Address]
-	if c != nil && c.id.Seen != id.Seen {
+// take copies a value from the front of b: there it may stand at any address.
+func take[T any](b *[]byte, v *T) bool {
+	size := int(unsafe.Sizeof(*v))
+	if len(*b) < size {
+		return false
+	}
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(v)), size), *b)
+	*b = (*b)[size:]
+	return true
+}
+
+// open returns the connection of a socket. One that is not known yet is
+// introduced, or else the kernel is asked; nil if it does not know either.
+func (t *httpTracer) open(address, seen uint64, intro *bpf.HttpHttpIntro) *httpConn {
+	c := t.conns[address]
+	if c != nil && c.seen == seen {
+		if intro != nil {
+			c.owner = intro.Owner
+		}
+		return c
+	}
+	if c != nil {
 		// Its end was lost, and another socket took its address.
-		t.close(c, bootNow(), http1.Closed)
-		c = nil
+		t.close(c, t.now, http1.Closed)
 	}
-	if c == nil {
-		c = &httpConn{}
-		c.Reset(id.Joined != 0)
-		t.conns[id.Address] = c
+	if intro == nil {
+		var st bpf.HttpSocketState
+		if err := t.session.objects.Maps[bpf.HttpMapSockets].Lookup(address, &st); err != nil || st.Seen != seen {
+			return nil
+		}
+		intro = &st.Intro
 	}
-	c.id = *id
+	c = &httpConn{
+		address: address,
+		seen:    seen,
+		socket:  intro.Socket,
+		owner:   intro.Owner,
+		hint:    bpf.HttpHttpHint{Seen: seen},
+	}
+	c.Reset(intro.Socket.Joined != 0)
+	t.conns[address] = c
 	return c
 }
 
@@ -314,14 +361,10 @@ func (t *httpTracer) open(id *bpf.HttpHttpSocket) *httpConn {
 // already.
 func (t *httpTracer) feed(c *httpConn, call *bpf.HttpHttpCall, data []byte) {
 	dir := call.Dir & 1
-	if call.Size == 0 || call.Offset < c.next[dir] {
+	if call.Size == 0 || call.Offset < c.next[dir] || c.Opaque() {
 		return
 	}
 	c.next[dir] = call.Offset + uint64(call.Size)
-	c.heard = call.Last
-	if c.opaque {
-		return
-	}
 	seg := http1.Segment{
 		Dir:    http1.Direction(dir),
 		Offset: call.Offset,
@@ -333,188 +376,93 @@ func (t *httpTracer) feed(c *httpConn, call *bpf.HttpHttpCall, data []byte) {
 	if call.TailLen > 0 {
 		seg.Tail = unsafe.Slice((*byte)(unsafe.Pointer(&call.Tail)), call.TailLen)
 	}
-	if dir == c.id.Requests {
+	if c.orphan != 0 && dir == c.requests {
 		// An answer that was told before its request cannot be older.
-		if c.orphan != 0 && seg.Time >= int64(c.orphan) {
+		if seg.Time >= int64(c.orphan) {
 			seg.Last -= seg.Time - int64(c.orphan) + 1
 			seg.Time = int64(c.orphan) - 1
 		}
 		c.orphan = 0
-	} else if len(seg.Data) > 4 && string(seg.Data[:5]) == "HTTP/" {
-		if _, waits := c.Oldest(); !waits && c.orphan == 0 {
-			c.orphan = call.Time
-			t.orphans = append(t.orphans, orphan{c, c.id.Seen, bootNow() + uint64(orphanPatience)})
-		}
 	}
-	t.conn, t.now = c, call.Last
 	c.Feed(&seg, &t.messages)
 	if c.link == nil && c.Kind() == http1.HTTP1 {
-		t.connect(c)
+		t.connect(c, http1.Role(c.requests))
 	}
+	if c.orphan == 0 && c.Holds() {
+		c.orphan = call.Time
+		t.orphans = append(t.orphans, orphan{c, t.now + uint64(orphanPatience)})
+	}
+	t.advise(c, seg.Dir)
+}
+
+// advise tells the kernel what calls it need not tell of, or has to look at
+// more closely.
+func (t *httpTracer) advise(c *httpConn, dir http1.Direction) {
+	h := c.hint
 	if c.Opaque() {
-		t.ignore(c)
+		h.Flags |= hintOpaque
+	} else if c.Waiting() > 1 {
+		h.Flags |= hintWide
 	}
-}
-
-// ignore tells the kernel that a connection does not speak HTTP any more.
-func (t *httpTracer) ignore(c *httpConn) {
-	c.opaque = true
-	// If that fails its calls are told in vain, no more.
-	_ = t.session.objects.Maps[bpf.HttpMapOpaque].Put(c.id.Address, c.id.Seen)
-}
-
-// connect looks for the other end.
-func (t *httpTracer) connect(c *httpConn) {
-	local, remote := addrPort(&c.id.Local, c.id.LocalPort, c.id.Family), addrPort(&c.id.Remote, c.id.RemotePort, c.id.Family)
-	key := ends{local, remote}
-	c.role = http1.Client
-	if c.id.Requests == uint8(http1.Received) {
-		key = ends{remote, local}
-		c.role = http1.Server
+	if until, blind := c.Body(dir); until > c.next[dir] && until-c.next[dir] > quietBytes {
+		h.Until, h.Dir = until, uint32(dir)
+		h.Flags &^= hintBlind
+		if blind {
+			h.Flags |= hintBlind
+		}
 	}
-	l := t.links[key]
-	if l == nil {
-		l = &wire{ends: key}
-		t.links[key] = l
+	if h != c.hint {
+		c.hint = h
+		// If that fails calls are told in vain, no more.
+		_ = t.session.objects.Maps[bpf.HttpMapHints].Put(c.address, &h)
 	}
-	if old := l.conns[c.role]; old != nil {
-		old.link = nil // its end was not told yet: it is over
-	}
-	l.conns[c.role] = c
-	l.alone = false
-	c.link = l
-}
-
-func addrPort(b *[16]uint8, port, family uint16) netip.AddrPort {
-	if family == unix.AF_INET {
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[:4])), port)
-	}
-	return netip.AddrPortFrom(netip.AddrFrom16(*b).Unmap(), port)
 }
 
 // close ends a connection.
 func (t *httpTracer) close(c *httpConn, now uint64, why http1.Ending) {
-	t.conn, t.now = c, now
+	t.conn = c
 	c.Close(int64(now), why, &t.messages)
-	if t.conns[c.id.Address] == c {
-		delete(t.conns, c.id.Address)
+	c.closed = true
+	if t.conns[c.address] == c {
+		delete(t.conns, c.address)
 	}
-	c.id.Seen = 0
-	if l := c.link; l != nil {
-		l.conns[c.role] = nil
-		t.unlink(l)
-	}
-}
-
-// unlink forgets a wire that nothing needs.
-func (t *httpTracer) unlink(l *wire) {
-	if l.conns[0] == nil && l.conns[1] == nil && len(l.halves[0]) == 0 && len(l.halves[1]) == 0 && t.links[l.ends] == l {
-		delete(t.links, l.ends)
-	}
+	t.disconnect(c)
 }
 
 // exchange is called by messages with an exchange that is over.
 func (t *httpTracer) exchange(x *http1.Exchange) {
 	c := t.conn
-	c.ended = t.now
-	if c.link == nil {
-		t.connect(c)
+	if c.link == nil || c.role != x.Role {
+		t.disconnect(c)
+		t.connect(c, x.Role)
 	}
-	h := t.half(c, x)
-	if t.role != "" {
-		// One side is enough to know all that is asked for.
-		t.report(h, nil)
-		return
-	}
-	l := c.link
-	other := l.halves[1-c.role]
-	for i, o := range other {
-		if same(h, o) {
-			l.halves[1-c.role] = remove(other, i)
-			o.link = nil
-			t.report(h, o)
-			return
-		}
-	}
-	if l.alone && l.conns[1-c.role] == nil || len(t.halves) >= maxHalves {
-		t.report(h, nil)
-		return
-	}
-	h.link = l
-	h.since = bootNow()
-	l.halves[c.role] = append(l.halves[c.role], h)
-	t.halves = append(t.halves, h)
+	t.join(c, x)
 }
 
-func remove(list []*half, i int) []*half {
-	copy(list[i:], list[i+1:])
-	list[len(list)-1] = nil
-	return list[:len(list)-1]
-}
-
-// half keeps what is known of an exchange.
-func (t *httpTracer) half(c *httpConn, x *http1.Exchange) *half {
-	var h *half
-	if n := len(t.spare); n > 0 {
-		h, t.spare = t.spare[n-1], t.spare[:n-1]
-	} else {
-		h = &half{}
-	}
-	h.link = nil
-	h.owner = c.owner
-	h.x = *x
-	h.x.Role = c.role
-	h.text = append(append(append(h.text[:0], x.Method...), x.Target...), x.Host...)
-	m, p := len(x.Method), len(x.Method)+len(x.Target)
-	h.x.Method, h.x.Target, h.x.Host = h.text[:m], h.text[m:p], h.text[p:]
-	h.ends = c.link.ends
-	return h
-}
-
-// same reports whether two halves, one of each end, are of one exchange.
-func same(a, b *half) bool {
-	return (a.x.Status == b.x.Status || a.x.Status == 0 || b.x.Status == 0) &&
-		string(a.text) == string(b.text) &&
-		a.x.RequestStart < b.x.ResponseEnd+int64(overlapSlack) &&
-		b.x.RequestStart < a.x.ResponseEnd+int64(overlapSlack)
-}
-
-// report shows an exchange: the half h, with the other end's if there is one.
-func (t *httpTracer) report(h, other *half) {
-	defer t.drop(h)
-	if other != nil {
-		defer t.drop(other)
-	}
-	client, server := h, other
-	if h.x.Role == http1.Server {
-		client, server = other, h
-	}
-	if other != nil && len(t.session.opts.Comms) > 0 {
-		// Of two ends of which one is wanted, that one.
-		if !matchAny(t.session.opts.Comms, t.session.comm(server.owner.Comm)) {
-			server = nil
-		}
+// report shows an exchange as it was seen from one end or from both.
+func (t *httpTracer) report(client, server *half) {
+	if client != nil && server != nil && len(t.session.opts.Comms) > 0 &&
+		!matchAny(t.session.opts.Comms, t.session.comm(server.owner.Comm)) {
+		server = nil // of two ends one is wanted at most
 	}
 	e := &t.event
 	t.fill(e, event.KindHTTP, client, server)
-	if !t.matches(e) {
-		t.session.stats.emitted++
-		return
-	}
-	if t.sum != nil {
-		t.sum.add(e)
-		t.session.stats.emitted++
-		return
-	}
-	t.session.emit(e)
+	t.show(e)
 }
 
-// drop keeps a half for reuse.
-func (t *httpTracer) drop(h *half) {
-	if h.since == 0 && len(t.spare) < 4096 && cap(h.text) <= 4096 {
-		t.spare = append(t.spare, h)
+// show passes an event on if it passes the probe's own filters.
+func (t *httpTracer) show(e *event.HTTP) {
+	switch {
+	case !t.matches(e):
+		t.session.stats.emitted++
+	case t.sum != nil && e.Kind == event.KindHTTP:
+		t.session.stats.emitted++
+		if t.session.opts.match(e.Head()) {
+			t.sum.add(e)
+		}
+	default:
+		t.session.emit(e)
 	}
-	h.link = nil
 }
 
 // fill makes an event of what one end or both saw.
@@ -550,14 +498,15 @@ func (t *httpTracer) fill(e *event.HTTP, kind string, client, server *half) {
 		ResponseBytes: x.ResponseBytes,
 		Error:         x.Ending.String(),
 	}
+	// What was captured beyond the prefix is not for show.
+	if n := int(t.prefix) - len(x.Method) - 1; len(e.Path) > n {
+		e.Path, e.PathTruncated = e.Path[:max(n, 0)], true
+	}
 	e.Latency, e.Duration = times(x)
 	if role == event.RoleBoth {
 		e.PeerPID = client.owner.Pid
 		e.PeerComm = t.session.comm(client.owner.Comm)
 		e.ServerLatency, _ = times(&server.x)
-		if e.Status == 0 && server.x.Status != 0 && e.Error == "" {
-			e.Status = server.x.Status
-		}
 	}
 }
 
@@ -578,90 +527,45 @@ func times(x *http1.Exchange) (latency, duration time.Duration) {
 
 // matches reports whether an exchange passes the probe's own filters.
 func (t *httpTracer) matches(e *event.HTTP) bool {
-	return (t.role == "" || t.role == e.Role) &&
-		(len(t.methods) == 0 || t.methods.has(e.Method)) &&
+	return (len(t.methods) == 0 || t.methods.has(e.Method)) &&
 		(t.path == "" || Match(t.path, e.Path)) &&
 		(t.host == "" || Match(strings.ToLower(t.host), strings.ToLower(e.Host))) &&
-		(len(t.status) == 0 || t.status.has(e.Status) && e.Kind == event.KindHTTP) &&
+		(len(t.status) == 0 || t.status.has(e.Status)) &&
 		(t.slow == 0 || max(e.Duration, e.Age) >= t.slow)
 }
 
 func (t *httpTracer) waiting() bool {
-	return len(t.halves) > 0 || len(t.orphans) > 0 || len(t.due) > 0
+	return t.patient() || len(t.orphans) > 0 || len(t.due) > 0
 }
 
 func (t *httpTracer) tick(s *Session, now uint64, last bool) {
-	if last {
-		// Exchanges whose end was seen by now are told; the rest goes on.
-		for _, h := range t.halves {
-			t.alone(h)
-		}
-		t.halves = nil
-		if t.sum != nil {
-			t.sum.tell(s, now)
-			t.sum.tellTotal(s, now)
-		}
-		return
-	}
+	t.now = max(t.now, now)
 	n := 0
-	for ; n < len(t.orphans) && t.orphans[n].due <= now; n++ {
-		if o := t.orphans[n]; o.conn.id.Seen == o.seen && o.conn.orphan != 0 {
-			t.fetch(o.conn)
+	for ; n < len(t.orphans) && (last || t.orphans[n].due <= now); n++ {
+		if c := t.orphans[n].conn; c.orphan != 0 && !c.closed {
+			t.fetch(c)
+			c.Settle(int64(now), &t.messages)
+			c.orphan = 0
 		}
 	}
-	t.orphans = append(t.orphans[:0], t.orphans[n:]...)
-
-	var again []*half
-	for n = 0; n < len(t.halves); n++ {
-		h := t.halves[n]
-		if h.link != nil && h.since+uint64(partnerPatience) > now {
-			break
-		}
-		if h.link != nil && h.link.busy(1-h.x.Role) {
-			h.since = now
-			again = append(again, h)
-			continue
-		}
-		t.alone(h)
+	t.orphans = slices.Delete(t.orphans, 0, n)
+	t.lose(last)
+	if !last {
+		t.tellStuck(now)
+	} else if t.sum != nil {
+		t.sum.tell(s, now)
+		t.sum.tellTotal(s, now)
 	}
-	t.halves = append(append(t.halves[:0], t.halves[n:]...), again...)
-	t.tellStuck(now)
-}
-
-// busy reports whether the end in that role is in the middle of an exchange
-// that may be the one that the other end waits for.
-func (l *wire) busy(role http1.Role) bool {
-	c := l.conns[role]
-	return c != nil && c.heard > c.ended && !c.opaque
-}
-
-// alone reports a half that has waited long enough for the other one.
-func (t *httpTracer) alone(h *half) {
-	l := h.link
-	h.since = 0
-	if l == nil { // it has been reported
-		t.drop(h)
-		return
-	}
-	list := l.halves[h.x.Role]
-	for i := range list {
-		if list[i] == h {
-			l.halves[h.x.Role] = remove(list, i)
-			break
-		}
-	}
-	l.alone = l.alone || l.conns[1-h.x.Role] == nil
-	t.report(h, nil)
-	t.unlink(l)
 }
 
 // fetch feeds what the kernel keeps of a connection's requests.
 func (t *httpTracer) fetch(c *httpConn) {
-	value, err := t.session.objects.Maps[bpf.HttpMapHeads].LookupBytes(c.id.Address)
+	value, err := t.session.objects.Maps[bpf.HttpMapHeads].LookupBytes(c.address)
 	if err != nil || value == nil {
 		return
 	}
-	if call, data, ok := headOf(value); ok && int(call.Size) > 0 {
+	if call, data, ok := headOf(value); ok && call.Size > 0 {
+		t.conn = c
 		t.feed(c, call, data)
 	}
 }
@@ -679,7 +583,8 @@ func headOf(value []byte) (call *bpf.HttpHttpCall, data []byte, ok bool) {
 
 // second is called every second.
 func (t *httpTracer) second(s *Session, now uint64) {
-	_ = s.objects.Variables[bpf.HttpVarAsleep].Set(asleep())
+	t.now = max(t.now, now)
+	_ = s.objects.Variables[bpf.HttpVarAsleep].Set(asleep()) // it was set before
 	if t.stuck > 0 {
 		t.scan(s, now)
 	}
@@ -700,7 +605,7 @@ func (t *httpTracer) sweep(s *Session, now uint64) {
 			continue
 		}
 		err := s.objects.Maps[bpf.HttpMapSockets].Lookup(address, &st)
-		if errors.Is(err, ebpf.ErrKeyNotExist) || err == nil && st.Socket.Seen != c.id.Seen {
+		if errors.Is(err, ebpf.ErrKeyNotExist) || err == nil && st.Seen != c.seen {
 			t.close(c, now, http1.Closed)
 		}
 	}
@@ -712,14 +617,19 @@ func (t *httpTracer) scan(s *Session, now uint64) {
 	t.due = t.due[:0]
 	note := func(address, start uint64) {
 		if start > 0 && start+uint64(t.stuck) <= soon {
-			t.due = append(t.due, kept{address, start + uint64(t.stuck)})
+			t.due = append(t.due, waiting{address, start + uint64(t.stuck)})
 		}
 	}
 	var address uint64
 	var value []byte
 	heads := s.objects.Maps[bpf.HttpMapHeads].Iterate()
 	for heads.Next(&address, &value) {
-		if call, _, ok := headOf(value); ok && call.Size > 0 {
+		call, _, ok := headOf(value)
+		if !ok {
+			continue
+		}
+		// What has been told is not waiting here any more.
+		if c := t.conns[address]; c == nil || call.Offset >= c.next[call.Dir&1] {
 			note(address, call.Time)
 		}
 	}
@@ -733,46 +643,14 @@ func (t *httpTracer) scan(s *Session, now uint64) {
 // tellStuck reports requests that have become stuck.
 func (t *httpTracer) tellStuck(now uint64) {
 	left := t.due[:0]
-	for _, k := range t.due {
-		if k.due > now {
-			left = append(left, k)
+	for _, w := range t.due {
+		if w.due > now {
+			left = append(left, w)
 			continue
 		}
-		t.age(k.address, now)
+		t.age(w.address, now)
 	}
 	t.due = left
-	for _, h := range t.aged {
-		if h.link == nil {
-			continue // reported with its other end
-		}
-		client, server := h, (*half)(nil)
-		if h.x.Role == http1.Server {
-			client, server = nil, h
-		}
-		for _, o := range t.aged {
-			if o.link == h.link && o.x.Role != h.x.Role && string(o.text) == string(h.text) && t.role == "" {
-				o.link = nil
-				if client == nil {
-					client = o
-				} else {
-					server = o
-				}
-				break
-			}
-		}
-		t.fill(&t.event, event.KindHTTPStuck, client, server)
-		t.event.Age = time.Duration(max(int64(now)-h.x.RequestStart, 0))
-		h.link = nil
-		if t.matches(&t.event) {
-			t.session.emit(&t.event)
-		} else {
-			t.session.stats.emitted++
-		}
-	}
-	for _, h := range t.aged {
-		t.drop(h)
-	}
-	t.aged = t.aged[:0]
 }
 
 // age reports the stuck requests of a connection, and with them those of its
@@ -781,15 +659,18 @@ func (t *httpTracer) age(address, now uint64) {
 	c := t.conns[address]
 	if c == nil {
 		var st bpf.HttpSocketState
-		if t.session.objects.Maps[bpf.HttpMapSockets].Lookup(address, &st) != nil {
+		if t.session.objects.Maps[bpf.HttpMapSockets].Lookup(address, &st) != nil || st.Verdict == 2 || st.Kept == st.Taken {
 			return
 		}
-		c = t.open(&st.Socket)
-		c.owner = st.Owner
+		if c = t.open(address, st.Seen, &st.Intro); c == nil {
+			return
+		}
+		c.requests = st.Requests & 1
+		c.heard = now
 	}
 	t.fetch(c)
 	before := int64(now) - int64(t.stuck)
-	t.conn, t.now = c, now
+	t.conn = c
 	c.Stuck(before, &t.messages)
 	if c.link == nil {
 		return
@@ -799,122 +680,43 @@ func (t *httpTracer) age(address, now uint64) {
 		t.conn = other
 		other.Stuck(before+int64(partnerPatience), &t.messages)
 	}
+	for _, h := range t.aged {
+		if h == nil {
+			continue
+		}
+		client, server := h, (*half)(nil)
+		for i, o := range t.aged {
+			if o != nil && o.x.Role != h.x.Role && o.seq == h.seq && t.role == "" {
+				server, t.aged[i] = o, nil
+			}
+		}
+		if h.x.Role == http1.Server {
+			client, server = server, client
+		}
+		if l := c.link; slices.Contains(l.stuck, h.seq) {
+			continue // told when the other end's was
+		} else if len(l.stuck) < maxOld {
+			l.stuck = append(l.stuck, h.seq)
+		}
+		t.fill(&t.event, event.KindHTTPStuck, client, server)
+		t.event.Status, t.event.Error = 0, ""
+		t.event.Age = time.Duration(max(int64(now)-h.x.RequestStart, 0))
+		t.show(&t.event)
+	}
+	t.aged = t.aged[:0]
 }
 
 // waits is called by messages with a request that is stuck.
 func (t *httpTracer) waits(x *http1.Exchange) {
-	if t.conn.link == nil {
-		t.connect(t.conn)
+	if t.wantsRole(x.Role) && t.conn.link != nil {
+		h := t.half(t.conn, x)
+		t.aged = append(t.aged, h)
 	}
-	h := t.half(t.conn, x)
-	h.link = t.conn.link
-	h.since = 0
-	t.aged = append(t.aged, h)
 }
 
-// portList is the value of --port.
-type portList []uint16
-
-func (l *portList) String() string { return "" }
-
-func (l *portList) Set(s string) error {
-	for _, item := range strings.Split(s, ",") {
-		n, err := strconv.ParseUint(strings.TrimSpace(item), 10, 16)
-		if err != nil || n == 0 {
-			return fmt.Errorf("%q is no port", item)
-		}
-		*l = append(*l, uint16(n))
+func addrPort(b *[16]uint8, port, family uint16) netip.AddrPort {
+	if family == unix.AF_INET {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[:4])), port)
 	}
-	return nil
-}
-
-// nameList is the value of --method.
-type nameList []string
-
-func (l *nameList) String() string { return "" }
-
-func (l *nameList) Set(s string) error {
-	for _, item := range strings.Split(s, ",") {
-		if item = strings.TrimSpace(item); item == "" {
-			return errors.New("a method is empty")
-		}
-		*l = append(*l, item)
-	}
-	return nil
-}
-
-func (l nameList) has(name string) bool {
-	for _, n := range l {
-		if strings.EqualFold(n, name) {
-			return true
-		}
-	}
-	return false
-}
-
-// statusList is the value of --status: ranges, both ends included.
-type statusList [][2]int
-
-func (l *statusList) String() string { return "" }
-
-func (l *statusList) Set(s string) error {
-	for _, item := range strings.Split(s, ",") {
-		item = strings.TrimSpace(item)
-		var low, high int
-		var err error
-		switch a, b, ranged := strings.Cut(item, "-"); {
-		case ranged:
-			var errHigh error
-			low, err = strconv.Atoi(a)
-			high, errHigh = strconv.Atoi(b)
-			err = cmp.Or(err, errHigh)
-		case len(item) == 3 && strings.EqualFold(item[1:], "xx"):
-			low, err = strconv.Atoi(item[:1])
-			low, high = low*100, low*100+99
-		default:
-			low, err = strconv.Atoi(item)
-			high = low
-		}
-		if err != nil || low < 100 || high > 999 || low > high {
-			return fmt.Errorf("%q is no status, as 500, 5xx or 400-499", item)
-		}
-		*l = append(*l, [2]int{low, high})
-	}
-	return nil
-}
-
-func (l statusList) has(status int) bool {
-	for _, r := range l {
-		if r[0] <= status && status <= r[1] {
-			return true
-		}
-	}
-	return false
-}
-
-// byteSize is the value of --prefix.
-type byteSize uint32
-
-func (b *byteSize) String() string {
-	if *b >= 1<<10 && *b%(1<<10) == 0 {
-		return strconv.Itoa(int(*b>>10)) + "KiB"
-	}
-	return strconv.Itoa(int(*b))
-}
-
-func (b *byteSize) Set(s string) error {
-	digits, unit := s, uint64(1)
-	for _, suffix := range []string{"KiB", "kib", "KB", "K", "k"} {
-		if d, ok := strings.CutSuffix(s, suffix); ok {
-			digits, unit = d, 1<<10
-			break
-		}
-	}
-	digits = strings.TrimSuffix(digits, "B")
-	n, err := strconv.ParseUint(digits, 10, 32)
-	if err != nil || n*unit > math.MaxUint32 {
-		return fmt.Errorf("%q is no size, as 1KiB", s)
-	}
-	*b = byteSize(n * unit)
-	return nil
+	return netip.AddrPortFrom(netip.AddrFrom16(*b).Unmap(), port)
 }

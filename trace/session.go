@@ -88,6 +88,9 @@ type Session struct {
 	warnings []string        // features that could not be had
 	reader   *reader
 
+	types *btf.Spec // the kernel's, nil: those that kernel has
+	cache *btf.Cache
+
 	clock *clock
 	users *proc.Users
 	proc  proc.Dir
@@ -126,6 +129,7 @@ func Open(t Tracer, opts Options) (_ *Session, err error) {
 	if load.Programs.KernelTypes, err = kernelTypes(opts.BTF); err != nil {
 		return nil, err
 	}
+	s.types, s.cache = load.Programs.KernelTypes, load.Cache
 	// Before 5.11 maps count against this limit. Where it cannot be raised,
 	// creating a map fails and says so.
 	_ = rlimit.RemoveMemlock()
@@ -141,6 +145,7 @@ func Open(t Tracer, opts Options) (_ *Session, err error) {
 	}
 	s.started = time.Now()
 	s.cost.open()
+	s.types, s.cache = nil, nil
 	// The kernel's types were most of the memory so far and are not needed
 	// any more.
 	go debug.FreeOSMemory()
@@ -160,6 +165,14 @@ func kernelTypes(file string) (*btf.Spec, error) {
 		return nil, fmt.Errorf("read BTF from %q: %w", file, err)
 	}
 	return spec, nil
+}
+
+// kernelTypes are the types of the kernel's functions and data.
+func (s *Session) kernelTypes() (*btf.Spec, error) {
+	if s.types != nil {
+		return s.types, nil
+	}
+	return s.cache.Kernel()
 }
 
 // load creates the maps of the probe's object and opens its features, then, if

@@ -63,7 +63,6 @@ enum {
 /* Helpers that a kernel may lack: what counts is whether they are named. */
 enum bpf_func_id___new {
 	BPF_FUNC_task_pt_regs___new = 1000,
-	BPF_FUNC_get_func_arg_cnt___new,
 };
 
 struct bpf_raw_tracepoint_args {
@@ -232,7 +231,21 @@ struct in6_addr {
 	} in6_u;
 };
 
+struct ns_common {
+	unsigned int inum;
+};
+
+struct net {
+	struct ns_common ns;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
 struct sock_common {
+	u32 skc_portpair; /* skc_dport, and above it the own port */
+	possible_net_t skc_net;
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
 	__be16 skc_dport;

@@ -22,6 +22,7 @@ type Conn struct {
 // A stream is where one direction of a connection stands.
 type stream struct {
 	next    uint64  // offset of the byte that comes next
+	at      uint64  // the same while a segment is read
 	left    uint64  // bytes left of the body or chunk; in a trailer bytes so far
 	buf     []byte  // a head that is not whole yet
 	msg     message // under way
@@ -43,6 +44,7 @@ type stream struct {
 // A message is what is known of one while it moves.
 type message struct {
 	start, last int64
+	offset      uint64 // of its first byte
 	bytes       uint64
 	inexact     Inexact
 }
@@ -150,6 +152,7 @@ func (c *Conn) take(s *Segment, to *Sink) {
 	}
 
 	// What has to wait for its request waits with all that follows it.
+	st.at = s.Offset
 	if n := c.run(st, s, data, !s.rest, rest > 0, to); n < len(data) {
 		st.next = s.Offset + uint64(n)
 		held := *s
@@ -161,6 +164,7 @@ func (c *Conn) take(s *Segment, to *Sink) {
 	if gap > 0 {
 		c.skip(st, gap, s.span(), len(tail) > 0, to)
 	}
+	st.at = s.Offset + s.Size - uint64(len(tail))
 	if n := c.run(st, s, tail, false, false, to); n < len(tail) {
 		held := *s
 		held.rest = true
@@ -203,9 +207,10 @@ func (c *Conn) mayEnd(st *stream, size uint64, data, tail []byte, to *Sink) {
 // to follow or not, and returns how many. Fewer than all means that a response
 // has to wait for its request.
 func (c *Conn) run(st *stream, s *Segment, b []byte, start, more bool, to *Sink) int {
-	all := len(b)
+	all, from := len(b), st.at
 	for len(b) > 0 && !c.opaque {
 		n, ok := len(b), true
+		st.at = from + uint64(all-len(b))
 		if st.spare {
 			st.spare = false
 			var h head
@@ -498,7 +503,7 @@ func (c *Conn) head(st *stream, s *Segment, b []byte, start, more bool, to *Sink
 		return n, false
 	}
 
-	m := message{start: s.Time}
+	m := message{start: s.Time, offset: st.at + uint64(n)}
 	if s.Time != s.Last && !start {
 		m.inexact = InexactTime
 	}

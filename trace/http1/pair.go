@@ -28,7 +28,7 @@ type pairing struct {
 	held     []Segment // responses without request, copied
 	heldData int
 
-	early  int64 // a request began then, with others waiting; 0: none
+	early int64 // a request began then, with others waiting; 0: none
 
 	open   bool // the last request in queue is still being sent
 	ahead  bool // the client sends requests before earlier ones are answered
@@ -49,6 +49,7 @@ const (
 type request struct {
 	text             []byte // method, target and host
 	start, end       int64
+	offset           uint64 // of its first byte
 	bytes            uint64
 	number           uint64
 	targetAt, hostAt uint32
@@ -150,6 +151,7 @@ func (c *Conn) push(h *head, m message, batch bool, to *Sink) {
 	c.queue = append(c.queue, request{
 		text:      text,
 		start:     m.start,
+		offset:    m.offset,
 		number:    c.pushed,
 		targetAt:  uint32(len(h.method)),
 		hostAt:    uint32(len(h.method) + len(h.target)),
@@ -310,6 +312,7 @@ func (c *Conn) tell(report func(*Exchange), r *request, ending Ending, end int64
 		Inexact:         r.inexact,
 		RequestStart:    r.start,
 		RequestEnd:      r.end,
+		RequestOffset:   r.offset,
 		RequestBytes:    r.bytes,
 		ResponseEnd:     end,
 	}
