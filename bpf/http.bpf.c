@@ -229,6 +229,8 @@ struct {
  * makes each turn of a loop look like the one before.
  */
 struct source {
+	__u64 sk;	/* struct sock */
+	__u64 msg;	/* struct msghdr */
 	__u64 base;	/* of the bytes, or of the array of segments */
 	__u64 skip;	/* bytes of the first segment that do not count */
 	__u32 segments; /* 0: base is that of the bytes */
@@ -246,6 +248,7 @@ struct source {
 struct http_scratch {
 	struct http_record rec;
 	char data[2 * PREFIX_MAX + 256];
+	char start[START_LEN + TAIL_LEN]; /* the first bytes, for shape_of */
 	struct source src;
 	__u64 at;   /* of the next byte in data */
 	__u64 skip; /* what is left of src.skip */
@@ -313,9 +316,13 @@ enum door {
 
 #define READ(door, p, field) ((door) == BY_KPROBE ? BPF_CORE_READ(p, field) : (p)->field)
 
-static __always_inline struct http_scratch *scratch(__u32 use)
+static __always_inline __u32 scratch_index(__u32 use)
 {
-	__u32 i = bpf_get_smp_processor_id() * SCRATCH_USES + use;
+	return bpf_get_smp_processor_id() * SCRATCH_USES + use;
+}
+
+static __always_inline struct http_scratch *scratch(__u32 i)
+{
 	struct http_scratch *s = bpf_map_lookup_elem(&scratches, &i);
 
 	if (!s)
@@ -335,16 +342,27 @@ static __always_inline long read_data(void *to, __u64 n, __u64 from, bool user)
  * The iterator stands behind the bytes that moved: go back. Their kinds have
  * had other numbers and the field other names.
  */
-static __noinline int source_of_msg(struct source *src, struct msghdr *msg, __u64 moved)
+__noinline int source_of_msg(__u32 index)
 {
-	struct iov_iter *iter = (void *)msg + bpf_core_field_offset(msg->msg_iter);
-	struct iov_iter___typed *typed = (void *)iter;
-	struct iov_iter___old *old = (void *)iter;
-	__u64 offset = BPF_CORE_READ(iter, iov_offset);
+	struct http_scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	struct iov_iter___typed *typed;
+	struct iov_iter___old *old;
+	struct iov_iter *iter;
+	struct msghdr *msg;
+	__u64 offset, moved;
+	struct source *src;
 	bool vec, kvec;
 	__u64 iov;
 
-	src->known = false;
+	if (!s)
+		return 0;
+	src = &s->src;
+	msg = (void *)src->msg;
+	moved = s->rec.call.size;
+	iter = (void *)msg + bpf_core_field_offset(msg->msg_iter);
+	typed = (void *)iter;
+	old = (void *)iter;
+	offset = BPF_CORE_READ(iter, iov_offset);
 	if (bpf_core_field_exists(typed->iter_type)) {
 		__u32 type = BPF_CORE_READ(typed, iter_type);
 
@@ -408,17 +426,21 @@ static __always_inline bool same_socket(struct task_struct *task, __u64 fd, stru
 	return BPF_CORE_READ(socket, sk) == sk;
 }
 
-static __noinline int source_of_regs(struct source *src, struct sock *sk)
+__noinline int source_of_regs(__u32 index)
 {
+	struct http_scratch *s = bpf_map_lookup_elem(&scratches, &index);
 	struct task_struct *task = bpf_get_current_task_btf();
 	void *regs = (void *)bpf_task_pt_regs(task);
 	struct task_struct___uring *ring = (void *)task;
 	struct pt_regs___x86 *x86 = regs;
 	struct pt_regs___arm64 *arm64 = regs;
 	__u64 arg0, arg1, arg2;
+	struct source *src;
 	__s32 nr;
 
-	src->known = false;
+	if (!s)
+		return 0;
+	src = &s->src;
 	/* A kernel thread works for somebody else, who has gone on since. */
 	if (task->flags & (TASK_IS_KTHREAD | TASK_IS_IO_WORKER))
 		return 0;
@@ -457,7 +479,7 @@ static __noinline int source_of_regs(struct source *src, struct sock *sk)
 	}
 	/* A ring's work may run at the end of a system call on something else. */
 	if (bpf_core_field_exists(ring->io_uring) && ring->io_uring &&
-	    !same_socket(task, arg0, sk))
+	    !same_socket(task, arg0, (void *)src->sk))
 		return 0;
 	src->known = true;
 	return 0;
@@ -465,12 +487,25 @@ static __noinline int source_of_regs(struct source *src, struct sock *sk)
 
 /* ------------------------------------------------------------------------ */
 
-/* Copies the first bytes of a call to s->data, at most max. */
-static __noinline int gather(struct http_scratch *s, struct http_call *call, __u64 max)
+/*
+ * Copies the first bytes of a call to data of a scratch, at most max.
+ *
+ * Global functions like this one are looked at by the verifier once and not at
+ * every call, which is most of the time that loading takes. Hence all their
+ * arguments are numbers.
+ */
+__noinline int gather(__u32 index, __u32 max)
 {
-	struct source *src = &s->src;
-	__u64 n = call->size;
+	struct http_scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	struct http_call *call;
+	struct source *src;
+	__u64 n;
 
+	if (!s)
+		return 0;
+	src = &s->src;
+	call = &s->rec.call;
+	n = call->size;
 	call->len = 0;
 	s->at = 0;
 	s->skip = src->skip;
@@ -518,13 +553,21 @@ static __noinline int gather(struct http_scratch *s, struct http_call *call, __u
 }
 
 /* Copies the last bytes of a call: the end of a chunked body. */
-static __noinline int gather_tail(struct http_call *call, struct source *src)
+__noinline int gather_tail(__u32 index)
 {
+	struct http_scratch *s = bpf_map_lookup_elem(&scratches, &index);
 	struct iovec seg = {}, before = {};
-	__u64 left = (__u64)call->size + src->skip, n;
+	struct http_call *call;
+	struct source *src;
+	__u64 left, n;
 
+	if (!s)
+		return 0;
+	call = &s->rec.call;
+	src = &s->src;
 	if (!src->known || call->size <= TAIL_LEN)
 		return 0;
+	left = (__u64)call->size + src->skip;
 	if (!src->segments) {
 		if (!read_data(call->tail, TAIL_LEN, src->base + call->size - TAIL_LEN, src->data_user))
 			call->tail_len = TAIL_LEN;
@@ -575,28 +618,39 @@ enum shape {
 	SHAPE_RESPONSE,
 };
 
+/* What may stand in a method or in front of the / of HTTP/1.1: a bit for each byte. */
+const volatile __u64 token_bytes[4] = {
+	0x03ff200000000000, /* - 0-9 */
+	0x07fffffe87fffffe, /* A-Z _ a-z */
+};
+
 /*
- * What bytes begin with. More than a method and the beginning of a target is
- * not asked for: user space looks closer.
+ * What the first bytes of start in a scratch begin with. More than a method and
+ * the beginning of a target is not asked for: user space looks closer.
  */
-static __noinline int shape_of(const char *b, __u32 n)
+__noinline int shape_of(__u32 index, __u32 n)
 {
-	char c = 0, next;
+	struct http_scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	const char *b;
+	char next;
 	__u32 i;
 
+	if (!s)
+		return SHAPE_OTHER;
+	b = s->start;
 	if (n >= 5 && b[0] == 'H' && b[1] == 'T' && b[2] == 'T' && b[3] == 'P' && b[4] == '/')
 		return SHAPE_RESPONSE;
 	for (i = 0; i < START_LEN - 1; i++) {
+		__u8 c = b[i];
+
 		if (i >= n)
 			return SHAPE_SHORT;
-		c = b[i];
 		if (c == ' ')
 			break;
-		if (!((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-		      c == '-' || c == '_' || (c == '/' && i == 4)))
+		if (!(token_bytes[c >> 6] >> (c & 63) & 1) && !(c == '/' && i == 4))
 			return SHAPE_OTHER;
 	}
-	if (i == 0 || c != ' ')
+	if (i == 0 || i >= START_LEN - 1)
 		return SHAPE_OTHER;
 	if (i + 1 >= n)
 		return SHAPE_SHORT;
@@ -690,26 +744,24 @@ static __noinline struct socket_state *meet(struct sock *sk, __u64 moved, __u32 
 }
 
 /* Looks at a call on a socket of which it is not known yet what it speaks. */
-static __noinline int decide(struct socket_state *st, struct http_scratch *s, __u32 dir)
+static __noinline int decide(struct socket_state *st, struct http_scratch *s, __u32 index)
 {
 	__u64 n = s->rec.call.len, at = st->start_len;
-	enum shape shape;
+	__u8 dir = s->rec.call.dir;
+	int shape = SHAPE_OTHER;
 
 	if (n > START_LEN)
 		n = START_LEN;
 	barrier_var(at);
 	if (at > START_LEN)
 		at = START_LEN;
-	barrier_var(n);
-	if (n > START_LEN)
-		n = START_LEN;
-	bpf_probe_read_kernel(&st->start[at], n, s->data);
+	bpf_probe_read_kernel(&st->start[at], START_LEN, s->data);
+	__builtin_memcpy(s->start, st->start, START_LEN);
 	n += at;
 	if (n > START_LEN)
 		n = START_LEN;
-	shape = shape_of(st->start, n);
-	if (!s->rec.call.len)
-		shape = SHAPE_OTHER;
+	if (s->rec.call.len)
+		shape = shape_of(index, n);
 	switch (shape) {
 	case SHAPE_SHORT:
 		st->start_len = n;
@@ -846,7 +898,7 @@ static __noinline int tell_close(struct socket_state *st, struct sock *sk, __u32
 
 	if (st->verdict == IS_OTHER || (st->verdict == UNDECIDED && !st->start_len))
 		return 0;
-	s = scratch(use);
+	s = scratch(scratch_index(use));
 	if (!s)
 		return 0;
 	st->verdict = IS_OTHER;
@@ -876,7 +928,7 @@ static __always_inline bool ends_blank(struct http_call *call)
 
 /* Adds a call to the sum if nothing in it matters by itself. */
 static __noinline int is_quiet(struct socket_state *st, struct http_scratch *s,
-				     struct http_hint *hint)
+			       struct http_hint *hint, __u32 index)
 {
 	struct http_call *call = &s->rec.call, *sum = &st->sum;
 	__u64 now;
@@ -886,7 +938,7 @@ static __noinline int is_quiet(struct socket_state *st, struct http_scratch *s,
 		return false;
 	call->tail_len = 0;
 	if (hint->flags & HINT_BLIND) {
-		gather_tail(call, &s->src);
+		gather_tail(index);
 		if (call->tail_len != TAIL_LEN || ends_blank(call))
 			return false;
 	}
@@ -918,6 +970,7 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 	struct socket_state *st;
 	struct http_scratch *s;
 	struct http_hint *hint;
+	__u32 index;
 	struct http_call *call;
 	struct tcp_sock *tp;
 	__u32 tgid, seq, gone, ports_now;
@@ -960,7 +1013,8 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 		if (!tp)
 			return 0;
 	}
-	s = scratch((dir == SENT ? FOR_SEND : FOR_RECEIVE) + copy);
+	index = scratch_index((dir == SENT ? FOR_SEND : FOR_RECEIVE) + copy);
+	s = scratch(index);
 	if (!s)
 		return 0;
 	call = &s->rec.call;
@@ -995,11 +1049,13 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 		return 0;
 
 	s->src.known = false;
+	s->src.sk = (__u64)sk;
+	s->src.msg = (__u64)msg;
 	if (msg == REGISTERS) {
 		if (bpf_core_enum_value_exists(enum bpf_func_id___new, BPF_FUNC_task_pt_regs___new))
-			source_of_regs(&s->src, sk);
+			source_of_regs(index);
 	} else if (msg != NOWHERE) {
-		source_of_msg(&s->src, msg, moved);
+		source_of_msg(index);
 	}
 	if (st->run >= HEAD_CALLS || (st->calls & 15) == 15) {
 		hint = bpf_map_lookup_elem(&hints, &key);
@@ -1009,28 +1065,29 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 				return 0;
 			}
 			st->wide = !!(hint->flags & HINT_WIDE);
-			if (is_quiet(st, s, hint))
+			if (is_quiet(st, s, hint, index))
 				return 0;
 		}
 	}
 	st->calls++;
 	max = st->wide ? PREFIX_MAX : prefix;
 	if (moved > prefix && st->run >= HEAD_CALLS) {
-		gather(s, call, BODY_LEN);
-		if (shape_of(s->data, call->len) >= SHAPE_REQUEST)
-			gather(s, call, max);
+		gather(index, BODY_LEN);
+		__builtin_memcpy(s->start, s->data, sizeof(s->start));
+		if (shape_of(index, call->len) >= SHAPE_REQUEST)
+			gather(index, max);
 	} else {
-		gather(s, call, max);
+		gather(index, max);
 	}
-	if (st->verdict == UNDECIDED && !decide(st, s, dir)) {
+	if (st->verdict == UNDECIDED && !decide(st, s, index)) {
 		st->intro.socket.joined = 1; /* to user space: it will not be told of this call */
 		return 0;
 	}
 	if (call->len < moved) {
 		/* Many requests in one call: all of them are wanted. */
 		if (!st->wide && turned && dir == st->requests && call->len == prefix && s->data[0] != 'P')
-			gather(s, call, PREFIX_MAX);
-		gather_tail(call, &s->src);
+			gather(index, PREFIX_MAX);
+		gather_tail(index);
 	}
 
 	now = bpf_ktime_get_boot_ns();

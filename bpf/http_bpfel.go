@@ -69,11 +69,14 @@ type HttpHttpRecord struct {
 }
 
 type HttpHttpScratch struct {
-	_    structs.HostLayout
-	Rec  HttpHttpRecord
-	Data [33024]int8
-	Src  struct {
+	_     structs.HostLayout
+	Rec   HttpHttpRecord
+	Data  [33024]int8
+	Start [32]int8
+	Src   struct {
 		_         structs.HostLayout
+		Sk        uint64
+		Msg       uint64
 		Base      uint64
 		Skip      uint64
 		Segments  uint32
@@ -206,6 +209,7 @@ const (
 	HttpVarNrWritev              = "nr_writev"
 	HttpVarPrefix                = "prefix"
 	HttpVarReaderWaits           = "reader_waits"
+	HttpVarTokenBytes            = "token_bytes"
 	HttpVarUnusedHttpHead        = "unused_http_head"
 	HttpVarUnusedHttpHint        = "unused_http_hint"
 	HttpVarUnusedHttpIntro       = "unused_http_intro"
@@ -326,6 +330,7 @@ type HttpVariableSpecs struct {
 	NrWritev          *ebpf.VariableSpec `ebpf:"nr_writev"`
 	Prefix            *ebpf.VariableSpec `ebpf:"prefix"`
 	ReaderWaits       *ebpf.VariableSpec `ebpf:"reader_waits"`
+	TokenBytes        *ebpf.VariableSpec `ebpf:"token_bytes"`
 	UnusedHttpHead    *ebpf.VariableSpec `ebpf:"unused_http_head"`
 	UnusedHttpHint    *ebpf.VariableSpec `ebpf:"unused_http_hint"`
 	UnusedHttpIntro   *ebpf.VariableSpec `ebpf:"unused_http_intro"`
@@ -406,6 +411,7 @@ type HttpVariables struct {
 	NrWritev          *ebpf.Variable `ebpf:"nr_writev"`
 	Prefix            *ebpf.Variable `ebpf:"prefix"`
 	ReaderWaits       *ebpf.Variable `ebpf:"reader_waits"`
+	TokenBytes        *ebpf.Variable `ebpf:"token_bytes"`
 	UnusedHttpHead    *ebpf.Variable `ebpf:"unused_http_head"`
 	UnusedHttpHint    *ebpf.Variable `ebpf:"unused_http_hint"`
 	UnusedHttpIntro   *ebpf.Variable `ebpf:"unused_http_intro"`

@@ -146,6 +146,12 @@ func (t *httpTracer) join(c *httpConn, x *http1.Exchange) {
 		t.reportHalf(h)
 		return
 	}
+	// Most have met their other end since: forget them as they come to the front.
+	for len(t.halves) > 0 && !t.halves[0].waiting {
+		t.halves[0].listed = false
+		t.drop(t.halves[0])
+		t.halves = t.halves[1:]
+	}
 	h.link, h.waiting, h.listed, h.since = l, true, true, t.now
 	l.halves[c.role] = append(l.halves[c.role], h)
 	t.halves = append(t.halves, h)

@@ -418,6 +418,7 @@ func (s *Session) pipeline(ctx context.Context) error {
 			s.decode(b)
 			s.reader.free <- b
 		case <-tick:
+			tick = nil
 			s.tracer.tick(s, bootNow(), false)
 		case <-s.sink.Broken():
 		case <-window:
@@ -437,7 +438,7 @@ func (s *Session) pipeline(ctx context.Context) error {
 		if err := s.sink.Flush(); err != nil {
 			return err
 		}
-		if tick = nil; s.tracer.waiting() {
+		if tick == nil && s.tracer.waiting() {
 			tick = time.After(tickInterval)
 		}
 	}
