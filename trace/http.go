@@ -234,8 +234,10 @@ func (t *httpTracer) features() []feature {
 		kprobe = append(kprobe, bpf.HttpProgHttpR_sendpage, bpf.HttpProgHttpK_sendpage)
 	}
 	if t.preempts {
-		function = append(function, bpf.HttpProgHttpSendmsgCopy1, bpf.HttpProgHttpSendmsgCopy2,
-			bpf.HttpProgHttpRecvmsg4Copy1, bpf.HttpProgHttpRecvmsg4Copy2)
+		// Of programs at a function's end the last one that was attached
+		// runs first, at tracepoints the first one.
+		function = append([]string{bpf.HttpProgHttpSendmsgCopy2, bpf.HttpProgHttpSendmsgCopy1,
+			bpf.HttpProgHttpRecvmsg4Copy2, bpf.HttpProgHttpRecvmsg4Copy1}, function...)
 		tracepoint = append(tracepoint, bpf.HttpProgHttpSendLengthCopy1, bpf.HttpProgHttpSendLengthCopy2,
 			bpf.HttpProgHttpRecvLengthCopy1, bpf.HttpProgHttpRecvLengthCopy2)
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/google/go-cmp/cmp"
 
 	"tracer/trace/event"
@@ -95,6 +96,10 @@ func traceHTTP(t *testing.T, opts Options, args ...string) *httpEvents {
 		}
 		if opts.tier != 0 && opts.tier != tierTracepoint && os.Getenv("TRACER_VM") == "" {
 			t.Skipf("functions cannot be hooked here, other kernels are tested by make test-kernels: %v", err)
+		}
+		var refused *ebpf.VerifierError
+		if errors.As(err, &refused) {
+			t.Fatalf("%+v", refused)
 		}
 		t.Fatal(err)
 	}
