@@ -1149,7 +1149,7 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 	 * The first one is told at once: user space has to know of both ends of a
 	 * connection before it can wait for what either of them says.
 	 */
-	if (!st->introduced || !keep(st, s, key)) {
+	if ((!st->introduced && st->verdict == IS_HTTP) || !keep(st, s, key)) {
 		s->rec.kept.size = s->rec.kept.len = 0;
 		s->at = call->len;
 		tell(st, s, key);
