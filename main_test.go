@@ -751,7 +751,7 @@ func TestKernelCheckTellsWhatCanBeTraced(t *testing.T) {
 	check := func(status int, cmd *exec.Cmd) (c event.Check, ok bool) {
 		t.Helper()
 		out, err := cmd.Output()
-		if cmd.ProcessState.ExitCode() != status {
+		if status >= 0 && cmd.ProcessState.ExitCode() != status {
 			t.Fatalf("exit status %d, want %d: %v, %s", cmd.ProcessState.ExitCode(), status, err, out)
 		}
 		var v struct {
@@ -802,12 +802,14 @@ func TestKernelCheckTellsWhatCanBeTraced(t *testing.T) {
 		}
 	}
 	// What is said is what sessions do: with one kind of hook only, too.
-	c, _ = check(0, self(asTracer, "1", "check", "--json", "--tier", "tracepoint"))
+	// Before 6.3 tracepoints tell little of what sockets carry.
+	c, _ = check(-1, self(asTracer, "1", "check", "--json", "--tier", "tracepoint"))
 	said := false
 	for _, command := range c.Commands {
+		said = said || command.Error != ""
 		for _, f := range command.Features {
 			said = said || f.Misses != ""
-			if f.Hooks != "tracepoint" {
+			if f.Hooks != "tracepoint" && (f.Hooks != "" || f.Misses == "") {
 				t.Errorf("tracepoints alone: %s: %+v", command.Name, f)
 			}
 		}

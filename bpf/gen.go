@@ -13,3 +13,4 @@ package bpf
 //go:generate go tool bpf2go -target bpfel -cc clang-14 -strip llvm-strip-14 -cflags "-O2 -g -Wall -Werror -Iinclude" -output-stem conn -type conn_record Conn conn.bpf.c
 //go:generate go tool bpf2go -target bpfel -cc clang-14 -strip llvm-strip-14 -cflags "-O2 -g -Wall -Werror -Iinclude" -output-stem place -type place_record Place place.bpf.c
 //go:generate go tool bpf2go -target bpfel -cc clang-14 -strip llvm-strip-14 -cflags "-O2 -g -Wall -Werror -Iinclude" -output-stem traffic -type party -type tcp_record -type share_record -type flow_record Traffic traffic.bpf.c
+//go:generate go tool bpf2go -target bpfel -cc clang-14 -strip llvm-strip-14 -cflags "-O2 -g -Wall -Werror -Iinclude" -output-stem http -type http_record -type http_socket -type http_owner -type http_call -type http_intro -type http_head -type http_hint -type socket_state Http http.bpf.c

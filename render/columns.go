@@ -33,6 +33,7 @@ var Views = map[string]View{
 	"traffic by container":  trafficView(always("container"), always("pod"), extra(trafficProto)),
 	"traffic by pod":        trafficView(always("namespace"), always("pod"), extra(trafficProto)),
 
+	"http":         {Columns: httpColumns, Mark: httpMark},
 	"http-summary": {Columns: summaryColumns, Mark: summaryMark, Paged: true, Title: appendSummaryTitle, Below: appendSlowest},
 }
 

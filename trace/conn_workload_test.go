@@ -47,6 +47,10 @@ func init() { // a literal would refer to itself
 		"timeout":           timeout,
 		"many":              many,
 		"holdMany":          holdMany,
+		"play":              playAll,
+		"serveHTTP":         serveHTTP,
+		"proxyHTTP":         proxyHTTP,
+		"getHTTP":           getHTTP,
 	}
 }
 

@@ -85,6 +85,22 @@ be hooked the peers of UDP sockets that are not connected stay unknown.`,
   tracer traffic --json --interval 10s | jq -c '[.comm, .tx_bytes, .rx_bytes]'`,
 		New: func() Tracer { return &trafficTracer{} },
 	},
+	{
+		Name:  "http",
+		Short: "every HTTP exchange with its latency, and those that never got an answer",
+		Long: `Every HTTP/1 exchange on this host: method, target, status, sizes, and how long
+each side took, as the kernel saw its processes send and receive. An exchange
+whose two ends are both here is one row.
+
+The first --prefix bytes of a message are read where a process hands them to the
+kernel, so nothing is copied from the network and no certificate is needed. Not
+seen: what is inside TLS, HTTP/2, and messages that begin in sendfile or splice;
+where the kernel forbids function hooks also those of io_uring.`,
+		Example: `  tracer http                            what is asked and answered here
+  tracer http --status 5xx --slow 100ms  what fails or is slow
+  tracer http --summary --port 8080      rates and percentiles by route`,
+		New: func() Tracer { return &httpTracer{} },
+	},
 }
 
 // View is the name of the view that shows what t reports, which may depend on
@@ -130,4 +146,11 @@ type periodic interface {
 	// report shows an interval, by s.show and s.page. What comes after the
 	// last one is for tick.
 	report(s *Session)
+}
+
+// A Tracer that is a looker looks around every now and then, also when nothing
+// waits.
+type looker interface {
+	lookInterval() time.Duration
+	look(s *Session, now uint64)
 }

@@ -440,6 +440,13 @@ func (s *Session) pipeline(ctx context.Context) error {
 		defer ticker.Stop()
 		period = ticker.C
 	}
+	var look <-chan time.Time // nil if nobody looks
+	looks, ok := s.tracer.(looker)
+	if ok {
+		ticker := time.NewTicker(looks.lookInterval())
+		defer ticker.Stop()
+		look = ticker.C
+	}
 	for !s.enough() {
 		select {
 		case <-ctx.Done():
@@ -451,10 +458,13 @@ func (s *Session) pipeline(ctx context.Context) error {
 			s.decode(b)
 			s.reader.free <- b
 		case <-tick:
+			tick = nil
 			s.tracer.tick(s, bootNow(), false)
 		case <-period:
 			periodic.read(s, false)
 			periodic.report(s)
+		case <-look:
+			looks.look(s, bootNow())
 		case <-s.sink.Broken():
 		case <-slow.C:
 			s.clock.anchor()
@@ -469,7 +479,7 @@ func (s *Session) pipeline(ctx context.Context) error {
 		if err := s.sink.Flush(); err != nil {
 			return err
 		}
-		if tick = nil; s.tracer.waiting() {
+		if tick == nil && s.tracer.waiting() {
 			tick = time.After(tickInterval)
 		}
 	}

@@ -499,11 +499,11 @@ func (t *trafficTracer) distribute(s *Session, id socketID, st *socketState, fin
 
 // connectionOf is the connection of a socket.
 func (t *trafficTracer) connectionOf(r *bpf.TrafficTcp) event.Connection {
-	return ends(r.Role == roleClient, r.Local, r.Lport, r.Remote, r.Rport)
+	return bothEnds(r.Role == roleClient, r.Local, r.Lport, r.Remote, r.Rport)
 }
 
-// ends are both ends of a socket, in the order of who called.
-func ends(client bool, local [16]uint8, lport uint16, remote [16]uint8, rport uint16) event.Connection {
+// bothEnds are both ends of a socket, in the order of who called.
+func bothEnds(client bool, local [16]uint8, lport uint16, remote [16]uint8, rport uint16) event.Connection {
 	l, r := endpoint(local, lport), endpoint(remote, rport)
 	if client {
 		return event.Connection{Role: event.RoleClient, Src: l, Dst: r}
@@ -535,7 +535,7 @@ func (t *trafficTracer) flow(s *Session, r *bpf.TrafficFlowRecord, now uint64) {
 	k := &r.Key
 	t.add(s, &bpf.TrafficParty{
 		Start: k.Start, Pid: k.Pid, Cgroup: r.Flow.Cgroup, Uid: r.Flow.Uid, Comm: r.Flow.Comm,
-	}, ends(r.Flow.Role == roleClient, k.Local, k.Lport, k.Remote, k.Rport), socketID{}, event.ProtoUDP, 0, m)
+	}, bothEnds(r.Flow.Role == roleClient, k.Local, k.Lport, k.Remote, k.Rport), socketID{}, event.ProtoUDP, 0, m)
 }
 
 // forgetFlows makes room for others.

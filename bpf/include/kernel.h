@@ -30,6 +30,7 @@ typedef __u16 __be16;
 typedef __u32 __be32;
 typedef __u32 __wsum;
 typedef _Bool bool;
+typedef unsigned long size_t;
 
 enum { false = 0, true = 1 };
 
@@ -57,6 +58,11 @@ enum {
 enum {
 	BPF_RB_NO_WAKEUP = 1ULL << 0,
 	BPF_RB_FORCE_WAKEUP = 1ULL << 1,
+};
+
+/* Helpers that a kernel may lack: what counts is whether they are named. */
+enum bpf_func_id___new {
+	BPF_FUNC_task_pt_regs___new = 1000,
 };
 
 struct bpf_raw_tracepoint_args {
@@ -200,7 +206,13 @@ struct task_struct {
 	char comm[16];
 };
 
-/* The registers of a system call, as the two architectures keep them. */
+struct io_uring_task;
+
+struct task_struct___uring {
+	struct io_uring_task *io_uring;
+};
+
+/* The registers of a system call or at a function, as the two architectures keep them. */
 struct pt_regs___x86 {
 	unsigned long r8;
 	unsigned long ax;
@@ -224,7 +236,21 @@ struct in6_addr {
 	} in6_u;
 };
 
+struct ns_common {
+	unsigned int inum;
+};
+
+struct net {
+	struct ns_common ns;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
 struct sock_common {
+	u32 skc_portpair; /* skc_dport, and above it the own port */
+	possible_net_t skc_net;
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
 	__be16 skc_dport;
@@ -247,7 +273,6 @@ struct inet_sock {
 };
 
 struct tcp_sock {
-	u32 write_seq;
 	u64 bytes_sent;
 	u64 bytes_retrans;
 	u64 bytes_received;
@@ -256,6 +281,8 @@ struct tcp_sock {
 	u32 snd_una;
 	u32 rcv_nxt;
 	u32 copied_seq;
+	u32 write_seq;
+	u64 tcp_wstamp_ns;
 	u32 segs_out;
 	u32 total_retrans;
 	u32 srtt_us;
@@ -263,11 +290,6 @@ struct tcp_sock {
 
 struct socket {
 	struct sock *sk;
-};
-
-struct msghdr {
-	void *msg_name;
-	int msg_namelen;
 };
 
 struct mptcp_sock {
@@ -278,6 +300,42 @@ struct mptcp_sock {
 struct mptcp_subflow_context {
 	struct list_head node;
 	struct sock *tcp_sock;
+};
+
+/* include/linux/{uio,socket}.h */
+struct iovec {
+	void *iov_base;
+	size_t iov_len;
+};
+
+struct iov_iter {
+	size_t iov_offset;
+	size_t count;
+	unsigned long nr_segs;
+	const struct iovec *__iov; /* 6.4 */
+	void *ubuf;		   /* 6.0 */
+};
+
+/* Before 5.14 one field held kind and direction; before 6.4 it was iov. */
+struct iov_iter___old {
+	unsigned int type;
+	const struct iovec *iov;
+};
+
+struct iov_iter___typed {
+	u8 iter_type;
+};
+
+enum iter_type___new {
+	ITER_IOVEC___new = 101,
+	ITER_KVEC___new = 102,
+	ITER_UBUF___new = 103,
+};
+
+struct msghdr {
+	void *msg_name;
+	int msg_namelen;
+	struct iov_iter msg_iter;
 };
 
 /* include/linux/io_uring_types.h */
@@ -338,6 +396,7 @@ enum tcp_state {
 #define MSG_ERRQUEUE 0x2000
 /* include/net/sock.h: enum sock_flags, set when a FIN has come */
 #define SOCK_DONE 1
+#define RCV_SHUTDOWN 1
 #define SHUTDOWN_MASK 3
 /* include/uapi/linux/magic.h */
 #define SOCKFS_MAGIC 0x534F434B
@@ -350,6 +409,7 @@ enum tcp_state {
 #define EPIPE 32
 #define ECONNABORTED 103
 #define ECONNRESET 104
+#define ETIMEDOUT 110
 #define EISCONN 106
 #define EALREADY 114
 #define EINPROGRESS 115
@@ -358,6 +418,8 @@ enum tcp_state {
 
 /* include/linux/sched.h: PF_KTHREAD */
 #define TASK_IS_KTHREAD 0x00200000
+/* the same: PF_IO_WORKER */
+#define TASK_IS_IO_WORKER 0x00000010
 /* arch/x86/include/asm/thread_info.h: TS_COMPAT */
 #define X86_TS_COMPAT 0x0002
 /* include/linux/sched/signal.h: SIGNAL_GROUP_EXIT */

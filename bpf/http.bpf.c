@@ -1,0 +1,1421 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * What do processes say to each other in HTTP/1, and when?
+ *
+ * A data call on a TCP socket that speaks HTTP is told with the first bytes it
+ * moved; user space reads messages out of that (trace/http1). What goes in the
+ * direction of requests is kept here until something goes the other way, so
+ * that an exchange of one call each way, which most are, takes one record. A
+ * socket whose first bytes are no HTTP is not looked at again. Inside of a long
+ * body user space says how far it goes (map hints): calls up to there are only
+ * summed.
+ *
+ * Hooks, three doors to one body:
+ *   A  fexit of tcp_sendmsg, tcp_recvmsg, tcp_splice_read, and tcp_sendpage
+ *      where there is one (below 6.5)
+ *   B  kprobe and kretprobe of the same
+ *   C  the tracepoints sock_send_length and sock_recv_length (6.3), which work
+ *      where functions cannot be hooked; where the bytes are, is told by the
+ *      registers of the system call
+ * and inet_sock_set_state and tcp_destroy_sock, on every kernel, for the end.
+ *
+ * Missed: the bytes, not their number, of sendfile, splice and zero-copy
+ * receives, and in C of io_uring, sendmmsg and recvmmsg and of 32-bit
+ * programs. In C what splice takes out of a socket is known only by the next
+ * call. Multipath TCP.
+ *
+ * Two threads that move bytes in one direction of a socket at the same time
+ * are told in one order or the other.
+ *
+ * Oldest kernel: 5.8 (ring buffer); C: 6.3.
+ */
+#include "tracer.h"
+#include <bpf/bpf_endian.h>
+
+/* The largest --prefix, and what is captured of calls that may hold many heads. */
+#define PREFIX_MAX 16384
+/* Segments of a gathered call that are looked at. */
+#define SEGMENTS 64
+/* What is looked at to tell what a socket speaks: a method and a space. */
+#define START_LEN 24
+/* Calls after a change of direction that may still be parts of a head. */
+#define HEAD_CALLS 4
+/* Bytes captured of a long call that is a part of a body. */
+#define BODY_LEN 32
+#define TAIL_LEN 8
+/* Calls that are not HTTP, after which a socket is given up. */
+#define MISSES 2
+#define MISSES_JOINED 16
+/* A sum is told before it grows beyond this. */
+#define SUM_MAX (1U << 30)
+
+/* The direction of bytes, seen from the process: http1.Direction. */
+enum direction {
+	SENT,
+	RECEIVED,
+};
+
+/* What first_to_see tells apart. */
+enum sees {
+	SEES_SEND = SENT,
+	SEES_RECEIVE = RECEIVED,
+	SEES_STATE,
+	SEES_DESTROY,
+};
+
+enum record_type {
+	RECORD_CALL = 1,
+	RECORD_CLOSE,
+};
+
+/* What follows the bytes in a record. */
+enum record_parts {
+	PART_SUM = 1 << 0,   /* struct http_call: calls that were summed */
+	PART_INTRO = 1 << 1, /* struct http_intro: the first record, or another process */
+};
+
+/* http1.Ending */
+enum ending {
+	ENDING_CLOSED = 1,
+	ENDING_RESET,
+	ENDING_TIMEOUT,
+};
+
+/* Which socket, between whom. */
+struct http_socket {
+	__u8 local[16];
+	__u8 remote[16];
+	__u32 seq[2]; /* TCP's number of the byte at offset 0, sent and received */
+	__u32 netns;
+	__u16 local_port;
+	__u16 remote_port;
+	__u16 family;
+	__u8 joined; /* bytes moved before it was first seen */
+	__u8 pad[5];
+};
+
+struct http_owner {
+	__u64 cgroup;
+	__u32 pid;
+	__u32 uid;
+	char comm[COMM_LEN];
+};
+
+struct http_intro {
+	struct http_socket socket;
+	struct http_owner owner;
+};
+
+/* Bytes that moved in one call. */
+struct http_call {
+	__u64 time;   /* ns, boot clock, of the first byte */
+	__u64 last;   /* of the last byte */
+	__u64 offset; /* of the first byte since the socket was first seen */
+	__u32 size;   /* 0: there is no call */
+	__u16 len;    /* bytes captured */
+	__u8 dir;
+	__u8 tail_len;
+	char tail[TAIL_LEN]; /* the last bytes, if len is less than size */
+};
+
+/* Followed by the bytes of call, the bytes of kept, and the parts. */
+struct http_record {
+	__u64 time;
+	__u64 socket;	/* address of the kernel's struct sock */
+	__u64 seen;	/* when it was first seen: tells it from another at that address */
+	__u64 bytes[2]; /* that moved in each direction so far */
+	__u8 type;
+	__u8 ending; /* RECORD_CLOSE */
+	__u8 parts;
+	__u8 requests; /* their direction, as far as the first bytes told */
+	__u8 pad[4];
+	struct http_call kept; /* before call */
+	struct http_call call;
+};
+
+enum verdict {
+	UNDECIDED,
+	IS_HTTP,
+	IS_OTHER, /* or told to be over */
+};
+
+struct socket_state {
+	struct http_intro intro;
+	__u64 seen;
+	__u64 bytes[2];
+	__u32 next[2];	   /* TCP's numbers of the bytes that come next */
+	__u32 ports;	   /* as the kernel has them: tells another socket at this address */
+	__u32 calls;
+	/* Calls in the map heads: as many as were put there and not taken, 0 or 1. */
+	__u32 kept;
+	__u32 taken;
+	struct http_call sum;
+	__u8 requests;
+	__u8 verdict;
+	__u8 misses;
+	__u8 last_dir;	 /* of the last call, 2: none */
+	__u8 run;	 /* calls before it in that direction in a row, up to 255 */
+	__u8 wanted;	 /* owner passes the filters */
+	__u8 introduced; /* user space has intro */
+	__u8 wide;	 /* calls may hold many heads */
+	__u8 advised;	 /* user space knows whether they do */
+	__u8 ending;	 /* it has ended within a send that is still to be told */
+	__u8 pad[5];
+	__u8 start_len; /* bytes in start: too few to decide */
+	char start[2 * START_LEN];
+};
+
+/*
+ * Every TCP socket that moved data. Inserted at its first data call, deleted
+ * when the kernel destroys it. One that finds no room is counted and not
+ * traced. User space reads it.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct socket_state);
+} sockets SEC(".maps");
+
+struct http_head {
+	struct http_call call;
+	char data[PREFIX_MAX];
+};
+
+/*
+ * The last call in the direction of requests, until the next call tells it.
+ * Inserted at a socket's first request, deleted with the socket. A socket that
+ * finds no room tells its requests at once. User space sets the length of data
+ * to that of the prefix and the number of entries, and looks for requests that
+ * are old.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct http_head);
+} heads SEC(".maps");
+
+/* What user space knows of a socket. */
+enum hint_flags {
+	HINT_OPAQUE = 1 << 0, /* it does not speak HTTP any more */
+	HINT_WIDE = 1 << 1,   /* its calls may hold many heads */
+	HINT_BLIND = 1 << 2,  /* the body up to until may end before, with an empty line */
+};
+
+struct http_hint {
+	__u64 seen;  /* whether the socket is still the same */
+	__u64 until; /* a body lasts up to this offset */
+	__u32 dir;
+	__u32 flags;
+};
+
+/*
+ * Hints by the address of the socket. Written by user space; the oldest give
+ * way.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, struct http_hint);
+} hints SEC(".maps");
+
+/* Ports wanted by --port, written once by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u16);
+	__type(value, __u8);
+} ports SEC(".maps");
+
+/*
+ * Where the bytes of a call are. It lives in a map, as does the position of the
+ * next byte: what is read back is an unknown number to the verifier, which
+ * makes each turn of a loop look like the one before.
+ */
+struct source {
+	__u64 sk;	/* struct sock */
+	__u64 msg;	/* struct msghdr */
+	__u64 base;	/* of the bytes, or of the array of segments */
+	__u64 skip;	/* bytes of the first segment that do not count */
+	__u32 segments; /* 0: base is that of the bytes */
+	bool known;
+	bool array_user; /* the array is in the process's memory */
+	bool data_user;	 /* and so are the bytes */
+};
+
+/*
+ * A record under construction. One for each CPU and program that can be
+ * interrupted by another one, by a softirq or, on a preemptible kernel, by a
+ * task. Twice the room that a prefix takes, so that a segment of any length
+ * that starts anywhere in the first half fits.
+ */
+struct http_scratch {
+	struct http_record rec;
+	char data[2 * PREFIX_MAX + 256];
+	char start[START_LEN + TAIL_LEN]; /* the first bytes, for shape_of */
+	struct source src;
+	__u64 at;   /* of the next byte in data */
+	__u64 skip; /* what is left of src.skip */
+};
+
+enum scratch_use {
+	FOR_SEND,
+	FOR_RECEIVE = FOR_SEND + COPIES,
+	FOR_STATE = FOR_RECEIVE + COPIES,
+	FOR_DESTROY = FOR_STATE + COPIES,
+	SCRATCH_USES = FOR_DESTROY + COPIES,
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SCRATCH_USES); /* user space: times the possible CPUs */
+	__type(key, __u32);
+	__type(value, struct http_scratch);
+} scratches SEC(".maps");
+
+/*
+ * B: what a function was called with, until it returns, by thread and use. Not
+ * deleted if a return is missed; the oldest give way.
+ */
+struct pending_call {
+	__u64 sk;
+	__u64 msg;
+	__u64 flags;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, __u64);
+	__type(value, struct pending_call);
+} pending SEC(".maps");
+
+/* Knobs. */
+const volatile __u32 prefix = 1024;
+const volatile bool filter_ports;
+const volatile bool has_copies; /* programs have copies: see first_to_see */
+/* System calls by number. */
+const volatile __s32 nr_read, nr_write, nr_readv, nr_writev, nr_preadv2, nr_pwritev2;
+const volatile __s32 nr_sendto, nr_recvfrom, nr_sendmsg, nr_recvmsg;
+
+/* Boot clock − monotonic clock, ns: kept by user space. */
+volatile __u64 asleep;
+
+/* bpf2go makes Go types of what variables have. */
+const struct http_record *unused_http_record __attribute__((unused));
+const struct http_intro *unused_http_intro __attribute__((unused));
+const struct http_head *unused_http_head __attribute__((unused));
+const struct http_hint *unused_http_hint __attribute__((unused));
+const struct socket_state *unused_socket_state __attribute__((unused));
+
+/*
+ * How the kernel lets us look at its memory: directly, where it knows the type
+ * of an argument, or by a copy. A door is a constant where it is used.
+ */
+enum door {
+	BY_FUNCTION,
+	BY_KPROBE,
+	BY_TRACEPOINT,
+};
+
+#define READ(door, p, field) ((door) == BY_KPROBE ? BPF_CORE_READ(p, field) : (p)->field)
+
+static __always_inline __u32 scratch_index(__u32 use)
+{
+	return bpf_get_smp_processor_id() * SCRATCH_USES + use;
+}
+
+static __always_inline struct http_scratch *scratch(__u32 i)
+{
+	struct http_scratch *s = bpf_map_lookup_elem(&scratches, &i);
+
+	if (!s)
+		count_lost(LOST_MAP_FULL);
+	return s;
+}
+
+static __always_inline long read_data(void *to, __u64 n, __u64 from, bool user)
+{
+	return user ? bpf_probe_read_user(to, n, (void *)from) :
+		      bpf_probe_read_kernel(to, n, (void *)from);
+}
+
+/* --- Where a call's bytes are: from the kernel's iterator (A and B) ----- */
+
+/*
+ * The iterator stands behind the bytes that moved: go back. Their kinds have
+ * had other numbers and the field other names.
+ */
+__noinline int source_of_msg(__u32 index)
+{
+	struct http_scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	struct iov_iter___typed *typed;
+	struct iov_iter___old *old;
+	struct iov_iter *iter;
+	struct msghdr *msg;
+	__u64 offset, moved;
+	struct source *src;
+	bool vec, kvec;
+	__u64 iov;
+
+	if (!s)
+		return 0;
+	src = &s->src;
+	msg = (void *)src->msg;
+	moved = s->rec.call.size;
+	iter = (void *)msg + bpf_core_field_offset(msg->msg_iter);
+	typed = (void *)iter;
+	old = (void *)iter;
+	offset = BPF_CORE_READ(iter, iov_offset);
+	if (bpf_core_field_exists(typed->iter_type)) {
+		__u32 type = BPF_CORE_READ(typed, iter_type);
+
+		if (bpf_core_enum_value_exists(enum iter_type___new, ITER_UBUF___new) &&
+		    type == bpf_core_enum_value(enum iter_type___new, ITER_UBUF___new)) {
+			src->base = (__u64)BPF_CORE_READ(iter, ubuf) + offset - moved;
+			src->segments = 0;
+			src->data_user = true;
+			src->known = true;
+			return 0;
+		}
+		vec = type == bpf_core_enum_value(enum iter_type___new, ITER_IOVEC___new);
+		kvec = type == bpf_core_enum_value(enum iter_type___new, ITER_KVEC___new);
+	} else {
+		/* ITER_IOVEC 4, ITER_KVEC 8; 1 is the direction. */
+		__u32 type = BPF_CORE_READ(old, type) & ~1U;
+
+		vec = type == 4;
+		kvec = type == 8;
+	}
+	if (!vec && !kvec)
+		return 0;
+	if (bpf_core_field_exists(iter->__iov))
+		iov = (__u64)BPF_CORE_READ(iter, __iov);
+	else
+		iov = (__u64)BPF_CORE_READ(old, iov);
+	src->array_user = false;
+	src->data_user = vec;
+	src->segments = 1;
+	_Pragma("clang loop unroll(disable)") for (int i = 0; i < SEGMENTS; i++) {
+		__u64 len = 0;
+
+		if (moved <= offset) {
+			src->base = iov;
+			src->skip = offset - moved;
+			src->segments = i + 1;
+			src->known = true;
+			return 0;
+		}
+		moved -= offset;
+		iov -= sizeof(struct iovec);
+		if (bpf_probe_read_kernel(&len, sizeof(len), (void *)iov + 8))
+			return 0;
+		offset = len;
+	}
+	return 0;
+}
+
+/* --- The same from the registers of the system call (C) ----------------- */
+
+static __always_inline bool same_socket(struct task_struct *task, __u64 fd, struct sock *sk)
+{
+	
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **files = BPF_CORE_READ(table, fd);
+	struct file *file = NULL;
+	struct socket *socket;
+
+	bpf_probe_read_kernel(&file, sizeof(file), &files[fd & 0xfffff]);
+	socket = BPF_CORE_READ(file, private_data);
+	return BPF_CORE_READ(socket, sk) == sk;
+}
+
+__noinline int source_of_regs(__u32 index)
+{
+	struct http_scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	struct task_struct *task = bpf_get_current_task_btf();
+	void *regs = (void *)bpf_task_pt_regs(task);
+	struct task_struct___uring *ring = (void *)task;
+	struct pt_regs___x86 *x86 = regs;
+	struct pt_regs___arm64 *arm64 = regs;
+	__u64 arg0, arg1, arg2;
+	struct source *src;
+	__s32 nr;
+
+	if (!s)
+		return 0;
+	src = &s->src;
+	/* A kernel thread works for somebody else, who has gone on since. */
+	if (task->flags & (TASK_IS_KTHREAD | TASK_IS_IO_WORKER))
+		return 0;
+	if (bpf_core_field_exists(x86->orig_ax)) {
+		if (task->thread_info.status & X86_TS_COMPAT)
+			return 0;
+		nr = x86->orig_ax;
+		arg0 = x86->di;
+		arg1 = x86->si;
+		arg2 = x86->dx;
+	} else {
+		nr = arm64->syscallno;
+		arg0 = arm64->orig_x0;
+		arg1 = arm64->regs[1];
+		arg2 = arm64->regs[2];
+	}
+	src->data_user = true;
+	src->array_user = true;
+	src->skip = 0;
+	if (nr == nr_read || nr == nr_write || nr == nr_sendto || nr == nr_recvfrom) {
+		src->base = arg1;
+		src->segments = 0;
+	} else if (nr == nr_readv || nr == nr_writev || nr == nr_preadv2 || nr == nr_pwritev2) {
+		src->base = arg1;
+		src->segments = arg2 < SEGMENTS ? arg2 : SEGMENTS;
+	} else if (nr == nr_sendmsg || nr == nr_recvmsg) {
+		/* struct user_msghdr: where the segments are and how many. */
+		__u64 iov[2] = {};
+
+		if (bpf_probe_read_user(iov, sizeof(iov), (void *)arg1 + 16))
+			return 0;
+		src->base = iov[0];
+		src->segments = iov[1] < SEGMENTS ? iov[1] : SEGMENTS;
+	} else {
+		return 0;
+	}
+	/* A ring's work may run at the end of a system call on something else. */
+	if (bpf_core_field_exists(ring->io_uring) && ring->io_uring &&
+	    !same_socket(task, arg0, (void *)src->sk))
+		return 0;
+	src->known = true;
+	return 0;
+}
+
+/* ------------------------------------------------------------------------ */
+
+/*
+ * Copies the first bytes of a call to data of a scratch, at most max.
+ *
+ * Global functions like this one are looked at by the verifier once and not at
+ * every call, which is most of the time that loading takes. Hence all their
+ * arguments are numbers.
+ */
+__noinline int gather(__u32 index, __u32 max)
+{
+	struct http_scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	struct http_call *call;
+	struct source *src;
+	__u64 n;
+
+	if (!s)
+		return 0;
+	src = &s->src;
+	call = &s->rec.call;
+	n = call->size;
+	call->len = 0;
+	s->at = 0;
+	s->skip = src->skip;
+	if (!src->known)
+		return 0;
+	if (n > max)
+		n = max;
+	if (!src->segments) {
+		barrier_var(n);
+		if (n > PREFIX_MAX)
+			n = PREFIX_MAX;
+		if (!read_data(s->data, n, src->base, src->data_user))
+			call->len = n;
+		return 0;
+	}
+	_Pragma("clang loop unroll(disable)") for (__u32 i = 0; i < SEGMENTS; i++) {
+		struct iovec seg = {};
+		__u64 at = s->at, skip, len, left;
+
+		barrier_var(at);
+		if (i >= src->segments || at >= n || at >= PREFIX_MAX)
+			break;
+		if (read_data(&seg, sizeof(seg), src->base + i * sizeof(seg), src->array_user))
+			break;
+		len = seg.iov_len;
+		skip = s->skip;
+		if (skip >= len) {
+			s->skip = skip - len;
+			continue;
+		}
+		len -= skip;
+		left = n - at;
+		if (len > left)
+			len = left;
+		barrier_var(len);
+		if (len > PREFIX_MAX)
+			len = PREFIX_MAX;
+		if (read_data(&s->data[at], len, (__u64)seg.iov_base + skip, src->data_user))
+			break;
+		s->skip = 0;
+		s->at = at + len;
+	}
+	call->len = s->at;
+	return 0;
+}
+
+/* Copies the last bytes of a call: the end of a chunked body. */
+__noinline int gather_tail(__u32 index)
+{
+	struct http_scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	struct iovec seg = {}, before = {};
+	struct http_call *call;
+	struct source *src;
+	__u64 left, n;
+
+	if (!s)
+		return 0;
+	call = &s->rec.call;
+	src = &s->src;
+	if (!src->known || call->size <= TAIL_LEN)
+		return 0;
+	left = (__u64)call->size + src->skip;
+	if (!src->segments) {
+		if (!read_data(call->tail, TAIL_LEN, src->base + call->size - TAIL_LEN, src->data_user))
+			call->tail_len = TAIL_LEN;
+		return 0;
+	}
+	_Pragma("clang loop unroll(disable)") for (__u32 i = 0; i < SEGMENTS; i++) {
+		if (i >= src->segments ||
+		    read_data(&seg, sizeof(seg), src->base + i * sizeof(seg), src->array_user))
+			return 0;
+		if (seg.iov_len >= left)
+			break;
+		left -= seg.iov_len;
+		if (seg.iov_len)
+			before = seg;
+	}
+	if (seg.iov_len < left)
+		return 0;
+	/* left bytes of seg moved; if they are few, before has the others. */
+	n = left;
+	barrier_var(n);
+	if (n >= TAIL_LEN) {
+		if (!read_data(call->tail, TAIL_LEN, (__u64)seg.iov_base + left - TAIL_LEN,
+			       src->data_user))
+			call->tail_len = TAIL_LEN;
+		return 0;
+	}
+	/* Those of before go to the front: the array is 8 bytes, both are below. */
+	char both[2 * TAIL_LEN] = {};
+	__u64 m = TAIL_LEN - n;
+
+	barrier_var(m);
+	if (m > TAIL_LEN || before.iov_len < m)
+		return 0;
+	if (read_data(both, m, (__u64)before.iov_base + before.iov_len - m, src->data_user))
+		return 0;
+	n &= TAIL_LEN - 1; /* below TAIL_LEN */
+	if (n && read_data(&both[m], n, (__u64)seg.iov_base, src->data_user))
+		return 0;
+	__builtin_memcpy(call->tail, both, TAIL_LEN);
+	call->tail_len = TAIL_LEN;
+	return 0;
+}
+
+enum shape {
+	SHAPE_OTHER,
+	SHAPE_SHORT, /* too few bytes to tell */
+	SHAPE_REQUEST,
+	SHAPE_RESPONSE,
+};
+
+/* What may stand in a method or in front of the / of HTTP/1.1: a bit for each byte. */
+const volatile __u64 token_bytes[4] = {
+	0x03ff200000000000, /* - 0-9 */
+	0x07fffffe87fffffe, /* A-Z _ a-z */
+};
+
+/*
+ * What the first bytes of start in a scratch begin with. More than a method and
+ * the beginning of a target is not asked for: user space looks closer.
+ */
+__noinline int shape_of(__u32 index, __u32 n)
+{
+	struct http_scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	const char *b;
+	char next;
+	__u32 i;
+
+	if (!s)
+		return SHAPE_OTHER;
+	b = s->start;
+	if (n >= 5 && b[0] == 'H' && b[1] == 'T' && b[2] == 'T' && b[3] == 'P' && b[4] == '/')
+		return SHAPE_RESPONSE;
+	for (i = 0; i < START_LEN - 1; i++) {
+		__u8 c = b[i];
+
+		if (i >= n)
+			return SHAPE_SHORT;
+		if (c == ' ')
+			break;
+		if (!(token_bytes[c >> 6] >> (c & 63) & 1) && !(c == '/' && i == 4))
+			return SHAPE_OTHER;
+	}
+	if (i == 0 || i >= START_LEN - 1)
+		return SHAPE_OTHER;
+	if (i + 1 >= n)
+		return SHAPE_SHORT;
+	if (i == 3 && b[0] == 'P' && b[1] == 'R' && b[2] == 'I')
+		return SHAPE_OTHER; /* HTTP/2 */
+	next = b[i + 1];
+	if (next == '/' || next == '*' || next == 'h' || next == 'H' ||
+	    (i == 7 && b[0] == 'C' && b[1] == 'O' && b[2] == 'N' && b[6] == 'T'))
+		return SHAPE_REQUEST;
+	return SHAPE_OTHER;
+}
+
+static __always_inline bool wanted_port(struct http_socket *id)
+{
+	return !filter_ports || bpf_map_lookup_elem(&ports, &id->local_port) ||
+	       bpf_map_lookup_elem(&ports, &id->remote_port);
+}
+
+/* Notes whose socket it is from now on. */
+static __noinline int take_over(struct socket_state *st, __u32 tgid)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct http_owner *owner = &st->intro.owner;
+
+	st->wanted = wanted(tgid);
+	st->introduced = 0;
+	owner->pid = tgid;
+	owner->uid = bpf_get_current_uid_gid();
+	owner->cgroup = current_cgroup(task);
+	BPF_CORE_READ_STR_INTO(&owner->comm, task, group_leader, comm);
+	return 0;
+}
+
+/* The state of a socket at its first data call, or NULL if it is not to be traced. */
+static __noinline struct socket_state *meet(struct sock *sk, __u64 moved, __u32 dir)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct tcp_sock *tp = (void *)sk;
+	struct inet_sock *inet = (void *)sk;
+	struct socket_state st = {};
+	struct http_socket *id = &st.intro.socket;
+	__u64 key = (__u64)sk, got, put;
+
+	id->family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if ((id->family != AF_INET && id->family != AF_INET6) ||
+	    BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP || !wanted(tgid))
+		return NULL;
+	st.seen = bpf_ktime_get_boot_ns();
+	st.ports = BPF_CORE_READ(sk, __sk_common.skc_portpair);
+	id->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	id->local_port = bpf_ntohs(BPF_CORE_READ(inet, inet_sport));
+	id->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	if (id->family == AF_INET) {
+		BPF_CORE_READ_INTO((__be32 *)&id->local, sk, __sk_common.skc_rcv_saddr);
+		BPF_CORE_READ_INTO((__be32 *)&id->remote, sk, __sk_common.skc_daddr);
+	} else {
+		BPF_CORE_READ_INTO((struct in6_addr *)&id->local, sk, __sk_common.skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO((struct in6_addr *)&id->remote, sk, __sk_common.skc_v6_daddr);
+	}
+	/*
+	 * What moved before this call: SYN and FIN may be counted among it. What
+	 * was received and not read yet does not count.
+	 */
+	st.next[SENT] = BPF_CORE_READ(tp, write_seq) - (dir == SENT ? moved : 0);
+	st.next[RECEIVED] = BPF_CORE_READ(tp, copied_seq);
+	got = BPF_CORE_READ(tp, bytes_received) -
+	      (__u32)(BPF_CORE_READ(tp, rcv_nxt) - st.next[RECEIVED]);
+	if (dir == RECEIVED) {
+		if (BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN &&
+		    st.next[RECEIVED] == BPF_CORE_READ(tp, rcv_nxt))
+			st.next[RECEIVED]--; /* a FIN */
+		st.next[RECEIVED] -= moved;
+	}
+	put = BPF_CORE_READ(tp, bytes_acked) +
+	      (__u32)(BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_una));
+	if (dir == SENT)
+		id->joined = put > moved + 1 || got > 1;
+	else
+		id->joined = got > moved + 1 || put > 1;
+	id->seq[SENT] = st.next[SENT];
+	id->seq[RECEIVED] = st.next[RECEIVED];
+	st.last_dir = 2;
+	if (!wanted_port(id))
+		st.verdict = IS_OTHER;
+	take_over(&st, tgid);
+	if ((int)bpf_map_update_elem(&sockets, &key, &st, BPF_NOEXIST)) {
+		count_lost(LOST_MAP_FULL);
+		return NULL;
+	}
+	return bpf_map_lookup_elem(&sockets, &key);
+}
+
+/* Looks at a call on a socket of which it is not known yet what it speaks. */
+static __noinline int decide(struct socket_state *st, struct http_scratch *s, __u32 index)
+{
+	__u64 n = s->rec.call.len, at = st->start_len;
+	__u8 dir = s->rec.call.dir;
+	int shape = SHAPE_OTHER;
+
+	if (n > START_LEN)
+		n = START_LEN;
+	barrier_var(at);
+	if (at > START_LEN)
+		at = START_LEN;
+	bpf_probe_read_kernel(&st->start[at], START_LEN, s->data);
+	__builtin_memcpy(s->start, st->start, START_LEN);
+	n += at;
+	if (n > START_LEN)
+		n = START_LEN;
+	if (s->rec.call.len)
+		shape = shape_of(index, n);
+	switch (shape) {
+	case SHAPE_SHORT:
+		st->start_len = n;
+		st->requests = dir;
+		return true;
+	case SHAPE_REQUEST:
+		st->requests = dir;
+		st->verdict = IS_HTTP;
+		return true;
+	case SHAPE_RESPONSE:
+		st->requests = !dir;
+		st->verdict = IS_HTTP;
+		return true;
+	default:
+		break;
+	}
+	st->start_len = 0;
+	st->taken = st->kept;
+	if (++st->misses >= (st->intro.socket.joined ? MISSES_JOINED : MISSES))
+		st->verdict = IS_OTHER;
+	return false;
+}
+
+/* Moves what was kept into the record, behind the bytes of its call. */
+static __noinline int take_kept(struct socket_state *st, struct http_scratch *s, __u64 key)
+{
+	struct http_record *rec = &s->rec;
+	__u64 at = rec->call.len, len;
+	__u32 kept = st->kept;
+	struct http_head *head;
+
+	s->at = at;
+	rec->kept.size = 0;
+	rec->kept.len = 0;
+	if (kept == st->taken)
+		return 0;
+	head = bpf_map_lookup_elem(&heads, &key);
+	if (!head)
+		return 0;
+	rec->kept = head->call;
+	len = rec->kept.len;
+	barrier_var(at);
+	barrier_var(len);
+	if (at > PREFIX_MAX)
+		at = PREFIX_MAX;
+	if (len > prefix)
+		len = prefix;
+	if (len)
+		bpf_probe_read_kernel(&s->data[at], len, head->data);
+	/* Another thread may have put the next one there meanwhile. */
+	if (st->kept != kept)
+		rec->kept.size = rec->kept.len = len = 0;
+	else
+		st->taken = kept;
+	s->at = at + len;
+	return 0;
+}
+
+static __always_inline void append_part(struct http_scratch *s, const void *part, __u32 size,
+					__u8 which)
+{
+	__u64 at = s->at;
+
+	barrier_var(at);
+	if (at > 2 * PREFIX_MAX + 64)
+		at = 2 * PREFIX_MAX + 64;
+	bpf_probe_read_kernel(&s->data[at], size, part);
+	s->rec.parts |= which;
+	s->at = at + size;
+}
+
+/* Sends the record; what was kept is in it already. */
+static __noinline int tell(struct socket_state *st, struct http_scratch *s, __u64 key)
+{
+	struct http_record *rec = &s->rec;
+	bool intro = !st->introduced;
+	__u64 size;
+
+	rec->socket = key;
+	rec->seen = st->seen;
+	rec->bytes[0] = st->bytes[0];
+	rec->bytes[1] = st->bytes[1];
+	rec->requests = st->requests;
+	rec->parts = 0;
+	if (st->sum.size) {
+		append_part(s, &st->sum, sizeof(st->sum), PART_SUM);
+		st->sum.size = 0;
+	}
+	if (intro)
+		append_part(s, &st->intro, sizeof(st->intro), PART_INTRO);
+	size = s->at;
+	barrier_var(size);
+	if (size > 2 * PREFIX_MAX + 256)
+		size = 2 * PREFIX_MAX + 256;
+	if (send_record(rec, sizeof(*rec) + size, LOST_RING_FULL) && intro)
+		st->introduced = 1;
+	return 0;
+}
+
+/* Keeps the record's call for later, if there is room. */
+static __noinline int keep(struct socket_state *st, struct http_scratch *s, __u64 key)
+{
+	__u64 len = s->rec.call.len;
+	struct http_head *head;
+
+	if (len > prefix)
+		return false;
+	head = bpf_map_lookup_elem(&heads, &key);
+	if (!head) {
+		/* The bytes that matter are written below. */
+		if ((int)bpf_map_update_elem(&heads, &key, &s->rec.call, BPF_NOEXIST))
+			return false;
+		head = bpf_map_lookup_elem(&heads, &key);
+		if (!head)
+			return false;
+	}
+	barrier_var(len);
+	if (len > prefix)
+		len = prefix;
+	if (len)
+		bpf_probe_read_kernel(head->data, len, s->data);
+	head->call = s->rec.call;
+	st->kept++;
+	return true;
+}
+
+static __noinline int tell_close(struct socket_state *st, struct sock *sk, __u32 use,
+				       enum ending ending)
+{
+	struct tcp_sock *tp = (void *)sk;
+	__u64 key = (__u64)sk;
+	struct http_scratch *s;
+	__u32 seq, gone;
+
+	if (st->verdict == IS_OTHER || (st->verdict == UNDECIDED && !st->start_len))
+		return 0;
+	s = scratch(scratch_index(use));
+	if (!s)
+		return 0;
+	st->verdict = IS_OTHER;
+	/* What was taken out unseen at last, without the FIN. */
+	seq = BPF_CORE_READ(tp, copied_seq);
+	gone = seq - st->next[RECEIVED];
+	if (gone && BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN && seq == BPF_CORE_READ(tp, rcv_nxt))
+		gone--;
+	if (gone < 1U << 31)
+		st->bytes[RECEIVED] += gone;
+	s->rec.type = RECORD_CLOSE;
+	s->rec.ending = ending;
+	s->rec.time = bpf_ktime_get_boot_ns();
+	__builtin_memset(&s->rec.call, 0, sizeof(s->rec.call));
+	take_kept(st, s, key);
+	tell(st, s, key);
+	return 0;
+}
+
+/* Whether the last bytes of a call are an empty line. */
+static __always_inline bool ends_blank(struct http_call *call)
+{
+	const char *t = call->tail;
+
+	return call->tail_len == TAIL_LEN && t[4] == '\r' && t[5] == '\n' && t[6] == '\r' && t[7] == '\n';
+}
+
+/* Adds a call to the sum if nothing in it matters by itself. */
+static __noinline int is_quiet(struct socket_state *st, struct http_scratch *s,
+			       struct http_hint *hint, __u32 index)
+{
+	struct http_call *call = &s->rec.call, *sum = &st->sum;
+	__u64 now;
+
+	if (hint->dir != call->dir || call->offset + call->size >= hint->until ||
+	    sum->size > SUM_MAX || (sum->size && sum->dir != call->dir))
+		return false;
+	call->tail_len = 0;
+	if (hint->flags & HINT_BLIND) {
+		gather_tail(index);
+		if (call->tail_len != TAIL_LEN || ends_blank(call))
+			return false;
+	}
+	now = bpf_ktime_get_boot_ns();
+	if (!sum->size) {
+		sum->offset = call->offset;
+		sum->time = now;
+		sum->dir = call->dir;
+		sum->len = 0;
+	}
+	sum->last = now;
+	sum->size += call->size;
+	__builtin_memcpy(sum->tail, call->tail, TAIL_LEN);
+	sum->tail_len = call->tail_len;
+	return true;
+}
+
+/*
+ * A data call has returned. msg tells where its bytes are, if not NOWHERE; from
+ * tracepoints the registers of the system call do.
+ */
+#define NOWHERE ((struct msghdr *)0)
+
+static __always_inline int data_call(enum door door, int copy, struct sock *sk, struct msghdr *msg,
+				     long ret, __u32 dir)
+{
+	__u64 key = (__u64)sk, moved = ret, max, now;
+	struct socket_state *st;
+	struct http_scratch *s;
+	struct http_hint *hint;
+	__u32 index;
+	struct http_call *call;
+	struct tcp_sock *tp;
+	__u32 tgid, seq, gone, ports_now;
+	bool turned;
+
+	/* Called for other sockets too; this one has no state. */
+	st = bpf_map_lookup_elem(&sockets, &key);
+	if (has_copies && door != BY_KPROBE) {
+		/* To the verifier a pointer is no number; a copy of it is. */
+		__u64 event = 0;
+
+		bpf_probe_read_kernel(&event, sizeof(event), &key);
+		tp = bpf_skc_to_tcp_sock(sk);
+		if (tp)
+			event ^= (__u64)(dir == SENT ? tp->write_seq : tp->copied_seq) << 32;
+		if (!first_to_see(copy, dir, event ^ ret))
+			return 0;
+	}
+	if (st && st->verdict == IS_OTHER && st->ports == READ(door, sk, __sk_common.skc_portpair))
+		return 0;
+	if (ret <= 0) {
+		/* The end of what the other side sends; for a client that is all. */
+		if (ret == 0 && dir == RECEIVED && st && st->verdict != IS_OTHER &&
+		    st->requests == SENT && READ(door, sk, sk_shutdown) & RCV_SHUTDOWN)
+			tell_close(st, sk, FOR_RECEIVE + copy, ENDING_CLOSED);
+		return 0;
+	}
+	if (st) {
+		/* At its end a socket may lose its own port, the upper half. */
+		ports_now = READ(door, sk, __sk_common.skc_portpair);
+		if (st->ports != ports_now &&
+		    (ports_now >> 16 || (__u16)st->ports != (__u16)ports_now)) {
+			/* Another socket, whose end was missed, was at this address. */
+			tell_close(st, sk, FOR_RECEIVE + copy, ENDING_CLOSED);
+			bpf_map_delete_elem(&heads, &key);
+			bpf_map_delete_elem(&sockets, &key);
+			st = NULL;
+		}
+	}
+	if (!st)
+		st = meet(sk, moved, dir);
+	if (!st || st->verdict == IS_OTHER)
+		return 0;
+	if (door == BY_KPROBE) {
+		tp = (void *)sk;
+	} else {
+		tp = bpf_skc_to_tcp_sock(sk);
+		if (!tp)
+			return 0;
+	}
+	index = scratch_index((dir == SENT ? FOR_SEND : FOR_RECEIVE) + copy);
+	s = scratch(index);
+	if (!s)
+		return 0;
+	call = &s->rec.call;
+	/* What was moved unseen is a gap before this call. */
+	seq = dir == SENT ? READ(door, tp, write_seq) : READ(door, tp, copied_seq);
+	gone = seq - st->next[dir & 1];
+	st->next[dir & 1] = seq;
+	if (gone > moved && gone < 1U << 31) {
+		/* A FIN is taken out with the last bytes and counts as one. */
+		if (dir == RECEIVED && READ(door, sk, sk_shutdown) & RCV_SHUTDOWN &&
+		    seq == READ(door, tp, rcv_nxt))
+			gone--;
+		st->bytes[dir & 1] += gone - moved;
+	}
+	call->offset = st->bytes[dir & 1];
+	call->size = moved;
+	call->dir = dir;
+	call->tail_len = 0;
+	st->bytes[dir & 1] += moved;
+
+	tgid = bpf_get_current_pid_tgid() >> 32;
+	if (tgid != st->intro.owner.pid)
+		take_over(st, tgid);
+	if (!st->wanted)
+		return 0;
+
+	turned = st->last_dir != dir;
+	st->last_dir = dir;
+	st->run = turned ? 0 : st->run < 255 ? st->run + 1 : 255;
+	/* Joined in the middle of something long: what follows it will turn. */
+	if (st->verdict == UNDECIDED && st->misses && st->intro.socket.joined && !turned)
+		return 0;
+
+	s->src.known = false;
+	s->src.sk = (__u64)sk;
+	s->src.msg = (__u64)msg;
+	if (door != BY_TRACEPOINT && msg)
+		source_of_msg(index);
+	else if (door == BY_TRACEPOINT)
+		source_of_regs(index);
+	if (st->run >= HEAD_CALLS || (st->calls & 15) == 15) {
+		hint = bpf_map_lookup_elem(&hints, &key);
+		if (hint && hint->seen == st->seen) {
+			if (hint->flags & HINT_OPAQUE) {
+				st->verdict = IS_OTHER;
+				return 0;
+			}
+			st->wide = !!(hint->flags & HINT_WIDE);
+			st->advised = 1;
+			if (is_quiet(st, s, hint, index))
+				return 0;
+		}
+	}
+	st->calls++;
+	max = st->wide ? PREFIX_MAX : prefix;
+	if (moved > prefix && st->run >= HEAD_CALLS) {
+		gather(index, BODY_LEN);
+		__builtin_memcpy(s->start, s->data, sizeof(s->start));
+		if (shape_of(index, call->len) >= SHAPE_REQUEST)
+			gather(index, max);
+	} else {
+		gather(index, max);
+	}
+	if (st->verdict == UNDECIDED && !decide(st, s, index)) {
+		st->intro.socket.joined = 1; /* to user space: it will not be told of this call */
+		return 0;
+	}
+	if (call->len < moved) {
+		/* A long head, or many requests at once: all of them are wanted. */
+		if (!st->wide && !st->advised && turned && dir == st->requests &&
+		    call->len == prefix && s->data[0] != 'P') {
+			st->wide = 1;
+			gather(index, PREFIX_MAX);
+		}
+		if (call->len < moved)
+			gather_tail(index);
+	}
+
+	now = bpf_ktime_get_boot_ns();
+	call->time = call->last = now;
+	if (dir == SENT && READ(door, tp, snd_nxt) == seq) {
+		/*
+		 * A send returns after the other side may have worked on it. Since
+		 * all bytes have left, the last of them did within this call, and
+		 * the kernel has noted when.
+		 */
+		__u64 left = READ(door, tp, tcp_wstamp_ns) + asleep;
+
+		if (left < now)
+			call->time = left;
+		if (moved <= 65536)
+			call->last = call->time;
+	}
+
+	s->rec.type = RECORD_CALL;
+	s->rec.ending = 0;
+	s->rec.time = now;
+	if (dir != st->requests) {
+		take_kept(st, s, key);
+		tell(st, s, key);
+		if (st->ending)
+			tell_close(st, sk, (dir == SENT ? FOR_SEND : FOR_RECEIVE) + copy, st->ending);
+		return 0;
+	}
+	if (st->kept != st->taken || st->sum.size) {
+		struct http_call this = *call;
+
+		/* Its bytes stay where they are: only the kept call is told. */
+		take_kept(st, s, key);
+		call->size = 0;
+		tell(st, s, key);
+		*call = this;
+	}
+	/*
+	 * The first one is told at once: user space has to know of both ends of a
+	 * connection before it can wait for what either of them says.
+	 */
+	if ((!st->introduced && st->verdict == IS_HTTP) || !keep(st, s, key)) {
+		s->rec.kept.size = s->rec.kept.len = 0;
+		s->at = call->len;
+		tell(st, s, key);
+	}
+	if (st->ending)
+		tell_close(st, sk, (dir == SENT ? FOR_SEND : FOR_RECEIVE) + copy, st->ending);
+	return 0;
+}
+
+static __always_inline int state_change(int copy, struct sock *sk, int from, int to)
+{
+	struct tcp_sock *tp = (void *)sk;
+	__u64 key = (__u64)sk;
+	struct socket_state *st;
+	enum ending ending = ENDING_CLOSED;
+
+	if (!first_to_see(copy, SEES_STATE, key ^ (__u64)to << 56) ||
+	    (to != TCP_CLOSE && to != TCP_FIN_WAIT1 && to != TCP_LAST_ACK))
+		return 0;
+	st = bpf_map_lookup_elem(&sockets, &key);
+	if (!st || st->verdict == IS_OTHER)
+		return 0;
+	if (to == TCP_CLOSE) {
+		int error = BPF_CORE_READ(sk, sk_err);
+
+		if (error == ETIMEDOUT)
+			ending = ENDING_TIMEOUT;
+		else if (from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT || error)
+			ending = ENDING_RESET;
+		/* The other side's answer to bytes of a call that has not returned yet. */
+		if ((from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT) &&
+		    BPF_CORE_READ(tp, write_seq) != st->next[SENT]) {
+			st->ending = ending;
+			return 0;
+		}
+	} else if (st->requests == SENT &&
+		   (BPF_CORE_READ(sk, sk_shutdown) & SHUTDOWN_MASK) != SHUTDOWN_MASK) {
+		/* A client that only says that it sends nothing more. */
+		return 0;
+	}
+	tell_close(st, sk, FOR_STATE + copy, ending);
+	return 0;
+}
+
+static __always_inline int destroyed(int copy, struct sock *sk)
+{
+	__u64 key = (__u64)sk;
+	struct socket_state *st;
+
+	if (!first_to_see(copy, SEES_DESTROY, key))
+		return 0;
+	st = bpf_map_lookup_elem(&sockets, &key);
+	if (!st)
+		return 0;
+	tell_close(st, sk, FOR_DESTROY + copy, st->ending ? st->ending : ENDING_CLOSED);
+	if (st->kept)
+		bpf_map_delete_elem(&heads, &key);
+	bpf_map_delete_elem(&sockets, &key);
+	return 0;
+}
+
+/*
+ * These two run in softirqs, which may interrupt them in a process: each has a
+ * copy that sees what the first one missed then.
+ */
+SEC("raw_tp/inet_sock_set_state")
+int http_set_state(struct bpf_raw_tracepoint_args *ctx)
+{
+	return state_change(0, (void *)ctx->args[0], ctx->args[1], ctx->args[2]);
+}
+
+SEC("raw_tp/inet_sock_set_state")
+int http_set_state_copy1(struct bpf_raw_tracepoint_args *ctx)
+{
+	return state_change(1, (void *)ctx->args[0], ctx->args[1], ctx->args[2]);
+}
+
+SEC("raw_tp/tcp_destroy_sock")
+int http_destroy_sock(struct bpf_raw_tracepoint_args *ctx)
+{
+	return destroyed(0, (void *)ctx->args[0]);
+}
+
+SEC("raw_tp/tcp_destroy_sock")
+int http_destroy_sock_copy1(struct bpf_raw_tracepoint_args *ctx)
+{
+	return destroyed(1, (void *)ctx->args[0]);
+}
+
+/* --- C ------------------------------------------------------------------- */
+
+#define SEND_LENGTH(name, copy)                                                            \
+	SEC("tp_btf/sock_send_length")                                                     \
+	int name(__u64 *ctx)                                                               \
+	{                                                                                  \
+		return data_call(BY_TRACEPOINT, copy, (void *)ctx[0], NOWHERE, (int)ctx[1], \
+				 SENT);                                                    \
+	}
+
+SEND_LENGTH(http_send_length, 0)
+SEND_LENGTH(http_send_length_copy1, 1)
+SEND_LENGTH(http_send_length_copy2, 2)
+
+#define RECV_LENGTH(name, copy)                                                            \
+	SEC("tp_btf/sock_recv_length")                                                     \
+	int name(__u64 *ctx)                                                               \
+	{                                                                                  \
+		if (ctx[2] & MSG_PEEK)                                                     \
+			return 0;                                                          \
+		return data_call(BY_TRACEPOINT, copy, (void *)ctx[0], NOWHERE, (int)ctx[1], \
+				 RECEIVED);                                                \
+	}
+
+RECV_LENGTH(http_recv_length, 0)
+RECV_LENGTH(http_recv_length_copy1, 1)
+RECV_LENGTH(http_recv_length_copy2, 2)
+
+/* --- A ------------------------------------------------------------------- */
+
+#define SENDMSG(name, copy)                                                                \
+	SEC("fexit/tcp_sendmsg")                                                           \
+	int name(__u64 *ctx)                                                               \
+	{                                                                                  \
+		return data_call(BY_FUNCTION, copy, (void *)ctx[0], (void *)ctx[1],        \
+				 (int)ctx[3], SENT);                                       \
+	}
+
+SENDMSG(http_sendmsg, 0)
+SENDMSG(http_sendmsg_copy1, 1)
+SENDMSG(http_sendmsg_copy2, 2)
+
+SEC("fexit/tcp_sendpage")
+int http_sendpage(__u64 *ctx)
+{
+	return data_call(BY_FUNCTION, 0, (void *)ctx[0], NOWHERE, (int)ctx[5], SENT);
+}
+
+/*
+ * tcp_recvmsg has had six, five and four arguments, the flags among them in
+ * two places. A wrong number would load and read an argument for the result:
+ * user space counts them.
+ */
+#define RECVMSG(name, copy, flags, result)                                                 \
+	SEC("fexit/tcp_recvmsg")                                                           \
+	int name(__u64 *ctx)                                                               \
+	{                                                                                  \
+		if (ctx[flags] & MSG_PEEK)                                                 \
+			return 0;                                                          \
+		return data_call(BY_FUNCTION, copy, (void *)ctx[0], (void *)ctx[1],        \
+				 (int)ctx[result], RECEIVED);                              \
+	}
+
+RECVMSG(http_recvmsg6, 0, 4, 6)
+RECVMSG(http_recvmsg5, 0, 3, 5)
+RECVMSG(http_recvmsg4, 0, 3, 4)
+RECVMSG(http_recvmsg4_copy1, 1, 3, 4)
+RECVMSG(http_recvmsg4_copy2, 2, 3, 4)
+
+SEC("fexit/tcp_splice_read")
+int http_splice_read(__u64 *ctx)
+{
+	struct socket *socket = (void *)ctx[0];
+
+	return data_call(BY_FUNCTION, 0, socket->sk, NOWHERE, (int)ctx[5], RECEIVED);
+}
+
+/* --- B ------------------------------------------------------------------- */
+
+static __always_inline int called(struct sock *sk, __u64 msg, __u64 flags, __u32 dir)
+{
+	__u64 key = bpf_get_current_pid_tgid() | (__u64)dir << 63;
+	struct pending_call call = {(__u64)sk, msg, flags};
+
+	if (bpf_map_update_elem(&pending, &key, &call, BPF_ANY))
+		count_lost(LOST_MAP_FULL);
+	return 0;
+}
+
+static __always_inline int returned(long ret, __u32 dir)
+{
+	__u64 key = bpf_get_current_pid_tgid() | (__u64)dir << 63;
+	struct pending_call *call = bpf_map_lookup_elem(&pending, &key), c;
+
+	if (!call)
+		return 0;
+	c = *call;
+	bpf_map_delete_elem(&pending, &key);
+	if (c.flags & MSG_PEEK)
+		return 0;
+	return data_call(BY_KPROBE, 0, (void *)c.sk, (void *)c.msg, ret, dir);
+}
+
+/* An argument of the function, or with RESULT what it returned. */
+#define RESULT -1
+static __always_inline __u64 argument(void *ctx, int n)
+{
+	struct pt_regs___x86 *x86 = ctx;
+	struct pt_regs___arm64 *arm64 = ctx;
+
+	if (!bpf_core_field_exists(x86->orig_ax))
+		return n == 1 ? BPF_CORE_READ(arm64, regs[1]) :
+		       n == 3 ? BPF_CORE_READ(arm64, regs[3]) :
+		       n == 4 ? BPF_CORE_READ(arm64, regs[4]) :
+				BPF_CORE_READ(arm64, regs[0]);
+	return n == 0 ? BPF_CORE_READ(x86, di) :
+	       n == 1 ? BPF_CORE_READ(x86, si) :
+	       n == 3 ? BPF_CORE_READ(x86, cx) :
+	       n == 4 ? BPF_CORE_READ(x86, r8) :
+			BPF_CORE_READ(x86, ax);
+}
+
+SEC("kprobe/tcp_sendmsg")
+int http_k_sendmsg(void *ctx)
+{
+	return called((void *)argument(ctx, 0), argument(ctx, 1), 0, SENT);
+}
+
+SEC("kretprobe/tcp_sendmsg")
+int http_r_sendmsg(void *ctx)
+{
+	return returned((int)argument(ctx, RESULT), SENT);
+}
+
+SEC("kprobe/tcp_sendpage")
+int http_k_sendpage(void *ctx)
+{
+	return called((void *)argument(ctx, 0), (__u64)NOWHERE, 0, SENT);
+}
+
+SEC("kretprobe/tcp_sendpage")
+int http_r_sendpage(void *ctx)
+{
+	return returned((int)argument(ctx, RESULT), SENT);
+}
+
+SEC("kprobe/tcp_recvmsg")
+int http_k_recvmsg(void *ctx)
+{
+	return called((void *)argument(ctx, 0), argument(ctx, 1), argument(ctx, 3), RECEIVED);
+}
+
+/* Up to 5.18 nonblock stood before flags. */
+SEC("kprobe/tcp_recvmsg")
+int http_k_recvmsg_old(void *ctx)
+{
+	return called((void *)argument(ctx, 0), argument(ctx, 1), argument(ctx, 4), RECEIVED);
+}
+
+SEC("kretprobe/tcp_recvmsg")
+int http_r_recvmsg(void *ctx)
+{
+	return returned((int)argument(ctx, RESULT), RECEIVED);
+}
+
+SEC("kprobe/tcp_splice_read")
+int http_k_splice_read(void *ctx)
+{
+	struct socket *socket = (void *)argument(ctx, 0);
+
+	return called(BPF_CORE_READ(socket, sk), (__u64)NOWHERE, 0, RECEIVED);
+}
+
+SEC("kretprobe/tcp_splice_read")
+int http_r_splice_read(void *ctx)
+{
+	return returned((int)argument(ctx, RESULT), RECEIVED);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

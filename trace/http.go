@@ -1,0 +1,768 @@
+package trace
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"golang.org/x/sys/unix"
+
+	"tracer/bpf"
+	"tracer/trace/event"
+	"tracer/trace/http1"
+)
+
+// What stands in records and hints: the enums of bpf/http.bpf.c.
+const (
+	httpCall = iota + 1
+	httpClose
+
+	partSum   = 1 << 0
+	partIntro = 1 << 1
+
+	hintOpaque = 1 << 0
+	hintWide   = 1 << 1
+	hintBlind  = 1 << 2
+
+	noDirection = 2
+)
+
+const (
+	minPrefix  = 64
+	maxPrefix  = 16 << 10
+	headsBytes = 16 << 20 // of requests that are kept in the kernel
+	httpRing   = 16 << 20
+
+	// orphanPatience is how long an answer may wait for its request before
+	// the kernel is asked whether it still keeps it.
+	orphanPatience = 15 * time.Millisecond
+	// quietBytes is how much of a body must be left for the kernel to be told
+	// that its calls do not matter.
+	quietBytes = 256 << 10
+	// idleCheck is how long a connection may be silent before the kernel is
+	// asked whether it is still there.
+	idleCheck = 30 * time.Second
+)
+
+// httpTracer reports HTTP/1 exchanges, and requests that wait for too long.
+type httpTracer struct {
+	ports   portList
+	methods nameList
+	path    string
+	host    string
+	status  statusList
+	slow    time.Duration
+	role    string
+	stuck   time.Duration
+	prefix  byteSize
+	summary bool
+
+	sendpage bool // this kernel has tcp_sendpage
+	recvmsg  int  // how many parameters its tcp_recvmsg has
+	preempts bool // it may preempt programs: they need copies
+
+	session  *Session
+	messages http1.Sink
+	conns    map[uint64]*httpConn // by the address of the kernel's socket
+	orphans  []orphan
+	due      []waiting // requests that will be stuck before the next look at all
+	head     []byte    // of the map heads, while it is looked at
+	swept    uint64    // when silent connections were looked at
+
+	// What the callbacks of messages are about.
+	conn *httpConn
+	now  uint64 // boot clock, as of the last record or tick
+
+	joint
+	sum   *summary
+	event event.HTTP // reused
+}
+
+// An httpConn is a connection seen from one end.
+type httpConn struct {
+	http1.Conn
+	address  uint64
+	seen     uint64 // with address, tells the socket from all others
+	requests uint8  // which way they go, as far as the kernel can tell
+	socket   bpf.HttpHttpSocket
+	owner    bpf.HttpHttpOwner
+	base     [2]uint64        // where each direction begins
+	based    bool             // and that is known
+	next     [2]uint64        // how far each direction was told
+	heard    uint64           // when something was told last
+	orphan   uint64           // time of an answer that waits for its request, 0: none
+	hint     bpf.HttpHttpHint // as the kernel has it
+	advised  bool             // it says whether calls hold many heads
+	closed   bool
+
+	link *wire // nil until the role is known
+	role http1.Role
+}
+
+type orphan struct {
+	conn *httpConn
+	due  uint64
+}
+
+// waiting is a request without an answer.
+type waiting struct {
+	address uint64
+	due     uint64
+}
+
+func (t *httpTracer) Flags(fs *flag.FlagSet) {
+	t.stuck, t.prefix = 5*time.Second, 1<<10
+	fs.Var(&t.ports, "port", "either port is one of these, `N[,N…]`")
+	fs.Var(&t.methods, "method", "only these methods, `M[,M…]`")
+	fs.StringVar(&t.path, "path", "", "only request targets like `GLOB`; * and ? match")
+	fs.StringVar(&t.host, "host", "", "only hosts like `GLOB`; * and ? match")
+	fs.Var(&t.status, "status", "only these statuses, `500|5xx|400-499[,…]`")
+	fs.DurationVar(&t.slow, "slow", 0, "only exchanges that took at least this long, as 100ms")
+	fs.StringVar(&t.role, "role", "", "only the side that sent, or that received the request: `client|server`")
+	fs.DurationVar(&t.stuck, "stuck", t.stuck, "report a request that is still unanswered after this long; 0 turns it off")
+	fs.Var(&t.prefix, "prefix", "`bytes` of each message's head that are captured, up to 16KiB")
+	fs.BoolVar(&t.summary, "summary", false, "one row per method, host and route, refreshed in place, instead of a row per exchange")
+}
+
+func (t *httpTracer) Validate() error {
+	switch {
+	case t.role != "" && t.role != event.RoleClient && t.role != event.RoleServer:
+		return fmt.Errorf("--role: %q is neither client nor server", t.role)
+	case t.slow < 0:
+		return errors.New("--slow: must not be less than 0")
+	case t.stuck < 0:
+		return errors.New("--stuck: must not be less than 0")
+	case t.prefix < minPrefix || t.prefix > maxPrefix:
+		return errors.New("--prefix: must be between 64 and 16KiB")
+	}
+	return nil
+}
+
+func (t *httpTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
+	spec, err := bpf.LoadHttp()
+	if err != nil {
+		return nil, err
+	}
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return nil, err
+	}
+	types, err := s.kernelTypes()
+	if err != nil {
+		return nil, err
+	}
+	t.know(types)
+	spec.Maps[bpf.HttpMapEvents].MaxEntries = httpRing
+	spec.Maps[bpf.HttpMapScratches].MaxEntries *= uint32(cpus)
+	heads := spec.Maps[bpf.HttpMapHeads]
+	heads.ValueSize = uint32(unsafe.Offsetof(bpf.HttpHttpHead{}.Data)) + uint32(t.prefix)
+	heads.MaxEntries = uint32(headsBytes / t.prefix)
+	heads.Key, heads.Value = nil, nil // the type has another length
+	for _, p := range t.ports {
+		spec.Maps[bpf.HttpMapPorts].Contents = append(spec.Maps[bpf.HttpMapPorts].Contents, ebpf.MapKV{Key: p, Value: uint8(1)})
+	}
+	spec.Maps[bpf.HttpMapPorts].MaxEntries = uint32(max(len(t.ports), 1))
+	return spec, setKnobs(spec, map[string]any{
+		bpf.HttpVarPrefix:      uint32(t.prefix),
+		bpf.HttpVarFilterPorts: len(t.ports) > 0,
+		bpf.HttpVarHasCopies:   t.preempts,
+		bpf.HttpVarAsleep:      asleep(),
+		bpf.HttpVarNrRead:      int32(unix.SYS_READ),
+		bpf.HttpVarNrWrite:     int32(unix.SYS_WRITE),
+		bpf.HttpVarNrReadv:     int32(unix.SYS_READV),
+		bpf.HttpVarNrWritev:    int32(unix.SYS_WRITEV),
+		bpf.HttpVarNrPreadv2:   int32(unix.SYS_PREADV2),
+		bpf.HttpVarNrPwritev2:  int32(unix.SYS_PWRITEV2),
+		bpf.HttpVarNrSendto:    int32(unix.SYS_SENDTO),
+		bpf.HttpVarNrRecvfrom:  int32(unix.SYS_RECVFROM),
+		bpf.HttpVarNrSendmsg:   int32(unix.SYS_SENDMSG),
+		bpf.HttpVarNrRecvmsg:   int32(unix.SYS_RECVMSG),
+	})
+}
+
+// asleep is the distance of the boot clock to the monotonic one, in ns.
+func asleep() uint64 {
+	var boot, mono unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &mono)
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot)
+	// The clocks are read one after the other: what is less was awake time.
+	const noise = int64(10 * time.Millisecond)
+	if d := boot.Nano() - mono.Nano(); d > noise {
+		return uint64(d)
+	}
+	return 0
+}
+
+// know finds out what this kernel's functions are like. A wrong number of
+// parameters would load, and read a parameter for the result.
+func (t *httpTracer) know(types *btf.Spec) {
+	var f *btf.Func
+	t.sendpage = types.TypeByName("tcp_sendpage", &f) == nil
+	t.recvmsg = 4
+	if types.TypeByName("tcp_recvmsg", &f) == nil {
+		if proto, ok := f.Type.(*btf.FuncProto); ok {
+			t.recvmsg = len(proto.Params)
+		}
+	}
+	// The guard of tracepoints, from 7.0 on one that allows preemption.
+	_, err := types.AnyTypeByName("class_srcu_fast_notrace_t")
+	t.preempts = err == nil
+}
+
+func (t *httpTracer) features() []feature {
+	recvmsg := map[int]string{6: bpf.HttpProgHttpRecvmsg6, 5: bpf.HttpProgHttpRecvmsg5}[t.recvmsg]
+	recvmsgProbe := bpf.HttpProgHttpK_recvmsg
+	if t.recvmsg == 6 {
+		recvmsgProbe = bpf.HttpProgHttpK_recvmsgOld
+	}
+	if recvmsg == "" {
+		recvmsg = bpf.HttpProgHttpRecvmsg4
+	}
+	function := []string{bpf.HttpProgHttpSendmsg, recvmsg, bpf.HttpProgHttpSpliceRead}
+	// The return first: a call that is noted must find it.
+	kprobe := []string{
+		bpf.HttpProgHttpR_sendmsg, bpf.HttpProgHttpR_recvmsg, bpf.HttpProgHttpR_spliceRead,
+		bpf.HttpProgHttpK_sendmsg, recvmsgProbe, bpf.HttpProgHttpK_spliceRead,
+	}
+	tracepoint := []string{bpf.HttpProgHttpSendLength, bpf.HttpProgHttpRecvLength}
+	if t.sendpage {
+		function = append(function, bpf.HttpProgHttpSendpage)
+		kprobe = append(kprobe, bpf.HttpProgHttpR_sendpage, bpf.HttpProgHttpK_sendpage)
+	}
+	if t.preempts {
+		// Of programs at a function's end the last one that was attached
+		// runs first, at tracepoints the first one.
+		function = append([]string{bpf.HttpProgHttpSendmsgCopy2, bpf.HttpProgHttpSendmsgCopy1,
+			bpf.HttpProgHttpRecvmsg4Copy2, bpf.HttpProgHttpRecvmsg4Copy1}, function...)
+		tracepoint = append(tracepoint, bpf.HttpProgHttpSendLengthCopy1, bpf.HttpProgHttpSendLengthCopy2,
+			bpf.HttpProgHttpRecvLengthCopy1, bpf.HttpProgHttpRecvLengthCopy2)
+	}
+	return []feature{
+		{name: "ends of connections", doors: []door{{tierTracepoint, []string{
+			bpf.HttpProgHttpSetState, bpf.HttpProgHttpSetStateCopy1,
+			bpf.HttpProgHttpDestroySock, bpf.HttpProgHttpDestroySockCopy1,
+		}}}},
+		{name: "HTTP messages", doors: []door{
+			{tierFunction, function}, {tierKprobe, kprobe}, {tierTracepoint, tracepoint},
+		}},
+	}
+}
+
+func (t *httpTracer) attached(s *Session) error {
+	t.session = s
+	t.conns = map[uint64]*httpConn{}
+	t.links = map[ends]*wire{}
+	t.messages = http1.Sink{Exchange: t.exchange, Stuck: t.waits}
+	t.now = bootNow()
+	if t.summary {
+		t.sum = newSummary(t.now)
+	}
+	return nil
+}
+
+// decode takes a record: the calls that it tells of go to their connection.
+func (t *httpTracer) decode(s *Session, record []byte) bool {
+	const head = int(unsafe.Sizeof(bpf.HttpHttpRecord{}))
+	if len(record) < head {
+		return false
+	}
+	r := (*bpf.HttpHttpRecord)(unsafe.Pointer(unsafe.SliceData(record)))
+	data := record[head:]
+	if int(r.Call.Len)+int(r.Kept.Len) > len(data) || r.Call.TailLen > 8 || r.Kept.TailLen > 8 {
+		return false
+	}
+	kept := data[r.Call.Len:]
+	parts := kept[r.Kept.Len:]
+	var sum bpf.HttpHttpCall
+	var intro *bpf.HttpHttpIntro
+	if r.Parts&partSum != 0 && !take(&parts, &sum) || sum.TailLen > 8 || sum.Len > 0 {
+		return false
+	}
+	if r.Parts&partIntro != 0 {
+		intro = new(bpf.HttpHttpIntro)
+		if !take(&parts, intro) {
+			return false
+		}
+	}
+	t.now = max(t.now, r.Time)
+	c := t.open(r.Socket, r.Seen, intro)
+	if c == nil {
+		return false
+	}
+	if !c.based {
+		c.start(r, &sum)
+	}
+	c.requests = r.Requests & 1
+	c.heard = r.Time
+	t.conn = c
+	before := sum.Size > 0 && (sum.Dir != c.requests || sum.Offset < r.Kept.Offset)
+	if before {
+		t.feed(c, &sum, nil)
+	}
+	t.feed(c, &r.Kept, kept)
+	if sum.Size > 0 && !before {
+		t.feed(c, &sum, nil)
+	}
+	switch r.Type {
+	case httpCall:
+		t.feed(c, &r.Call, data)
+	case httpClose:
+		for dir, n := range r.Bytes {
+			c.Feed(&http1.Segment{Dir: http1.Direction(dir), Offset: max(n, c.base[dir]) - c.base[dir]}, &t.messages)
+		}
+		t.close(c, r.Time, http1.Ending(r.Ending))
+	default:
+		return false
+	}
+	return true
+}
+
+// start sets where the streams of a connection begin: one that is older than
+// what was told of it begins with that.
+func (c *httpConn) start(r *bpf.HttpHttpRecord, sum *bpf.HttpHttpCall) {
+	c.based = true
+	if c.socket.Joined == 0 {
+		return
+	}
+	c.base = r.Bytes
+	for _, call := range []*bpf.HttpHttpCall{&r.Kept, sum, &r.Call} {
+		if dir := call.Dir & 1; call.Size > 0 {
+			c.base[dir] = min(c.base[dir], call.Offset)
+		}
+	}
+	c.next = c.base
+}
+
+// take copies a value from the front of b: there it may stand at any address.
+func take[T any](b *[]byte, v *T) bool {
+	size := int(unsafe.Sizeof(*v))
+	if len(*b) < size {
+		return false
+	}
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(v)), size), *b)
+	*b = (*b)[size:]
+	return true
+}
+
+// open returns the connection of a socket. One that is not known yet is
+// introduced, or else the kernel is asked; nil if it does not know either.
+func (t *httpTracer) open(address, seen uint64, intro *bpf.HttpHttpIntro) *httpConn {
+	c := t.conns[address]
+	if c != nil && c.seen == seen {
+		if intro != nil {
+			c.owner = intro.Owner
+		}
+		return c
+	}
+	if c != nil {
+		// Its end was lost, and another socket took its address.
+		t.close(c, t.now, http1.Closed)
+	}
+	if intro == nil {
+		var st bpf.HttpSocketState
+		if err := t.session.objects.Maps[bpf.HttpMapSockets].Lookup(address, &st); err != nil || st.Seen != seen {
+			return nil
+		}
+		intro = &st.Intro
+	}
+	c = &httpConn{
+		address: address,
+		seen:    seen,
+		socket:  intro.Socket,
+		owner:   intro.Owner,
+		hint:    bpf.HttpHttpHint{Seen: seen},
+	}
+	c.Reset(intro.Socket.Joined != 0)
+	t.conns[address] = c
+	return c
+}
+
+// feed passes a call on to the messages of its connection, unless it was
+// already.
+func (t *httpTracer) feed(c *httpConn, call *bpf.HttpHttpCall, data []byte) {
+	dir := call.Dir & 1
+	if call.Size == 0 || call.Offset < c.next[dir] || c.Opaque() {
+		return
+	}
+	c.next[dir] = call.Offset + uint64(call.Size)
+	seg := http1.Segment{
+		Dir:    http1.Direction(dir),
+		Offset: call.Offset - c.base[dir],
+		Size:   uint64(call.Size),
+		Data:   data[:call.Len],
+		Time:   int64(call.Time),
+		Last:   int64(call.Last),
+	}
+	if call.TailLen > 0 {
+		seg.Tail = unsafe.Slice((*byte)(unsafe.Pointer(&call.Tail)), call.TailLen)
+	}
+	if c.orphan != 0 && dir == c.requests {
+		// An answer that was told before its request cannot be older.
+		if seg.Time >= int64(c.orphan) {
+			seg.Last -= seg.Time - int64(c.orphan) + 1
+			seg.Time = int64(c.orphan) - 1
+		}
+		c.orphan = 0
+	}
+	c.Feed(&seg, &t.messages)
+	if c.link == nil && c.Kind() == http1.HTTP1 {
+		t.connect(c, http1.Role(c.requests))
+	}
+	if c.orphan == 0 && c.Holds() {
+		c.orphan = call.Time
+		t.orphans = append(t.orphans, orphan{c, t.now + uint64(orphanPatience)})
+	}
+	t.advise(c, seg.Dir, seg.Data)
+}
+
+// advise tells the kernel what calls it need not tell of, or has to look at
+// more closely.
+func (t *httpTracer) advise(c *httpConn, dir http1.Direction, data []byte) {
+	h := c.hint
+	if c.Opaque() {
+		h.Flags |= hintOpaque
+	} else if c.Waiting() > 1 {
+		h.Flags |= hintWide
+		c.advised = true
+	} else if len(data) > int(t.prefix) && !c.advised {
+		c.advised = true // a long head: the others may be short
+		h.Dir = noDirection
+	}
+	next := c.next[dir] - c.base[dir]
+	if until, blind := c.Body(dir); until > next && until-next > quietBytes {
+		h.Until, h.Dir = until+c.base[dir], uint32(dir)
+		if h.Until < until {
+			h.Until = until // it was endless
+		}
+		h.Flags &^= hintBlind
+		if blind {
+			h.Flags |= hintBlind
+		}
+	}
+	if h != c.hint {
+		c.hint = h
+		// If that fails calls are told in vain, no more.
+		_ = t.session.objects.Maps[bpf.HttpMapHints].Put(c.address, &h)
+	}
+}
+
+// close ends a connection.
+func (t *httpTracer) close(c *httpConn, now uint64, why http1.Ending) {
+	t.conn = c
+	c.Close(int64(now), why, &t.messages)
+	c.closed = true
+	if t.conns[c.address] == c {
+		delete(t.conns, c.address)
+	}
+	t.disconnect(c)
+}
+
+// exchange is called by messages with an exchange that is over.
+func (t *httpTracer) exchange(x *http1.Exchange) {
+	c := t.conn
+	if c.link == nil || c.role != x.Role {
+		t.disconnect(c)
+		t.connect(c, x.Role)
+	}
+	t.join(c, x)
+}
+
+// reportEnds shows an exchange as it was seen from one end or from both.
+func (t *httpTracer) reportEnds(client, server *half) {
+	if client != nil && server != nil && len(t.session.opts.Comms) > 0 &&
+		!matchAny(t.session.opts.Comms, t.session.comm(server.owner.Comm)) {
+		server = nil // of two ends one is wanted at most
+	}
+	e := &t.event
+	t.fill(e, event.KindHTTP, client, server)
+	t.show(e)
+}
+
+// show passes an event on if it passes the probe's own filters.
+func (t *httpTracer) show(e *event.HTTP) {
+	switch {
+	case !t.matches(e):
+		t.session.stats.emitted++
+	case t.sum != nil:
+		if e.Kind == event.KindHTTP {
+			t.session.stats.emitted++
+		}
+		if h := e.Head(); t.session.opts.match(h) && t.session.locate(h) {
+			t.sum.add(e)
+		}
+	default:
+		t.session.emit(e)
+	}
+}
+
+// fill makes an event of what one end or both saw.
+func (t *httpTracer) fill(e *event.HTTP, kind string, client, server *half) {
+	whose, view := server, client
+	role := event.RoleBoth
+	switch {
+	case server == nil:
+		role, whose = event.RoleClient, client
+	case client == nil:
+		role, view = event.RoleServer, server
+	}
+	x := &view.x
+	*e = event.HTTP{
+		Common: event.Common{
+			Time: t.session.clock.wall(uint64(x.RequestStart)),
+			Kind: kind,
+			Process: event.Process{
+				PID:      whose.owner.Pid,
+				Comm:     t.session.comm(whose.owner.Comm),
+				UID:      whose.owner.Uid,
+				CgroupID: whose.owner.Cgroup,
+			},
+		},
+		Connection:    event.Connection{Role: role, Src: view.ends.client, Dst: view.ends.server},
+		Version:       versions[min(x.Minor, 1)],
+		Method:        text(x.Method),
+		Path:          text(x.Target),
+		PathTruncated: x.TargetTruncated,
+		Host:          text(x.Host),
+		Status:        x.Status,
+		RequestBytes:  x.RequestBytes,
+		ResponseBytes: x.ResponseBytes,
+		Error:         x.Ending.String(),
+	}
+	// What was captured beyond the prefix is not for show.
+	if n := int(t.prefix) - len(x.Method) - 1; len(e.Path) > n {
+		e.Path, e.PathTruncated = e.Path[:max(n, 0)], true
+	}
+	e.Latency, e.Duration = times(x)
+	if role == event.RoleBoth {
+		e.PeerPID = client.owner.Pid
+		e.PeerComm = t.session.comm(client.owner.Comm)
+		e.ServerLatency, _ = times(&server.x)
+	}
+}
+
+var versions = [...]string{"1.0", "1.1"}
+
+// text is b as a string that is valid as long as b.
+func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+func times(x *http1.Exchange) (latency, duration time.Duration) {
+	if x.ResponseStart > x.RequestStart {
+		latency = time.Duration(x.ResponseStart - x.RequestStart)
+	}
+	if x.ResponseEnd > x.RequestStart {
+		duration = time.Duration(x.ResponseEnd - x.RequestStart)
+	}
+	return latency, max(latency, duration)
+}
+
+// matches reports whether an exchange passes the probe's own filters.
+func (t *httpTracer) matches(e *event.HTTP) bool {
+	return (len(t.methods) == 0 || t.methods.has(e.Method)) &&
+		(t.path == "" || Match(t.path, e.Path)) &&
+		(t.host == "" || Match(strings.ToLower(t.host), strings.ToLower(e.Host))) &&
+		(len(t.status) == 0 || t.status.has(e.Status)) &&
+		(t.slow == 0 || max(e.Duration, e.Age) >= t.slow)
+}
+
+func (t *httpTracer) waiting() bool {
+	return t.patient() || len(t.orphans) > 0 || len(t.due) > 0
+}
+
+func (t *httpTracer) tick(s *Session, now uint64, last bool) {
+	t.now = max(t.now, now)
+	n := 0
+	for ; n < len(t.orphans) && (last || t.orphans[n].due <= now); n++ {
+		if c := t.orphans[n].conn; c.orphan != 0 && !c.closed {
+			t.fetch(c)
+			c.Settle(int64(now), &t.messages)
+			c.orphan = 0
+		}
+	}
+	t.orphans = slices.Delete(t.orphans, 0, n)
+	t.lose(last)
+	if !last {
+		t.tellStuck(now)
+	} else if t.sum != nil {
+		t.sum.tell(s, now, true)
+	}
+}
+
+// fetch feeds what the kernel keeps of a connection's requests.
+func (t *httpTracer) fetch(c *httpConn) {
+	if call, data, ok := t.kept(c.address); ok {
+		t.conn = c
+		t.feed(c, call, data)
+	}
+}
+
+// kept is the request that the kernel keeps for the next record of a socket. It
+// is valid until the next call.
+func (t *httpTracer) kept(address uint64) (call *bpf.HttpHttpCall, data []byte, ok bool) {
+	const at = int(unsafe.Offsetof(bpf.HttpHttpHead{}.Data))
+	if t.head == nil {
+		t.head = make([]byte, t.session.objects.Maps[bpf.HttpMapHeads].ValueSize())
+	}
+	if t.session.objects.Maps[bpf.HttpMapHeads].Lookup(address, unsafe.Pointer(unsafe.SliceData(t.head))) != nil {
+		return nil, nil, false // there is none
+	}
+	call = (*bpf.HttpHttpCall)(unsafe.Pointer(unsafe.SliceData(t.head)))
+	data = t.head[at:]
+	return call, data, call.Size > 0 && int(call.Len) <= len(data) && call.TailLen <= 8
+}
+
+func (t *httpTracer) lookInterval() time.Duration {
+	if t.stuck > 0 {
+		return max(min(t.stuck, slowInterval), tickInterval)
+	}
+	return slowInterval
+}
+
+func (t *httpTracer) look(s *Session, now uint64) {
+	t.now = max(t.now, now)
+	_ = s.objects.Variables[bpf.HttpVarAsleep].Set(asleep()) // it was set before
+	if t.stuck > 0 {
+		t.scan(s, now)
+	}
+	if now > t.swept+uint64(idleCheck) {
+		t.swept = now
+		t.sweep(s, now)
+	}
+}
+
+// View is another one with --summary.
+func (t *httpTracer) View() string {
+	if t.summary {
+		return "http-summary"
+	}
+	return "http"
+}
+
+func (t *httpTracer) every() time.Duration {
+	if t.summary {
+		return summaryInterval
+	}
+	return 0
+}
+
+func (t *httpTracer) read(*Session, bool) {}
+
+func (t *httpTracer) report(s *Session) {
+	if t.sum != nil {
+		t.sum.tell(s, bootNow(), false)
+	}
+}
+
+// sweep ends connections whose end was not told: that was lost.
+func (t *httpTracer) sweep(s *Session, now uint64) {
+	var st bpf.HttpSocketState
+	for address, c := range t.conns {
+		if c.heard+uint64(idleCheck) > now {
+			continue
+		}
+		err := s.objects.Maps[bpf.HttpMapSockets].Lookup(address, &st)
+		if errors.Is(err, ebpf.ErrKeyNotExist) || err == nil && st.Seen != c.seen {
+			t.close(c, now, http1.Closed)
+		}
+	}
+}
+
+// scan notes which requests become stuck before the next look.
+func (t *httpTracer) scan(s *Session, now uint64) {
+	soon := now + uint64(t.lookInterval()+tickInterval)
+	t.due = t.due[:0]
+	note := func(address, start uint64) {
+		if start > 0 && start+uint64(t.stuck) <= soon {
+			t.due = append(t.due, waiting{address, start + uint64(t.stuck)})
+		}
+	}
+	for address, c := range t.conns {
+		if c.Opaque() {
+			continue
+		}
+		if start, ok := c.Oldest(); ok {
+			note(address, uint64(start))
+		} else if call, _, ok := t.kept(address); ok && call.Offset >= c.next[call.Dir&1] {
+			note(address, call.Time) // not told yet
+		}
+	}
+}
+
+// tellStuck reports requests that have become stuck.
+func (t *httpTracer) tellStuck(now uint64) {
+	left := t.due[:0]
+	for _, w := range t.due {
+		if w.due > now {
+			left = append(left, w)
+			continue
+		}
+		t.age(w.address, now)
+	}
+	t.due = left
+}
+
+// age reports the stuck requests of a connection, and with them those of its
+// other end, which may be a little younger.
+func (t *httpTracer) age(address, now uint64) {
+	c := t.conns[address]
+	if c == nil {
+		return // it has ended
+	}
+	t.fetch(c)
+	before := int64(now) - int64(t.stuck)
+	t.conn = c
+	c.Stuck(before, &t.messages)
+	if c.link == nil {
+		return
+	}
+	if other := c.link.conns[1-c.role]; other != nil {
+		t.fetch(other)
+		t.conn = other
+		other.Stuck(before+int64(partnerPatience), &t.messages)
+	}
+	for _, h := range t.aged {
+		if h == nil {
+			continue
+		}
+		client, server := h, (*half)(nil)
+		for i, o := range t.aged {
+			if o != nil && o.x.Role != h.x.Role && o.seq == h.seq && t.role == "" {
+				server, t.aged[i] = o, nil
+			}
+		}
+		if h.x.Role == http1.Server {
+			client, server = server, client
+		}
+		if l := c.link; slices.Contains(l.stuck, h.seq) {
+			continue // told when the other end's was
+		} else if len(l.stuck) < maxOld {
+			l.stuck = append(l.stuck, h.seq)
+		}
+		t.fill(&t.event, event.KindHTTPStuck, client, server)
+		t.event.Status, t.event.Error = 0, ""
+		t.event.Age = time.Duration(max(int64(now)-h.x.RequestStart, 0))
+		t.show(&t.event)
+	}
+	t.aged = t.aged[:0]
+}
+
+// waits is called by messages with a request that is stuck.
+func (t *httpTracer) waits(x *http1.Exchange) {
+	if t.wantsRole(x.Role) && t.conn.link != nil {
+		h := t.half(t.conn, x)
+		t.aged = append(t.aged, h)
+	}
+}
+
+func addrPort(b *[16]uint8, port, family uint16) netip.AddrPort {
+	if family == unix.AF_INET {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[:4])), port)
+	}
+	return netip.AddrPortFrom(netip.AddrFrom16(*b).Unmap(), port)
+}

@@ -1,0 +1,684 @@
+package trace
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"tracer/trace/event"
+)
+
+// The events of http by the port of the server.
+type httpEvents struct {
+	t       *testing.T
+	session *Session
+	mu      sync.Mutex
+	changed chan struct{}
+	events  map[uint16][]event.HTTP
+	sums    []event.HTTPSummary
+	late    time.Duration // the longest that a row took from its exchange's end to get here
+	stop    func() *event.Account
+}
+
+func (c *httpEvents) Event(e event.Event) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch e := e.(type) {
+	case *event.HTTP:
+		kept := *e
+		kept.Method, kept.Path, kept.Host = strings.Clone(e.Method), strings.Clone(e.Path), strings.Clone(e.Host)
+		c.events[e.Dst.Port()] = append(c.events[e.Dst.Port()], kept)
+		c.late = max(c.late, time.Since(e.Time.Add(e.Duration+e.Age)))
+	case *event.HTTPSummary:
+		c.sums = append(c.sums, *e)
+	}
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+func (c *httpEvents) Flush() error            { return nil }
+func (c *httpEvents) Broken() <-chan struct{} { return nil }
+func (c *httpEvents) Close() (uint64, error)  { return 0, nil }
+
+func (c *httpEvents) of(port int) []event.HTTP {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.events[uint16(port)]
+}
+
+// await returns the events of a port as soon as there are n, or what there is
+// after a while.
+func (c *httpEvents) await(port, n int) []event.HTTP {
+	deadline := time.After(5 * time.Second)
+	for len(c.of(port)) < n {
+		select {
+		case <-c.changed:
+		case <-deadline:
+			return c.of(port)
+		}
+	}
+	return c.of(port)
+}
+
+// traceHTTP runs a session of http until the test ends.
+func traceHTTP(t *testing.T, opts Options, args ...string) *httpEvents {
+	t.Helper()
+	needRoot(t)
+	tracer := &httpTracer{}
+	fs := flag.NewFlagSet("http", flag.ContinueOnError)
+	tracer.Flags(fs)
+	if err := fs.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	if err := tracer.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	opts.Self = true // the test is the client
+	s, err := Open(tracer, opts)
+	if err != nil {
+		if opts.tier == tierTracepoint && os.Getenv("TRACER_VM") != "" {
+			t.Skipf("this kernel tells of no data calls by tracepoints (6.3): %v", err)
+		}
+		if opts.tier != 0 && opts.tier != tierTracepoint && os.Getenv("TRACER_VM") == "" {
+			t.Skipf("functions cannot be hooked here, other kernels are tested by make test-kernels: %v", err)
+		}
+		var refused *ebpf.VerifierError
+		if errors.As(err, &refused) {
+			t.Fatalf("%+v", refused)
+		}
+		t.Fatal(err)
+	}
+	c := &httpEvents{t: t, session: s, changed: make(chan struct{}, 1), events: map[uint16][]event.HTTP{}}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx, c) }()
+	c.stop = sync.OnceValue(func() *event.Account {
+		cancel()
+		err := <-done
+		a, accountErr := s.Account()
+		if err := errors.Join(err, accountErr); err != nil {
+			t.Error(err)
+		} else if a.Lost != 0 || a.Incomplete != 0 {
+			t.Errorf("lost %d %v, %d details", a.Lost, a.LostBy, a.Incomplete)
+		}
+		s.Close()
+		return a
+	})
+	t.Cleanup(func() { c.stop() })
+	return c
+}
+
+// serve starts a process that plays scripts on connections to a port.
+func serve(t *testing.T, scripts ...[]move) (w *connWorkload, port int) {
+	t.Helper()
+	text, err := json.Marshal(scripts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w = startWorkload(t, "play", base64.StdEncoding.EncodeToString(text))
+	return w, w.hearInt()
+}
+
+// call plays a script as a client.
+func call(t *testing.T, port int, script []move) {
+	t.Helper()
+	fd := dial("127.0.0.1", port)
+	timeouts(fd)
+	if err := play(fd, script); err != nil {
+		t.Errorf("client: %v", err)
+	}
+}
+
+// rows is what matters of events, one line each.
+func rows(events []event.HTTP) []string {
+	var list []string
+	for _, e := range events {
+		s := fmt.Sprintf("%s %s %s %d %d+%d", e.Role, e.Method, e.Path, e.Status, e.RequestBytes, e.ResponseBytes)
+		if e.PathTruncated {
+			s += " cut"
+		}
+		if e.Error != "" {
+			s += " " + e.Error
+		}
+		if e.Kind != event.KindHTTP {
+			s = e.Kind + " " + s
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+const (
+	get     = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n"                    // 28 bytes
+	ok5     = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"     // 43 bytes
+	evil    = "HTTP/1.1 500 NO\r\nContent-Length: 0\r\n\r\n"          // 38 bytes, in bodies
+	chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" // 47 bytes
+	toClose = "HTTP/1.1 200 OK\r\n\r\n"                               // 19 bytes
+	mega    = 1 << 20
+)
+
+func request(method, path, more string) string {
+	return method + " " + path + " HTTP/1.1\r\nHost: h\r\n" + more + "\r\n"
+}
+
+func response(status string, more string) string {
+	return "HTTP/1.1 " + status + "\r\n" + more + "\r\n"
+}
+
+func length(n int) string { return fmt.Sprintf("Content-Length: %d\r\n", n) }
+
+// both are the scripts of a client and a server that take turns in sending; the
+// client begins.
+func both(moves ...move) (client, server []move) {
+	for i, m := range moves {
+		n := len(m.Send) * max(m.Repeat, 1)
+		if i%2 == 0 {
+			client, server = append(client, m), append(server, recv(n))
+		} else {
+			client, server = append(client, recv(n)), append(server, m)
+		}
+	}
+	return client, server
+}
+
+type httpCase struct {
+	name           string
+	client, server []move
+	rows           []string
+}
+
+// row is what an exchange of these messages gives.
+func row(role, method, path string, status int, request, response string, more ...string) string {
+	return strings.Join(append([]string{fmt.Sprintf("%s %s %s %d %d+%d", role, method, path, status, len(request), len(response))}, more...), " ")
+}
+
+func httpCases() []httpCase {
+	after := row("both", "GET", "/a", 200, get, ok5)
+	gotA := func(answer string) string { return row("both", "GET", "/a", 200, get, answer) }
+	long := strings.Repeat("x", mega)
+	var cases []httpCase
+	// add adds a case whose scripts take turns.
+	add := func(name string, rows []string, moves ...move) {
+		c := httpCase{name: name, rows: rows}
+		c.client, c.server = both(moves...)
+		cases = append(cases, c)
+	}
+	add("one exchange", []string{after}, send(get), send(ok5))
+	add("one byte per call", []string{after, after}, send(get).by("each"), send(ok5).by("each"), send(get), send(ok5))
+	cases = append(cases, httpCase{
+		name:   "one byte per receive",
+		client: []move{send(get), recv(len(ok5)).by("each"), send(get), recv(len(ok5)).by("each")},
+		server: []move{recv(len(get)).by("each"), send(ok5), recv(len(get)).by("each"), send(ok5)},
+		rows:   []string{after, after},
+	})
+	{
+		five, answers := "", []move{}
+		c := httpCase{name: "five requests in one segment"}
+		for i, status := range []string{"200", "404", "200", "503", "299"} {
+			five += request("GET", fmt.Sprint("/", i), "")
+			answers = append(answers, send(strings.Replace(ok5, "200", status, 1)))
+			c.rows = append(c.rows, fmt.Sprintf("both GET /%d %s 28+43", i, status))
+		}
+		c.client = []move{send(five), recv(5 * len(ok5)), send(get), recv(len(ok5))}
+		c.server = append(append([]move{recv(len(five))}, answers...), recv(len(get)), send(ok5))
+		c.rows = append(c.rows, after)
+		cases = append(cases, c)
+	}
+	add("five requests and five answers, each in one segment", slices.Repeat([]string{after}, 6),
+		send(get).times(5), send(ok5).times(5), send(get), send(ok5))
+	add("a hundred requests in one call", slices.Repeat([]string{after}, 101),
+		send(get).times(100), send(ok5).times(100), send(get), send(ok5))
+	{
+		post, fault := request("POST", "/p", length(len(get))), response("200 OK", length(len(evil)))
+		want := []string{row("both", "POST", "/p", 200, post+get, fault+evil), after}
+		add("bodies that look like heads", want, send(post+get), send(fault+evil), send(get), send(ok5))
+		cases = append(cases, httpCase{
+			name:   "bodies that look like heads, in calls of their own",
+			client: []move{send(post), pauseFor(20), send(get), recv(len(fault)), recv(len(evil)), send(get), recv(len(ok5))},
+			server: []move{recv(len(post)), recv(len(get)), send(fault), pauseFor(20), send(evil), recv(len(get)), send(ok5)},
+			rows:   want,
+		})
+	}
+	{
+		post := request("POST", "/p", length(2000)) + long[:2000]
+		cases = append(cases, httpCase{
+			name: "gathered and scattered",
+			client: []move{
+				send(post).by("writev").in(25), recv(len(ok5)).by("readv").in(25),
+				send(get).by("sendmsg").in(25), recv(len(ok5)).by("recvmsg").in(20),
+			},
+			server: []move{recv(len(post)).by("readv").in(7), send(ok5).by("writev").in(21), recv(len(get)), send(ok5).by("sendmsg").in(3)},
+			rows:   []string{row("both", "POST", "/p", 200, post, ok5), after},
+		})
+	}
+	// An answer in so many calls, and then another one.
+	answer := func(name string, parts ...move) {
+		c := httpCase{name: name, client: []move{send(get)}, server: append([]move{recv(len(get))}, parts...)}
+		whole := ""
+		for _, p := range parts {
+			whole += strings.Repeat(p.Send, max(p.Repeat, 1))
+		}
+		c.client = append(c.client, recv(len(whole)), send(get), recv(len(ok5)))
+		c.server = append(c.server, recv(len(get)), send(ok5))
+		c.rows = []string{gotA(whole), after}
+		cases = append(cases, c)
+	}
+	answer("chunked, in many calls", send(chunked), send("5\r\nhello\r\n"), send("1\r\n!\r\n"), send("0\r\n\r\n"))
+	answer("chunked, with trailers, and a chunk that looks like the end",
+		send(chunked), send("7\r\n\r\n0\r\n\r\n\r\n"), send("0\r\nA: b\r\n\r\n"))
+	answer("chunked, a long chunk by the way of sendfile",
+		send(chunked), send("100000\r\n"), send("x").times(mega).by("sendfile"), send("\r\n0\r\n\r\n"))
+	answer("chunked, in very many short calls",
+		append(append([]move{send(chunked)}, slices.Repeat([]move{send("3\r\nabc\r\n")}, 200)...), send("0\r\n\r\n"))...)
+	answer("chunked, in many calls that are no chunks",
+		append(append([]move{send(chunked), send("100000\r\n")}, slices.Repeat([]move{send("x").times(mega / 64)}, 64)...), send("\r\n0\r\n\r\n"))...)
+	answer("a long file by the way of sendfile",
+		send(response("200 OK", length(7*mega))), send("x").times(7*mega).by("sendfile"))
+	answer("a body in the call of the head", send(response("200 OK", length(9973))+long[:9973]))
+	{
+		head, none, same := response("200 OK", length(7)), response("204 No Content", ""), response("304 Not Modified", length(9))
+		ask := request("HEAD", "/h", "")
+		add("no body whatever the length says", []string{
+			row("both", "HEAD", "/h", 200, ask, head), row("both", "GET", "/a", 204, get, none), row("both", "GET", "/a", 304, get, same), after,
+		}, send(ask), send(head), send(get), send(none), send(get), send(same), send(get), send(ok5))
+	}
+	{
+		post := request("POST", "/p", length(5)+"Expect: 100-continue\r\n")
+		goOn, hints := response("100 Continue", ""), response("103 Early Hints", "")
+		add("100 and 103 before the answer", []string{row("both", "POST", "/p", 200, post+"hello", goOn+hints+ok5)},
+			send(post), send(goOn), send("hello"), send(hints+ok5))
+	}
+	{
+		ask, answer := request("GET", "/ws", "Upgrade: x\r\n"), response("101 Switching Protocols", "")
+		add("an upgrade ends HTTP", []string{row("both", "GET", "/ws", 101, ask, answer)},
+			send(ask), send(answer), send(get), send(ok5), send(get), send(ok5))
+		ask, answer = request("CONNECT", "h:443", ""), response("200 OK", "")
+		add("CONNECT ends HTTP", []string{row("both", "CONNECT", "h:443", 200, ask, answer)},
+			send(ask), send(answer), send(get), send(ok5))
+	}
+	cases = append(cases, httpCase{
+		name:   "a body that the end of the connection ends",
+		client: []move{send(get), recv(-1)},
+		server: []move{recv(len(get)), send(toClose), send("hello")},
+		rows:   []string{gotA(toClose + "hello")},
+	})
+	{
+		post, answer := request("POST", "/p", length(5*mega)), response("200 OK", length(7*mega))
+		cases = append(cases, httpCase{
+			name:   "long bodies both ways",
+			client: []move{send(post), send("x").times(5 * mega), recv(len(answer) + 7*mega), send(get), recv(len(ok5))},
+			server: []move{recv(len(post) + 5*mega), send(answer), send("x").times(7 * mega), recv(len(get)), send(ok5)},
+			rows:   []string{fmt.Sprintf("both POST /p 200 %d+%d", len(post)+5*mega, len(answer)+7*mega), after},
+		})
+	}
+	{
+		ask := request("GET", "/"+strings.Repeat("y", 1500), "")
+		add("a target that is too long", []string{row("both", "GET", "/"+strings.Repeat("y", 1024-5), 200, ask, ok5, "cut"), after},
+			send(ask), send(ok5), send(get), send(ok5))
+	}
+	cases = append(cases, httpCase{
+		name:   "peeked at before it is read",
+		client: []move{send(get), recv(len(ok5)).by("peek"), send(get), recv(len(ok5)).by("peek")},
+		server: []move{recv(len(get)).by("peek"), send(ok5), recv(len(get)).by("peek"), send(ok5)},
+		rows:   []string{after, after},
+	})
+	{
+		head := response("200 OK", length(9973))
+		cases = append(cases, httpCase{
+			name:   "a body taken out by splice",
+			client: []move{send(get), recv(len(head)), recv(9973).by("splice"), send(get), recv(len(ok5))},
+			server: []move{recv(len(get)), send(head), send("x").times(9973), recv(len(get)), send(ok5)},
+			rows:   []string{gotA(head + long[:9973]), after},
+		})
+	}
+	{
+		var moves []move
+		var want []string
+		for _, m := range [][2]string{{"M-SEARCH", "*"}, {"purge", "/x"}, {"GET", "http://h/x"}, {"OPTIONS", "*"}, {"V_1", "/a"}, {"GET", "/ä\x1b\xff"}} {
+			ask := request(m[0], m[1], "")
+			moves = append(moves, send(ask), send(ok5))
+			want = append(want, row("both", m[0], m[1], 200, ask, ok5))
+		}
+		add("all kinds of methods and targets", want, moves...)
+	}
+	cases = append(cases, []httpCase{
+		{
+			name:   "the server closes and does not answer",
+			client: []move{send(get), recv(len(ok5)), send(get), recv(-1)},
+			server: []move{recv(len(get)), send(ok5), recv(len(get))},
+			rows:   []string{after, row("both", "GET", "/a", 0, get, "", "closed")},
+		}, {
+			name:   "the server resets",
+			client: []move{send(get), recv(-1)},
+			server: []move{recv(len(get)), {End: "reset"}},
+			rows:   []string{row("both", "GET", "/a", 0, get, "", "reset")},
+		}, {
+			name:   "the server resets in the middle of the answer",
+			client: []move{send(get), recv(len(ok5) - 1), recv(-1)},
+			server: []move{recv(len(get)), send(ok5[:len(ok5)-1]), pauseFor(30), {End: "reset"}},
+			rows:   []string{row("both", "GET", "/a", 200, get, ok5[1:], "reset")},
+		}, {
+			name:   "the client gives up",
+			client: []move{send(get), pauseFor(100)},
+			server: []move{recv(len(get)), recv(-1), send(ok5)},
+			rows:   []string{row("both", "GET", "/a", 0, get, "", "closed")},
+		}, {
+			name:   "two of three are answered",
+			client: []move{send(get).times(3), recv(-1)},
+			server: []move{recv(3 * len(get)), send(ok5), send(ok5)},
+			rows:   []string{after, after, row("both", "GET", "/a", 0, get, "", "closed")},
+		}, {
+			name:   "a server that closes after its answer, which the client reads late",
+			client: []move{send(get), pauseFor(150), recv(-1)},
+			server: []move{recv(len(get)), send(ok5)},
+			rows:   []string{after},
+		},
+	}...)
+	{
+		post := request("POST", "/p", length(100))
+		cases = append(cases, httpCase{
+			name:   "an early answer to a request that goes on",
+			client: []move{send(post), recv(len(ok5)), send("x").times(100), send(get), recv(len(ok5))},
+			server: []move{recv(len(post)), send(ok5), recv(100), recv(len(get)), send(ok5)},
+			// What comes behind the answer is not waited for.
+			rows: []string{row("both", "POST", "/p", 200, post, ok5), after},
+		})
+	}
+	add("something else that begins like a request", nil, send("GET\n"), send("+1\n"), send("SET a b\n"), send("+1\n"), send("QUIT\n"), send("+1\n"))
+	cases = append(cases, httpCase{
+		name:   "something else, then HTTP",
+		client: []move{recv(8), send("\x00\x01\x02\x03\x04"), recv(5), send(get), recv(len(ok5))},
+		server: []move{send("SSH-2.0\n"), recv(5), send("abcde"), recv(len(get)), send(ok5)},
+	})
+	// Heads of a length around that of the prefix.
+	for n := 1022; n <= 1026; n++ {
+		ask := request("GET", "/a", "X: "+strings.Repeat("z", n-len(get)-5)+"\r\n")
+		add(fmt.Sprintf("a head of %d bytes", n), []string{row("both", "GET", "/a", 200, ask, ok5), after}, send(ask), send(ok5), send(get), send(ok5))
+	}
+	// Heads in two parts, split everywhere.
+	for n := 1; n < len(get); n++ {
+		cases = append(cases, httpCase{
+			name:   fmt.Sprintf("heads in two parts, split at %d", n),
+			client: []move{send(get[:n]), pauseFor(2), send(get[n:]), recv(len(ok5)), send(get), recv(len(ok5))},
+			server: []move{recv(n), recv(len(get) - n), send(ok5[:n]), pauseFor(2), send(ok5[n:]), recv(len(get)), send(ok5)},
+			rows:   []string{after, after},
+		})
+	}
+	return cases
+}
+
+func TestKernelHTTP(t *testing.T) {
+	tiersOf(t, func(t *testing.T, tier tier) {
+		c := traceHTTP(t, Options{tier: tier})
+		if got := c.session.tiers["HTTP messages"]; got != tier {
+			t.Fatalf("tier %s, want %s", got, tier)
+		}
+		cases := httpCases()
+		ports := make([]int, len(cases))
+		for i, tc := range cases {
+			t.Run("play/"+tc.name, func(t *testing.T) {
+				w, port := serve(t, tc.server)
+				ports[i] = port
+				call(t, port, tc.client)
+				w.hear()
+				c.await(port, len(tc.rows))
+			})
+		}
+		c.stop()
+		for i, tc := range cases {
+			t.Run(tc.name, func(t *testing.T) {
+				if diff := cmp.Diff(tc.rows, rows(c.of(ports[i]))); diff != "" {
+					t.Error(diff)
+				}
+			})
+		}
+	})
+}
+
+// httpTally counts events by everything that is the same for many of them.
+func httpTally(events []event.HTTP) map[string]int {
+	n := map[string]int{}
+	for _, r := range rows(events) {
+		n[r]++
+	}
+	return n
+}
+
+func TestKernelHTTPServers(t *testing.T) {
+	tiersOf(t, func(t *testing.T, tier tier) {
+		c := traceHTTP(t, Options{tier: tier})
+		server := startWorkload(t, "serveHTTP")
+		port := server.hearInt()
+		proxy := startWorkload(t, "proxyHTTP", strconv.Itoa(port))
+		proxyPort := proxy.hearInt()
+
+		const kept, fresh, passed, long = 997, 211, 307, 53
+		client := startWorkload(t, "getHTTP", fmt.Sprintf("http://127.0.0.1:%d/kept", port), strconv.Itoa(kept), "7", "kept")
+		single := startWorkload(t, "getHTTP", fmt.Sprintf("http://127.0.0.1:%d/status/503", port), strconv.Itoa(fresh), "3", "fresh")
+		through := startWorkload(t, "getHTTP", fmt.Sprintf("http://127.0.0.1:%d/passed", proxyPort), strconv.Itoa(passed), "5", "kept")
+		bytes := startWorkload(t, "getHTTP", fmt.Sprintf("http://127.0.0.1:%d/bytes/100003", port), strconv.Itoa(long), "2", "kept")
+		all := []*connWorkload{client, single, through, bytes}
+		for _, w := range all {
+			w.say("go")
+		}
+		for _, w := range all {
+			w.hear()
+		}
+		c.await(port, kept+fresh+passed+long)
+		c.await(proxyPort, passed)
+		c.stop()
+
+		got := map[string]int{}
+		for _, e := range append(slices.Clone(c.of(port)), c.of(proxyPort)...) {
+			who := map[int]string{server.pid: "server", proxy.pid: "proxy", client.pid: "client", single.pid: "single", through.pid: "through", bytes.pid: "bytes"}
+			got[fmt.Sprintf("%s %s by %s for %s: %d", e.Role, e.Path, who[int(e.PID)], who[int(e.PeerPID)], e.Status)]++
+			if e.Latency <= 0 || e.Duration < e.Latency || e.ServerLatency > e.Latency || e.UID != 0 || e.Version != "1.1" {
+				t.Errorf("latency %v, duration %v, the server's %v, version %s", e.Latency, e.Duration, e.ServerLatency, e.Version)
+			}
+			if e.Path == "/bytes/100003" && (e.ResponseBytes < 100003+100 || e.ResponseBytes > 100003+600) {
+				t.Errorf("%d bytes", e.ResponseBytes)
+			}
+		}
+		want := map[string]int{
+			"both /kept by server for client: 200":        kept,
+			"both /status/503 by server for single: 503":  fresh,
+			"both /passed by proxy for through: 200":      passed,
+			"both /passed by server for proxy: 200":       passed,
+			"both /bytes/100003 by server for bytes: 200": long,
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestKernelHTTPFilters(t *testing.T) {
+	server := func(t *testing.T) (int, *connWorkload) {
+		w := startWorkload(t, "serveHTTP")
+		return w.hearInt(), w
+	}
+	fetch := func(t *testing.T, port int, path string, n int) *connWorkload {
+		w := startWorkload(t, "getHTTP", fmt.Sprintf("http://127.0.0.1:%d%s", port, path), strconv.Itoa(n), "1", "kept")
+		return w
+	}
+	for _, tc := range []struct {
+		name string
+		args []string // PORT is that of the server
+		rows map[string]int
+	}{
+		{"--port of the server", []string{"--port=1,PORT"}, map[string]int{"both /status/204 204": 3, "both /sleep/30 200": 2, "both /nothing?a=1 200": 5}},
+		{"--port of none", []string{"--port=1,2"}, map[string]int{}},
+		{"--status by class", []string{"--status=2xx"}, map[string]int{"both /status/204 204": 3, "both /sleep/30 200": 2, "both /nothing?a=1 200": 5}},
+		{"--status by range", []string{"--status=500,201-299"}, map[string]int{"both /status/204 204": 3}},
+		{"--path", []string{"--path=/s*"}, map[string]int{"both /status/204 204": 3, "both /sleep/30 200": 2}},
+		{"--path with a query", []string{"--path=/nothing?a=?"}, map[string]int{"both /nothing?a=1 200": 5}},
+		{"--host", []string{"--host=127.0.0.1:*"}, map[string]int{"both /status/204 204": 3, "both /sleep/30 200": 2, "both /nothing?a=1 200": 5}},
+		{"--host of none", []string{"--host=example.org"}, map[string]int{}},
+		{"--method", []string{"--method=get,POST"}, map[string]int{"both /status/204 204": 3, "both /sleep/30 200": 2, "both /nothing?a=1 200": 5}},
+		{"--method of none", []string{"--method=POST"}, map[string]int{}},
+		{"--slow", []string{"--slow=25ms"}, map[string]int{"both /sleep/30 200": 2}},
+		{"--role client", []string{"--role=client"}, map[string]int{"client /status/204 204": 3, "client /sleep/30 200": 2, "client /nothing?a=1 200": 5}},
+		{"--role server", []string{"--role=server"}, map[string]int{"server /status/204 204": 3, "server /sleep/30 200": 2, "server /nothing?a=1 200": 5}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			port, _ := server(t)
+			var args []string
+			for _, a := range tc.args {
+				args = append(args, strings.ReplaceAll(a, "PORT", strconv.Itoa(port)))
+			}
+			c := traceHTTP(t, Options{}, args...)
+			total := 0
+			for _, n := range tc.rows {
+				total += n
+			}
+			for path, n := range map[string]int{"/status/204": 3, "/sleep/30": 2, "/nothing?a=1": 5} {
+				w := fetch(t, port, path, n)
+				w.say("go")
+				w.hear()
+			}
+			c.await(port, total)
+			c.stop()
+			got := map[string]int{}
+			for _, e := range c.of(port) {
+				got[fmt.Sprintf("%s %s %d", e.Role, e.Path, e.Status)]++
+			}
+			if diff := cmp.Diff(tc.rows, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	t.Run("--pid of one end, and of what it starts", func(t *testing.T) {
+		port, w := server(t)
+		one, other := fetch(t, port, "/one", 7), fetch(t, port, "/other", 11)
+		c := traceHTTP(t, Options{Filter: Filter{PIDs: []uint32{uint32(one.pid)}}})
+		for _, w := range []*connWorkload{one, other} {
+			w.say("go")
+			w.hear()
+		}
+		c.await(port, 7)
+		c.stop()
+		if diff := cmp.Diff(map[string]int{"client /one": 7}, byPath(c.of(port))); diff != "" {
+			t.Error(diff)
+		}
+		_ = w
+	})
+	t.Run("--uid of nobody here", func(t *testing.T) {
+		port, _ := server(t)
+		one := fetch(t, port, "/one", 3)
+		c := traceHTTP(t, Options{Filter: Filter{UID: ptr(uint32(54321))}})
+		one.say("go")
+		one.hear()
+		c.stop()
+		if got := c.of(port); len(got) > 0 {
+			t.Errorf("%v", rows(got))
+		}
+	})
+}
+
+func byPath(events []event.HTTP) map[string]int {
+	n := map[string]int{}
+	for _, e := range events {
+		n[e.Role+" "+e.Path]++
+	}
+	return n
+}
+
+func TestKernelHTTPStuck(t *testing.T) {
+	c := traceHTTP(t, Options{}, "--stuck=300ms")
+	// The first request of a connection, and one behind an answer.
+	for _, script := range [][2][]move{
+		{{send(get), recv(len(ok5))}, {recv(len(get)), pauseFor(900), send(ok5)}},
+		{{send(get), recv(len(ok5)), send(get), recv(len(ok5))}, {recv(len(get)), send(ok5), recv(len(get)), pauseFor(900), send(ok5)}},
+	} {
+		w, port := serve(t, script[1])
+		call(t, port, script[0])
+		w.hear()
+		after := row("both", "GET", "/a", 200, get, ok5)
+		want := append(slices.Repeat([]string{after}, len(script[0])/2-1), "http_stuck "+row("both", "GET", "/a", 0, get, ""), after)
+		got := c.await(port, len(want))
+		if diff := cmp.Diff(want, rows(got)); diff != "" {
+			t.Fatal(diff)
+		}
+		if stuck := got[len(got)-2]; stuck.Age < 300*time.Millisecond || stuck.Age > 400*time.Millisecond || int(stuck.PID) != w.pid || int(stuck.PeerPID) != os.Getpid() {
+			t.Errorf("after %v, process %d for %d", stuck.Age, stuck.PID, stuck.PeerPID)
+		}
+	}
+	// A server that does not accept: only one end has it.
+	fd, port := listener("127.0.0.1")
+	defer closeFD(fd)
+	client := dial("127.0.0.1", port)
+	writeAll(client, get)
+	got := c.await(port, 1)
+	if diff := cmp.Diff([]string{"http_stuck " + row("client", "GET", "/a", 0, get, "")}, rows(got)); diff != "" {
+		t.Error(diff)
+	}
+	closeFD(client)
+	c.await(port, 2)
+	c.stop()
+	if diff := cmp.Diff([]string{"http_stuck " + row("client", "GET", "/a", 0, get, ""), row("client", "GET", "/a", 0, get, "", "closed")}, rows(c.of(port))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func writeAll(fd int, text string) { must1(0, play(must1(unix.Dup(fd)), []move{send(text)})) }
+
+// A connection that is older than tracing is followed from its next request on.
+func TestKernelHTTPOlderConnections(t *testing.T) {
+	tiersOf(t, func(t *testing.T, tier tier) {
+		type pair struct {
+			fd, port int
+			server   *connWorkload
+		}
+		var pairs []pair
+		for _, script := range [][]move{
+			{recv(len(get)), send(ok5), recv(len(get)), send(ok5), recv(len(get)), send(ok5)},                                                                   // idle
+			{recv(len(get)), send(response("200 OK", length(1000)) + "x"), recv(1), send("x").times(999), recv(len(get)), send(ok5), recv(len(get)), send(ok5)}, // in an answer
+		} {
+			server, port := serve(t, script)
+			fd := dial("127.0.0.1", port)
+			timeouts(fd)
+			pairs = append(pairs, pair{fd, port, server})
+		}
+		idle, busy := pairs[0], pairs[1]
+		writeAll(idle.fd, get)
+		must((&move{Recv: len(ok5)}).recv(idle.fd))
+		writeAll(busy.fd, get)
+		must((&move{Recv: len(response("200 OK", length(1000))) + 1}).recv(busy.fd))
+
+		c := traceHTTP(t, Options{tier: tier})
+		if err := play(idle.fd, []move{send(get), recv(len(ok5)), send(get), recv(len(ok5))}); err != nil {
+			t.Fatal(err)
+		}
+		if err := play(busy.fd, []move{send("x"), recv(999), send(get), recv(len(ok5)), send(get), recv(len(ok5))}); err != nil {
+			t.Fatal(err)
+		}
+		after := row("both", "GET", "/a", 200, get, ok5)
+		for _, p := range pairs {
+			p.server.hear()
+			c.await(p.port, 2)
+		}
+		c.stop()
+		for _, p := range pairs {
+			if diff := cmp.Diff([]string{after, after}, rows(c.of(p.port))); diff != "" {
+				t.Error(diff)
+			}
+		}
+	})
+}
