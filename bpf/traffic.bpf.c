@@ -24,8 +24,10 @@
  *
  *   tracepoint  sock_send_length and sock_recv_length (6.3+); they do not tell
  *               the peer of a UDP socket that is not connected
- *   fentry      fexit of tcp_sendmsg, tcp_recvmsg … udpv6_recvmsg
- *   kprobe      kretprobe of the same functions
+ *   fentry      fexit of tcp_sendmsg, tcp_recvmsg, udp_sendmsg, udpv6_sendmsg;
+ *               and skb_consume_udp, which takes a datagram that was received
+ *   kprobe      kretprobe of the same functions. Not every return is seen: one of
+ *               udp_sendmsg that is missed is taken for a success
  *
  * Missed: bytes that an orphan sends, of a process that closed it before tracing
  * began; sockets of the kernel itself that are older than tracing; UDP by
@@ -171,8 +173,9 @@ struct {
 struct call {
 	__u64 sk;
 	__u64 msg;
-	__u64 function;
-	__u64 flags;
+	__u64 size;
+	__u32 function;
+	__u32 flags;
 };
 
 struct {
@@ -181,6 +184,41 @@ struct {
 	__type(key, __u64); /* thread */
 	__type(value, struct call);
 } calls SEC(".maps");
+
+/*
+ * From 7.0 on a program that sees a call may be preempted, and what then runs on
+ * its CPU has its own calls missed: see first_sight(). Calls are counted, each
+ * once, and one is like the other: that it has been counted is noted by thread,
+ * who has no two calls at once. The first copy says so, the others hand it on.
+ * Only where more than one copy misses a call of a thread, and the first the
+ * next, is one lost: then the counters of runs differ.
+ */
+enum mark {
+	MARK_NONE,
+	MARK_COUNTED,
+	MARK_HANDED_ON,
+};
+
+/* Inserted and changed by the copies; the oldest give way. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u32); /* thread */
+	__type(value, __u32);
+} marks SEC(".maps");
+
+/* The element of runs that is no copy's. */
+#define RUNS_COUNTED COPIES
+
+/* How many calls each copy has seen, and how many were counted. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, COPIES + 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} runs SEC(".maps");
+
+#define NO_COPY -1
 
 /* Programs that have copies: see first_to_see(). */
 enum copied {
@@ -325,6 +363,8 @@ static __always_inline int set_state(int copy, struct sock *sk, int from, int to
 	__u64 key = (__u64)sk;
 	struct tcp *found;
 
+	if (!first_to_see(copy, COPIED_SET_STATE, key ^ (__u64)to << 56 ^ (__u64)from << 48))
+		return 0;
 	switch (to) {
 	case TCP_SYN_SENT:
 	case TCP_ESTABLISHED:
@@ -335,8 +375,6 @@ static __always_inline int set_state(int copy, struct sock *sk, int from, int to
 	default:
 		return 0;
 	}
-	if (!first_to_see(copy, COPIED_SET_STATE, key ^ (__u64)to << 56 ^ (__u64)from << 48))
-		return 0;
 	/* MPTCP and SCTP sockets take such steps as well. */
 	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
@@ -486,8 +524,53 @@ static __always_inline int moved_tcp(struct sock *sk, enum direction dir, __u64 
 	return 0;
 }
 
-/* The other end of a UDP socket: what it is connected to, or what the call says. */
-static __always_inline void fill_peer(struct flow_key *key, struct sock *sk, struct msghdr *msg)
+static __always_inline void count_run(__u32 index)
+{
+	__u64 *n = bpf_map_lookup_elem(&runs, &index);
+
+	if (n)
+		add(n, 1);
+}
+
+/* Whether this copy is the one to count the current call. */
+static __always_inline bool is_to_count(int copy)
+{
+	__u32 thread = bpf_get_current_pid_tgid(), none = MARK_NONE;
+	__u32 *mark;
+	bool to_count;
+
+	if (copy == NO_COPY)
+		return true;
+	mark = bpf_map_lookup_elem(&marks, &thread);
+	if (!mark) {
+		bpf_map_update_elem(&marks, &thread, &none, BPF_NOEXIST);
+		mark = bpf_map_lookup_elem(&marks, &thread);
+	}
+	if (!mark)
+		return copy == 0;
+	count_run(copy);
+	if (copy == 0) {
+		to_count = true;
+		*mark = MARK_COUNTED;
+	} else if (copy < COPIES - 1) {
+		to_count = *mark != MARK_COUNTED;
+		*mark = MARK_HANDED_ON;
+	} else {
+		to_count = *mark == MARK_NONE;
+		*mark = MARK_NONE;
+	}
+	if (to_count)
+		count_run(RUNS_COUNTED);
+	return to_count;
+}
+
+/* Where a datagram goes or comes from, as far as the call tells. */
+struct datagram {
+	struct msghdr *msg;
+	struct sk_buff *skb;
+};
+
+static __always_inline void fill_destination(struct flow_key *key, void *name)
 {
 	struct {
 		__u16 family;
@@ -495,15 +578,8 @@ static __always_inline void fill_peer(struct flow_key *key, struct sock *sk, str
 		__be32 ipv4; /* IPv6: flow label */
 		__u8 ipv6[16];
 	} to = {};
-	void *name = NULL;
 
-	key->rport = remote_port(sk);
-	if (key->rport) {
-		fill_remote(key->remote, sk);
-		return;
-	}
-	if (msg)
-		name = BPF_CORE_READ(msg, msg_name);
+	/* An IPv4 address has 16 bytes. */
 	if (!name || bpf_probe_read_kernel(&to, 16, name))
 		return;
 	key->rport = bpf_ntohs(to.port);
@@ -513,17 +589,48 @@ static __always_inline void fill_peer(struct flow_key *key, struct sock *sk, str
 		bpf_probe_read_kernel(key->remote, 16, name + 8);
 }
 
-static __always_inline int moved_udp(struct sock *sk, struct msghdr *msg, enum direction dir,
-				     __u64 n)
+static __always_inline void fill_source(struct flow_key *key, struct sock *sk, struct sk_buff *skb)
+{
+	void *head = BPF_CORE_READ(skb, head);
+	void *ip = head + BPF_CORE_READ(skb, network_header);
+	struct udphdr *udp = head + BPF_CORE_READ(skb, transport_header);
+	__u8 version = 0;
+
+	key->rport = bpf_ntohs(BPF_CORE_READ(udp, source));
+	bpf_probe_read_kernel(&version, 1, ip);
+	if (version >> 4 == 4)
+		map_ipv4(key->remote, BPF_CORE_READ((struct iphdr *)ip, saddr));
+	else
+		bpf_core_read(key->remote, 16, &((struct ipv6hdr *)ip)->saddr);
+}
+
+/* The other end of a UDP socket. */
+static __always_inline void fill_peer(struct flow_key *key, struct sock *sk, struct datagram d)
+{
+	struct msghdr *msg = d.msg;
+
+	key->rport = remote_port(sk);
+	if (key->rport)
+		fill_remote(key->remote, sk);
+	else if (d.skb)
+		fill_source(key, sk, d.skb);
+	else if (msg)
+		fill_destination(key, BPF_CORE_READ(msg, msg_name));
+}
+
+static __always_inline int moved_udp(int copy, struct sock *sk, struct datagram d,
+				     enum direction dir, __u64 n)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct flow_key key = {};
 	struct flow *f;
 
+	if (!is_to_count(copy))
+		return 0;
 	key.pid = bpf_get_current_pid_tgid() >> 32;
 	key.start = BPF_CORE_READ(task, group_leader, start_boottime);
 	if (by_connection || by_peer)
-		fill_peer(&key, sk, msg);
+		fill_peer(&key, sk, d);
 	if (by_connection) {
 		fill_local(key.local, sk);
 		key.lport = local_port(sk);
@@ -552,16 +659,19 @@ static __always_inline int moved_udp(struct sock *sk, struct msghdr *msg, enum d
 }
 
 /* sock_send_length and sock_recv_length: any kind of socket. */
-static __always_inline int moved(struct sock *sk, enum direction dir, int n)
+static __always_inline int moved(int copy, struct sock *sk, enum direction dir, int n, int flags)
 {
 	__u16 protocol;
 
-	if (n <= 0 || !is_inet(sk->__sk_common.skc_family))
+	/* What is looked at stays; errors are no traffic. */
+	if (n <= 0 || !is_inet(sk->__sk_common.skc_family) ||
+	    (dir == RECEIVED && flags & (MSG_PEEK | MSG_ERRQUEUE)))
 		return 0;
 	protocol = sk->sk_protocol;
 	if (protocol == IPPROTO_UDP)
-		return moved_udp(sk, NULL, dir, n);
-	if (!count_calls)
+		return moved_udp(copy, sk, (struct datagram){}, dir, n);
+	/* What is missed of these is the owner's. */
+	if (copy > 0 || !count_calls)
 		return 0;
 	if (protocol == IPPROTO_MPTCP)
 		sk = first_subflow(sk);
@@ -570,93 +680,86 @@ static __always_inline int moved(struct sock *sk, enum direction dir, int n)
 	return sk ? moved_tcp(sk, dir, n) : 0;
 }
 
-SEC("tp_btf/sock_send_length")
-int BPF_PROG(traffic_send_length, struct sock *sk, int n, int flags)
-{
-	return moved(sk, SENT, n);
-}
+#define LENGTHS(suffix, copy)                                                             \
+	SEC("tp_btf/sock_send_length")                                                    \
+	int BPF_PROG(traffic_send_length##suffix, struct sock *sk, int n, int flags)      \
+	{                                                                                 \
+		return moved(copy, sk, SENT, n, flags);                                   \
+	}                                                                                 \
+	SEC("tp_btf/sock_recv_length")                                                    \
+	int BPF_PROG(traffic_recv_length##suffix, struct sock *sk, int n, int flags)      \
+	{                                                                                 \
+		return moved(copy, sk, RECEIVED, n, flags);                               \
+	}
 
-SEC("tp_btf/sock_recv_length")
-int BPF_PROG(traffic_recv_length, struct sock *sk, int n, int flags)
-{
-	/* What is looked at stays; errors are no traffic. */
-	return flags & (MSG_PEEK | MSG_ERRQUEUE) ? 0 : moved(sk, RECEIVED, n);
-}
+LENGTHS(, NO_COPY)
+LENGTHS(_copy0, 0)
+LENGTHS(_copy1, 1)
+LENGTHS(_copy2, 2)
 
 /* Functions. */
 
-enum function {
-	TCP_SENDMSG,
-	TCP_RECVMSG,
-	UDP_SENDMSG,
-	UDP_RECVMSG,
-	UDPV6_SENDMSG,
-	UDPV6_RECVMSG,
-};
-
-static __always_inline int returns(enum function function, struct sock *sk, struct msghdr *msg,
-				   int flags, int n)
+static __always_inline int tcp_sent(struct sock *sk, int n)
 {
-	if (n <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
-		return 0;
-	switch (function) {
-	case TCP_SENDMSG:
-		return moved_tcp(sk, SENT, n);
-	case TCP_RECVMSG:
-		return moved_tcp(sk, RECEIVED, n);
-	case UDP_SENDMSG:
-		/* To an IPv4 address an IPv6 socket sends by both. */
-		if (BPF_CORE_READ(sk, __sk_common.skc_family) != AF_INET)
-			return 0;
-	case UDPV6_SENDMSG:
-		return moved_udp(sk, msg, SENT, n);
-	default:
-		return moved_udp(sk, msg, RECEIVED, n);
-	}
+	return n > 0 ? moved_tcp(sk, SENT, n) : 0;
 }
 
-#define SENDMSG(function, fn)                                                                    \
-	SEC("fexit/" #fn)                                                                        \
-	int BPF_PROG(traffic_##fn##_fexit, struct sock *sk, struct msghdr *msg, __u64 size, int n) \
-	{                                                                                        \
-		return returns(function, sk, msg, 0, n);                                         \
-	}
+static __always_inline int tcp_received(struct sock *sk, int flags, int n)
+{
+	return n > 0 && !(flags & (MSG_PEEK | MSG_ERRQUEUE)) ? moved_tcp(sk, RECEIVED, n) : 0;
+}
 
-SENDMSG(TCP_SENDMSG, tcp_sendmsg)
-SENDMSG(UDP_SENDMSG, udp_sendmsg)
-SENDMSG(UDPV6_SENDMSG, udpv6_sendmsg)
+static __always_inline int udp_sent(int copy, struct sock *sk, struct msghdr *msg, int n)
+{
+	return n > 0 ? moved_udp(copy, sk, (struct datagram){ .msg = msg }, SENT, n) : 0;
+}
+
+/* n is not positive if the datagram has only been looked at. */
+static __always_inline int udp_received(int copy, struct sock *sk, struct sk_buff *skb, int n)
+{
+	return n > 0 ? moved_udp(copy, sk, (struct datagram){ .skb = skb }, RECEIVED, n) : 0;
+}
+
+/* To an IPv4 address an IPv6 socket sends by both functions. */
+static __always_inline bool sends_by_other(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, __sk_common.skc_family) != AF_INET;
+}
+
+SEC("fexit/tcp_sendmsg")
+int BPF_PROG(traffic_tcp_sendmsg_fexit, struct sock *sk, struct msghdr *msg, __u64 size, int n)
+{
+	return tcp_sent(sk, n);
+}
 
 /* One for each number of parameters, which a kernel's types tell. */
-#define RECVMSG(function, fn)                                                                   \
-	SEC("fexit/" #fn)                                                                       \
-	int BPF_PROG(traffic_##fn##_fexit4, struct sock *sk, struct msghdr *msg, __u64 size,    \
-		     int flags, int n)                                                          \
-	{                                                                                       \
-		return returns(function, sk, msg, flags, n);                                    \
-	}                                                                                       \
-	SEC("fexit/" #fn)                                                                       \
-	int BPF_PROG(traffic_##fn##_fexit5, struct sock *sk, struct msghdr *msg, __u64 size,    \
-		     int flags, void *addr_len, int n)                                          \
-	{                                                                                       \
-		return returns(function, sk, msg, flags, n);                                    \
-	}                                                                                       \
-	SEC("fexit/" #fn)                                                                       \
-	int BPF_PROG(traffic_##fn##_fexit6, struct sock *sk, struct msghdr *msg, __u64 size,    \
-		     int nonblock, int flags, void *addr_len, int n)                            \
-	{                                                                                       \
-		return returns(function, sk, msg, flags, n);                                    \
-	}
+SEC("fexit/tcp_recvmsg")
+int BPF_PROG(traffic_tcp_recvmsg_fexit4, struct sock *sk, struct msghdr *msg, __u64 size, int flags,
+	     int n)
+{
+	return tcp_received(sk, flags, n);
+}
 
-RECVMSG(TCP_RECVMSG, tcp_recvmsg)
-RECVMSG(UDP_RECVMSG, udp_recvmsg)
-RECVMSG(UDPV6_RECVMSG, udpv6_recvmsg)
+SEC("fexit/tcp_recvmsg")
+int BPF_PROG(traffic_tcp_recvmsg_fexit5, struct sock *sk, struct msghdr *msg, __u64 size, int flags,
+	     void *addr_len, int n)
+{
+	return tcp_received(sk, flags, n);
+}
+
+SEC("fexit/tcp_recvmsg")
+int BPF_PROG(traffic_tcp_recvmsg_fexit6, struct sock *sk, struct msghdr *msg, __u64 size,
+	     int nonblock, int flags, void *addr_len, int n)
+{
+	return tcp_received(sk, flags, n);
+}
 
 /* sendfile and splice to a socket, before 6.5. */
 SEC("fexit/tcp_sendpage")
 int BPF_PROG(traffic_tcp_sendpage_fexit, struct sock *sk, void *page, int offset, __u64 size,
 	     int flags, int n)
 {
-	return returns(TCP_SENDMSG, sk, NULL, 0, n);
+	return tcp_sent(sk, n);
 }
 
 /* splice from a socket. */
@@ -664,35 +767,100 @@ SEC("fexit/tcp_splice_read")
 int BPF_PROG(traffic_tcp_splice_read_fexit, struct socket *socket, void *ppos, void *pipe,
 	     __u64 size, unsigned int flags, long n)
 {
-	return returns(TCP_RECVMSG, socket->sk, NULL, 0, n);
+	return tcp_received(socket->sk, 0, n);
 }
 
-/* The fifth argument of a function, counted from 0, or an earlier one. */
+#define UDP(suffix, copy)                                                                   \
+	SEC("fexit/udp_sendmsg")                                                            \
+	int BPF_PROG(traffic_udp_sendmsg_fexit##suffix, struct sock *sk, struct msghdr *msg, \
+		     __u64 size, int n)                                                     \
+	{                                                                                   \
+		return sends_by_other(sk) ? 0 : udp_sent(copy, sk, msg, n);                 \
+	}                                                                                   \
+	SEC("fexit/udpv6_sendmsg")                                                          \
+	int BPF_PROG(traffic_udpv6_sendmsg_fexit##suffix, struct sock *sk, struct msghdr *msg, \
+		     __u64 size, int n)                                                     \
+	{                                                                                   \
+		return udp_sent(copy, sk, msg, n);                                          \
+	}                                                                                   \
+	SEC("fentry/skb_consume_udp")                                                       \
+	int BPF_PROG(traffic_udp_consume_fentry##suffix, struct sock *sk, struct sk_buff *skb, \
+		     int n)                                                                 \
+	{                                                                                   \
+		return udp_received(copy, sk, skb, n);                                      \
+	}
+
+UDP(, NO_COPY)
+UDP(_copy0, 0)
+UDP(_copy1, 1)
+UDP(_copy2, 2)
+
+enum function {
+	TCP_SENDMSG,
+	TCP_RECVMSG,
+	UDP_SENDMSG,
+	UDPV6_SENDMSG,
+};
+
+/* An argument of a function that register_arg() does not know. */
 static __always_inline __u64 register_arg_n(void *regs, __u32 i)
 {
 	struct pt_regs___x86 *x86 = regs;
 	struct pt_regs___arm64 *arm64 = regs;
 
-	if (!bpf_core_field_exists(x86->orig_ax))
-		return i == 4 ? BPF_CORE_READ(arm64, regs[4]) : BPF_CORE_READ(arm64, regs[3]);
-	return i == 4 ? BPF_CORE_READ(x86, r8) : BPF_CORE_READ(x86, cx);
+	if (!bpf_core_field_exists(x86->orig_ax)) {
+		switch (i) {
+		case 2:
+			return BPF_CORE_READ(arm64, regs[2]);
+		case 3:
+			return BPF_CORE_READ(arm64, regs[3]);
+		}
+		return BPF_CORE_READ(arm64, regs[4]);
+	}
+	switch (i) {
+	case 2:
+		return BPF_CORE_READ(x86, dx);
+	case 3:
+		return BPF_CORE_READ(x86, cx);
+	}
+	return BPF_CORE_READ(x86, r8);
 }
 
-static __always_inline int called(void *ctx, enum function function, bool receives)
+static __always_inline int returns(struct call *call, int n)
+{
+	struct sock *sk = (struct sock *)call->sk;
+
+	switch (call->function) {
+	case TCP_SENDMSG:
+		return tcp_sent(sk, n);
+	case TCP_RECVMSG:
+		return tcp_received(sk, call->flags, n);
+	}
+	return udp_sent(NO_COPY, sk, (struct msghdr *)call->msg, n);
+}
+
+static __always_inline int called(void *ctx, enum function function)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
+	struct call *before = bpf_map_lookup_elem(&calls, &thread);
+	struct sock *sk = (struct sock *)register_arg(ctx, 0);
 	struct call call = {
-		.sk = register_arg(ctx, 0),
+		.sk = (__u64)sk,
 		.msg = register_arg(ctx, 1),
+		.size = register_arg_n(ctx, 2),
 		.function = function,
 	};
 
-	/* It will call the function that counts. */
-	if (function == UDP_SENDMSG &&
-	    BPF_CORE_READ((struct sock *)call.sk, __sk_common.skc_family) != AF_INET)
+	if (function == UDP_SENDMSG && sends_by_other(sk))
 		return 0;
-	if (receives)
+	if (function == TCP_RECVMSG)
 		call.flags = register_arg_n(ctx, recv_flags_arg);
+	if (before && (before->function == UDP_SENDMSG || before->function == UDPV6_SENDMSG)) {
+		struct call missed = *before;
+
+		missed.msg = 0; /* it is not there any more */
+		returns(&missed, missed.size);
+	}
 	bpf_map_update_elem(&calls, &thread, &call, BPF_ANY);
 	return 0;
 }
@@ -707,28 +875,32 @@ static __always_inline int call_returns(void *ctx, enum function function)
 		return 0;
 	call = *found;
 	bpf_map_delete_elem(&calls, &thread);
-	return returns(function, (struct sock *)call.sk, (struct msghdr *)call.msg, call.flags,
-		       register_return(ctx));
+	return returns(&call, register_return(ctx));
 }
 
-#define KPROBES(function, fn, receives)                \
-	SEC("kprobe/" #fn)                             \
-	int traffic_##fn##_kprobe(void *ctx)           \
-	{                                              \
-		return called(ctx, function, receives); \
-	}                                              \
-	SEC("kretprobe/" #fn)                          \
-	int traffic_##fn##_kretprobe(void *ctx)        \
-	{                                              \
-		return call_returns(ctx, function);    \
+#define KPROBES(function, fn)                       \
+	SEC("kprobe/" #fn)                          \
+	int traffic_##fn##_kprobe(void *ctx)        \
+	{                                           \
+		return called(ctx, function);       \
+	}                                           \
+	SEC("kretprobe/" #fn)                       \
+	int traffic_##fn##_kretprobe(void *ctx)     \
+	{                                           \
+		return call_returns(ctx, function); \
 	}
 
-KPROBES(TCP_SENDMSG, tcp_sendmsg, false)
-KPROBES(TCP_RECVMSG, tcp_recvmsg, true)
-KPROBES(UDP_SENDMSG, udp_sendmsg, false)
-KPROBES(UDP_RECVMSG, udp_recvmsg, true)
-KPROBES(UDPV6_SENDMSG, udpv6_sendmsg, false)
-KPROBES(UDPV6_RECVMSG, udpv6_recvmsg, true)
+KPROBES(TCP_SENDMSG, tcp_sendmsg)
+KPROBES(TCP_RECVMSG, tcp_recvmsg)
+KPROBES(UDP_SENDMSG, udp_sendmsg)
+KPROBES(UDPV6_SENDMSG, udpv6_sendmsg)
+
+SEC("kprobe/skb_consume_udp")
+int traffic_udp_consume_kprobe(void *ctx)
+{
+	return udp_received(NO_COPY, (struct sock *)register_arg(ctx, 0),
+			    (struct sk_buff *)register_arg(ctx, 1), register_arg_n(ctx, 2));
+}
 
 /* Readings: what has changed since the last one. */
 

@@ -17,8 +17,9 @@ type TrafficCall struct {
 	_        structs.HostLayout
 	Sk       uint64
 	Msg      uint64
-	Function uint64
-	Flags    uint64
+	Size     uint64
+	Function uint32
+	Flags    uint32
 }
 
 type TrafficFlow struct {
@@ -131,71 +132,80 @@ type TrafficTcpRecord struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	TrafficMapCalls                         = "calls"
-	TrafficMapCgroups                       = "cgroups"
-	TrafficMapEvents                        = "events"
-	TrafficMapFlows                         = "flows"
-	TrafficMapHidden                        = "hidden"
-	TrafficMapLost                          = "lost"
-	TrafficMapPids                          = "pids"
-	TrafficMapRecents                       = "recents"
-	TrafficMapShares                        = "shares"
-	TrafficMapSights                        = "sights"
-	TrafficMapSocks                         = "socks"
-	TrafficProgTrafficDestroy               = "traffic_destroy"
-	TrafficProgTrafficDestroyCopy1          = "traffic_destroy_copy1"
-	TrafficProgTrafficDestroyCopy2          = "traffic_destroy_copy2"
-	TrafficProgTrafficLook                  = "traffic_look"
-	TrafficProgTrafficReadFlows             = "traffic_read_flows"
-	TrafficProgTrafficReadShares            = "traffic_read_shares"
-	TrafficProgTrafficReadSocks             = "traffic_read_socks"
-	TrafficProgTrafficRecvLength            = "traffic_recv_length"
-	TrafficProgTrafficSendLength            = "traffic_send_length"
-	TrafficProgTrafficSetState              = "traffic_set_state"
-	TrafficProgTrafficSetStateCopy1         = "traffic_set_state_copy1"
-	TrafficProgTrafficSetStateCopy2         = "traffic_set_state_copy2"
-	TrafficProgTrafficSetStateCopy3         = "traffic_set_state_copy3"
-	TrafficProgTrafficTcpRecvmsgFexit4      = "traffic_tcp_recvmsg_fexit4"
-	TrafficProgTrafficTcpRecvmsgFexit5      = "traffic_tcp_recvmsg_fexit5"
-	TrafficProgTrafficTcpRecvmsgFexit6      = "traffic_tcp_recvmsg_fexit6"
-	TrafficProgTrafficTcpRecvmsgKprobe      = "traffic_tcp_recvmsg_kprobe"
-	TrafficProgTrafficTcpRecvmsgKretprobe   = "traffic_tcp_recvmsg_kretprobe"
-	TrafficProgTrafficTcpSendmsgFexit       = "traffic_tcp_sendmsg_fexit"
-	TrafficProgTrafficTcpSendmsgKprobe      = "traffic_tcp_sendmsg_kprobe"
-	TrafficProgTrafficTcpSendmsgKretprobe   = "traffic_tcp_sendmsg_kretprobe"
-	TrafficProgTrafficTcpSendpageFexit      = "traffic_tcp_sendpage_fexit"
-	TrafficProgTrafficTcpSpliceReadFexit    = "traffic_tcp_splice_read_fexit"
-	TrafficProgTrafficUdpRecvmsgFexit4      = "traffic_udp_recvmsg_fexit4"
-	TrafficProgTrafficUdpRecvmsgFexit5      = "traffic_udp_recvmsg_fexit5"
-	TrafficProgTrafficUdpRecvmsgFexit6      = "traffic_udp_recvmsg_fexit6"
-	TrafficProgTrafficUdpRecvmsgKprobe      = "traffic_udp_recvmsg_kprobe"
-	TrafficProgTrafficUdpRecvmsgKretprobe   = "traffic_udp_recvmsg_kretprobe"
-	TrafficProgTrafficUdpSendmsgFexit       = "traffic_udp_sendmsg_fexit"
-	TrafficProgTrafficUdpSendmsgKprobe      = "traffic_udp_sendmsg_kprobe"
-	TrafficProgTrafficUdpSendmsgKretprobe   = "traffic_udp_sendmsg_kretprobe"
-	TrafficProgTrafficUdpv6RecvmsgFexit4    = "traffic_udpv6_recvmsg_fexit4"
-	TrafficProgTrafficUdpv6RecvmsgFexit5    = "traffic_udpv6_recvmsg_fexit5"
-	TrafficProgTrafficUdpv6RecvmsgFexit6    = "traffic_udpv6_recvmsg_fexit6"
-	TrafficProgTrafficUdpv6RecvmsgKprobe    = "traffic_udpv6_recvmsg_kprobe"
-	TrafficProgTrafficUdpv6RecvmsgKretprobe = "traffic_udpv6_recvmsg_kretprobe"
-	TrafficProgTrafficUdpv6SendmsgFexit     = "traffic_udpv6_sendmsg_fexit"
-	TrafficProgTrafficUdpv6SendmsgKprobe    = "traffic_udpv6_sendmsg_kprobe"
-	TrafficProgTrafficUdpv6SendmsgKretprobe = "traffic_udpv6_sendmsg_kretprobe"
-	TrafficVarByConnection                  = "by_connection"
-	TrafficVarByPeer                        = "by_peer"
-	TrafficVarCountCalls                    = "count_calls"
-	TrafficVarFilterCgroups                 = "filter_cgroups"
-	TrafficVarFilterPids                    = "filter_pids"
-	TrafficVarFilterUid                     = "filter_uid"
-	TrafficVarLook                          = "look"
-	TrafficVarReaderWaits                   = "reader_waits"
-	TrafficVarRecvFlagsArg                  = "recv_flags_arg"
-	TrafficVarTellAll                       = "tell_all"
-	TrafficVarUnusedFlowRecord              = "unused_flow_record"
-	TrafficVarUnusedParty                   = "unused_party"
-	TrafficVarUnusedShareRecord             = "unused_share_record"
-	TrafficVarUnusedTcpRecord               = "unused_tcp_record"
-	TrafficVarWantedUid                     = "wanted_uid"
+	TrafficMapCalls                          = "calls"
+	TrafficMapCgroups                        = "cgroups"
+	TrafficMapEvents                         = "events"
+	TrafficMapFlows                          = "flows"
+	TrafficMapHidden                         = "hidden"
+	TrafficMapLost                           = "lost"
+	TrafficMapMarks                          = "marks"
+	TrafficMapPids                           = "pids"
+	TrafficMapRecents                        = "recents"
+	TrafficMapRuns                           = "runs"
+	TrafficMapShares                         = "shares"
+	TrafficMapSights                         = "sights"
+	TrafficMapSocks                          = "socks"
+	TrafficProgTrafficDestroy                = "traffic_destroy"
+	TrafficProgTrafficDestroyCopy1           = "traffic_destroy_copy1"
+	TrafficProgTrafficDestroyCopy2           = "traffic_destroy_copy2"
+	TrafficProgTrafficLook                   = "traffic_look"
+	TrafficProgTrafficReadFlows              = "traffic_read_flows"
+	TrafficProgTrafficReadShares             = "traffic_read_shares"
+	TrafficProgTrafficReadSocks              = "traffic_read_socks"
+	TrafficProgTrafficRecvLength             = "traffic_recv_length"
+	TrafficProgTrafficRecvLengthCopy0        = "traffic_recv_length_copy0"
+	TrafficProgTrafficRecvLengthCopy1        = "traffic_recv_length_copy1"
+	TrafficProgTrafficRecvLengthCopy2        = "traffic_recv_length_copy2"
+	TrafficProgTrafficSendLength             = "traffic_send_length"
+	TrafficProgTrafficSendLengthCopy0        = "traffic_send_length_copy0"
+	TrafficProgTrafficSendLengthCopy1        = "traffic_send_length_copy1"
+	TrafficProgTrafficSendLengthCopy2        = "traffic_send_length_copy2"
+	TrafficProgTrafficSetState               = "traffic_set_state"
+	TrafficProgTrafficSetStateCopy1          = "traffic_set_state_copy1"
+	TrafficProgTrafficSetStateCopy2          = "traffic_set_state_copy2"
+	TrafficProgTrafficSetStateCopy3          = "traffic_set_state_copy3"
+	TrafficProgTrafficTcpRecvmsgFexit4       = "traffic_tcp_recvmsg_fexit4"
+	TrafficProgTrafficTcpRecvmsgFexit5       = "traffic_tcp_recvmsg_fexit5"
+	TrafficProgTrafficTcpRecvmsgFexit6       = "traffic_tcp_recvmsg_fexit6"
+	TrafficProgTrafficTcpRecvmsgKprobe       = "traffic_tcp_recvmsg_kprobe"
+	TrafficProgTrafficTcpRecvmsgKretprobe    = "traffic_tcp_recvmsg_kretprobe"
+	TrafficProgTrafficTcpSendmsgFexit        = "traffic_tcp_sendmsg_fexit"
+	TrafficProgTrafficTcpSendmsgKprobe       = "traffic_tcp_sendmsg_kprobe"
+	TrafficProgTrafficTcpSendmsgKretprobe    = "traffic_tcp_sendmsg_kretprobe"
+	TrafficProgTrafficTcpSendpageFexit       = "traffic_tcp_sendpage_fexit"
+	TrafficProgTrafficTcpSpliceReadFexit     = "traffic_tcp_splice_read_fexit"
+	TrafficProgTrafficUdpConsumeFentry       = "traffic_udp_consume_fentry"
+	TrafficProgTrafficUdpConsumeFentryCopy0  = "traffic_udp_consume_fentry_copy0"
+	TrafficProgTrafficUdpConsumeFentryCopy1  = "traffic_udp_consume_fentry_copy1"
+	TrafficProgTrafficUdpConsumeFentryCopy2  = "traffic_udp_consume_fentry_copy2"
+	TrafficProgTrafficUdpConsumeKprobe       = "traffic_udp_consume_kprobe"
+	TrafficProgTrafficUdpSendmsgFexit        = "traffic_udp_sendmsg_fexit"
+	TrafficProgTrafficUdpSendmsgFexitCopy0   = "traffic_udp_sendmsg_fexit_copy0"
+	TrafficProgTrafficUdpSendmsgFexitCopy1   = "traffic_udp_sendmsg_fexit_copy1"
+	TrafficProgTrafficUdpSendmsgFexitCopy2   = "traffic_udp_sendmsg_fexit_copy2"
+	TrafficProgTrafficUdpSendmsgKprobe       = "traffic_udp_sendmsg_kprobe"
+	TrafficProgTrafficUdpSendmsgKretprobe    = "traffic_udp_sendmsg_kretprobe"
+	TrafficProgTrafficUdpv6SendmsgFexit      = "traffic_udpv6_sendmsg_fexit"
+	TrafficProgTrafficUdpv6SendmsgFexitCopy0 = "traffic_udpv6_sendmsg_fexit_copy0"
+	TrafficProgTrafficUdpv6SendmsgFexitCopy1 = "traffic_udpv6_sendmsg_fexit_copy1"
+	TrafficProgTrafficUdpv6SendmsgFexitCopy2 = "traffic_udpv6_sendmsg_fexit_copy2"
+	TrafficProgTrafficUdpv6SendmsgKprobe     = "traffic_udpv6_sendmsg_kprobe"
+	TrafficProgTrafficUdpv6SendmsgKretprobe  = "traffic_udpv6_sendmsg_kretprobe"
+	TrafficVarByConnection                   = "by_connection"
+	TrafficVarByPeer                         = "by_peer"
+	TrafficVarCountCalls                     = "count_calls"
+	TrafficVarFilterCgroups                  = "filter_cgroups"
+	TrafficVarFilterPids                     = "filter_pids"
+	TrafficVarFilterUid                      = "filter_uid"
+	TrafficVarLook                           = "look"
+	TrafficVarReaderWaits                    = "reader_waits"
+	TrafficVarRecvFlagsArg                   = "recv_flags_arg"
+	TrafficVarTellAll                        = "tell_all"
+	TrafficVarUnusedFlowRecord               = "unused_flow_record"
+	TrafficVarUnusedParty                    = "unused_party"
+	TrafficVarUnusedShareRecord              = "unused_share_record"
+	TrafficVarUnusedTcpRecord                = "unused_tcp_record"
+	TrafficVarWantedUid                      = "wanted_uid"
 )
 
 // LoadTraffic returns the embedded CollectionSpec for Traffic.
@@ -240,45 +250,52 @@ type TrafficSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TrafficProgramSpecs struct {
-	TrafficDestroy               *ebpf.ProgramSpec `ebpf:"traffic_destroy"`
-	TrafficDestroyCopy1          *ebpf.ProgramSpec `ebpf:"traffic_destroy_copy1"`
-	TrafficDestroyCopy2          *ebpf.ProgramSpec `ebpf:"traffic_destroy_copy2"`
-	TrafficLook                  *ebpf.ProgramSpec `ebpf:"traffic_look"`
-	TrafficReadFlows             *ebpf.ProgramSpec `ebpf:"traffic_read_flows"`
-	TrafficReadShares            *ebpf.ProgramSpec `ebpf:"traffic_read_shares"`
-	TrafficReadSocks             *ebpf.ProgramSpec `ebpf:"traffic_read_socks"`
-	TrafficRecvLength            *ebpf.ProgramSpec `ebpf:"traffic_recv_length"`
-	TrafficSendLength            *ebpf.ProgramSpec `ebpf:"traffic_send_length"`
-	TrafficSetState              *ebpf.ProgramSpec `ebpf:"traffic_set_state"`
-	TrafficSetStateCopy1         *ebpf.ProgramSpec `ebpf:"traffic_set_state_copy1"`
-	TrafficSetStateCopy2         *ebpf.ProgramSpec `ebpf:"traffic_set_state_copy2"`
-	TrafficSetStateCopy3         *ebpf.ProgramSpec `ebpf:"traffic_set_state_copy3"`
-	TrafficTcpRecvmsgFexit4      *ebpf.ProgramSpec `ebpf:"traffic_tcp_recvmsg_fexit4"`
-	TrafficTcpRecvmsgFexit5      *ebpf.ProgramSpec `ebpf:"traffic_tcp_recvmsg_fexit5"`
-	TrafficTcpRecvmsgFexit6      *ebpf.ProgramSpec `ebpf:"traffic_tcp_recvmsg_fexit6"`
-	TrafficTcpRecvmsgKprobe      *ebpf.ProgramSpec `ebpf:"traffic_tcp_recvmsg_kprobe"`
-	TrafficTcpRecvmsgKretprobe   *ebpf.ProgramSpec `ebpf:"traffic_tcp_recvmsg_kretprobe"`
-	TrafficTcpSendmsgFexit       *ebpf.ProgramSpec `ebpf:"traffic_tcp_sendmsg_fexit"`
-	TrafficTcpSendmsgKprobe      *ebpf.ProgramSpec `ebpf:"traffic_tcp_sendmsg_kprobe"`
-	TrafficTcpSendmsgKretprobe   *ebpf.ProgramSpec `ebpf:"traffic_tcp_sendmsg_kretprobe"`
-	TrafficTcpSendpageFexit      *ebpf.ProgramSpec `ebpf:"traffic_tcp_sendpage_fexit"`
-	TrafficTcpSpliceReadFexit    *ebpf.ProgramSpec `ebpf:"traffic_tcp_splice_read_fexit"`
-	TrafficUdpRecvmsgFexit4      *ebpf.ProgramSpec `ebpf:"traffic_udp_recvmsg_fexit4"`
-	TrafficUdpRecvmsgFexit5      *ebpf.ProgramSpec `ebpf:"traffic_udp_recvmsg_fexit5"`
-	TrafficUdpRecvmsgFexit6      *ebpf.ProgramSpec `ebpf:"traffic_udp_recvmsg_fexit6"`
-	TrafficUdpRecvmsgKprobe      *ebpf.ProgramSpec `ebpf:"traffic_udp_recvmsg_kprobe"`
-	TrafficUdpRecvmsgKretprobe   *ebpf.ProgramSpec `ebpf:"traffic_udp_recvmsg_kretprobe"`
-	TrafficUdpSendmsgFexit       *ebpf.ProgramSpec `ebpf:"traffic_udp_sendmsg_fexit"`
-	TrafficUdpSendmsgKprobe      *ebpf.ProgramSpec `ebpf:"traffic_udp_sendmsg_kprobe"`
-	TrafficUdpSendmsgKretprobe   *ebpf.ProgramSpec `ebpf:"traffic_udp_sendmsg_kretprobe"`
-	TrafficUdpv6RecvmsgFexit4    *ebpf.ProgramSpec `ebpf:"traffic_udpv6_recvmsg_fexit4"`
-	TrafficUdpv6RecvmsgFexit5    *ebpf.ProgramSpec `ebpf:"traffic_udpv6_recvmsg_fexit5"`
-	TrafficUdpv6RecvmsgFexit6    *ebpf.ProgramSpec `ebpf:"traffic_udpv6_recvmsg_fexit6"`
-	TrafficUdpv6RecvmsgKprobe    *ebpf.ProgramSpec `ebpf:"traffic_udpv6_recvmsg_kprobe"`
-	TrafficUdpv6RecvmsgKretprobe *ebpf.ProgramSpec `ebpf:"traffic_udpv6_recvmsg_kretprobe"`
-	TrafficUdpv6SendmsgFexit     *ebpf.ProgramSpec `ebpf:"traffic_udpv6_sendmsg_fexit"`
-	TrafficUdpv6SendmsgKprobe    *ebpf.ProgramSpec `ebpf:"traffic_udpv6_sendmsg_kprobe"`
-	TrafficUdpv6SendmsgKretprobe *ebpf.ProgramSpec `ebpf:"traffic_udpv6_sendmsg_kretprobe"`
+	TrafficDestroy                *ebpf.ProgramSpec `ebpf:"traffic_destroy"`
+	TrafficDestroyCopy1           *ebpf.ProgramSpec `ebpf:"traffic_destroy_copy1"`
+	TrafficDestroyCopy2           *ebpf.ProgramSpec `ebpf:"traffic_destroy_copy2"`
+	TrafficLook                   *ebpf.ProgramSpec `ebpf:"traffic_look"`
+	TrafficReadFlows              *ebpf.ProgramSpec `ebpf:"traffic_read_flows"`
+	TrafficReadShares             *ebpf.ProgramSpec `ebpf:"traffic_read_shares"`
+	TrafficReadSocks              *ebpf.ProgramSpec `ebpf:"traffic_read_socks"`
+	TrafficRecvLength             *ebpf.ProgramSpec `ebpf:"traffic_recv_length"`
+	TrafficRecvLengthCopy0        *ebpf.ProgramSpec `ebpf:"traffic_recv_length_copy0"`
+	TrafficRecvLengthCopy1        *ebpf.ProgramSpec `ebpf:"traffic_recv_length_copy1"`
+	TrafficRecvLengthCopy2        *ebpf.ProgramSpec `ebpf:"traffic_recv_length_copy2"`
+	TrafficSendLength             *ebpf.ProgramSpec `ebpf:"traffic_send_length"`
+	TrafficSendLengthCopy0        *ebpf.ProgramSpec `ebpf:"traffic_send_length_copy0"`
+	TrafficSendLengthCopy1        *ebpf.ProgramSpec `ebpf:"traffic_send_length_copy1"`
+	TrafficSendLengthCopy2        *ebpf.ProgramSpec `ebpf:"traffic_send_length_copy2"`
+	TrafficSetState               *ebpf.ProgramSpec `ebpf:"traffic_set_state"`
+	TrafficSetStateCopy1          *ebpf.ProgramSpec `ebpf:"traffic_set_state_copy1"`
+	TrafficSetStateCopy2          *ebpf.ProgramSpec `ebpf:"traffic_set_state_copy2"`
+	TrafficSetStateCopy3          *ebpf.ProgramSpec `ebpf:"traffic_set_state_copy3"`
+	TrafficTcpRecvmsgFexit4       *ebpf.ProgramSpec `ebpf:"traffic_tcp_recvmsg_fexit4"`
+	TrafficTcpRecvmsgFexit5       *ebpf.ProgramSpec `ebpf:"traffic_tcp_recvmsg_fexit5"`
+	TrafficTcpRecvmsgFexit6       *ebpf.ProgramSpec `ebpf:"traffic_tcp_recvmsg_fexit6"`
+	TrafficTcpRecvmsgKprobe       *ebpf.ProgramSpec `ebpf:"traffic_tcp_recvmsg_kprobe"`
+	TrafficTcpRecvmsgKretprobe    *ebpf.ProgramSpec `ebpf:"traffic_tcp_recvmsg_kretprobe"`
+	TrafficTcpSendmsgFexit        *ebpf.ProgramSpec `ebpf:"traffic_tcp_sendmsg_fexit"`
+	TrafficTcpSendmsgKprobe       *ebpf.ProgramSpec `ebpf:"traffic_tcp_sendmsg_kprobe"`
+	TrafficTcpSendmsgKretprobe    *ebpf.ProgramSpec `ebpf:"traffic_tcp_sendmsg_kretprobe"`
+	TrafficTcpSendpageFexit       *ebpf.ProgramSpec `ebpf:"traffic_tcp_sendpage_fexit"`
+	TrafficTcpSpliceReadFexit     *ebpf.ProgramSpec `ebpf:"traffic_tcp_splice_read_fexit"`
+	TrafficUdpConsumeFentry       *ebpf.ProgramSpec `ebpf:"traffic_udp_consume_fentry"`
+	TrafficUdpConsumeFentryCopy0  *ebpf.ProgramSpec `ebpf:"traffic_udp_consume_fentry_copy0"`
+	TrafficUdpConsumeFentryCopy1  *ebpf.ProgramSpec `ebpf:"traffic_udp_consume_fentry_copy1"`
+	TrafficUdpConsumeFentryCopy2  *ebpf.ProgramSpec `ebpf:"traffic_udp_consume_fentry_copy2"`
+	TrafficUdpConsumeKprobe       *ebpf.ProgramSpec `ebpf:"traffic_udp_consume_kprobe"`
+	TrafficUdpSendmsgFexit        *ebpf.ProgramSpec `ebpf:"traffic_udp_sendmsg_fexit"`
+	TrafficUdpSendmsgFexitCopy0   *ebpf.ProgramSpec `ebpf:"traffic_udp_sendmsg_fexit_copy0"`
+	TrafficUdpSendmsgFexitCopy1   *ebpf.ProgramSpec `ebpf:"traffic_udp_sendmsg_fexit_copy1"`
+	TrafficUdpSendmsgFexitCopy2   *ebpf.ProgramSpec `ebpf:"traffic_udp_sendmsg_fexit_copy2"`
+	TrafficUdpSendmsgKprobe       *ebpf.ProgramSpec `ebpf:"traffic_udp_sendmsg_kprobe"`
+	TrafficUdpSendmsgKretprobe    *ebpf.ProgramSpec `ebpf:"traffic_udp_sendmsg_kretprobe"`
+	TrafficUdpv6SendmsgFexit      *ebpf.ProgramSpec `ebpf:"traffic_udpv6_sendmsg_fexit"`
+	TrafficUdpv6SendmsgFexitCopy0 *ebpf.ProgramSpec `ebpf:"traffic_udpv6_sendmsg_fexit_copy0"`
+	TrafficUdpv6SendmsgFexitCopy1 *ebpf.ProgramSpec `ebpf:"traffic_udpv6_sendmsg_fexit_copy1"`
+	TrafficUdpv6SendmsgFexitCopy2 *ebpf.ProgramSpec `ebpf:"traffic_udpv6_sendmsg_fexit_copy2"`
+	TrafficUdpv6SendmsgKprobe     *ebpf.ProgramSpec `ebpf:"traffic_udpv6_sendmsg_kprobe"`
+	TrafficUdpv6SendmsgKretprobe  *ebpf.ProgramSpec `ebpf:"traffic_udpv6_sendmsg_kretprobe"`
 }
 
 // TrafficMapSpecs contains maps before they are loaded into the kernel.
@@ -291,8 +308,10 @@ type TrafficMapSpecs struct {
 	Flows   *ebpf.MapSpec `ebpf:"flows"`
 	Hidden  *ebpf.MapSpec `ebpf:"hidden"`
 	Lost    *ebpf.MapSpec `ebpf:"lost"`
+	Marks   *ebpf.MapSpec `ebpf:"marks"`
 	Pids    *ebpf.MapSpec `ebpf:"pids"`
 	Recents *ebpf.MapSpec `ebpf:"recents"`
+	Runs    *ebpf.MapSpec `ebpf:"runs"`
 	Shares  *ebpf.MapSpec `ebpf:"shares"`
 	Sights  *ebpf.MapSpec `ebpf:"sights"`
 	Socks   *ebpf.MapSpec `ebpf:"socks"`
@@ -345,8 +364,10 @@ type TrafficMaps struct {
 	Flows   *ebpf.Map `ebpf:"flows"`
 	Hidden  *ebpf.Map `ebpf:"hidden"`
 	Lost    *ebpf.Map `ebpf:"lost"`
+	Marks   *ebpf.Map `ebpf:"marks"`
 	Pids    *ebpf.Map `ebpf:"pids"`
 	Recents *ebpf.Map `ebpf:"recents"`
+	Runs    *ebpf.Map `ebpf:"runs"`
 	Shares  *ebpf.Map `ebpf:"shares"`
 	Sights  *ebpf.Map `ebpf:"sights"`
 	Socks   *ebpf.Map `ebpf:"socks"`
@@ -360,8 +381,10 @@ func (m *TrafficMaps) Close() error {
 		m.Flows,
 		m.Hidden,
 		m.Lost,
+		m.Marks,
 		m.Pids,
 		m.Recents,
+		m.Runs,
 		m.Shares,
 		m.Sights,
 		m.Socks,
@@ -393,45 +416,52 @@ type TrafficVariables struct {
 //
 // It can be passed to LoadTrafficObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TrafficPrograms struct {
-	TrafficDestroy               *ebpf.Program `ebpf:"traffic_destroy"`
-	TrafficDestroyCopy1          *ebpf.Program `ebpf:"traffic_destroy_copy1"`
-	TrafficDestroyCopy2          *ebpf.Program `ebpf:"traffic_destroy_copy2"`
-	TrafficLook                  *ebpf.Program `ebpf:"traffic_look"`
-	TrafficReadFlows             *ebpf.Program `ebpf:"traffic_read_flows"`
-	TrafficReadShares            *ebpf.Program `ebpf:"traffic_read_shares"`
-	TrafficReadSocks             *ebpf.Program `ebpf:"traffic_read_socks"`
-	TrafficRecvLength            *ebpf.Program `ebpf:"traffic_recv_length"`
-	TrafficSendLength            *ebpf.Program `ebpf:"traffic_send_length"`
-	TrafficSetState              *ebpf.Program `ebpf:"traffic_set_state"`
-	TrafficSetStateCopy1         *ebpf.Program `ebpf:"traffic_set_state_copy1"`
-	TrafficSetStateCopy2         *ebpf.Program `ebpf:"traffic_set_state_copy2"`
-	TrafficSetStateCopy3         *ebpf.Program `ebpf:"traffic_set_state_copy3"`
-	TrafficTcpRecvmsgFexit4      *ebpf.Program `ebpf:"traffic_tcp_recvmsg_fexit4"`
-	TrafficTcpRecvmsgFexit5      *ebpf.Program `ebpf:"traffic_tcp_recvmsg_fexit5"`
-	TrafficTcpRecvmsgFexit6      *ebpf.Program `ebpf:"traffic_tcp_recvmsg_fexit6"`
-	TrafficTcpRecvmsgKprobe      *ebpf.Program `ebpf:"traffic_tcp_recvmsg_kprobe"`
-	TrafficTcpRecvmsgKretprobe   *ebpf.Program `ebpf:"traffic_tcp_recvmsg_kretprobe"`
-	TrafficTcpSendmsgFexit       *ebpf.Program `ebpf:"traffic_tcp_sendmsg_fexit"`
-	TrafficTcpSendmsgKprobe      *ebpf.Program `ebpf:"traffic_tcp_sendmsg_kprobe"`
-	TrafficTcpSendmsgKretprobe   *ebpf.Program `ebpf:"traffic_tcp_sendmsg_kretprobe"`
-	TrafficTcpSendpageFexit      *ebpf.Program `ebpf:"traffic_tcp_sendpage_fexit"`
-	TrafficTcpSpliceReadFexit    *ebpf.Program `ebpf:"traffic_tcp_splice_read_fexit"`
-	TrafficUdpRecvmsgFexit4      *ebpf.Program `ebpf:"traffic_udp_recvmsg_fexit4"`
-	TrafficUdpRecvmsgFexit5      *ebpf.Program `ebpf:"traffic_udp_recvmsg_fexit5"`
-	TrafficUdpRecvmsgFexit6      *ebpf.Program `ebpf:"traffic_udp_recvmsg_fexit6"`
-	TrafficUdpRecvmsgKprobe      *ebpf.Program `ebpf:"traffic_udp_recvmsg_kprobe"`
-	TrafficUdpRecvmsgKretprobe   *ebpf.Program `ebpf:"traffic_udp_recvmsg_kretprobe"`
-	TrafficUdpSendmsgFexit       *ebpf.Program `ebpf:"traffic_udp_sendmsg_fexit"`
-	TrafficUdpSendmsgKprobe      *ebpf.Program `ebpf:"traffic_udp_sendmsg_kprobe"`
-	TrafficUdpSendmsgKretprobe   *ebpf.Program `ebpf:"traffic_udp_sendmsg_kretprobe"`
-	TrafficUdpv6RecvmsgFexit4    *ebpf.Program `ebpf:"traffic_udpv6_recvmsg_fexit4"`
-	TrafficUdpv6RecvmsgFexit5    *ebpf.Program `ebpf:"traffic_udpv6_recvmsg_fexit5"`
-	TrafficUdpv6RecvmsgFexit6    *ebpf.Program `ebpf:"traffic_udpv6_recvmsg_fexit6"`
-	TrafficUdpv6RecvmsgKprobe    *ebpf.Program `ebpf:"traffic_udpv6_recvmsg_kprobe"`
-	TrafficUdpv6RecvmsgKretprobe *ebpf.Program `ebpf:"traffic_udpv6_recvmsg_kretprobe"`
-	TrafficUdpv6SendmsgFexit     *ebpf.Program `ebpf:"traffic_udpv6_sendmsg_fexit"`
-	TrafficUdpv6SendmsgKprobe    *ebpf.Program `ebpf:"traffic_udpv6_sendmsg_kprobe"`
-	TrafficUdpv6SendmsgKretprobe *ebpf.Program `ebpf:"traffic_udpv6_sendmsg_kretprobe"`
+	TrafficDestroy                *ebpf.Program `ebpf:"traffic_destroy"`
+	TrafficDestroyCopy1           *ebpf.Program `ebpf:"traffic_destroy_copy1"`
+	TrafficDestroyCopy2           *ebpf.Program `ebpf:"traffic_destroy_copy2"`
+	TrafficLook                   *ebpf.Program `ebpf:"traffic_look"`
+	TrafficReadFlows              *ebpf.Program `ebpf:"traffic_read_flows"`
+	TrafficReadShares             *ebpf.Program `ebpf:"traffic_read_shares"`
+	TrafficReadSocks              *ebpf.Program `ebpf:"traffic_read_socks"`
+	TrafficRecvLength             *ebpf.Program `ebpf:"traffic_recv_length"`
+	TrafficRecvLengthCopy0        *ebpf.Program `ebpf:"traffic_recv_length_copy0"`
+	TrafficRecvLengthCopy1        *ebpf.Program `ebpf:"traffic_recv_length_copy1"`
+	TrafficRecvLengthCopy2        *ebpf.Program `ebpf:"traffic_recv_length_copy2"`
+	TrafficSendLength             *ebpf.Program `ebpf:"traffic_send_length"`
+	TrafficSendLengthCopy0        *ebpf.Program `ebpf:"traffic_send_length_copy0"`
+	TrafficSendLengthCopy1        *ebpf.Program `ebpf:"traffic_send_length_copy1"`
+	TrafficSendLengthCopy2        *ebpf.Program `ebpf:"traffic_send_length_copy2"`
+	TrafficSetState               *ebpf.Program `ebpf:"traffic_set_state"`
+	TrafficSetStateCopy1          *ebpf.Program `ebpf:"traffic_set_state_copy1"`
+	TrafficSetStateCopy2          *ebpf.Program `ebpf:"traffic_set_state_copy2"`
+	TrafficSetStateCopy3          *ebpf.Program `ebpf:"traffic_set_state_copy3"`
+	TrafficTcpRecvmsgFexit4       *ebpf.Program `ebpf:"traffic_tcp_recvmsg_fexit4"`
+	TrafficTcpRecvmsgFexit5       *ebpf.Program `ebpf:"traffic_tcp_recvmsg_fexit5"`
+	TrafficTcpRecvmsgFexit6       *ebpf.Program `ebpf:"traffic_tcp_recvmsg_fexit6"`
+	TrafficTcpRecvmsgKprobe       *ebpf.Program `ebpf:"traffic_tcp_recvmsg_kprobe"`
+	TrafficTcpRecvmsgKretprobe    *ebpf.Program `ebpf:"traffic_tcp_recvmsg_kretprobe"`
+	TrafficTcpSendmsgFexit        *ebpf.Program `ebpf:"traffic_tcp_sendmsg_fexit"`
+	TrafficTcpSendmsgKprobe       *ebpf.Program `ebpf:"traffic_tcp_sendmsg_kprobe"`
+	TrafficTcpSendmsgKretprobe    *ebpf.Program `ebpf:"traffic_tcp_sendmsg_kretprobe"`
+	TrafficTcpSendpageFexit       *ebpf.Program `ebpf:"traffic_tcp_sendpage_fexit"`
+	TrafficTcpSpliceReadFexit     *ebpf.Program `ebpf:"traffic_tcp_splice_read_fexit"`
+	TrafficUdpConsumeFentry       *ebpf.Program `ebpf:"traffic_udp_consume_fentry"`
+	TrafficUdpConsumeFentryCopy0  *ebpf.Program `ebpf:"traffic_udp_consume_fentry_copy0"`
+	TrafficUdpConsumeFentryCopy1  *ebpf.Program `ebpf:"traffic_udp_consume_fentry_copy1"`
+	TrafficUdpConsumeFentryCopy2  *ebpf.Program `ebpf:"traffic_udp_consume_fentry_copy2"`
+	TrafficUdpConsumeKprobe       *ebpf.Program `ebpf:"traffic_udp_consume_kprobe"`
+	TrafficUdpSendmsgFexit        *ebpf.Program `ebpf:"traffic_udp_sendmsg_fexit"`
+	TrafficUdpSendmsgFexitCopy0   *ebpf.Program `ebpf:"traffic_udp_sendmsg_fexit_copy0"`
+	TrafficUdpSendmsgFexitCopy1   *ebpf.Program `ebpf:"traffic_udp_sendmsg_fexit_copy1"`
+	TrafficUdpSendmsgFexitCopy2   *ebpf.Program `ebpf:"traffic_udp_sendmsg_fexit_copy2"`
+	TrafficUdpSendmsgKprobe       *ebpf.Program `ebpf:"traffic_udp_sendmsg_kprobe"`
+	TrafficUdpSendmsgKretprobe    *ebpf.Program `ebpf:"traffic_udp_sendmsg_kretprobe"`
+	TrafficUdpv6SendmsgFexit      *ebpf.Program `ebpf:"traffic_udpv6_sendmsg_fexit"`
+	TrafficUdpv6SendmsgFexitCopy0 *ebpf.Program `ebpf:"traffic_udpv6_sendmsg_fexit_copy0"`
+	TrafficUdpv6SendmsgFexitCopy1 *ebpf.Program `ebpf:"traffic_udpv6_sendmsg_fexit_copy1"`
+	TrafficUdpv6SendmsgFexitCopy2 *ebpf.Program `ebpf:"traffic_udpv6_sendmsg_fexit_copy2"`
+	TrafficUdpv6SendmsgKprobe     *ebpf.Program `ebpf:"traffic_udpv6_sendmsg_kprobe"`
+	TrafficUdpv6SendmsgKretprobe  *ebpf.Program `ebpf:"traffic_udpv6_sendmsg_kretprobe"`
 }
 
 func (p *TrafficPrograms) Close() error {
@@ -444,7 +474,13 @@ func (p *TrafficPrograms) Close() error {
 		p.TrafficReadShares,
 		p.TrafficReadSocks,
 		p.TrafficRecvLength,
+		p.TrafficRecvLengthCopy0,
+		p.TrafficRecvLengthCopy1,
+		p.TrafficRecvLengthCopy2,
 		p.TrafficSendLength,
+		p.TrafficSendLengthCopy0,
+		p.TrafficSendLengthCopy1,
+		p.TrafficSendLengthCopy2,
 		p.TrafficSetState,
 		p.TrafficSetStateCopy1,
 		p.TrafficSetStateCopy2,
@@ -459,20 +495,21 @@ func (p *TrafficPrograms) Close() error {
 		p.TrafficTcpSendmsgKretprobe,
 		p.TrafficTcpSendpageFexit,
 		p.TrafficTcpSpliceReadFexit,
-		p.TrafficUdpRecvmsgFexit4,
-		p.TrafficUdpRecvmsgFexit5,
-		p.TrafficUdpRecvmsgFexit6,
-		p.TrafficUdpRecvmsgKprobe,
-		p.TrafficUdpRecvmsgKretprobe,
+		p.TrafficUdpConsumeFentry,
+		p.TrafficUdpConsumeFentryCopy0,
+		p.TrafficUdpConsumeFentryCopy1,
+		p.TrafficUdpConsumeFentryCopy2,
+		p.TrafficUdpConsumeKprobe,
 		p.TrafficUdpSendmsgFexit,
+		p.TrafficUdpSendmsgFexitCopy0,
+		p.TrafficUdpSendmsgFexitCopy1,
+		p.TrafficUdpSendmsgFexitCopy2,
 		p.TrafficUdpSendmsgKprobe,
 		p.TrafficUdpSendmsgKretprobe,
-		p.TrafficUdpv6RecvmsgFexit4,
-		p.TrafficUdpv6RecvmsgFexit5,
-		p.TrafficUdpv6RecvmsgFexit6,
-		p.TrafficUdpv6RecvmsgKprobe,
-		p.TrafficUdpv6RecvmsgKretprobe,
 		p.TrafficUdpv6SendmsgFexit,
+		p.TrafficUdpv6SendmsgFexitCopy0,
+		p.TrafficUdpv6SendmsgFexitCopy1,
+		p.TrafficUdpv6SendmsgFexitCopy2,
 		p.TrafficUdpv6SendmsgKprobe,
 		p.TrafficUdpv6SendmsgKretprobe,
 	)

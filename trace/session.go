@@ -266,7 +266,7 @@ func (s *Session) open(spec *ebpf.CollectionSpec, opts ebpf.CollectionOptions, f
 	if failed == nil {
 		failed = fmt.Errorf("%s: not possible by %s", f.name, s.opts.tier)
 	}
-	if f.without != "" {
+	if f.without != "" && (s.opts.tier == 0 || len(f.doors) == 1) {
 		s.opened = append(s.opened, openedFeature{feature: f})
 		s.warnings = append(s.warnings, f.without)
 		return nil
@@ -599,6 +599,9 @@ func (s *Session) Account() (*event.Account, error) {
 		return nil, err
 	}
 	s.stats.lost[lostMissed] = missed - min(missed, s.stats.lost[lostNot])
+	if t, ok := s.tracer.(interface{ missed(*Session) uint64 }); ok {
+		s.stats.lost[lostMissed] += t.missed(s)
+	}
 	if err := s.tellLosses(); err != nil {
 		return nil, err
 	}
@@ -669,9 +672,11 @@ func isCopy(program string) bool { return strings.Contains(program, "_copy") }
 
 // isSparse tells the programs to which little of what they see matters: any
 // system call's return, of which few are failed execs or accepts; connects, of
-// which few fail at once.
+// which few fail at once; any call on a TCP socket, of which few are shared by
+// several processes.
 func isSparse(program string) bool {
-	return strings.HasSuffix(program, "_sys_exit") || strings.HasSuffix(program, "_io_uring") || strings.Contains(program, "_connect")
+	return strings.HasSuffix(program, "_sys_exit") || strings.HasSuffix(program, "_io_uring") ||
+		strings.Contains(program, "_connect") || strings.HasPrefix(program, "traffic_tcp_")
 }
 
 // detach stops the programs. What they have sent stays in the ring.

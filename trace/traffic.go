@@ -34,6 +34,9 @@ const (
 	// trafficRing is the size of the ring, in bytes: the last readings of some
 	// 20,000 sockets, for a reader that looks every 10 ms.
 	trafficRing = 4 << 20
+	// callCopies is the number of programs that see each call, where one may
+	// miss it.
+	callCopies = 3
 	// leastInterval is how often sockets are read at most.
 	leastInterval = 10 * time.Millisecond
 	// flowIdle is after how long a UDP row of the kernel's side is forgotten.
@@ -51,7 +54,8 @@ type trafficTracer struct {
 	top      int
 	noCalls  bool // attribute TCP by owner alone; to measure what calls cost
 
-	recvArgs int // number of parameters of tcp_recvmsg
+	recvArgs  int  // number of parameters of tcp_recvmsg
+	preempted bool // programs may be, and miss calls by that: they have copies
 
 	reads map[string]*link.Iter // by program
 	look  uint32                // the last one at all files
@@ -164,6 +168,9 @@ func (t *trafficTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 		return nil, err
 	}
 	t.recvArgs = parameters(types, "tcp_recvmsg")
+	// How tracepoints have kept themselves alive since they can be preempted.
+	_, err = types.AnyTypeByName("class_srcu_fast_notrace_t")
+	t.preempted = err == nil
 	flags := uint32(3)
 	if t.recvArgs == 6 {
 		flags = 4
@@ -194,7 +201,7 @@ func parameters(types *btf.Spec, name string) int {
 }
 
 func (t *trafficTracer) features() []feature {
-	calls := []door{{tierTracepoint, []string{bpf.TrafficProgTrafficSendLength, bpf.TrafficProgTrafficRecvLength}}}
+	calls := []door{{tierTracepoint, t.copies(bpf.TrafficProgTrafficSendLength, bpf.TrafficProgTrafficRecvLength)}}
 	calls = append(calls, t.functions()...)
 	if t.by == byConnection || t.by == byPeer {
 		// Functions know whom a UDP socket speaks to that is not connected.
@@ -221,35 +228,68 @@ func (t *trafficTracer) features() []feature {
 // functions are the doors to calls by hooks of functions. Not every kernel has
 // IPv6, nor functions of their own for sendfile.
 func (t *trafficTracer) functions() []door {
-	tcp := map[int]string{4: bpf.TrafficProgTrafficTcpRecvmsgFexit4, 5: bpf.TrafficProgTrafficTcpRecvmsgFexit5, 6: bpf.TrafficProgTrafficTcpRecvmsgFexit6}
-	udp := map[int]string{4: bpf.TrafficProgTrafficUdpRecvmsgFexit4, 5: bpf.TrafficProgTrafficUdpRecvmsgFexit5, 6: bpf.TrafficProgTrafficUdpRecvmsgFexit6}
-	udpv6 := map[int]string{4: bpf.TrafficProgTrafficUdpv6RecvmsgFexit4, 5: bpf.TrafficProgTrafficUdpv6RecvmsgFexit5, 6: bpf.TrafficProgTrafficUdpv6RecvmsgFexit6}
 	var doors []door
-	if tcp[t.recvArgs] != "" {
-		base := []string{
-			bpf.TrafficProgTrafficTcpSendmsgFexit, tcp[t.recvArgs],
-			bpf.TrafficProgTrafficUdpSendmsgFexit, udp[t.recvArgs],
-		}
-		ipv6 := []string{bpf.TrafficProgTrafficUdpv6SendmsgFexit, udpv6[t.recvArgs]}
-		splice := []string{bpf.TrafficProgTrafficTcpSpliceReadFexit}
+	recvmsg := map[int]string{
+		4: bpf.TrafficProgTrafficTcpRecvmsgFexit4,
+		5: bpf.TrafficProgTrafficTcpRecvmsgFexit5,
+		6: bpf.TrafficProgTrafficTcpRecvmsgFexit6,
+	}[t.recvArgs]
+	if recvmsg != "" {
+		base := t.copies(bpf.TrafficProgTrafficUdpSendmsgFexit, bpf.TrafficProgTrafficUdpConsumeFentry)
+		base = append(base, bpf.TrafficProgTrafficTcpSendmsgFexit, recvmsg, bpf.TrafficProgTrafficTcpSpliceReadFexit)
+		ipv6 := t.copies(bpf.TrafficProgTrafficUdpv6SendmsgFexit)
+		// Of the programs on a function the last one runs first.
+		slices.Reverse(base)
+		slices.Reverse(ipv6)
 		page := []string{bpf.TrafficProgTrafficTcpSendpageFexit}
 		doors = append(doors,
-			door{tierFunction, slices.Concat(base, ipv6, splice, page)},
-			door{tierFunction, slices.Concat(base, ipv6, splice)},
-			door{tierFunction, slices.Concat(base, splice, page)},
-			door{tierFunction, slices.Concat(base, splice)},
+			door{tierFunction, slices.Concat(base, ipv6, page)},
+			door{tierFunction, slices.Concat(base, ipv6)},
+			door{tierFunction, slices.Concat(base, page)},
+			door{tierFunction, base},
 		)
 	}
 	base := []string{
 		bpf.TrafficProgTrafficTcpSendmsgKprobe, bpf.TrafficProgTrafficTcpSendmsgKretprobe,
 		bpf.TrafficProgTrafficTcpRecvmsgKprobe, bpf.TrafficProgTrafficTcpRecvmsgKretprobe,
 		bpf.TrafficProgTrafficUdpSendmsgKprobe, bpf.TrafficProgTrafficUdpSendmsgKretprobe,
-		bpf.TrafficProgTrafficUdpRecvmsgKprobe, bpf.TrafficProgTrafficUdpRecvmsgKretprobe,
+		bpf.TrafficProgTrafficUdpConsumeKprobe,
 	}
-	return append(doors, door{tierKprobe, slices.Concat(base, []string{
-		bpf.TrafficProgTrafficUdpv6SendmsgKprobe, bpf.TrafficProgTrafficUdpv6SendmsgKretprobe,
-		bpf.TrafficProgTrafficUdpv6RecvmsgKprobe, bpf.TrafficProgTrafficUdpv6RecvmsgKretprobe,
-	})}, door{tierKprobe, base})
+	ipv6 := []string{bpf.TrafficProgTrafficUdpv6SendmsgKprobe, bpf.TrafficProgTrafficUdpv6SendmsgKretprobe}
+	return append(doors, door{tierKprobe, slices.Concat(base, ipv6)}, door{tierKprobe, base})
+}
+
+// copies are the programs that do what these do: see enum mark in
+// bpf/traffic.bpf.c.
+func (t *trafficTracer) copies(programs ...string) []string {
+	if !t.preempted {
+		return programs
+	}
+	var all []string
+	for _, p := range programs {
+		for i := range callCopies {
+			all = append(all, fmt.Sprintf("%s_copy%d", p, i))
+		}
+	}
+	return all
+}
+
+// missed is the number of calls that no copy has counted.
+func (t *trafficTracer) missed(s *Session) (n uint64) {
+	if !t.preempted {
+		return 0
+	}
+	var seen [callCopies + 1]uint64
+	for i := range seen {
+		if err := s.objects.Maps[bpf.TrafficMapRuns].Lookup(uint32(i), s.stats.perCPU); err != nil {
+			return 0
+		}
+		for _, n := range s.stats.perCPU {
+			seen[i] += n
+		}
+	}
+	counted := seen[callCopies]
+	return max(slices.Max(seen[:]), counted) - counted
 }
 
 // attached notes the sockets that are there already, of all processes in all

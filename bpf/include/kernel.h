@@ -292,6 +292,24 @@ struct socket {
 	struct sock *sk;
 };
 
+struct sk_buff {
+	unsigned char *head;
+	u16 transport_header;
+	u16 network_header;
+};
+
+struct iphdr {
+	__be32 saddr;
+};
+
+struct ipv6hdr {
+	struct in6_addr saddr;
+};
+
+struct udphdr {
+	__be16 source;
+};
+
 struct mptcp_sock {
 	struct list_head conn_list;
 	struct sock *first;
