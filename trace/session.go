@@ -426,9 +426,9 @@ func (s *Session) pipeline(ctx context.Context) error {
 			s.reader.free <- b
 		case <-tick:
 			tick = nil
-			s.tracer.tick(s, bootNow(), false)
+			s.tracer.tick(s, s.reader.horizon(), false)
 		case <-look:
-			looks.look(s, bootNow())
+			looks.look(s, s.reader.horizon())
 		case <-s.sink.Broken():
 		case <-window:
 			s.cost.close()
