@@ -145,6 +145,7 @@ struct socket_state {
 	struct http_intro intro;
 	__u64 seen;
 	__u64 bytes[2];
+	__u64 sent_at;	   /* last byte sent */
 	__u32 next[2];	   /* TCP's numbers of the bytes that come next */
 	__u32 ports;	   /* as the kernel has them: tells another socket at this address */
 	__u32 calls;
@@ -1112,18 +1113,27 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 
 	now = bpf_ktime_get_boot_ns();
 	call->time = call->last = now;
-	if (dir == SENT && READ(door, tp, snd_nxt) == seq) {
-		/*
-		 * A send returns after the other side may have worked on it. Since
-		 * all bytes have left, the last of them did within this call, and
-		 * the kernel has noted when.
-		 */
-		__u64 left = READ(door, tp, tcp_wstamp_ns) + asleep;
+	if (dir == SENT) {
+		if (READ(door, tp, snd_nxt) == seq) {
+			/*
+			 * A send returns after the other side may have worked on it.
+			 * Since all bytes have left, the last of them did within this
+			 * call, and the kernel has noted when: in the stamp of what
+			 * was sent last, which may be a later acknowledgement, and,
+			 * in µs, in that of the flight that it belongs to, which may
+			 * have begun before.
+			 */
+			__u64 left = READ(door, tp, tcp_wstamp_ns) + asleep;
+			__u64 flight = READ(door, tp, first_tx_mstamp) * 1000 + asleep;
 
-		if (left < now)
-			call->time = left;
-		if (moved <= 65536)
-			call->last = call->time;
+			if (left < now)
+				call->time = left;
+			if (flight > st->sent_at && flight + 1000 < call->time)
+				call->time = flight;
+			if (moved <= 65536)
+				call->last = call->time;
+		}
+		st->sent_at = call->last;
 	}
 
 	s->rec.type = RECORD_CALL;

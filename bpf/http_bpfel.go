@@ -128,6 +128,7 @@ type HttpSocketState struct {
 	Intro      HttpHttpIntro
 	Seen       uint64
 	Bytes      [2]uint64
+	SentAt     uint64
 	Next       [2]uint32
 	Ports      uint32
 	Calls      uint32

@@ -40,9 +40,11 @@ const (
 	headsBytes = 16 << 20 // of requests that are kept in the kernel
 	httpRing   = 16 << 20
 
-	// orphanPatience is how long an answer may wait for its request before
-	// the kernel is asked whether it still keeps it.
-	orphanPatience = 15 * time.Millisecond
+	// An answer may be told before its request, whose thread has not come
+	// back from sending it. The kernel is asked for it every orphanLook, until
+	// orphanPatience is over.
+	orphanLook     = 15 * time.Millisecond
+	orphanPatience = 500 * time.Millisecond
 	// quietBytes is how much of a body must be left for the kernel to be told
 	// that its calls do not matter.
 	quietBytes = 256 << 10
@@ -79,6 +81,7 @@ type httpTracer struct {
 	// What the callbacks of messages are about.
 	conn *httpConn
 	now  uint64 // boot clock, as of the last record or tick
+	sure uint64 // what was sent before has been decoded
 
 	joint
 	sum   *summary
@@ -97,7 +100,7 @@ type httpConn struct {
 	based    bool             // and that is known
 	next     [2]uint64        // how far each direction was told
 	heard    uint64           // when something was told last
-	orphan   uint64           // time of an answer that waits for its request, 0: none
+	orphan   uint64           // since when an answer waits for its request, 0: none does
 	hint     bpf.HttpHttpHint // as the kernel has it
 	advised  bool             // it says whether calls hold many heads
 	closed   bool
@@ -362,8 +365,7 @@ func (t *httpTracer) open(address, seen uint64, intro *bpf.HttpHttpIntro) *httpC
 		return c
 	}
 	if c != nil {
-		// Its end was lost, and another socket took its address.
-		t.close(c, t.now, http1.Closed)
+		t.vanish(c) // another socket took its address
 	}
 	if intro == nil {
 		var st bpf.HttpSocketState
@@ -403,21 +405,13 @@ func (t *httpTracer) feed(c *httpConn, call *bpf.HttpHttpCall, data []byte) {
 	if call.TailLen > 0 {
 		seg.Tail = unsafe.Slice((*byte)(unsafe.Pointer(&call.Tail)), call.TailLen)
 	}
-	if c.orphan != 0 && dir == c.requests {
-		// An answer that was told before its request cannot be older.
-		if seg.Time >= int64(c.orphan) {
-			seg.Last -= seg.Time - int64(c.orphan) + 1
-			seg.Time = int64(c.orphan) - 1
-		}
-		c.orphan = 0
-	}
 	c.Feed(&seg, &t.messages)
 	if c.link == nil && c.Kind() == http1.HTTP1 {
 		t.connect(c, http1.Role(c.requests))
 	}
-	if c.orphan == 0 && c.Holds() {
-		c.orphan = call.Time
-		t.orphans = append(t.orphans, orphan{c, t.now + uint64(orphanPatience)})
+	if c.Holds() && c.orphan == 0 {
+		c.orphan = t.now
+		t.orphans = append(t.orphans, orphan{c, t.now + uint64(orphanLook)})
 	}
 	t.advise(c, seg.Dir, seg.Data)
 }
@@ -462,6 +456,15 @@ func (t *httpTracer) close(c *httpConn, now uint64, why http1.Ending) {
 		delete(t.conns, c.address)
 	}
 	t.disconnect(c)
+}
+
+// vanish ends a connection whose end was lost: what was still to come on it is
+// not known.
+func (t *httpTracer) vanish(c *httpConn) {
+	for dir, n := range c.next {
+		c.Feed(&http1.Segment{Dir: http1.Direction(dir), Offset: n - c.base[dir] + 1}, &t.messages)
+	}
+	t.close(c, t.now, http1.Closed)
 }
 
 // exchange is called by messages with an exchange that is over.
@@ -576,16 +579,8 @@ func (t *httpTracer) waiting() bool {
 }
 
 func (t *httpTracer) tick(s *Session, now uint64, last bool) {
-	t.now = max(t.now, now)
-	n := 0
-	for ; n < len(t.orphans) && (last || t.orphans[n].due <= now); n++ {
-		if c := t.orphans[n].conn; c.orphan != 0 && !c.closed {
-			t.fetch(c)
-			c.Settle(int64(now), &t.messages)
-			c.orphan = 0
-		}
-	}
-	t.orphans = slices.Delete(t.orphans, 0, n)
+	t.now, t.sure = max(t.now, now), now
+	t.adopt(last)
 	t.lose(last)
 	if !last {
 		t.tellStuck(now)
@@ -594,9 +589,33 @@ func (t *httpTracer) tick(s *Session, now uint64, last bool) {
 	}
 }
 
+// adopt looks for the requests of answers that wait for theirs.
+func (t *httpTracer) adopt(last bool) {
+	list := t.orphans
+	t.orphans = t.orphans[len(t.orphans):]
+	for _, o := range list {
+		c := o.conn
+		switch {
+		case !last && o.due > t.now:
+			t.orphans = append(t.orphans, o)
+			continue
+		case c.closed:
+			continue
+		}
+		t.fetch(c)
+		if c.Holds() && !last && t.now < c.orphan+uint64(orphanPatience) {
+			t.orphans = append(t.orphans, orphan{c, t.now + uint64(orphanLook)})
+			continue
+		}
+		c.Settle(int64(t.now), &t.messages)
+		c.orphan = 0
+	}
+}
+
 // fetch feeds what the kernel keeps of a connection's requests.
 func (t *httpTracer) fetch(c *httpConn) {
-	if call, data, ok := t.kept(c.address); ok {
+	// What the kernel told before it must have been decoded.
+	if call, data, ok := t.kept(c.address); ok && call.Time <= t.sure {
 		t.conn = c
 		t.feed(c, call, data)
 	}
@@ -625,7 +644,7 @@ func (t *httpTracer) lookInterval() time.Duration {
 }
 
 func (t *httpTracer) look(s *Session, now uint64) {
-	t.now = max(t.now, now)
+	t.now, t.sure = max(t.now, now), now
 	_ = s.objects.Variables[bpf.HttpVarAsleep].Set(asleep()) // it was set before
 	if t.stuck > 0 {
 		t.scan(s, now)
@@ -668,7 +687,7 @@ func (t *httpTracer) sweep(s *Session, now uint64) {
 		}
 		err := s.objects.Maps[bpf.HttpMapSockets].Lookup(address, &st)
 		if errors.Is(err, ebpf.ErrKeyNotExist) || err == nil && st.Seen != c.seen {
-			t.close(c, now, http1.Closed)
+			t.vanish(c)
 		}
 	}
 }

@@ -621,7 +621,7 @@ func TestKernelHTTPStuck(t *testing.T) {
 		}
 	}
 	// A server that does not accept: only one end has it.
-	fd, port := listener("127.0.0.1")
+	fd, port := fixedListener()
 	defer closeFD(fd)
 	client := dial("127.0.0.1", port)
 	writeAll(client, get)

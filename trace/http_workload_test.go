@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -180,20 +181,47 @@ func (m *move) recv(fd int) error {
 	return nil
 }
 
-// playAll accepts connections, one after the other, and plays a script on each.
+// playAll plays scripts one after the other, each on a connection to a port of
+// its own.
 func playAll(args []string) {
 	var scripts [][]move
 	must(json.Unmarshal(must1(base64.StdEncoding.DecodeString(args[0])), &scripts))
-	fd, port := listener("127.0.0.1")
-	said(port)
+	var listeners []int
+	for range scripts {
+		fd, port := fixedListener()
+		listeners = append(listeners, fd)
+		said(port)
+	}
 	for i, script := range scripts {
-		conn := accept(fd)
+		conn := accept(listeners[i])
 		timeouts(conn)
 		if err := play(conn, script); err != nil {
-			panic(fmt.Sprintf("connection %d: %v", i, err))
+			panic(fmt.Sprintf("script %d: %v", i, err))
 		}
+		said("done")
 	}
-	said("done")
+}
+
+// fixedListener is a socket that listens on a port that nobody gets who does not
+// ask for it: what others do is told from the test's own by its ports.
+func fixedListener() (fd, port int) {
+	for {
+		port = 20000 + rand.IntN(10000)
+		addr, family := sockaddr("127.0.0.1", port)
+		fd = socket(family, 0, 0)
+		if unix.Bind(fd, addr) == nil && unix.Listen(fd, 512) == nil {
+			return fd, port
+		}
+		closeFD(fd)
+	}
+}
+
+// listenFixed is the same for package net.
+func listenFixed() net.Listener {
+	fd, port := fixedListener()
+	said(port)
+	l := must1(net.FileListener(os.NewFile(uintptr(fd), "listener")))
+	return l
 }
 
 // timeouts sees to it that no test hangs for ever.
@@ -206,8 +234,7 @@ func timeouts(fd int) {
 // serveHTTP is a server by net/http. /status/N answers with that status,
 // /sleep/MS late, /bytes/N with so many bytes, /echo with what it got.
 func serveHTTP([]string) {
-	l := must1(net.Listen("tcp4", "127.0.0.1:0"))
-	said(l.Addr().(*net.TCPAddr).Port)
+	l := listenFixed()
 	number := func(r *http.Request) int { return must1(strconv.Atoi(r.PathValue("n"))) }
 	mux := http.NewServeMux()
 	mux.HandleFunc("/status/{n}", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(number(r)) })
@@ -224,8 +251,7 @@ func serveHTTP([]string) {
 
 // proxyHTTP passes requests on to the server at a port.
 func proxyHTTP(args []string) {
-	l := must1(net.Listen("tcp4", "127.0.0.1:0"))
-	said(l.Addr().(*net.TCPAddr).Port)
+	l := listenFixed()
 	to := must1(url.Parse("http://127.0.0.1:" + args[0]))
 	must((&http.Server{Handler: httputil.NewSingleHostReverseProxy(to)}).Serve(l))
 }

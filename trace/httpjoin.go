@@ -13,6 +13,9 @@ const (
 	// partnerPatience is how long an exchange waits for the same one seen
 	// from the other end before it is asked what became of that.
 	partnerPatience = 40 * time.Millisecond
+	// idlePatience is how long it waits if the other end is there and does
+	// not seem to have it: a thread may not have come back from sending it.
+	idlePatience = 500 * time.Millisecond
 	// maxHalves bounds the exchanges that wait for their other end.
 	maxHalves = 1 << 16
 	// maxOld bounds what a wire remembers of exchanges that were told early.
@@ -54,7 +57,8 @@ type half struct {
 	ends    ends
 	seq     uint32 // TCP's number of the request's first byte
 	owner   bpf.HttpHttpOwner
-	since   uint64 // when it began to wait
+	began   uint64 // when it began to wait
+	since   uint64 // the same, or when the other end was looked at last
 	x       http1.Exchange
 	text    []byte // holds the text of x
 }
@@ -152,7 +156,7 @@ func (t *httpTracer) join(c *httpConn, x *http1.Exchange) {
 		t.drop(t.halves[0])
 		t.halves = t.halves[1:]
 	}
-	h.link, h.waiting, h.listed, h.since = l, true, true, t.now
+	h.link, h.waiting, h.listed, h.began, h.since = l, true, true, t.now, t.now
 	l.halves[c.role] = append(l.halves[c.role], h)
 	t.halves = append(t.halves, h)
 }
@@ -248,8 +252,11 @@ func (t *httpTracer) waitOn(h *half) bool {
 	}
 	// It may have the request, and the kernel may not have told yet.
 	t.fetch(other)
-	if !h.waiting || other.Opaque() || !other.Busy() {
+	if !h.waiting || other.Opaque() {
 		return false
+	}
+	if !other.Busy() {
+		return t.now < h.began+uint64(idlePatience)
 	}
 	if h.x.Status != 0 {
 		return true // it is still at it

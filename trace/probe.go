@@ -133,6 +133,7 @@ type Tracer interface {
 	// waiting reports whether tick has something to do soon.
 	waiting() bool
 	// tick is called every tickInterval while waiting, and before the end.
+	// What was sent before now (boot clock) has been decoded.
 	tick(s *Session, now uint64, last bool)
 }
 

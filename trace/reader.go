@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -50,6 +51,10 @@ type reader struct {
 	free  chan *batch
 	quit  chan struct{}
 	err   error // why it stopped, valid when full is closed
+
+	draining atomic.Bool   // records may be out of the ring and not in full yet
+	drained  atomic.Uint64 // boot clock: what came before is in full
+	seen     uint64        // the pipeline's: see horizon
 }
 
 func newReader(m *ebpf.Map, waits *ebpf.Variable) (*reader, error) {
@@ -120,6 +125,9 @@ func (r *reader) wait() error {
 // that is zero.
 func (r *reader) drain(deadline time.Time) (n int, err error) {
 	var rec ringbuf.Record
+	began := bootNow()
+	r.draining.Store(true)
+	defer r.draining.Store(false)
 	r.ring.SetDeadline(deadline)
 	for err == nil {
 		b := <-r.free
@@ -131,7 +139,10 @@ func (r *reader) drain(deadline time.Time) (n int, err error) {
 			// Samples begin at multiples of eight, as records want it.
 			start := (len(b.buf) + 7) &^ 7
 			rec.RawSample = b.buf[start:start:cap(b.buf)]
-			if err = r.ring.ReadInto(&rec); err != nil {
+			r.draining.Store(!deadline.IsZero()) // not while it waits
+			err = r.ring.ReadInto(&rec)
+			r.draining.Store(true)
+			if err != nil {
 				break
 			}
 			// ReadInto leaves the buffer if a sample is larger than what
@@ -154,8 +165,24 @@ func (r *reader) drain(deadline time.Time) (n int, err error) {
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = nil
+		r.drained.Store(began)
 	}
 	return n, err
+}
+
+// horizon is a moment of the boot clock: whatever was sent before has been taken
+// out of full, if the caller is who does that. It only grows.
+func (r *reader) horizon() uint64 {
+	now, drained := bootNow(), r.drained.Load()
+	nothing := r.ring.AvailableBytes() == 0 && !r.draining.Load()
+	if len(r.full) > 0 {
+		return r.seen
+	}
+	if nothing {
+		drained = now
+	}
+	r.seen = max(r.seen, drained)
+	return r.seen
 }
 
 // stop makes run read what is in the ring now and return. It must be called

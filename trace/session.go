@@ -459,12 +459,12 @@ func (s *Session) pipeline(ctx context.Context) error {
 			s.reader.free <- b
 		case <-tick:
 			tick = nil
-			s.tracer.tick(s, bootNow(), false)
+			s.tracer.tick(s, s.reader.horizon(), false)
 		case <-period:
 			periodic.read(s, false)
 			periodic.report(s)
 		case <-look:
-			looks.look(s, bootNow())
+			looks.look(s, s.reader.horizon())
 		case <-s.sink.Broken():
 		case <-slow.C:
 			s.clock.anchor()

@@ -283,6 +283,7 @@ struct tcp_sock {
 	u32 copied_seq;
 	u32 write_seq;
 	u64 tcp_wstamp_ns;
+	u64 first_tx_mstamp;
 	u32 segs_out;
 	u32 total_retrans;
 	u32 srtt_us;
