@@ -1002,7 +1002,7 @@ func peerWrkPipelining(t *testing.T, p *peers) {
 		end
 	end`, depth, batches))
 	p.trace(port)
-	p.output("wrk", "-t", "1", "-c", "1", "-d", "20s", "-s", script, "http://"+local(port))
+	p.output("wrk", "-t", "1", "-c", "1", "-d", "2s", "-s", script, "http://"+local(port))
 	truths, _ := p.logged(log, depth*batches)
 	rows := p.finish(depth * batches)
 	p.holdTo(rows, truths)
