@@ -152,7 +152,9 @@ struct socket_state {
 	__u8 wanted;	 /* owner passes the filters */
 	__u8 introduced; /* user space has intro */
 	__u8 wide;	 /* calls may hold many heads */
-	__u8 pad[7];
+	__u8 advised;	 /* user space knows whether they do */
+	__u8 ending;	 /* it has ended within a send that is still to be told */
+	__u8 pad[5];
 	__u8 start_len; /* bytes in start: too few to decide */
 	char start[2 * START_LEN];
 };
@@ -1001,11 +1003,10 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 			st = NULL;
 		}
 	}
-	if (!st) {
+	if (!st)
 		st = meet(sk, moved, dir);
-		if (!st || st->verdict == IS_OTHER)
-			return 0;
-	}
+	if (!st || st->verdict == IS_OTHER)
+		return 0;
 	if (door == BY_KPROBE) {
 		tp = (void *)sk;
 	} else {
@@ -1065,6 +1066,7 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 				return 0;
 			}
 			st->wide = !!(hint->flags & HINT_WIDE);
+			st->advised = 1;
 			if (is_quiet(st, s, hint, index))
 				return 0;
 		}
@@ -1084,10 +1086,14 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 		return 0;
 	}
 	if (call->len < moved) {
-		/* Many requests in one call: all of them are wanted. */
-		if (!st->wide && turned && dir == st->requests && call->len == prefix && s->data[0] != 'P')
+		/* A long head, or many requests at once: all of them are wanted. */
+		if (!st->wide && !st->advised && turned && dir == st->requests &&
+		    call->len == prefix && s->data[0] != 'P') {
+			st->wide = 1;
 			gather(index, PREFIX_MAX);
-		gather_tail(index);
+		}
+		if (call->len < moved)
+			gather_tail(index);
 	}
 
 	now = bpf_ktime_get_boot_ns();
@@ -1112,6 +1118,8 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 	if (dir != st->requests) {
 		take_kept(st, s, key);
 		tell(st, s, key);
+		if (st->ending)
+			tell_close(st, sk, (dir == SENT ? FOR_SEND : FOR_RECEIVE) + copy, st->ending);
 		return 0;
 	}
 	if (st->kept != st->taken || st->sum.size) {
@@ -1123,16 +1131,23 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 		tell(st, s, key);
 		*call = this;
 	}
-	if (!keep(st, s, key)) {
+	/*
+	 * The first one is told at once: user space has to know of both ends of a
+	 * connection before it can wait for what either of them says.
+	 */
+	if (!st->introduced || !keep(st, s, key)) {
 		s->rec.kept.size = s->rec.kept.len = 0;
 		s->at = call->len;
 		tell(st, s, key);
 	}
+	if (st->ending)
+		tell_close(st, sk, (dir == SENT ? FOR_SEND : FOR_RECEIVE) + copy, st->ending);
 	return 0;
 }
 
 static __always_inline int state_change(int copy, struct sock *sk, int from, int to)
 {
+	struct tcp_sock *tp = (void *)sk;
 	__u64 key = (__u64)sk;
 	struct socket_state *st;
 	enum ending ending = ENDING_CLOSED;
@@ -1149,6 +1164,12 @@ static __always_inline int state_change(int copy, struct sock *sk, int from, int
 			ending = ENDING_TIMEOUT;
 		else if (from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT || error)
 			ending = ENDING_RESET;
+		/* The other side's answer to bytes of a call that has not returned yet. */
+		if ((from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT) &&
+		    BPF_CORE_READ(tp, write_seq) != st->next[SENT]) {
+			st->ending = ending;
+			return 0;
+		}
 	} else if (st->requests == SENT &&
 		   (BPF_CORE_READ(sk, sk_shutdown) & SHUTDOWN_MASK) != SHUTDOWN_MASK) {
 		/* A client that only says that it sends nothing more. */
@@ -1165,7 +1186,7 @@ static __always_inline int destroyed(int copy, struct sock *sk)
 
 	if (!st)
 		return 0;
-	tell_close(st, sk, FOR_DESTROY + copy, ENDING_CLOSED);
+	tell_close(st, sk, FOR_DESTROY + copy, st->ending ? st->ending : ENDING_CLOSED);
 	if (st->kept)
 		bpf_map_delete_elem(&heads, &key);
 	bpf_map_delete_elem(&sockets, &key);

@@ -142,7 +142,9 @@ type HttpSocketState struct {
 	Wanted     uint8
 	Introduced uint8
 	Wide       uint8
-	Pad        [7]uint8
+	Advised    uint8
+	Ending     uint8
+	Pad        [5]uint8
 	StartLen   uint8
 	Start      [48]int8
 }

@@ -47,6 +47,7 @@ func init() { // a literal would refer to itself
 		"timeout":           timeout,
 		"many":              many,
 		"holdMany":          holdMany,
+		"play":              playAll,
 	}
 }
 

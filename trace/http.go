@@ -30,6 +30,8 @@ const (
 	hintOpaque = 1 << 0
 	hintWide   = 1 << 1
 	hintBlind  = 1 << 2
+
+	noDirection = 2
 )
 
 const (
@@ -90,10 +92,11 @@ type httpConn struct {
 	requests uint8  // which way they go, as far as the kernel can tell
 	socket   bpf.HttpHttpSocket
 	owner    bpf.HttpHttpOwner
-	next     [2]uint64 // how far each direction was told
-	heard    uint64    // when something was told last
-	orphan   uint64    // time of an answer that waits for its request, 0: none
-	hint     bpf.HttpHttpHint
+	next     [2]uint64        // how far each direction was told
+	heard    uint64           // when something was told last
+	orphan   uint64           // time of an answer that waits for its request, 0: none
+	hint     bpf.HttpHttpHint // as the kernel has it
+	advised  bool             // it says whether calls hold many heads
 	closed   bool
 
 	link *wire // nil until the role is known
@@ -392,17 +395,21 @@ func (t *httpTracer) feed(c *httpConn, call *bpf.HttpHttpCall, data []byte) {
 		c.orphan = call.Time
 		t.orphans = append(t.orphans, orphan{c, t.now + uint64(orphanPatience)})
 	}
-	t.advise(c, seg.Dir)
+	t.advise(c, seg.Dir, seg.Data)
 }
 
 // advise tells the kernel what calls it need not tell of, or has to look at
 // more closely.
-func (t *httpTracer) advise(c *httpConn, dir http1.Direction) {
+func (t *httpTracer) advise(c *httpConn, dir http1.Direction, data []byte) {
 	h := c.hint
 	if c.Opaque() {
 		h.Flags |= hintOpaque
 	} else if c.Waiting() > 1 {
 		h.Flags |= hintWide
+		c.advised = true
+	} else if len(data) > int(t.prefix) && !c.advised {
+		c.advised = true // a long head: the others may be short
+		h.Dir = noDirection
 	}
 	if until, blind := c.Body(dir); until > c.next[dir] && until-c.next[dir] > quietBytes {
 		h.Until, h.Dir = until, uint32(dir)

@@ -1,0 +1,446 @@
+package trace
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tracer/trace/event"
+)
+
+// The events of http by the port of the server.
+type httpEvents struct {
+	t       *testing.T
+	session *Session
+	mu      sync.Mutex
+	changed chan struct{}
+	events  map[uint16][]event.HTTP
+	sums    []event.HTTPSummary
+	late    time.Duration // the longest that a row took from its exchange's end to get here
+	stop    func() *event.Account
+}
+
+func (c *httpEvents) Event(e event.Event) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch e := e.(type) {
+	case *event.HTTP:
+		kept := *e
+		kept.Method, kept.Path, kept.Host = strings.Clone(e.Method), strings.Clone(e.Path), strings.Clone(e.Host)
+		c.events[e.Dst.Port()] = append(c.events[e.Dst.Port()], kept)
+		c.late = max(c.late, time.Since(e.Time.Add(e.Duration+e.Age)))
+	case *event.HTTPSummary:
+		c.sums = append(c.sums, *e)
+	}
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+func (c *httpEvents) Flush() error            { return nil }
+func (c *httpEvents) Broken() <-chan struct{} { return nil }
+func (c *httpEvents) Close() (uint64, error)  { return 0, nil }
+
+func (c *httpEvents) of(port int) []event.HTTP {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.events[uint16(port)]
+}
+
+// await returns the events of a port as soon as there are n, or what there is
+// after a while.
+func (c *httpEvents) await(port, n int) []event.HTTP {
+	deadline := time.After(5 * time.Second)
+	for len(c.of(port)) < n {
+		select {
+		case <-c.changed:
+		case <-deadline:
+			return c.of(port)
+		}
+	}
+	return c.of(port)
+}
+
+// traceHTTP runs a session of http until the test ends.
+func traceHTTP(t *testing.T, opts Options, args ...string) *httpEvents {
+	t.Helper()
+	needRoot(t)
+	tracer := &httpTracer{}
+	fs := flag.NewFlagSet("http", flag.ContinueOnError)
+	tracer.Flags(fs)
+	if err := fs.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	if err := tracer.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	opts.Self = true // the test is the client
+	s, err := Open(tracer, opts)
+	if err != nil {
+		if opts.tier == tierTracepoint && os.Getenv("TRACER_VM") != "" {
+			t.Skipf("this kernel tells of no data calls by tracepoints (6.3): %v", err)
+		}
+		if opts.tier != 0 && opts.tier != tierTracepoint && os.Getenv("TRACER_VM") == "" {
+			t.Skipf("functions cannot be hooked here, other kernels are tested by make test-kernels: %v", err)
+		}
+		t.Fatal(err)
+	}
+	c := &httpEvents{t: t, session: s, changed: make(chan struct{}, 1), events: map[uint16][]event.HTTP{}}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx, c) }()
+	c.stop = sync.OnceValue(func() *event.Account {
+		cancel()
+		err := <-done
+		a, accountErr := s.Account()
+		if err := errors.Join(err, accountErr); err != nil {
+			t.Error(err)
+		} else if a.Lost != 0 || a.Incomplete != 0 {
+			t.Errorf("lost %d %v, %d details", a.Lost, a.LostBy, a.Incomplete)
+		}
+		s.Close()
+		return a
+	})
+	t.Cleanup(func() { c.stop() })
+	return c
+}
+
+// serve starts a process that plays scripts on connections to a port.
+func serve(t *testing.T, scripts ...[]move) (w *workload, port int) {
+	t.Helper()
+	text, err := json.Marshal(scripts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w = startWorkload(t, "play", base64.StdEncoding.EncodeToString(text))
+	return w, w.hearInt()
+}
+
+// call plays a script as a client.
+func call(t *testing.T, port int, script []move) {
+	t.Helper()
+	fd := dial("127.0.0.1", port)
+	timeouts(fd)
+	if err := play(fd, script); err != nil {
+		t.Errorf("client: %v", err)
+	}
+}
+
+// rows is what matters of events, one line each.
+func rows(events []event.HTTP) []string {
+	var list []string
+	for _, e := range events {
+		s := fmt.Sprintf("%s %s %s %d %d+%d", e.Role, e.Method, e.Path, e.Status, e.RequestBytes, e.ResponseBytes)
+		if e.PathTruncated {
+			s += " cut"
+		}
+		if e.Error != "" {
+			s += " " + e.Error
+		}
+		if e.Kind != event.KindHTTP {
+			s = e.Kind + " " + s
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+const (
+	get     = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n"                    // 28 bytes
+	ok5     = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"     // 43 bytes
+	evil    = "HTTP/1.1 500 NO\r\nContent-Length: 0\r\n\r\n"          // 38 bytes, in bodies
+	chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" // 47 bytes
+	toClose = "HTTP/1.1 200 OK\r\n\r\n"                               // 19 bytes
+	mega    = 1 << 20
+)
+
+func request(method, path, more string) string {
+	return method + " " + path + " HTTP/1.1\r\nHost: h\r\n" + more + "\r\n"
+}
+
+func response(status string, more string) string {
+	return "HTTP/1.1 " + status + "\r\n" + more + "\r\n"
+}
+
+func length(n int) string { return fmt.Sprintf("Content-Length: %d\r\n", n) }
+
+// both are the scripts of a client and a server that take turns in sending; the
+// client begins.
+func both(moves ...move) (client, server []move) {
+	for i, m := range moves {
+		n := len(m.Send) * max(m.Repeat, 1)
+		if i%2 == 0 {
+			client, server = append(client, m), append(server, recv(n))
+		} else {
+			client, server = append(client, recv(n)), append(server, m)
+		}
+	}
+	return client, server
+}
+
+type httpCase struct {
+	name           string
+	client, server []move
+	rows           []string
+}
+
+// row is what an exchange of these messages gives.
+func row(role, method, path string, status int, request, response string, more ...string) string {
+	return strings.Join(append([]string{fmt.Sprintf("%s %s %s %d %d+%d", role, method, path, status, len(request), len(response))}, more...), " ")
+}
+
+func httpCases() []httpCase {
+	after := row("both", "GET", "/a", 200, get, ok5)
+	gotA := func(answer string) string { return row("both", "GET", "/a", 200, get, answer) }
+	long := strings.Repeat("x", mega)
+	var cases []httpCase
+	// add adds a case whose scripts take turns.
+	add := func(name string, rows []string, moves ...move) {
+		c := httpCase{name: name, rows: rows}
+		c.client, c.server = both(moves...)
+		cases = append(cases, c)
+	}
+	add("one exchange", []string{after}, send(get), send(ok5))
+	add("one byte per call", []string{after, after}, send(get).by("each"), send(ok5).by("each"), send(get), send(ok5))
+	cases = append(cases, httpCase{
+		name:   "one byte per receive",
+		client: []move{send(get), recv(len(ok5)).by("each"), send(get), recv(len(ok5)).by("each")},
+		server: []move{recv(len(get)).by("each"), send(ok5), recv(len(get)).by("each"), send(ok5)},
+		rows:   []string{after, after},
+	})
+	{
+		five, answers := "", []move{}
+		c := httpCase{name: "five requests in one segment"}
+		for i, status := range []string{"200", "404", "200", "503", "299"} {
+			five += request("GET", fmt.Sprint("/", i), "")
+			answers = append(answers, send(strings.Replace(ok5, "200", status, 1)))
+			c.rows = append(c.rows, fmt.Sprintf("both GET /%d %s 28+43", i, status))
+		}
+		c.client = []move{send(five), recv(5 * len(ok5)), send(get), recv(len(ok5))}
+		c.server = append(append([]move{recv(len(five))}, answers...), recv(len(get)), send(ok5))
+		c.rows = append(c.rows, after)
+		cases = append(cases, c)
+	}
+	add("five requests and five answers, each in one segment", slices.Repeat([]string{after}, 6),
+		send(get).times(5), send(ok5).times(5), send(get), send(ok5))
+	add("a hundred requests in one call", slices.Repeat([]string{after}, 101),
+		send(get).times(100), send(ok5).times(100), send(get), send(ok5))
+	{
+		post, fault := request("POST", "/p", length(len(get))), response("200 OK", length(len(evil)))
+		want := []string{row("both", "POST", "/p", 200, post+get, fault+evil), after}
+		add("bodies that look like heads", want, send(post+get), send(fault+evil), send(get), send(ok5))
+		cases = append(cases, httpCase{
+			name:   "bodies that look like heads, in calls of their own",
+			client: []move{send(post), pauseFor(20), send(get), recv(len(fault)), recv(len(evil)), send(get), recv(len(ok5))},
+			server: []move{recv(len(post)), recv(len(get)), send(fault), pauseFor(20), send(evil), recv(len(get)), send(ok5)},
+			rows:   want,
+		})
+	}
+	{
+		post := request("POST", "/p", length(2000)) + long[:2000]
+		cases = append(cases, httpCase{
+			name: "gathered and scattered",
+			client: []move{
+				send(post).by("writev").in(25), recv(len(ok5)).by("readv").in(25),
+				send(get).by("sendmsg").in(25), recv(len(ok5)).by("recvmsg").in(20),
+			},
+			server: []move{recv(len(post)).by("readv").in(7), send(ok5).by("writev").in(21), recv(len(get)), send(ok5).by("sendmsg").in(3)},
+			rows:   []string{row("both", "POST", "/p", 200, post, ok5), after},
+		})
+	}
+	// An answer in so many calls, and then another one.
+	answer := func(name string, parts ...move) {
+		c := httpCase{name: name, client: []move{send(get)}, server: append([]move{recv(len(get))}, parts...)}
+		whole := ""
+		for _, p := range parts {
+			whole += strings.Repeat(p.Send, max(p.Repeat, 1))
+		}
+		c.client = append(c.client, recv(len(whole)), send(get), recv(len(ok5)))
+		c.server = append(c.server, recv(len(get)), send(ok5))
+		c.rows = []string{gotA(whole), after}
+		cases = append(cases, c)
+	}
+	answer("chunked, in many calls", send(chunked), send("5\r\nhello\r\n"), send("1\r\n!\r\n"), send("0\r\n\r\n"))
+	answer("chunked, with trailers, and a chunk that looks like the end",
+		send(chunked), send("7\r\n\r\n0\r\n\r\n\r\n"), send("0\r\nA: b\r\n\r\n"))
+	answer("chunked, a long chunk by the way of sendfile",
+		send(chunked), send("100000\r\n"), send("x").times(mega).by("sendfile"), send("\r\n0\r\n\r\n"))
+	answer("chunked, in very many short calls",
+		append(append([]move{send(chunked)}, slices.Repeat([]move{send("3\r\nabc\r\n")}, 200)...), send("0\r\n\r\n"))...)
+	answer("chunked, in many calls that are no chunks",
+		append(append([]move{send(chunked), send("100000\r\n")}, slices.Repeat([]move{send("x").times(mega / 64)}, 64)...), send("\r\n0\r\n\r\n"))...)
+	answer("a long file by the way of sendfile",
+		send(response("200 OK", length(7*mega))), send("x").times(7*mega).by("sendfile"))
+	answer("a body in the call of the head", send(response("200 OK", length(9973))+long[:9973]))
+	{
+		head, none, same := response("200 OK", length(7)), response("204 No Content", ""), response("304 Not Modified", length(9))
+		ask := request("HEAD", "/h", "")
+		add("no body whatever the length says", []string{
+			row("both", "HEAD", "/h", 200, ask, head), row("both", "GET", "/a", 204, get, none), row("both", "GET", "/a", 304, get, same), after,
+		}, send(ask), send(head), send(get), send(none), send(get), send(same), send(get), send(ok5))
+	}
+	{
+		post := request("POST", "/p", length(5)+"Expect: 100-continue\r\n")
+		goOn, hints := response("100 Continue", ""), response("103 Early Hints", "")
+		add("100 and 103 before the answer", []string{row("both", "POST", "/p", 200, post+"hello", goOn+hints+ok5)},
+			send(post), send(goOn), send("hello"), send(hints+ok5))
+	}
+	{
+		ask, answer := request("GET", "/ws", "Upgrade: x\r\n"), response("101 Switching Protocols", "")
+		add("an upgrade ends HTTP", []string{row("both", "GET", "/ws", 101, ask, answer)},
+			send(ask), send(answer), send(get), send(ok5), send(get), send(ok5))
+		ask, answer = request("CONNECT", "h:443", ""), response("200 OK", "")
+		add("CONNECT ends HTTP", []string{row("both", "CONNECT", "h:443", 200, ask, answer)},
+			send(ask), send(answer), send(get), send(ok5))
+	}
+	cases = append(cases, httpCase{
+		name:   "a body that the end of the connection ends",
+		client: []move{send(get), recv(-1)},
+		server: []move{recv(len(get)), send(toClose), send("hello")},
+		rows:   []string{gotA(toClose + "hello")},
+	})
+	{
+		post, answer := request("POST", "/p", length(5*mega)), response("200 OK", length(7*mega))
+		cases = append(cases, httpCase{
+			name:   "long bodies both ways",
+			client: []move{send(post), send("x").times(5 * mega), recv(len(answer) + 7*mega), send(get), recv(len(ok5))},
+			server: []move{recv(len(post) + 5*mega), send(answer), send("x").times(7 * mega), recv(len(get)), send(ok5)},
+			rows:   []string{fmt.Sprintf("both POST /p 200 %d+%d", len(post)+5*mega, len(answer)+7*mega), after},
+		})
+	}
+	{
+		ask := request("GET", "/"+strings.Repeat("y", 1500), "")
+		add("a target that is too long", []string{row("both", "GET", "/"+strings.Repeat("y", 1024-5), 200, ask, ok5, "cut"), after},
+			send(ask), send(ok5), send(get), send(ok5))
+	}
+	cases = append(cases, httpCase{
+		name:   "peeked at before it is read",
+		client: []move{send(get), recv(len(ok5)).by("peek"), send(get), recv(len(ok5)).by("peek")},
+		server: []move{recv(len(get)).by("peek"), send(ok5), recv(len(get)).by("peek"), send(ok5)},
+		rows:   []string{after, after},
+	})
+	{
+		head := response("200 OK", length(9973))
+		cases = append(cases, httpCase{
+			name:   "a body taken out by splice",
+			client: []move{send(get), recv(len(head)), recv(9973).by("splice"), send(get), recv(len(ok5))},
+			server: []move{recv(len(get)), send(head), send("x").times(9973), recv(len(get)), send(ok5)},
+			rows:   []string{gotA(head + long[:9973]), after},
+		})
+	}
+	{
+		var moves []move
+		var want []string
+		for _, m := range [][2]string{{"M-SEARCH", "*"}, {"purge", "/x"}, {"GET", "http://h/x"}, {"OPTIONS", "*"}, {"V_1", "/a"}, {"GET", "/ä\x1b\xff"}} {
+			ask := request(m[0], m[1], "")
+			moves = append(moves, send(ask), send(ok5))
+			want = append(want, row("both", m[0], m[1], 200, ask, ok5))
+		}
+		add("all kinds of methods and targets", want, moves...)
+	}
+	cases = append(cases, []httpCase{
+		{
+			name:   "the server closes and does not answer",
+			client: []move{send(get), recv(len(ok5)), send(get), recv(-1)},
+			server: []move{recv(len(get)), send(ok5), recv(len(get))},
+			rows:   []string{after, row("both", "GET", "/a", 0, get, "", "closed")},
+		}, {
+			name:   "the server resets",
+			client: []move{send(get), recv(-1)},
+			server: []move{recv(len(get)), {End: "reset"}},
+			rows:   []string{row("both", "GET", "/a", 0, get, "", "reset")},
+		}, {
+			name:   "the server resets in the middle of the answer",
+			client: []move{send(get), recv(len(ok5) - 1), recv(-1)},
+			server: []move{recv(len(get)), send(ok5[:len(ok5)-1]), pauseFor(30), {End: "reset"}},
+			rows:   []string{row("both", "GET", "/a", 200, get, ok5[1:], "reset")},
+		}, {
+			name:   "the client gives up",
+			client: []move{send(get), pauseFor(100)},
+			server: []move{recv(len(get)), recv(-1), send(ok5)},
+			rows:   []string{row("both", "GET", "/a", 0, get, "", "closed")},
+		}, {
+			name:   "two of three are answered",
+			client: []move{send(get).times(3), recv(-1)},
+			server: []move{recv(3 * len(get)), send(ok5), send(ok5)},
+			rows:   []string{after, after, row("both", "GET", "/a", 0, get, "", "closed")},
+		}, {
+			name:   "a server that closes after its answer, which the client reads late",
+			client: []move{send(get), pauseFor(150), recv(-1)},
+			server: []move{recv(len(get)), send(ok5)},
+			rows:   []string{after},
+		},
+	}...)
+	{
+		post := request("POST", "/p", length(100))
+		cases = append(cases, httpCase{
+			name:   "an early answer to a request that goes on",
+			client: []move{send(post), recv(len(ok5)), send("x").times(100), send(get), recv(len(ok5))},
+			server: []move{recv(len(post)), send(ok5), recv(100), recv(len(get)), send(ok5)},
+			// What comes behind the answer is not waited for.
+			rows: []string{row("both", "POST", "/p", 200, post, ok5), after},
+		})
+	}
+	add("something else that begins like a request", nil, send("GET\n"), send("+1\n"), send("SET a b\n"), send("+1\n"), send("QUIT\n"), send("+1\n"))
+	cases = append(cases, httpCase{
+		name:   "something else, then HTTP",
+		client: []move{recv(8), send("\x00\x01\x02\x03\x04"), recv(5), send(get), recv(len(ok5))},
+		server: []move{send("SSH-2.0\n"), recv(5), send("abcde"), recv(len(get)), send(ok5)},
+	})
+	// Heads of a length around that of the prefix.
+	for n := 1022; n <= 1026; n++ {
+		ask := request("GET", "/a", "X: "+strings.Repeat("z", n-len(get)-5)+"\r\n")
+		add(fmt.Sprintf("a head of %d bytes", n), []string{row("both", "GET", "/a", 200, ask, ok5), after}, send(ask), send(ok5), send(get), send(ok5))
+	}
+	// Heads in two parts, split everywhere.
+	for n := 1; n < len(get); n++ {
+		cases = append(cases, httpCase{
+			name:   fmt.Sprintf("heads in two parts, split at %d", n),
+			client: []move{send(get[:n]), pauseFor(2), send(get[n:]), recv(len(ok5)), send(get), recv(len(ok5))},
+			server: []move{recv(n), recv(len(get) - n), send(ok5[:n]), pauseFor(2), send(ok5[n:]), recv(len(get)), send(ok5)},
+			rows:   []string{after, after},
+		})
+	}
+	return cases
+}
+
+func TestKernelHTTP(t *testing.T) {
+	tiersOf(t, func(t *testing.T, tier tier) {
+		c := traceHTTP(t, Options{tier: tier})
+		if got := c.session.tiers["HTTP messages"]; got != tier {
+			t.Fatalf("tier %s, want %s", got, tier)
+		}
+		cases := httpCases()
+		ports := make([]int, len(cases))
+		for i, tc := range cases {
+			t.Run("play/"+tc.name, func(t *testing.T) {
+				w, port := serve(t, tc.server)
+				ports[i] = port
+				call(t, port, tc.client)
+				w.hear()
+				c.await(port, len(tc.rows))
+			})
+		}
+		c.stop()
+		for i, tc := range cases {
+			t.Run(tc.name, func(t *testing.T) {
+				if diff := cmp.Diff(tc.rows, rows(c.of(ports[i]))); diff != "" {
+					t.Error(diff)
+				}
+			})
+		}
+	})
+}

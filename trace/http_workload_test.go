@@ -1,0 +1,196 @@
+package trace
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A move is one thing that an end of a connection does, by plain system calls.
+// Scripts of moves are played by the test itself, as the client, and by a
+// process of its own, as the server.
+type move struct {
+	Send   string // these bytes
+	Repeat int    // so many times over, in one go; 0: once
+	Recv   int    // so many bytes, -1: until the end
+	How    string // of Send: "", each (byte), writev, sendmsg, sendfile; of Recv: "", each, readv, recvmsg, peek, splice
+	Parts  int    // of writev, sendmsg, readv and recvmsg
+	Pause  int    // ms
+	End    string // reset (at the end, instead of a proper close), shutdown (of sending)
+}
+
+func send(data string) move       { return move{Send: data} }
+func recv(n int) move             { return move{Recv: n} }
+func pauseFor(ms int) move        { return move{Pause: ms} }
+func (m move) by(how string) move { m.How = how; return m }
+func (m move) in(parts int) move  { m.Parts = parts; return m }
+func (m move) times(n int) move   { m.Repeat = n; return m }
+
+// play plays a script on a connected, blocking socket and closes it.
+func play(fd int, script []move) error {
+	defer unix.Close(fd)
+	for i, m := range script {
+		if err := m.play(fd); err != nil {
+			return fmt.Errorf("move %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func (m *move) play(fd int) error {
+	switch {
+	case m.Pause > 0:
+		time.Sleep(time.Duration(m.Pause) * time.Millisecond)
+	case m.End == "reset":
+		return unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	case m.End == "shutdown":
+		return unix.Shutdown(fd, unix.SHUT_WR)
+	case m.Send != "":
+		return m.send(fd, []byte(strings.Repeat(m.Send, max(m.Repeat, 1))))
+	case m.Recv != 0:
+		return m.recv(fd)
+	}
+	return nil
+}
+
+func (m *move) send(fd int, data []byte) error {
+	switch m.How {
+	case "each":
+		for i := range data {
+			if _, err := unix.Write(fd, data[i:i+1]); err != nil {
+				return err
+			}
+		}
+		return nil
+	case "writev":
+		n, err := unix.Writev(fd, split(data, m.Parts))
+		return whole(n, len(data), err)
+	case "sendmsg":
+		n, err := unix.SendmsgBuffers(fd, split(data, m.Parts), nil, nil, 0)
+		return whole(n, len(data), err)
+	case "sendfile":
+		f, err := os.CreateTemp("", "")
+		if err != nil {
+			return err
+		}
+		defer os.Remove(f.Name())
+		defer f.Close()
+		if _, err := f.Write(data); err != nil {
+			return err
+		}
+		var at int64
+		for at < int64(len(data)) {
+			if _, err := unix.Sendfile(fd, int(f.Fd()), &at, len(data)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for len(data) > 0 {
+		n, err := unix.Write(fd, data)
+		if err != nil {
+			return err
+		}
+		data = data[n:]
+	}
+	return nil
+}
+
+func whole(n, want int, err error) error {
+	if err == nil && n != want {
+		return fmt.Errorf("%d of %d bytes", n, want)
+	}
+	return err
+}
+
+// split cuts data into parts with an empty one in front, as Go and libc do.
+func split(data []byte, parts int) [][]byte {
+	list := [][]byte{{}}
+	for i := range parts {
+		list = append(list, data[len(data)*i/parts:len(data)*(i+1)/parts])
+	}
+	return list
+}
+
+func (m *move) recv(fd int) error {
+	buf := make([]byte, 64<<10)
+	var pipe [2]int
+	if m.How == "splice" {
+		if err := unix.Pipe(pipe[:]); err != nil {
+			return err
+		}
+		defer unix.Close(pipe[0])
+		defer unix.Close(pipe[1])
+	}
+	for left := m.Recv; left != 0; {
+		room := len(buf)
+		if left > 0 {
+			room = min(room, left)
+		}
+		var n int
+		var err error
+		switch m.How {
+		case "each":
+			n, err = unix.Read(fd, buf[:1])
+		case "readv":
+			n, err = unix.Readv(fd, split(buf[:room], m.Parts))
+		case "recvmsg":
+			n, _, _, _, err = unix.RecvmsgBuffers(fd, split(buf[:room], m.Parts), nil, 0)
+		case "peek":
+			if _, _, err = unix.Recvfrom(fd, buf[:room], unix.MSG_PEEK); err == nil {
+				n, _, err = unix.Recvfrom(fd, buf[:room], 0)
+			}
+		case "splice":
+			var moved int64
+			moved, err = unix.Splice(fd, nil, pipe[1], nil, min(room, 4096), 0)
+			for n = 0; err == nil && int64(n) < moved; {
+				var k int
+				k, err = unix.Read(pipe[0], buf[:moved-int64(n)])
+				n += k
+			}
+		default:
+			n, err = unix.Read(fd, buf[:room])
+		}
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.ECONNRESET) && m.Recv < 0, n == 0 && err == nil && m.Recv < 0:
+			return nil
+		case err != nil:
+			return err
+		case n == 0:
+			return errors.New("end of stream")
+		}
+		left -= n
+	}
+	return nil
+}
+
+// playAll accepts connections, one after the other, and plays a script on each.
+func playAll(args []string) {
+	var scripts [][]move
+	must(json.Unmarshal(must1(base64.StdEncoding.DecodeString(args[0])), &scripts))
+	fd, port := listener("127.0.0.1")
+	said(port)
+	for i, script := range scripts {
+		conn := accept(fd)
+		timeouts(conn)
+		if err := play(conn, script); err != nil {
+			panic(fmt.Sprintf("connection %d: %v", i, err))
+		}
+	}
+	said("done")
+}
+
+// timeouts sees to it that no test hangs for ever.
+func timeouts(fd int) {
+	tv := unix.Timeval{Sec: 5}
+	must(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv))
+	must(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv))
+}
