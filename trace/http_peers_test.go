@@ -751,8 +751,12 @@ func peerNginxFiles(t *testing.T, p *peers) {
 	port := p.freePorts(1)[0]
 	log, workers := p.nginx("nginx", port, fmt.Sprintf("server { listen %s; }", local(port)))
 	sizes := []int{0, 1, 1021, 65_537, 100_003, 10_000_019}
+	changed := time.Unix(1_500_000_000, 0)
 	for _, size := range sizes {
-		p.write(strconv.Itoa(size), strings.Repeat("x", size))
+		path := p.write(strconv.Itoa(size), strings.Repeat("x", size))
+		if err := os.Chtimes(path, changed, changed); err != nil {
+			t.Fatal(err)
+		}
 	}
 	p.trace(port)
 	client, counted := p.goClient(1)
@@ -767,7 +771,7 @@ func peerNginxFiles(t *testing.T, p *peers) {
 		for _, size := range sizes {
 			ask(200, "GET", size)
 			ask(200, "HEAD", size)
-			ask(304, "GET", size, "If-Modified-Since", time.Now().UTC().Format(http.TimeFormat))
+			ask(304, "GET", size, "If-Modified-Since", changed.UTC().Format(http.TimeFormat))
 			if size > 1000 {
 				ask(206, "GET", size, "Range", "bytes=101-997")
 				ask(206, "GET", size, "Range", "bytes=0-100,200-300")
