@@ -20,7 +20,7 @@ test: check test-unit fuzz test-kernels ## everything that CI runs; as root, aft
 install-tools: ## what the tests need beside Go, by apt
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
 		clang-14 llvm-14 libbpf-dev qemu-system-x86 cpio busybox-static \
-		nginx-light haproxy wrk curl python3 nodejs >/dev/null
+		nginx haproxy wrk curl python3 nodejs >/dev/null
 
 .PHONY: check
 check: check-generated ## formatting, vet, staticcheck
