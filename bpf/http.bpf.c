@@ -57,6 +57,14 @@ enum direction {
 	RECEIVED,
 };
 
+/* What first_to_see tells apart. */
+enum sees {
+	SEES_SEND = SENT,
+	SEES_RECEIVE = RECEIVED,
+	SEES_STATE,
+	SEES_DESTROY,
+};
+
 enum record_type {
 	RECORD_CALL = 1,
 	RECORD_CLOSE,
@@ -959,11 +967,10 @@ static __noinline int is_quiet(struct socket_state *st, struct http_scratch *s,
 }
 
 /*
- * A data call has returned. msg tells where its bytes are, or REGISTERS if those
- * of the system call do, or NOWHERE if they are not to be had.
+ * A data call has returned. msg tells where its bytes are, if not NOWHERE; from
+ * tracepoints the registers of the system call do.
  */
 #define NOWHERE ((struct msghdr *)0)
-#define REGISTERS ((struct msghdr *)1)
 
 static __always_inline int data_call(enum door door, int copy, struct sock *sk, struct msghdr *msg,
 				     long ret, __u32 dir)
@@ -980,8 +987,17 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 
 	/* Called for other sockets too; this one has no state. */
 	st = bpf_map_lookup_elem(&sockets, &key);
-	if (has_copies && !first_to_see(copy, dir, key ^ (__u64)ret << 48 ^ bpf_get_current_pid_tgid()))
-		return 0;
+	if (has_copies && door != BY_KPROBE) {
+		/* To the verifier a pointer is no number; a copy of it is. */
+		__u64 event = 0;
+
+		bpf_probe_read_kernel(&event, sizeof(event), &key);
+		tp = bpf_skc_to_tcp_sock(sk);
+		if (tp)
+			event ^= (__u64)(dir == SENT ? tp->write_seq : tp->copied_seq) << 32;
+		if (!first_to_see(copy, dir, event ^ ret))
+			return 0;
+	}
 	if (st && st->verdict == IS_OTHER && st->ports == READ(door, sk, __sk_common.skc_portpair))
 		return 0;
 	if (ret <= 0) {
@@ -1052,12 +1068,10 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 	s->src.known = false;
 	s->src.sk = (__u64)sk;
 	s->src.msg = (__u64)msg;
-	if (msg == REGISTERS) {
-		if (bpf_core_enum_value_exists(enum bpf_func_id___new, BPF_FUNC_task_pt_regs___new))
-			source_of_regs(index);
-	} else if (msg != NOWHERE) {
+	if (door != BY_TRACEPOINT && msg)
 		source_of_msg(index);
-	}
+	else if (door == BY_TRACEPOINT)
+		source_of_regs(index);
 	if (st->run >= HEAD_CALLS || (st->calls & 15) == 15) {
 		hint = bpf_map_lookup_elem(&hints, &key);
 		if (hint && hint->seen == st->seen) {
@@ -1135,7 +1149,7 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 	 * The first one is told at once: user space has to know of both ends of a
 	 * connection before it can wait for what either of them says.
 	 */
-	if (!st->introduced || !keep(st, s, key)) {
+	if ((!st->introduced && st->verdict == IS_HTTP) || !keep(st, s, key)) {
 		s->rec.kept.size = s->rec.kept.len = 0;
 		s->at = call->len;
 		tell(st, s, key);
@@ -1152,7 +1166,8 @@ static __always_inline int state_change(int copy, struct sock *sk, int from, int
 	struct socket_state *st;
 	enum ending ending = ENDING_CLOSED;
 
-	if (to != TCP_CLOSE && to != TCP_FIN_WAIT1 && to != TCP_LAST_ACK)
+	if (!first_to_see(copy, SEES_STATE, key ^ (__u64)to << 56) ||
+	    (to != TCP_CLOSE && to != TCP_FIN_WAIT1 && to != TCP_LAST_ACK))
 		return 0;
 	st = bpf_map_lookup_elem(&sockets, &key);
 	if (!st || st->verdict == IS_OTHER)
@@ -1182,8 +1197,11 @@ static __always_inline int state_change(int copy, struct sock *sk, int from, int
 static __always_inline int destroyed(int copy, struct sock *sk)
 {
 	__u64 key = (__u64)sk;
-	struct socket_state *st = bpf_map_lookup_elem(&sockets, &key);
+	struct socket_state *st;
 
+	if (!first_to_see(copy, SEES_DESTROY, key))
+		return 0;
+	st = bpf_map_lookup_elem(&sockets, &key);
 	if (!st)
 		return 0;
 	tell_close(st, sk, FOR_DESTROY + copy, st->ending ? st->ending : ENDING_CLOSED);
@@ -1227,7 +1245,7 @@ int http_destroy_sock_copy1(struct bpf_raw_tracepoint_args *ctx)
 	SEC("tp_btf/sock_send_length")                                                     \
 	int name(__u64 *ctx)                                                               \
 	{                                                                                  \
-		return data_call(BY_TRACEPOINT, copy, (void *)ctx[0], REGISTERS, (int)ctx[1], \
+		return data_call(BY_TRACEPOINT, copy, (void *)ctx[0], NOWHERE, (int)ctx[1], \
 				 SENT);                                                    \
 	}
 
@@ -1241,7 +1259,7 @@ SEND_LENGTH(http_send_length_copy2, 2)
 	{                                                                                  \
 		if (ctx[2] & MSG_PEEK)                                                     \
 			return 0;                                                          \
-		return data_call(BY_TRACEPOINT, copy, (void *)ctx[0], REGISTERS, (int)ctx[1], \
+		return data_call(BY_TRACEPOINT, copy, (void *)ctx[0], NOWHERE, (int)ctx[1], \
 				 RECEIVED);                                                \
 	}
 

@@ -48,6 +48,9 @@ func init() { // a literal would refer to itself
 		"many":              many,
 		"holdMany":          holdMany,
 		"play":              playAll,
+		"serveHTTP":         serveHTTP,
+		"proxyHTTP":         proxyHTTP,
+		"getHTTP":           getHTTP,
 	}
 }
 

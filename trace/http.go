@@ -73,6 +73,7 @@ type httpTracer struct {
 	conns    map[uint64]*httpConn // by the address of the kernel's socket
 	orphans  []orphan
 	due      []waiting // requests that will be stuck before the next look at all
+	head     []byte    // of the map heads, while it is looked at
 	swept    uint64    // when silent connections were looked at
 
 	// What the callbacks of messages are about.
@@ -92,6 +93,8 @@ type httpConn struct {
 	requests uint8  // which way they go, as far as the kernel can tell
 	socket   bpf.HttpHttpSocket
 	owner    bpf.HttpHttpOwner
+	base     [2]uint64        // where each direction begins
+	based    bool             // and that is known
 	next     [2]uint64        // how far each direction was told
 	heard    uint64           // when something was told last
 	orphan   uint64           // time of an answer that waits for its request, 0: none
@@ -234,8 +237,10 @@ func (t *httpTracer) features() []feature {
 		kprobe = append(kprobe, bpf.HttpProgHttpR_sendpage, bpf.HttpProgHttpK_sendpage)
 	}
 	if t.preempts {
-		function = append(function, bpf.HttpProgHttpSendmsgCopy1, bpf.HttpProgHttpSendmsgCopy2,
-			bpf.HttpProgHttpRecvmsg4Copy1, bpf.HttpProgHttpRecvmsg4Copy2)
+		// Of programs at a function's end the last one that was attached
+		// runs first, at tracepoints the first one.
+		function = append([]string{bpf.HttpProgHttpSendmsgCopy2, bpf.HttpProgHttpSendmsgCopy1,
+			bpf.HttpProgHttpRecvmsg4Copy2, bpf.HttpProgHttpRecvmsg4Copy1}, function...)
 		tracepoint = append(tracepoint, bpf.HttpProgHttpSendLengthCopy1, bpf.HttpProgHttpSendLengthCopy2,
 			bpf.HttpProgHttpRecvLengthCopy1, bpf.HttpProgHttpRecvLengthCopy2)
 	}
@@ -291,6 +296,9 @@ func (t *httpTracer) decode(s *Session, record []byte) bool {
 	if c == nil {
 		return false
 	}
+	if !c.based {
+		c.start(r, &sum)
+	}
 	c.requests = r.Requests & 1
 	c.heard = r.Time
 	t.conn = c
@@ -307,13 +315,29 @@ func (t *httpTracer) decode(s *Session, record []byte) bool {
 		t.feed(c, &r.Call, data)
 	case httpClose:
 		for dir, n := range r.Bytes {
-			c.Feed(&http1.Segment{Dir: http1.Direction(dir), Offset: n}, &t.messages)
+			c.Feed(&http1.Segment{Dir: http1.Direction(dir), Offset: max(n, c.base[dir]) - c.base[dir]}, &t.messages)
 		}
 		t.close(c, r.Time, http1.Ending(r.Ending))
 	default:
 		return false
 	}
 	return true
+}
+
+// start sets where the streams of a connection begin: one that is older than
+// what was told of it begins with that.
+func (c *httpConn) start(r *bpf.HttpHttpRecord, sum *bpf.HttpHttpCall) {
+	c.based = true
+	if c.socket.Joined == 0 {
+		return
+	}
+	c.base = r.Bytes
+	for _, call := range []*bpf.HttpHttpCall{&r.Kept, sum, &r.Call} {
+		if dir := call.Dir & 1; call.Size > 0 {
+			c.base[dir] = min(c.base[dir], call.Offset)
+		}
+	}
+	c.next = c.base
 }
 
 // take copies a value from the front of b: there it may stand at any address.
@@ -370,7 +394,7 @@ func (t *httpTracer) feed(c *httpConn, call *bpf.HttpHttpCall, data []byte) {
 	c.next[dir] = call.Offset + uint64(call.Size)
 	seg := http1.Segment{
 		Dir:    http1.Direction(dir),
-		Offset: call.Offset,
+		Offset: call.Offset - c.base[dir],
 		Size:   uint64(call.Size),
 		Data:   data[:call.Len],
 		Time:   int64(call.Time),
@@ -411,8 +435,12 @@ func (t *httpTracer) advise(c *httpConn, dir http1.Direction, data []byte) {
 		c.advised = true // a long head: the others may be short
 		h.Dir = noDirection
 	}
-	if until, blind := c.Body(dir); until > c.next[dir] && until-c.next[dir] > quietBytes {
-		h.Until, h.Dir = until, uint32(dir)
+	next := c.next[dir] - c.base[dir]
+	if until, blind := c.Body(dir); until > next && until-next > quietBytes {
+		h.Until, h.Dir = until+c.base[dir], uint32(dir)
+		if h.Until < until {
+			h.Until = until // it was endless
+		}
 		h.Flags &^= hintBlind
 		if blind {
 			h.Flags |= hintBlind
@@ -567,29 +595,35 @@ func (t *httpTracer) tick(s *Session, now uint64, last bool) {
 
 // fetch feeds what the kernel keeps of a connection's requests.
 func (t *httpTracer) fetch(c *httpConn) {
-	value, err := t.session.objects.Maps[bpf.HttpMapHeads].LookupBytes(c.address)
-	if err != nil || value == nil {
-		return
-	}
-	if call, data, ok := headOf(value); ok && call.Size > 0 {
+	if call, data, ok := t.kept(c.address); ok {
 		t.conn = c
 		t.feed(c, call, data)
 	}
 }
 
-// headOf reads a value of the map heads.
-func headOf(value []byte) (call *bpf.HttpHttpCall, data []byte, ok bool) {
+// kept is the request that the kernel keeps for the next record of a socket. It
+// is valid until the next call.
+func (t *httpTracer) kept(address uint64) (call *bpf.HttpHttpCall, data []byte, ok bool) {
 	const at = int(unsafe.Offsetof(bpf.HttpHttpHead{}.Data))
-	if len(value) < at {
-		return nil, nil, false
+	if t.head == nil {
+		t.head = make([]byte, t.session.objects.Maps[bpf.HttpMapHeads].ValueSize())
 	}
-	call = (*bpf.HttpHttpCall)(unsafe.Pointer(unsafe.SliceData(value)))
-	data = value[at:]
-	return call, data, int(call.Len) <= len(data) && call.TailLen <= 8
+	if t.session.objects.Maps[bpf.HttpMapHeads].Lookup(address, unsafe.Pointer(unsafe.SliceData(t.head))) != nil {
+		return nil, nil, false // there is none
+	}
+	call = (*bpf.HttpHttpCall)(unsafe.Pointer(unsafe.SliceData(t.head)))
+	data = t.head[at:]
+	return call, data, call.Size > 0 && int(call.Len) <= len(data) && call.TailLen <= 8
 }
 
-// second is called every second.
-func (t *httpTracer) second(s *Session, now uint64) {
+func (t *httpTracer) lookInterval() time.Duration {
+	if t.stuck > 0 {
+		return max(min(t.stuck, slowInterval), tickInterval)
+	}
+	return slowInterval
+}
+
+func (t *httpTracer) look(s *Session, now uint64) {
 	t.now = max(t.now, now)
 	_ = s.objects.Variables[bpf.HttpVarAsleep].Set(asleep()) // it was set before
 	if t.stuck > 0 {
@@ -620,29 +654,21 @@ func (t *httpTracer) sweep(s *Session, now uint64) {
 
 // scan notes which requests become stuck before the next look.
 func (t *httpTracer) scan(s *Session, now uint64) {
-	soon := now + uint64(slowInterval+tickInterval)
+	soon := now + uint64(t.lookInterval()+tickInterval)
 	t.due = t.due[:0]
 	note := func(address, start uint64) {
 		if start > 0 && start+uint64(t.stuck) <= soon {
 			t.due = append(t.due, waiting{address, start + uint64(t.stuck)})
 		}
 	}
-	var address uint64
-	var value []byte
-	heads := s.objects.Maps[bpf.HttpMapHeads].Iterate()
-	for heads.Next(&address, &value) {
-		call, _, ok := headOf(value)
-		if !ok {
+	for address, c := range t.conns {
+		if c.Opaque() {
 			continue
 		}
-		// What has been told is not waiting here any more.
-		if c := t.conns[address]; c == nil || call.Offset >= c.next[call.Dir&1] {
-			note(address, call.Time)
-		}
-	}
-	for address, c := range t.conns {
 		if start, ok := c.Oldest(); ok {
 			note(address, uint64(start))
+		} else if call, _, ok := t.kept(address); ok && call.Offset >= c.next[call.Dir&1] {
+			note(address, call.Time) // not told yet
 		}
 	}
 }
@@ -665,15 +691,7 @@ func (t *httpTracer) tellStuck(now uint64) {
 func (t *httpTracer) age(address, now uint64) {
 	c := t.conns[address]
 	if c == nil {
-		var st bpf.HttpSocketState
-		if t.session.objects.Maps[bpf.HttpMapSockets].Lookup(address, &st) != nil || st.Verdict == 2 || st.Kept == st.Taken {
-			return
-		}
-		if c = t.open(address, st.Seen, &st.Intro); c == nil {
-			return
-		}
-		c.requests = st.Requests & 1
-		c.heard = now
+		return // it has ended
 	}
 	t.fetch(c)
 	before := int64(now) - int64(t.stuck)

@@ -9,12 +9,15 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"tracer/trace/event"
 )
@@ -95,6 +98,10 @@ func traceHTTP(t *testing.T, opts Options, args ...string) *httpEvents {
 		}
 		if opts.tier != 0 && opts.tier != tierTracepoint && os.Getenv("TRACER_VM") == "" {
 			t.Skipf("functions cannot be hooked here, other kernels are tested by make test-kernels: %v", err)
+		}
+		var refused *ebpf.VerifierError
+		if errors.As(err, &refused) {
+			t.Fatalf("%+v", refused)
 		}
 		t.Fatal(err)
 	}
@@ -441,6 +448,237 @@ func TestKernelHTTP(t *testing.T) {
 					t.Error(diff)
 				}
 			})
+		}
+	})
+}
+
+// tally counts events by everything that is the same for many of them.
+func tally(events []event.HTTP) map[string]int {
+	n := map[string]int{}
+	for _, r := range rows(events) {
+		n[r]++
+	}
+	return n
+}
+
+func TestKernelHTTPServers(t *testing.T) {
+	tiersOf(t, func(t *testing.T, tier tier) {
+		c := traceHTTP(t, Options{tier: tier})
+		server := startWorkload(t, "serveHTTP")
+		port := server.hearInt()
+		proxy := startWorkload(t, "proxyHTTP", strconv.Itoa(port))
+		proxyPort := proxy.hearInt()
+
+		const kept, fresh, passed, long = 997, 211, 307, 53
+		client := startWorkload(t, "getHTTP", fmt.Sprintf("http://127.0.0.1:%d/kept", port), strconv.Itoa(kept), "7", "kept")
+		single := startWorkload(t, "getHTTP", fmt.Sprintf("http://127.0.0.1:%d/status/503", port), strconv.Itoa(fresh), "3", "fresh")
+		through := startWorkload(t, "getHTTP", fmt.Sprintf("http://127.0.0.1:%d/passed", proxyPort), strconv.Itoa(passed), "5", "kept")
+		bytes := startWorkload(t, "getHTTP", fmt.Sprintf("http://127.0.0.1:%d/bytes/100003", port), strconv.Itoa(long), "2", "kept")
+		all := []*workload{client, single, through, bytes}
+		for _, w := range all {
+			w.say("go")
+		}
+		for _, w := range all {
+			w.hear()
+		}
+		c.await(port, kept+fresh+passed+long)
+		c.await(proxyPort, passed)
+		c.stop()
+
+		got := map[string]int{}
+		for _, e := range append(slices.Clone(c.of(port)), c.of(proxyPort)...) {
+			who := map[int]string{server.pid: "server", proxy.pid: "proxy", client.pid: "client", single.pid: "single", through.pid: "through", bytes.pid: "bytes"}
+			got[fmt.Sprintf("%s %s by %s for %s: %d", e.Role, e.Path, who[int(e.PID)], who[int(e.PeerPID)], e.Status)]++
+			if e.Latency <= 0 || e.Duration < e.Latency || e.ServerLatency > e.Latency || e.UID != 0 || e.Version != "1.1" {
+				t.Errorf("latency %v, duration %v, the server's %v, version %s", e.Latency, e.Duration, e.ServerLatency, e.Version)
+			}
+			if e.Path == "/bytes/100003" && (e.ResponseBytes < 100003+100 || e.ResponseBytes > 100003+600) {
+				t.Errorf("%d bytes", e.ResponseBytes)
+			}
+		}
+		want := map[string]int{
+			"both /kept by server for client: 200":        kept,
+			"both /status/503 by server for single: 503":  fresh,
+			"both /passed by proxy for through: 200":      passed,
+			"both /passed by server for proxy: 200":       passed,
+			"both /bytes/100003 by server for bytes: 200": long,
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestKernelHTTPFilters(t *testing.T) {
+	server := func(t *testing.T) (int, *workload) {
+		w := startWorkload(t, "serveHTTP")
+		return w.hearInt(), w
+	}
+	fetch := func(t *testing.T, port int, path string, n int) *workload {
+		w := startWorkload(t, "getHTTP", fmt.Sprintf("http://127.0.0.1:%d%s", port, path), strconv.Itoa(n), "1", "kept")
+		return w
+	}
+	for _, tc := range []struct {
+		name string
+		args []string // PORT is that of the server
+		rows map[string]int
+	}{
+		{"--port of the server", []string{"--port=1,PORT"}, map[string]int{"both /status/204 204": 3, "both /sleep/30 200": 2, "both /nothing?a=1 200": 5}},
+		{"--port of none", []string{"--port=1,2"}, map[string]int{}},
+		{"--status by class", []string{"--status=2xx"}, map[string]int{"both /status/204 204": 3, "both /sleep/30 200": 2, "both /nothing?a=1 200": 5}},
+		{"--status by range", []string{"--status=500,201-299"}, map[string]int{"both /status/204 204": 3}},
+		{"--path", []string{"--path=/s*"}, map[string]int{"both /status/204 204": 3, "both /sleep/30 200": 2}},
+		{"--path with a query", []string{"--path=/nothing?a=?"}, map[string]int{"both /nothing?a=1 200": 5}},
+		{"--host", []string{"--host=127.0.0.1:*"}, map[string]int{"both /status/204 204": 3, "both /sleep/30 200": 2, "both /nothing?a=1 200": 5}},
+		{"--host of none", []string{"--host=example.org"}, map[string]int{}},
+		{"--method", []string{"--method=get,POST"}, map[string]int{"both /status/204 204": 3, "both /sleep/30 200": 2, "both /nothing?a=1 200": 5}},
+		{"--method of none", []string{"--method=POST"}, map[string]int{}},
+		{"--slow", []string{"--slow=25ms"}, map[string]int{"both /sleep/30 200": 2}},
+		{"--role client", []string{"--role=client"}, map[string]int{"client /status/204 204": 3, "client /sleep/30 200": 2, "client /nothing?a=1 200": 5}},
+		{"--role server", []string{"--role=server"}, map[string]int{"server /status/204 204": 3, "server /sleep/30 200": 2, "server /nothing?a=1 200": 5}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			port, _ := server(t)
+			var args []string
+			for _, a := range tc.args {
+				args = append(args, strings.ReplaceAll(a, "PORT", strconv.Itoa(port)))
+			}
+			c := traceHTTP(t, Options{}, args...)
+			total := 0
+			for _, n := range tc.rows {
+				total += n
+			}
+			for path, n := range map[string]int{"/status/204": 3, "/sleep/30": 2, "/nothing?a=1": 5} {
+				w := fetch(t, port, path, n)
+				w.say("go")
+				w.hear()
+			}
+			c.await(port, total)
+			c.stop()
+			got := map[string]int{}
+			for _, e := range c.of(port) {
+				got[fmt.Sprintf("%s %s %d", e.Role, e.Path, e.Status)]++
+			}
+			if diff := cmp.Diff(tc.rows, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	t.Run("--pid of one end, and of what it starts", func(t *testing.T) {
+		port, w := server(t)
+		one, other := fetch(t, port, "/one", 7), fetch(t, port, "/other", 11)
+		c := traceHTTP(t, Options{Filter: Filter{PIDs: []uint32{uint32(one.pid)}}})
+		for _, w := range []*workload{one, other} {
+			w.say("go")
+			w.hear()
+		}
+		c.await(port, 7)
+		c.stop()
+		if diff := cmp.Diff(map[string]int{"client /one": 7}, byPath(c.of(port))); diff != "" {
+			t.Error(diff)
+		}
+		_ = w
+	})
+	t.Run("--uid of nobody here", func(t *testing.T) {
+		port, _ := server(t)
+		one := fetch(t, port, "/one", 3)
+		c := traceHTTP(t, Options{Filter: Filter{UID: ptr(uint32(54321))}})
+		one.say("go")
+		one.hear()
+		c.stop()
+		if got := c.of(port); len(got) > 0 {
+			t.Errorf("%v", rows(got))
+		}
+	})
+}
+
+func byPath(events []event.HTTP) map[string]int {
+	n := map[string]int{}
+	for _, e := range events {
+		n[e.Role+" "+e.Path]++
+	}
+	return n
+}
+
+func TestKernelHTTPStuck(t *testing.T) {
+	c := traceHTTP(t, Options{}, "--stuck=300ms")
+	// The first request of a connection, and one behind an answer.
+	for _, script := range [][2][]move{
+		{{send(get), recv(len(ok5))}, {recv(len(get)), pauseFor(900), send(ok5)}},
+		{{send(get), recv(len(ok5)), send(get), recv(len(ok5))}, {recv(len(get)), send(ok5), recv(len(get)), pauseFor(900), send(ok5)}},
+	} {
+		w, port := serve(t, script[1])
+		call(t, port, script[0])
+		w.hear()
+		after := row("both", "GET", "/a", 200, get, ok5)
+		want := append(slices.Repeat([]string{after}, len(script[0])/2-1), "http_stuck "+row("both", "GET", "/a", 0, get, ""), after)
+		got := c.await(port, len(want))
+		if diff := cmp.Diff(want, rows(got)); diff != "" {
+			t.Fatal(diff)
+		}
+		if stuck := got[len(got)-2]; stuck.Age < 300*time.Millisecond || stuck.Age > 400*time.Millisecond || int(stuck.PID) != w.pid || int(stuck.PeerPID) != os.Getpid() {
+			t.Errorf("after %v, process %d for %d", stuck.Age, stuck.PID, stuck.PeerPID)
+		}
+	}
+	// A server that does not accept: only one end has it.
+	fd, port := listener("127.0.0.1")
+	defer closeFD(fd)
+	client := dial("127.0.0.1", port)
+	writeAll(client, get)
+	got := c.await(port, 1)
+	if diff := cmp.Diff([]string{"http_stuck " + row("client", "GET", "/a", 0, get, "")}, rows(got)); diff != "" {
+		t.Error(diff)
+	}
+	closeFD(client)
+	c.await(port, 2)
+	c.stop()
+	if diff := cmp.Diff([]string{"http_stuck " + row("client", "GET", "/a", 0, get, ""), row("client", "GET", "/a", 0, get, "", "closed")}, rows(c.of(port))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func writeAll(fd int, text string) { must1(0, play(must1(unix.Dup(fd)), []move{send(text)})) }
+
+// A connection that is older than tracing is followed from its next request on.
+func TestKernelHTTPOlderConnections(t *testing.T) {
+	tiersOf(t, func(t *testing.T, tier tier) {
+		type pair struct {
+			fd, port int
+			server   *workload
+		}
+		var pairs []pair
+		for _, script := range [][]move{
+			{recv(len(get)), send(ok5), recv(len(get)), send(ok5), recv(len(get)), send(ok5)},                                                                   // idle
+			{recv(len(get)), send(response("200 OK", length(1000)) + "x"), recv(1), send("x").times(999), recv(len(get)), send(ok5), recv(len(get)), send(ok5)}, // in an answer
+		} {
+			server, port := serve(t, script)
+			fd := dial("127.0.0.1", port)
+			timeouts(fd)
+			pairs = append(pairs, pair{fd, port, server})
+		}
+		idle, busy := pairs[0], pairs[1]
+		writeAll(idle.fd, get)
+		must((&move{Recv: len(ok5)}).recv(idle.fd))
+		writeAll(busy.fd, get)
+		must((&move{Recv: len(response("200 OK", length(1000))) + 1}).recv(busy.fd))
+
+		c := traceHTTP(t, Options{tier: tier})
+		if err := play(idle.fd, []move{send(get), recv(len(ok5)), send(get), recv(len(ok5))}); err != nil {
+			t.Fatal(err)
+		}
+		if err := play(busy.fd, []move{send("x"), recv(999), send(get), recv(len(ok5)), send(get), recv(len(ok5))}); err != nil {
+			t.Fatal(err)
+		}
+		after := row("both", "GET", "/a", 200, get, ok5)
+		for _, p := range pairs {
+			p.server.hear()
+			c.await(p.port, 2)
+		}
+		c.stop()
+		for _, p := range pairs {
+			if diff := cmp.Diff([]string{after, after}, rows(c.of(p.port))); diff != "" {
+				t.Error(diff)
+			}
 		}
 	})
 }

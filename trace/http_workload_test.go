@@ -5,8 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -193,4 +201,54 @@ func timeouts(fd int) {
 	tv := unix.Timeval{Sec: 5}
 	must(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv))
 	must(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv))
+}
+
+// serveHTTP is a server by net/http. /status/N answers with that status,
+// /sleep/MS late, /bytes/N with so many bytes, /echo with what it got.
+func serveHTTP([]string) {
+	l := must1(net.Listen("tcp4", "127.0.0.1:0"))
+	said(l.Addr().(*net.TCPAddr).Port)
+	number := func(r *http.Request) int { return must1(strconv.Atoi(r.PathValue("n"))) }
+	mux := http.NewServeMux()
+	mux.HandleFunc("/status/{n}", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(number(r)) })
+	mux.HandleFunc("/sleep/{n}", func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		time.Sleep(time.Duration(number(r)) * time.Millisecond)
+		w.Header().Set("X-Took", strconv.FormatInt(time.Since(began).Microseconds(), 10))
+	})
+	mux.HandleFunc("/bytes/{n}", func(w http.ResponseWriter, r *http.Request) { must1(w.Write(make([]byte, number(r)))) })
+	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) { must1(io.Copy(w, r.Body)) })
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "hello") })
+	must((&http.Server{Handler: mux}).Serve(l))
+}
+
+// proxyHTTP passes requests on to the server at a port.
+func proxyHTTP(args []string) {
+	l := must1(net.Listen("tcp4", "127.0.0.1:0"))
+	said(l.Addr().(*net.TCPAddr).Port)
+	to := must1(url.Parse("http://127.0.0.1:" + args[0]))
+	must((&http.Server{Handler: httputil.NewSingleHostReverseProxy(to)}).Serve(l))
+}
+
+// getHTTP sends so many requests to a URL, by so many at a time, each on a
+// connection of its own or not.
+func getHTTP(args []string) {
+	target, total, workers, fresh := args[0], number(args[1]), number(args[2]), args[3] == "fresh"
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: fresh, MaxIdleConnsPerHost: workers}}
+	heard()
+	var left atomic.Int64
+	left.Store(int64(total))
+	var done sync.WaitGroup
+	for range workers {
+		done.Go(func() {
+			for left.Add(-1) >= 0 {
+				resp := must1(client.Get(target))
+				must1(io.Copy(io.Discard, resp.Body))
+				must(resp.Body.Close())
+			}
+		})
+	}
+	done.Wait()
+	client.CloseIdleConnections()
+	said("done")
 }

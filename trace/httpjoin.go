@@ -179,7 +179,7 @@ func (t *httpTracer) half(c *httpConn, x *http1.Exchange) *half {
 	if x.Role == http1.Server {
 		way = http1.Received
 	}
-	h.seq = c.socket.Seq[way] + uint32(x.RequestOffset)
+	h.seq = c.socket.Seq[way] + uint32(c.base[way]+x.RequestOffset)
 	h.x = *x
 	h.text = append(append(append(h.text[:0], x.Method...), x.Target...), x.Host...)
 	m, p := len(x.Method), len(x.Method)+len(x.Target)

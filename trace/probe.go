@@ -2,6 +2,7 @@ package trace
 
 import (
 	"flag"
+	"time"
 
 	"github.com/cilium/ebpf"
 )
@@ -98,7 +99,9 @@ type Tracer interface {
 	tick(s *Session, now uint64, last bool)
 }
 
-// A Tracer that is secondly is called every second, also when nothing waits.
-type secondly interface {
-	second(s *Session, now uint64)
+// A Tracer that is a looker looks around every now and then, also when nothing
+// waits.
+type looker interface {
+	lookInterval() time.Duration
+	look(s *Session, now uint64)
 }

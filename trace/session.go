@@ -402,6 +402,13 @@ func (s *Session) pipeline(ctx context.Context) error {
 	var came time.Time // the last batch
 	slow := time.NewTicker(slowInterval)
 	defer slow.Stop()
+	var look <-chan time.Time // nil if nobody looks
+	looks, ok := s.tracer.(looker)
+	if ok {
+		ticker := time.NewTicker(looks.lookInterval())
+		defer ticker.Stop()
+		look = ticker.C
+	}
 	for !s.enough() {
 		select {
 		case <-ctx.Done():
@@ -420,6 +427,8 @@ func (s *Session) pipeline(ctx context.Context) error {
 		case <-tick:
 			tick = nil
 			s.tracer.tick(s, bootNow(), false)
+		case <-look:
+			looks.look(s, bootNow())
 		case <-s.sink.Broken():
 		case <-window:
 			s.cost.close()
@@ -431,9 +440,7 @@ func (s *Session) pipeline(ctx context.Context) error {
 			if err := s.tellLosses(); err != nil {
 				return err
 			}
-			if t, ok := s.tracer.(secondly); ok {
-				t.second(s, bootNow())
-			}
+			continue
 		}
 		if err := s.sink.Flush(); err != nil {
 			return err
