@@ -735,9 +735,27 @@ func peerNginxReturn(t *testing.T, p *peers) {
 	truths, _ := p.logged(log, n)
 	rows := p.finish(n)
 	p.holdTo(rows, truths)
-	p.both(rows[:conns*each], "nginx", ownComm(t), workers()...)
-	p.both(rows[conns*each:], "nginx", "curl", workers()...)
-	counted.check(t, rows[:conns*each])
+	own, others := pick(rows, func(r httpRow) bool { return !strings.HasPrefix(r.Path, "/200/curl/") })
+	p.both(own, "nginx", ownComm(t), workers()...)
+	p.both(others, "nginx", "curl", workers()...)
+	counted.check(t, own)
+}
+
+// pick returns the rows that f picks, and the others.
+func pick(rows []httpRow, f func(httpRow) bool) (picked, others []httpRow) {
+	for _, r := range rows {
+		if f(r) {
+			picked = append(picked, r)
+		} else {
+			others = append(others, r)
+		}
+	}
+	return picked, others
+}
+
+// toPort picks the rows of a server.
+func toPort(port int) func(httpRow) bool {
+	return func(r httpRow) bool { return r.DstPort == port }
 }
 
 func ownComm(t *testing.T) string {
@@ -801,11 +819,14 @@ func peerNginxFiles(t *testing.T, p *peers) {
 	conn.Close()
 	truths, _ := p.logged(log, n+1)
 	rows := p.finish(n + 1)
-	by := p.holdTo(rows, truths)
-	p.both(rows[:n], "nginx", ownComm(t), workers()...)
-	counted.check(t, rows[:n])
-	slow := by["/100003?slow"]
-	p.both([]httpRow{slow}, "nginx", ownComm(t), workers()...)
+	p.holdTo(rows, truths)
+	p.both(rows, "nginx", ownComm(t), workers()...)
+	last, own := pick(rows, func(r httpRow) bool { return r.Path == "/100003?slow" })
+	counted.check(t, own)
+	if len(last) != 1 {
+		t.Fatalf("%d rows of the slow client", len(last))
+	}
+	slow := last[0]
 	if slow.Duration != nil && (*slow.Duration < 300_000 || *slow.Duration > took.Microseconds()) {
 		t.Errorf("the client took %s: %s", took, slow)
 	}
@@ -874,19 +895,9 @@ func peerNginxProxy(t *testing.T, p *peers) {
 	const n = conns*each + 1
 	atFront, up := p.logged(log, n)
 	rows := p.finish(2 * n)
-	var frontRows, backRows, own []httpRow
-	for _, r := range rows {
-		switch {
-		case r.DstPort != front:
-			backRows = append(backRows, r)
-			continue
-		case r.Path == "/plain/expected":
-			p.both([]httpRow{r}, "nginx", "curl", workers()...)
-		default:
-			own = append(own, r)
-		}
-		frontRows = append(frontRows, r)
-	}
+	frontRows, backRows := pick(rows, toPort(front))
+	expected, own := pick(frontRows, func(r httpRow) bool { return r.Path == "/plain/expected" })
+	p.both(expected, "nginx", "curl", workers()...)
 	// The client of the second server is the proxy, which says what it sent
 	// and got.
 	atBack := map[string]truth{}
@@ -958,14 +969,7 @@ backend back
 	}
 	wg.Wait()
 	rows := p.finish(2 * n)
-	var atFront, atBack []httpRow
-	for _, r := range rows {
-		if r.DstPort == front {
-			atFront = append(atFront, r)
-		} else {
-			atBack = append(atBack, r)
-		}
-	}
+	atFront, atBack := pick(rows, toPort(front))
 	byFront, byBack := p.holdTo(atFront, want), p.holdTo(atBack, want)
 	p.both(atFront, "haproxy", ownComm(t), haproxy.Process.Pid)
 	p.both(atBack, ownComm(t), "haproxy", os.Getpid())
@@ -1355,14 +1359,7 @@ func peerBodiesLikeHeads(t *testing.T, p *peers) {
 	}
 	want, _ := p.logged(log, n)
 	rows := p.finish(2 * n)
-	var atFront, atBack []httpRow
-	for _, r := range rows {
-		if r.DstPort == front {
-			atFront = append(atFront, r)
-		} else {
-			atBack = append(atBack, r)
-		}
-	}
+	atFront, atBack := pick(rows, toPort(front))
 	p.holdTo(atFront, want)
 	asked.check(t, atFront)
 	served.check(t, atBack)
@@ -1373,9 +1370,8 @@ func peerPython(t *testing.T, p *peers) {
 	if _, err := os.Stat("/usr/bin/python3"); err == nil {
 		python = "/usr/bin/python3" // no wrapper
 	}
-	server, client := p.freePorts(1)[0], 0
-	goPort, served := p.goServer(http.HandlerFunc(goHandler))
-	client = goPort
+	server := p.freePorts(1)[0]
+	client, served := p.goServer(http.HandlerFunc(goHandler))
 	p.write("small", "hello\n")
 	p.write("large", strings.Repeat("x", 1_000_003))
 	httpServer := exec.Command(python, "-m", "http.server", strconv.Itoa(server), "--bind", "127.0.0.1")
@@ -1428,22 +1424,15 @@ print(n)
 		t.Fatal(err)
 	}
 	rows := p.finish(len(want) + n)
-	of := func(port int) (found []httpRow) {
-		for _, r := range rows {
-			if r.DstPort == port {
-				found = append(found, r)
-			}
-		}
-		return found
+	atPython, ofPython := pick(rows, toPort(server))
+	p.holdTo(atPython, want)
+	p.both(atPython, "python3", ownComm(t), httpServer.Process.Pid)
+	asked.check(t, atPython)
+	if len(ofPython) != n {
+		t.Errorf("%d rows of Python's client, want %d", len(ofPython), n)
 	}
-	p.holdTo(of(server), want)
-	p.both(of(server), "python3", ownComm(t), httpServer.Process.Pid)
-	asked.check(t, of(server))
-	if got := len(of(client)); got != n {
-		t.Errorf("%d rows of Python's client, want %d", got, n)
-	}
-	p.both(of(client), ownComm(t), "python3", os.Getpid())
-	served.check(t, of(client))
+	p.both(ofPython, ownComm(t), "python3", os.Getpid())
+	served.check(t, ofPython)
 }
 
 func peerNode(t *testing.T, p *peers) {
@@ -1522,14 +1511,7 @@ for (let i = 0; i < total; i++) {
 		t.Fatal(err)
 	}
 	rows := p.finish(conns*each + n)
-	var atNode, ofNode []httpRow
-	for _, r := range rows {
-		if r.DstPort == server {
-			atNode = append(atNode, r)
-		} else {
-			ofNode = append(ofNode, r)
-		}
-	}
+	atNode, ofNode := pick(rows, toPort(server))
 	p.holdTo(atNode, want)
 	p.both(atNode, "node", ownComm(t), node.Process.Pid)
 	asked.check(t, atNode)
