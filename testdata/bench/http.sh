@@ -148,7 +148,7 @@ started() {
 }
 wake() { curl -sf "http://127.0.0.1:$port/return"; }
 stopped() {
-	kill -INT "$tool" 2>/dev/null || :
+	kill -INT "$tool" 2>/dev/null || { echo "bench: the tool ended by itself:"; tail -5 "$work/err"; }
 	wait "$tool" || :
 	tool=
 }
