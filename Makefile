@@ -20,7 +20,8 @@ test: check test-unit fuzz test-kernels ## everything that CI runs; as root, aft
 install-tools: ## what the tests need beside Go, by apt
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
 		clang-14 llvm-14 libbpf-dev qemu-system-x86 cpio busybox-static \
-		containerd runc crun docker.io podman conmon >/dev/null
+		containerd runc crun docker.io podman conmon \
+		nginx haproxy wrk curl python3 nodejs >/dev/null
 
 .PHONY: check
 check: check-generated ## formatting, vet, staticcheck
@@ -68,6 +69,10 @@ bench-exec: build ## exec beside execsnoop and bpftrace, in alternating pairs
 .PHONY: bench-conn
 bench-conn: build ## conn beside tcplife and tcpstates, in alternating pairs
 	testdata/bench/conn.sh
+
+.PHONY: bench-http
+bench-http: build ## http beside bpftrace and tshark, in alternating pairs; latency, memory, other traffic
+	testdata/bench/http.sh
 
 .PHONY: clean
 clean: ## what was built

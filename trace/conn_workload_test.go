@@ -609,11 +609,16 @@ func newUring() *uring {
 
 // do runs one request and returns its result.
 func (u *uring) do(opcode uint8, fd int, addr unsafe.Pointer, off uint64) int32 {
+	return u.doSized(opcode, fd, addr, 0, off)
+}
+
+func (u *uring) doSized(opcode uint8, fd int, addr unsafe.Pointer, size uint32, off uint64) int32 {
 	clear(u.sqes[:64])
 	u.sqes[0] = opcode
 	*(*int32)(unsafe.Pointer(&u.sqes[4])) = int32(fd)
 	*(*uint64)(unsafe.Pointer(&u.sqes[8])) = off
 	*(*uint64)(unsafe.Pointer(&u.sqes[16])) = uint64(uintptr(addr))
+	*(*uint32)(unsafe.Pointer(&u.sqes[24])) = size
 	*u.sqArray = 0
 	atomic.AddUint32(u.sqTail, 1)
 	const enterGetEvents = 1
