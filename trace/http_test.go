@@ -125,15 +125,27 @@ func traceHTTP(t *testing.T, opts Options, args ...string) *httpEvents {
 	return c
 }
 
-// serve starts a process that plays scripts on connections to a port.
-func serve(t *testing.T, scripts ...[]move) (w *connWorkload, port int) {
+// serve starts a process that plays scripts, each to whom connects to its port.
+func serve(t *testing.T, scripts ...[]move) (w *connWorkload, ports []int) {
 	t.Helper()
 	text, err := json.Marshal(scripts)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w = startWorkload(t, "play", base64.StdEncoding.EncodeToString(text))
-	return w, w.hearInt()
+	for range scripts {
+		ports = append(ports, w.hearInt())
+	}
+	return w, ports
+}
+
+// atPorts is the flag that leaves out what others do meanwhile.
+func atPorts(ports ...int) string {
+	var list []string
+	for _, p := range ports {
+		list = append(list, strconv.Itoa(p))
+	}
+	return "--port=" + strings.Join(list, ",")
 }
 
 // call plays a script as a client.
@@ -426,20 +438,23 @@ func httpCases() []httpCase {
 
 func TestKernelHTTP(t *testing.T) {
 	tiersOf(t, func(t *testing.T, tier tier) {
-		c := traceHTTP(t, Options{tier: tier})
+		cases := httpCases()
+		var scripts [][]move
+		for _, tc := range cases {
+			scripts = append(scripts, tc.server)
+		}
+		server, ports := serve(t, scripts...)
+		c := traceHTTP(t, Options{tier: tier}, atPorts(ports...))
 		if got := c.session.tiers["HTTP messages"]; got != tier {
 			t.Fatalf("tier %s, want %s", got, tier)
 		}
-		cases := httpCases()
-		ports := make([]int, len(cases))
 		for i, tc := range cases {
-			t.Run("play/"+tc.name, func(t *testing.T) {
-				w, port := serve(t, tc.server)
-				ports[i] = port
-				call(t, port, tc.client)
-				w.hear()
-				c.await(port, len(tc.rows))
-			})
+			call(t, ports[i], tc.client)
+			if t.Failed() {
+				t.Fatalf("%q could not be played", tc.name)
+			}
+			server.hear()
+			c.await(ports[i], len(tc.rows))
 		}
 		c.stop()
 		for i, tc := range cases {
@@ -463,11 +478,11 @@ func httpTally(events []event.HTTP) map[string]int {
 
 func TestKernelHTTPServers(t *testing.T) {
 	tiersOf(t, func(t *testing.T, tier tier) {
-		c := traceHTTP(t, Options{tier: tier})
 		server := startWorkload(t, "serveHTTP")
 		port := server.hearInt()
 		proxy := startWorkload(t, "proxyHTTP", strconv.Itoa(port))
 		proxyPort := proxy.hearInt()
+		c := traceHTTP(t, Options{tier: tier}, atPorts(port, proxyPort))
 
 		const kept, fresh, passed, long = 997, 211, 307, 53
 		client := startWorkload(t, "getHTTP", fmt.Sprintf("http://127.0.0.1:%d/kept", port), strconv.Itoa(kept), "7", "kept")
@@ -543,6 +558,9 @@ func TestKernelHTTPFilters(t *testing.T) {
 			for _, a := range tc.args {
 				args = append(args, strings.ReplaceAll(a, "PORT", strconv.Itoa(port)))
 			}
+			if !strings.HasPrefix(tc.name, "--port") {
+				args = append(args, atPorts(port))
+			}
 			c := traceHTTP(t, Options{}, args...)
 			total := 0
 			for _, n := range tc.rows {
@@ -565,9 +583,9 @@ func TestKernelHTTPFilters(t *testing.T) {
 		})
 	}
 	t.Run("--pid of one end, and of what it starts", func(t *testing.T) {
-		port, w := server(t)
+		port, _ := server(t)
 		one, other := fetch(t, port, "/one", 7), fetch(t, port, "/other", 11)
-		c := traceHTTP(t, Options{Filter: Filter{PIDs: []uint32{uint32(one.pid)}}})
+		c := traceHTTP(t, Options{Filter: Filter{PIDs: []uint32{uint32(one.pid)}}}, atPorts(port))
 		for _, w := range []*connWorkload{one, other} {
 			w.say("go")
 			w.hear()
@@ -577,7 +595,6 @@ func TestKernelHTTPFilters(t *testing.T) {
 		if diff := cmp.Diff(map[string]int{"client /one": 7}, byPath(c.of(port))); diff != "" {
 			t.Error(diff)
 		}
-		_ = w
 	})
 	t.Run("--uid of nobody here", func(t *testing.T) {
 		port, _ := server(t)
@@ -601,28 +618,29 @@ func byPath(events []event.HTTP) map[string]int {
 }
 
 func TestKernelHTTPStuck(t *testing.T) {
-	c := traceHTTP(t, Options{}, "--stuck=300ms")
-	// The first request of a connection, and one behind an answer.
-	for _, script := range [][2][]move{
+	// The first request of a connection, one behind an answer, and a server
+	// that does not accept: of that one end has it only.
+	scripts := [][2][]move{
 		{{send(get), recv(len(ok5))}, {recv(len(get)), pauseFor(900), send(ok5)}},
 		{{send(get), recv(len(ok5)), send(get), recv(len(ok5))}, {recv(len(get)), send(ok5), recv(len(get)), pauseFor(900), send(ok5)}},
-	} {
-		w, port := serve(t, script[1])
-		call(t, port, script[0])
-		w.hear()
+	}
+	server, ports := serve(t, scripts[0][1], scripts[1][1])
+	fd, port := fixedListener()
+	defer closeFD(fd)
+	c := traceHTTP(t, Options{}, "--stuck=300ms", atPorts(append(ports, port)...))
+	for i, script := range scripts {
+		call(t, ports[i], script[0])
+		server.hear()
 		after := row("both", "GET", "/a", 200, get, ok5)
 		want := append(slices.Repeat([]string{after}, len(script[0])/2-1), "http_stuck "+row("both", "GET", "/a", 0, get, ""), after)
-		got := c.await(port, len(want))
+		got := c.await(ports[i], len(want))
 		if diff := cmp.Diff(want, rows(got)); diff != "" {
 			t.Fatal(diff)
 		}
-		if stuck := got[len(got)-2]; stuck.Age < 300*time.Millisecond || stuck.Age > 400*time.Millisecond || int(stuck.PID) != w.pid || int(stuck.PeerPID) != os.Getpid() {
+		if stuck := got[len(got)-2]; stuck.Age < 300*time.Millisecond || stuck.Age > 400*time.Millisecond || int(stuck.PID) != server.pid || int(stuck.PeerPID) != os.Getpid() {
 			t.Errorf("after %v, process %d for %d", stuck.Age, stuck.PID, stuck.PeerPID)
 		}
 	}
-	// A server that does not accept: only one end has it.
-	fd, port := fixedListener()
-	defer closeFD(fd)
 	client := dial("127.0.0.1", port)
 	writeAll(client, get)
 	got := c.await(port, 1)
@@ -642,41 +660,37 @@ func writeAll(fd int, text string) { must1(0, play(must1(unix.Dup(fd)), []move{s
 // A connection that is older than tracing is followed from its next request on.
 func TestKernelHTTPOlderConnections(t *testing.T) {
 	tiersOf(t, func(t *testing.T, tier tier) {
-		type pair struct {
-			fd, port int
-			server   *connWorkload
-		}
-		var pairs []pair
-		for _, script := range [][]move{
-			{recv(len(get)), send(ok5), recv(len(get)), send(ok5), recv(len(get)), send(ok5)},                                                                   // idle
-			{recv(len(get)), send(response("200 OK", length(1000)) + "x"), recv(1), send("x").times(999), recv(len(get)), send(ok5), recv(len(get)), send(ok5)}, // in an answer
-		} {
-			server, port := serve(t, script)
-			fd := dial("127.0.0.1", port)
-			timeouts(fd)
-			pairs = append(pairs, pair{fd, port, server})
-		}
-		idle, busy := pairs[0], pairs[1]
-		writeAll(idle.fd, get)
-		must((&move{Recv: len(ok5)}).recv(idle.fd))
-		writeAll(busy.fd, get)
-		must((&move{Recv: len(response("200 OK", length(1000))) + 1}).recv(busy.fd))
+		// One that is idle, and one in the middle of an answer.
+		idleServer, idlePorts := serve(t, []move{recv(len(get)), send(ok5), recv(len(get)), send(ok5), recv(len(get)), send(ok5)})
+		head := response("200 OK", length(1000))
+		busyServer, busyPorts := serve(t, []move{
+			recv(len(get)), send(head + "x"), recv(1), send("x").times(999), recv(len(get)), send(ok5), recv(len(get)), send(ok5),
+		})
+		ports := []int{idlePorts[0], busyPorts[0]}
+		idle, busy := dial("127.0.0.1", ports[0]), dial("127.0.0.1", ports[1])
+		timeouts(idle)
+		timeouts(busy)
+		writeAll(idle, get)
+		must((&move{Recv: len(ok5)}).recv(idle))
+		writeAll(busy, get)
+		must((&move{Recv: len(head) + 1}).recv(busy))
 
-		c := traceHTTP(t, Options{tier: tier})
-		if err := play(idle.fd, []move{send(get), recv(len(ok5)), send(get), recv(len(ok5))}); err != nil {
+		c := traceHTTP(t, Options{tier: tier}, atPorts(ports...))
+		if err := play(idle, []move{send(get), recv(len(ok5)), send(get), recv(len(ok5))}); err != nil {
 			t.Fatal(err)
 		}
-		if err := play(busy.fd, []move{send("x"), recv(999), send(get), recv(len(ok5)), send(get), recv(len(ok5))}); err != nil {
+		if err := play(busy, []move{send("x"), recv(999), send(get), recv(len(ok5)), send(get), recv(len(ok5))}); err != nil {
 			t.Fatal(err)
 		}
+		idleServer.hear()
+		busyServer.hear()
 		after := row("both", "GET", "/a", 200, get, ok5)
-		for _, p := range pairs {
-			p.server.hear()
-			c.await(p.port, 2)
+		for _, port := range ports {
+			c.await(port, 2)
 		}
 		c.stop()
-		for _, p := range pairs {
-			if diff := cmp.Diff([]string{after, after}, rows(c.of(p.port))); diff != "" {
+		for _, port := range ports {
+			if diff := cmp.Diff([]string{after, after}, rows(c.of(port))); diff != "" {
 				t.Error(diff)
 			}
 		}
