@@ -2,7 +2,7 @@
 SHELL := bash
 BUILD := $(or $(TRACER_BUILD),/tmp/tracer-build)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-FUZZTIME ?= 10s
+FUZZTIME ?= 5s
 export CGO_ENABLED := 0
 
 .PHONY: help
