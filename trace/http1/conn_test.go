@@ -37,11 +37,16 @@ type tape struct {
 	to   Sink
 	off  [2]uint64
 	rows []string
+
+	offsets []uint64 // of the requests
 }
 
 func newTape(joined bool) *tape {
 	p := &tape{}
-	p.to.Exchange = func(x *Exchange) { p.rows = append(p.rows, row(x)) }
+	p.to.Exchange = func(x *Exchange) {
+		p.rows = append(p.rows, row(x))
+		p.offsets = append(p.offsets, x.RequestOffset)
+	}
 	p.to.Stuck = func(x *Exchange) { p.rows = append(p.rows, "stuck "+row(x)) }
 	if joined {
 		p.c.Reset(true)
@@ -265,11 +270,11 @@ func TestExchanges(t *testing.T) {
 			[]string{
 				"client PUT /a at h 1.1 417 70@1-1 38@2-2 request~",
 				"client GET /b at h 1.1 404 28@3-3 45@4-4"}},
-		{"a final status instead of 100: the body may still come", false,
-			[]step{out("PUT /a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"), in("HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n"), out("body"), out(get2), in(nf)},
+		{"a final status instead of 100: the body may still come, and costs the next request", false,
+			[]step{out("PUT /a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"), in("HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n"), out("body"), out(get2), in(nf), out(get3), in(nf)},
 			[]string{
 				"client PUT /a at h 1.1 417 69@1-1 38@2-2 request~",
-				"client GET /b at h 1.1 404 28@4-4 45@5-5"}},
+				"client GET /c at h 1.1 404 28@6-6 45@7-7"}},
 		{"an answer before the request is whole (RFC 9112, 9.5)", false,
 			[]step{out("PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 40\r\n\r\n"), out("0123456789"), in(nf), out("").cut(30), out(get2), in(nf)},
 			[]string{
@@ -344,12 +349,12 @@ func TestExchanges(t *testing.T) {
 		{"the tail of a segment ends chunks whose framing was lost", false,
 			[]step{out(get), in(ch + "\r\n\r\n10\r\n").cut(5000), in("").ends("\r\n0\r\n\r\n", 5000), out(get2), in(nf)},
 			[]string{
-				"client GET /a at h 1.1 200 28@1-1 10051@2-3",
+				"client GET /a at h 1.1 200 28@1-1 10051@2-3 response~",
 				"client GET /b at h 1.1 404 28@4-4 45@5-5"}},
 		{"the last chunk in a call of its own ends chunks whose framing was lost", false,
 			[]step{out(get), in(ch + "\r\n\r\n10\r\n").cut(5000), in("").cut(7000), in("0\r\n\r\n"), out(get2), in(nf)},
 			[]string{
-				"client GET /a at h 1.1 200 28@1-1 12056@2-4",
+				"client GET /a at h 1.1 200 28@1-1 12056@2-4 response~",
 				"client GET /b at h 1.1 404 28@5-5 45@6-6"}},
 		{"the next request ends chunks whose framing was lost", false,
 			[]step{out(get), in(ch + "\r\n\r\n10\r\n").cut(5000), in("").cut(7000), out(get2), in(nf)},
@@ -416,8 +421,22 @@ func TestExchanges(t *testing.T) {
 			[]step{out(get), {dir: Received, data: ok + "ok", back: 0}, {dir: Sent, data: get, back: 10}, in(nf), out(get2), in(nf)},
 			[]string{
 				"client GET /a at h 1.1 200 28@1-1 40@2-2",
-				"client GET /a at h 1.1 404 28@3-3 45@4-4",
 				"client GET /b at h 1.1 404 28@5-5 45@6-6"}},
+
+		{"an answer that came while the request's head was still incomplete is not read as the answer", false,
+			[]step{out(get[:20]), in("rest of an answer").after(70), out("").cut(8), in(nf), end(Closed)}, nil},
+		{"a client that does not wait is not paired again where answers were lost", false,
+			[]step{out(get), out(get2), in("").cut(45), out(get3), in(nf), in(nf), end(Closed)}, nil},
+		{"a client that waits is, from the next request on", false,
+			[]step{out(get), in("").cut(45), out(get2), in(nf), out(get3), in(nf)},
+			[]string{
+				"client GET /b at h 1.1 404 28@3-3 45@4-4",
+				"client GET /c at h 1.1 404 28@5-5 45@6-6"}},
+		{"requests that were not captured cost the answers of their own", false,
+			[]step{out(get), in(nf), out("").cut(28), in(nf), out(get3), in(nf)},
+			[]string{
+				"client GET /a at h 1.1 404 28@1-1 45@2-2",
+				"client GET /c at h 1.1 404 28@5-5 45@6-6"}},
 
 		// Order.
 		{"an answer told before its request, by threads on two processors", false,
@@ -464,6 +483,19 @@ func TestExchanges(t *testing.T) {
 		{"joined when idle, and one byte per call", true,
 			append(bytewise(out, get), bytewise(in, ok+"ok")...),
 			[]string{"client GET /a at h 1.1 200 28@1-28 40@29-68"}},
+		{"joined, and a pipeline's parts come in between the answer's", true,
+			[]step{out(get), in(nf[:10]), out(get2), in(nf[10:] + nf)},
+			[]string{
+				"client GET /a at h 1.1 404 28@1-1 45@2-4",
+				"client GET /b at h 1.1 404 28@3-3 45@4-4"}},
+		{"joined within what only begins like a head", true,
+			[]step{in("HEA"), out("GET"), in("D of"), out(get), in(nf), out(get2), in(nf)},
+			[]string{
+				"client GET /a at h 1.1 404 28@4-4 45@5-5",
+				"client GET /b at h 1.1 404 28@6-6 45@7-7"}},
+		{"joined before a target of each form (RFC 9112, 3.2)", true,
+			[]step{out("OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n"), in(nf)},
+			[]string{"client OPTIONS * at h 1.1 404 31@1-1 45@2-2"}},
 		{"joined, and the request is never answered (pitfall 28)", true,
 			[]step{out(get), end(Reset)},
 			[]string{"client GET /a at h 1.1 0 28@1-1 0@0-2 reset"}},

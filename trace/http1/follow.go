@@ -2,11 +2,15 @@ package http1
 
 import "math"
 
-// Busy reports whether a request waits for its answer or for the end of it.
-func (c *Conn) Busy() bool { return c.queued() > 0 || len(c.held) > 0 }
+// Busy reports whether a request waits for its answer or for the end of it, or
+// an answer for its request.
+func (c *Conn) Busy() bool { return c.first < len(c.queue) || len(c.held) > 0 }
 
-// Waiting returns how many requests have no answer yet.
+// Waiting returns how many requests have no answer under way.
 func (c *Conn) Waiting() int { return c.waiting() }
+
+// Holds reports whether an answer waits for its request to be told.
+func (c *Conn) Holds() bool { return len(c.held) > 0 }
 
 // Body returns up to which offset a direction is in the middle of a body or a
 // chunk, so that its bytes need not be captured; 0 if it is not. Blind says
@@ -14,16 +18,16 @@ func (c *Conn) Waiting() int { return c.waiting() }
 func (c *Conn) Body(dir Direction) (until uint64, blind bool) {
 	st := &c.dirs[dir&1]
 	switch {
-	case c.opaque || len(st.buf) > 0:
+	case c.opaque:
 	case st.state == inBody || st.state == inChunk:
+		if st.left > math.MaxUint64-st.next {
+			return math.MaxUint64, false
+		}
 		return st.next + st.left, false
 	case st.state == untilClose:
 		return math.MaxUint64, false
-	case st.state == lost && st == c.responseStream() && c.under == matched && st.coded:
+	case st.state == lost && st == c.answering() && c.answered && c.coded:
 		return math.MaxUint64, true
 	}
 	return 0, false
 }
-
-// Holds reports whether an answer waits for its request to be told.
-func (c *Conn) Holds() bool { return len(c.held) > 0 }

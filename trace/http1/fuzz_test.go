@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"sort"
 	"strings"
 	"testing"
 
@@ -39,7 +40,9 @@ type deal struct {
 	status               int
 	request, response    string
 	final                int // where the final response begins in response
+	requestOffset        uint64
 	requestStart         int64
+	requestEnd           int64
 	responseStart        int64
 	responseEnd          int64
 }
@@ -131,31 +134,16 @@ func (d *dice) plan() (batches [][]deal) {
 	return batches
 }
 
-// feedBytes feeds data in calls whose sizes the dice choose.
-func (p *tape) feedBytes(d *dice, dir Direction, data string) {
-	for data != "" {
-		n := len(data)
-		if !d.oneIn(5) {
-			n = 1 + d.n(min(n, 1+d.n(90)))
-		}
-		p.feed(dir, data[:n])
-		data = data[n:]
-	}
-}
-
-func (p *tape) feed(dir Direction, data string) {
-	s := Segment{Dir: dir, Offset: p.off[dir], Size: uint64(len(data)), Data: []byte(data), Time: 1, Last: 1}
-	p.off[dir] += s.Size
-	p.c.Feed(&s, &p.to)
-}
-
-// FuzzSegmentation: however the bytes are cut into calls, the exchanges are the
-// same, and exact.
+// FuzzSegmentation: however the bytes of a connection are cut into calls, and
+// however requests and responses take turns as long as each response begins
+// after its request, the exchanges are the same, their sizes are exact, and
+// their times are those of the calls in which their first and last bytes moved.
 func FuzzSegmentation(f *testing.F) {
+	addSeeds(f)
 	f.Fuzz(func(t *testing.T, data []byte) { checkSegmentation(t, data) })
 }
 
-func TestSegmentation(t *testing.T) { roll(t, 3000, checkSegmentation) }
+func TestSegmentation(t *testing.T) { roll(t, 5000, checkSegmentation) }
 
 func checkSegmentation(t *testing.T, data []byte) {
 	d := &dice{data}
@@ -164,26 +152,92 @@ func checkSegmentation(t *testing.T, data []byte) {
 	if d.oneIn(2) {
 		requests, role = Received, "server"
 	}
-	var want []string
-	var wire strings.Builder
+
+	// All bytes, and where the messages begin and end in them.
+	var deals []deal
+	var asked, answered [][2]int
+	var wire [2]string
+	ahead := !p.c.joined && d.oneIn(2)
+	var free []int // how far requests may go before the responses so far
 	for _, batch := range d.plan() {
-		var request, response string
-		for _, x := range batch {
-			request += x.request
-			response += x.response
-			want = append(want, fmt.Sprintf("%s %s %s at %s 1.1 %d %d@1-1 %d@1-1",
-				role, x.method, x.target, x.host, x.status, len(x.request), len(x.response)))
+		for i, x := range batch {
+			if i == 0 && (len(deals) > 0 || !p.c.joined) {
+				wire[0] += pick(d, "", "", "\r\n")
+			}
+			asked = append(asked, [2]int{len(wire[0]), len(wire[0]) + len(x.request)})
+			answered = append(answered, [2]int{len(wire[1]) + x.final, len(wire[1]) + len(x.response)})
+			wire[0] += x.request
+			wire[1] += x.response
+			deals = append(deals, x)
 		}
-		if p.c.joined && wire.Len() > 0 || !p.c.joined {
-			request = pick(d, "", "", "\r\n") + request
+		for range batch {
+			free = append(free, len(wire[0]))
 		}
-		p.feedBytes(d, requests, request)
-		p.feedBytes(d, requests^1, response)
-		wire.WriteString(request + response)
 	}
-	p.c.Close(1, Closed, &p.to)
-	if diff := cmp.Diff(want, p.rows); diff != "" {
-		t.Fatalf("exchanges (-want +got):\n%s\n%+v\n%q", diff, p.to.Counts, wire.String())
+
+	var moved [2]int
+	var calls [2][][2]int // end and time of each
+	now := int64(0)
+	for moved[0] < len(wire[0]) || moved[1] < len(wire[1]) {
+		var may [2]int // how far each direction may go
+		for i := range deals {
+			if moved[0] >= asked[i][1] {
+				may[1] = answered[i][1]
+			}
+		}
+		may[0] = len(wire[0])
+		for i := len(deals) - 1; i >= 0 && !ahead; i-- {
+			if moved[1] < answered[i][1] {
+				may[0] = free[i]
+			}
+		}
+		dir := 0
+		if moved[0] >= may[0] || moved[1] < may[1] && d.oneIn(2) {
+			dir = 1
+		}
+		n := may[dir] - moved[dir]
+		if !d.oneIn(5) {
+			n = 1 + d.n(min(n, 1+d.n(90)))
+		}
+		now++
+		p.c.Feed(&Segment{
+			Dir: requests ^ Direction(dir), Offset: uint64(moved[dir]), Size: uint64(n),
+			Data: []byte(wire[dir][moved[dir] : moved[dir]+n]), Time: now, Last: now,
+		}, &p.to)
+		moved[dir] += n
+		calls[dir] = append(calls[dir], [2]int{moved[dir], int(now)})
+	}
+	p.c.Close(now, Closed, &p.to)
+
+	at := func(dir, offset int) int {
+		i := sort.Search(len(calls[dir]), func(i int) bool { return calls[dir][i][0] > offset })
+		return calls[dir][i][1]
+	}
+	var want []string
+	for i, x := range deals {
+		want = append(want, fmt.Sprintf("%s %s %s at %s 1.1 %d %d@%d-%d %d@%d-%d", role, x.method, x.target, x.host, x.status,
+			len(x.request), at(0, asked[i][0]), at(0, asked[i][1]-1),
+			len(x.response), at(1, answered[i][0]), at(1, answered[i][1]-1)))
+	}
+	for i := range min(len(deals), len(p.offsets)) {
+		if p.offsets[i] != uint64(asked[i][0]) {
+			t.Fatalf("request %d begins at %d, not %d\n%q", i, p.offsets[i], asked[i][0], wire)
+		}
+	}
+	if diff := cmp.Diff(want, p.rows); diff != "" || p.to.Counts != (Counts{}) {
+		t.Fatalf("exchanges (-want +got):\n%s\n%+v\n%q\n%v", diff, p.to.Counts, wire, calls)
+	}
+}
+
+// addSeeds gives a fuzzer enough bytes to begin with.
+func addSeeds(f *testing.F) {
+	random := rand.New(rand.NewPCG(7, 11))
+	for _, size := range []int{0, 100, 1000, 4000} {
+		data := make([]byte, size)
+		for i := range data {
+			data[i] = byte(random.Uint32())
+		}
+		f.Add(data)
 	}
 }
 

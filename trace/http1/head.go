@@ -88,8 +88,8 @@ type doubt uint8
 
 const (
 	sure     doubt = iota // all before was read
-	doubtful              // where the message before ends is not known
-	blind                 // what came before is not known at all
+	doubtful              // the place was lost, and this is a turn
+	blind                 // and which way requests go, is not known either
 )
 
 // parse reads a head of the given shape from the start of b. Where it is
@@ -159,10 +159,8 @@ func (h *head) parseCut(b []byte, as shape, in doubt) bool {
 	}
 	sp := bytes.IndexByte(b, ' ')
 	h.method, h.target = b[:sp], b[sp+1:]
-	for _, ch := range h.method {
-		if (ch < 'A' || ch > 'Z') && ch != '-' && ch != '_' {
-			return false
-		}
+	if in > sure && !common(h.method) {
+		return false
 	}
 	if i := bytes.IndexByte(h.target, ' '); i >= 0 {
 		version := h.target[i+1:]
@@ -215,21 +213,14 @@ func (h *head) firstLine(line []byte, as shape, in doubt) bool {
 				return false
 			}
 		}
-		return h.targetForm() && (in < blind || common(h.method))
+		return h.targetForm() && common(h.method)
 	}
 	h.target = bytes.Trim(h.target, " \t")
 	return len(h.target) > 0
 }
 
-// pieced reports whether b begins with a method that nobody uses and of which
-// had bytes came in an earlier call: rather the end of something else.
-func pieced(b []byte, had int) bool {
-	i := bytes.IndexByte(b, ' ')
-	return had > 0 && i >= had && !common(b[:i])
-}
-
-// common reports whether a method is a well-known one. Who is blind takes no
-// other: "EAD" is more likely the end of one than a method.
+// common reports whether a method is a well-known one. In doubt no other is
+// taken: "EAD" is more likely the end of one than a method.
 func common(method []byte) bool {
 	switch string(method) {
 	case "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY",

@@ -4,46 +4,37 @@ import "math"
 
 // pairing is the part of a Conn that joins requests and answers.
 //
-// Answers come in the order of their requests, so a queue pairs them, as long
-// as no head is missed. After one was, two things bring the order back. A
-// request that begins a segment says that all earlier ones have their answers,
-// unless this client was seen to send ahead of an answer in separate calls. And
-// what is uncertain is not paired: it is taken from the queue and counted.
+// Answers come in the order of their requests, so a queue pairs them as long as
+// no head is missed. Where the place in the stream of responses is lost, the
+// requests that wait are given up, and so are those that follow, until one
+// begins at a turn. By then all earlier ones have their answers, unless the
+// client does not wait for them: one that was seen not to is not paired again.
 type pairing struct {
-	queue  []request // from first on, those without a whole answer
-	first  int
-	text   int    // bytes of text in queue
-	pushed uint64 // requests ever
+	queue []request // from first on, those without a whole answer
+	first int
+	text  int // bytes of text in queue
 
-	batch      uint64 // number of the last request that began a segment
-	batchStart int64
+	answered bool // the front of queue is being answered, by this:
+	status   int
+	minor    uint8
+	coded    bool   // it is or may be in chunks
+	cutHead  bool   // its head may not be over
+	likely   uint64 // its size, if its end has to be concluded
+	interim  uint64 // bytes of 1xx responses before the one that counts
+	expects  uint64 // size of a request's head that holds its body back for a 100
 
-	under   answer // what the response under way is
-	status  int
-	minor   uint8
-	interim uint64 // bytes of 1xx responses before the one that counts
-	likely  uint64 // the response's size, if its end has to be concluded
-	expects uint64 // size of a head that holds its body back for a 100
+	due     bool  // the place in responses is lost, but an answer to the front comes next
+	dueFrom int64 // and not before that time
+	ahead   bool  // the client sends requests before earlier ones are answered
+	early   int64 // when it seemed to, 0: not; the next response will show
+	asked   bool  // a request was seen
+	full    bool  // a request found no room, so none behind it can be paired
+	open    bool  // the last request in queue is still being sent
+	forced  bool  // responses are not held any more
 
-	held     []Segment // responses without request, copied
-	heldData int
-
-	early int64 // a request began then, with others waiting; 0: none
-
-	open   bool // the last request in queue is still being sent
-	ahead  bool // the client sends requests before earlier ones are answered
-	hidden bool // requests may have been missed since the last one
-	unsure bool // responses may have been missed: which is the next, is not known
-	forced bool // held segments have to be taken as they are
+	held, again []Segment // copies of responses that came before their request
+	heldData    int
 }
-
-type answer uint8
-
-const (
-	none      answer = iota
-	matched          // the front of the queue is answered
-	unmatched        // a request that is not known is answered
-)
 
 // A request waits for its answer.
 type request struct {
@@ -51,92 +42,85 @@ type request struct {
 	start, end       int64
 	offset           uint64 // of its first byte
 	bytes            uint64
-	number           uint64
 	targetAt, hostAt uint32
 	hasHost          bool
 	minor            uint8
 	truncated        bool
-	doubt            bool // others may have been missed right before it
 	stuck            bool // was reported so
 	inexact          Inexact
 }
 
-const maxIdleQueue = 4
+const maxIdleQueue = 16
 
 func (r *request) method() []byte        { return r.text[:r.targetAt] }
 func (r *request) is(method string) bool { return string(r.method()) == method }
 func (c *pairing) front() *request       { return &c.queue[c.first] }
 func (c *pairing) last() *request        { return &c.queue[len(c.queue)-1] }
-func (c *pairing) queued() int           { return len(c.queue) - c.first }
+
+// unanswered returns where in queue the requests begin whose answer has not
+// begun.
+func (c *pairing) unanswered() int {
+	if c.answered {
+		return c.first + 1
+	}
+	return c.first
+}
 
 // waiting returns how many requests have no answer under way.
-func (c *pairing) waiting() int {
-	if c.under == matched {
-		return c.queued() - 1
-	}
-	return c.queued()
-}
+func (c *pairing) waiting() int { return len(c.queue) - c.unanswered() }
 
 // request takes the head of a request.
 func (c *Conn) request(st *stream, h *head, m message, cut bool, to *Sink) {
 	if c.open { // and its end was not seen
 		c.endRequest(InexactRequest)
 	}
-	c.flush(m.start, to)
-	if st != c.requestStream() {
-		return // what was held showed that it is none
-	}
-	if st.batch && c.waiting() > 0 && c.under == none {
+	responses := c.answering()
+	if m.first && c.asked && (!m.turn || len(responses.buf) > 0 || c.answered && responses.state != lost) {
 		c.early = m.start
 	}
-	if st.batch && !c.ahead {
-		c.turn(m.start, to)
+	c.asked = true
+	if m.turn && !m.late && !c.ahead {
+		c.settle(m.start, to)
 	}
 	st.msg = m
 	switch {
-	case c.unsure, m.start < c.responseStream().until:
+	case responses.state == lost && !c.due:
 		to.Lost++
-	case c.queued() >= maxWaiting || c.text >= maxText:
+	case c.full || len(c.queue)-c.first >= maxWaiting || c.text >= maxText:
 		to.Overflow++
-		c.hidden = true
+		c.full = true
 	default:
-		c.push(h, m, st.batch, to)
+		c.push(h, m, to)
 	}
 	c.expects = 0
 	if h.expect {
 		c.expects = m.bytes
 	}
 	if cut {
-		st.state, st.coded, st.early = lost, h.chunked || h.length < 0, true
-		c.hidden = true
+		st.state = lost
 		return
 	}
-	c.body(st, h, atHead, to)
-}
-
-// turn is called when a request begins a segment: what came before is over.
-func (c *Conn) turn(now int64, to *Sink) {
-	st := c.responseStream()
-	switch {
-	case c.under == unmatched:
-		c.ignore(to)
-	case c.under == matched && st.state == lost && now >= st.msg.last:
-		c.conclude(to)
-	}
-	if c.unsure && now >= st.msg.last {
-		c.unsure = false
+	if st.frame(h, false); st.state == lost {
+		c.misplace(st, to)
+	} else if st.state == over {
+		c.end(st, to)
 	}
 }
 
-// ignore takes the response under way, to a request that is not known, for over.
-// Where it ends could depend on its request.
-func (c *Conn) ignore(to *Sink) {
-	st := c.responseStream()
-	c.under, st.state = none, lost
-	c.drop(st, to)
+// settle is called when a request begins at a turn: all before it is over.
+func (c *Conn) settle(now int64, to *Sink) {
+	if st := c.answering(); st.state == lost && len(st.buf) == 0 {
+		if c.answered {
+			c.conclude(to)
+		}
+		c.due, c.dueFrom = true, now
+	}
+	if c.first == len(c.queue) {
+		c.full = false
+	}
 }
 
-func (c *Conn) push(h *head, m message, batch bool, to *Sink) {
+func (c *Conn) push(h *head, m message, to *Sink) {
 	if c.first > 0 && c.first >= cap(c.queue)/2 && len(c.queue) == cap(c.queue) {
 		n := copy(c.queue, c.queue[c.first:])
 		clear(c.queue[n:])
@@ -144,31 +128,95 @@ func (c *Conn) push(h *head, m message, batch bool, to *Sink) {
 	}
 	text := append(append(append(to.get(), h.method...), h.target...), h.host...)
 	c.text += len(text)
-	c.pushed++
-	if batch {
-		c.batch, c.batchStart = c.pushed, m.start
-	}
 	c.queue = append(c.queue, request{
 		text:      text,
 		start:     m.start,
 		offset:    m.offset,
-		number:    c.pushed,
 		targetAt:  uint32(len(h.method)),
 		hostAt:    uint32(len(h.method) + len(h.target)),
 		hasHost:   h.host != nil,
 		minor:     h.minor,
 		truncated: h.truncated,
-		doubt:     c.hidden && (c.waiting() > 0 || c.ahead),
 	})
-	c.hidden, c.open = false, true
+	c.open = true
 }
 
 // endRequest is called where the request under way is over.
 func (c *Conn) endRequest(inexact Inexact) {
-	m := &c.requestStream().msg
-	r := c.last()
+	m, r := &c.asking().msg, c.last()
 	r.end, r.bytes, r.inexact = m.last, m.bytes, m.inexact|inexact
 	c.open = false
+}
+
+// response takes the head of a response.
+func (c *Conn) response(st *stream, h *head, m message, cut bool, to *Sink) {
+	c.due = false
+	switch {
+	case c.waiting() == 0 || c.front().start > m.start:
+		// Its request is not known. That could be a HEAD, and the response's
+		// end depends on it.
+		to.Unmatched++
+		c.misplace(st, to)
+		return
+	case h.status < 200 && h.status != 101:
+		// RFC 9110, 15.2: interim, not the answer.
+		c.interim += m.bytes
+		if st.state = atHead; cut {
+			c.misplace(st, to)
+		}
+		return
+	}
+	c.proven = true
+	m.bytes += c.interim
+	st.msg = m
+	r := c.front()
+	c.answered, c.status, c.minor = true, h.status, h.minor
+	c.coded, c.cutHead, c.likely = h.chunked, cut, math.MaxUint64
+
+	// RFC 9112, 6.3.
+	bodiless := h.status == 204 || h.status == 304 || r.is("HEAD")
+	switch {
+	case h.status == 101 || h.status < 300 && r.is("CONNECT"):
+		c.finish(Complete, to)
+		c.lose(to)
+		c.opaque = true
+	case cut:
+		switch {
+		case bodiless:
+			c.likely = m.bytes
+		case h.length >= 0 && !h.coded && !h.conflict:
+			c.likely = m.bytes + uint64(h.length)
+		default:
+			c.coded = h.chunked || !h.coded
+		}
+		c.lose(to)
+		st.state = lost
+	case bodiless:
+		c.end(st, to)
+	default:
+		if st.frame(h, true); st.state == lost {
+			c.misplace(st, to)
+		} else if st.state == over {
+			c.end(st, to)
+		}
+	}
+}
+
+// conclude ends the response under way, whose end was not seen.
+func (c *Conn) conclude(to *Sink) {
+	c.answering().msg.inexact |= InexactResponse
+	c.finish(Complete, to)
+}
+
+// finish is called where a response is over.
+func (c *Conn) finish(ending Ending, to *Sink) {
+	st := c.asking()
+	if c.open && len(c.queue)-c.first == 1 && c.expects == st.msg.bytes && c.interim == 0 {
+		// RFC 9110, 10.1.1: without a 100 the body may never come.
+		st.state = lost
+	}
+	c.tell(to.Exchange, c.front(), ending, 0, to)
+	c.pop(to)
 }
 
 func (c *Conn) pop(to *Sink) {
@@ -183,105 +231,12 @@ func (c *Conn) pop(to *Sink) {
 			c.queue = nil
 		}
 	}
-}
-
-// response takes the head of a response.
-func (c *Conn) response(st *stream, h *head, m message, cut bool, to *Sink) {
-	if c.under == matched { // and its end was not seen
-		c.conclude(to)
-	}
-	if h.status < 200 && h.status != 101 {
-		// RFC 9110, 15.2: interim, not the answer.
-		c.interim += m.bytes
-		st.state = atHead
-		if cut {
-			c.disorder(st, to)
-		}
-		return
-	}
-	m.bytes += c.interim
-	c.interim = 0
-	c.under = unmatched
-	if c.waiting() > 0 && c.front().doubt {
-		c.lose(to)
-	}
-	// What began before the request is no answer to it.
-	if c.waiting() > 0 && c.front().start <= m.start {
-		// In one go with the response before, and a later request was
-		// already sent by itself: the client does not wait.
-		if st.state == atHead && c.front().number < c.batch && c.batchStart < m.start {
-			c.ahead = true
-		}
-		c.under = matched
-		c.proven = true
-	} else {
-		to.Unmatched++
-		st.until = m.last + 1
-		if c.ahead {
-			c.lose(to)
-		}
-	}
-	st.msg, c.status, c.minor = m, h.status, h.minor
-
-	// RFC 9112, 6.3.
-	bodiless := h.status == 204 || h.status == 304
-	if c.under == matched {
-		r := c.front()
-		if h.status == 101 || h.status < 300 && r.is("CONNECT") {
-			c.finish(Complete, to)
-			c.lose(to)
-			c.opaque = true
-			return
-		}
-		bodiless = bodiless || r.is("HEAD")
-	}
-	switch {
-	case cut:
-		c.likely = math.MaxUint64
-		st.state, st.coded, st.early = lost, h.chunked || h.length < 0, true
-		switch {
-		case c.under == unmatched:
-			c.under = none
-		case bodiless:
-			c.likely = m.bytes
-		case h.length >= 0 && !h.coded && !h.conflict:
-			c.likely = m.bytes + uint64(h.length)
-		}
-	case bodiless:
-		c.end(st, to)
-	default:
-		c.likely = math.MaxUint64
-		c.body(st, h, untilClose, to)
-	}
-}
-
-// conclude ends the response under way, whose end was not seen. Others may
-// have followed it unseen.
-func (c *Conn) conclude(to *Sink) {
-	c.responseStream().msg.inexact |= InexactResponse
-	c.finish(Complete, to)
-	if c.waiting() > 0 {
-		c.lose(to)
-	}
-}
-
-// finish is called where a response is over.
-func (c *Conn) finish(ending Ending, to *Sink) {
-	if c.under == matched {
-		req := c.requestStream()
-		if c.open && c.queued() == 1 && c.expects > 0 && c.expects == req.msg.bytes && c.interim == 0 {
-			// RFC 9110, 10.1.1: without a 100 the body may never come.
-			req.spare = true
-		}
-		c.tell(to.Exchange, c.front(), ending, 0, to)
-		c.pop(to)
-	}
-	c.under, c.interim = none, 0
+	c.answered, c.interim = false, 0
 }
 
 // lose gives up the requests that wait: which response is whose, is not known.
 func (c *Conn) lose(to *Sink) {
-	keep := len(c.queue) - c.waiting()
+	keep := c.unanswered()
 	for i := keep; i < len(c.queue); i++ {
 		r := &c.queue[i]
 		c.text -= len(r.text)
@@ -290,11 +245,10 @@ func (c *Conn) lose(to *Sink) {
 		to.Lost++
 		c.open = false
 	}
-	c.queue = c.queue[:keep]
-	if c.queued() == 0 {
-		c.queue, c.first = c.queue[:0], 0
+	if c.queue = c.queue[:keep]; !c.answered {
+		c.queue, c.first, c.interim = c.queue[:0], 0, 0
 	}
-	c.unsure, c.hidden = true, false
+	c.due = false
 }
 
 // tell reports a request with its answer, or where there is none with its end.
@@ -323,14 +277,14 @@ func (c *Conn) tell(report func(*Exchange), r *request, ending Ending, end int64
 		x.Host = r.text[r.hostAt:]
 	}
 	if c.open && r == c.last() {
-		m := &c.requestStream().msg
+		m := &c.asking().msg
 		x.RequestEnd, x.RequestBytes = m.last, m.bytes
 		x.Inexact = m.inexact | InexactRequest
 	}
 	if r == c.front() {
 		x.ResponseBytes = c.interim
-		if c.under == matched {
-			m := &c.responseStream().msg
+		if c.answered {
+			m := &c.answering().msg
 			x.Status, x.Minor = c.status, c.minor
 			x.ResponseStart, x.ResponseEnd, x.ResponseBytes = m.start, m.last, m.bytes
 			x.Inexact |= m.inexact
@@ -342,7 +296,7 @@ func (c *Conn) tell(report func(*Exchange), r *request, ending Ending, end int64
 // Oldest returns when the oldest request began that no answer has begun to
 // come for and that Stuck has not reported yet.
 func (c *Conn) Oldest() (start int64, ok bool) {
-	for i := len(c.queue) - c.waiting(); i < len(c.queue); i++ {
+	for i := c.unanswered(); i < len(c.queue); i++ {
 		if r := &c.queue[i]; !r.stuck {
 			return r.start, true
 		}
@@ -354,7 +308,7 @@ func (c *Conn) Oldest() (start int64, ok bool) {
 // a time and that no answer has begun to come for. Their exchanges are reported
 // as ever when they are over.
 func (c *Conn) Stuck(before int64, to *Sink) {
-	for i := len(c.queue) - c.waiting(); i < len(c.queue) && c.queue[i].start <= before; i++ {
+	for i := c.unanswered(); i < len(c.queue) && c.queue[i].start <= before; i++ {
 		if r := &c.queue[i]; !r.stuck {
 			r.stuck = true
 			c.tell(to.Stuck, r, Complete, 0, to)
@@ -369,8 +323,8 @@ func (c *Conn) Settle(before int64, to *Sink) {
 	if n := len(c.held); n > 0 && c.held[n-1].Last < before {
 		c.flush(math.MaxInt64, to)
 	}
-	if c.under == matched {
-		st := c.responseStream()
+	if c.answered && !c.opaque {
+		st := c.answering()
 		if st.state == lost && len(st.buf) == 0 && st.msg.last < before {
 			c.conclude(to)
 		}
@@ -387,84 +341,76 @@ func (c *Conn) Close(now int64, why Ending, to *Sink) {
 		why = Closed
 	}
 	c.flush(math.MaxInt64, to)
-	if c.known && !c.opaque {
-		st := c.responseStream()
-		ending := why
-		switch {
-		case len(st.buf) > 0 && st.state == atHead:
+	if st := c.answering(); st != nil && !c.opaque {
+		if len(st.buf) > 0 {
 			var h head
-			if h.parseCut(st.buf, shapeResponse, sure) && h.status >= 200 {
+			if as, in := c.expect(st, st.buf); st.state == lost || h.parseCut(st.buf, as, in) && h.status >= 200 {
 				c.cut(st, to)
 			}
-		case len(st.buf) > 0 && st.state == lost:
-			st.msg.bytes, st.msg.last = st.msg.bytes+uint64(len(st.buf)), st.begun.last
-			fallthrough
-		case st.state == untilClose || st.state == lost:
-			if why == Closed {
+		}
+	}
+	if st := c.answering(); st != nil && !c.opaque { // still
+		if c.answered {
+			ending := why
+			if why == Closed && (st.state == untilClose || st.state == lost && !c.cutHead) {
 				ending = Complete
 			}
-		}
-		if c.under == matched {
-			unseen := st.state == lost
-			if unseen {
+			if st.state == lost {
 				st.msg.inexact |= InexactResponse
 			}
 			if st.inner {
 				st.msg.inexact |= InexactTime
 			}
 			c.finish(ending, to)
-			if unseen && c.waiting() > 0 {
-				c.lose(to)
-			}
 		}
-		for c.queued() > 0 {
+		for c.first < len(c.queue) {
 			c.tell(to.Exchange, c.front(), why, now, to)
 			c.pop(to)
-			c.interim = 0
 		}
 	}
 	for i := range c.dirs {
-		c.drop(&c.dirs[i], to)
+		c.dirs[i].drop(to)
 	}
-	c.queue, c.held, c.heldData = nil, nil, 0
+	c.queue, c.held, c.again, c.heldData = nil, nil, nil, 0
 	c.opaque = true
 }
 
 // mustWait reports whether a response has to wait for its request: two threads
 // on two processors may have their segments told in the wrong order.
-func (c *Conn) mustWait() bool {
-	return c.waiting() == 0 && c.under != unmatched && !c.unsure && !c.forced
+func (c *Conn) mustWait(st *stream) bool {
+	return c.waiting() == 0 && st.state == atHead && !c.forced
 }
 
 // hold copies a segment to take it later.
-func (c *Conn) hold(s Segment, data []byte, to *Sink) {
-	s.Data = data
-	n := len(s.Data) + len(s.Tail)
-	if len(c.held) > 0 && c.held[0].Dir != s.Dir {
-		c.flush(math.MaxInt64, to) // responses both ways: one was none
+func (c *Conn) hold(s Segment, data, tail []byte, to *Sink) {
+	s.Data, s.Tail = data, tail
+	n := len(data) + len(tail)
+	if len(c.held) > 0 && c.held[0].Dir != s.Dir { // responses both ways: one was none
+		c.flush(math.MaxInt64, to)
 	}
 	if len(c.held) >= maxHeld || c.heldData+n > maxHeldData {
 		c.flush(math.MaxInt64, to)
 		c.force(&s, to)
 		return
 	}
-	kept := append(append(make([]byte, 0, n), s.Data...), s.Tail...)
-	s.Data, s.Tail = kept[:len(s.Data):len(s.Data)], kept[len(s.Data):]
+	kept := append(append(to.get(), data...), tail...)
+	s.Data, s.Tail = kept[:len(data)], kept[len(data):]
 	c.held = append(c.held, s)
 	c.heldData += n
 }
 
 // replay takes held segments as soon as there is a request for them.
 func (c *Conn) replay(to *Sink) {
-	for len(c.held) > 0 && !c.opaque && (c.waiting() > 0 || c.unsure) {
+	for len(c.held) > 0 && !c.opaque && c.waiting() > 0 {
 		held := c.held
-		c.held, c.heldData = nil, 0
+		c.held, c.heldData = c.again[:0], 0
 		for i := range held {
-			c.admit(&held[i], to)
+			if !c.opaque {
+				c.admit(&held[i], to)
+			}
+			c.forget(&held[i], to)
 		}
-	}
-	if c.opaque {
-		c.held, c.heldData = nil, 0
+		c.again = held[:0]
 	}
 }
 
@@ -472,12 +418,12 @@ func (c *Conn) replay(to *Sink) {
 func (c *Conn) flush(before int64, to *Sink) {
 	for len(c.held) > 0 && c.held[0].Time < before {
 		s := c.held[0]
-		c.held = c.held[1:]
 		c.heldData -= len(s.Data) + len(s.Tail)
-		c.force(&s, to)
-	}
-	if len(c.held) == 0 {
-		c.held = nil
+		c.held = c.held[:copy(c.held, c.held[1:])]
+		if !c.opaque {
+			c.force(&s, to)
+		}
+		c.forget(&s, to)
 	}
 }
 
@@ -485,4 +431,10 @@ func (c *Conn) force(s *Segment, to *Sink) {
 	c.forced = true
 	c.take(s, to)
 	c.forced = false
+}
+
+// forget gives back the copy that hold has made.
+func (c *Conn) forget(s *Segment, to *Sink) {
+	to.put(s.Data)
+	*s = Segment{}
 }
