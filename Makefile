@@ -19,7 +19,8 @@ test: check test-unit fuzz test-kernels ## everything that CI runs; as root, aft
 .PHONY: install-tools
 install-tools: ## what the tests need beside Go, by apt
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
-		clang-14 llvm-14 libbpf-dev qemu-system-x86 cpio busybox-static >/dev/null
+		clang-14 llvm-14 libbpf-dev qemu-system-x86 cpio busybox-static \
+		containerd runc crun docker.io podman conmon >/dev/null
 
 .PHONY: check
 check: check-generated ## formatting, vet, staticcheck

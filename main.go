@@ -92,7 +92,60 @@ func newRoot(status *int) *cobra.Command {
 	for i := range trace.Probes {
 		root.AddCommand(newCommand(&trace.Probes[i], status))
 	}
+	root.AddCommand(newCheck(status))
 	return root
+}
+
+// newCheck is the command that traces nothing, but says what could be.
+func newCheck(status *int) *cobra.Command {
+	var json bool
+	var opts trace.Options
+	var tier string
+	cmd := &cobra.Command{
+		Use:   "check [flags]",
+		Short: "what this kernel and this user can trace, and what to do about the rest",
+		Long: `What this kernel and this user can trace, and what to do about the rest.
+
+Each command is tried: its programs are loaded and attached with all that it can
+show, and taken off again. Nothing is reported of what happens meanwhile. The exit
+status is 0 if all commands can run, 1 otherwise.`,
+		Example: `  tracer check
+  tracer check --json | jq '.commands[] | select(.ok | not)'`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage(fmt.Errorf("unexpected argument %q", args[0]))
+			}
+			if tier != "" {
+				if err := opts.SetTier(tier); err != nil {
+					return usage(fmt.Errorf("--tier: %w", err))
+				}
+			}
+			check := trace.Check(opts)
+			var text []byte
+			if json {
+				text = append(check.AppendJSON(nil), '\n')
+			} else {
+				width := 0
+				if fd := int(os.Stdout.Fd()); term.IsTerminal(fd) {
+					width, _, _ = term.GetSize(fd) // 0: unknown
+				}
+				text = render.AppendCheck(nil, check, width)
+			}
+			if _, err := os.Stdout.Write(text); err != nil && !errors.Is(err, syscall.EPIPE) {
+				complain(fmt.Errorf("write to stdout: %w", err))
+				*status = exitFailed
+			}
+			if !check.OK() {
+				*status = exitFailed
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&json, "json", false, "one JSON object on stdout")
+	cmd.Flags().StringVar(&opts.BTF, "btf", "", "kernel types (BTF) from `FILE`, for kernels that carry none")
+	cmd.Flags().StringVar(&tier, "tier", "", "hook the kernel in this way only, for tests: fentry, kprobe, tracepoint")
+	_ = cmd.Flags().MarkHidden("tier") // it exists
+	return cmd
 }
 
 func version() string {
@@ -120,6 +173,8 @@ type config struct {
 	columns                   []string
 	btf                       string
 	tier                      string
+	place                     trace.Place
+	kubelet                   trace.Kubelet
 	command                   []string
 }
 
@@ -160,6 +215,9 @@ func newCommand(p *trace.Probe, status *int) *cobra.Command {
 	flags.StringSliceVarP(&c.pids, "pid", "p", nil, "only these processes `N[,N…]`, and the children that they start from now on")
 	flags.StringSliceVar(&c.comms, "comm", nil, "only processes of this name `NAME[,NAME…]`; * and ? match")
 	flags.StringVarP(&c.user, "uid", "u", "", "only this user, `N or NAME`")
+	flags.StringVar(&c.place.Container, "container", "", "only this container, `NAME` or the first digits of its id; * and ? match")
+	flags.StringVar(&c.place.Pod, "pod", "", "only this pod, `NAME`; * and ? match")
+	flags.StringVar(&c.place.Namespace, "namespace", "", "only this Kubernetes namespace, `NAME`; * and ? match")
 	flags.DurationVarP(&c.duration, "duration", "d", 0, "stop after this long, as 10s")
 	flags.Uint64VarP(&c.count, "count", "n", 0, "stop after `N` events shown")
 	flags.StringSliceVar(&c.columns, "columns", nil, "these table columns `a,b,c`, in this order")
@@ -169,13 +227,18 @@ func newCommand(p *trace.Probe, status *int) *cobra.Command {
 	flags.StringVar(&c.btf, "btf", "", "kernel types (BTF) from `FILE`, for kernels that carry none")
 	flags.StringVar(&c.tier, "tier", "", "hook the kernel in this way only, for tests: fentry, kprobe, tracepoint")
 	_ = flags.MarkHidden("tier") // it exists
+	flags.StringVar(&c.kubelet.TokenFile, "kubelet-token", "", "bearer token in `FILE` for the kubelet, who is asked for names that files and sockets lack")
+	flags.StringVar(&c.kubelet.CertFile, "kubelet-cert", "", "client certificate in `FILE` for the kubelet")
+	flags.StringVar(&c.kubelet.KeyFile, "kubelet-key", "", "its key in `FILE`")
+	flags.StringVar(&c.kubelet.CAFile, "kubelet-ca", "", "what the kubelet's own certificate is signed by, in `FILE`; the system's, if none")
 	return cmd
 }
 
 // options checks the flags and turns them into what the packages want.
 func (c *config) options(flags *pflag.FlagSet, viewName string) (opts trace.Options, view render.View, err error) {
-	opts = trace.Options{Self: c.self, Count: c.count, BTF: c.btf}
+	opts = trace.Options{Self: c.self, Count: c.count, BTF: c.btf, Place: c.place, Kubelet: c.kubelet}
 	view = render.Views[viewName]
+	view.Columns = render.WithPlaces(view.Columns)
 	if flags.Changed("pid") && len(c.pids) == 0 {
 		return opts, view, errors.New("--pid: names no process")
 	}
@@ -201,6 +264,14 @@ func (c *config) options(flags *pflag.FlagSet, viewName string) (opts trace.Opti
 			return opts, view, fmt.Errorf("--uid: %w", err)
 		}
 		opts.UID = &uid
+	}
+	for _, name := range []string{"container", "pod", "namespace", "kubelet-token", "kubelet-cert", "kubelet-key", "kubelet-ca"} {
+		if f := flags.Lookup(name); f.Changed && f.Value.String() == "" {
+			return opts, view, fmt.Errorf("--%s: names nothing", name)
+		}
+	}
+	if (c.kubelet.CertFile == "") != (c.kubelet.KeyFile == "") {
+		return opts, view, errors.New("--kubelet-cert and --kubelet-key: one is of no use without the other")
 	}
 	if flags.Changed("duration") && c.duration <= 0 {
 		return opts, view, errors.New("--duration: must be more than 0, as 10s")
@@ -279,6 +350,10 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 	stop := make(chan os.Signal, 4)
 	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 
+	if err := c.readable(); err != nil {
+		complain(err)
+		return exitFailed
+	}
 	for _, pid := range opts.PIDs {
 		if _, err := proc.Dir("/proc").Stat(pid); err != nil {
 			complain(fmt.Errorf("--pid: no process %d", pid))
@@ -304,8 +379,12 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 		return exitFailed
 	}
 	defer session.Close()
+	unconfined := session.Confine()
 
 	msg.Start(&event.Start{Command: p.Name, PID: os.Getpid()}, c.ready(p, session))
+	if unconfined != nil {
+		msg.Notice(&event.Notice{Kind: "warning", Message: fmt.Sprintf("privileges are kept while tracing: %v", unconfined)})
+	}
 	for _, w := range session.Warnings() {
 		msg.Notice(&event.Notice{Kind: "warning", Message: w})
 	}
@@ -352,6 +431,26 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 	}
 	msg.Account(account)
 	return status
+}
+
+// readable says which file of the kubelet's flags cannot be read.
+func (c *config) readable() error {
+	for _, f := range []struct{ flag, path string }{
+		{"--kubelet-token", c.kubelet.TokenFile},
+		{"--kubelet-cert", c.kubelet.CertFile},
+		{"--kubelet-key", c.kubelet.KeyFile},
+		{"--kubelet-ca", c.kubelet.CAFile},
+	} {
+		if f.path == "" {
+			continue
+		}
+		file, err := os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a fifo must not hold it up
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.flag, err)
+		}
+		file.Close()
+	}
+	return nil
 }
 
 // wait returns when there is a reason to end tracing: the command has ended, a

@@ -4,10 +4,15 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,6 +31,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tracer/trace"
+	"tracer/trace/event"
 )
 
 // The test binary is also tracer, and what tracer is to see.
@@ -708,6 +714,162 @@ func TestKernelExecStormLosesNothing(t *testing.T) {
 	}
 }
 
+func TestKernelConnOfACommand(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := startTracer(t, "conn", "--", "env", asWorkload+"=network", exe)
+	account := r.wait(0)
+	if account["seen"] != 5.0 || account["shown"] != 5.0 || account["lost"] != 0.0 {
+		t.Errorf("account: %v", account)
+	}
+	pid := int(r.events[0]["pid"].(float64))
+	src, dst := r.events[0]["src_port"], r.events[0]["dst_port"]
+	port := func(e map[string]any) bool {
+		return e["src_port"] == src && e["dst_port"] == dst && e["src_addr"] == "127.0.0.1" && e["dst_addr"] == "127.0.0.1"
+	}
+	connect, accept, failed := r.one("connect", pid), r.one("accept", pid), r.one("connect_failed", pid)
+	if !port(connect) || connect["role"] != "client" || connect["family"] != "ipv4" || connect["latency_us"].(float64) <= 0 {
+		t.Errorf("connect: %v", connect)
+	}
+	if !port(accept) || accept["role"] != "server" {
+		t.Errorf("accept: %v", accept)
+	}
+	if failed["error"] != "ECONNREFUSED" || failed["dst_port"] != dst {
+		t.Errorf("failed: %v", failed)
+	}
+	for _, e := range r.of("close", pid) {
+		if !port(e) || e["tx_bytes"] != 1009.0 || e["rx_bytes"] != 1009.0 || e["reason"] != "closed" || e["closed_by"] != "server" || e["duration_us"].(float64) <= 0 {
+			t.Errorf("close: %v", e)
+		}
+	}
+}
+
+func TestKernelCheckTellsWhatCanBeTraced(t *testing.T) {
+	needRoot(t)
+	check := func(status int, cmd *exec.Cmd) (c event.Check, ok bool) {
+		t.Helper()
+		out, err := cmd.Output()
+		if cmd.ProcessState.ExitCode() != status {
+			t.Fatalf("exit status %d, want %d: %v, %s", cmd.ProcessState.ExitCode(), status, err, out)
+		}
+		var v struct {
+			Event    string
+			OK       bool
+			Kernel   string
+			BTF      string
+			Missing  []struct{ Name string } `json:"missing_capabilities"`
+			Commands []struct {
+				Command  string
+				OK       bool
+				Error    string
+				Features []struct{ Feature, Hooks, Misses string }
+			}
+		}
+		if err := json.Unmarshal(out, &v); err != nil || v.Event != "check" {
+			t.Fatalf("%v: %s", err, out)
+		}
+		c = event.Check{Kernel: v.Kernel, BTF: v.BTF}
+		for _, m := range v.Missing {
+			c.Missing = append(c.Missing, event.Capability{Name: m.Name})
+		}
+		for _, command := range v.Commands {
+			checked := event.CheckedCommand{Name: command.Command, Error: command.Error}
+			for _, f := range command.Features {
+				checked.Features = append(checked.Features, event.CheckedFeature{Name: f.Feature, Hooks: f.Hooks, Misses: f.Misses})
+			}
+			c.Commands = append(c.Commands, checked)
+		}
+		return c, v.OK
+	}
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		t.Fatal(err)
+	}
+	c, ok := check(0, self(asTracer, "1", "check", "--json"))
+	if !ok || c.Kernel != unix.ByteSliceToString(u.Release[:]) || c.BTF == "" || len(c.Missing) != 0 || len(c.Commands) != len(trace.Probes) {
+		t.Errorf("as root: ok %t, %+v", ok, c)
+	}
+	for _, command := range c.Commands {
+		if command.Error != "" || len(command.Features) == 0 {
+			t.Errorf("%s: %+v", command.Name, command)
+		}
+		for _, f := range command.Features {
+			if f.Hooks == "" {
+				t.Errorf("%s: %+v", command.Name, f)
+			}
+		}
+	}
+	// What is said is what sessions do: with one kind of hook only, too.
+	c, _ = check(0, self(asTracer, "1", "check", "--json", "--tier", "tracepoint"))
+	said := false
+	for _, command := range c.Commands {
+		for _, f := range command.Features {
+			said = said || f.Misses != ""
+			if f.Hooks != "tracepoint" {
+				t.Errorf("tracepoints alone: %s: %+v", command.Name, f)
+			}
+		}
+	}
+	if !said {
+		t.Error("tracepoints alone: not a word of what is missed")
+	}
+	// Somebody else may look, and is told what is missing.
+	cmd := self(asTracer, "1", "check", "--json")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	c, ok = check(1, cmd)
+	if ok || len(c.Missing) != 4 || c.Missing[0].Name != "CAP_BPF" {
+		t.Errorf("as nobody: ok %t, missing %+v", ok, c.Missing)
+	}
+	for _, command := range c.Commands {
+		if !strings.Contains(command.Error, "CAP_BPF") || !strings.Contains(command.Error, "sudo") {
+			t.Errorf("as nobody: %s: %q", command.Name, command.Error)
+		}
+	}
+}
+
+func TestKernelPrivilegesAreDroppedWhileTracing(t *testing.T) {
+	r := startTracer(t, "exec")
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", r.PID))
+	if err != nil || len(threads) < 2 {
+		t.Fatal(threads, err)
+	}
+	for _, thread := range threads {
+		status, err := os.ReadFile(thread)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+			continue // it has ended
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		value := map[string]string{}
+		for line := range strings.Lines(string(status)) {
+			name, v, _ := strings.Cut(line, ":")
+			value[name] = strings.TrimSpace(v)
+		}
+		have, err := strconv.ParseUint(value["CapEff"], 16, 64)
+		may := uint64(1<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_SYS_PTRACE | 1<<unix.CAP_BPF)
+		if err != nil || have&^may != 0 || value["CapPrm"] != value["CapEff"] || value["NoNewPrivs"] != "1" || value["Seccomp"] != "2" {
+			t.Errorf("%s: CapEff %s, CapPrm %s, NoNewPrivs %s, Seccomp %s", thread, value["CapEff"], value["CapPrm"], value["NoNewPrivs"], value["Seccomp"])
+		}
+	}
+	// It still traces, and says what it cost.
+	pid := start(t, trueArgs())
+	r.until(started(pid))
+	if end := r.stop(); end["lost"] != 0.0 {
+		t.Errorf("account: %v", end)
+	}
+}
+
+func TestKernelConfinedProcessCannotDoHarm(t *testing.T) {
+	needRoot(t)
+	cmd := self(asWorkload, "confined")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 func TestKernelCommandKeepsItsStatusAndStreams(t *testing.T) {
 	for name, c := range map[string]struct {
 		args   []string
@@ -978,6 +1140,65 @@ func workload(name string, args []string) {
 			}
 			_ = unix.PtraceCont(pid, 0)
 		}
+	case "confined":
+		s, err := trace.Open(trace.Probes[0].New(), trace.Options{})
+		die(err)
+		zero := make([]byte, 128)
+		// None of them does anything: they fail in another way before.
+		tries := map[string]func() error{
+			"execve":          func() error { return unix.Exec("/nonexistent", []string{"x"}, nil) },
+			"ptrace":          func() error { return unix.PtraceAttach(1 << 30) },
+			"mount":           func() error { return unix.Mount("none", "/nonexistent", "tmpfs", 0, "") },
+			"perf_event_open": func() error { _, err := unix.PerfEventOpen(&unix.PerfEventAttr{}, -2, -2, -1, 0); return err },
+			"setns":           func() error { return unix.Setns(-1, 0) },
+		}
+		for name, command := range map[string]uintptr{"make a map": 0, "load a program": 5, "open a pinned object": 7, "attach": 17, "load types": 18, "make a link": 28} {
+			tries["bpf: "+name] = func() error {
+				_, _, errno := unix.Syscall(unix.SYS_BPF, command, uintptr(unsafe.Pointer(&zero[0])), uintptr(len(zero)))
+				return errno
+			}
+		}
+		for name, try := range tries {
+			if err := try(); err == nil || errors.Is(err, unix.EPERM) {
+				die(fmt.Errorf("%s, before: %v", name, err))
+			}
+		}
+		die(s.Confine())
+		for name, try := range tries {
+			if err := try(); !errors.Is(err, unix.EPERM) {
+				die(fmt.Errorf("%s: %v, want EPERM", name, err))
+			}
+		}
+		_, err = s.Account() // which reads a map and asks about programs
+		die(err)
+	case "network":
+		// As Go programs do it: the listener is an MPTCP one by default.
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		die(err)
+		server := make(chan error)
+		go func() {
+			conn, err := l.Accept()
+			if err == nil {
+				_, err = io.Copy(conn, io.LimitReader(conn, 1009))
+				_ = conn.Close()
+			}
+			server <- err
+		}()
+		conn, err := net.Dial("tcp", l.Addr().String())
+		die(err)
+		_, err = conn.Write(make([]byte, 1009))
+		die(err)
+		n, err := io.Copy(io.Discard, conn)
+		if err == nil && n != 1009 {
+			err = fmt.Errorf("%d bytes came back", n)
+		}
+		die(err)
+		die(<-server)
+		die(conn.Close())
+		die(l.Close())
+		if _, err = net.Dial("tcp", l.Addr().String()); !errors.Is(err, unix.ECONNREFUSED) {
+			die(fmt.Errorf("not refused: %w", err))
+		}
 	case "tree":
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		if depth := number(); depth > 0 {
@@ -1009,4 +1230,245 @@ func storm(n int) {
 	}
 	close(next)
 	group.Wait()
+}
+
+// container is all that tracer sees of one: a cgroup, and the bundle that
+// containerd leaves.
+type container struct {
+	id, uid string
+	procs   string // the file that moves processes into its cgroup
+}
+
+// newContainer makes one of this name in this pod; one without a bundle has a
+// name that only the kubelet knows.
+func newContainer(t *testing.T, pod, name string, bundle bool) *container {
+	t.Helper()
+	needRoot(t)
+	tree := "/sys/fs/cgroup/unified"
+	if _, err := os.Stat(tree); err != nil {
+		tree = "/sys/fs/cgroup"
+	}
+	c := &container{id: fmt.Sprintf("%064x", rand.Uint64()), uid: fmt.Sprintf("7ace0000-0000-4000-8000-%012x", rand.Uint64()>>16)}
+	dir := filepath.Join(tree, "tracer-test-flags/kubepods/besteffort/pod"+c.uid, c.id)
+	c.procs = filepath.Join(dir, "cgroup.procs")
+	made := []string{dir}
+	if bundle {
+		file := filepath.Join("/run/containerd/io.containerd.runtime.v2.task/tracer-test-flags", c.id, "config.json")
+		made = append(made, filepath.Dir(file))
+		if err := os.MkdirAll(filepath.Dir(file), 0o711); err != nil {
+			t.Fatal(err)
+		}
+		spec := fmt.Sprintf(`{"annotations":{"io.kubernetes.cri.container-name":%q,"io.kubernetes.cri.sandbox-name":%q,"io.kubernetes.cri.sandbox-namespace":"demo"}}`, name, pod)
+		if err := os.WriteFile(file, []byte(spec), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		made = append([]string{file}, made...)
+	}
+	t.Cleanup(func() {
+		for _, dir := range made {
+			for dir != tree && dir != "/run" && os.Remove(dir) == nil {
+				dir = filepath.Dir(dir)
+			}
+		}
+	})
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// run runs a program in the container, named by its last argument.
+func (c *container) run(t *testing.T, arg string) {
+	t.Helper()
+	cmd := exec.Command("/bin/sh", "-c", `echo $$ >"$0" && exec /bin/sleep "$1"`, c.procs, arg)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+func TestKernelContainerFlags(t *testing.T) {
+	app, side := newContainer(t, "web-0", "app", true), newContainer(t, "web-0", "side", true)
+	db := newContainer(t, "db-0", "app", true)
+	for name, c := range map[string]struct {
+		flags []string
+		want  string // whose rows
+	}{
+		"a pod":                  {[]string{"--pod", "web-0"}, "app later side"},
+		"pods":                   {[]string{"--pod", "w?b-*"}, "app later side"},
+		"a container":            {[]string{"--container", "side"}, "side"},
+		"the beginning of an id": {[]string{"--container", db.id}, "db"},
+		"a container of a pod":   {[]string{"--container", "app", "--pod", "web-*", "--namespace", "demo"}, "app later"},
+		"another namespace":      {[]string{"--namespace", "dem"}, ""},
+		"a namespace":            {[]string{"--namespace", "d*o"}, "app db later side"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := startTracer(t, append([]string{"exec", "--pid", strconv.Itoa(os.Getpid())}, c.flags...)...)
+			later := newContainer(t, "web-0", "app", true)
+			all := map[string]*container{"app": app, "side": side, "db": db, "later": later}
+			for i, name := range []string{"app", "side", "db", "later"} {
+				all[name].run(t, "0.00"+strconv.Itoa(i+1))
+			}
+			if a := r.stop(); a["lost"] != 0.0 {
+				t.Errorf("account: %v", a)
+			}
+			var got []string
+			for _, e := range r.events {
+				if e["comm"] != "sleep" || e["namespace"] != "demo" || e["event"] != "exec" {
+					t.Errorf("shows %v", e)
+				}
+				for name, c := range all {
+					if e["container_id"] == c.id && e["pod_uid"] == c.uid {
+						got = append(got, name)
+					}
+				}
+			}
+			slices.Sort(got)
+			if want := strings.Fields(c.want); len(r.events) != len(got) || !slices.Equal(got, want) && len(want)+len(got) > 0 {
+				t.Errorf("rows of %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+// The table says by itself that there are pods.
+func TestKernelPodColumnAppears(t *testing.T) {
+	c := newContainer(t, "web-0", "app", true)
+	cmd := self(asTracer, "1", "exec", "--pid", strconv.Itoa(os.Getpid()), "--count", "3")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, cmd)
+	if _, err := bufio.NewReader(stderr).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	if err := exec.Command("/bin/sleep", "0.001").Run(); err != nil {
+		t.Fatal(err)
+	}
+	c.run(t, "0.002")
+	all, err := io.ReadAll(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, line := range strings.Split(strings.TrimSpace(string(all)), "\n") {
+		// Not the time and the two processes; the shell's line is long.
+		f := strings.Fields(line)
+		got = append(got, strings.Join(f[3:min(6, len(f))], " "))
+	}
+	if diff := cmp.Diff([]string{"USER COMMAND", "root /bin/sleep 0.001", "root /bin/sh -c", "USER POD COMMAND", "root web-0 /bin/sleep"}, got); diff != "" {
+		t.Errorf("%s: %s", all, diff)
+	}
+}
+
+// The kubelet is asked where files and sockets give no name, with the token,
+// and if its certificate is right.
+func TestKernelKubeletIsAskedWithTheToken(t *testing.T) {
+	c := newContainer(t, "web-0", "app", false)
+	// A network of this thread's own: the kubelet's port may be in use.
+	runtime.LockOSThread() // for ever: the thread ends with the test
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatal(err)
+	}
+	if err := loopbackUp(); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:10250")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	asked := map[string]int{}
+	kubelet := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		token := req.Header.Get("Authorization")
+		mu.Lock()
+		asked[req.Method+" "+req.URL.Path+" "+token]++
+		mu.Unlock()
+		if token != "Bearer secret" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		fmt.Fprintf(w, `{"items":[{"metadata":{"name":"web-0","namespace":"demo","uid":%q},
+			"status":{"containerStatuses":[{"name":"app","containerID":"containerd://%s"}]}}]}`, c.uid, c.id)
+	}))
+	kubelet.Config.ErrorLog = log.New(io.Discard, "", 0) // of refused handshakes
+	kubelet.Listener.Close()
+	kubelet.Listener = listener
+	kubelet.StartTLS()
+	defer kubelet.Close()
+	dir := t.TempDir()
+	for file, text := range map[string][]byte{
+		"token": []byte("secret\n"), "wrong": []byte("guess"),
+		"ca": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: kubelet.Certificate().Raw}),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, file), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	r := startTracer(t, "exec", "--kubelet-token", dir+"/token", "--kubelet-ca", dir+"/ca", "--pid", strconv.Itoa(os.Getpid()))
+	deadline := time.Now().Add(20 * time.Second)
+	for named := false; !named; {
+		if time.Now().After(deadline) {
+			t.Fatalf("the kubelet's name does not come; it was asked %v", asked)
+		}
+		c.run(t, "0.001")
+		e := r.until(func(e map[string]any) bool { return e["comm"] == "sleep" })
+		if e["container_id"] != c.id || e["pod_uid"] != c.uid {
+			t.Fatalf("%v", e)
+		}
+		named = e["pod"] == "web-0"
+		if named && (e["container"] != "app" || e["namespace"] != "demo") {
+			t.Errorf("%v", e)
+		}
+	}
+	r.stop()
+	mu.Lock()
+	if diff := cmp.Diff(map[string]int{"GET /pods Bearer secret": 1}, asked); diff != "" {
+		t.Error(diff)
+	}
+	clear(asked)
+	mu.Unlock()
+
+	// A wrong token is refused, and a certificate of somebody else's does not
+	// get to see one. tracer says both.
+	refused := startTracer(t, "exec", "--kubelet-token", dir+"/wrong", "--kubelet-ca", dir+"/ca", "--pid", strconv.Itoa(os.Getpid()))
+	stranger := startTracer(t, "exec", "--kubelet-token", dir+"/token", "--pid", strconv.Itoa(os.Getpid()))
+	c.run(t, "0.001")
+	for want, r := range map[string]*traced{
+		"401 Unauthorized: it wants a token or client certificate": refused,
+		"certificate signed by unknown authority":                  stranger,
+	} {
+		for text := ""; !strings.Contains(text, want); {
+			if !r.readNote() {
+				t.Fatal("tracer ended")
+			}
+			text, _ = r.notes[len(r.notes)-1]["message"].(string)
+		}
+		r.stop()
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(asked) != 1 || asked["GET /pods Bearer guess"] == 0 {
+		t.Errorf("it was shown %v", asked)
+	}
+}
+
+// loopbackUp gives this thread's network its loopback.
+func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	lo.SetUint16(unix.IFF_UP)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
 }

@@ -71,6 +71,7 @@ type ConnSight struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	ConnMapCalls                   = "calls"
+	ConnMapCgroups                 = "cgroups"
 	ConnMapEvents                  = "events"
 	ConnMapHidden                  = "hidden"
 	ConnMapLost                    = "lost"
@@ -108,6 +109,7 @@ const (
 	ConnProgConnSysExit            = "conn_sys_exit"
 	ConnProgConnSysExitCopy1       = "conn_sys_exit_copy1"
 	ConnProgConnSysExitCopy2       = "conn_sys_exit_copy2"
+	ConnVarFilterCgroups           = "filter_cgroups"
 	ConnVarFilterPids              = "filter_pids"
 	ConnVarFilterPorts             = "filter_ports"
 	ConnVarFilterUid               = "filter_uid"
@@ -201,6 +203,7 @@ type ConnProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type ConnMapSpecs struct {
 	Calls   *ebpf.MapSpec `ebpf:"calls"`
+	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
 	Events  *ebpf.MapSpec `ebpf:"events"`
 	Hidden  *ebpf.MapSpec `ebpf:"hidden"`
 	Lost    *ebpf.MapSpec `ebpf:"lost"`
@@ -215,6 +218,7 @@ type ConnMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ConnVariableSpecs struct {
+	FilterCgroups    *ebpf.VariableSpec `ebpf:"filter_cgroups"`
 	FilterPids       *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterPorts      *ebpf.VariableSpec `ebpf:"filter_ports"`
 	FilterUid        *ebpf.VariableSpec `ebpf:"filter_uid"`
@@ -251,6 +255,7 @@ func (o *ConnObjects) Close() error {
 // It can be passed to LoadConnObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ConnMaps struct {
 	Calls   *ebpf.Map `ebpf:"calls"`
+	Cgroups *ebpf.Map `ebpf:"cgroups"`
 	Events  *ebpf.Map `ebpf:"events"`
 	Hidden  *ebpf.Map `ebpf:"hidden"`
 	Lost    *ebpf.Map `ebpf:"lost"`
@@ -264,6 +269,7 @@ type ConnMaps struct {
 func (m *ConnMaps) Close() error {
 	return _ConnClose(
 		m.Calls,
+		m.Cgroups,
 		m.Events,
 		m.Hidden,
 		m.Lost,
@@ -279,6 +285,7 @@ func (m *ConnMaps) Close() error {
 //
 // It can be passed to LoadConnObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ConnVariables struct {
+	FilterCgroups    *ebpf.Variable `ebpf:"filter_cgroups"`
 	FilterPids       *ebpf.Variable `ebpf:"filter_pids"`
 	FilterPorts      *ebpf.Variable `ebpf:"filter_ports"`
 	FilterUid        *ebpf.Variable `ebpf:"filter_uid"`

@@ -58,6 +58,7 @@ type ExecSight struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	ExecMapCgroups               = "cgroups"
 	ExecMapEvents                = "events"
 	ExecMapHidden                = "hidden"
 	ExecMapLost                  = "lost"
@@ -75,6 +76,7 @@ const (
 	ExecProgExecProcessForkCopy1 = "exec_process_fork_copy1"
 	ExecProgExecProcessForkCopy2 = "exec_process_fork_copy2"
 	ExecProgExecSysExit          = "exec_sys_exit"
+	ExecVarFilterCgroups         = "filter_cgroups"
 	ExecVarFilterPids            = "filter_pids"
 	ExecVarFilterUid             = "filter_uid"
 	ExecVarNrExecve              = "nr_execve"
@@ -142,6 +144,7 @@ type ExecProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ExecMapSpecs struct {
+	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Hidden    *ebpf.MapSpec `ebpf:"hidden"`
 	Lost      *ebpf.MapSpec `ebpf:"lost"`
@@ -155,6 +158,7 @@ type ExecMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ExecVariableSpecs struct {
+	FilterCgroups    *ebpf.VariableSpec `ebpf:"filter_cgroups"`
 	FilterPids       *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid        *ebpf.VariableSpec `ebpf:"filter_uid"`
 	NrExecve         *ebpf.VariableSpec `ebpf:"nr_execve"`
@@ -184,6 +188,7 @@ func (o *ExecObjects) Close() error {
 //
 // It can be passed to LoadExecObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ExecMaps struct {
+	Cgroups   *ebpf.Map `ebpf:"cgroups"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Hidden    *ebpf.Map `ebpf:"hidden"`
 	Lost      *ebpf.Map `ebpf:"lost"`
@@ -195,6 +200,7 @@ type ExecMaps struct {
 
 func (m *ExecMaps) Close() error {
 	return _ExecClose(
+		m.Cgroups,
 		m.Events,
 		m.Hidden,
 		m.Lost,
@@ -209,6 +215,7 @@ func (m *ExecMaps) Close() error {
 //
 // It can be passed to LoadExecObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ExecVariables struct {
+	FilterCgroups    *ebpf.Variable `ebpf:"filter_cgroups"`
 	FilterPids       *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid        *ebpf.Variable `ebpf:"filter_uid"`
 	NrExecve         *ebpf.Variable `ebpf:"nr_execve"`

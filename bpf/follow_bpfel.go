@@ -31,6 +31,7 @@ type FollowSight struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	FollowMapCgroups                 = "cgroups"
 	FollowMapEvents                  = "events"
 	FollowMapHidden                  = "hidden"
 	FollowMapLost                    = "lost"
@@ -41,6 +42,7 @@ const (
 	FollowProgFollowProcessForkCopy1 = "follow_process_fork_copy1"
 	FollowProgFollowProcessForkCopy2 = "follow_process_fork_copy2"
 	FollowProgFollowProcessFree      = "follow_process_free"
+	FollowVarFilterCgroups           = "filter_cgroups"
 	FollowVarFilterPids              = "filter_pids"
 	FollowVarFilterUid               = "filter_uid"
 	FollowVarReaderWaits             = "reader_waits"
@@ -99,6 +101,7 @@ type FollowProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FollowMapSpecs struct {
+	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
 	Events  *ebpf.MapSpec `ebpf:"events"`
 	Hidden  *ebpf.MapSpec `ebpf:"hidden"`
 	Lost    *ebpf.MapSpec `ebpf:"lost"`
@@ -111,10 +114,11 @@ type FollowMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FollowVariableSpecs struct {
-	FilterPids  *ebpf.VariableSpec `ebpf:"filter_pids"`
-	FilterUid   *ebpf.VariableSpec `ebpf:"filter_uid"`
-	ReaderWaits *ebpf.VariableSpec `ebpf:"reader_waits"`
-	WantedUid   *ebpf.VariableSpec `ebpf:"wanted_uid"`
+	FilterCgroups *ebpf.VariableSpec `ebpf:"filter_cgroups"`
+	FilterPids    *ebpf.VariableSpec `ebpf:"filter_pids"`
+	FilterUid     *ebpf.VariableSpec `ebpf:"filter_uid"`
+	ReaderWaits   *ebpf.VariableSpec `ebpf:"reader_waits"`
+	WantedUid     *ebpf.VariableSpec `ebpf:"wanted_uid"`
 }
 
 // FollowObjects contains all objects after they have been loaded into the kernel.
@@ -137,6 +141,7 @@ func (o *FollowObjects) Close() error {
 //
 // It can be passed to LoadFollowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FollowMaps struct {
+	Cgroups *ebpf.Map `ebpf:"cgroups"`
 	Events  *ebpf.Map `ebpf:"events"`
 	Hidden  *ebpf.Map `ebpf:"hidden"`
 	Lost    *ebpf.Map `ebpf:"lost"`
@@ -147,6 +152,7 @@ type FollowMaps struct {
 
 func (m *FollowMaps) Close() error {
 	return _FollowClose(
+		m.Cgroups,
 		m.Events,
 		m.Hidden,
 		m.Lost,
@@ -160,10 +166,11 @@ func (m *FollowMaps) Close() error {
 //
 // It can be passed to LoadFollowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FollowVariables struct {
-	FilterPids  *ebpf.Variable `ebpf:"filter_pids"`
-	FilterUid   *ebpf.Variable `ebpf:"filter_uid"`
-	ReaderWaits *ebpf.Variable `ebpf:"reader_waits"`
-	WantedUid   *ebpf.Variable `ebpf:"wanted_uid"`
+	FilterCgroups *ebpf.Variable `ebpf:"filter_cgroups"`
+	FilterPids    *ebpf.Variable `ebpf:"filter_pids"`
+	FilterUid     *ebpf.Variable `ebpf:"filter_uid"`
+	ReaderWaits   *ebpf.Variable `ebpf:"reader_waits"`
+	WantedUid     *ebpf.Variable `ebpf:"wanted_uid"`
 }
 
 // FollowPrograms contains all programs after they have been loaded into the kernel.

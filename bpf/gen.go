@@ -11,4 +11,5 @@ package bpf
 //go:generate go tool bpf2go -target bpfel -cc clang-14 -strip llvm-strip-14 -cflags "-O2 -g -Wall -Werror -Iinclude" -output-stem exec -type exec_record Exec exec.bpf.c
 //go:generate go tool bpf2go -target bpfel -cc clang-14 -strip llvm-strip-14 -cflags "-O2 -g -Wall -Werror -Iinclude" -output-stem follow Follow follow.bpf.c
 //go:generate go tool bpf2go -target bpfel -cc clang-14 -strip llvm-strip-14 -cflags "-O2 -g -Wall -Werror -Iinclude" -output-stem conn -type conn_record Conn conn.bpf.c
+//go:generate go tool bpf2go -target bpfel -cc clang-14 -strip llvm-strip-14 -cflags "-O2 -g -Wall -Werror -Iinclude" -output-stem place -type place_record Place place.bpf.c
 //go:generate go tool bpf2go -target bpfel -cc clang-14 -strip llvm-strip-14 -cflags "-O2 -g -Wall -Werror -Iinclude" -output-stem traffic -type party -type tcp_record -type share_record -type flow_record Traffic traffic.bpf.c

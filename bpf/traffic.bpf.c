@@ -641,9 +641,9 @@ static __always_inline int moved_udp(int copy, struct sock *sk, struct datagram 
 	if (!f) {
 		struct flow fresh = {};
 
-		fresh.uid = bpf_get_current_uid_gid();
-		if (!wanted_process(key.pid, fresh.uid))
+		if (!wanted(key.pid))
 			return 0;
+		fresh.uid = bpf_get_current_uid_gid();
 		fresh.cgroup = current_cgroup(task);
 		fresh.role = dir == SENT ? ROLE_CLIENT : ROLE_SERVER;
 		BPF_CORE_READ_STR_INTO(&fresh.comm, task, group_leader, comm);

@@ -133,6 +133,7 @@ type TrafficTcpRecord struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	TrafficMapCalls                          = "calls"
+	TrafficMapCgroups                        = "cgroups"
 	TrafficMapEvents                         = "events"
 	TrafficMapFlows                          = "flows"
 	TrafficMapHidden                         = "hidden"
@@ -193,6 +194,7 @@ const (
 	TrafficVarByConnection                   = "by_connection"
 	TrafficVarByPeer                         = "by_peer"
 	TrafficVarCountCalls                     = "count_calls"
+	TrafficVarFilterCgroups                  = "filter_cgroups"
 	TrafficVarFilterPids                     = "filter_pids"
 	TrafficVarFilterUid                      = "filter_uid"
 	TrafficVarLook                           = "look"
@@ -301,6 +303,7 @@ type TrafficProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type TrafficMapSpecs struct {
 	Calls   *ebpf.MapSpec `ebpf:"calls"`
+	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
 	Events  *ebpf.MapSpec `ebpf:"events"`
 	Flows   *ebpf.MapSpec `ebpf:"flows"`
 	Hidden  *ebpf.MapSpec `ebpf:"hidden"`
@@ -321,6 +324,7 @@ type TrafficVariableSpecs struct {
 	ByConnection      *ebpf.VariableSpec `ebpf:"by_connection"`
 	ByPeer            *ebpf.VariableSpec `ebpf:"by_peer"`
 	CountCalls        *ebpf.VariableSpec `ebpf:"count_calls"`
+	FilterCgroups     *ebpf.VariableSpec `ebpf:"filter_cgroups"`
 	FilterPids        *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid         *ebpf.VariableSpec `ebpf:"filter_uid"`
 	Look              *ebpf.VariableSpec `ebpf:"look"`
@@ -355,6 +359,7 @@ func (o *TrafficObjects) Close() error {
 // It can be passed to LoadTrafficObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TrafficMaps struct {
 	Calls   *ebpf.Map `ebpf:"calls"`
+	Cgroups *ebpf.Map `ebpf:"cgroups"`
 	Events  *ebpf.Map `ebpf:"events"`
 	Flows   *ebpf.Map `ebpf:"flows"`
 	Hidden  *ebpf.Map `ebpf:"hidden"`
@@ -371,6 +376,7 @@ type TrafficMaps struct {
 func (m *TrafficMaps) Close() error {
 	return _TrafficClose(
 		m.Calls,
+		m.Cgroups,
 		m.Events,
 		m.Flows,
 		m.Hidden,
@@ -392,6 +398,7 @@ type TrafficVariables struct {
 	ByConnection      *ebpf.Variable `ebpf:"by_connection"`
 	ByPeer            *ebpf.Variable `ebpf:"by_peer"`
 	CountCalls        *ebpf.Variable `ebpf:"count_calls"`
+	FilterCgroups     *ebpf.Variable `ebpf:"filter_cgroups"`
 	FilterPids        *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid         *ebpf.Variable `ebpf:"filter_uid"`
 	Look              *ebpf.Variable `ebpf:"look"`

@@ -1,6 +1,8 @@
 package render
 
 import (
+	"cmp"
+	"slices"
 	"strconv"
 	"time"
 
@@ -23,12 +25,12 @@ var Views = map[string]View{
 	"exec": {Columns: execColumns, Mark: execMark},
 	"conn": {Columns: connColumns, Mark: connMark},
 
-	"traffic": trafficView(pidColumn, commColumn, extra(trafficProto)),
+	"traffic": trafficView(pidColumn, commColumn, podColumn, containerColumn, extra(trafficProto)),
 
-	"traffic by connection": trafficView(pidColumn, commColumn, trafficProto, trafficSrc, trafficDst),
+	"traffic by connection": trafficView(pidColumn, commColumn, podColumn, containerColumn, trafficProto, trafficSrc, trafficDst),
 	"traffic by peer":       trafficView(trafficPeer, extra(trafficProto)),
-	"traffic by container":  trafficView(cgroupColumn, extra(trafficProto)),
-	"traffic by pod":        trafficView(cgroupColumn, extra(trafficProto)),
+	"traffic by container":  trafficView(trafficContainer, podColumn, extra(trafficProto)),
+	"traffic by pod":        trafficView(trafficPod, trafficNamespace, extra(trafficProto)),
 }
 
 // The columns that every command has.
@@ -48,10 +50,64 @@ var (
 	cgroupColumn = Column{Name: "cgroup", Title: "CGROUP", Width: 8, Right: true, Rank: 10, Cell: func(b []byte, e event.Event) []byte {
 		return strconv.AppendUint(b, e.Head().CgroupID, 10)
 	}}
+	podColumn = Column{Name: "pod", Title: "POD", Width: 24, Min: 10, Rank: 66, When: inPod, Cell: func(b []byte, e event.Event) []byte {
+		h := e.Head()
+		return AppendText(b, cmp.Or(h.Pod, h.PodUID))
+	}}
+	containerColumn = Column{Name: "container", Title: "CONTAINER", Width: 16, Min: 8, Rank: 65, When: inContainerAlone, Cell: func(b []byte, e event.Event) []byte {
+		return AppendText(b, e.Head().Container)
+	}}
 	eventColumn = Column{Name: "event", Title: "EVENT", Width: 14, Rank: 40, Cell: func(b []byte, e event.Event) []byte {
 		return append(b, e.Head().Kind...)
 	}}
 )
+
+// placeColumns are every command's too. Containers and pods are shown from the
+// first event on that is in one.
+var placeColumns = []Column{
+	podColumn,
+	containerColumn,
+	{Name: "namespace", Title: "NAMESPACE", Width: 16, Min: 8, Rank: 45, Extra: true, Cell: func(b []byte, e event.Event) []byte {
+		return AppendText(b, e.Head().Namespace)
+	}},
+	{Name: "container_id", Title: "CONTAINER ID", Width: 12, Rank: 20, Extra: true, Cell: func(b []byte, e event.Event) []byte {
+		id := e.Head().ContainerID
+		return AppendText(b, id[:min(12, len(id))])
+	}},
+	{Name: "pod_uid", Title: "POD UID", Width: 36, Min: 8, Rank: 11, Extra: true, Cell: func(b []byte, e event.Event) []byte {
+		return AppendText(b, e.Head().PodUID)
+	}},
+}
+
+func inPod(e event.Event) bool { return e.Head().PodUID != "" }
+
+func inContainerAlone(e event.Event) bool {
+	h := e.Head()
+	return h.ContainerID != "" && h.PodUID == ""
+}
+
+// WithPlaces adds the columns that say in which container and pod an event
+// happened: before the last one that is always shown, which takes what is left
+// of a line. Those that there are already stay where they are.
+func WithPlaces(columns []Column) []Column {
+	last := 0
+	for i, c := range columns {
+		if !c.Extra {
+			last = i
+		}
+	}
+	var usual, extra []Column
+	for _, c := range placeColumns {
+		switch {
+		case slices.ContainsFunc(columns, func(o Column) bool { return o.Name == c.Name }):
+		case c.Extra:
+			extra = append(extra, c)
+		default:
+			usual = append(usual, c)
+		}
+	}
+	return slices.Concat(columns[:last], usual, columns[last:], extra)
+}
 
 var execColumns = []Column{
 	timeColumn,

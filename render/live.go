@@ -64,6 +64,9 @@ func appendClosing(b []byte, p *event.Page, opts PageOptions) []byte {
 	opts.Columns = without(opts.Columns, func(c Column) bool { return c.Interval })
 	t := NewTable(opts.TableOptions)
 	t.measure()
+	for e := range p.Rows {
+		t.appear(e)
+	}
 	if opts.Title != nil {
 		start := len(b)
 		b = opts.Title(b, p)
@@ -192,6 +195,7 @@ func (l *Live) keep(p *event.Page) {
 		if len(l.marks) == keptRows {
 			break
 		}
+		l.table.appear(e)
 		for i := range l.opts.Columns {
 			l.text = l.opts.Columns[i].Cell(l.text, e)
 			l.ends = append(l.ends, len(l.text))

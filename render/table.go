@@ -39,6 +39,9 @@ type Column struct {
 	Interval bool
 	// KeepEnd: what does not fit is cut at its beginning.
 	KeepEnd bool
+	// When: shown, unless asked for, from the first event on of which this is
+	// true; nil: always.
+	When func(event.Event) bool
 	// Cell appends the text, with nothing in it that a terminal obeys.
 	Cell func(b []byte, e event.Event) []byte
 }
@@ -64,13 +67,19 @@ type Table struct {
 	width, height int       // of the terminal as laid out; 0 if there is none
 	measured      time.Time // when
 	columns       []Column
-	rows          int // since the header; -1 before the first
+	hidden        []Column // that have not appeared yet
+	rows          int      // since the header; -1 before the first
 	cell          []byte
 }
 
 // NewTable returns a Table.
 func NewTable(opts TableOptions) *Table {
 	t := &Table{opts: opts, rows: -1}
+	for _, c := range opts.Columns {
+		if c.When != nil {
+			t.hidden = append(t.hidden, c)
+		}
+	}
 	if opts.Color {
 		t.header = lipgloss.NewStyle().Bold(true)
 		t.styles = map[Mark]lipgloss.Style{
@@ -83,7 +92,7 @@ func NewTable(opts TableOptions) *Table {
 
 // AppendEvent implements Format.
 func (t *Table) AppendEvent(b []byte, e event.Event) []byte {
-	if t.measure() || t.rows < 0 || t.height > 0 && t.rows >= t.height-2 {
+	if t.appear(e) || t.measure() || t.rows < 0 || t.height > 0 && t.rows >= t.height-2 {
 		b = t.appendHeader(b)
 	}
 	t.rows++
@@ -102,6 +111,21 @@ func (t *Table) appendRow(b []byte, e event.Event) []byte {
 		b = t.appendCell(b, i, t.cell)
 	}
 	return t.endRow(b, start, mark)
+}
+
+// appear shows columns from the first event on that has something for them, and
+// reports whether there are new ones.
+func (t *Table) appear(e event.Event) bool {
+	before := len(t.hidden)
+	t.hidden = slices.DeleteFunc(t.hidden, func(c Column) bool { return c.When(e) })
+	return len(t.hidden) < before
+}
+
+// shown are the columns without those that have not appeared.
+func (t *Table) shown() []Column {
+	return slices.DeleteFunc(slices.Clone(t.opts.Columns), func(c Column) bool {
+		return slices.ContainsFunc(t.hidden, func(h Column) bool { return h.Name == c.Name })
+	})
 }
 
 // measure looks, every now and then, at the size of the terminal and reports
@@ -126,7 +150,7 @@ func (t *Table) measure() bool {
 // appendHeader lays the columns out and appends their titles.
 func (t *Table) appendHeader(b []byte) []byte {
 	t.rows = 0
-	t.columns = Fit(t.opts.Columns, t.width)
+	t.columns = Fit(t.shown(), t.width)
 	start := len(b)
 	for i, c := range t.columns {
 		b = t.appendCell(b, i, []byte(c.Title))
@@ -288,7 +312,9 @@ func Select(all []Column, names []string) (picked []Column, bad string) {
 		if i < 0 {
 			return nil, name
 		}
-		picked = append(picked, all[i])
+		c := all[i]
+		c.When = nil
+		picked = append(picked, c)
 	}
 	return picked, ""
 }

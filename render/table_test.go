@@ -320,7 +320,7 @@ func TestColumns(t *testing.T) {
 			t.Errorf("%s: no columns", command)
 		}
 		seen := make(map[string]bool)
-		for _, c := range view.Columns {
+		for _, c := range WithPlaces(view.Columns) {
 			if seen[c.Name] || c.Name == "" || strings.ToLower(c.Name) != c.Name || strings.ContainsAny(c.Name, ", ") {
 				t.Errorf("%s: %q is no name for a column, or there are two", command, c.Name)
 			}
@@ -535,6 +535,107 @@ func TestSelect(t *testing.T) {
 	if got := Names(all); got != "a, b, c" {
 		t.Errorf("Defaults changes what it was given: %s", got)
 	}
+}
+
+// placed is an event in a container, of a pod or not.
+func placed(container, pod string) event.Event {
+	e := &event.Exec{Common: event.Common{Time: when, Process: event.Process{PID: 7}}, Program: event.Program{Args: []string{"x"}}, PPID: 1, User: "root"}
+	if container != "" {
+		e.Container, e.ContainerID = container, strings.Repeat("0a", 32)
+	}
+	if pod != "" {
+		e.Pod, e.Namespace, e.PodUID = pod, "demo", "0b5d1f8e-6a53-4c3b-9d0a-4f2f5ad1c001"
+	}
+	return e
+}
+
+func TestColumnsOfPlaces(t *testing.T) {
+	columns := WithPlaces(execColumns)
+	if got := Names(Defaults(columns)); got != "time, pid, ppid, user, pod, container, command" {
+		t.Errorf("in the usual order: %s", got)
+	}
+	own := Column{Name: "pod"}
+	if got := Names(WithPlaces([]Column{own, {Name: "a"}, {Name: "b", Extra: true}})); got != "pod, container, a, b, namespace, container_id, pod_uid" {
+		t.Errorf("beside a view's own: %s", got)
+	}
+	nameless := placed("0a0a0a0a0a0a", "")
+	nameless.Head().PodUID = "u"
+	for _, c := range []struct {
+		column string
+		event  event.Event
+		want   string
+	}{
+		{"pod", placed("app", "web-0"), "web-0"},
+		{"pod", placed("db", ""), ""},
+		{"pod", nameless, "u"},
+		{"container", placed("app", "web-0"), "app"},
+		{"container", placed("\x1b[2J", ""), `\x1b[2J`},
+		{"container", nameless, "0a0a0a0a0a0a"},
+		{"namespace", placed("app", "web-0"), "demo"},
+		{"container_id", placed("app", "web-0"), "0a0a0a0a0a0a"},
+		{"container_id", placed("", ""), ""},
+		{"pod_uid", placed("", "web-0"), "0b5d1f8e-6a53-4c3b-9d0a-4f2f5ad1c001"},
+	} {
+		picked, bad := Select(columns, []string{c.column})
+		if bad != "" {
+			t.Fatal(bad)
+		}
+		if got := string(picked[0].Cell(nil, c.event)); got != c.want {
+			t.Errorf("%s: %q, want %q", c.column, got, c.want)
+		}
+	}
+}
+
+func TestColumnsOfPlacesAppearByThemselves(t *testing.T) {
+	host, db, web := placed("", ""), placed("db", ""), placed("app", "web-0")
+	const (
+		plain = "TIME             PID    PPID USER     "
+		row   = "15:04:05.067       7       1 root     "
+	)
+	pad := func(s string, n int) string { return s + strings.Repeat(" ", n-len(s)+1) }
+	for _, c := range []struct {
+		name   string
+		events []event.Event
+		want   []string
+	}{
+		{"not on a host without containers", []event.Event{host, host}, []string{plain + "COMMAND", row + "x", row + "x"}},
+		{"with the first event in a pod", []event.Event{host, web, host}, []string{
+			plain + "COMMAND", row + "x",
+			plain + pad("POD", 24) + "COMMAND", row + pad("web-0", 24) + "x", row + pad("", 24) + "x",
+		}},
+		{"in the header, if it is the first of all", []event.Event{db, host}, []string{
+			plain + pad("CONTAINER", 16) + "COMMAND", row + pad("db", 16) + "x", row + pad("", 16) + "x",
+		}},
+		{"each when it is due", []event.Event{db, web, db}, []string{
+			plain + pad("CONTAINER", 16) + "COMMAND", row + pad("db", 16) + "x",
+			plain + pad("POD", 24) + pad("CONTAINER", 16) + "COMMAND", row + pad("web-0", 24) + pad("app", 16) + "x",
+			row + pad("", 24) + pad("db", 16) + "x",
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			out := appendAll(TableOptions{Columns: Defaults(WithPlaces(execColumns))}, c.events)
+			if diff := cmp.Diff(c.want, strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	t.Run("always, if they are asked for", func(t *testing.T) {
+		picked, _ := Select(WithPlaces(execColumns), []string{"pod", "namespace", "pid"})
+		out := appendAll(TableOptions{Columns: picked}, []event.Event{host, web})
+		want := pad("POD", 24) + pad("NAMESPACE", 16) + "    PID\n" + pad("", 24) + pad("", 16) + "      7\n" +
+			pad("web-0", 24) + pad("demo", 16) + "      7\n"
+		if diff := cmp.Diff(want, string(out)); diff != "" {
+			t.Error(diff)
+		}
+	})
+	t.Run("within the width of a terminal", func(t *testing.T) {
+		table := NewTable(TableOptions{Columns: Defaults(WithPlaces(execColumns)), Terminal: terminal(t, 60, 24)})
+		out := table.AppendEvent(table.AppendEvent(nil, host), web)
+		checkLines(t, out, 60)
+		if n := bytes.Count(out, []byte("COMMAND")); n != 2 || bytes.Count(out, []byte("POD")) != 1 {
+			t.Errorf("%s", out)
+		}
+	})
 }
 
 // FuzzTable: a row of any text can be shown, takes no more cells than there

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"time"
@@ -36,6 +37,23 @@ var (
 			return p.AppendTo(b)
 		}
 		return append(b, '*')
+	}}
+	trafficContainer = Column{Name: "container", Title: "CONTAINER", Width: 24, Min: 12, Rank: 90, Cell: func(b []byte, e event.Event) []byte {
+		h := e.Head()
+		if h.ContainerID == "" {
+			return append(b, "(outside)"...)
+		}
+		return AppendText(b, cmp.Or(h.Container, h.ContainerID))
+	}}
+	trafficPod = Column{Name: "pod", Title: "POD", Width: 30, Min: 12, Rank: 90, Cell: func(b []byte, e event.Event) []byte {
+		h := e.Head()
+		if h.PodUID == "" {
+			return append(b, "(outside)"...)
+		}
+		return AppendText(b, cmp.Or(h.Pod, h.PodUID))
+	}}
+	trafficNamespace = Column{Name: "namespace", Title: "NAMESPACE", Width: 16, Min: 8, Rank: 45, Cell: func(b []byte, e event.Event) []byte {
+		return AppendText(b, e.Head().Namespace)
 	}}
 	trafficSrc = Column{Name: "src", Title: "SOURCE →", Width: 23, Min: 16, Rank: 35, Right: true, KeepEnd: true, Cell: func(b []byte, e event.Event) []byte {
 		return append(appendEndpoint(b, trafficOf(e).Src), " →"...)

@@ -173,6 +173,9 @@ func (t *connTracer) features() []feature {
 				{tierTracepoint, slices.Concat(syscalls, []string{bpf.ConnProgConnCqeIoUring})},
 				{tierTracepoint, syscalls},
 			},
+			misses: map[tier]string{
+				tierTracepoint: "immediate failures of fast open and io_uring; what 32-bit programs accept; costs some time at every system call of the host",
+			},
 		},
 		feature{
 			name:    "connections older than tracing",

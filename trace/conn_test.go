@@ -35,7 +35,6 @@ type connEvents struct {
 	only    bool           // count, do not keep
 	late    time.Duration  // the longest that an event took to get here
 	stop    func() error
-	clock   *clock
 }
 
 func (c *connEvents) Event(e event.Event) bool {
@@ -101,7 +100,8 @@ func traceConn(t *testing.T, opts Options, args ...string) *connEvents {
 		cancel()
 		err := <-done
 		a, accountErr := s.Account()
-		if accountErr == nil && (a.Lost != 0 || a.Incomplete != 0) {
+		// The kernel may leave a kprobe out while a task is in bpf(2).
+		if accountErr == nil && (a.Lost != 0 || a.Incomplete != 0 && opts.tier != tierKprobe) {
 			t.Errorf("lost %d %v, %d details", a.Lost, a.LostBy, a.Incomplete)
 		}
 		s.Close()
@@ -183,8 +183,8 @@ func connectionOf(e event.Event) *event.Connection {
 	panic("no event of conn")
 }
 
-// A workload is another process, which runs one of the functions in workloads.
-type workload struct {
+// A connWorkload is another process, which runs one of the functions in workloads.
+type connWorkload struct {
 	t   *testing.T
 	cmd *exec.Cmd
 	in  io.WriteCloser
@@ -192,9 +192,9 @@ type workload struct {
 	pid int
 }
 
-func startWorkload(t *testing.T, name string, args ...string) *workload {
+func startWorkload(t *testing.T, name string, args ...string) *connWorkload {
 	t.Helper()
-	w := &workload{t: t}
+	w := &connWorkload{t: t}
 	w.cmd = exec.Command("/proc/self/exe", "-test.run=^TestConnWorkload$")
 	w.cmd.Env = append(os.Environ(), "GODEBUG=asyncpreemptoff=1", "CONN_WORKLOAD="+name+" "+strings.Join(args, " "))
 	w.cmd.Stderr = os.Stderr
@@ -213,13 +213,13 @@ func startWorkload(t *testing.T, name string, args ...string) *workload {
 }
 
 // say lets the workload go on; hear waits for what it says.
-func (w *workload) say(text string) {
+func (w *connWorkload) say(text string) {
 	if _, err := io.WriteString(w.in, text+"\n"); err != nil {
 		w.t.Fatal(err)
 	}
 }
 
-func (w *workload) hear() string {
+func (w *connWorkload) hear() string {
 	w.t.Helper()
 	for w.out.Scan() {
 		if text, ok := strings.CutPrefix(w.out.Text(), "said: "); ok {
@@ -233,7 +233,7 @@ func (w *workload) hear() string {
 	return ""
 }
 
-func (w *workload) hearInt() int {
+func (w *connWorkload) hearInt() int {
 	w.t.Helper()
 	n, err := strconv.Atoi(w.hear())
 	if err != nil {
@@ -399,7 +399,7 @@ func testPair(t *testing.T, c *connEvents, host, shown, first string) {
 
 func abs(d time.Duration) time.Duration { return max(d, -d) }
 
-func testOlder(t *testing.T, c *connEvents, w *workload) {
+func testOlder(t *testing.T, c *connEvents, w *connWorkload) {
 	w.say("close")
 	w.hear()
 	got := c.kinds(w.pid, "close client", "close server")
@@ -650,7 +650,7 @@ func TestKernelConnFilters(t *testing.T) {
 		other := startWorkload(t, "many", "1")
 		other.hear()
 		c := traceConn(t, Options{Filter: Filter{PIDs: []uint32{uint32(w.pid)}}})
-		for _, w := range []*workload{other, w} {
+		for _, w := range []*connWorkload{other, w} {
 			w.say("go")
 			w.hear()
 		}
@@ -663,7 +663,7 @@ func TestKernelConnFilters(t *testing.T) {
 		c := traceConn(t, Options{Filter: Filter{UID: ptr(uint32(65534))}})
 		w := startWorkload(t, "many", "1")
 		nobody := startWorkload(t, "many", "1", "65534")
-		for _, w := range []*workload{w, nobody} {
+		for _, w := range []*connWorkload{w, nobody} {
 			w.hear()
 			w.say("go")
 			w.hear()
@@ -736,7 +736,7 @@ func TestKernelConnStorm(t *testing.T) {
 		c.mu.Lock()
 		c.only = true
 		c.mu.Unlock()
-		var list []*workload
+		var list []*connWorkload
 		var pids []int
 		for range processes {
 			w := startWorkload(t, "many", strconv.Itoa(n))

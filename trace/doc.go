@@ -9,7 +9,8 @@
 //	decode       record → event; a bad record is counted, never fatal         exec.go …
 //	enrich       user name, wall time                                         exec.go, clock.go
 //	correlate    attempts of one command → one failure, …                     exec.go …
-//	filter       what is not decided in the kernel                            filter.go
+//	place        cgroup → container and pod                                   place.go
+//	filter       what is not decided in the kernel                            filter.go, place.go
 //	Sink         shows it: package render, chosen by main
 //
 // The reader only copies. One pipeline goroutine, the one that calls

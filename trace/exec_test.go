@@ -23,6 +23,7 @@ import (
 // TestMain lets the test binary be a command that was started to be traced.
 func TestMain(m *testing.M) {
 	BecomeCommand()
+	becomeRunc()
 	time.Local = time.UTC // golden files show local time
 	os.Exit(m.Run())
 }

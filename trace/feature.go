@@ -41,6 +41,8 @@ type feature struct {
 	name    string
 	doors   []door
 	without string // what is missed if none opens, as a sentence; empty: tracing is impossible
+	// What a kind of hook does not see and better ones do, for people.
+	misses map[tier]string
 }
 
 // A door is one way to a feature: programs that are attached together, in this
@@ -48,6 +50,12 @@ type feature struct {
 type door struct {
 	tier     tier
 	programs []string
+}
+
+// openedFeature is a feature with the kind of hook that was found, 0 for none.
+type openedFeature struct {
+	feature
+	tier tier
 }
 
 // followFeature keeps track of the processes behind --pid.

@@ -13,6 +13,8 @@ type Probe struct {
 	Short   string // one line
 	Long    string // what it reports, from which hooks, what it misses
 	Example string
+	// Full are flags that make it use every feature that it has.
+	Full []string
 	// New makes a tracer with its options at their defaults.
 	New func() Tracer
 }
@@ -33,7 +35,8 @@ of the host while it runs. Not seen: failed execs of 32-bit programs.`,
 		Example: `  tracer exec --exits                    what runs here, and how it ends
   tracer exec --exits -- make test       what a command starts
   tracer exec --json | jq -r '.args | join(" ")'`,
-		New: func() Tracer { return &execTracer{} },
+		Full: []string{"--exits", "--failed"},
+		New:  func() Tracer { return &execTracer{} },
 	},
 	{
 		Name:  "conn",

@@ -29,6 +29,8 @@ const (
 // Options say what a session traces and what of it is wanted.
 type Options struct {
 	Filter
+	Place   Place               // only events in such a container or pod
+	Kubelet Kubelet             // who is asked where files and sockets give no names
 	Command uint32              // the process that a Command waits in, if any
 	Self    bool                // also tracer itself and the SSH session it runs in
 	Count   uint64              // stop after so many events shown; 0: never
@@ -36,10 +38,11 @@ type Options struct {
 	Notice  func(*event.Notice) // told of warnings and losses; must not block
 
 	// For tests.
-	ringBytes  uint32 // size of the ring, 0: the probe's own
-	maxFollows uint32 // processes that can be followed, 0: as many as the object says
-	maxSocks   uint32 // sockets that can be noted, 0: as many as the object says
-	tier       tier   // the only one to use where there is a choice, 0: the best
+	ringBytes  uint32        // size of the ring, 0: the probe's own
+	placeWait  time.Duration // the longest that an event waits for a name, 0: as always
+	maxFollows uint32        // processes that can be followed, 0: as many as the object says
+	maxSocks   uint32        // sockets that can be noted, 0: as many as the object says
+	tier       tier          // the only one to use where there is a choice, 0: the best
 }
 
 // SetTier makes a session use hooks of one kind only where there is a choice:
@@ -89,8 +92,10 @@ type Session struct {
 	links    []link.Link // kept: a link that nothing refers to is closed
 	cost     cost
 	tiers    map[string]tier // of the features that are open
+	opened   []openedFeature // all features, in order
 	warnings []string        // features that could not be had
 	reader   *reader
+	places   *places // nil: not known here
 
 	types *btf.Spec // the kernel's, nil: those that cache has
 	cache *btf.Cache
@@ -147,6 +152,9 @@ func Open(t Tracer, opts Options) (_ *Session, err error) {
 	if err := t.attached(s); err != nil {
 		return nil, err
 	}
+	if err := s.stats.begin(s.objects.Maps[bpf.ExecMapLost]); err != nil {
+		return nil, err
+	}
 	s.started = time.Now()
 	s.cost.open()
 	s.types, s.cache = nil, nil
@@ -187,8 +195,9 @@ func (s *Session) load(opts ebpf.CollectionOptions) error {
 		return err
 	}
 	knobs := map[string]any{
-		bpf.ExecVarFilterPids: len(s.opts.PIDs) > 0,
-		bpf.ExecVarFilterUid:  s.opts.UID != nil,
+		bpf.ExecVarFilterPids:    len(s.opts.PIDs) > 0,
+		bpf.ExecVarFilterUid:     s.opts.UID != nil,
+		bpf.ExecVarFilterCgroups: s.filtersPlaces(),
 	}
 	if s.opts.UID != nil {
 		knobs[bpf.ExecVarWantedUid] = *s.opts.UID
@@ -204,6 +213,9 @@ func (s *Session) load(opts ebpf.CollectionOptions) error {
 	} else if s.opts.maxFollows > 0 {
 		spec.Maps[bpf.ExecMapPids].MaxEntries = s.opts.maxFollows
 	}
+	if !s.filtersPlaces() {
+		spec.Maps[bpf.ExecMapCgroups].MaxEntries = 1
+	}
 	programs := spec.Programs
 	spec.Programs = nil
 	s.objects, err = ebpf.NewCollection(spec)
@@ -212,6 +224,9 @@ func (s *Session) load(opts ebpf.CollectionOptions) error {
 	}
 	spec.Programs = programs
 	if err := s.fillPIDs(); err != nil {
+		return err
+	}
+	if err := s.openPlaces(opts); err != nil {
 		return err
 	}
 	for _, f := range s.tracer.features() {
@@ -237,16 +252,22 @@ func (s *Session) open(spec *ebpf.CollectionSpec, opts ebpf.CollectionOptions, f
 			continue
 		}
 		if err := s.openDoor(spec, opts, d); err != nil {
-			failed = errors.Join(failed, err)
+			if failed == nil {
+				failed = err
+			} else {
+				failed = fmt.Errorf("%w; %w", failed, err)
+			}
 			continue
 		}
 		s.tiers[f.name] = d.tier
+		s.opened = append(s.opened, openedFeature{f, d.tier})
 		return nil
 	}
 	if failed == nil {
 		failed = fmt.Errorf("%s: not possible by %s", f.name, s.opts.tier)
 	}
 	if f.without != "" && (s.opts.tier == 0 || len(f.doors) == 1) {
+		s.opened = append(s.opened, openedFeature{feature: f})
 		s.warnings = append(s.warnings, f.without)
 		return nil
 	}
@@ -295,6 +316,11 @@ func (s *Session) openDoor(from *ebpf.CollectionSpec, opts ebpf.CollectionOption
 		}
 	}
 	s.links = append(s.links, links...)
+	for name := range spec.Maps {
+		if s.objects.Maps[name] == nil && !strings.HasPrefix(name, ".") { // variables are of no use outside
+			s.objects.Maps[name] = c.DetachMap(name)
+		}
+	}
 	for _, name := range d.programs {
 		s.programs[name] = c.DetachProgram(name)
 	}
@@ -438,6 +464,7 @@ func (s *Session) pipeline(ctx context.Context) error {
 			if err := s.tellLosses(); err != nil {
 				return err
 			}
+			s.tellNameless()
 		}
 		if err := s.sink.Flush(); err != nil {
 			return err
@@ -469,7 +496,7 @@ func (s *Session) emit(e event.Event) {
 	if s.enough() {
 		return
 	}
-	if !s.opts.match(e.Head()) {
+	if h := e.Head(); !s.opts.match(h) || !s.locate(h) {
 		s.stats.emitted++
 		return
 	}
@@ -571,7 +598,7 @@ func (s *Session) Account() (*event.Account, error) {
 	a.Lost, a.LostBy = s.stats.total()
 	a.Incomplete = s.stats.lost[lostDetail]
 	a.Shown = s.stats.shown
-	a.Seen = s.stats.emitted + a.Lost - s.stats.lost[lostOutputFull]
+	a.Seen = s.stats.emitted + a.Lost - s.stats.lost[lostOutputFull] - s.stats.lost[lostPlace]
 	var ru unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &ru); err == nil {
 		a.CPU = time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
@@ -634,11 +661,12 @@ func (c *cost) whole(sample, session time.Duration) time.Duration {
 func isCopy(program string) bool { return strings.Contains(program, "_copy") }
 
 // isSparse tells the programs to which little of what they see matters: any
-// system call's return, of which few are failed execs or accepts; any call on a
-// TCP socket, of which few are shared by several processes.
+// system call's return, of which few are failed execs or accepts; connects, of
+// which few fail at once; any call on a TCP socket, of which few are shared by
+// several processes.
 func isSparse(program string) bool {
 	return strings.HasSuffix(program, "_sys_exit") || strings.HasSuffix(program, "_io_uring") ||
-		strings.HasPrefix(program, "traffic_tcp_")
+		strings.Contains(program, "_connect") || strings.HasPrefix(program, "traffic_tcp_")
 }
 
 // detach stops the programs. What they have sent stays in the ring.
@@ -652,6 +680,7 @@ func (s *Session) detach() {
 // Close releases everything that the session holds in the kernel.
 func (s *Session) Close() {
 	s.detach()
+	s.places.close()
 	if s.reader != nil {
 		_ = s.reader.close()
 	}

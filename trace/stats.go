@@ -20,6 +20,7 @@ const (
 	lostOutputFull            // the reader of stdout was too slow
 	lostMissed                // the kernel did not run a program
 	lostReading               // counters could not be read; a later reading tells what they tell
+	lostPlace                 // whether its container or pod is wanted was not known in time
 	lostCauses
 )
 
@@ -33,6 +34,7 @@ var causeNames = [lostCauses]string{
 	lostOutputFull: "output_full",
 	lostMissed:     "program_missed",
 	lostReading:    "reading_failed",
+	lostPlace:      "place_unknown",
 }
 
 // Stats counts what became of events. What the kernel lost is read from its
@@ -41,6 +43,7 @@ type Stats struct {
 	emitted uint64 // events that reached the filter
 	shown   uint64
 	lost    [lostCauses]uint64
+	before  [kernelCauses]uint64 // what the kernel had counted when tracing began
 
 	perCPU []uint64 // scratch for reading a counter
 }
@@ -55,12 +58,23 @@ func (s *Stats) readKernel(m *ebpf.Map) error {
 		if err := m.Lookup(cause, s.perCPU); err != nil {
 			return fmt.Errorf("read map %q: %w", "lost", err)
 		}
-		s.lost[cause] = 0
+		var sum uint64
 		for _, n := range s.perCPU {
-			s.lost[cause] += n
+			sum += n
 		}
+		s.lost[cause] = sum - s.before[cause]
 	}
 	return nil
+}
+
+// begin leaves out what the programs lost while they were attached one by one.
+func (s *Stats) begin(m *ebpf.Map) error {
+	err := s.readKernel(m)
+	for cause := range s.before {
+		s.before[cause] += s.lost[cause]
+		s.lost[cause] = 0
+	}
+	return err
 }
 
 // total is the number of events lost, and each cause's share.

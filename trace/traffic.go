@@ -109,7 +109,7 @@ type flowState struct {
 // rowKey is what a row is about; what does not matter is zero.
 type rowKey struct {
 	process
-	cgroup uint64
+	place  string // container or pod; empty: outside of any
 	socket socketID
 	peer   netip.Addr
 	conn   event.Connection
@@ -598,20 +598,21 @@ func (t *trafficTracer) forgetFlows(s *Session, now uint64) {
 
 // add counts bytes for the row that they belong to, if they pass the filter.
 func (t *trafficTracer) add(s *Session, p *bpf.TrafficParty, conn event.Connection, id socketID, proto string, born uint64, m moved) {
-	who := event.Process{PID: p.Pid, Comm: s.comm(p.Comm), UID: p.Uid, CgroupID: p.Cgroup}
-	if !s.opts.match(&event.Common{Process: who}) {
+	who := event.Common{Process: event.Process{PID: p.Pid, Comm: s.comm(p.Comm), UID: p.Uid, CgroupID: p.Cgroup}}
+	if !s.opts.match(&who) || !s.locate(&who) {
 		return
 	}
 	var key rowKey
-	remote := conn.Dst
-	if conn.Role == event.RoleServer {
-		remote = conn.Src
-	}
 	switch t.by {
 	case byPeer:
-		key.peer = remote.Addr()
-	case byContainer, byPod:
-		key.cgroup = p.Cgroup
+		key.peer = conn.Dst.Addr()
+		if conn.Role == event.RoleServer {
+			key.peer = conn.Src.Addr()
+		}
+	case byContainer:
+		key.place = who.ContainerID
+	case byPod:
+		key.place = who.PodUID
 	case byConnection:
 		key.conn, key.socket = conn, id
 		fallthrough
@@ -626,13 +627,18 @@ func (t *trafficTracer) add(s *Session, p *bpf.TrafficParty, conn event.Connecti
 		row.Connection = key.conn
 		t.rows[key] = row
 	}
+	// Who and where, as far as it is the same for all of the row.
 	switch t.by {
 	case byPeer:
-	case byContainer, byPod:
-		row.Process = event.Process{CgroupID: p.Cgroup}
+	case byContainer:
+		if key.place != "" {
+			row.Process = event.Process{CgroupID: cmp.Or(row.CgroupID, who.CgroupID), Place: who.Place}
+		}
+	case byPod:
+		row.Pod, row.Namespace, row.PodUID = who.Pod, who.Namespace, who.PodUID
 	default:
 		if row.PID == 0 || born > row.newest {
-			row.Process, row.newest = who, born
+			row.Process, row.newest = who.Process, born
 		}
 	}
 	row.tcp = row.tcp || proto == event.ProtoTCP
@@ -746,7 +752,8 @@ func (t *trafficTracer) compare(a, b *trafficRow, whole bool) int {
 	return cmp.Or(now,
 		cmp.Compare(t.size(moved{b.TotalTx, b.TotalRx}), t.size(moved{a.TotalTx, a.TotalRx})),
 		cmp.Compare(a.PID, b.PID),
-		cmp.Compare(a.CgroupID, b.CgroupID),
+		cmp.Compare(a.ContainerID, b.ContainerID),
+		cmp.Compare(a.PodUID, b.PodUID),
 		a.Peer.Compare(b.Peer),
 		a.Src.Compare(b.Src),
 		a.Dst.Compare(b.Dst),

@@ -348,7 +348,7 @@ func TestKernelTrafficOfUDP(t *testing.T) {
 	tiersOf(t, func(t *testing.T, tier tier) {
 		c := traceTraffic(t, Options{tier: tier}, "--interval", "20ms")
 		type total struct {
-			w      *workload
+			w      *connWorkload
 			host   string
 			tx, rx int
 		}
@@ -400,7 +400,7 @@ func TestKernelTrafficByPeerAndByCgroup(t *testing.T) {
 				got.tx, got.rx = got.tx+e.Tx, got.rx+e.Rx
 				p := peers[e.Peer]
 				peers[e.Peer] = moved{p.tx + e.Tx, p.rx + e.Rx}
-				if e.PID != 0 || by == "peer" && e.CgroupID != 0 || by != "peer" && e.CgroupID == 0 {
+				if e.PID != 0 || by != "peer" && e.Peer.IsValid() {
 					t.Fatalf("row %+v", e)
 				}
 			}

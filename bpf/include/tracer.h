@@ -68,7 +68,22 @@ struct {
 	__type(value, __u8);
 } hidden SEC(".maps");
 
+/*
+ * What --container, --pod and --namespace say of cgroups, by current_cgroup():
+ * 1 is wanted, 0 is not. User space inserts and deletes, as it learns of
+ * cgroups and of their names. One that is not in it passes: it may be new, or
+ * have found no room, and user space decides.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, __u8);
+} cgroups SEC(".maps");
+
 /* Knobs, set by user space before loading. */
+const volatile bool filter_cgroups;
 const volatile bool filter_pids;
 const volatile bool filter_uid;
 const volatile __u32 wanted_uid;
@@ -199,11 +214,33 @@ static __always_inline bool wanted_process(__u32 tgid, __u32 uid)
 	return bpf_map_lookup_elem(&hidden, &tgid) == NULL;
 }
 
-/* The same for the current one. */
+static __always_inline __u64 current_cgroup(struct task_struct *task);
+
+/*
+ * Whether the current process passes --container, --pod and --namespace. Not
+ * inlined: few need it, and every program would carry it.
+ */
+static __noinline bool wanted_cgroup(void)
+{
+	__u64 cgroup = current_cgroup((void *)bpf_get_current_task());
+	__u8 *verdict = bpf_map_lookup_elem(&cgroups, &cgroup);
+
+	return !verdict || *verdict;
+}
+
+/*
+ * Whether the current process passes --pid, --uid, is in a wanted cgroup and
+ * is not hidden.
+ */
 static __always_inline bool wanted(__u32 tgid)
 {
+	if (filter_cgroups && !wanted_cgroup())
+		return false;
 	return wanted_process(tgid, bpf_get_current_uid_gid());
 }
+
+/* Marks an id of the v1 tree, which counts as the other one: V1 in trace/kube. */
+#define CGROUP_V1 (1ULL << 63)
 
 /*
  * The cgroup of a task that is in the cgroup2 directory with this inode. Where
@@ -221,8 +258,8 @@ static __always_inline __u64 cgroup_or_v1(struct task_struct *task, __u64 id)
 		bpf_probe_read_kernel(&state, sizeof(state),
 				      (void *)css + bpf_core_field_offset(css->subsys) +
 					      memory * sizeof(state));
-		if (state)
-			id = BPF_CORE_READ(state, cgroup, kn, id);
+		if (state && BPF_CORE_READ(state, cgroup, root, hierarchy_id))
+			id = BPF_CORE_READ(state, cgroup, kn, id) | CGROUP_V1;
 	}
 	return id;
 }

@@ -115,20 +115,28 @@ func (o *object) flag(k string, v bool) {
 	}
 }
 
-func (o *object) program(p *Program) {
-	o.optional("exe", p.Exe)
-	if p.Args == nil {
-		return
-	}
-	o.key("args")
+func (o *object) bool(k string, v bool) {
+	o.key(k)
+	o.buf = strconv.AppendBool(o.buf, v)
+}
+
+func (o *object) strings(k string, v []string) {
+	o.key(k)
 	o.buf = append(o.buf, '[')
-	for i, a := range p.Args {
+	for i, s := range v {
 		if i > 0 {
 			o.buf = append(o.buf, ',')
 		}
-		o.buf = appendString(o.buf, a)
+		o.buf = appendString(o.buf, s)
 	}
 	o.buf = append(o.buf, ']')
+}
+
+func (o *object) program(p *Program) {
+	o.optional("exe", p.Exe)
+	if p.Args != nil {
+		o.strings("args", p.Args)
+	}
 }
 
 // appendTime appends t as RFC 3339 in UTC, always with nine digits after the

@@ -16,36 +16,69 @@ import (
 	"syscall"
 )
 
-// A Hierarchy is the cgroup tree whose directories' inodes are the cgroup ids
-// of events: cgroup2, or the memory controller's where there is no cgroup2.
+// V1 marks the id of a cgroup of the memory controller's v1 tree: cgroup2 has
+// ids of its own, and the same numbers.
+const V1 uint64 = 1 << 63
+
+// A Hierarchy is a cgroup tree whose directories' inodes are the cgroup ids of
+// events: cgroup2, and for processes that are in no part of that, the memory
+// controller's of v1.
 type Hierarchy struct {
 	Dir string // where it is mounted
 	ID  uint32 // as tracepoints and /proc/PID/cgroup number it: 0 for cgroup2
+	V1  bool   // its ids carry the mark V1
 }
 
-// FindHierarchy finds the tree in roots.Cgroup, or else in this process's
-// mounts. It fails where neither cgroup2 nor the memory controller is mounted.
-func FindHierarchy(roots Roots) (Hierarchy, error) {
+// mark turns an inode, or the tracepoint's id, into the id of events.
+func (h Hierarchy) mark(id uint64) uint64 {
+	if h.V1 {
+		id |= V1
+	}
+	return id
+}
+
+// FindHierarchies finds the tree in roots.Cgroup, or else those in this
+// process's mounts, cgroup2 first. It fails where neither cgroup2 nor the
+// memory controller is mounted.
+func FindHierarchies(roots Roots) ([]Hierarchy, error) {
 	roots = roots.filled()
-	dir, v1 := roots.Cgroup, false
-	if dir != "" {
-		_, err := os.Lstat(filepath.Join(dir, "cgroup.controllers")) // only in cgroup2's
-		v1 = err != nil
+	var v1, v2 string
+	if dir := roots.Cgroup; dir != "" {
+		if _, err := os.Lstat(filepath.Join(dir, "cgroup.controllers")); err == nil { // only in cgroup2's
+			v2 = dir
+		} else {
+			v1 = dir
+		}
 	} else {
 		data, err := readFile(filepath.Join(roots.Proc, "self/mountinfo"), maxMounts)
 		if err != nil {
-			return Hierarchy{}, fmt.Errorf("read mounts: %w", err)
+			return nil, fmt.Errorf("read mounts: %w", err)
 		}
-		if dir, v1 = cgroupMount(string(data)); dir == "" {
-			return Hierarchy{}, errors.New("find cgroup mount: neither cgroup2 nor the v1 memory controller is mounted")
+		if v2, v1 = cgroupMounts(string(data)); v2 == "" && v1 == "" {
+			return nil, errors.New("find cgroup mount: neither cgroup2 nor the v1 memory controller is mounted")
 		}
 	}
-	if !v1 {
-		return Hierarchy{Dir: dir}, nil
+	var found []Hierarchy
+	if v2 != "" {
+		found = append(found, Hierarchy{Dir: v2})
 	}
+	if v1 != "" {
+		id, err := memoryHierarchy(roots)
+		switch {
+		case err == nil:
+			found = append(found, Hierarchy{Dir: v1, ID: id, V1: true})
+		case v2 == "":
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// memoryHierarchy is the number of the v1 hierarchy with the memory controller.
+func memoryHierarchy(roots Roots) (uint32, error) {
 	data, err := readFile(filepath.Join(roots.Proc, "self/cgroup"), maxProc)
 	if err != nil {
-		return Hierarchy{}, fmt.Errorf("read own cgroup: %w", err)
+		return 0, fmt.Errorf("read own cgroup: %w", err)
 	}
 	for line := range strings.Lines(string(data)) {
 		number, rest, _ := strings.Cut(line, ":")
@@ -53,41 +86,38 @@ func FindHierarchy(roots Roots) (Hierarchy, error) {
 		if slices.Contains(strings.Split(controllers, ","), "memory") {
 			id, err := strconv.ParseUint(number, 10, 32)
 			if err != nil {
-				return Hierarchy{}, fmt.Errorf("parse own cgroup %q: %w", line, err)
+				return 0, fmt.Errorf("parse own cgroup %q: %w", line, err)
 			}
-			return Hierarchy{Dir: dir, ID: uint32(id)}, nil
+			return uint32(id), nil
 		}
 	}
-	return Hierarchy{}, fmt.Errorf("find v1 hierarchy of %q: no memory controller in own cgroup", dir)
+	return 0, errors.New("find the v1 memory hierarchy: no memory controller in own cgroup")
 }
 
-// cgroupMount finds the mount point in the text of /proc/PID/mountinfo
+// cgroupMounts finds the mount points in the text of /proc/PID/mountinfo
 // (proc_pid_mountinfo(5)). A mount of a whole tree is better than one of a part.
-func cgroupMount(mountinfo string) (dir string, v1 bool) {
-	best := 0
+func cgroupMounts(mountinfo string) (v2, v1 string) {
+	whole := map[*string]bool{}
 	for line := range strings.Lines(mountinfo) {
 		head, tail, ok := strings.Cut(line, " - ")
 		f, t := strings.Fields(head), strings.Fields(tail)
 		if !ok || len(f) < 5 || len(t) < 3 {
 			continue
 		}
-		rank := 0
+		var dir *string
 		switch {
 		case t[0] == "cgroup2":
-			rank = 3
+			dir = &v2
 		case t[0] == "cgroup" && slices.Contains(strings.Split(t[2], ","), "memory"):
-			rank = 1
+			dir = &v1
 		default:
 			continue
 		}
-		if f[3] == "/" {
-			rank++
-		}
-		if rank > best {
-			best, dir, v1 = rank, unescape(f[4]), t[0] == "cgroup"
+		if *dir == "" || f[3] == "/" && !whole[dir] {
+			*dir, whole[dir] = unescape(f[4]), f[3] == "/"
 		}
 	}
-	return dir, v1
+	return v2, v1
 }
 
 // unescape undoes seq_path's \040 and the like.

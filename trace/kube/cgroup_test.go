@@ -105,7 +105,7 @@ func TestParseCgroup(t *testing.T) {
 	}
 }
 
-func TestFindHierarchy(t *testing.T) {
+func TestFindHierarchies(t *testing.T) {
 	const (
 		v1     = "35 31 0:32 / /sys/fs/cgroup/memory rw,relatime shared:9 master:1 - cgroup cgroup rw,memory\n"
 		cpu    = "32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct\n"
@@ -113,40 +113,54 @@ func TestFindHierarchy(t *testing.T) {
 		part   = "42 31 0:38 /docker/x /mnt/part rw,relatime - cgroup2 cgroup2 rw\n"
 		odd    = `43 31 0:38 / /mnt/a\040b rw,relatime - cgroup2 none rw` + "\n"
 	)
+	v2 := func(dir string) Hierarchy { return Hierarchy{Dir: dir} }
+	memory := Hierarchy{Dir: "/sys/fs/cgroup/memory", ID: 4, V1: true}
 	tests := map[string]struct {
 		mounts string
-		want   Hierarchy
-		fails  bool
+		want   []Hierarchy
 	}{
-		"cgroup2 of a hybrid host":    {cpu + v1 + hybrid, Hierarchy{"/sys/fs/cgroup/unified", 0}, false},
-		"memory where it is alone":    {cpu + v1, Hierarchy{"/sys/fs/cgroup/memory", 4}, false},
-		"the whole before a part":     {part + hybrid, Hierarchy{"/sys/fs/cgroup/unified", 0}, false},
-		"a part rather than v1":       {v1 + part, Hierarchy{"/mnt/part", 0}, false},
-		"a space in the name":         {odd, Hierarchy{"/mnt/a b", 0}, false},
-		"no controller for memory":    {cpu, Hierarchy{}, true},
-		"what is no such file":        {"a b - c\n- -\n", Hierarchy{}, true},
-		"nothing is mounted anywhere": {"", Hierarchy{}, true},
+		"both of a hybrid host":       {cpu + v1 + hybrid, []Hierarchy{v2("/sys/fs/cgroup/unified"), memory}},
+		"memory where it is alone":    {cpu + v1, []Hierarchy{memory}},
+		"cgroup2 where it is alone":   {cpu + hybrid, []Hierarchy{v2("/sys/fs/cgroup/unified")}},
+		"the whole before a part":     {part + hybrid + part, []Hierarchy{v2("/sys/fs/cgroup/unified")}},
+		"a part where there is none":  {v1 + part, []Hierarchy{v2("/mnt/part"), memory}},
+		"a space in the name":         {odd, []Hierarchy{v2("/mnt/a b")}},
+		"no controller for memory":    {cpu, nil},
+		"what is no such file":        {"a b - c\n- -\n", nil},
+		"nothing is mounted anywhere": {"", nil},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t, false)
 			h.write("proc/self/mountinfo", tt.mounts)
-			got, err := FindHierarchy(Roots{FS: h.root})
-			if diff := cmp.Diff(tt.want, got); diff != "" || (err != nil) != tt.fails {
+			got, err := FindHierarchies(Roots{FS: h.root})
+			if diff := cmp.Diff(tt.want, got); diff != "" || (err != nil) != (tt.want == nil) {
 				t.Errorf("error %v (-want +got):\n%s", err, diff)
 			}
 		})
 	}
+	t.Run("without a number for v1", func(t *testing.T) {
+		h := newHost(t, false)
+		h.write("proc/self/cgroup", "0::/\n")
+		h.write("proc/self/mountinfo", v1+hybrid)
+		if got, err := FindHierarchies(Roots{FS: h.root}); err != nil || !cmp.Equal(got, []Hierarchy{v2("/sys/fs/cgroup/unified")}) {
+			t.Errorf("beside cgroup2: %v, %v", got, err)
+		}
+		h.write("proc/self/mountinfo", v1)
+		if got, err := FindHierarchies(Roots{FS: h.root}); err == nil {
+			t.Errorf("alone: %v", got)
+		}
+	})
 	t.Run("named by the user", func(t *testing.T) {
 		h := newHost(t, false)
 		roots := Roots{FS: h.root, Cgroup: h.tree}
-		if got, err := FindHierarchy(roots); err != nil || got != (Hierarchy{h.tree, 4}) {
+		if got, err := FindHierarchies(roots); err != nil || !cmp.Equal(got, []Hierarchy{{h.tree, 4, true}}) {
 			t.Errorf("v1: %v, %v", got, err)
 		}
 		if err := os.WriteFile(filepath.Join(h.tree, "cgroup.controllers"), nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := FindHierarchy(roots); err != nil || got != (Hierarchy{h.tree, 0}) {
+		if got, err := FindHierarchies(roots); err != nil || !cmp.Equal(got, []Hierarchy{v2(h.tree)}) {
 			t.Errorf("cgroup2: %v, %v", got, err)
 		}
 	})

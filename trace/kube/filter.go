@@ -28,6 +28,39 @@ func (f Filter) Match(p *Place) bool {
 		(f.Namespace == "" || glob(f.Namespace, p.Namespace))
 }
 
+// A Verdict is what a Filter says of a place.
+type Verdict int
+
+// Verdicts.
+const (
+	Unknown Verdict = iota // it depends on what is not known (yet)
+	Wanted
+	Unwanted
+)
+
+// Judge is Match for a place of which, unless complete is true, something may
+// be missing. It is safe for concurrent use.
+func (f Filter) Judge(p *Place, complete bool) Verdict {
+	switch {
+	case f.Match(p):
+		return Wanted
+	case complete:
+		return Unwanted
+	case p == nil:
+		return Unknown
+	}
+	name := p.Container
+	if name == short(p.ContainerID) {
+		name = "" // it stands for one that is not known
+	}
+	differs := func(pattern, s string) bool { return pattern != "" && s != "" && !glob(pattern, s) }
+	id := len(f.Container) >= minPrefix && strings.HasPrefix(p.ContainerID, f.Container)
+	if differs(f.Container, name) && !id || differs(f.Pod, p.Pod) || differs(f.Namespace, p.Namespace) {
+		return Unwanted
+	}
+	return Unknown
+}
+
 // glob returns to the last `*` on a mismatch: len(pattern)·len(s) steps at most.
 // No text matches nothing, not even `*`: what is unknown is not what was asked for.
 func glob(pattern, s string) bool {

@@ -39,6 +39,40 @@ func TestFilter(t *testing.T) {
 	}
 }
 
+func TestFilterOfWhatIsNotAllKnown(t *testing.T) {
+	nameless := &Place{Container: idA[:12], ContainerID: idA, PodUID: uid}
+	named := &Place{Container: "app", ContainerID: idA, PodUID: uid}
+	pod := &Place{Pod: "web-0", Namespace: "prod", PodUID: uid}
+	tests := map[string]struct {
+		filter   Filter
+		place    *Place
+		complete bool
+		want     Verdict
+	}{
+		"the empty one wants all":               {Filter{}, nil, false, Wanted},
+		"an unknown cgroup may be any":          {Filter{Pod: "*"}, nil, false, Unknown},
+		"the host is no pod":                    {Filter{Pod: "*"}, nil, true, Unwanted},
+		"a pod may get a name":                  {Filter{Pod: "web-*"}, nameless, false, Unknown},
+		"a pod may not get another":             {Filter{Pod: "db-*"}, pod, false, Unwanted},
+		"nor another namespace":                 {Filter{Pod: "web-*", Namespace: "test"}, pod, false, Unwanted},
+		"a container may get a name":            {Filter{Container: "app"}, nameless, false, Unknown},
+		"a container may not get another":       {Filter{Container: "db"}, named, false, Unwanted},
+		"it is named by its id before it is":    {Filter{Container: idA[:12]}, nameless, false, Wanted},
+		"and by its id where it is":             {Filter{Container: idA[:6]}, named, false, Wanted},
+		"its id says nothing of the pod":        {Filter{Container: idA[:6], Pod: "web-0"}, named, false, Unknown},
+		"what is complete and matches":          {Filter{Pod: "web-0"}, pod, true, Wanted},
+		"what is complete and does not":         {Filter{Container: "app"}, nameless, true, Unwanted},
+		"a matching part that is not all of it": {Filter{Namespace: "prod", Container: "app"}, pod, false, Unknown},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := tt.filter.Judge(tt.place, tt.complete); got != tt.want {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
 // It says what path.Match says, where the two have the same language.
 func FuzzGlob(f *testing.F) {
 	f.Add("a*b?c", "aXXbYc")

@@ -16,6 +16,7 @@ type host struct {
 	t    testing.TB
 	root string
 	tree string // its cgroups
+	mark uint64 // of their ids: V1 or none
 }
 
 func newHost(t testing.TB, v1 bool) *host {
@@ -29,6 +30,7 @@ func newHost(t testing.TB, v1 bool) *host {
 	mount := "35 30 0:29 / " + h.tree + " rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
 	if v1 {
 		mount = "35 30 0:29 / " + h.tree + " rw - cgroup cgroup rw,memory\n"
+		h.mark = V1
 	}
 	h.write("proc/self/mountinfo", "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n"+mount)
 	h.write("proc/self/cgroup", "9:name=systemd:/\n4:memory:/\n0::/\n")
@@ -69,7 +71,7 @@ func (h *host) cgroup(path string) uint64 {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return inode(info)
+	return inode(info) | h.mark
 }
 
 // dockerContainer names a container as docker does.

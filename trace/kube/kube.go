@@ -69,7 +69,7 @@ type Place struct {
 type Roots struct {
 	FS     string // "" is /
 	Proc   string // "" is /proc below FS
-	Cgroup string // "" is what FindHierarchy finds in the mounts
+	Cgroup string // "" is what FindHierarchies finds in the mounts
 }
 
 func (r Roots) filled() Roots {
@@ -92,11 +92,11 @@ type Options struct {
 // A Resolver knows cgroups and the names behind them. Its methods may be
 // called from any goroutine, except where they say otherwise.
 type Resolver struct {
-	roots     Roots
-	hierarchy Hierarchy
-	files     files
-	remote    []source // the goroutine of ask's own: whom it asks where files do not name a pod
-	wait      time.Duration
+	roots  Roots
+	trees  []Hierarchy
+	files  files
+	remote []source // the goroutine of ask's own: whom it asks where files do not name a pod
+	wait   time.Duration
 
 	ctx       context.Context // ends with Close
 	stop      context.CancelFunc
@@ -159,13 +159,22 @@ func (c *cgroup) state() (place *Place, ok bool, ready chan struct{}) {
 // fails where there is no cgroup tree, or where a file that opts names cannot
 // be used.
 func New(roots Roots, opts Options) (*Resolver, error) {
-	hierarchy, err := FindHierarchy(roots)
+	trees, err := FindHierarchies(roots)
 	if err != nil {
 		return nil, err
 	}
-	top, err := os.Stat(hierarchy.Dir)
-	if err != nil {
-		return nil, fmt.Errorf("read cgroup tree: %w", err)
+	tops := make(map[uint64]bool)
+	trees = slices.DeleteFunc(trees, func(h Hierarchy) bool { // another mount may hide one
+		top, statErr := os.Stat(h.Dir)
+		if statErr != nil {
+			err = fmt.Errorf("read cgroup tree: %w", statErr)
+			return true
+		}
+		tops[h.mark(inode(top))] = true
+		return false
+	})
+	if len(trees) == 0 {
+		return nil, err
 	}
 	k, err := newKubelet(opts.Kubelet)
 	if err != nil {
@@ -173,9 +182,9 @@ func New(roots Roots, opts Options) (*Resolver, error) {
 	}
 	roots = roots.filled()
 	r := &Resolver{
-		roots:     roots,
-		hierarchy: hierarchy,
-		files:     files{roots.FS},
+		roots: roots,
+		trees: trees,
+		files: files{roots.FS},
 		remote: []source{
 			{name: "kubelet's pods socket", find: cached(podsSocket(roots.FS))},
 			{name: "runtime's CRI socket", find: cri(roots.FS)},
@@ -191,7 +200,9 @@ func New(roots Roots, opts Options) (*Resolver, error) {
 	}
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	r.patience.left = r.wait
-	r.learn(inode(top), "/")
+	for id := range tops {
+		r.learn(id, "/")
+	}
 	r.scan()
 	r.running.Go(r.work)
 	r.running.Go(r.ask)
@@ -209,10 +220,21 @@ func (r *Resolver) Close() {
 // the names that files have.
 func (r *Resolver) Scanned() <-chan struct{} { return r.scanned }
 
-// Hierarchy is the tree whose ids Lookup and Mkdir understand.
-func (r *Resolver) Hierarchy() Hierarchy { return r.hierarchy }
+// Hierarchies are the trees whose ids Lookup and Mkdir understand.
+func (r *Resolver) Hierarchies() []Hierarchy { return r.trees }
 
-// Lookup says where the process pid runs, of which the kernel gave cgroup id.
+// tree is the one that the number belongs to.
+func (r *Resolver) tree(hierarchy uint32) (Hierarchy, bool) {
+	for _, h := range r.trees {
+		if h.ID == hierarchy {
+			return h, true
+		}
+	}
+	return Hierarchy{}, false
+}
+
+// Lookup says where the process pid runs, of which the kernel gave cgroup id,
+// with the mark V1 where it is one of that tree.
 //
 //	place, true   all that there is to know
 //	place, false  names are missing, for now or for good
@@ -285,7 +307,7 @@ func (p *patience) wait(ready, stopped <-chan struct{}, most time.Duration) bool
 	if !p.since.IsZero() {
 		p.left = min(most, p.left+now.Sub(p.since)/4)
 	}
-	p.since = now
+	defer func() { p.since = time.Now() }() // what was waited brings nothing back
 	if p.left <= 0 {
 		return false
 	}
@@ -309,10 +331,11 @@ func (p *patience) wait(ready, stopped <-chan struct{}, most time.Duration) bool
 // does not wait: names are read in the background, which is before a
 // container's first program starts, as the runtimes write them earlier still.
 func (r *Resolver) Mkdir(id uint64, hierarchy uint32, path string) {
-	if hierarchy != r.hierarchy.ID {
+	h, ok := r.tree(hierarchy)
+	if !ok {
 		return
 	}
-	if o := r.learn(id, path); o != nil && !r.queue.full() { // else the first Lookup has it resolved
+	if o := r.learn(h.mark(id), path); o != nil && !r.queue.full() { // else the first Lookup has it resolved
 		r.queue.do(func() { r.resolve(o, 0) })
 	}
 }
@@ -320,10 +343,12 @@ func (r *Resolver) Mkdir(id uint64, hierarchy uint32, path string) {
 // Rmdir tells that a cgroup was removed (tracepoint cgroup_rmdir). It stays
 // known for a minute, for events that are still on their way.
 func (r *Resolver) Rmdir(id uint64, hierarchy uint32, path string) {
-	if hierarchy != r.hierarchy.ID {
+	h, ok := r.tree(hierarchy)
+	if !ok {
 		return
 	}
 	r.Mkdir(id, hierarchy, path) // that may have been missed
+	id = h.mark(id)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := r.cgroups[id]
@@ -341,13 +366,13 @@ func (r *Resolver) Rmdir(id uint64, hierarchy uint32, path string) {
 	}
 }
 
-// Watch calls fn with every cgroup id whose place f matches, those known now
-// before it returns and later ones as their names are found, and with false
-// when an id matches no longer or is forgotten. The calls come one at a time,
-// from one goroutine of r; fn must be quick and not call Watch, stop or Close.
-// After stop returns there are no more calls.
-func (r *Resolver) Watch(f Filter, fn func(id uint64, match bool)) (stop func()) {
-	w := &watch{filter: f, fn: fn, told: make(map[uint64]bool)}
+// Watch calls fn with every cgroup id of which f can say whether it is of
+// interest, those known now before it returns and later ones as their names are
+// found, and with Unknown when that is no longer so or the id is forgotten. The
+// calls come one at a time, from one goroutine of r; fn must be quick and not
+// call Watch, stop or Close. After stop returns there are no more calls.
+func (r *Resolver) Watch(f Filter, fn func(id uint64, v Verdict)) (stop func()) {
+	w := &watch{filter: f, fn: fn, told: make(map[uint64]Verdict)}
 	r.onWorker(func() {
 		r.worker.watches = append(r.worker.watches, w)
 		r.mu.Lock()

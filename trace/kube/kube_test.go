@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -109,7 +111,11 @@ func TestRecordedHosts(t *testing.T) {
 				r := h.resolver(opts)
 				// What sockets and ports tell comes later: wait for all of it.
 				named := make(chan struct{}, len(c.places))
-				defer r.Watch(Filter{Namespace: "*"}, func(uint64, bool) { named <- struct{}{} })()
+				defer r.Watch(Filter{Namespace: "*"}, func(_ uint64, v Verdict) {
+					if v == Wanted {
+						named <- struct{}{}
+					}
+				})()
 				for _, a := range want {
 					if a.Place != nil && a.Place.Namespace != "" {
 						await(t, named, "a pod's name")
@@ -169,11 +175,11 @@ func TestRecordedHostsToldByTracepoint(t *testing.T) {
 			h := newHost(t, strings.HasPrefix(name, "v1"))
 			r := h.resolver(Options{})
 			for _, p := range c.places {
-				r.Mkdir(p.id, r.Hierarchy().ID+1, "/docker/"+idA) // of another hierarchy
-				r.Mkdir(p.id, r.Hierarchy().ID, p.path)
+				r.Mkdir(p.id, r.Hierarchies()[0].ID+1, "/docker/"+idA) // of another hierarchy
+				r.Mkdir(p.id, r.Hierarchies()[0].ID, p.path)
 			}
 			for _, p := range c.places {
-				got, _ := r.Lookup(p.id, 0)
+				got, _ := r.Lookup(p.id|h.mark, 0)
 				if (p.ContainerID == "" && p.PodUID == "") != (got == nil) {
 					t.Errorf("%s: got %+v", p.path, got)
 				}
@@ -356,42 +362,44 @@ func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t, false)
 		h.dockerContainer(idA, "db")
-		h.cgroup("/user.slice")
+		root, host := h.cgroup("/"), h.cgroup("/docker")
 		first := h.cgroup("/docker/" + idA)
 		r := h.resolver(Options{})
 		defer r.Close()
 
 		var mu sync.Mutex
 		var got []string
-		stop := r.Watch(Filter{Container: "d?"}, func(id uint64, match bool) {
+		stop := r.Watch(Filter{Container: "d?"}, func(id uint64, v Verdict) {
 			mu.Lock()
 			defer mu.Unlock()
-			if id == first {
-				id = 1
+			name, ok := map[uint64]string{first: "the first", host: "the host's", root: "the root"}[id]
+			if !ok {
+				name = fmt.Sprint(id)
 			}
-			got = append(got, fmt.Sprint(id, match))
+			got = append(got, name+[]string{" unknown", " wanted", " unwanted"}[v])
 		})
 		told := func(step string, want ...string) {
 			t.Helper()
 			synctest.Wait()
 			mu.Lock()
 			defer mu.Unlock()
+			slices.Sort(got)
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", step, diff)
 			}
 			got = nil
 		}
-		told("what is known", "1 true")
+		told("what is known", "the first wanted", "the host's unwanted", "the root unwanted")
 		r.Mkdir(1000, 0, "/docker/"+idA+"/child")
 		r.Mkdir(1001, 0, "/docker/"+idB)
 		r.Mkdir(1002, 0, "/system.slice")
-		told("a child of a known one", "1000 true")
+		told("a child of a known one", "1000 wanted", "1002 unwanted")
 		h.dockerContainer(idB, "dc")
 		time.Sleep(retryTime)
-		told("a name that came later", "1001 true")
+		told("a name that came later", "1001 wanted")
 		r.Rmdir(1000, 0, "/docker/"+idA+"/child")
 		time.Sleep(keepTime)
-		told("a removed one", "1000 false")
+		told("a removed one", "1000 unknown")
 		stop()
 		r.Mkdir(1003, 0, "/docker/"+idA+"/other")
 		told("after stop")
@@ -414,7 +422,11 @@ func TestFloodOfCgroups(t *testing.T) {
 		t.Errorf("%d removed ones are kept", len(r.gone))
 	}
 	named := make(chan uint64, 1)
-	defer r.Watch(Filter{Container: "db"}, func(id uint64, _ bool) { named <- id })()
+	defer r.Watch(Filter{Container: "db"}, func(id uint64, v Verdict) {
+		if v == Wanted {
+			named <- id
+		}
+	})()
 	if id := await(t, named, "a container in the flood"); id != 7 {
 		t.Errorf("got %d", id)
 	}
@@ -437,7 +449,7 @@ func TestConcurrentUse(t *testing.T) {
 	})
 	wg.Go(func() {
 		for range 50 {
-			r.Watch(Filter{Container: "db"}, func(uint64, bool) {})()
+			r.Watch(Filter{Container: "db"}, func(uint64, Verdict) {})()
 			r.Problems()
 			r.Counts()
 		}
@@ -506,6 +518,34 @@ func BenchmarkLookup(b *testing.B) {
 	}
 }
 
+// Both trees of a hybrid host number their directories in the same way.
+func TestTreesOfAHybridHost(t *testing.T) {
+	h := newHost(t, false)
+	h.dockerContainer(idA, "db")
+	h.dockerContainer(idB, "old")
+	both := filepath.Join(h.root, "memory")
+	h.write("proc/self/mountinfo", "35 30 0:29 / "+h.tree+" rw - cgroup2 cgroup2 rw\n"+
+		"36 30 0:30 / "+both+" rw - cgroup cgroup rw,memory\n")
+	h.write("proc/7/cgroup", "4:memory:/docker/"+idB+"/late\n0::/\n")
+	v2 := h.cgroup("/docker/" + idA)
+	h.tree, h.mark = both, V1
+	v1 := h.cgroup("/docker/" + idB)
+	r := h.resolver(Options{Wait: time.Hour})
+	r.Mkdir(1000, 0, "/docker/"+idA+"/x")
+	r.Mkdir(1000, 4, "/docker/"+idB+"/x")
+	r.Mkdir(1001, 5, "/docker/"+idB+"/x") // another controller's
+	r.Rmdir(1000, 4, "/docker/"+idB+"/x")
+	late := h.cgroup("/docker/" + idB + "/late")
+	for id, want := range map[uint64]string{v2: "db", v1: "old", 1000: "db", 1000 | V1: "old", late: "old"} {
+		if p, ok := r.Lookup(id, 7); p == nil || !ok || p.Container != want {
+			t.Errorf("%#x: got %v, %v, want %s", id, p, ok, want)
+		}
+	}
+	if len(r.gone) != 1 || r.gone[0].id != 1000|V1 {
+		t.Errorf("gone: %v", r.gone)
+	}
+}
+
 // A source that fails slowly is asked rarely, and holds up no other.
 func TestSourceThatFailsSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -530,6 +570,56 @@ func TestSourceThatFailsSlowly(t *testing.T) {
 		synctest.Wait()
 		if n := r.Counts(); n.Named != 100 || calls > 2 {
 			t.Errorf("%+v after %d calls", n, calls)
+		}
+	})
+}
+
+// A source that has nothing of one container is asked for the next at once.
+func TestSourceThatLacksOneContainer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, false)
+		r := h.resolver(Options{})
+		defer r.Close()
+		r.remote = []source{{name: "runtime", find: func(_ context.Context, t target) (names, error) {
+			time.Sleep(10 * time.Millisecond)
+			if t.id == idA {
+				return names{}, fs.ErrNotExist
+			}
+			return names{container: "app", pod: "web-0", namespace: "demo"}, nil
+		}}}
+		r.Mkdir(1000, 0, "/kubepods/pod1/"+idA)
+		r.Mkdir(1001, 0, "/kubepods/pod1/"+idB)
+		time.Sleep(30 * time.Millisecond)
+		synctest.Wait()
+		if p, ok := r.Lookup(1001, 0); !ok || p.Container != "app" {
+			t.Errorf("got %+v, %v", p, ok)
+		}
+	})
+}
+
+// Of a tree that is not mounted here only processes can tell.
+func TestLookupInATreeThatCannotBeSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, false)
+		h.dockerContainer(idA, "db")
+		h.write("proc/7/cgroup", "4:memory:/docker/"+idA+"\n0::/\n")
+		h.write("proc/8/cgroup", "4:memory:/user.slice\n0::/\n")
+		r := h.resolver(Options{})
+		defer r.Close()
+		if p, ok := r.Lookup(1000|V1, 7); !ok || p == nil || p.Container != "db" {
+			t.Errorf("in a container: %+v, %v", p, ok)
+		}
+		begin := time.Now()
+		if p, ok := r.Lookup(1001|V1, 9); ok {
+			t.Errorf("of a process that is gone: %+v", p)
+		}
+		if took := time.Since(begin); took != 0 {
+			t.Errorf("waited %v for what nobody tells", took)
+		}
+		time.Sleep(retryTime)
+		synctest.Wait()
+		if p, ok := r.Lookup(1001|V1, 8); !ok || p != nil {
+			t.Errorf("on the host: %+v, %v", p, ok)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,8 +36,8 @@ type worker struct {
 
 type watch struct {
 	filter Filter
-	fn     func(id uint64, match bool)
-	told   map[uint64]bool // ids of which fn was told that they match
+	fn     func(id uint64, v Verdict)
+	told   map[uint64]Verdict // what fn was told, Unknown left out
 }
 
 // queue is work for the worker: first what somebody waits for, then the rest,
@@ -292,18 +293,21 @@ func (r *Resolver) tell(ids []uint64) {
 		for _, id := range ids {
 			r.mu.RLock()
 			c := r.cgroups[id]
-			place, _, _ := c.state()
+			place, complete, _ := c.state()
 			r.mu.RUnlock()
-			match := c != nil && c.known && w.filter.Match(place)
-			switch {
-			case match == w.told[id]:
-				continue
-			case match:
-				w.told[id] = true
-			default:
-				delete(w.told, id)
+			v := Unknown
+			if c != nil && c.known {
+				v = w.filter.Judge(place, complete)
 			}
-			w.fn(id, match)
+			switch {
+			case v == w.told[id]:
+				continue
+			case v == Unknown:
+				delete(w.told, id)
+			default:
+				w.told[id] = v
+			}
+			w.fn(id, v)
 		}
 	}
 }
@@ -330,8 +334,12 @@ func (r *Resolver) locate(id uint64, pid int) {
 		r.learnNow(id, path)
 		return
 	}
+	if r.dir(id) == "" { // the next process may live long enough to tell
+		r.giveUp([]uint64{id}, retryTime)
+		return
+	}
 	if r.worker.lost = append(r.worker.lost, id); len(r.worker.lost) > maxLost {
-		r.giveUp(r.worker.lost[:1])
+		r.giveUp(r.worker.lost[:1], lostTime)
 		r.worker.lost = r.worker.lost[1:]
 	}
 	if r.worker.idle { // a walk that runs will do, else one that is not too soon: there may be nothing to find
@@ -343,7 +351,8 @@ func (r *Resolver) locate(id uint64, pid int) {
 // pathOf reads a process's cgroup path, and takes it only where the directory
 // has that id: the process may have moved on, or the pid be another's by now.
 // A path that cannot be looked at, as it is outside of this cgroup namespace or
-// removed, is taken if it names a container.
+// removed, is taken if it names a container, and where the tree is not to be
+// seen at all whatever it names: nothing else will ever tell.
 func (r *Resolver) pathOf(id uint64, pid int) (string, bool) {
 	if pid <= 0 {
 		return "", false
@@ -352,21 +361,34 @@ func (r *Resolver) pathOf(id uint64, pid int) (string, bool) {
 	if err != nil {
 		return "", false
 	}
-	unseen := ""
+	dir, unseen := r.dir(id), ""
 	for i, path := range ParseCgroup(data) {
-		info, err := os.Lstat(filepath.Join(r.hierarchy.Dir, path))
-		switch {
-		case strings.HasPrefix(path, "/.."), err != nil && i == 0:
+		if dir == "" || strings.HasPrefix(path, "/..") {
 			unseen = cmp.Or(unseen, path)
-		case err == nil && inode(info) == id:
+			continue
+		}
+		switch info, err := os.Lstat(filepath.Join(dir, path)); {
+		case err != nil && i == 0:
+			unseen = cmp.Or(unseen, path)
+		case err == nil && inode(info) == id&^V1:
 			return path, true
 		}
 	}
 	podUID, containerID, _ := Identify(unseen)
-	return unseen, podUID != "" || containerID != ""
+	return unseen, podUID != "" || containerID != "" || dir == ""
 }
 
-// scan starts a walk of the whole tree. It is the worker's, and New's.
+// dir is where the tree with this id is mounted, "" where it cannot be seen.
+func (r *Resolver) dir(id uint64) string {
+	for _, h := range r.trees {
+		if h.V1 == (id&V1 != 0) {
+			return h.Dir
+		}
+	}
+	return ""
+}
+
+// scan starts a walk of the trees. It is the worker's, and New's.
 func (r *Resolver) scan() {
 	r.running.Go(func() {
 		start, total := time.Now(), 0
@@ -380,15 +402,18 @@ func (r *Resolver) scan() {
 				}
 			})
 		}
-		err := walk(r.ctx, r.hierarchy.Dir, func(id uint64, path string) bool {
-			if batch[id] = path; len(batch) == scanBatch {
-				hand()
-			}
-			total++
-			return total < maxCgroups
-		})
+		var err error
+		for _, h := range r.trees {
+			err = errors.Join(err, walk(r.ctx, h.Dir, func(id uint64, path string) bool {
+				if batch[h.mark(id)] = path; len(batch) == scanBatch {
+					hand()
+				}
+				total++
+				return total < maxCgroups
+			}))
+		}
 		hand()
-		if err == nil && total == maxCgroups {
+		if err == nil && total >= maxCgroups {
 			err = fmt.Errorf("read no more than %d directories", total)
 		}
 		r.problem(tree, err)
@@ -396,7 +421,7 @@ func (r *Resolver) scan() {
 		r.queue.do(func() {
 			r.worker.idle = true
 			r.worker.nextScan = time.Now().Add(max(scanTime, 20*took))
-			r.giveUp(r.worker.lost)
+			r.giveUp(r.worker.lost, lostTime)
 			r.worker.lost = nil
 			select {
 			case <-r.scanned:
@@ -408,8 +433,8 @@ func (r *Resolver) scan() {
 }
 
 // giveUp ends the waiting for those of ids that are not known. They are looked
-// for again where they are met again later.
-func (r *Resolver) giveUp(ids []uint64) {
+// for again where they are met again after some time.
+func (r *Resolver) giveUp(ids []uint64, again time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var lost []uint64
@@ -424,7 +449,7 @@ func (r *Resolver) giveUp(ids []uint64) {
 	if len(lost) == 0 {
 		return
 	}
-	r.after(lostTime, func() {
+	r.after(again, func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		for _, id := range lost {
@@ -456,7 +481,7 @@ func (r *Resolver) ask() {
 					return
 				}
 				r.problem(s.name, err)
-				if err != nil {
+				if err != nil && !errors.Is(err, fs.ErrNotExist) {
 					s.next = time.Now().Add(10 * time.Since(start))
 				}
 				if n.add(m); n.complete(o.target) {

@@ -1,0 +1,107 @@
+package render
+
+import (
+	"strings"
+
+	"tracer/trace/event"
+)
+
+// AppendCheck appends what can be traced here as lines for people, none longer
+// than width cells (0: no limit).
+func AppendCheck(b []byte, c *event.Check, width int) []byte {
+	types := "types from " + c.BTF
+	if c.BTF == "" {
+		types = "does not describe its types: pass a BTF file made for exactly this kernel with --btf FILE"
+	}
+	kernel := c.Kernel + " (" + c.Arch + "), " + types
+	if c.Lockdown != "" {
+		kernel += ", lockdown " + c.Lockdown
+	}
+	b = appendFact(b, "kernel", kernel, width)
+	privileges := "all that tracing can use"
+	if len(c.Missing) > 0 {
+		var missing []string
+		for _, m := range c.Missing {
+			missing = append(missing, m.Name+" is missing ("+m.For+")")
+		}
+		privileges = strings.Join(missing, "; ") + "; sudo has them all"
+	}
+	b = appendFact(b, "privileges", privileges, width)
+	cgroups := map[string]string{"v2": "v2", "v1": "v1", "hybrid": "v2 and v1 (hybrid)"}[c.Cgroups]
+	if cgroups == "" {
+		cgroups = "none in sight: no containers and pods in events"
+	}
+	b = appendFact(b, "cgroups", cgroups, width)
+	runtimes := strings.Join(c.Runtimes, ", ")
+	if runtimes == "" {
+		runtimes = "none running"
+	}
+	b = appendFact(b, "runtimes", runtimes, width)
+	for _, command := range c.Commands {
+		b = append(b, '\n')
+		if command.Error != "" {
+			b = appendFact(b, command.Name, "cannot run: "+command.Error, width)
+			continue
+		}
+		b = appendFact(b, command.Name, "works", width)
+		for _, f := range command.Features {
+			text := f.Name + ": "
+			if f.Hooks == "" {
+				text += "not here"
+			} else {
+				text += "by " + f.Hooks
+			}
+			b = appendFact(b, "", text, width)
+			if f.Misses != "" {
+				b = appendFact(b, "", "  misses "+f.Misses, width)
+			}
+		}
+	}
+	return b
+}
+
+// appendFact appends a name and what is to be said of it, on as many lines as
+// it takes.
+func appendFact(b []byte, name, text string, width int) []byte {
+	const indent = 12
+	text = string(AppendMessage(nil, text))
+	own := strings.Repeat(" ", len(text)-len(strings.TrimLeft(text, " ")))
+	lines := []string{text}
+	if width > 0 {
+		lines = wrap(text, max(width-indent-len(own), 20))
+	} else {
+		lines[0] = strings.TrimLeft(text, " ")
+	}
+	for i, line := range lines {
+		if i > 0 {
+			name = ""
+		}
+		b = append(b, name...)
+		b = appendSpaces(b, indent-len(name))
+		b = append(b, own...)
+		b = append(b, strings.TrimRight(line, " ")...)
+		b = append(b, '\n')
+	}
+	return b
+}
+
+// wrap breaks text between words; one that is longer than a line by itself is
+// broken, too.
+func wrap(text string, width int) (lines []string) {
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && textWidth([]byte(line))+1+textWidth([]byte(word)) > width {
+			lines = append(lines, line)
+			line = ""
+		}
+		if line != "" {
+			word = " " + word
+		}
+		for line += word; textWidth([]byte(line)) > width; {
+			end := len(cut([]byte(line), width+1)) - len("…")
+			lines = append(lines, line[:end])
+			line = line[end:]
+		}
+	}
+	return append(lines, line)
+}

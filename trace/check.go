@@ -1,0 +1,101 @@
+package trace
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"tracer/trace/event"
+	"tracer/trace/kube"
+)
+
+// privileges are the capabilities that tracing can use and what for, the
+// indispensable ones first: capabilities(7).
+var privileges = []struct {
+	bit    int
+	name   string
+	needed bool
+	what   string
+}{
+	{unix.CAP_BPF, "CAP_BPF", true, "load programs"},
+	{unix.CAP_PERFMON, "CAP_PERFMON", true, "attach programs that read the kernel's memory"},
+	{unix.CAP_SYS_PTRACE, "CAP_SYS_PTRACE", false, "what older processes of others run, for exec --exits"},
+	{unix.CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH", false, "names of containers and pods, from their runtimes' files"},
+}
+
+// Check finds out what can be traced here: it loads and attaches each probe
+// with everything that it has, and takes it off again. Nothing is reported of
+// what happens meanwhile.
+func Check(opts Options) *event.Check {
+	c := &event.Check{
+		Kernel:   release(),
+		Arch:     runtime.GOARCH,
+		Lockdown: inForce(lockdown()),
+	}
+	if opts.BTF != "" {
+		c.BTF = opts.BTF
+	} else if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err == nil {
+		c.BTF = "/sys/kernel/btf/vmlinux"
+	}
+	have := capabilities()
+	for _, p := range privileges {
+		if have&(1<<p.bit) == 0 && (have&(1<<unix.CAP_SYS_ADMIN) == 0 || !p.needed) {
+			c.Missing = append(c.Missing, event.Capability{Name: p.name, Needed: p.needed, For: p.what})
+		}
+	}
+	c.Cgroups, c.Runtimes = kube.Survey(kube.Roots{})
+	for i := range Probes {
+		c.Commands = append(c.Commands, checkProbe(&Probes[i], opts))
+	}
+	return c
+}
+
+func checkProbe(p *Probe, opts Options) event.CheckedCommand {
+	checked := event.CheckedCommand{Name: p.Name}
+	t := p.New()
+	flags := flag.NewFlagSet(p.Name, flag.ContinueOnError)
+	t.Flags(flags)
+	err := flags.Parse(p.Full)
+	if err == nil {
+		err = t.Validate()
+	}
+	var s *Session
+	if err == nil {
+		s, err = Open(t, opts)
+	}
+	if err != nil {
+		checked.Error = err.Error()
+		return checked
+	}
+	defer s.Close()
+	for _, f := range s.opened {
+		feature := event.CheckedFeature{Name: f.name, Misses: f.misses[f.tier]}
+		if f.tier == 0 {
+			feature.Misses = f.without
+		} else {
+			feature.Hooks = f.tier.String()
+		}
+		checked.Features = append(checked.Features, feature)
+	}
+	return checked
+}
+
+// release is the kernel's version, as uname -r says it.
+func release() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return "unknown"
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+// inForce is the word in brackets, as the kernel lists choices; empty if there
+// is none.
+func inForce(choices string) string {
+	_, word, _ := bytes.Cut([]byte(choices), []byte("["))
+	word, _, _ = bytes.Cut(word, []byte("]"))
+	return string(word)
+}
