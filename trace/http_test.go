@@ -467,15 +467,6 @@ func TestKernelHTTP(t *testing.T) {
 	})
 }
 
-// httpTally counts events by everything that is the same for many of them.
-func httpTally(events []event.HTTP) map[string]int {
-	n := map[string]int{}
-	for _, r := range rows(events) {
-		n[r]++
-	}
-	return n
-}
-
 func TestKernelHTTPServers(t *testing.T) {
 	tiersOf(t, func(t *testing.T, tier tier) {
 		server := startWorkload(t, "serveHTTP")

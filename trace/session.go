@@ -494,7 +494,7 @@ func (s *Session) decode(b *batch) {
 			s.stats.lost[lostBadRecord]++
 		}
 	})
-	s.cost.count(n)
+	s.cost.count(n, s.reader.horizon())
 }
 
 func (s *Session) enough() bool {
@@ -622,9 +622,11 @@ func (s *Session) Account() (*event.Account, error) {
 // reckoned.
 type cost struct {
 	stats   io.Closer // while it is open the kernel takes the time
+	always  bool      // it takes it anyway: kernel.bpf_stats_enabled
 	began   time.Time
 	taken   time.Duration // for how long
-	inside  uint64        // records that came meanwhile
+	ended   uint64        // boot clock, 0: not yet
+	inside  uint64        // records that were sent meanwhile
 	records uint64
 }
 
@@ -635,6 +637,8 @@ const (
 )
 
 func (c *cost) open() {
+	on, _ := os.ReadFile("/proc/sys/kernel/bpf_stats_enabled")
+	c.always = strings.TrimSpace(string(on)) == "1"
 	c.stats, _ = ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
 	c.began = time.Now()
 }
@@ -644,21 +648,31 @@ func (c *cost) close() {
 		_ = c.stats.Close() // nothing depends on it
 		c.stats = nil
 		c.taken = time.Since(c.began)
-		c.inside = c.records
+		c.ended = bootNow()
 	}
 }
 
-// count takes note of records that came.
-func (c *cost) count(n uint64) {
+// count takes note of records that came. All that were sent before the time
+// seen have come.
+func (c *cost) count(n, seen uint64) {
 	c.records += n
-	if c.stats != nil && c.records >= sampleRecords {
-		c.close()
+	switch {
+	case c.stats != nil:
+		c.inside = c.records
+		if c.records >= sampleRecords {
+			c.close()
+		}
+	case seen < c.ended:
+		c.inside = c.records // they had been in the ring
 	}
 }
 
 // whole is how long the programs ran in all, given how long they did for the
 // sample, and how long the session was.
 func (c *cost) whole(sample, session time.Duration) time.Duration {
+	if c.always {
+		return sample
+	}
 	factor := float64(session) / float64(max(c.taken, 1))
 	if c.inside >= sampleRecords {
 		factor = float64(c.records) / float64(c.inside)
