@@ -33,6 +33,10 @@ check: check-generated ## formatting, vet, staticcheck
 test-unit: ## unit tests and, as root, the privileged tests on this kernel
 	CI=$(or $(CI),true) go test -count 1 ./...
 
+.PHONY: test-peers
+test-peers: ## http with real servers and clients (haproxy's and Node's do not pass yet)
+	CI=$(or $(CI),true) go test -count 1 -tags peers -run TestPeers ./trace
+
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME
 	@for p in $$(go list ./...); do \

@@ -467,7 +467,7 @@ func TestKernelHTTP(t *testing.T) {
 	})
 }
 
-func TestKernelHTTPServers(t *testing.T) {
+func TestHTTPServers(t *testing.T) {
 	tiersOf(t, func(t *testing.T, tier tier) {
 		server := startWorkload(t, "serveHTTP")
 		port := server.hearInt()
@@ -515,7 +515,7 @@ func TestKernelHTTPServers(t *testing.T) {
 	})
 }
 
-func TestKernelHTTPFilters(t *testing.T) {
+func TestHTTPFilters(t *testing.T) {
 	server := func(t *testing.T) (int, *connWorkload) {
 		w := startWorkload(t, "serveHTTP")
 		return w.hearInt(), w
@@ -608,7 +608,7 @@ func byPath(events []event.HTTP) map[string]int {
 	return n
 }
 
-func TestKernelHTTPStuck(t *testing.T) {
+func TestHTTPStuck(t *testing.T) {
 	// The first request of a connection, one behind an answer, and a server
 	// that does not accept: of that one end has it only.
 	scripts := [][2][]move{
@@ -649,7 +649,7 @@ func TestKernelHTTPStuck(t *testing.T) {
 func writeAll(fd int, text string) { must1(0, play(must1(unix.Dup(fd)), []move{send(text)})) }
 
 // A connection that is older than tracing is followed from its next request on.
-func TestKernelHTTPOlderConnections(t *testing.T) {
+func TestHTTPOlderConnections(t *testing.T) {
 	tiersOf(t, func(t *testing.T, tier tier) {
 		// One that is idle, and one in the middle of an answer.
 		idleServer, idlePorts := serve(t, []move{recv(len(get)), send(ok5), recv(len(get)), send(ok5), recv(len(get)), send(ok5)})
