@@ -31,7 +31,7 @@ check: check-generated ## formatting, vet, staticcheck
 
 .PHONY: test-unit
 test-unit: ## unit tests and, as root, the privileged tests on this kernel
-	CI=$(or $(CI),true) go test -count 1 ./...
+	CI=$(or $(CI),true) go test -p 1 -count 1 ./... # one after the other: each sees what the others do
 
 .PHONY: test-peers
 test-peers: ## http with real servers and clients (haproxy's and Node's do not pass yet)
