@@ -34,7 +34,7 @@ test-unit: ## unit tests and, as root, the privileged tests on this kernel
 	CI=$(or $(CI),true) go test -p 1 -count 1 ./... # one after the other: each sees what the others do
 
 .PHONY: test-peers
-test-peers: ## http with real servers and clients (haproxy's and Node's do not pass yet)
+test-peers: ## http with real servers and clients (haproxy's do not pass yet)
 	CI=$(or $(CI),true) go test -count 1 -tags peers -run TestPeers ./trace
 
 .PHONY: fuzz

@@ -169,13 +169,13 @@ struct socket_state {
 };
 
 /*
- * Every TCP socket that moved data. Inserted at its first data call, deleted
- * when the kernel destroys it. One that finds no room is counted and not
+ * Every TCP socket. Inserted when it is connected, or at its first data call if
+ * that was before tracing began, deleted when the kernel destroys it. One that finds no room is counted and not
  * traced. User space reads it.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
+	__uint(max_entries, 131072);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u64);
 	__type(value, struct socket_state);
@@ -695,22 +695,21 @@ static __noinline int take_over(struct socket_state *st, __u32 tgid)
 	return 0;
 }
 
-/* The state of a socket at its first data call, or NULL if it is not to be traced. */
-static __noinline struct socket_state *meet(struct sock *sk, __u64 moved, __u32 dir)
+/* Inserts the state of a socket, and returns it unless it is not one of TCP. */
+static __noinline struct socket_state *insert(struct sock *sk, struct socket_state *st)
 {
-	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	struct tcp_sock *tp = (void *)sk;
+	struct http_socket *id = &st->intro.socket;
 	struct inet_sock *inet = (void *)sk;
-	struct socket_state st = {};
-	struct http_socket *id = &st.intro.socket;
-	__u64 key = (__u64)sk, got, put;
+	__u64 key = (__u64)sk;
+	int err;
 
 	id->family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	if ((id->family != AF_INET && id->family != AF_INET6) ||
-	    BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP || !wanted(tgid))
+	    BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return NULL;
-	st.seen = bpf_ktime_get_boot_ns();
-	st.ports = BPF_CORE_READ(sk, __sk_common.skc_portpair);
+	st->seen = bpf_ktime_get_boot_ns();
+	st->ports = BPF_CORE_READ(sk, __sk_common.skc_portpair);
+	st->last_dir = 2;
 	id->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	id->local_port = bpf_ntohs(BPF_CORE_READ(inet, inet_sport));
 	id->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
@@ -721,6 +720,26 @@ static __noinline struct socket_state *meet(struct sock *sk, __u64 moved, __u32 
 		BPF_CORE_READ_INTO((struct in6_addr *)&id->local, sk, __sk_common.skc_v6_rcv_saddr);
 		BPF_CORE_READ_INTO((struct in6_addr *)&id->remote, sk, __sk_common.skc_v6_daddr);
 	}
+	id->seq[SENT] = st->next[SENT];
+	id->seq[RECEIVED] = st->next[RECEIVED];
+	if (!wanted_port(id))
+		st->verdict = IS_OTHER;
+	/* Another program may have been first. */
+	err = bpf_map_update_elem(&sockets, &key, st, BPF_NOEXIST);
+	if (err && err != -EEXIST) {
+		count_lost(LOST_MAP_FULL);
+		return NULL;
+	}
+	return bpf_map_lookup_elem(&sockets, &key);
+}
+
+/* The first data call on a connection that is older than tracing. */
+static __noinline struct socket_state *meet(struct sock *sk, __u64 moved, __u32 dir)
+{
+	struct tcp_sock *tp = (void *)sk;
+	struct socket_state st = {};
+	__u64 got, put;
+
 	/*
 	 * What moved before this call: SYN and FIN may be counted among it. What
 	 * was received and not read yet does not count.
@@ -738,20 +757,10 @@ static __noinline struct socket_state *meet(struct sock *sk, __u64 moved, __u32 
 	put = BPF_CORE_READ(tp, bytes_acked) +
 	      (__u32)(BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_una));
 	if (dir == SENT)
-		id->joined = put > moved + 1 || got > 1;
+		st.intro.socket.joined = put > moved + 1 || got > 1;
 	else
-		id->joined = got > moved + 1 || put > 1;
-	id->seq[SENT] = st.next[SENT];
-	id->seq[RECEIVED] = st.next[RECEIVED];
-	st.last_dir = 2;
-	if (!wanted_port(id))
-		st.verdict = IS_OTHER;
-	take_over(&st, tgid);
-	if ((int)bpf_map_update_elem(&sockets, &key, &st, BPF_NOEXIST)) {
-		count_lost(LOST_MAP_FULL);
-		return NULL;
-	}
-	return bpf_map_lookup_elem(&sockets, &key);
+		st.intro.socket.joined = got > moved + 1 || put > 1;
+	return insert(sk, &st);
 }
 
 /* Looks at a call on a socket of which it is not known yet what it speaks. */
@@ -929,6 +938,37 @@ static __noinline int tell_close(struct socket_state *st, struct sock *sk, __u32
 	return 0;
 }
 
+/* The end of a socket, or of one before it whose end was missed. */
+static __noinline int forget(struct socket_state *st, struct sock *sk, __u32 use)
+{
+	__u64 key = (__u64)sk;
+
+	tell_close(st, sk, use, st->ending ? st->ending : ENDING_CLOSED);
+	if (st->kept)
+		bpf_map_delete_elem(&heads, &key);
+	bpf_map_delete_elem(&sockets, &key);
+	return 0;
+}
+
+/* A connection begins. */
+static __noinline int established(struct sock *sk, __u32 use)
+{
+	struct tcp_sock *tp = (void *)sk;
+	__u64 key = (__u64)sk;
+	struct socket_state st = {}, *old;
+
+	old = bpf_map_lookup_elem(&sockets, &key);
+	if (old) {
+		if (old->ports == BPF_CORE_READ(sk, __sk_common.skc_portpair))
+			return 0; /* fast open: bytes have moved already */
+		forget(old, sk, use);
+	}
+	st.next[SENT] = BPF_CORE_READ(tp, write_seq);
+	st.next[RECEIVED] = BPF_CORE_READ(tp, copied_seq);
+	insert(sk, &st);
+	return 0;
+}
+
 /* Whether the last bytes of a call are an empty line. */
 static __always_inline bool ends_blank(struct http_call *call)
 {
@@ -1014,16 +1054,10 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 		if (st->ports != ports_now &&
 		    (ports_now >> 16 || (__u16)st->ports != (__u16)ports_now)) {
 			/* Another socket, whose end was missed, was at this address. */
-			tell_close(st, sk, FOR_RECEIVE + copy, ENDING_CLOSED);
-			bpf_map_delete_elem(&heads, &key);
-			bpf_map_delete_elem(&sockets, &key);
+			forget(st, sk, FOR_RECEIVE + copy);
 			st = NULL;
 		}
 	}
-	if (!st)
-		st = meet(sk, moved, dir);
-	if (!st || st->verdict == IS_OTHER)
-		return 0;
 	if (door == BY_KPROBE) {
 		tp = (void *)sk;
 	} else {
@@ -1031,6 +1065,16 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 		if (!tp)
 			return 0;
 	}
+	if (!st)
+		st = meet(sk, moved, dir);
+	if (!st || st->verdict == IS_OTHER)
+		return 0;
+	/* Where nothing is wanted nothing is followed; the numbers tell later. */
+	tgid = bpf_get_current_pid_tgid() >> 32;
+	if (tgid != st->intro.owner.pid)
+		take_over(st, tgid);
+	if (!st->wanted)
+		return 0;
 	index = scratch_index((dir == SENT ? FOR_SEND : FOR_RECEIVE) + copy);
 	s = scratch(index);
 	if (!s)
@@ -1052,12 +1096,6 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 	call->dir = dir;
 	call->tail_len = 0;
 	st->bytes[dir & 1] += moved;
-
-	tgid = bpf_get_current_pid_tgid() >> 32;
-	if (tgid != st->intro.owner.pid)
-		take_over(st, tgid);
-	if (!st->wanted)
-		return 0;
 
 	turned = st->last_dir != dir;
 	st->last_dir = dir;
@@ -1082,7 +1120,8 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 			}
 			st->wide = !!(hint->flags & HINT_WIDE);
 			st->advised = 1;
-			if (is_quiet(st, s, hint, index))
+			/* The body that it is about may be over. */
+			if (st->run >= HEAD_CALLS && is_quiet(st, s, hint, index))
 				return 0;
 		}
 	}
@@ -1176,8 +1215,11 @@ static __always_inline int state_change(int copy, struct sock *sk, int from, int
 	struct socket_state *st;
 	enum ending ending = ENDING_CLOSED;
 
-	if (!first_to_see(copy, SEES_STATE, key ^ (__u64)to << 56) ||
-	    (to != TCP_CLOSE && to != TCP_FIN_WAIT1 && to != TCP_LAST_ACK))
+	if (!first_to_see(copy, SEES_STATE, key ^ (__u64)to << 56))
+		return 0;
+	if (to == TCP_ESTABLISHED)
+		return established(sk, FOR_STATE + copy);
+	if (to != TCP_CLOSE && to != TCP_FIN_WAIT1 && to != TCP_LAST_ACK)
 		return 0;
 	st = bpf_map_lookup_elem(&sockets, &key);
 	if (!st || st->verdict == IS_OTHER)
@@ -1214,11 +1256,7 @@ static __always_inline int destroyed(int copy, struct sock *sk)
 	st = bpf_map_lookup_elem(&sockets, &key);
 	if (!st)
 		return 0;
-	tell_close(st, sk, FOR_DESTROY + copy, st->ending ? st->ending : ENDING_CLOSED);
-	if (st->kept)
-		bpf_map_delete_elem(&heads, &key);
-	bpf_map_delete_elem(&sockets, &key);
-	return 0;
+	return forget(st, sk, FOR_DESTROY + copy);
 }
 
 /*

@@ -252,9 +252,13 @@ func (t *httpTracer) features() []feature {
 			bpf.HttpProgHttpSetState, bpf.HttpProgHttpSetStateCopy1,
 			bpf.HttpProgHttpDestroySock, bpf.HttpProgHttpDestroySockCopy1,
 		}}}},
-		{name: "HTTP messages", doors: []door{
-			{tierFunction, function}, {tierKprobe, kprobe}, {tierTracepoint, tracepoint},
-		}},
+		{
+			name:  "HTTP messages",
+			doors: []door{{tierFunction, function}, {tierKprobe, kprobe}, {tierTracepoint, tracepoint}},
+			misses: map[tier]string{
+				tierTracepoint: "messages that go through io_uring, sendmmsg or recvmmsg, and those of 32-bit programs",
+			},
+		},
 	}
 }
 
