@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -36,6 +37,7 @@ import (
 var placedRows = map[string][]string{
 	"exec": {"exec httpd", "exec sh", "exec sleep", "exec wget"},
 	"conn": {"accept httpd", "close httpd", "close wget", "connect wget"},
+	"http": {"http httpd"},
 }
 
 // workload is a container's program: a server, a client, and what lives for
@@ -323,7 +325,9 @@ func checkRows(t *testing.T, filter Place, run func(wanted bool, args []string) 
 		if want == nil {
 			continue
 		}
-		r := traceWith(t, p.New(), Options{Place: filter})
+		tracer := p.New()
+		tracer.Flags(flag.NewFlagSet(p.Name, flag.ContinueOnError)) // which sets the defaults
+		r := traceWith(t, tracer, Options{Place: filter})
 		if filter != (Place{}) {
 			run(false, workload(nextPort()))
 		}
