@@ -369,7 +369,11 @@ func TestKernelTrafficOfUDP(t *testing.T) {
 		for _, x := range totals {
 			c.want(t, x.host, x.w.pid, x.tx, x.rx)
 		}
-		c.want(t, "four threads", noise.pid, 4*n*17, 4*n*17)
+		// The kernel leaves a kprobe out while a task on its CPU is in bpf(2), and
+		// before 5.12 does not tell.
+		if c.session.opts.tier != tierKprobe {
+			c.want(t, "four threads", noise.pid, 4*n*17, 4*n*17)
+		}
 		for _, e := range c.list {
 			if int(e.PID) == noise.pid && e.Proto != event.ProtoUDP {
 				t.Errorf("protocol %q", e.Proto)
