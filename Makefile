@@ -3,6 +3,7 @@ SHELL := bash
 BUILD := $(or $(TRACER_BUILD),/tmp/tracer-build)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 5s
+SOAK ?= 15m
 export CGO_ENABLED := 0
 
 .PHONY: help
@@ -53,6 +54,10 @@ test-kernels: ## the privileged tests on other kernels, emulated (KERNELS="5.10 
 	go test -c -o $(BUILD)/kernels/main.test .
 	go test -c -o $(BUILD)/kernels/trace.test ./trace
 	testdata/kernels.sh $(if $(KERNELS),-k "$(KERNELS)") $(BUILD)/kernels
+
+.PHONY: soak
+soak: build ## all commands at once under a mixed load for SOAK, and what is left afterwards
+	go run ./testdata/soak -d $(SOAK) ./tracer
 
 .PHONY: generate
 generate: ## the BPF objects and their Go types; needs clang 14 and libbpf-dev
