@@ -490,7 +490,7 @@ func (c *containerd) sandbox(t *testing.T, pod string) *sandbox {
 	s := &sandbox{Place: event.Place{Pod: pod, Namespace: "tracer-test", PodUID: uid}}
 	s.config = slices.Concat(
 		pb(1, slices.Concat(pb(1, pod), pb(2, uid), pb(3, s.Namespace))), // metadata
-		pb(3, "/var/log/pods/"+s.Namespace+"_"+pod+"_"+uid),
+		pb(3, logDir(s)),
 		labels(6, map[string]string{"io.kubernetes.pod.name": pod, "io.kubernetes.pod.namespace": s.Namespace, "io.kubernetes.pod.uid": uid}),
 		pb(8, slices.Concat( // linux
 			pb(1, "/kubepods/besteffort/pod"+uid), // cgroup_parent
@@ -504,6 +504,9 @@ func (c *containerd) sandbox(t *testing.T, pod string) *sandbox {
 	})
 	return s
 }
+
+// logDir is where the runtime keeps what a pod's containers write.
+func logDir(s *sandbox) string { return "/var/log/pods/" + s.Namespace + "_" + s.Pod + "_" + s.PodUID }
 
 // run runs a container in a pod, to its end.
 func (c *containerd) run(t *testing.T, s *sandbox, name string, args []string) event.Place {
@@ -537,7 +540,8 @@ func (c *containerd) run(t *testing.T, s *sandbox, name string, args []string) e
 			return fmt.Errorf("it is in state %d", state)
 		}
 		if code := status[7].number; code != 0 {
-			t.Fatalf("%s %q: exit status %d: %s", name, args, code, answer)
+			log, _ := os.ReadFile(filepath.Join(logDir(s), name+".log"))
+			t.Fatalf("%s %q: exit status %d: %s", name, args, code, log)
 		}
 		return nil
 	})

@@ -7,7 +7,7 @@
 // takes as a stranger's: names are cut to a bounded length and handed on as
 // they are, for rendering to quote.
 //
-// Start reading at [Resolver.Lookup], then [Identify]. Who is asked for names
+// Start reading at [Resolver.Lookup], then identify. Who is asked for names
 // stands in two tables, the cheapest and most trusted first: fileSources, of
 // what runtimes and kubelet leave on disk, and for pods that files do not
 // name, Resolver.remote, of sockets and the kubelet's port. A new source is a

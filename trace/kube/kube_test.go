@@ -205,7 +205,8 @@ func TestRecordedProcesses(t *testing.T) {
 				}
 				var got [2]string
 				if paths := ParseCgroup([]byte(text)); len(paths) > 0 {
-					got[0], got[1], _ = Identify(paths[0])
+					t := identify(paths[0])
+					got = [2]string{t.podUID, t.id}
 				}
 				if strings.Contains(comm, "conmon") {
 					if got != [2]string{} {

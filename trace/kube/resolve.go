@@ -180,8 +180,7 @@ func (r *Resolver) tellLater(id uint64) {
 // learn takes in the path of a cgroup, and returns the container if that was
 // not known before: it is for the caller to have it resolved.
 func (r *Resolver) learn(id uint64, path string) (fresh *owner) {
-	podUID, containerID, runtime := Identify(path)
-	t := target{podUID, containerID, runtime}
+	t := identify(path)
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -198,7 +197,7 @@ func (r *Resolver) learn(id uint64, path string) (fresh *owner) {
 		close(c.ready)
 		c.ready = nil
 	}
-	if podUID != "" || containerID != "" {
+	if t != (target{}) {
 		o := r.owners[t]
 		if o == nil {
 			o = &owner{target: t, ready: make(chan struct{})}
@@ -374,8 +373,7 @@ func (r *Resolver) pathOf(id uint64, pid int) (string, bool) {
 			return path, true
 		}
 	}
-	podUID, containerID, _ := Identify(unseen)
-	return unseen, podUID != "" || containerID != "" || dir == ""
+	return unseen, identify(unseen) != (target{}) || dir == ""
 }
 
 // dir is where the tree with this id is mounted, "" where it cannot be seen.
