@@ -60,8 +60,8 @@ func TestRecordedHosts(t *testing.T) {
 			return c.read(t, "pods.json") != ""
 		}, podsOnly, all},
 		{"kubelet's socket", func(t *testing.T, h *host, c recorded, _ *Options) bool {
-			servePodsSocket(t, h, c.read(t, "pods.json"))
-			return c.read(t, "pods.json") != ""
+			servePodsSocket(t, h, c.read(t, "pods.pb"))
+			return c.read(t, "pods.pb") != ""
 		}, podsOnly, all},
 		{"runtime's socket", func(t *testing.T, h *host, c recorded, _ *Options) bool {
 			serveCRI(t, h, "run/containerd/containerd.sock", c.cri(t))
