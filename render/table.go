@@ -324,11 +324,11 @@ func Defaults(all []Column) []Column {
 	return slices.DeleteFunc(slices.Clone(all), func(c Column) bool { return c.Extra })
 }
 
-// Names lists columns for people.
-func Names(all []Column) string {
+// Names are the names of columns.
+func Names(all []Column) []string {
 	names := make([]string, len(all))
 	for i, c := range all {
 		names[i] = c.Name
 	}
-	return strings.Join(names, ", ")
+	return names
 }

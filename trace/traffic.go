@@ -130,10 +130,10 @@ type fold struct {
 }
 
 func (t *trafficTracer) Flags(fs *flag.FlagSet) {
-	fs.StringVar(&t.by, "by", byProcess, "what a row is: `process, connection, peer, container, pod`")
-	fs.DurationVar(&t.interval, "interval", time.Second, "refresh every")
-	fs.IntVar(&t.top, "top", 0, "show so many rows; 0: as many as fit the terminal, and all of them elsewhere")
-	fs.StringVar(&t.sortBy, "sort", "total", "order of the rows: `tx, rx, total`")
+	fs.StringVar(&t.by, "by", byProcess, "`process|connection|peer|container|pod` what a row is")
+	fs.DurationVar(&t.interval, "interval", time.Second, "`1s` refresh every")
+	fs.IntVar(&t.top, "top", 0, "`N` rows shown; 0: what fits the terminal, else all")
+	fs.StringVar(&t.sortBy, "sort", "total", "`tx|rx|total` what rows are sorted by")
 }
 
 func (t *trafficTracer) Validate() error {
