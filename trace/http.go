@@ -162,6 +162,9 @@ func (t *httpTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 		return nil, err
 	}
 	t.know(types)
+	if t.preempts, err = s.preempts(); err != nil {
+		return nil, err
+	}
 	spec.Maps[bpf.HttpMapEvents].MaxEntries = httpRing
 	spec.Maps[bpf.HttpMapScratches].MaxEntries *= uint32(cpus)
 	heads := spec.Maps[bpf.HttpMapHeads]
@@ -214,9 +217,6 @@ func (t *httpTracer) know(types *btf.Spec) {
 			t.recvmsg = len(proto.Params)
 		}
 	}
-	// The guard of tracepoints, from 7.0 on one that allows preemption.
-	_, err := types.AnyTypeByName("class_srcu_fast_notrace_t")
-	t.preempts = err == nil
 }
 
 func (t *httpTracer) features() []feature {

@@ -55,7 +55,7 @@ type trafficTracer struct {
 	noCalls  bool // attribute TCP by owner alone; to measure what calls cost
 
 	recvArgs  int  // number of parameters of tcp_recvmsg
-	preempted bool // programs may be, and miss calls by that: they have copies
+	preempts bool // it may preempt programs, which miss calls by that: they have copies
 
 	reads map[string]*link.Iter // by program
 	look  uint32                // the last one at all files
@@ -168,9 +168,9 @@ func (t *trafficTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 		return nil, err
 	}
 	t.recvArgs = parameters(types, "tcp_recvmsg")
-	// How tracepoints have kept themselves alive since they can be preempted.
-	_, err = types.AnyTypeByName("class_srcu_fast_notrace_t")
-	t.preempted = err == nil
+	if t.preempts, err = s.preempts(); err != nil {
+		return nil, err
+	}
 	flags := uint32(3)
 	if t.recvArgs == 6 {
 		flags = 4
@@ -262,7 +262,7 @@ func (t *trafficTracer) functions() []door {
 // copies are the programs that do what these do: see enum mark in
 // bpf/traffic.bpf.c.
 func (t *trafficTracer) copies(programs ...string) []string {
-	if !t.preempted {
+	if !t.preempts {
 		return programs
 	}
 	var all []string
@@ -276,7 +276,7 @@ func (t *trafficTracer) copies(programs ...string) []string {
 
 // missed is the number of calls that no copy has counted.
 func (t *trafficTracer) missed(s *Session) (n uint64) {
-	if !t.preempted {
+	if !t.preempts {
 		return 0
 	}
 	var seen [callCopies + 1]uint64
