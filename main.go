@@ -165,6 +165,7 @@ func version() string {
 // config is what the common flags say.
 type config struct {
 	json, wide, noColor, self bool
+	verbose                   bool
 	pids                      []string
 	comms                     []string
 	user                      string
@@ -224,6 +225,7 @@ func newCommand(p *trace.Probe, status *int) *cobra.Command {
 	flags.BoolVar(&c.wide, "wide", false, "do not cut cells to the terminal's width")
 	flags.BoolVar(&c.noColor, "no-color", false, "no colour")
 	flags.BoolVar(&c.self, "self", false, "also show tracer itself and the SSH session it runs in")
+	flags.BoolVar(&c.verbose, "verbose", false, "tell at the end what was seen, and what filters left out; done anyway if nothing was shown")
 	flags.StringVar(&c.btf, "btf", "", "kernel types (BTF) from `FILE`, for kernels that carry none")
 	flags.StringVar(&c.tier, "tier", "", "hook the kernel in this way only, for tests: fentry, kprobe, tracepoint")
 	_ = flags.MarkHidden("tier") // it exists
@@ -428,6 +430,9 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 	if err != nil {
 		complain(err)
 		return exitFailed
+	}
+	if c.verbose || account.Shown == 0 {
+		msg.Explain(account)
 	}
 	msg.Account(account)
 	return status

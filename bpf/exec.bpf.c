@@ -261,7 +261,9 @@ static __always_inline void process_fork(int copy, struct task_struct *parent,
 
 	/* Threads are no processes, and the kernel's own do not end as such. */
 	if (pid != BPF_CORE_READ(child, pid) || BPF_CORE_READ(child, flags) & TASK_IS_KTHREAD ||
-	    !first_sight(copy, start, pid, RECORD_FORK) || !wanted(BPF_CORE_READ(parent, tgid)))
+	    !first_sight(copy, start, pid, RECORD_FORK) ||
+	    /* No event, and so not to be counted. */
+	    filtered(BPF_CORE_READ(parent, tgid)) != WANTED)
 		return;
 	fill_record(&rec, RECORD_FORK, parent);
 	rec.ppid = rec.pid;

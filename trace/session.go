@@ -506,11 +506,34 @@ func (s *Session) emit(e event.Event) {
 	if s.enough() {
 		return
 	}
-	if h := e.Head(); !s.opts.match(h) || !s.locate(h) {
-		s.stats.emitted++
+	s.stats.kinds[e.Head().Kind]++
+	s.offer(e)
+}
+
+// offer is emit for what is counted in another way.
+func (s *Session) offer(e event.Event) {
+	if s.enough() {
 		return
 	}
-	s.show(e)
+	if s.passes(e.Head()) {
+		s.show(e)
+	} else {
+		s.stats.emitted++
+	}
+}
+
+// passes reports whether an event passes --comm and the place that is wanted.
+// That it does not is counted.
+func (s *Session) passes(e *event.Common) bool {
+	if !s.opts.match(e) {
+		s.stats.filtered["comm"]++
+		return false
+	}
+	if !s.locate(e) {
+		s.stats.filtered["place"]++
+		return false
+	}
+	return true
 }
 
 // show passes an event on that is wanted.
@@ -575,7 +598,7 @@ func (s *Session) tellLosses() error {
 
 // Account says what was seen, shown and lost and what it cost. It is complete
 // after Run; last losses are told before it returns.
-func (s *Session) Account() (*event.Account, error) {
+func (s *Session) Account() (_ *event.Account, err error) {
 	a := &event.Account{Duration: s.duration}
 	var missed uint64
 	for name, p := range s.programs {
@@ -608,6 +631,16 @@ func (s *Session) Account() (*event.Account, error) {
 	a.Lost, a.LostBy = s.stats.total()
 	a.Incomplete = s.stats.lost[lostDetail]
 	a.Shown = s.stats.shown
+	if a.Kinds, a.Filtered, err = s.stats.tell(s.objects.Maps[bpf.ExecMapCounts]); err != nil {
+		return nil, err
+	}
+	for _, f := range s.opened {
+		if f.tier == 0 {
+			a.Unseen = append(a.Unseen, f.without)
+		} else if misses := f.misses[f.tier]; misses != "" {
+			a.Unseen = append(a.Unseen, misses)
+		}
+	}
 	a.Seen = s.stats.emitted + a.Lost - s.stats.lost[lostOutputFull] - s.stats.lost[lostPlace]
 	var ru unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &ru); err == nil {
