@@ -390,7 +390,7 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 	for _, w := range session.Warnings() {
 		msg.Notice(&event.Notice{Kind: "warning", Message: w})
 	}
-	if own := session.Own(); !c.self && len(opts.PIDs) == 0 {
+	if own := session.Own(); !c.self && len(own) > 0 && len(opts.PIDs) == 0 {
 		msg.Notice(&event.Notice{Kind: "note", Message: ownNotice(own)})
 	}
 	ctx, cancel := context.WithCancel(context.Background())
