@@ -434,15 +434,16 @@ static __always_inline void adopt(struct sock *sk, int from)
 	__u64 key = (__u64)sk;
 	struct conn c = {};
 
+	/* What filters leave out was counted when it began. */
 	if (only_slow || current_is_kernel() ||
-	    !wanted(bpf_get_current_pid_tgid() >> 32))
+	    filtered(bpf_get_current_pid_tgid() >> 32) != WANTED)
 		return;
 	c.role = role_of(sk, from);
 	c.state = CONN_OPEN;
 	c.closed_by = first_to_close(from);
 	fill_current(&c);
 	fill_tuple(&c, sk);
-	if (!wanted_ports(&c))
+	if (!at_ports(&c))
 		return;
 	/* With these filters somebody else may have opened it, who is not wanted. */
 	if (c.role == ROLE_SERVER && !filter_pids && !filter_uid && !only_failed)
