@@ -74,7 +74,7 @@ func TestKernelFilteredIsCounted(t *testing.T) {
 	}
 }
 
-func TestKernelOnlyTLSIsToldAtOnce(t *testing.T) {
+func TestOnlyTLSIsToldAtOnce(t *testing.T) {
 	for _, tc := range []struct {
 		kinds []string
 		want  string // what the notice says; empty: there is none

@@ -172,6 +172,8 @@ static __always_inline bool send_record(void *record, __u64 size, enum lost_caus
 #define COPIES 3
 /* A value of struct sight's what that is follow.bpf.c's alone. */
 #define SIGHT_FOLLOW (1U << 31)
+/* One that is a thread's and not its process's. */
+#define SIGHT_THREAD (1U << 30)
 
 struct sight {
 	__u64 start; /* when the process began: with its id, no other */
