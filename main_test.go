@@ -1494,13 +1494,13 @@ func workload(name string, args []string) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		die(err)
 		go func() { _ = http.Serve(l, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})) }() // it ends with the process
+		client := http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
 		for range 3 {
-			resp, err := http.Get("http://" + l.Addr().String() + "/web")
+			resp, err := client.Get("http://" + l.Addr().String() + "/web")
 			die(err)
-			_, err = io.Copy(io.Discard, resp.Body)
-			die(err)
+			die(resp.Body.Close())
 		}
-		http.DefaultClient.CloseIdleConnections()
+		client.CloseIdleConnections()
 	case "network":
 		// As Go programs do it: the listener is an MPTCP one by default.
 		l, err := net.Listen("tcp", "127.0.0.1:0")
