@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -1118,15 +1119,15 @@ func TestWhoSeesNothingIsToldWhy(t *testing.T) {
 	}
 	for _, c := range []struct {
 		args []string
-		want string
+		want string // regular expression; others on this host are left out, too
 	}{
-		{[]string{"exec", "--comm", "nosuch", "--", "/proc/self/exe"}, "nothing was shown; seen: exec 1; left out by filters: other names 1\n1 events seen, 0 shown"},
+		{[]string{"exec", "--comm", "nosuch", "--", "/proc/self/exe"}, "nothing was shown; seen: exec 1; left out by filters: other names 1.*\n1 events seen, 0 shown"},
 		{[]string{"exec", "--comm", "nosuch,exe", "--", "/proc/self/exe"}, ""},
-		{[]string{"exec", "--verbose", "--", "/proc/self/exe"}, "tracer: note: seen: exec 1\n1 events seen, 1 shown"},
-		{[]string{"conn", "--failed", "--", "env", asWorkload + "=web", exe}, "nothing was shown; left out by filters: did not fail 2"},
-		{[]string{"conn", "--port", "1", "--", "env", asWorkload + "=web", exe}, "nothing was shown; left out by filters: other ports 2"},
-		{[]string{"http", "--status", "404", "--", "env", asWorkload + "=web", exe}, "nothing was shown; seen: HTTP/1 2; left out by filters: other statuses 3"},
-		{[]string{"http", "--uid", "65534", "--", "env", asWorkload + "=web", exe}, "nothing was shown; left out by filters: other users "},
+		{[]string{"exec", "--verbose", "--", "/proc/self/exe"}, "tracer: note: seen: exec 1.*\n1 events seen, 1 shown"},
+		{[]string{"conn", "--failed", "--", "env", asWorkload + "=web", exe}, "nothing was shown; left out by filters: .*did not fail 2"},
+		{[]string{"conn", "--port", "1", "--", "env", asWorkload + "=web", exe}, "nothing was shown; left out by filters: .*other ports 2"},
+		{[]string{"http", "--status", "404", "--", "env", asWorkload + "=web", exe}, "nothing was shown; seen: HTTP/1 2; left out by filters: .*other statuses 3"},
+		{[]string{"http", "--uid", "65534", "--", "env", asWorkload + "=web", exe}, "nothing was shown; left out by filters: .*other users "},
 	} {
 		cmd := self(asTracer, "1", c.args...)
 		cmd.Env = append(cmd.Env, asWorkload+"=nothing")
@@ -1139,7 +1140,7 @@ func TestWhoSeesNothingIsToldWhy(t *testing.T) {
 		if last := lines[len(lines)-1]; !strings.Contains(last, " events seen, ") {
 			t.Errorf("%v: the account is not the last line: %q", c.args, lines)
 		}
-		if c.want == "" && strings.Contains(errs.String(), "seen: ") || !strings.Contains(errs.String(), c.want) {
+		if c.want == "" && strings.Contains(errs.String(), "seen: ") || !regexp.MustCompile(c.want).MatchString(errs.String()) {
 			t.Errorf("%v: no %q in %s", c.args, c.want, errs.String())
 		}
 	}
@@ -1149,8 +1150,8 @@ func TestWhoSeesNothingIsToldWhy(t *testing.T) {
 	if diff := cmp.Diff(map[string]any{"exec": 1.0}, a["kinds"]); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(map[string]any{"comm": 1.0}, a["filtered"]); diff != "" {
-		t.Error(diff)
+	if f, ok := a["filtered"].(map[string]any); !ok || f["comm"] != 1.0 {
+		t.Errorf("filtered: %v", a["filtered"])
 	}
 }
 
