@@ -898,6 +898,32 @@ func TestKernelCheckTellsWhatCanBeTraced(t *testing.T) {
 	}
 }
 
+func TestKernelNamespacesOfOnesOwnAreTold(t *testing.T) {
+	needRoot(t)
+	in := func(attr *syscall.SysProcAttr, args ...string) (string, int) {
+		cmd := self(asTracer, "1", args...)
+		cmd.SysProcAttr = attr
+		out, _ := cmd.CombinedOutput()
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+	ids := []syscall.SysProcIDMap{{Size: 1}} // root to root
+	user := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids}
+	for _, args := range [][]string{{"check"}, {"exec", "-d", "1ms"}} {
+		if out, status := in(user, args...); status != exitFailed || !strings.Contains(out, "tracing needs CAP_BPF to load programs and CAP_PERFMON") || !strings.Contains(out, "run it outside; what this user namespace gives") {
+			t.Errorf("%v in a user namespace: status %d: %s", args, status, out)
+		}
+	}
+	pid := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+	for _, args := range [][]string{{"check"}, {"exec", "-d", "1ms"}} {
+		if out, status := in(pid, args...); status != 0 || !strings.Contains(out, "this is a pid namespace of its own") || strings.Contains(out, "left out; --self") {
+			t.Errorf("%v in a pid namespace: status %d: %s", args, status, out)
+		}
+	}
+	if out, status := in(pid, "exec", "--", "/proc/self/exe"); status != exitFailed || !strings.Contains(out, "a command cannot be followed from a pid namespace of its own") {
+		t.Errorf("a command in a pid namespace: status %d: %s", status, out)
+	}
+}
+
 func TestKernelPrivilegesAreDroppedWhileTracing(t *testing.T) {
 	for _, p := range trace.Probes {
 		t.Run(p.Name, func(t *testing.T) {
@@ -1126,7 +1152,7 @@ func TestWhoSeesNothingIsToldWhy(t *testing.T) {
 		{[]string{"exec", "--verbose", "--", "/proc/self/exe"}, "tracer: note: seen: exec 1.*\n1 events seen, 1 shown"},
 		{[]string{"conn", "--failed", "--", "env", asWorkload + "=web", exe}, "nothing was shown; left out by filters: .*did not fail 2"},
 		{[]string{"conn", "--port", "1", "--", "env", asWorkload + "=web", exe}, "nothing was shown; left out by filters: .*other ports 2"},
-		{[]string{"http", "--status", "404", "--", "env", asWorkload + "=web", exe}, "nothing was shown; seen: HTTP/1 2; left out by filters: .*other statuses 3"},
+		{[]string{"http", "--status", "404", "--", "env", asWorkload + "=web", exe}, "nothing was shown; seen: HTTP/1 sockets 2; left out by filters: .*other statuses 3"},
 		{[]string{"http", "--uid", "65534", "--", "env", asWorkload + "=web", exe}, "nothing was shown; left out by filters: .*other users "},
 	} {
 		cmd := self(asTracer, "1", c.args...)
