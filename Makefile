@@ -43,7 +43,12 @@ uninstall: ## what install has put there
 		$(BASH_COMPLETION)/tracer $(ZSH_COMPLETION)/_tracer $(FISH_COMPLETION)/tracer.fish
 
 .PHONY: test
-test: check test-unit fuzz test-kernels ## everything that CI runs; as root, after make install-tools
+test: ## everything that CI runs; as root, after make install-tools
+	@for part in check test-unit fuzz test-kernels; do \
+		begin=$$SECONDS; \
+		$(MAKE) --no-print-directory $$part || exit 1; \
+		echo "$$part took $$((SECONDS - begin)) s"; \
+	done
 
 .PHONY: install-tools
 install-tools: ## what the tests need beside Go, by apt
