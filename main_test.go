@@ -898,6 +898,23 @@ func TestKernelCheckTellsWhatCanBeTraced(t *testing.T) {
 	}
 }
 
+func TestLockdownIsNamed(t *testing.T) {
+	needRoot(t)
+	locked := func(args ...string) (string, int) {
+		cmd := self(asWorkload, "lockdown", args...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+		out, _ := cmd.CombinedOutput()
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+	if out, status := locked("check"); status != 0 || !strings.Contains(out, ", lockdown confidentiality\n") {
+		t.Errorf("status %d: %s", status, out)
+	}
+	// Where functions cannot be hooked the kernel says what it says when locked down.
+	if out, status := locked("http", "--tier", "fentry", "-d", "1ms"); status != 0 && !strings.Contains(out, "the kernel is locked down (confidentiality), which forbids reading kernel memory; boot with lockdown=integrity or none") {
+		t.Errorf("status %d: %s", status, out)
+	}
+}
+
 func TestKernelNamespacesOfOnesOwnAreTold(t *testing.T) {
 	needRoot(t)
 	in := func(attr *syscall.SysProcAttr, args ...string) (string, int) {
@@ -1507,6 +1524,11 @@ func workload(name string, args []string) {
 		}
 		_, err = s.Account() // which reads a map and asks about programs
 		die(err)
+	case "lockdown":
+		die(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+		die(unix.Mount("none", "/sys/kernel/security", "tmpfs", 0, ""))
+		die(os.WriteFile("/sys/kernel/security/lockdown", []byte("none integrity [confidentiality]\n"), 0o444))
+		die(unix.Exec("/proc/self/exe", append([]string{"tracer"}, args...), append(os.Environ(), asTracer+"=1")))
 	case "hidden":
 		die(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
 		die(unix.Mount("none", "/sys/kernel/btf", "tmpfs", 0, ""))
