@@ -150,12 +150,21 @@ const volatile __s32 nr_connect = -1;
 /* bpf2go makes a Go type of what a variable has. */
 const struct conn_record *unused_conn_record __attribute__((unused));
 
-static __always_inline bool wanted_ports(const struct conn *c)
+static __always_inline bool at_ports(const struct conn *c)
 {
 	__u16 sport = c->sport, dport = c->dport;
 
 	return !filter_ports || bpf_map_lookup_elem(&ports, &dport) ||
 	       bpf_map_lookup_elem(&ports, &sport);
+}
+
+/* Whether a connection passes --port. If not, that is counted. */
+static __always_inline bool wanted_ports(const struct conn *c)
+{
+	if (at_ports(c))
+		return true;
+	count(FILTERED_PORT, 1);
+	return false;
 }
 
 static __always_inline void fill_owner(struct conn *c, struct task_struct *task)
@@ -260,8 +269,10 @@ static __always_inline void send(enum record_type type, struct conn *c, struct s
 
 static __always_inline void send_failed(struct conn *c, struct sock *sk, __u64 now)
 {
-	if (only_slow && (!c->start || now - c->start < slow_ns))
+	if (only_slow && (!c->start || now - c->start < slow_ns)) {
+		count(FILTERED_SLOW, 1);
 		return;
+	}
 	send(RECORD_FAILED, c, sk, now, 0);
 }
 
@@ -299,7 +310,11 @@ static __always_inline void connected(struct sock *sk)
 		bpf_map_delete_elem(&socks, &key);
 		return;
 	}
-	if (!only_slow ? !only_failed : c->start && now - c->start >= slow_ns && !only_failed)
+	if (only_slow && (!c->start || now - c->start < slow_ns))
+		count(FILTERED_SLOW, 1);
+	else if (only_failed)
+		count(FILTERED_FAILED, 1);
+	else
 		send(RECORD_CONNECT, c, sk, now, 0);
 	if (only_slow)
 		bpf_map_delete_elem(&socks, &key);
@@ -419,15 +434,16 @@ static __always_inline void adopt(struct sock *sk, int from)
 	__u64 key = (__u64)sk;
 	struct conn c = {};
 
+	/* What filters leave out was counted when it began. */
 	if (only_slow || current_is_kernel() ||
-	    !wanted(bpf_get_current_pid_tgid() >> 32))
+	    filtered(bpf_get_current_pid_tgid() >> 32) != WANTED)
 		return;
 	c.role = role_of(sk, from);
 	c.state = CONN_OPEN;
 	c.closed_by = first_to_close(from);
 	fill_current(&c);
 	fill_tuple(&c, sk);
-	if (!wanted_ports(&c))
+	if (!at_ports(&c))
 		return;
 	/* With these filters somebody else may have opened it, who is not wanted. */
 	if (c.role == ROLE_SERVER && !filter_pids && !filter_uid && !only_failed)
@@ -543,7 +559,7 @@ static __always_inline int sent_again(int copy, struct sock *sk)
 	if (!c || c->state != CONN_CONNECTING || !c->start)
 		return 0;
 	fill_tuple(c, sk);
-	if (wanted_ports(c))
+	if (at_ports(c))
 		send(RECORD_WAITING, c, sk, bpf_ktime_get_boot_ns(), 0);
 	return 0;
 }
@@ -584,7 +600,9 @@ static __always_inline int accepted(struct sock *sk)
 	fill_tuple(&c, sk);
 	if (!wanted_ports(&c))
 		return 0;
-	if (!only_failed)
+	if (only_failed)
+		count(FILTERED_FAILED, 1);
+	else
 		send(RECORD_ACCEPT, &c, sk, c.start, 0);
 	if (bpf_map_update_elem(&socks, &key, &c, BPF_ANY)) {
 		count_lost(LOST_MAP_FULL);
