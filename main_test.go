@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -901,8 +902,14 @@ func TestKernelCheckTellsWhatCanBeTraced(t *testing.T) {
 func TestKernelPrivilegesAreDroppedWhileTracing(t *testing.T) {
 	for _, p := range trace.Probes {
 		t.Run(p.Name, func(t *testing.T) {
-			r := startTracer(t, p.Name)
-			checkDropped(t, r)
+			r := startTracer(t, p.Name, "--", "sleep", "100")
+			checkDropped(t, r, true)
+			if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			r.wait(128 + 15)
+			r = startTracer(t, p.Name)
+			checkDropped(t, r, false)
 			if p.Name == "exec" { // it still traces, and says what it cost
 				r.until(started(start(t, trueArgs())))
 			}
@@ -914,8 +921,23 @@ func TestKernelPrivilegesAreDroppedWhileTracing(t *testing.T) {
 }
 
 // checkDropped looks at what each thread of a process that traces may do.
-func checkDropped(t *testing.T, r *traced) {
+func checkDropped(t *testing.T, r *traced, command bool) {
 	t.Helper()
+	keeps := uint64(1<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_SYS_PTRACE)
+	if command {
+		keeps |= 1 << unix.CAP_KILL
+	}
+	var u unix.Utsname
+	var major, minor int
+	if err := unix.Uname(&u); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); err != nil {
+		t.Fatal(err)
+	}
+	if major < 5 || major == 5 && minor < 19 {
+		keeps |= 1 << unix.CAP_BPF // to read a map
+	}
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", r.PID))
 	if err != nil || len(threads) < 2 {
 		t.Fatal(threads, err)
@@ -934,8 +956,7 @@ func checkDropped(t *testing.T, r *traced) {
 			value[name] = strings.TrimSpace(v)
 		}
 		have, err := strconv.ParseUint(value["CapEff"], 16, 64)
-		may := uint64(1<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_SYS_PTRACE | 1<<unix.CAP_BPF)
-		if err != nil || have&^may != 0 || value["CapPrm"] != value["CapEff"] || value["NoNewPrivs"] != "1" || value["Seccomp"] != "2" {
+		if err != nil || have != keeps || value["CapPrm"] != value["CapEff"] || value["NoNewPrivs"] != "1" || value["Seccomp"] != "2" {
 			t.Errorf("%s: CapEff %s, CapPrm %s, NoNewPrivs %s, Seccomp %s", thread, value["CapEff"], value["CapPrm"], value["NoNewPrivs"], value["Seccomp"])
 		}
 	}
@@ -1063,7 +1084,7 @@ func TestKernelTypesFromAFile(t *testing.T) {
 		want string // on stderr
 	}{
 		{[]string{"exec", "--exits"}, "2 events seen, 2 shown, 0 lost"},
-		{[]string{"exec", "--container", "none"}, "left out by filters: other containers and pods 1"}, // the objects place and follow, too
+		{[]string{"exec", "--container", "none"}, "left out by filters: other containers and pods "}, // the objects place and follow, too
 		{[]string{"conn"}, "0 events seen, 0 shown, 0 lost"},
 	} {
 		args := append(slices.Clone(command.args), "--btf", types, "--", "/proc/self/exe")
@@ -1099,15 +1120,15 @@ func TestWhoSeesNothingIsToldWhy(t *testing.T) {
 	}
 	for _, c := range []struct {
 		args []string
-		want string
+		want string // regular expression; others on this host are left out, too
 	}{
-		{[]string{"exec", "--comm", "nosuch", "--", "/proc/self/exe"}, "nothing was shown; seen: exec 1; left out by filters: other names 1\n1 events seen, 0 shown"},
+		{[]string{"exec", "--comm", "nosuch", "--", "/proc/self/exe"}, "nothing was shown; seen: exec 1; left out by filters: other names 1.*\n1 events seen, 0 shown"},
 		{[]string{"exec", "--comm", "nosuch,exe", "--", "/proc/self/exe"}, ""},
-		{[]string{"exec", "--verbose", "--", "/proc/self/exe"}, "tracer: note: seen: exec 1\n1 events seen, 1 shown"},
-		{[]string{"conn", "--failed", "--", "env", asWorkload + "=web", exe}, "nothing was shown; left out by filters: did not fail 2"},
-		{[]string{"conn", "--port", "1", "--", "env", asWorkload + "=web", exe}, "nothing was shown; left out by filters: other ports 2"},
-		{[]string{"http", "--status", "404", "--", "env", asWorkload + "=web", exe}, "nothing was shown; seen: HTTP/1 2; left out by filters: other statuses 3"},
-		{[]string{"http", "--uid", "65534", "--", "env", asWorkload + "=web", exe}, "nothing was shown; left out by filters: other users "},
+		{[]string{"exec", "--verbose", "--", "/proc/self/exe"}, "tracer: note: seen: exec 1.*\n1 events seen, 1 shown"},
+		{[]string{"conn", "--failed", "--", "env", asWorkload + "=web", exe}, "nothing was shown; left out by filters: .*did not fail 2"},
+		{[]string{"conn", "--port", "1", "--", "env", asWorkload + "=web", exe}, "nothing was shown; left out by filters: .*other ports 2"},
+		{[]string{"http", "--status", "404", "--", "env", asWorkload + "=web", exe}, "nothing was shown; seen: HTTP/1 2; left out by filters: .*other statuses 3"},
+		{[]string{"http", "--uid", "65534", "--", "env", asWorkload + "=web", exe}, "nothing was shown; left out by filters: .*other users "},
 	} {
 		cmd := self(asTracer, "1", c.args...)
 		cmd.Env = append(cmd.Env, asWorkload+"=nothing")
@@ -1120,7 +1141,7 @@ func TestWhoSeesNothingIsToldWhy(t *testing.T) {
 		if last := lines[len(lines)-1]; !strings.Contains(last, " events seen, ") {
 			t.Errorf("%v: the account is not the last line: %q", c.args, lines)
 		}
-		if c.want == "" && strings.Contains(errs.String(), "seen: ") || !strings.Contains(errs.String(), c.want) {
+		if c.want == "" && strings.Contains(errs.String(), "seen: ") || !regexp.MustCompile(c.want).MatchString(errs.String()) {
 			t.Errorf("%v: no %q in %s", c.args, c.want, errs.String())
 		}
 	}
@@ -1130,8 +1151,8 @@ func TestWhoSeesNothingIsToldWhy(t *testing.T) {
 	if diff := cmp.Diff(map[string]any{"exec": 1.0}, a["kinds"]); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(map[string]any{"comm": 1.0}, a["filtered"]); diff != "" {
-		t.Error(diff)
+	if f, ok := a["filtered"].(map[string]any); !ok || f["comm"] != 1.0 {
+		t.Errorf("filtered: %v", a["filtered"])
 	}
 }
 
@@ -1425,8 +1446,16 @@ func workload(name string, args []string) {
 			"mount":           func() error { return unix.Mount("none", "/nonexistent", "tmpfs", 0, "") },
 			"perf_event_open": func() error { _, err := unix.PerfEventOpen(&unix.PerfEventAttr{}, -2, -2, -1, 0); return err },
 			"setns":           func() error { return unix.Setns(-1, 0) },
+			"unshare":         func() error { return unix.Unshare(1) },
+			"chroot":          func() error { return unix.Chroot("/nonexistent") },
+			"init_module":     func() error { return unix.InitModule(nil, "") },
+			"process_vm_readv": func() error {
+				_, err := unix.ProcessVMReadv(1<<30, nil, nil, 1)
+				return err
+			},
 		}
-		for name, command := range map[string]uintptr{"make a map": 0, "load a program": 5, "open a pinned object": 7, "attach": 17, "load types": 18, "make a link": 28} {
+		for name, command := range map[string]uintptr{"make a map": 0, "load a program": 5, "open a pinned object": 7, "attach": 8, "run": 10,
+			"get another's program": 13, "get another's map": 14, "attach to a tracepoint": 17, "load types": 18, "make a link": 28, "change a link": 29} {
 			tries["bpf: "+name] = func() error {
 				_, _, errno := unix.Syscall(unix.SYS_BPF, command, uintptr(unsafe.Pointer(&zero[0])), uintptr(len(zero)))
 				return errno
@@ -1437,7 +1466,15 @@ func workload(name string, args []string) {
 				die(fmt.Errorf("%s, before: %v", name, err))
 			}
 		}
+		// What it still has to do with its maps is not: these have none.
+		allowed := map[string]uintptr{"look up": 1, "change": 2, "delete": 3, "walk": 4, "ask about": 15, "take": 21, "look up many": 24, "iterate": 33}
 		die(s.Confine())
+		*(*int32)(unsafe.Pointer(&zero[0])) = -1
+		for name, command := range allowed {
+			if _, _, errno := unix.Syscall(unix.SYS_BPF, command, uintptr(unsafe.Pointer(&zero[0])), uintptr(len(zero))); errno == unix.EPERM {
+				die(fmt.Errorf("bpf: %s: refused", name))
+			}
+		}
 		for name, try := range tries {
 			if err := try(); !errors.Is(err, unix.EPERM) {
 				die(fmt.Errorf("%s: %v, want EPERM", name, err))
@@ -1459,13 +1496,13 @@ func workload(name string, args []string) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		die(err)
 		go func() { _ = http.Serve(l, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})) }() // it ends with the process
+		client := http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
 		for range 3 {
-			resp, err := http.Get("http://" + l.Addr().String() + "/web")
+			resp, err := client.Get("http://" + l.Addr().String() + "/web")
 			die(err)
-			_, err = io.Copy(io.Discard, resp.Body)
-			die(err)
+			die(resp.Body.Close())
 		}
-		http.DefaultClient.CloseIdleConnections()
+		client.CloseIdleConnections()
 	case "network":
 		// As Go programs do it: the listener is an MPTCP one by default.
 		l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -575,14 +575,16 @@ RETRANSMIT(conn_retransmit, 0)
 RETRANSMIT(conn_retransmit_copy1, 1)
 
 /* The current task accepts a socket, or has done so a moment ago. */
-static __always_inline int accepted(struct sock *sk)
+static __always_inline int accepted(int copy, struct sock *sk)
 {
 	struct conn c = {};
 	struct conn *found;
 	__u64 key;
 	int state;
 
-	if (!wanted(bpf_get_current_pid_tgid() >> 32))
+	/* A copy sees again what is left out. */
+	if (copy ? filtered(bpf_get_current_pid_tgid() >> 32) != WANTED :
+		   !wanted(bpf_get_current_pid_tgid() >> 32))
 		return 0;
 	sk = tcp_socket(sk);
 	if (!sk)
@@ -598,7 +600,7 @@ static __always_inline int accepted(struct sock *sk)
 	c.state = CONN_OPEN;
 	fill_current(&c);
 	fill_tuple(&c, sk);
-	if (!wanted_ports(&c))
+	if (copy ? !at_ports(&c) : !wanted_ports(&c))
 		return 0;
 	if (only_failed)
 		count(FILTERED_FAILED, 1);
@@ -709,7 +711,7 @@ static __always_inline int connect6_returns(int copy, struct sock *sk, void *add
 	SEC("fentry/security_sock_graft")                                                     \
 	int BPF_PROG(conn_accept_fentry##suffix, struct sock *sk)                             \
 	{                                                                                     \
-		return first_to_see(copy, COPIED_ACCEPT, (__u64)sk) ? accepted(sk) : 0;       \
+		return first_to_see(copy, COPIED_ACCEPT, (__u64)sk) ? accepted(copy, sk) : 0; \
 	}                                                                                     \
 	SEC("fexit/tcp_v4_connect")                                                           \
 	int BPF_PROG(conn_connect4_fexit##suffix, struct sock *sk, void *addr, int len, int ret) \
@@ -731,7 +733,7 @@ FUNCTIONS(_copy2, 2)
 SEC("kprobe/security_sock_graft")
 int conn_accept_kprobe(void *ctx)
 {
-	return accepted((struct sock *)register_arg(ctx, 0));
+	return accepted(0, (struct sock *)register_arg(ctx, 0));
 }
 
 static __always_inline int connect_called(void *ctx, __u16 family)
@@ -815,11 +817,11 @@ static __always_inline struct sock *fd_socket(__u32 fd)
 	return file_socket(file);
 }
 
-static __always_inline int accept_returns(int fd)
+static __always_inline int accept_returns(int copy, int fd)
 {
 	struct sock *sk = fd_socket(fd);
 
-	return sk ? accepted(sk) : 0;
+	return sk ? accepted(copy, sk) : 0;
 }
 
 static __always_inline int connect_syscall_returns(void *regs, int error)
@@ -854,7 +856,7 @@ static __always_inline int syscall_returns(int copy, void *regs, long ret)
 	if (accept != (ret >= 0) || syscall_is_32bit())
 		return 0;
 	if (accept)
-		return accept_returns(ret);
+		return accept_returns(copy, ret);
 	return first_to_see(copy, COPIED_CONNECT4, bpf_get_current_pid_tgid()) ?
 		       connect_syscall_returns(regs, -ret) : 0;
 }
@@ -878,7 +880,7 @@ static __always_inline int request_completes(struct io_kiocb *req, int result)
 {
 	if (result <= 0 || (req && BPF_CORE_READ(req, opcode) != IORING_OP_ACCEPT))
 		return 0;
-	return accept_returns(result);
+	return accept_returns(0, result);
 }
 
 /*
