@@ -297,9 +297,10 @@ func (r *Resolver) tell(ids []uint64) {
 			r.mu.RLock()
 			c := r.cgroups[id]
 			place, complete, _ := c.state()
+			known := c != nil && c.known
 			r.mu.RUnlock()
 			v := Unknown
-			if c != nil && c.known {
+			if known {
 				v = w.filter.Judge(place, complete)
 			}
 			switch {
