@@ -312,6 +312,36 @@ func TestLookupOfAnIDThatIsNowhere(t *testing.T) {
 	})
 }
 
+// On a full host names take long to read: until then its id says which container
+// it is.
+func TestPathsAreKnownBeforeNames(t *testing.T) {
+	h := newHost(t, false)
+	h.dockerContainer(idA, "db")
+	r := h.resolver(Options{Wait: -1})
+	busy, release := context.WithCancel(t.Context())
+	defer release()
+	r.queue.doFirst(func() { <-busy.Done() })
+	id := h.cgroup("/docker/" + idA)
+	r.scan()
+	want := func(name string, complete bool) {
+		t.Helper()
+		deadline := time.Now().Add(10 * time.Second)
+		for {
+			p, ok := r.Lookup(id, 0)
+			if p != nil && p.Container == name && ok == complete {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("got %+v, %v, want %s", p, ok, name)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	want(idA[:12], false)
+	release()
+	want("db", true)
+}
+
 func TestRemovedCgroupIsKnownForAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t, false)
