@@ -190,6 +190,7 @@ func (t *httpTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 		bpf.HttpVarNrRecvfrom:  int32(unix.SYS_RECVFROM),
 		bpf.HttpVarNrSendmsg:   int32(unix.SYS_SENDMSG),
 		bpf.HttpVarNrRecvmsg:   int32(unix.SYS_RECVMSG),
+		bpf.HttpVarNrSplice:    int32(unix.SYS_SPLICE),
 	})
 }
 
@@ -234,7 +235,7 @@ func (t *httpTracer) features() []feature {
 		bpf.HttpProgHttpR_sendmsg, bpf.HttpProgHttpR_recvmsg, bpf.HttpProgHttpR_spliceRead,
 		bpf.HttpProgHttpK_sendmsg, recvmsgProbe, bpf.HttpProgHttpK_spliceRead,
 	}
-	tracepoint := []string{bpf.HttpProgHttpSendLength, bpf.HttpProgHttpRecvLength}
+	tracepoint := []string{bpf.HttpProgHttpSendLength, bpf.HttpProgHttpRecvLength, bpf.HttpProgHttpSpaceAdjust}
 	if t.sendpage {
 		function = append(function, bpf.HttpProgHttpSendpage)
 		kprobe = append(kprobe, bpf.HttpProgHttpR_sendpage, bpf.HttpProgHttpK_sendpage)
