@@ -631,10 +631,10 @@ enum shape {
 	SHAPE_RESPONSE,
 };
 
-/* What may stand in a method or in front of the / of HTTP/1.1: a bit for each byte. */
+/* What may stand in a method (RFC 9110, 5.6.2): a bit for each byte. */
 const volatile __u64 token_bytes[4] = {
-	0x03ff200000000000, /* - 0-9 */
-	0x07fffffe87fffffe, /* A-Z _ a-z */
+	0x03ff6cfa00000000, /* ! # $ % & ' * + - . 0-9 */
+	0x57ffffffc7fffffe, /* A-Z ^ _ ` a-z | ~ */
 };
 
 /*

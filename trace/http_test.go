@@ -214,6 +214,22 @@ type httpCase struct {
 	name           string
 	client, server []move
 	rows           []string
+	alone          map[string][]string // by role, where one end alone sees something else
+}
+
+// seen is what is told of a case with a --role.
+func (c *httpCase) seen(role string) []string {
+	if role == "" {
+		return c.rows
+	}
+	if rows, ok := c.alone[role]; ok {
+		return rows
+	}
+	var rows []string
+	for _, r := range c.rows {
+		rows = append(rows, strings.Replace(r, "both", role, 1))
+	}
+	return rows
 }
 
 // row is what an exchange of these messages gives.
@@ -361,6 +377,46 @@ func httpCases() []httpCase {
 		})
 	}
 	{
+		head, post := response("200 OK", length(9973)), request("POST", "/p", length(9973))
+		cases = append(cases, httpCase{
+			name: "both bodies taken out by splice, and nothing behind them",
+			client: []move{
+				send(post), send("x").times(9973), recv(len(head)), recv(9973).by("splice"),
+				send(get), recv(len(toClose)), recv(5000).by("splice"), recv(-1).by("splice"),
+			},
+			server: []move{
+				recv(len(post)), recv(9973).by("splice"), send(head), send("x").times(9973),
+				recv(len(get)), send(toClose), send("x").times(7001),
+			},
+			rows: []string{row("both", "POST", "/p", 200, post+long[:9973], head+long[:9973]), gotA(toClose + long[:7001])},
+		})
+	}
+	{
+		// As a proxy reads: chunks end anywhere in its calls.
+		post := request("POST", "/p", "Transfer-Encoding: chunked\r\n")
+		body := strings.Repeat("1000\r\n"+long[:0x1000]+"\r\n", 7) + "0\r\n\r\n"
+		cases = append(cases, httpCase{
+			name:   "chunks that are read in other pieces, behind a spliced body",
+			client: []move{send(request("POST", "/p", length(9973))), send("x").times(9973), recv(len(ok5)), send(post), send(body), recv(len(ok5)), send(get), recv(len(ok5))},
+			server: []move{recv(len(request("POST", "/p", length(9973)))), recv(9973).by("splice"), send(ok5), recv(len(post)), recv(10007), recv(len(body) - 10007), send(ok5), recv(len(get)), send(ok5)},
+			rows:   []string{row("both", "POST", "/p", 200, request("POST", "/p", length(9973))+long[:9973], ok5), row("both", "POST", "/p", 200, post+body, ok5), after},
+		})
+	}
+	for _, method := range []string{
+		"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "QUERY", "PROPFIND", "MKCALENDAR",
+		"VERSION-CONTROL", "UPDATEREDIRECTREF", "x!#$%&'*+.^_`|~9",
+	} {
+		ask, answer := request(method, "/a", ""), ok5
+		if method == "HEAD" {
+			answer = response("200 OK", "")
+		}
+		add("the first method is "+method, []string{row("both", method, "/a", 200, ask, answer), after}, send(ask), send(answer), send(get), send(ok5))
+	}
+	for _, target := range []string{"http://h/x?y", "https://h:1/", "*", "/"} {
+		ask := request("OPTIONS", target, "")
+		add("the first target is "+target, []string{row("both", "OPTIONS", target, 200, ask, ok5), after}, send(ask), send(ok5), send(get), send(ok5))
+	}
+	{
 		var moves []move
 		var want []string
 		for _, m := range [][2]string{{"M-SEARCH", "*"}, {"purge", "/x"}, {"GET", "http://h/x"}, {"OPTIONS", "*"}, {"V_1", "/a"}, {"GET", "/ä\x1b\xff"}} {
@@ -391,6 +447,8 @@ func httpCases() []httpCase {
 			client: []move{send(get), pauseFor(100)},
 			server: []move{recv(len(get)), recv(-1), send(ok5)},
 			rows:   []string{row("both", "GET", "/a", 0, get, "", "closed")},
+			// It does not know that nobody is there any more.
+			alone: map[string][]string{event.RoleServer: {row("server", "GET", "/a", 200, get, ok5)}},
 		}, {
 			name:   "two of three are answered",
 			client: []move{send(get).times(3), recv(-1)},
@@ -422,7 +480,8 @@ func httpCases() []httpCase {
 	// Heads of a length around that of the prefix.
 	for n := 1022; n <= 1026; n++ {
 		ask := request("GET", "/a", "X: "+strings.Repeat("z", n-len(get)-5)+"\r\n")
-		add(fmt.Sprintf("a head of %d bytes", n), []string{row("both", "GET", "/a", 200, ask, ok5), after}, send(ask), send(ok5), send(get), send(ok5))
+		answer := response("200 OK", length(7)+"X: "+strings.Repeat("z", n-len(response("200 OK", length(7)))-5)+"\r\n") + "1234567"
+		add(fmt.Sprintf("heads of %d bytes", n), []string{row("both", "GET", "/a", 200, ask, answer), after}, send(ask), send(answer), send(get), send(ok5))
 	}
 	// Heads in two parts, split everywhere.
 	for n := 1; n < len(get); n++ {
@@ -436,6 +495,8 @@ func httpCases() []httpCase {
 	return cases
 }
 
+// Both ends together and each of them alone tell the same of all cases, however
+// bytes are moved.
 func TestKernelHTTP(t *testing.T) {
 	tiersOf(t, func(t *testing.T, tier tier) {
 		cases := httpCases()
@@ -444,9 +505,18 @@ func TestKernelHTTP(t *testing.T) {
 			scripts = append(scripts, tc.server)
 		}
 		server, ports := serve(t, scripts...)
-		c := traceHTTP(t, Options{tier: tier}, atPorts(ports...))
-		if got := c.session.tiers["HTTP messages"]; got != tier {
-			t.Fatalf("tier %s, want %s", got, tier)
+		roles := []string{"", event.RoleClient, event.RoleServer}
+		sessions := map[string]*httpEvents{}
+		for _, role := range roles {
+			args := []string{atPorts(ports...)}
+			if role != "" {
+				args = append(args, "--role="+role)
+			}
+			c := traceHTTP(t, Options{tier: tier}, args...)
+			if got := c.session.tiers["HTTP messages"]; got != tier {
+				t.Fatalf("tier %s, want %s", got, tier)
+			}
+			sessions[role] = c
 		}
 		for i, tc := range cases {
 			call(t, ports[i], tc.client)
@@ -454,15 +524,63 @@ func TestKernelHTTP(t *testing.T) {
 				t.Fatalf("%q could not be played", tc.name)
 			}
 			server.hear()
-			c.await(ports[i], len(tc.rows))
+			for _, role := range roles {
+				sessions[role].await(ports[i], len(tc.seen(role)))
+			}
 		}
-		c.stop()
-		for i, tc := range cases {
-			t.Run(tc.name, func(t *testing.T) {
-				if diff := cmp.Diff(tc.rows, rows(c.of(ports[i]))); diff != "" {
-					t.Error(diff)
-				}
+		for _, role := range roles {
+			sessions[role].stop()
+			for i, tc := range cases {
+				t.Run(strings.TrimSpace(tc.name+" "+role), func(t *testing.T) {
+					if diff := cmp.Diff(tc.seen(role), rows(sessions[role].of(ports[i]))); diff != "" {
+						t.Error(diff)
+					}
+				})
+			}
+		}
+	})
+}
+
+// First and last byte of an answer are two times, whoever sends and takes them
+// in whatever way.
+func TestKernelHTTPTimes(t *testing.T) {
+	const think, late = 60, 80 // ms
+	head := response("200 OK", length(70_001))
+	rest := send("x").times(70_000)
+	tiersOf(t, func(t *testing.T, tier tier) {
+		var cases []httpCase
+		for _, how := range []struct{ send, recv string }{{"", ""}, {"sendfile", ""}, {"", "splice"}, {"sendfile", "splice"}} {
+			cases = append(cases, httpCase{
+				name:   "sent by " + how.send + ", taken by " + how.recv,
+				client: []move{send(get), recv(len(head) + 1), recv(70_000).by(how.recv), pauseFor(late)},
+				server: []move{recv(len(get)), pauseFor(think), send(head + "x"), pauseFor(late), rest.by(how.send)},
 			})
+		}
+		var scripts [][]move
+		for _, tc := range cases {
+			scripts = append(scripts, tc.server)
+		}
+		server, ports := serve(t, scripts...)
+		sessions := map[string]*httpEvents{
+			event.RoleBoth:   traceHTTP(t, Options{tier: tier}, atPorts(ports...)),
+			event.RoleClient: traceHTTP(t, Options{tier: tier}, atPorts(ports...), "--role=client"),
+			event.RoleServer: traceHTTP(t, Options{tier: tier}, atPorts(ports...), "--role=server"),
+		}
+		for i, tc := range cases {
+			began := time.Now()
+			call(t, ports[i], tc.client)
+			took := time.Since(began)
+			server.hear()
+			for role, c := range sessions {
+				got := c.await(ports[i], 1)
+				if len(got) != 1 {
+					t.Fatalf("%s, %s: %v", tc.name, role, rows(got))
+				}
+				e := got[0]
+				if e.Latency < think*time.Millisecond || e.Duration-e.Latency < late*time.Millisecond || e.Duration > took-late*time.Millisecond {
+					t.Errorf("%s: %s: first byte after %v, last after %v, of %v", tc.name, e.Role, e.Latency, e.Duration, took)
+				}
+			}
 		}
 	})
 }
