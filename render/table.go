@@ -92,7 +92,8 @@ func NewTable(opts TableOptions) *Table {
 
 // AppendEvent implements Format.
 func (t *Table) AppendEvent(b []byte, e event.Event) []byte {
-	if t.appear(e) || t.measure() || t.rows < 0 || t.height > 0 && t.rows >= t.height-2 {
+	resized, more := t.measure(), t.appear(e)
+	if resized || more || t.rows < 0 || t.height > 0 && t.rows >= t.height-2 {
 		b = t.appendHeader(b)
 	}
 	t.rows++

@@ -636,6 +636,18 @@ func TestColumnsOfPlacesAppearByThemselves(t *testing.T) {
 			t.Errorf("%s", out)
 		}
 	})
+	t.Run("within the width of a terminal, if it is the first of all", func(t *testing.T) {
+		for name, view := range map[string]View{"exec": Views["exec"], "conn": Views["conn"], "http": Views["http"]} {
+			table := NewTable(TableOptions{Columns: Defaults(WithPlaces(view.Columns, false)), Terminal: terminal(t, 80, 24)})
+			long := placed("app", "web-0")
+			long.(*event.Exec).Args = []string{strings.Repeat("x", 100)}
+			out := table.AppendEvent(table.AppendEvent(nil, long), web)
+			checkLines(t, out, 80)
+			if n := bytes.Count(out, []byte("POD")); n != 1 || !bytes.Contains(out, []byte(" web-0")) {
+				t.Errorf("%s: %s", name, out)
+			}
+		}
+	})
 }
 
 // FuzzTable: a row of any text can be shown, takes no more cells than there
