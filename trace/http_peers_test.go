@@ -1,5 +1,3 @@
-//go:build peers
-
 package trace
 
 import (
@@ -23,7 +21,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"unsafe"
 )
 
 // TestPeers has other people's programs talk HTTP to each other and holds what
@@ -59,8 +56,6 @@ func TestPeers(t *testing.T) {
 		{"bodies like heads", "nginx", peerBodiesLikeHeads},
 		{"Python", "python3", peerPython},
 		{"Node", "node", peerNode},
-		{"io_uring client", "", peerUringClient},
-		{"io_uring server", "", peerUringServer},
 		{"accuracy", "", peerAccuracy},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -1522,117 +1517,6 @@ for (let i = 0; i < total; i++) {
 	}
 	p.both(ofNode, ownComm(t), "node", os.Getpid())
 	served.check(t, ofNode)
-}
-
-// move sends or receives all of b by io_uring.
-func (u *uring) move(fd int, b []byte, send bool) (int, error) {
-	const opSend, opReceive = 26, 27
-	opcode := uint8(opReceive)
-	if send {
-		opcode = opSend
-	}
-	res := u.doSized(opcode, fd, unsafe.Pointer(&b[0]), uint32(len(b)), 0)
-	if res < 0 {
-		return 0, syscall.Errno(-res)
-	}
-	return int(res), nil
-}
-
-func peerUringClient(t *testing.T, p *peers) {
-	port, served := p.goServer(http.HandlerFunc(goHandler))
-	p.trace(port)
-	const n = 61
-	w := startWorkload(t, "uringClient", strconv.Itoa(port), strconv.Itoa(n))
-	w.hear()
-	want := map[string]truth{}
-	for i := range n {
-		want[fmt.Sprintf("/%s/%d", []string{"plain", "sized"}[i%2], i)] = truth{200, -1, -1}
-	}
-	rows := p.finish(n)
-	p.holdTo(rows, want)
-	served.check(t, rows)
-	for _, r := range rows {
-		if r.PID != os.Getpid() || r.Role == "client" || r.Role == "both" && r.PeerPID != w.pid {
-			p.errorf("processes: %s", r)
-		}
-	}
-}
-
-func peerUringServer(t *testing.T, p *peers) {
-	const n = 53
-	w := startWorkload(t, "uringServer", strconv.Itoa(n))
-	port := w.hearInt()
-	p.trace(port)
-	client, asked := p.goClient(1)
-	want := map[string]truth{}
-	for i := range n {
-		path := "/" + strconv.Itoa(i)
-		if status := p.ask(client, "GET", port, path, nil); status != 200 {
-			t.Errorf("status %d", status)
-		}
-		want[path] = truth{200, -1, -1}
-	}
-	w.hear()
-	rows := p.finish(n)
-	p.holdTo(rows, want)
-	asked.check(t, rows)
-	for _, r := range rows {
-		if r.Role == "server" || r.Role == "both" && r.PID != w.pid || r.Role == "client" && r.PID != os.Getpid() {
-			p.errorf("processes: %s", r)
-		}
-	}
-}
-
-func init() {
-	workloads["uringClient"] = uringClient
-	workloads["uringServer"] = uringServer
-}
-
-func uringClient(args []string) {
-	u := newUring()
-	c := dial("127.0.0.1", number(args[0]))
-	buf := make([]byte, 70_001)
-	for i := range number(args[1]) {
-		kind := []string{"plain", "sized"}[i%2]
-		request := fmt.Appendf(nil, "GET /%s/%d HTTP/1.1\r\nHost: ring\r\n\r\n", kind, i)
-		if must1(u.move(c, request, true)) != len(request) {
-			panic("a short send")
-		}
-		var answer []byte
-		for {
-			n := must1(u.move(c, buf, false))
-			answer = append(answer, buf[:n]...)
-			head, body, whole := bytes.Cut(answer, []byte("\r\n\r\n"))
-			if n == 0 {
-				panic("closed")
-			}
-			if _, length, ok := strings.Cut(string(head), "Content-Length: "); whole && ok {
-				length, _, _ = strings.Cut(length, "\r\n")
-				if len(body) == number(length) {
-					break
-				}
-			}
-		}
-	}
-	closeFD(c)
-	said("done")
-	heard()
-}
-
-func uringServer(args []string) {
-	u := newUring()
-	l, port := listener("127.0.0.1")
-	said(port)
-	c := accept(l)
-	buf := make([]byte, 4096)
-	for range number(args[0]) {
-		if n := must1(u.move(c, buf, false)); n == 0 || !bytes.HasSuffix(buf[:n], []byte("\r\n\r\n")) {
-			panic("not a request")
-		}
-		must1(u.move(c, []byte("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello\n"), true))
-	}
-	said("done")
-	heard()
 }
 
 // peerAccuracy compares the times with what both ends' own clocks say.
