@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -2104,6 +2105,56 @@ func TestKernelNamesOfContainers(t *testing.T) {
 		out, err := self(asTracer, "1", "__complete", "exec", flag, "").Output()
 		if err != nil || !strings.Contains(string(out), want) || strings.Contains(string(out), "reboot") {
 			t.Errorf("%s: %v: %s", flag, err, out)
+		}
+	}
+}
+
+// What README and help pipe into jq does something with what that command says.
+func TestRecipes(t *testing.T) {
+	if os.Getenv("TRACER_VM") != "" {
+		t.Skip("this kernel's machine has no jq")
+	}
+	at := time.Unix(1, 0)
+	head := func(kind string) event.Common {
+		return event.Common{Time: at, Kind: kind, Process: event.Process{PID: 7, Comm: "c", Place: event.Place{Pod: "web-0", PodUID: "u"}}}
+	}
+	tcp := event.Connection{Role: event.RoleClient, Src: netip.MustParseAddrPort("10.0.0.1:1"), Dst: netip.MustParseAddrPort("10.0.0.2:80")}
+	program := event.Program{Exe: "/bin/true", Args: []string{"true"}}
+	exchange := event.HTTP{Common: head(event.KindHTTP), Connection: tcp, Method: "GET", Path: "/", Host: "h", Status: 200, Latency: time.Millisecond}
+	exchange.Role = event.RoleBoth
+	stuck := event.HTTP{Common: head(event.KindHTTPStuck), Connection: tcp, Method: "GET", Path: "/", Host: "h", Age: time.Second}
+	said := map[string][]event.Event{
+		"exec":    {&event.Exec{Common: head(event.KindExec), Program: program}, &event.Exit{Common: head(event.KindExit), Program: program, Code: 7, Duration: time.Second}},
+		"conn":    {&event.ConnectFailed{Common: head(event.KindConnectFailed), Connection: tcp, Error: "ECONNREFUSED"}, &event.Close{Common: head(event.KindClose), Connection: tcp}},
+		"traffic": {&event.Traffic{Common: head(event.KindTraffic), Tx: 1, Rx: 2}},
+		"http":    {&exchange, &stuck},
+	}
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range trace.Probes {
+		text = append(append(text, '\n'), p.Example...)
+	}
+	recipes := regexp.MustCompile(`(?m)^\s+tracer (\w+) .*(--json.*\| jq .*)$`).FindAllSubmatch(text, -1)
+	if len(recipes) < 10 {
+		t.Errorf("%d recipes found", len(recipes))
+	}
+	for _, r := range recipes {
+		command, recipe := string(r[1]), string(r[2])
+		recipe = strings.TrimSpace(recipe[strings.Index(recipe, "|")+1:])
+		var in []byte
+		for _, e := range said[command] {
+			in = append(event.AppendJSON(in, e), '\n')
+		}
+		if command == "check" {
+			in = (&event.Check{Commands: []event.CheckedCommand{{Name: "exec", Error: "no"}}}).AppendJSON(nil)
+		}
+		cmd := exec.Command("sh", "-c", recipe)
+		cmd.Stdin = bytes.NewReader(in)
+		out, err := cmd.CombinedOutput()
+		if err != nil || len(bytes.TrimSpace(out)) == 0 {
+			t.Errorf("tracer %s | %s: %v: %q, given %s", command, recipe, err, out, in)
 		}
 	}
 }
