@@ -7,6 +7,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"slices"
 	"strconv"
@@ -460,6 +462,11 @@ func httpCases() []httpCase {
 			rows:   []string{row("both", "GET", "/a", 0, get, "", "closed")},
 			// It does not know that nobody is there any more.
 			alone: map[string][]string{event.RoleServer: {row("server", "GET", "/a", 200, get, ok5)}},
+		}, {
+			name:   "a client that says that it sends nothing more",
+			client: []move{send(get), {End: "shutdown"}, recv(-1)},
+			server: []move{recv(len(get)), recv(-1), pauseFor(20), send(toClose), pauseFor(20), send("hello")},
+			rows:   []string{gotA(toClose + "hello")},
 		}, {
 			name:   "two of three are answered",
 			client: []move{send(get).times(3), recv(-1)},
@@ -1177,4 +1184,39 @@ func TestHTTPFlagValues(t *testing.T) {
 			t.Errorf("--prefix %q is taken", s)
 		}
 	}
+}
+
+// A server for both families sees IPv4 as mapped into IPv6; its client does not.
+func TestKernelHTTPFamilies(t *testing.T) {
+	tiersOf(t, func(t *testing.T, tier tier) {
+		l, err := net.Listen("tcp", ":0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
+		go func() { _ = server.Serve(l) }()
+		defer server.Close()
+		port := l.Addr().(*net.TCPAddr).Port
+		c := traceHTTP(t, Options{tier: tier}, atPorts(port))
+		var want []string
+		for _, host := range []string{"127.0.0.1", "::1"} {
+			to := net.JoinHostPort(host, strconv.Itoa(port))
+			resp, err := http.Get("http://" + to + "/a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			want = append(want, fmt.Sprintf("both %s → %s at %s", host, to, to))
+		}
+		http.DefaultClient.CloseIdleConnections()
+		c.await(port, len(want))
+		c.stop()
+		var got []string
+		for _, e := range c.of(port) {
+			got = append(got, fmt.Sprintf("%s %s → %s at %s", e.Role, e.Src.Addr(), e.Dst, e.Host))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	})
 }
