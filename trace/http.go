@@ -168,6 +168,9 @@ func (t *httpTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 	}
 	spec.Maps[bpf.HttpMapEvents].MaxEntries = httpRing
 	spec.Maps[bpf.HttpMapScratches].MaxEntries *= uint32(cpus)
+	if s.opts.maxSocks > 0 {
+		spec.Maps[bpf.HttpMapSockets].MaxEntries = s.opts.maxSocks
+	}
 	heads := spec.Maps[bpf.HttpMapHeads]
 	heads.ValueSize = uint32(unsafe.Offsetof(bpf.HttpHttpHead{}.Data)) + uint32(t.prefix)
 	heads.MaxEntries = uint32(headsBytes / t.prefix)
@@ -268,7 +271,7 @@ const tracepointMisses = "messages that go through io_uring, sendmmsg or recvmms
 func (t *httpTracer) attached(s *Session) error {
 	t.session = s
 	if s.tiers["HTTP messages"] == tierTracepoint {
-		s.warnings = append(s.warnings, "not seen here, where functions cannot be hooked: "+tracepointMisses)
+		s.warnings = append(s.warnings, "functions cannot be hooked here: not seen are "+tracepointMisses)
 	}
 	t.conns = map[uint64]*httpConn{}
 	t.links = map[ends]*wire{}
