@@ -1108,7 +1108,7 @@ func TestKernelCapabilitiesAreEnough(t *testing.T) {
 
 func TestKernelTypesFromAFile(t *testing.T) {
 	needRoot(t)
-	types := copyFile(t, "/sys/kernel/btf/vmlinux")
+	copied := copyFile(t, "/sys/kernel/btf/vmlinux")
 	// hidden runs tracer where the kernel does not describe its types.
 	hidden := func(args ...string) (string, int) {
 		cmd := self(asWorkload, "hidden", args...)
@@ -1130,16 +1130,16 @@ func TestKernelTypesFromAFile(t *testing.T) {
 		{[]string{"exec", "--container", "none"}, "left out by filters: other containers and pods "}, // the objects place and follow, too
 		{[]string{"conn"}, "0 events seen, 0 shown, 0 lost"},
 	} {
-		args := append(slices.Clone(command.args), "--btf", types, "--", "/proc/self/exe")
+		args := append(slices.Clone(command.args), "--btf", copied, "--", "/proc/self/exe")
 		if out, status := hidden(args...); status != 0 || !strings.Contains(out, command.want) {
 			t.Errorf("%v: status %d: %s", args, status, out)
 		}
 	}
 	// The kernel itself has no iterators then; and not every one has kprobes.
-	if out, status := hidden("traffic", "--btf", types, "-d", "10ms"); status != exitFailed || !strings.Contains(out, "one that is built with CONFIG_DEBUG_INFO_BTF has") {
+	if out, status := hidden("traffic", "--btf", copied, "-d", "10ms"); status != exitFailed || !strings.Contains(out, "one that is built with CONFIG_DEBUG_INFO_BTF has") {
 		t.Errorf("traffic: status %d: %s", status, out)
 	}
-	out, status := hidden("http", "--btf", types, "--", "/proc/self/exe")
+	out, status := hidden("http", "--btf", copied, "--", "/proc/self/exe")
 	kprobes := exec.Command("/proc/self/exe", "check", "--tier", "kprobe")
 	kprobes.Env = append(os.Environ(), asTracer+"=1")
 	if kprobes.Run() == nil {
@@ -1148,6 +1148,22 @@ func TestKernelTypesFromAFile(t *testing.T) {
 		}
 	} else if status != exitFailed || !strings.Contains(out, "CONFIG_DEBUG_INFO_BTF") {
 		t.Errorf("http: status %d: %s", status, out)
+	}
+	// Where the kernel describes its types another description is suspicious.
+	types, err := os.ReadFile(copied)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.WriteFile(other, append(types, 0), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]bool{copied: false, other: true} {
+		cmd := self(asTracer, "1", "exec", "--btf", file, "-d", "1ms")
+		out, err := cmd.CombinedOutput()
+		if err != nil || strings.Contains(string(out), "is not what this kernel says of its types itself") != want {
+			t.Errorf("--btf %s: %v: %s", file, err, out)
+		}
 	}
 	// What is no BTF is told as well.
 	if out, status := hidden("exec", "--btf", "/proc/self/exe"); status != exitFailed || !strings.Contains(out, `read BTF from "/proc/self/exe"`) {
