@@ -172,6 +172,7 @@ type config struct {
 	count                     uint64
 	columns                   []string
 	btf                       string
+	buffer                    string
 	tier                      string
 	place                     trace.Place
 	kubelet                   trace.Kubelet
@@ -224,6 +225,7 @@ func newCommand(p *trace.Probe, status *int) *cobra.Command {
 	flags.BoolVar(&c.wide, "wide", false, "do not cut cells to the terminal's width")
 	flags.BoolVar(&c.noColor, "no-color", false, "no colour")
 	flags.BoolVar(&c.self, "self", false, "also show tracer itself and the SSH session it runs in")
+	flags.StringVar(&c.buffer, "buffer", "auto", "how events travel, `auto`, ring or perf: a ring buffer, or perf event arrays where the kernel has none")
 	flags.StringVar(&c.btf, "btf", "", "kernel types (BTF) from `FILE`, for kernels that carry none")
 	flags.StringVar(&c.tier, "tier", "", "hook the kernel in this way only, for tests: fentry, kprobe, tracepoint")
 	_ = flags.MarkHidden("tier") // it exists
@@ -248,6 +250,9 @@ func (c *config) options(flags *pflag.FlagSet, viewName string) (opts trace.Opti
 			return opts, view, fmt.Errorf("--pid: %q is no process id", s)
 		}
 		opts.PIDs = append(opts.PIDs, uint32(pid))
+	}
+	if opts.Buffer, err = trace.ParseBuffer(c.buffer); err != nil {
+		return opts, view, fmt.Errorf("--buffer: %w", err)
 	}
 	if c.tier != "" {
 		if err := opts.SetTier(c.tier); err != nil {

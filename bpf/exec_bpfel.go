@@ -15,6 +15,7 @@ import (
 
 type ExecExecRecord struct {
 	_          structs.HostLayout
+	Sent       uint64
 	Time       uint64
 	Start      uint64
 	Cgroup     uint64
@@ -58,6 +59,7 @@ type ExecSight struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	ExecMapBell                  = "bell"
 	ExecMapCgroups               = "cgroups"
 	ExecMapEvents                = "events"
 	ExecMapHidden                = "hidden"
@@ -81,6 +83,7 @@ const (
 	ExecVarFilterUid             = "filter_uid"
 	ExecVarNrExecve              = "nr_execve"
 	ExecVarNrExecveat            = "nr_execveat"
+	ExecVarPerfBuffers           = "perf_buffers"
 	ExecVarReaderWaits           = "reader_waits"
 	ExecVarUnusedExecRecord      = "unused_exec_record"
 	ExecVarWantedUid             = "wanted_uid"
@@ -144,6 +147,7 @@ type ExecProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ExecMapSpecs struct {
+	Bell      *ebpf.MapSpec `ebpf:"bell"`
 	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Hidden    *ebpf.MapSpec `ebpf:"hidden"`
@@ -163,6 +167,7 @@ type ExecVariableSpecs struct {
 	FilterUid        *ebpf.VariableSpec `ebpf:"filter_uid"`
 	NrExecve         *ebpf.VariableSpec `ebpf:"nr_execve"`
 	NrExecveat       *ebpf.VariableSpec `ebpf:"nr_execveat"`
+	PerfBuffers      *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	ReaderWaits      *ebpf.VariableSpec `ebpf:"reader_waits"`
 	UnusedExecRecord *ebpf.VariableSpec `ebpf:"unused_exec_record"`
 	WantedUid        *ebpf.VariableSpec `ebpf:"wanted_uid"`
@@ -188,6 +193,7 @@ func (o *ExecObjects) Close() error {
 //
 // It can be passed to LoadExecObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ExecMaps struct {
+	Bell      *ebpf.Map `ebpf:"bell"`
 	Cgroups   *ebpf.Map `ebpf:"cgroups"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Hidden    *ebpf.Map `ebpf:"hidden"`
@@ -200,6 +206,7 @@ type ExecMaps struct {
 
 func (m *ExecMaps) Close() error {
 	return _ExecClose(
+		m.Bell,
 		m.Cgroups,
 		m.Events,
 		m.Hidden,
@@ -220,6 +227,7 @@ type ExecVariables struct {
 	FilterUid        *ebpf.Variable `ebpf:"filter_uid"`
 	NrExecve         *ebpf.Variable `ebpf:"nr_execve"`
 	NrExecveat       *ebpf.Variable `ebpf:"nr_execveat"`
+	PerfBuffers      *ebpf.Variable `ebpf:"perf_buffers"`
 	ReaderWaits      *ebpf.Variable `ebpf:"reader_waits"`
 	UnusedExecRecord *ebpf.Variable `ebpf:"unused_exec_record"`
 	WantedUid        *ebpf.Variable `ebpf:"wanted_uid"`

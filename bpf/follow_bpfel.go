@@ -31,6 +31,7 @@ type FollowSight struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	FollowMapBell                    = "bell"
 	FollowMapCgroups                 = "cgroups"
 	FollowMapEvents                  = "events"
 	FollowMapHidden                  = "hidden"
@@ -45,6 +46,7 @@ const (
 	FollowVarFilterCgroups           = "filter_cgroups"
 	FollowVarFilterPids              = "filter_pids"
 	FollowVarFilterUid               = "filter_uid"
+	FollowVarPerfBuffers             = "perf_buffers"
 	FollowVarReaderWaits             = "reader_waits"
 	FollowVarWantedUid               = "wanted_uid"
 )
@@ -101,6 +103,7 @@ type FollowProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FollowMapSpecs struct {
+	Bell    *ebpf.MapSpec `ebpf:"bell"`
 	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
 	Events  *ebpf.MapSpec `ebpf:"events"`
 	Hidden  *ebpf.MapSpec `ebpf:"hidden"`
@@ -117,6 +120,7 @@ type FollowVariableSpecs struct {
 	FilterCgroups *ebpf.VariableSpec `ebpf:"filter_cgroups"`
 	FilterPids    *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid     *ebpf.VariableSpec `ebpf:"filter_uid"`
+	PerfBuffers   *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	ReaderWaits   *ebpf.VariableSpec `ebpf:"reader_waits"`
 	WantedUid     *ebpf.VariableSpec `ebpf:"wanted_uid"`
 }
@@ -141,6 +145,7 @@ func (o *FollowObjects) Close() error {
 //
 // It can be passed to LoadFollowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FollowMaps struct {
+	Bell    *ebpf.Map `ebpf:"bell"`
 	Cgroups *ebpf.Map `ebpf:"cgroups"`
 	Events  *ebpf.Map `ebpf:"events"`
 	Hidden  *ebpf.Map `ebpf:"hidden"`
@@ -152,6 +157,7 @@ type FollowMaps struct {
 
 func (m *FollowMaps) Close() error {
 	return _FollowClose(
+		m.Bell,
 		m.Cgroups,
 		m.Events,
 		m.Hidden,
@@ -169,6 +175,7 @@ type FollowVariables struct {
 	FilterCgroups *ebpf.Variable `ebpf:"filter_cgroups"`
 	FilterPids    *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid     *ebpf.Variable `ebpf:"filter_uid"`
+	PerfBuffers   *ebpf.Variable `ebpf:"perf_buffers"`
 	ReaderWaits   *ebpf.Variable `ebpf:"reader_waits"`
 	WantedUid     *ebpf.Variable `ebpf:"wanted_uid"`
 }

@@ -29,7 +29,7 @@
  * Two threads that move bytes in one direction of a socket at the same time
  * are told in one order or the other.
  *
- * Oldest kernel: 5.8 (ring buffer); C: 6.3.
+ * Oldest kernel: 5.8 (bpf_ktime_get_boot_ns); C: 6.3.
  */
 #include "tracer.h"
 #include <bpf/bpf_endian.h>
@@ -122,6 +122,7 @@ struct http_call {
 
 /* Followed by the bytes of call, the bytes of kept, and the parts. */
 struct http_record {
+	__u64 sent; /* by output() */
 	__u64 time;
 	__u64 socket;	/* address of the kernel's struct sock */
 	__u64 seen;	/* when it was first seen: tells it from another at that address */
@@ -854,7 +855,7 @@ static __always_inline void append_part(struct http_scratch *s, const void *part
 }
 
 /* Sends the record; what was kept is in it already. */
-static __noinline int tell(struct socket_state *st, struct http_scratch *s, __u64 key)
+static __noinline int tell(void *ctx, struct socket_state *st, struct http_scratch *s, __u64 key)
 {
 	struct http_record *rec = &s->rec;
 	bool intro = !st->introduced;
@@ -876,7 +877,7 @@ static __noinline int tell(struct socket_state *st, struct http_scratch *s, __u6
 	barrier_var(size);
 	if (size > 2 * PREFIX_MAX + 256)
 		size = 2 * PREFIX_MAX + 256;
-	if (send_record(rec, sizeof(*rec) + size, LOST_RING_FULL) && intro)
+	if (send_record(ctx, rec, sizeof(*rec) + size, LOST_RING_FULL) && intro)
 		st->introduced = 1;
 	return 0;
 }
@@ -908,7 +909,7 @@ static __noinline int keep(struct socket_state *st, struct http_scratch *s, __u6
 	return true;
 }
 
-static __noinline int tell_close(struct socket_state *st, struct sock *sk, __u32 use,
+static __noinline int tell_close(void *ctx, struct socket_state *st, struct sock *sk, __u32 use,
 				       enum ending ending)
 {
 	struct tcp_sock *tp = (void *)sk;
@@ -934,16 +935,16 @@ static __noinline int tell_close(struct socket_state *st, struct sock *sk, __u32
 	s->rec.time = bpf_ktime_get_boot_ns();
 	__builtin_memset(&s->rec.call, 0, sizeof(s->rec.call));
 	take_kept(st, s, key);
-	tell(st, s, key);
+	tell(ctx, st, s, key);
 	return 0;
 }
 
 /* The end of a socket, or of one before it whose end was missed. */
-static __noinline int forget(struct socket_state *st, struct sock *sk, __u32 use)
+static __noinline int forget(void *ctx, struct socket_state *st, struct sock *sk, __u32 use)
 {
 	__u64 key = (__u64)sk;
 
-	tell_close(st, sk, use, st->ending ? st->ending : ENDING_CLOSED);
+	tell_close(ctx, st, sk, use, st->ending ? st->ending : ENDING_CLOSED);
 	if (st->kept)
 		bpf_map_delete_elem(&heads, &key);
 	bpf_map_delete_elem(&sockets, &key);
@@ -951,7 +952,7 @@ static __noinline int forget(struct socket_state *st, struct sock *sk, __u32 use
 }
 
 /* A connection begins. */
-static __noinline int established(struct sock *sk, __u32 use)
+static __noinline int established(void *ctx, struct sock *sk, __u32 use)
 {
 	struct tcp_sock *tp = (void *)sk;
 	__u64 key = (__u64)sk;
@@ -961,7 +962,7 @@ static __noinline int established(struct sock *sk, __u32 use)
 	if (old) {
 		if (old->ports == BPF_CORE_READ(sk, __sk_common.skc_portpair))
 			return 0; /* fast open: bytes have moved already */
-		forget(old, sk, use);
+		forget(ctx, old, sk, use);
 	}
 	st.next[SENT] = BPF_CORE_READ(tp, write_seq);
 	st.next[RECEIVED] = BPF_CORE_READ(tp, copied_seq);
@@ -1013,7 +1014,7 @@ static __noinline int is_quiet(struct socket_state *st, struct http_scratch *s,
  */
 #define NOWHERE ((struct msghdr *)0)
 
-static __always_inline int data_call(enum door door, int copy, struct sock *sk, struct msghdr *msg,
+static __always_inline int data_call(void *ctx, enum door door, int copy, struct sock *sk, struct msghdr *msg,
 				     long ret, __u32 dir)
 {
 	__u64 key = (__u64)sk, moved = ret, max, now;
@@ -1045,7 +1046,7 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 		/* The end of what the other side sends; for a client that is all. */
 		if (ret == 0 && dir == RECEIVED && st && st->verdict != IS_OTHER &&
 		    st->requests == SENT && READ(door, sk, sk_shutdown) & RCV_SHUTDOWN)
-			tell_close(st, sk, FOR_RECEIVE + copy, ENDING_CLOSED);
+			tell_close(ctx, st, sk, FOR_RECEIVE + copy, ENDING_CLOSED);
 		return 0;
 	}
 	if (st) {
@@ -1054,7 +1055,7 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 		if (st->ports != ports_now &&
 		    (ports_now >> 16 || (__u16)st->ports != (__u16)ports_now)) {
 			/* Another socket, whose end was missed, was at this address. */
-			forget(st, sk, FOR_RECEIVE + copy);
+			forget(ctx, st, sk, FOR_RECEIVE + copy);
 			st = NULL;
 		}
 	}
@@ -1180,9 +1181,9 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 	s->rec.time = now;
 	if (dir != st->requests) {
 		take_kept(st, s, key);
-		tell(st, s, key);
+		tell(ctx, st, s, key);
 		if (st->ending)
-			tell_close(st, sk, (dir == SENT ? FOR_SEND : FOR_RECEIVE) + copy, st->ending);
+			tell_close(ctx, st, sk, (dir == SENT ? FOR_SEND : FOR_RECEIVE) + copy, st->ending);
 		return 0;
 	}
 	if (st->kept != st->taken || st->sum.size) {
@@ -1191,7 +1192,7 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 		/* Its bytes stay where they are: only the kept call is told. */
 		take_kept(st, s, key);
 		call->size = 0;
-		tell(st, s, key);
+		tell(ctx, st, s, key);
 		*call = this;
 	}
 	/*
@@ -1201,14 +1202,14 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 	if ((!st->introduced && st->verdict == IS_HTTP) || !keep(st, s, key)) {
 		s->rec.kept.size = s->rec.kept.len = 0;
 		s->at = call->len;
-		tell(st, s, key);
+		tell(ctx, st, s, key);
 	}
 	if (st->ending)
-		tell_close(st, sk, (dir == SENT ? FOR_SEND : FOR_RECEIVE) + copy, st->ending);
+		tell_close(ctx, st, sk, (dir == SENT ? FOR_SEND : FOR_RECEIVE) + copy, st->ending);
 	return 0;
 }
 
-static __always_inline int state_change(int copy, struct sock *sk, int from, int to)
+static __always_inline int state_change(void *ctx, int copy, struct sock *sk, int from, int to)
 {
 	struct tcp_sock *tp = (void *)sk;
 	__u64 key = (__u64)sk;
@@ -1218,7 +1219,7 @@ static __always_inline int state_change(int copy, struct sock *sk, int from, int
 	if (!first_to_see(copy, SEES_STATE, key ^ (__u64)to << 56))
 		return 0;
 	if (to == TCP_ESTABLISHED)
-		return established(sk, FOR_STATE + copy);
+		return established(ctx, sk, FOR_STATE + copy);
 	if (to != TCP_CLOSE && to != TCP_FIN_WAIT1 && to != TCP_LAST_ACK)
 		return 0;
 	st = bpf_map_lookup_elem(&sockets, &key);
@@ -1242,11 +1243,11 @@ static __always_inline int state_change(int copy, struct sock *sk, int from, int
 		/* A client that only says that it sends nothing more. */
 		return 0;
 	}
-	tell_close(st, sk, FOR_STATE + copy, ending);
+	tell_close(ctx, st, sk, FOR_STATE + copy, ending);
 	return 0;
 }
 
-static __always_inline int destroyed(int copy, struct sock *sk)
+static __always_inline int destroyed(void *ctx, int copy, struct sock *sk)
 {
 	__u64 key = (__u64)sk;
 	struct socket_state *st;
@@ -1256,7 +1257,7 @@ static __always_inline int destroyed(int copy, struct sock *sk)
 	st = bpf_map_lookup_elem(&sockets, &key);
 	if (!st)
 		return 0;
-	return forget(st, sk, FOR_DESTROY + copy);
+	return forget(ctx, st, sk, FOR_DESTROY + copy);
 }
 
 /*
@@ -1266,25 +1267,25 @@ static __always_inline int destroyed(int copy, struct sock *sk)
 SEC("raw_tp/inet_sock_set_state")
 int http_set_state(struct bpf_raw_tracepoint_args *ctx)
 {
-	return state_change(0, (void *)ctx->args[0], ctx->args[1], ctx->args[2]);
+	return state_change(ctx, 0, (void *)ctx->args[0], ctx->args[1], ctx->args[2]);
 }
 
 SEC("raw_tp/inet_sock_set_state")
 int http_set_state_copy1(struct bpf_raw_tracepoint_args *ctx)
 {
-	return state_change(1, (void *)ctx->args[0], ctx->args[1], ctx->args[2]);
+	return state_change(ctx, 1, (void *)ctx->args[0], ctx->args[1], ctx->args[2]);
 }
 
 SEC("raw_tp/tcp_destroy_sock")
 int http_destroy_sock(struct bpf_raw_tracepoint_args *ctx)
 {
-	return destroyed(0, (void *)ctx->args[0]);
+	return destroyed(ctx, 0, (void *)ctx->args[0]);
 }
 
 SEC("raw_tp/tcp_destroy_sock")
 int http_destroy_sock_copy1(struct bpf_raw_tracepoint_args *ctx)
 {
-	return destroyed(1, (void *)ctx->args[0]);
+	return destroyed(ctx, 1, (void *)ctx->args[0]);
 }
 
 /* --- C ------------------------------------------------------------------- */
@@ -1293,7 +1294,7 @@ int http_destroy_sock_copy1(struct bpf_raw_tracepoint_args *ctx)
 	SEC("tp_btf/sock_send_length")                                                     \
 	int name(__u64 *ctx)                                                               \
 	{                                                                                  \
-		return data_call(BY_TRACEPOINT, copy, (void *)ctx[0], NOWHERE, (int)ctx[1], \
+		return data_call(ctx, BY_TRACEPOINT, copy, (void *)ctx[0], NOWHERE, (int)ctx[1], \
 				 SENT);                                                    \
 	}
 
@@ -1307,7 +1308,7 @@ SEND_LENGTH(http_send_length_copy2, 2)
 	{                                                                                  \
 		if (ctx[2] & MSG_PEEK)                                                     \
 			return 0;                                                          \
-		return data_call(BY_TRACEPOINT, copy, (void *)ctx[0], NOWHERE, (int)ctx[1], \
+		return data_call(ctx, BY_TRACEPOINT, copy, (void *)ctx[0], NOWHERE, (int)ctx[1], \
 				 RECEIVED);                                                \
 	}
 
@@ -1321,7 +1322,7 @@ RECV_LENGTH(http_recv_length_copy2, 2)
 	SEC("fexit/tcp_sendmsg")                                                           \
 	int name(__u64 *ctx)                                                               \
 	{                                                                                  \
-		return data_call(BY_FUNCTION, copy, (void *)ctx[0], (void *)ctx[1],        \
+		return data_call(ctx, BY_FUNCTION, copy, (void *)ctx[0], (void *)ctx[1],        \
 				 (int)ctx[3], SENT);                                       \
 	}
 
@@ -1332,7 +1333,7 @@ SENDMSG(http_sendmsg_copy2, 2)
 SEC("fexit/tcp_sendpage")
 int http_sendpage(__u64 *ctx)
 {
-	return data_call(BY_FUNCTION, 0, (void *)ctx[0], NOWHERE, (int)ctx[5], SENT);
+	return data_call(ctx, BY_FUNCTION, 0, (void *)ctx[0], NOWHERE, (int)ctx[5], SENT);
 }
 
 /*
@@ -1346,7 +1347,7 @@ int http_sendpage(__u64 *ctx)
 	{                                                                                  \
 		if (ctx[flags] & MSG_PEEK)                                                 \
 			return 0;                                                          \
-		return data_call(BY_FUNCTION, copy, (void *)ctx[0], (void *)ctx[1],        \
+		return data_call(ctx, BY_FUNCTION, copy, (void *)ctx[0], (void *)ctx[1],        \
 				 (int)ctx[result], RECEIVED);                              \
 	}
 
@@ -1361,7 +1362,7 @@ int http_splice_read(__u64 *ctx)
 {
 	struct socket *socket = (void *)ctx[0];
 
-	return data_call(BY_FUNCTION, 0, socket->sk, NOWHERE, (int)ctx[5], RECEIVED);
+	return data_call(ctx, BY_FUNCTION, 0, socket->sk, NOWHERE, (int)ctx[5], RECEIVED);
 }
 
 /* --- B ------------------------------------------------------------------- */
@@ -1376,7 +1377,7 @@ static __always_inline int called(struct sock *sk, __u64 msg, __u64 flags, __u32
 	return 0;
 }
 
-static __always_inline int returned(long ret, __u32 dir)
+static __always_inline int returned(void *ctx, long ret, __u32 dir)
 {
 	__u64 key = bpf_get_current_pid_tgid() | (__u64)dir << 63;
 	struct pending_call *call = bpf_map_lookup_elem(&pending, &key), c;
@@ -1387,7 +1388,7 @@ static __always_inline int returned(long ret, __u32 dir)
 	bpf_map_delete_elem(&pending, &key);
 	if (c.flags & MSG_PEEK)
 		return 0;
-	return data_call(BY_KPROBE, 0, (void *)c.sk, (void *)c.msg, ret, dir);
+	return data_call(ctx, BY_KPROBE, 0, (void *)c.sk, (void *)c.msg, ret, dir);
 }
 
 /* An argument of the function, or with RESULT what it returned. */
@@ -1418,7 +1419,7 @@ int http_k_sendmsg(void *ctx)
 SEC("kretprobe/tcp_sendmsg")
 int http_r_sendmsg(void *ctx)
 {
-	return returned((int)argument(ctx, RESULT), SENT);
+	return returned(ctx, (int)argument(ctx, RESULT), SENT);
 }
 
 SEC("kprobe/tcp_sendpage")
@@ -1430,7 +1431,7 @@ int http_k_sendpage(void *ctx)
 SEC("kretprobe/tcp_sendpage")
 int http_r_sendpage(void *ctx)
 {
-	return returned((int)argument(ctx, RESULT), SENT);
+	return returned(ctx, (int)argument(ctx, RESULT), SENT);
 }
 
 SEC("kprobe/tcp_recvmsg")
@@ -1449,7 +1450,7 @@ int http_k_recvmsg_old(void *ctx)
 SEC("kretprobe/tcp_recvmsg")
 int http_r_recvmsg(void *ctx)
 {
-	return returned((int)argument(ctx, RESULT), RECEIVED);
+	return returned(ctx, (int)argument(ctx, RESULT), RECEIVED);
 }
 
 SEC("kprobe/tcp_splice_read")
@@ -1463,7 +1464,7 @@ int http_k_splice_read(void *ctx)
 SEC("kretprobe/tcp_splice_read")
 int http_r_splice_read(void *ctx)
 {
-	return returned((int)argument(ctx, RESULT), RECEIVED);
+	return returned(ctx, (int)argument(ctx, RESULT), RECEIVED);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -55,6 +55,7 @@ type HttpHttpOwner struct {
 
 type HttpHttpRecord struct {
 	_        structs.HostLayout
+	Sent     uint64
 	Time     uint64
 	Socket   uint64
 	Seen     uint64
@@ -154,6 +155,7 @@ type HttpSocketState struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	HttpMapBell                  = "bell"
 	HttpMapCgroups               = "cgroups"
 	HttpMapEvents                = "events"
 	HttpMapHeads                 = "heads"
@@ -212,6 +214,7 @@ const (
 	HttpVarNrSendto              = "nr_sendto"
 	HttpVarNrWrite               = "nr_write"
 	HttpVarNrWritev              = "nr_writev"
+	HttpVarPerfBuffers           = "perf_buffers"
 	HttpVarPrefix                = "prefix"
 	HttpVarReaderWaits           = "reader_waits"
 	HttpVarTokenBytes            = "token_bytes"
@@ -300,6 +303,7 @@ type HttpProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type HttpMapSpecs struct {
+	Bell      *ebpf.MapSpec `ebpf:"bell"`
 	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Heads     *ebpf.MapSpec `ebpf:"heads"`
@@ -335,6 +339,7 @@ type HttpVariableSpecs struct {
 	NrSendto          *ebpf.VariableSpec `ebpf:"nr_sendto"`
 	NrWrite           *ebpf.VariableSpec `ebpf:"nr_write"`
 	NrWritev          *ebpf.VariableSpec `ebpf:"nr_writev"`
+	PerfBuffers       *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	Prefix            *ebpf.VariableSpec `ebpf:"prefix"`
 	ReaderWaits       *ebpf.VariableSpec `ebpf:"reader_waits"`
 	TokenBytes        *ebpf.VariableSpec `ebpf:"token_bytes"`
@@ -366,6 +371,7 @@ func (o *HttpObjects) Close() error {
 //
 // It can be passed to LoadHttpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HttpMaps struct {
+	Bell      *ebpf.Map `ebpf:"bell"`
 	Cgroups   *ebpf.Map `ebpf:"cgroups"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Heads     *ebpf.Map `ebpf:"heads"`
@@ -383,6 +389,7 @@ type HttpMaps struct {
 
 func (m *HttpMaps) Close() error {
 	return _HttpClose(
+		m.Bell,
 		m.Cgroups,
 		m.Events,
 		m.Heads,
@@ -419,6 +426,7 @@ type HttpVariables struct {
 	NrSendto          *ebpf.Variable `ebpf:"nr_sendto"`
 	NrWrite           *ebpf.Variable `ebpf:"nr_write"`
 	NrWritev          *ebpf.Variable `ebpf:"nr_writev"`
+	PerfBuffers       *ebpf.Variable `ebpf:"perf_buffers"`
 	Prefix            *ebpf.Variable `ebpf:"prefix"`
 	ReaderWaits       *ebpf.Variable `ebpf:"reader_waits"`
 	TokenBytes        *ebpf.Variable `ebpf:"token_bytes"`

@@ -748,7 +748,7 @@ func FuzzTrafficDecode(f *testing.F) {
 		if r := (*bpf.TrafficTcpRecord)(unsafe.Pointer(&aligned[0])); ok && r.Tcp.Wanted != 0 {
 			want = moved{r.Tcp.Tx, r.Tcp.Rx}
 		}
-		if got != want || ok && len(b) != int(unsafe.Sizeof(r)) {
+		if got != want || ok && len(b)-int(unsafe.Sizeof(r)) > 7 {
 			t.Fatalf("%+v of %+v, ok %t", got, want, ok)
 		}
 	})

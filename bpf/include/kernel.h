@@ -38,6 +38,7 @@ enum { false = 0, true = 1 };
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERF_EVENT_ARRAY = 4,
 	BPF_MAP_TYPE_PERCPU_HASH = 5,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
@@ -53,6 +54,10 @@ enum {
 
 enum {
 	BPF_F_NO_PREALLOC = 1U << 0,
+};
+
+enum {
+	BPF_F_CURRENT_CPU = 0xffffffffULL,
 };
 
 enum {
