@@ -263,15 +263,15 @@ func (p *perfBuffers) order(until uint64) {
 	p.past = until
 }
 
-// drop forgets the records that were taken: all that were ready.
+// drop forgets the records that were taken.
 func (p *perfBuffers) drop() {
 	kept := p.spare[:0]
-	for i, h := range p.held[p.ready:] {
+	for i, h := range p.held[p.took:] {
 		start := len(kept)
 		kept = append(kept, p.buf[h.start:h.end]...)
 		p.held[i] = heldRecord{h.sent, start, len(kept)}
 	}
-	p.held = p.held[:len(p.held)-p.ready]
+	p.held = p.held[:len(p.held)-p.took]
 	p.buf, p.spare = kept, p.buf
 	p.ready, p.took = 0, 0
 }
