@@ -60,18 +60,18 @@ func (b Buffer) pick(have func() error) (Buffer, error) {
 // fit makes an object, which is written for a ring, send its records so. The
 // sizes of its rings are lost.
 func (b Buffer) fit(spec *ebpf.CollectionSpec) error {
-	if b == BufferRing {
-		return nil
-	}
 	for _, m := range spec.Maps {
-		switch m.Type {
-		case ebpf.RingBuf:
-			m.Type, m.KeySize, m.ValueSize, m.MaxEntries = ebpf.PerfEventArray, 4, 4, 0
-		case ebpf.PerfEventArray:
-			m.MaxEntries = 0 // as many as there are CPUs
+		if b == BufferPerf && m.Type == ebpf.RingBuf {
+			m.Type, m.KeySize = ebpf.PerfEventArray, 4
+		}
+		if m.Type == ebpf.PerfEventArray {
+			m.ValueSize = 4 // as it will have: descriptors
+			if b == BufferPerf {
+				m.MaxEntries = 0 // as many as there are CPUs
+			}
 		}
 	}
-	return setKnobs(spec, map[string]any{bpf.ExecVarPerfBuffers: true})
+	return setKnobs(spec, map[string]any{bpf.ExecVarPerfBuffers: b == BufferPerf})
 }
 
 // open opens what a map's records come from. If the programs wake the reader only
