@@ -74,6 +74,7 @@ const (
 	ConnMapBell                    = "bell"
 	ConnMapCalls                   = "calls"
 	ConnMapCgroups                 = "cgroups"
+	ConnMapCounts                  = "counts"
 	ConnMapEvents                  = "events"
 	ConnMapHidden                  = "hidden"
 	ConnMapLost                    = "lost"
@@ -208,6 +209,7 @@ type ConnMapSpecs struct {
 	Bell    *ebpf.MapSpec `ebpf:"bell"`
 	Calls   *ebpf.MapSpec `ebpf:"calls"`
 	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
+	Counts  *ebpf.MapSpec `ebpf:"counts"`
 	Events  *ebpf.MapSpec `ebpf:"events"`
 	Hidden  *ebpf.MapSpec `ebpf:"hidden"`
 	Lost    *ebpf.MapSpec `ebpf:"lost"`
@@ -262,6 +264,7 @@ type ConnMaps struct {
 	Bell    *ebpf.Map `ebpf:"bell"`
 	Calls   *ebpf.Map `ebpf:"calls"`
 	Cgroups *ebpf.Map `ebpf:"cgroups"`
+	Counts  *ebpf.Map `ebpf:"counts"`
 	Events  *ebpf.Map `ebpf:"events"`
 	Hidden  *ebpf.Map `ebpf:"hidden"`
 	Lost    *ebpf.Map `ebpf:"lost"`
@@ -277,6 +280,7 @@ func (m *ConnMaps) Close() error {
 		m.Bell,
 		m.Calls,
 		m.Cgroups,
+		m.Counts,
 		m.Events,
 		m.Hidden,
 		m.Lost,

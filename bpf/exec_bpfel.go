@@ -61,6 +61,7 @@ type ExecSight struct {
 const (
 	ExecMapBell                  = "bell"
 	ExecMapCgroups               = "cgroups"
+	ExecMapCounts                = "counts"
 	ExecMapEvents                = "events"
 	ExecMapHidden                = "hidden"
 	ExecMapLost                  = "lost"
@@ -149,6 +150,7 @@ type ExecProgramSpecs struct {
 type ExecMapSpecs struct {
 	Bell      *ebpf.MapSpec `ebpf:"bell"`
 	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
+	Counts    *ebpf.MapSpec `ebpf:"counts"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Hidden    *ebpf.MapSpec `ebpf:"hidden"`
 	Lost      *ebpf.MapSpec `ebpf:"lost"`
@@ -195,6 +197,7 @@ func (o *ExecObjects) Close() error {
 type ExecMaps struct {
 	Bell      *ebpf.Map `ebpf:"bell"`
 	Cgroups   *ebpf.Map `ebpf:"cgroups"`
+	Counts    *ebpf.Map `ebpf:"counts"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Hidden    *ebpf.Map `ebpf:"hidden"`
 	Lost      *ebpf.Map `ebpf:"lost"`
@@ -208,6 +211,7 @@ func (m *ExecMaps) Close() error {
 	return _ExecClose(
 		m.Bell,
 		m.Cgroups,
+		m.Counts,
 		m.Events,
 		m.Hidden,
 		m.Lost,

@@ -33,6 +33,7 @@ type FollowSight struct {
 const (
 	FollowMapBell                    = "bell"
 	FollowMapCgroups                 = "cgroups"
+	FollowMapCounts                  = "counts"
 	FollowMapEvents                  = "events"
 	FollowMapHidden                  = "hidden"
 	FollowMapLost                    = "lost"
@@ -105,6 +106,7 @@ type FollowProgramSpecs struct {
 type FollowMapSpecs struct {
 	Bell    *ebpf.MapSpec `ebpf:"bell"`
 	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
+	Counts  *ebpf.MapSpec `ebpf:"counts"`
 	Events  *ebpf.MapSpec `ebpf:"events"`
 	Hidden  *ebpf.MapSpec `ebpf:"hidden"`
 	Lost    *ebpf.MapSpec `ebpf:"lost"`
@@ -147,6 +149,7 @@ func (o *FollowObjects) Close() error {
 type FollowMaps struct {
 	Bell    *ebpf.Map `ebpf:"bell"`
 	Cgroups *ebpf.Map `ebpf:"cgroups"`
+	Counts  *ebpf.Map `ebpf:"counts"`
 	Events  *ebpf.Map `ebpf:"events"`
 	Hidden  *ebpf.Map `ebpf:"hidden"`
 	Lost    *ebpf.Map `ebpf:"lost"`
@@ -159,6 +162,7 @@ func (m *FollowMaps) Close() error {
 	return _FollowClose(
 		m.Bell,
 		m.Cgroups,
+		m.Counts,
 		m.Events,
 		m.Hidden,
 		m.Lost,

@@ -146,7 +146,8 @@ type HttpSocketState struct {
 	Wide       uint8
 	Advised    uint8
 	Ending     uint8
-	Pad        [5]uint8
+	Kind       uint8
+	Pad        [4]uint8
 	StartLen   uint8
 	Start      [48]int8
 }
@@ -157,6 +158,7 @@ type HttpSocketState struct {
 const (
 	HttpMapBell                  = "bell"
 	HttpMapCgroups               = "cgroups"
+	HttpMapCounts                = "counts"
 	HttpMapEvents                = "events"
 	HttpMapHeads                 = "heads"
 	HttpMapHidden                = "hidden"
@@ -305,6 +307,7 @@ type HttpProgramSpecs struct {
 type HttpMapSpecs struct {
 	Bell      *ebpf.MapSpec `ebpf:"bell"`
 	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
+	Counts    *ebpf.MapSpec `ebpf:"counts"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Heads     *ebpf.MapSpec `ebpf:"heads"`
 	Hidden    *ebpf.MapSpec `ebpf:"hidden"`
@@ -373,6 +376,7 @@ func (o *HttpObjects) Close() error {
 type HttpMaps struct {
 	Bell      *ebpf.Map `ebpf:"bell"`
 	Cgroups   *ebpf.Map `ebpf:"cgroups"`
+	Counts    *ebpf.Map `ebpf:"counts"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Heads     *ebpf.Map `ebpf:"heads"`
 	Hidden    *ebpf.Map `ebpf:"hidden"`
@@ -391,6 +395,7 @@ func (m *HttpMaps) Close() error {
 	return _HttpClose(
 		m.Bell,
 		m.Cgroups,
+		m.Counts,
 		m.Events,
 		m.Heads,
 		m.Hidden,

@@ -42,6 +42,7 @@ type PlaceSight struct {
 const (
 	PlaceMapBell              = "bell"
 	PlaceMapCgroups           = "cgroups"
+	PlaceMapCounts            = "counts"
 	PlaceMapEvents            = "events"
 	PlaceMapHidden            = "hidden"
 	PlaceMapLost              = "lost"
@@ -114,6 +115,7 @@ type PlaceProgramSpecs struct {
 type PlaceMapSpecs struct {
 	Bell         *ebpf.MapSpec `ebpf:"bell"`
 	Cgroups      *ebpf.MapSpec `ebpf:"cgroups"`
+	Counts       *ebpf.MapSpec `ebpf:"counts"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Hidden       *ebpf.MapSpec `ebpf:"hidden"`
 	Lost         *ebpf.MapSpec `ebpf:"lost"`
@@ -160,6 +162,7 @@ func (o *PlaceObjects) Close() error {
 type PlaceMaps struct {
 	Bell         *ebpf.Map `ebpf:"bell"`
 	Cgroups      *ebpf.Map `ebpf:"cgroups"`
+	Counts       *ebpf.Map `ebpf:"counts"`
 	Events       *ebpf.Map `ebpf:"events"`
 	Hidden       *ebpf.Map `ebpf:"hidden"`
 	Lost         *ebpf.Map `ebpf:"lost"`
@@ -174,6 +177,7 @@ func (m *PlaceMaps) Close() error {
 	return _PlaceClose(
 		m.Bell,
 		m.Cgroups,
+		m.Counts,
 		m.Events,
 		m.Hidden,
 		m.Lost,

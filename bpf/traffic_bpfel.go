@@ -136,6 +136,7 @@ const (
 	TrafficMapBell                           = "bell"
 	TrafficMapCalls                          = "calls"
 	TrafficMapCgroups                        = "cgroups"
+	TrafficMapCounts                         = "counts"
 	TrafficMapEvents                         = "events"
 	TrafficMapFlows                          = "flows"
 	TrafficMapHidden                         = "hidden"
@@ -308,6 +309,7 @@ type TrafficMapSpecs struct {
 	Bell    *ebpf.MapSpec `ebpf:"bell"`
 	Calls   *ebpf.MapSpec `ebpf:"calls"`
 	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
+	Counts  *ebpf.MapSpec `ebpf:"counts"`
 	Events  *ebpf.MapSpec `ebpf:"events"`
 	Flows   *ebpf.MapSpec `ebpf:"flows"`
 	Hidden  *ebpf.MapSpec `ebpf:"hidden"`
@@ -366,6 +368,7 @@ type TrafficMaps struct {
 	Bell    *ebpf.Map `ebpf:"bell"`
 	Calls   *ebpf.Map `ebpf:"calls"`
 	Cgroups *ebpf.Map `ebpf:"cgroups"`
+	Counts  *ebpf.Map `ebpf:"counts"`
 	Events  *ebpf.Map `ebpf:"events"`
 	Flows   *ebpf.Map `ebpf:"flows"`
 	Hidden  *ebpf.Map `ebpf:"hidden"`
@@ -384,6 +387,7 @@ func (m *TrafficMaps) Close() error {
 		m.Bell,
 		m.Calls,
 		m.Cgroups,
+		m.Counts,
 		m.Events,
 		m.Flows,
 		m.Hidden,

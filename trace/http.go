@@ -84,8 +84,9 @@ type httpTracer struct {
 	sure uint64 // what was sent before has been decoded
 
 	joint
-	sum   *summary
-	event event.HTTP // reused
+	sum    *summary
+	event  event.HTTP // reused
+	spoken bool       // what is spoken at the ports is known
 }
 
 // An httpConn is a connection seen from one end.
@@ -122,16 +123,16 @@ type waiting struct {
 
 func (t *httpTracer) Flags(fs *flag.FlagSet) {
 	t.stuck, t.prefix = 5*time.Second, 1<<10
-	fs.Var(&t.ports, "port", "either port is one of these, `N[,N…]`")
-	fs.Var(&t.methods, "method", "only these methods, `M[,M…]`")
-	fs.StringVar(&t.path, "path", "", "only request targets like `GLOB`; * and ? match")
-	fs.StringVar(&t.host, "host", "", "only hosts like `GLOB`; * and ? match")
-	fs.Var(&t.status, "status", "only these statuses, `500|5xx|400-499[,…]`")
-	fs.DurationVar(&t.slow, "slow", 0, "only exchanges that took at least this long, as 100ms")
-	fs.StringVar(&t.role, "role", "", "only the side that sent, or that received the request: `client|server`")
-	fs.DurationVar(&t.stuck, "stuck", t.stuck, "report a request that is still unanswered after this long; 0 turns it off")
-	fs.Var(&t.prefix, "prefix", "`bytes` of each message's head that are captured, up to 16KiB")
-	fs.BoolVar(&t.summary, "summary", false, "one row per method, host and route, refreshed in place, instead of a row per exchange")
+	fs.Var(&t.ports, "port", "`N[,N…]` either port is one of these")
+	fs.Var(&t.methods, "method", "`M[,M…]` only these methods")
+	fs.StringVar(&t.path, "path", "", "`GLOB` only request targets like this; * and ? match")
+	fs.StringVar(&t.host, "host", "", "`GLOB` only hosts like this; * and ? match")
+	fs.Var(&t.status, "status", "`500,5xx,400-499` only these statuses")
+	fs.DurationVar(&t.slow, "slow", 0, "`100ms` only exchanges that took at least this long")
+	fs.StringVar(&t.role, "role", "", "`client|server` only who sent, or who received the request")
+	fs.DurationVar(&t.stuck, "stuck", t.stuck, "`2s` report what waits this long; 0: off")
+	fs.Var(&t.prefix, "prefix", "`1KiB` captured of each message's head")
+	fs.BoolVar(&t.summary, "summary", false, "a row per method, host and route, in place")
 }
 
 func (t *httpTracer) Validate() error {
@@ -162,6 +163,9 @@ func (t *httpTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 		return nil, err
 	}
 	t.know(types)
+	if t.preempts, err = s.preempts(); err != nil {
+		return nil, err
+	}
 	spec.Maps[bpf.HttpMapEvents].MaxEntries = httpRing
 	spec.Maps[bpf.HttpMapScratches].MaxEntries *= uint32(cpus)
 	heads := spec.Maps[bpf.HttpMapHeads]
@@ -214,9 +218,6 @@ func (t *httpTracer) know(types *btf.Spec) {
 			t.recvmsg = len(proto.Params)
 		}
 	}
-	// The guard of tracepoints, from 7.0 on one that allows preemption.
-	_, err := types.AnyTypeByName("class_srcu_fast_notrace_t")
-	t.preempts = err == nil
 }
 
 func (t *httpTracer) features() []feature {
@@ -494,18 +495,20 @@ func (t *httpTracer) reportEnds(client, server *half) {
 
 // show passes an event on if it passes the probe's own filters.
 func (t *httpTracer) show(e *event.HTTP) {
+	filter := t.filters(e)
 	switch {
-	case !t.matches(e):
+	case filter != "":
+		t.session.stats.filtered[filter]++
 		t.session.stats.emitted++
 	case t.sum != nil:
 		if e.Kind == event.KindHTTP {
 			t.session.stats.emitted++
 		}
-		if h := e.Head(); t.session.opts.match(h) && t.session.locate(h) {
+		if t.session.passes(e.Head()) {
 			t.sum.add(e)
 		}
 	default:
-		t.session.emit(e)
+		t.session.offer(e)
 	}
 }
 
@@ -569,13 +572,22 @@ func times(x *http1.Exchange) (latency, duration time.Duration) {
 	return latency, max(latency, duration)
 }
 
-// matches reports whether an exchange passes the probe's own filters.
-func (t *httpTracer) matches(e *event.HTTP) bool {
-	return (len(t.methods) == 0 || t.methods.has(e.Method)) &&
-		(t.path == "" || Match(t.path, e.Path)) &&
-		(t.host == "" || Match(strings.ToLower(t.host), strings.ToLower(e.Host))) &&
-		(len(t.status) == 0 || t.status.has(e.Status)) &&
-		(t.slow == 0 || max(e.Duration, e.Age) >= t.slow)
+// filters is the first of the probe's own filters that an exchange does not
+// pass; empty if it passes them all.
+func (t *httpTracer) filters(e *event.HTTP) string {
+	switch {
+	case len(t.methods) > 0 && !t.methods.has(e.Method):
+		return "method"
+	case t.path != "" && !Match(t.path, e.Path):
+		return "path"
+	case t.host != "" && !Match(strings.ToLower(t.host), strings.ToLower(e.Host)):
+		return "host"
+	case len(t.status) > 0 && !t.status.has(e.Status):
+		return "status"
+	case t.slow > 0 && max(e.Duration, e.Age) < t.slow:
+		return "slow"
+	}
+	return ""
 }
 
 func (t *httpTracer) waiting() bool {
@@ -653,10 +665,38 @@ func (t *httpTracer) look(s *Session, now uint64) {
 	if t.stuck > 0 {
 		t.scan(s, now)
 	}
+	if len(t.ports) > 0 && !t.spoken {
+		t.tellOther(s)
+	}
 	if now > t.swept+uint64(idleCheck) {
 		t.swept = now
 		t.sweep(s, now)
 	}
+}
+
+// tellOther says, once, that what goes on at the chosen ports is not HTTP/1.
+func (t *httpTracer) tellOther(s *Session) {
+	kinds, _, err := s.stats.tell(s.objects.Maps[bpf.ExecMapCounts])
+	if err != nil {
+		return // the account tells
+	}
+	text := ""
+	switch {
+	case kinds["http1"] > 0:
+		t.spoken = true
+		return
+	case kinds["tls"] > 0 && kinds["http2"] > 0:
+		text = "only TLS and HTTP/2 so far at port %s: neither can be looked into"
+	case kinds["tls"] > 0:
+		text = "only TLS so far at port %s: what is inside cannot be seen; trace where it is plain, as behind the proxy that ends it"
+	case kinds["http2"] > 0:
+		text = "only HTTP/2 so far at port %s: it cannot be read; HTTP/1 can"
+	default:
+		return
+	}
+	t.spoken = true
+	ports := strings.Trim(fmt.Sprint([]uint16(t.ports)), "[]")
+	s.opts.Notice(&event.Notice{Kind: "warning", Message: fmt.Sprintf(text, ports)})
 }
 
 // View is another one with --summary.
