@@ -436,15 +436,28 @@ func httpCases() []httpCase {
 	return cases
 }
 
-func TestKernelHTTP(t *testing.T) {
+func TestKernelHTTP(t *testing.T) { testHTTP(t, BufferRing, httpCases()) }
+
+func TestKernelHTTPInPerfBuffers(t *testing.T) {
+	cases := httpCases()
+	if os.Getenv("TRACER_VM") != "" {
+		var some []httpCase
+		for i := 0; i < len(cases); i += 3 {
+			some = append(some, cases[i])
+		}
+		cases = some
+	}
+	testHTTP(t, BufferPerf, cases)
+}
+
+func testHTTP(t *testing.T, buffer Buffer, cases []httpCase) {
 	tiersOf(t, func(t *testing.T, tier tier) {
-		cases := httpCases()
 		var scripts [][]move
 		for _, tc := range cases {
 			scripts = append(scripts, tc.server)
 		}
 		server, ports := serve(t, scripts...)
-		c := traceHTTP(t, Options{tier: tier}, atPorts(ports...))
+		c := traceHTTP(t, Options{tier: tier, Buffer: buffer}, atPorts(ports...))
 		if got := c.session.tiers["HTTP messages"]; got != tier {
 			t.Fatalf("tier %s, want %s", got, tier)
 		}
