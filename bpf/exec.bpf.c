@@ -305,22 +305,20 @@ static __always_inline void process_exit(void *ctx, int copy, struct task_struct
 }
 
 /* The arguments of the system call that is returning; false if it is not ours. */
-static __always_inline bool exec_arguments(struct task_struct *task, void *regs, __u64 *filename,
-					   __u64 *argv)
+static __always_inline bool exec_arguments(void *regs, __u64 *filename, __u64 *argv)
 {
 	struct pt_regs___x86 *x86 = regs;
 	struct pt_regs___arm64 *arm64 = regs;
 	__u64 arg0, arg1, arg2;
 	__s32 nr;
 
+	if (syscall_is_32bit())
+		return false;
 	if (bpf_core_field_exists(x86->orig_ax)) {
 		nr = BPF_CORE_READ(x86, orig_ax);
 		arg0 = BPF_CORE_READ(x86, di);
 		arg1 = BPF_CORE_READ(x86, si);
 		arg2 = BPF_CORE_READ(x86, dx);
-		/* 32-bit programs number their system calls differently. */
-		if (BPF_CORE_READ(task, thread_info.status) & X86_TS_COMPAT)
-			return false;
 	} else {
 		nr = BPF_CORE_READ(arm64, syscallno);
 		arg0 = BPF_CORE_READ(arm64, orig_x0);
@@ -361,7 +359,7 @@ static __always_inline void process_failed(void *ctx, void *regs, long error)
 	long n;
 	int i;
 
-	if (!exec_arguments(task, regs, &filename, &argv) || !wanted(bpf_get_current_pid_tgid() >> 32))
+	if (!exec_arguments(regs, &filename, &argv) || !wanted(bpf_get_current_pid_tgid() >> 32))
 		return;
 	s = begin_record(RECORD_FAILED, SLOT_FAILED, task);
 	if (!s)

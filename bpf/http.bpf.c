@@ -465,6 +465,8 @@ __noinline int source_of_regs(__u32 index)
 		arg1 = x86->si;
 		arg2 = x86->dx;
 	} else {
+		if (task->thread_info.flags & ARM64_32BIT)
+			return 0;
 		nr = arm64->syscallno;
 		arg0 = arm64->orig_x0;
 		arg1 = arm64->regs[1];

@@ -189,7 +189,8 @@ struct cred {
 };
 
 struct thread_info {
-	u32 status;
+	unsigned long flags;
+	u32 status; /* x86 */
 };
 
 struct task_struct {
@@ -446,6 +447,8 @@ enum tcp_state {
 #define TASK_IS_IO_WORKER 0x00000010
 /* arch/x86/include/asm/thread_info.h: TS_COMPAT */
 #define X86_TS_COMPAT 0x0002
+/* arch/arm64/include/asm/thread_info.h: _TIF_32BIT */
+#define ARM64_32BIT (1UL << 22)
 /* include/linux/sched/signal.h: SIGNAL_GROUP_EXIT */
 #define GROUP_EXIT 0x00000004
 

@@ -383,7 +383,8 @@ static __always_inline __u64 task_cgroup(struct task_struct *task)
 
 /*
  * Registers, as kprobes and system calls leave them: struct pt_regs differs by
- * architecture, and one object serves both.
+ * architecture, and one object serves both. Which one it runs on is known when
+ * it is loaded: the kernel's types have the registers of one of them.
  */
 static __always_inline __u64 register_arg(void *regs, int i)
 {
@@ -432,8 +433,9 @@ static __always_inline bool syscall_is_32bit(void)
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct pt_regs___x86 *x86 = NULL;
 
-	return bpf_core_field_exists(x86->orig_ax) &&
-	       BPF_CORE_READ(task, thread_info.status) & X86_TS_COMPAT;
+	if (bpf_core_field_exists(x86->orig_ax))
+		return BPF_CORE_READ(task, thread_info.status) & X86_TS_COMPAT;
+	return BPF_CORE_READ(task, thread_info.flags) & ARM64_32BIT;
 }
 
 #endif
