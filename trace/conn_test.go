@@ -736,7 +736,7 @@ func TestKernelConnStorm(t *testing.T) {
 func TestKernelConnStormInPerfBuffers(t *testing.T) {
 	n := 5003
 	if os.Getenv("TRACER_VM") != "" {
-		n = 199
+		n = 101
 	}
 	testConnStorm(t, BufferPerf, n)
 }
