@@ -133,14 +133,15 @@ func newPerfBuffers(events, bell *ebpf.Map, waits *ebpf.Variable, size int) (*pe
 	var opts perf.ReaderOptions
 	var err error
 	if bell != nil {
-		// Nobody is woken: the reader looks by itself.
-		opts.Watermark = size - 1
 		if p.bell, err = perf.NewReader(bell, 1); err != nil {
 			return nil, fmt.Errorf("create reader: %w", err)
 		}
 	}
 	// Without CAP_IPC_LOCK they count against RLIMIT_MEMLOCK, beyond 512 KiB each.
 	for {
+		if bell != nil {
+			opts.Watermark = size - 1 // nobody is woken: the reader looks by itself
+		}
 		if p.events, err = perf.NewReaderWithOptions(events, size, opts); err == nil {
 			break
 		}
