@@ -168,7 +168,7 @@ func (p *perfBuffers) wait() error {
 	if p.bell == nil {
 		deadline := time.Time{}
 		if len(p.held) > 0 {
-			deadline = time.Now().Add(settling)
+			deadline = time.Now().Add(2 * settling)
 		}
 		if err := p.read(deadline); !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
@@ -216,11 +216,12 @@ func (p *perfBuffers) pass() error {
 	for {
 		switch err := p.read(poll); {
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			p.order(began - uint64(settling))
+			p.past = began - uint64(settling)
+			p.order(p.past)
 			return nil
 		case err != nil:
 			return err
-		case p.ended != nil, len(p.buf) >= p.limit:
+		case p.ended != nil, len(p.buf) >= p.limit: // in order as far as is known
 			p.order(^uint64(0))
 			return nil
 		}
@@ -261,7 +262,6 @@ func (p *perfBuffers) order(until uint64) {
 	})
 	for p.ready = 0; p.ready < len(p.held) && p.held[p.ready].sent <= until; p.ready++ {
 	}
-	p.past = until
 }
 
 // drop forgets the records that were taken.
