@@ -82,6 +82,7 @@ const (
 	ExecVarFilterCgroups         = "filter_cgroups"
 	ExecVarFilterPids            = "filter_pids"
 	ExecVarFilterUid             = "filter_uid"
+	ExecVarHasCopies             = "has_copies"
 	ExecVarNrExecve              = "nr_execve"
 	ExecVarNrExecveat            = "nr_execveat"
 	ExecVarPerfBuffers           = "perf_buffers"
@@ -167,6 +168,7 @@ type ExecVariableSpecs struct {
 	FilterCgroups    *ebpf.VariableSpec `ebpf:"filter_cgroups"`
 	FilterPids       *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid        *ebpf.VariableSpec `ebpf:"filter_uid"`
+	HasCopies        *ebpf.VariableSpec `ebpf:"has_copies"`
 	NrExecve         *ebpf.VariableSpec `ebpf:"nr_execve"`
 	NrExecveat       *ebpf.VariableSpec `ebpf:"nr_execveat"`
 	PerfBuffers      *ebpf.VariableSpec `ebpf:"perf_buffers"`
@@ -229,6 +231,7 @@ type ExecVariables struct {
 	FilterCgroups    *ebpf.Variable `ebpf:"filter_cgroups"`
 	FilterPids       *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid        *ebpf.Variable `ebpf:"filter_uid"`
+	HasCopies        *ebpf.Variable `ebpf:"has_copies"`
 	NrExecve         *ebpf.Variable `ebpf:"nr_execve"`
 	NrExecveat       *ebpf.Variable `ebpf:"nr_execveat"`
 	PerfBuffers      *ebpf.Variable `ebpf:"perf_buffers"`

@@ -47,6 +47,7 @@ const (
 	FollowVarFilterCgroups           = "filter_cgroups"
 	FollowVarFilterPids              = "filter_pids"
 	FollowVarFilterUid               = "filter_uid"
+	FollowVarHasCopies               = "has_copies"
 	FollowVarPerfBuffers             = "perf_buffers"
 	FollowVarReaderWaits             = "reader_waits"
 	FollowVarWantedUid               = "wanted_uid"
@@ -122,6 +123,7 @@ type FollowVariableSpecs struct {
 	FilterCgroups *ebpf.VariableSpec `ebpf:"filter_cgroups"`
 	FilterPids    *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid     *ebpf.VariableSpec `ebpf:"filter_uid"`
+	HasCopies     *ebpf.VariableSpec `ebpf:"has_copies"`
 	PerfBuffers   *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	ReaderWaits   *ebpf.VariableSpec `ebpf:"reader_waits"`
 	WantedUid     *ebpf.VariableSpec `ebpf:"wanted_uid"`
@@ -179,6 +181,7 @@ type FollowVariables struct {
 	FilterCgroups *ebpf.Variable `ebpf:"filter_cgroups"`
 	FilterPids    *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid     *ebpf.Variable `ebpf:"filter_uid"`
+	HasCopies     *ebpf.Variable `ebpf:"has_copies"`
 	PerfBuffers   *ebpf.Variable `ebpf:"perf_buffers"`
 	ReaderWaits   *ebpf.Variable `ebpf:"reader_waits"`
 	WantedUid     *ebpf.Variable `ebpf:"wanted_uid"`

@@ -73,12 +73,18 @@ func (s *Session) preempts() (bool, error) {
 }
 
 // followFeature keeps track of the processes behind --pid.
-var followFeature = feature{name: "descendants", doors: []door{{tierTracepoint, []string{
-	bpf.FollowProgFollowProcessFork,
-	bpf.FollowProgFollowProcessForkCopy1,
-	bpf.FollowProgFollowProcessForkCopy2,
-	bpf.FollowProgFollowProcessFree,
-}}}}
+func followFeature(preempts bool) feature {
+	programs := []string{
+		bpf.FollowProgFollowProcessFork,
+		bpf.FollowProgFollowProcessForkCopy1,
+		bpf.FollowProgFollowProcessForkCopy2,
+		bpf.FollowProgFollowProcessFree,
+	}
+	if !preempts {
+		programs = slices.DeleteFunc(programs, isCopy)
+	}
+	return feature{name: "descendants", doors: []door{{tierTracepoint, programs}}}
+}
 
 // kernelBTF is where the kernel describes its types.
 const kernelBTF = "/sys/kernel/btf/vmlinux"

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -1237,4 +1238,171 @@ func TestKernelHTTPUnpaired(t *testing.T) {
 			t.Errorf("%s: %v, lost %v", args[i], got, a.LostBy)
 		}
 	}
+}
+
+// However bytes are cut into calls, whatever calls these are, the exchanges are
+// the same: of random scripts, from both ends and from each alone.
+func TestKernelHTTPRandom(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	if s := os.Getenv("SEED"); s != "" {
+		seed, _ = strconv.ParseUint(s, 10, 64)
+	}
+	t.Logf("SEED=%d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	const conns = 11
+	var scripts, clients [conns][]move
+	var want [conns][]string
+	for i := range conns {
+		clients[i], scripts[i], want[i] = randomScripts(r)
+	}
+	tiersOf(t, func(t *testing.T, tier tier) {
+		var servers []*connWorkload
+		var ports []int
+		for i := range conns {
+			w, p := serve(t, scripts[i])
+			servers, ports = append(servers, w), append(ports, p[0])
+		}
+		roles := []string{event.RoleBoth, event.RoleClient, event.RoleServer}
+		var sessions []*httpEvents
+		for _, role := range roles {
+			args := []string{atPorts(ports...)}
+			if role != event.RoleBoth {
+				args = append(args, "--role="+role)
+			}
+			sessions = append(sessions, traceHTTP(t, Options{tier: tier}, args...))
+		}
+		for i := range conns {
+			call(t, ports[i], clients[i])
+			servers[i].hear()
+		}
+		for i := range conns {
+			for j, role := range roles {
+				var lines []string
+				for _, line := range want[i] {
+					lines = append(lines, role+line)
+				}
+				sessions[j].await(ports[i], len(lines))
+				if diff := cmp.Diff(lines, rows(sessions[j].of(ports[i]))); diff != "" {
+					t.Errorf("%d, %s:\n%s\nclient %+v\nserver %+v", i, role, diff, clients[i], scripts[i])
+					return
+				}
+			}
+		}
+	})
+}
+
+// randomScripts invents what a client and a server say to each other, and how
+// they move it; and the rows of that, without their role.
+func randomScripts(r *rand.Rand) (client, server []move, want []string) {
+	// A part of what is said: text is sent as it is, or n bytes of a body of
+	// known length, which may go any way.
+	type part struct {
+		text string
+		n    int
+	}
+	pick := func(list ...string) string { return list[r.IntN(len(list))] }
+	size := func() int { return []int{0, 1, 5, 100, 1023, 1024, 1025, 4000, 70_001, 300_007}[r.IntN(10)] }
+	message := func(head string, short bool) (parts []part) {
+		n := size()
+		if short {
+			n %= 30 // several of them are captured whole
+		}
+		if n > 0 && r.IntN(3) == 0 {
+			n %= 900 // the frames of chunks are found by what is captured of them
+			body, text := strings.Repeat(pick("x", evil, get), n)[:n], ""
+			for body != "" {
+				k := 1 + r.IntN(len(body))
+				text += fmt.Sprintf("%x\r\n%s\r\n", k, body[:k])
+				body = body[k:]
+			}
+			return []part{{text: head + "Transfer-Encoding: chunked\r\n\r\n"}, {text: text + "0\r\n\r\n"}}
+		}
+		return []part{{text: head + length(n) + "\r\n"}, {n: n}}
+	}
+	total := func(parts []part) (n int) {
+		for _, p := range parts {
+			n += len(p.text) + p.n
+		}
+		return n
+	}
+	sendAll := func(parts []part) (moves []move) {
+		for i := 0; i < len(parts); i++ {
+			p := parts[i]
+			text := p.text
+			// A head and what follows may go in one call.
+			if p.n == 0 && i+1 < len(parts) && parts[i+1].n <= 4000 && r.IntN(2) == 0 {
+				i++
+				text += parts[i].text + strings.Repeat("b", parts[i].n)
+			}
+			switch {
+			case text == "" && p.n == 0:
+			case text == "" && r.IntN(3) == 0:
+				moves = append(moves, send("b").times(p.n).by("sendfile"))
+			case text == "":
+				moves = append(moves, send("b").times(p.n))
+			default:
+				for text != "" {
+					n := len(text)
+					if r.IntN(2) == 0 {
+						n = 1 + r.IntN(n)
+					}
+					m := send(text[:n])
+					switch how := pick("", "", "each", "writev", "sendmsg"); {
+					case how == "each" && n < 200:
+						m = m.by(how)
+					case how != "each" && how != "":
+						m = m.by(how).in(1 + r.IntN(min(n, 30)))
+					}
+					moves = append(moves, m)
+					text = text[n:]
+				}
+			}
+		}
+		return moves
+	}
+	receiveAll := func(parts []part) (moves []move) {
+		for i := 0; i < len(parts); i++ {
+			n, body := len(parts[i].text), parts[i].n
+			if n == 0 && body > 0 && r.IntN(2) == 0 {
+				moves = append(moves, recv(body).by(pick("splice", "", "readv", "peek")).in(3))
+				continue
+			}
+			n += body
+			for n > 0 {
+				k := n
+				if r.IntN(2) == 0 {
+					k = 1 + r.IntN(n)
+				}
+				m := recv(k).by(pick("", "", "readv", "recvmsg", "peek", "each")).in(1 + r.IntN(20))
+				if m.How == "each" && k > 200 {
+					m.How = ""
+				}
+				moves = append(moves, m)
+				n -= k
+			}
+		}
+		return moves
+	}
+	for batch := range 2 + r.IntN(6) {
+		depth := 1
+		if r.IntN(3) == 0 {
+			depth = 1 + r.IntN(5)
+		}
+		var asks, answers []part
+		for i := range depth {
+			method := pick("GET", "POST", "PUT", "DELETE", "M-SEARCH")
+			path := fmt.Sprintf("/%d/%d", batch, i)
+			status := 200 + r.IntN(300)
+			if status == 204 || status == 304 {
+				status++
+			}
+			ask := message(method+" "+path+" HTTP/1.1\r\nHost: h\r\n", depth > 1)
+			answer := message(fmt.Sprintf("HTTP/1.1 %d X\r\n", status), depth > 1)
+			want = append(want, fmt.Sprintf(" %s %s %d %d+%d", method, path, status, total(ask), total(answer)))
+			asks, answers = append(asks, ask...), append(answers, answer...)
+		}
+		client = append(append(client, sendAll(asks)...), receiveAll(answers)...)
+		server = append(append(server, receiveAll(asks)...), sendAll(answers)...)
+	}
+	return client, server, want
 }

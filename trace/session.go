@@ -282,10 +282,17 @@ func (s *Session) load(opts ebpf.CollectionOptions) error {
 	if spec, err = bpf.LoadFollow(); err != nil {
 		return fmt.Errorf("read object %q: %w", "follow", err)
 	}
+	preempts, err := s.preempts()
+	if err != nil {
+		return err
+	}
 	if err := s.buffer.fit(spec); err != nil {
 		return err
 	}
-	return s.open(spec, opts, followFeature)
+	if err := setKnobs(spec, map[string]any{bpf.FollowVarHasCopies: preempts}); err != nil {
+		return err
+	}
+	return s.open(spec, opts, followFeature(preempts))
 }
 
 // open loads and attaches the programs of a feature by the first of its doors
