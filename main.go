@@ -428,6 +428,7 @@ type config struct {
 	count                     uint64
 	columns                   []string
 	btf                       string
+	buffer                    string
 	tier                      string
 	place                     trace.Place
 	kubelet                   trace.Kubelet
@@ -514,6 +515,7 @@ func (c *config) flags() (groups []flagGroup) {
 	shown.BoolVar(&c.self, "self", false, "also show tracer itself and the SSH session it runs in")
 	shown.BoolVar(&c.verbose, "verbose", false, "tell at the end what was seen, and what filters left out; done anyway if nothing was shown")
 	kernel := group("kernel")
+	kernel.StringVar(&c.buffer, "buffer", "auto", "`auto|ring|perf` how events travel: ring buffer, or perf event arrays where the kernel has none")
 	kernel.StringVar(&c.btf, "btf", "", "`FILE` kernel types (BTF), for kernels that carry none")
 	kernel.StringVar(&c.tier, "tier", "", "`fentry|kprobe|tracepoint` hook the kernel in this way only, for tests")
 	_ = kernel.MarkHidden("tier") // it exists
@@ -539,6 +541,9 @@ func (c *config) options(flags *pflag.FlagSet, viewName string) (opts trace.Opti
 			return opts, view, fmt.Errorf("--pid: %q is no process id", s)
 		}
 		opts.PIDs = append(opts.PIDs, uint32(pid))
+	}
+	if opts.Buffer, err = trace.ParseBuffer(c.buffer); err != nil {
+		return opts, view, fmt.Errorf("--buffer: %w", err)
 	}
 	if c.tier != "" {
 		if err := opts.SetTier(c.tier); err != nil {
