@@ -304,8 +304,11 @@ func (s *Session) open(spec *ebpf.CollectionSpec, opts ebpf.CollectionOptions, f
 			continue
 		}
 		if err := s.openDoor(spec, opts, d); err != nil {
+			if len(f.doors) > 1 {
+				err = fmt.Errorf("by %s: %w", d.tier, err)
+			}
 			if failed == nil {
-				failed = err
+				failed = fmt.Errorf("%s: %w", f.name, err)
 			} else {
 				failed = fmt.Errorf("%w; %w", failed, err)
 			}
