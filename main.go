@@ -29,6 +29,7 @@ import (
 	"tracer/render"
 	"tracer/trace"
 	"tracer/trace/event"
+	"tracer/trace/kube"
 	"tracer/trace/proc"
 )
 
@@ -111,11 +112,31 @@ It takes root, or CAP_BPF and CAP_PERFMON: tracer check says what is missing.`,
 		root.AddCommand(newCommand(&trace.Probes[i], status))
 	}
 	root.AddCommand(newCheck(status), newCompletion())
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
 	root.SetHelpCommand(newHelp())
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
 		show(cmd, render.AppendScreen(nil, helpOf(cmd)))
 	})
 	return root
+}
+
+// flagError names the flag first, as all that is said of flags does, and what it
+// wants.
+func flagError(err error) error {
+	invalid := new(pflag.InvalidValueError)
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	f := invalid.GetFlag()
+	switch f.Value.Type() {
+	case "duration":
+		return fmt.Errorf("--%s: %q is no duration, as 10s", f.Name, invalid.GetValue())
+	case "int", "uint64":
+		return fmt.Errorf("--%s: %q is no number", f.Name, invalid.GetValue())
+	case "bool":
+		return fmt.Errorf("--%s: %q is neither true nor false", f.Name, invalid.GetValue())
+	}
+	return fmt.Errorf("--%s: %w", f.Name, errors.Unwrap(invalid))
 }
 
 // newHelp is the command that tells all of another; its screen is what --help
@@ -250,7 +271,19 @@ func complete(cmd *cobra.Command, columns func() []render.Column) {
 			}
 			return names
 		},
-		"uid":     proc.NewUsers("/etc/passwd").List,
+		"uid": proc.NewUsers("/etc/passwd").List,
+		"container": func() []string {
+			containers, _, _ := kube.Names(kube.Roots{})
+			return containers
+		},
+		"pod": func() []string {
+			_, pods, _ := kube.Names(kube.Roots{})
+			return pods
+		},
+		"namespace": func() []string {
+			_, _, namespaces := kube.Names(kube.Roots{})
+			return namespaces
+		},
 		"columns": func() []string { return render.Names(columns()) },
 		"method":  func() []string { return []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} },
 		"status":  func() []string { return []string{"1xx", "2xx", "3xx", "4xx", "5xx"} },
@@ -321,7 +354,7 @@ func processes() (list []string) {
 func newCheck(status *int) *cobra.Command {
 	var json bool
 	var opts trace.Options
-	var tier string
+	var tier, buffer string
 	cmd := &cobra.Command{
 		Use:   "check [flags]",
 		Short: "what this kernel and this user can trace, and what to do about the rest",
@@ -340,6 +373,10 @@ status is 0 if all commands can run, 1 otherwise.`,
 				if err := opts.SetTier(tier); err != nil {
 					return usage(fmt.Errorf("--tier: %w", err))
 				}
+			}
+			var err error
+			if opts.Buffer, err = trace.ParseBuffer(buffer); err != nil {
+				return usage(fmt.Errorf("--buffer: %w", err))
 			}
 			check := trace.Check(opts)
 			var text []byte
@@ -364,6 +401,7 @@ status is 0 if all commands can run, 1 otherwise.`,
 	}
 	cmd.Flags().BoolVar(&json, "json", false, "one JSON object on stdout")
 	cmd.Flags().StringVar(&opts.BTF, "btf", "", "`FILE` kernel types (BTF), for kernels that carry none")
+	cmd.Flags().StringVar(&buffer, "buffer", "auto", "`auto|ring|perf` how events travel: ring buffer, or perf event arrays where the kernel has none")
 	cmd.Flags().StringVar(&tier, "tier", "", "`fentry|kprobe|tracepoint` hook the kernel in this way only, for tests")
 	_ = cmd.Flags().MarkHidden("tier") // it exists
 	complete(cmd, nil)
@@ -387,6 +425,7 @@ func version() string {
 // config is what the common flags say.
 type config struct {
 	json, wide, noColor, self bool
+	verbose                   bool
 	pids                      []string
 	comms                     []string
 	user                      string
@@ -394,6 +433,7 @@ type config struct {
 	count                     uint64
 	columns                   []string
 	btf                       string
+	buffer                    string
 	tier                      string
 	place                     trace.Place
 	kubelet                   trace.Kubelet
@@ -478,7 +518,9 @@ func (c *config) flags() (groups []flagGroup) {
 	shown.BoolVar(&c.wide, "wide", false, "do not cut cells to the terminal's width")
 	shown.BoolVar(&c.noColor, "no-color", false, "no colour; NO_COLOR and TERM=dumb do the same")
 	shown.BoolVar(&c.self, "self", false, "also show tracer itself and the SSH session it runs in")
+	shown.BoolVar(&c.verbose, "verbose", false, "tell at the end what was seen, and what filters left out; done anyway if nothing was shown")
 	kernel := group("kernel")
+	kernel.StringVar(&c.buffer, "buffer", "auto", "`auto|ring|perf` how events travel: ring buffer, or perf event arrays where the kernel has none")
 	kernel.StringVar(&c.btf, "btf", "", "`FILE` kernel types (BTF), for kernels that carry none")
 	kernel.StringVar(&c.tier, "tier", "", "`fentry|kprobe|tracepoint` hook the kernel in this way only, for tests")
 	_ = kernel.MarkHidden("tier") // it exists
@@ -504,6 +546,9 @@ func (c *config) options(flags *pflag.FlagSet, viewName string) (opts trace.Opti
 			return opts, view, fmt.Errorf("--pid: %q is no process id", s)
 		}
 		opts.PIDs = append(opts.PIDs, uint32(pid))
+	}
+	if opts.Buffer, err = trace.ParseBuffer(c.buffer); err != nil {
+		return opts, view, fmt.Errorf("--buffer: %w", err)
 	}
 	if c.tier != "" {
 		if err := opts.SetTier(c.tier); err != nil {
@@ -644,7 +689,7 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 	for _, w := range session.Warnings() {
 		msg.Notice(&event.Notice{Kind: "warning", Message: w})
 	}
-	if own := session.Own(); !c.self && len(opts.PIDs) == 0 {
+	if own := session.Own(); !c.self && len(own) > 0 && len(opts.PIDs) == 0 {
 		msg.Notice(&event.Notice{Kind: "note", Message: ownNotice(own)})
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -660,12 +705,16 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 			return exitFailed
 		}
 	}
-	go func() {
-		defer cancel()
-		wait(command, stop, ended)
-	}()
 	format := c.format(view)
 	release := c.share(msg, format)
+	interrupted := func() {}
+	if _, live := format.(*render.Live); !live && !c.json && term.IsTerminal(int(os.Stderr.Fd())) {
+		interrupted = func() { fmt.Fprintln(os.Stderr) } // nothing shall stand behind ^C
+	}
+	go func() {
+		defer cancel()
+		wait(command, stop, ended, interrupted)
+	}()
 	err = session.Run(ctx, render.NewOutput(os.Stdout, format))
 	close(ended)
 	release()
@@ -685,13 +734,17 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 		complain(err)
 		return exitFailed
 	}
+	if c.verbose || account.Shown == 0 {
+		msg.Explain(account)
+	}
 	msg.Account(account)
 	return status
 }
 
-// readable says which file of the kubelet's flags cannot be read.
+// readable says which file that a flag names cannot be read.
 func (c *config) readable() error {
 	for _, f := range []struct{ flag, path string }{
+		{"--btf", c.btf},
 		{"--kubelet-token", c.kubelet.TokenFile},
 		{"--kubelet-cert", c.kubelet.CertFile},
 		{"--kubelet-key", c.kubelet.KeyFile},
@@ -711,7 +764,7 @@ func (c *config) readable() error {
 
 // wait returns when there is a reason to end tracing: the command has ended, a
 // signal came, or the session has ended by itself.
-func wait(command *trace.Command, stop <-chan os.Signal, ended <-chan struct{}) {
+func wait(command *trace.Command, stop <-chan os.Signal, ended <-chan struct{}, interrupted func()) {
 	var done <-chan struct{}
 	if command != nil {
 		done = command.Done
@@ -720,6 +773,9 @@ func wait(command *trace.Command, stop <-chan os.Signal, ended <-chan struct{}) 
 	case <-done:
 	case <-ended:
 	case sig := <-stop:
+		if sig == syscall.SIGINT {
+			interrupted()
+		}
 		if command == nil {
 			return
 		}

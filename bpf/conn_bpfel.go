@@ -34,6 +34,7 @@ type ConnConn struct {
 
 type ConnConnRecord struct {
 	_           structs.HostLayout
+	Sent        uint64
 	Time        uint64
 	Socket      uint64
 	Conn        ConnConn
@@ -70,8 +71,10 @@ type ConnSight struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	ConnMapBell                    = "bell"
 	ConnMapCalls                   = "calls"
 	ConnMapCgroups                 = "cgroups"
+	ConnMapCounts                  = "counts"
 	ConnMapEvents                  = "events"
 	ConnMapHidden                  = "hidden"
 	ConnMapLost                    = "lost"
@@ -118,6 +121,7 @@ const (
 	ConnVarNrConnect               = "nr_connect"
 	ConnVarOnlyFailed              = "only_failed"
 	ConnVarOnlySlow                = "only_slow"
+	ConnVarPerfBuffers             = "perf_buffers"
 	ConnVarReaderWaits             = "reader_waits"
 	ConnVarSlowNs                  = "slow_ns"
 	ConnVarTellFirst               = "tell_first"
@@ -202,8 +206,10 @@ type ConnProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ConnMapSpecs struct {
+	Bell    *ebpf.MapSpec `ebpf:"bell"`
 	Calls   *ebpf.MapSpec `ebpf:"calls"`
 	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
+	Counts  *ebpf.MapSpec `ebpf:"counts"`
 	Events  *ebpf.MapSpec `ebpf:"events"`
 	Hidden  *ebpf.MapSpec `ebpf:"hidden"`
 	Lost    *ebpf.MapSpec `ebpf:"lost"`
@@ -227,6 +233,7 @@ type ConnVariableSpecs struct {
 	NrConnect        *ebpf.VariableSpec `ebpf:"nr_connect"`
 	OnlyFailed       *ebpf.VariableSpec `ebpf:"only_failed"`
 	OnlySlow         *ebpf.VariableSpec `ebpf:"only_slow"`
+	PerfBuffers      *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	ReaderWaits      *ebpf.VariableSpec `ebpf:"reader_waits"`
 	SlowNs           *ebpf.VariableSpec `ebpf:"slow_ns"`
 	TellFirst        *ebpf.VariableSpec `ebpf:"tell_first"`
@@ -254,8 +261,10 @@ func (o *ConnObjects) Close() error {
 //
 // It can be passed to LoadConnObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ConnMaps struct {
+	Bell    *ebpf.Map `ebpf:"bell"`
 	Calls   *ebpf.Map `ebpf:"calls"`
 	Cgroups *ebpf.Map `ebpf:"cgroups"`
+	Counts  *ebpf.Map `ebpf:"counts"`
 	Events  *ebpf.Map `ebpf:"events"`
 	Hidden  *ebpf.Map `ebpf:"hidden"`
 	Lost    *ebpf.Map `ebpf:"lost"`
@@ -268,8 +277,10 @@ type ConnMaps struct {
 
 func (m *ConnMaps) Close() error {
 	return _ConnClose(
+		m.Bell,
 		m.Calls,
 		m.Cgroups,
+		m.Counts,
 		m.Events,
 		m.Hidden,
 		m.Lost,
@@ -294,6 +305,7 @@ type ConnVariables struct {
 	NrConnect        *ebpf.Variable `ebpf:"nr_connect"`
 	OnlyFailed       *ebpf.Variable `ebpf:"only_failed"`
 	OnlySlow         *ebpf.Variable `ebpf:"only_slow"`
+	PerfBuffers      *ebpf.Variable `ebpf:"perf_buffers"`
 	ReaderWaits      *ebpf.Variable `ebpf:"reader_waits"`
 	SlowNs           *ebpf.Variable `ebpf:"slow_ns"`
 	TellFirst        *ebpf.Variable `ebpf:"tell_first"`

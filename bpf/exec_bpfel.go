@@ -15,6 +15,7 @@ import (
 
 type ExecExecRecord struct {
 	_          structs.HostLayout
+	Sent       uint64
 	Time       uint64
 	Start      uint64
 	Cgroup     uint64
@@ -58,7 +59,9 @@ type ExecSight struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	ExecMapBell                  = "bell"
 	ExecMapCgroups               = "cgroups"
+	ExecMapCounts                = "counts"
 	ExecMapEvents                = "events"
 	ExecMapHidden                = "hidden"
 	ExecMapLost                  = "lost"
@@ -79,8 +82,10 @@ const (
 	ExecVarFilterCgroups         = "filter_cgroups"
 	ExecVarFilterPids            = "filter_pids"
 	ExecVarFilterUid             = "filter_uid"
+	ExecVarHasCopies             = "has_copies"
 	ExecVarNrExecve              = "nr_execve"
 	ExecVarNrExecveat            = "nr_execveat"
+	ExecVarPerfBuffers           = "perf_buffers"
 	ExecVarReaderWaits           = "reader_waits"
 	ExecVarUnusedExecRecord      = "unused_exec_record"
 	ExecVarWantedUid             = "wanted_uid"
@@ -144,7 +149,9 @@ type ExecProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ExecMapSpecs struct {
+	Bell      *ebpf.MapSpec `ebpf:"bell"`
 	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
+	Counts    *ebpf.MapSpec `ebpf:"counts"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Hidden    *ebpf.MapSpec `ebpf:"hidden"`
 	Lost      *ebpf.MapSpec `ebpf:"lost"`
@@ -161,8 +168,10 @@ type ExecVariableSpecs struct {
 	FilterCgroups    *ebpf.VariableSpec `ebpf:"filter_cgroups"`
 	FilterPids       *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid        *ebpf.VariableSpec `ebpf:"filter_uid"`
+	HasCopies        *ebpf.VariableSpec `ebpf:"has_copies"`
 	NrExecve         *ebpf.VariableSpec `ebpf:"nr_execve"`
 	NrExecveat       *ebpf.VariableSpec `ebpf:"nr_execveat"`
+	PerfBuffers      *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	ReaderWaits      *ebpf.VariableSpec `ebpf:"reader_waits"`
 	UnusedExecRecord *ebpf.VariableSpec `ebpf:"unused_exec_record"`
 	WantedUid        *ebpf.VariableSpec `ebpf:"wanted_uid"`
@@ -188,7 +197,9 @@ func (o *ExecObjects) Close() error {
 //
 // It can be passed to LoadExecObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ExecMaps struct {
+	Bell      *ebpf.Map `ebpf:"bell"`
 	Cgroups   *ebpf.Map `ebpf:"cgroups"`
+	Counts    *ebpf.Map `ebpf:"counts"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Hidden    *ebpf.Map `ebpf:"hidden"`
 	Lost      *ebpf.Map `ebpf:"lost"`
@@ -200,7 +211,9 @@ type ExecMaps struct {
 
 func (m *ExecMaps) Close() error {
 	return _ExecClose(
+		m.Bell,
 		m.Cgroups,
+		m.Counts,
 		m.Events,
 		m.Hidden,
 		m.Lost,
@@ -218,8 +231,10 @@ type ExecVariables struct {
 	FilterCgroups    *ebpf.Variable `ebpf:"filter_cgroups"`
 	FilterPids       *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid        *ebpf.Variable `ebpf:"filter_uid"`
+	HasCopies        *ebpf.Variable `ebpf:"has_copies"`
 	NrExecve         *ebpf.Variable `ebpf:"nr_execve"`
 	NrExecveat       *ebpf.Variable `ebpf:"nr_execveat"`
+	PerfBuffers      *ebpf.Variable `ebpf:"perf_buffers"`
 	ReaderWaits      *ebpf.Variable `ebpf:"reader_waits"`
 	UnusedExecRecord *ebpf.Variable `ebpf:"unused_exec_record"`
 	WantedUid        *ebpf.Variable `ebpf:"wanted_uid"`

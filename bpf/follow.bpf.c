@@ -16,6 +16,9 @@
  */
 #include "tracer.h"
 
+/* Knob: the program has copies, see first_sight. */
+const volatile bool has_copies;
+
 static __always_inline void process_fork(int copy, struct task_struct *parent,
 					  struct task_struct *child)
 {
@@ -23,8 +26,11 @@ static __always_inline void process_fork(int copy, struct task_struct *parent,
 	__u32 pid = BPF_CORE_READ(child, tgid);
 	__u8 one = 1;
 
-	if (pid != BPF_CORE_READ(child, pid) ||
-	    !first_sight(copy, BPF_CORE_READ(child, start_boottime), pid, SIGHT_FOLLOW) ||
+	/* Threads, too, lest one that was missed count as a loss. */
+	if ((has_copies &&
+	     !first_sight(copy, BPF_CORE_READ(child, start_boottime), BPF_CORE_READ(child, pid),
+			  SIGHT_FOLLOW)) ||
+	    pid != BPF_CORE_READ(child, pid) ||
 	    !bpf_map_lookup_elem(&pids, &from))
 		return;
 	if (bpf_map_update_elem(&pids, &pid, &one, BPF_ANY))

@@ -31,7 +31,9 @@ type FollowSight struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	FollowMapBell                    = "bell"
 	FollowMapCgroups                 = "cgroups"
+	FollowMapCounts                  = "counts"
 	FollowMapEvents                  = "events"
 	FollowMapHidden                  = "hidden"
 	FollowMapLost                    = "lost"
@@ -45,6 +47,8 @@ const (
 	FollowVarFilterCgroups           = "filter_cgroups"
 	FollowVarFilterPids              = "filter_pids"
 	FollowVarFilterUid               = "filter_uid"
+	FollowVarHasCopies               = "has_copies"
+	FollowVarPerfBuffers             = "perf_buffers"
 	FollowVarReaderWaits             = "reader_waits"
 	FollowVarWantedUid               = "wanted_uid"
 )
@@ -101,7 +105,9 @@ type FollowProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FollowMapSpecs struct {
+	Bell    *ebpf.MapSpec `ebpf:"bell"`
 	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
+	Counts  *ebpf.MapSpec `ebpf:"counts"`
 	Events  *ebpf.MapSpec `ebpf:"events"`
 	Hidden  *ebpf.MapSpec `ebpf:"hidden"`
 	Lost    *ebpf.MapSpec `ebpf:"lost"`
@@ -117,6 +123,8 @@ type FollowVariableSpecs struct {
 	FilterCgroups *ebpf.VariableSpec `ebpf:"filter_cgroups"`
 	FilterPids    *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid     *ebpf.VariableSpec `ebpf:"filter_uid"`
+	HasCopies     *ebpf.VariableSpec `ebpf:"has_copies"`
+	PerfBuffers   *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	ReaderWaits   *ebpf.VariableSpec `ebpf:"reader_waits"`
 	WantedUid     *ebpf.VariableSpec `ebpf:"wanted_uid"`
 }
@@ -141,7 +149,9 @@ func (o *FollowObjects) Close() error {
 //
 // It can be passed to LoadFollowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FollowMaps struct {
+	Bell    *ebpf.Map `ebpf:"bell"`
 	Cgroups *ebpf.Map `ebpf:"cgroups"`
+	Counts  *ebpf.Map `ebpf:"counts"`
 	Events  *ebpf.Map `ebpf:"events"`
 	Hidden  *ebpf.Map `ebpf:"hidden"`
 	Lost    *ebpf.Map `ebpf:"lost"`
@@ -152,7 +162,9 @@ type FollowMaps struct {
 
 func (m *FollowMaps) Close() error {
 	return _FollowClose(
+		m.Bell,
 		m.Cgroups,
+		m.Counts,
 		m.Events,
 		m.Hidden,
 		m.Lost,
@@ -169,6 +181,8 @@ type FollowVariables struct {
 	FilterCgroups *ebpf.Variable `ebpf:"filter_cgroups"`
 	FilterPids    *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid     *ebpf.Variable `ebpf:"filter_uid"`
+	HasCopies     *ebpf.Variable `ebpf:"has_copies"`
+	PerfBuffers   *ebpf.Variable `ebpf:"perf_buffers"`
 	ReaderWaits   *ebpf.Variable `ebpf:"reader_waits"`
 	WantedUid     *ebpf.Variable `ebpf:"wanted_uid"`
 }

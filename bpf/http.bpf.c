@@ -18,18 +18,19 @@
  *   B  kprobe and kretprobe of the same
  *   C  the tracepoints sock_send_length and sock_recv_length (6.3), which work
  *      where functions cannot be hooked; where the bytes are, is told by the
- *      registers of the system call
+ *      registers of the system call. What splice takes out of a socket is not
+ *      told there, but by tcp_rcv_space_adjust
  * and inet_sock_set_state and tcp_destroy_sock, on every kernel, for the end.
  *
  * Missed: the bytes, not their number, of sendfile, splice and zero-copy
  * receives, and in C of io_uring, sendmmsg and recvmmsg and of 32-bit
- * programs. In C what splice takes out of a socket is known only by the next
- * call. Multipath TCP.
+ * programs. In C what a ring of io_uring splices out of a socket is known only
+ * by the next call. Multipath TCP.
  *
  * Two threads that move bytes in one direction of a socket at the same time
  * are told in one order or the other.
  *
- * Oldest kernel: 5.8 (ring buffer); C: 6.3.
+ * Oldest kernel: 5.8 (bpf_ktime_get_boot_ns); C: 6.3.
  */
 #include "tracer.h"
 #include <bpf/bpf_endian.h>
@@ -122,6 +123,7 @@ struct http_call {
 
 /* Followed by the bytes of call, the bytes of kept, and the parts. */
 struct http_record {
+	__u64 sent; /* by output() */
 	__u64 time;
 	__u64 socket;	/* address of the kernel's struct sock */
 	__u64 seen;	/* when it was first seen: tells it from another at that address */
@@ -163,7 +165,8 @@ struct socket_state {
 	__u8 wide;	 /* calls may hold many heads */
 	__u8 advised;	 /* user space knows whether they do */
 	__u8 ending;	 /* it has ended within a send that is still to be told */
-	__u8 pad[5];
+	__u8 kind;	 /* enum counted: as what it was counted */
+	__u8 pad[4];
 	__u8 start_len; /* bytes in start: too few to decide */
 	char start[2 * START_LEN];
 };
@@ -268,7 +271,8 @@ struct http_scratch {
 enum scratch_use {
 	FOR_SEND,
 	FOR_RECEIVE = FOR_SEND + COPIES,
-	FOR_STATE = FOR_RECEIVE + COPIES,
+	FOR_SPLICE = FOR_RECEIVE + COPIES, /* out of a socket; it has no copies */
+	FOR_STATE = FOR_SPLICE + 1,
 	FOR_DESTROY = FOR_STATE + COPIES,
 	SCRATCH_USES = FOR_DESTROY + COPIES,
 };
@@ -303,7 +307,7 @@ const volatile bool filter_ports;
 const volatile bool has_copies; /* programs have copies: see first_to_see */
 /* System calls by number. */
 const volatile __s32 nr_read, nr_write, nr_readv, nr_writev, nr_preadv2, nr_pwritev2;
-const volatile __s32 nr_sendto, nr_recvfrom, nr_sendmsg, nr_recvmsg;
+const volatile __s32 nr_sendto, nr_recvfrom, nr_sendmsg, nr_recvmsg, nr_splice;
 
 /* Boot clock − monotonic clock, ns: kept by user space. */
 volatile __u64 asleep;
@@ -463,6 +467,8 @@ __noinline int source_of_regs(__u32 index)
 		arg1 = x86->si;
 		arg2 = x86->dx;
 	} else {
+		if (task->thread_info.flags & ARM64_32BIT)
+			return 0;
 		nr = arm64->syscallno;
 		arg0 = arm64->orig_x0;
 		arg1 = arm64->regs[1];
@@ -629,10 +635,10 @@ enum shape {
 	SHAPE_RESPONSE,
 };
 
-/* What may stand in a method or in front of the / of HTTP/1.1: a bit for each byte. */
+/* What may stand in a method (RFC 9110, 5.6.2): a bit for each byte. */
 const volatile __u64 token_bytes[4] = {
-	0x03ff200000000000, /* - 0-9 */
-	0x07fffffe87fffffe, /* A-Z _ a-z */
+	0x03ff6cfa00000000, /* ! # $ % & ' * + - . 0-9 */
+	0x57ffffffc7fffffe, /* A-Z ^ _ ` a-z | ~ */
 };
 
 /*
@@ -722,8 +728,10 @@ static __noinline struct socket_state *insert(struct sock *sk, struct socket_sta
 	}
 	id->seq[SENT] = st->next[SENT];
 	id->seq[RECEIVED] = st->next[RECEIVED];
-	if (!wanted_port(id))
+	if (!wanted_port(id)) {
 		st->verdict = IS_OTHER;
+		count(FILTERED_PORT, 1);
+	}
 	/* Another program may have been first. */
 	err = bpf_map_update_elem(&sockets, &key, st, BPF_NOEXIST);
 	if (err && err != -EEXIST) {
@@ -763,12 +771,33 @@ static __noinline struct socket_state *meet(struct sock *sk, __u64 moved, __u32 
 	return insert(sk, &st);
 }
 
+/* Counts a socket as one that speaks this, and no longer as what it seemed to. */
+static __always_inline void count_kind(struct socket_state *st, enum counted kind)
+{
+	if (st->kind == kind)
+		return;
+	if (st->kind)
+		count(st->kind, -1);
+	count(kind, 1);
+	st->kind = kind;
+}
+
+/* The first bytes of a record of TLS, or of HTTP/2. */
+static __always_inline int kind_of(const char *b, __u64 n)
+{
+	if (n >= 3 && b[0] >= 0x14 && b[0] <= 0x17 && b[1] == 3 && b[2] <= 4)
+		return KIND_TLS;
+	if (n >= 5 && b[0] == 'P' && b[1] == 'R' && b[2] == 'I' && b[3] == ' ' && b[4] == '*')
+		return KIND_HTTP2;
+	return KIND_OTHER;
+}
+
 /* Looks at a call on a socket of which it is not known yet what it speaks. */
 static __noinline int decide(struct socket_state *st, struct http_scratch *s, __u32 index)
 {
 	__u64 n = s->rec.call.len, at = st->start_len;
 	__u8 dir = s->rec.call.dir;
-	int shape = SHAPE_OTHER;
+	int shape = SHAPE_OTHER, kind;
 
 	if (n > START_LEN)
 		n = START_LEN;
@@ -788,20 +817,22 @@ static __noinline int decide(struct socket_state *st, struct http_scratch *s, __
 		st->requests = dir;
 		return true;
 	case SHAPE_REQUEST:
-		st->requests = dir;
-		st->verdict = IS_HTTP;
-		return true;
 	case SHAPE_RESPONSE:
-		st->requests = !dir;
+		st->requests = shape == SHAPE_REQUEST ? dir : !dir;
 		st->verdict = IS_HTTP;
+		count_kind(st, KIND_HTTP1);
 		return true;
 	default:
 		break;
 	}
 	st->start_len = 0;
 	st->taken = st->kept;
-	if (++st->misses >= (st->intro.socket.joined ? MISSES_JOINED : MISSES))
+	kind = s->rec.call.len ? kind_of(s->start, n) : KIND_UNREAD;
+	if (++st->misses >= (st->intro.socket.joined ? MISSES_JOINED : MISSES) ||
+	    (!st->intro.socket.joined && (kind == KIND_TLS || kind == KIND_HTTP2)))
 		st->verdict = IS_OTHER;
+	if (!st->kind || kind == KIND_TLS || kind == KIND_HTTP2)
+		count_kind(st, kind);
 	return false;
 }
 
@@ -854,7 +885,7 @@ static __always_inline void append_part(struct http_scratch *s, const void *part
 }
 
 /* Sends the record; what was kept is in it already. */
-static __noinline int tell(struct socket_state *st, struct http_scratch *s, __u64 key)
+static __noinline int tell(void *ctx, struct socket_state *st, struct http_scratch *s, __u64 key)
 {
 	struct http_record *rec = &s->rec;
 	bool intro = !st->introduced;
@@ -876,7 +907,7 @@ static __noinline int tell(struct socket_state *st, struct http_scratch *s, __u6
 	barrier_var(size);
 	if (size > 2 * PREFIX_MAX + 256)
 		size = 2 * PREFIX_MAX + 256;
-	if (send_record(rec, sizeof(*rec) + size, LOST_RING_FULL) && intro)
+	if (send_record(ctx, rec, sizeof(*rec) + size, LOST_RING_FULL) && intro)
 		st->introduced = 1;
 	return 0;
 }
@@ -908,7 +939,7 @@ static __noinline int keep(struct socket_state *st, struct http_scratch *s, __u6
 	return true;
 }
 
-static __noinline int tell_close(struct socket_state *st, struct sock *sk, __u32 use,
+static __noinline int tell_close(void *ctx, struct socket_state *st, struct sock *sk, __u32 use,
 				       enum ending ending)
 {
 	struct tcp_sock *tp = (void *)sk;
@@ -934,16 +965,16 @@ static __noinline int tell_close(struct socket_state *st, struct sock *sk, __u32
 	s->rec.time = bpf_ktime_get_boot_ns();
 	__builtin_memset(&s->rec.call, 0, sizeof(s->rec.call));
 	take_kept(st, s, key);
-	tell(st, s, key);
+	tell(ctx, st, s, key);
 	return 0;
 }
 
 /* The end of a socket, or of one before it whose end was missed. */
-static __noinline int forget(struct socket_state *st, struct sock *sk, __u32 use)
+static __noinline int forget(void *ctx, struct socket_state *st, struct sock *sk, __u32 use)
 {
 	__u64 key = (__u64)sk;
 
-	tell_close(st, sk, use, st->ending ? st->ending : ENDING_CLOSED);
+	tell_close(ctx, st, sk, use, st->ending ? st->ending : ENDING_CLOSED);
 	if (st->kept)
 		bpf_map_delete_elem(&heads, &key);
 	bpf_map_delete_elem(&sockets, &key);
@@ -951,7 +982,7 @@ static __noinline int forget(struct socket_state *st, struct sock *sk, __u32 use
 }
 
 /* A connection begins. */
-static __noinline int established(struct sock *sk, __u32 use)
+static __noinline int established(void *ctx, struct sock *sk, __u32 use)
 {
 	struct tcp_sock *tp = (void *)sk;
 	__u64 key = (__u64)sk;
@@ -961,7 +992,7 @@ static __noinline int established(struct sock *sk, __u32 use)
 	if (old) {
 		if (old->ports == BPF_CORE_READ(sk, __sk_common.skc_portpair))
 			return 0; /* fast open: bytes have moved already */
-		forget(old, sk, use);
+		forget(ctx, old, sk, use);
 	}
 	st.next[SENT] = BPF_CORE_READ(tp, write_seq);
 	st.next[RECEIVED] = BPF_CORE_READ(tp, copied_seq);
@@ -1013,9 +1044,10 @@ static __noinline int is_quiet(struct socket_state *st, struct http_scratch *s,
  */
 #define NOWHERE ((struct msghdr *)0)
 
-static __always_inline int data_call(enum door door, int copy, struct sock *sk, struct msghdr *msg,
-				     long ret, __u32 dir)
+static __always_inline int data_call(void *ctx, enum door door, enum scratch_use use, int copy,
+				     struct sock *sk, struct msghdr *msg, long ret)
 {
+	__u32 dir = use == FOR_SEND ? SENT : RECEIVED;
 	__u64 key = (__u64)sk, moved = ret, max, now;
 	struct socket_state *st;
 	struct http_scratch *s;
@@ -1045,7 +1077,7 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 		/* The end of what the other side sends; for a client that is all. */
 		if (ret == 0 && dir == RECEIVED && st && st->verdict != IS_OTHER &&
 		    st->requests == SENT && READ(door, sk, sk_shutdown) & RCV_SHUTDOWN)
-			tell_close(st, sk, FOR_RECEIVE + copy, ENDING_CLOSED);
+			tell_close(ctx, st, sk, use + copy, ENDING_CLOSED);
 		return 0;
 	}
 	if (st) {
@@ -1054,7 +1086,7 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 		if (st->ports != ports_now &&
 		    (ports_now >> 16 || (__u16)st->ports != (__u16)ports_now)) {
 			/* Another socket, whose end was missed, was at this address. */
-			forget(st, sk, FOR_RECEIVE + copy);
+			forget(ctx, st, sk, use + copy);
 			st = NULL;
 		}
 	}
@@ -1075,7 +1107,7 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 		take_over(st, tgid);
 	if (!st->wanted)
 		return 0;
-	index = scratch_index((dir == SENT ? FOR_SEND : FOR_RECEIVE) + copy);
+	index = scratch_index(use + copy);
 	s = scratch(index);
 	if (!s)
 		return 0;
@@ -1180,9 +1212,9 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 	s->rec.time = now;
 	if (dir != st->requests) {
 		take_kept(st, s, key);
-		tell(st, s, key);
+		tell(ctx, st, s, key);
 		if (st->ending)
-			tell_close(st, sk, (dir == SENT ? FOR_SEND : FOR_RECEIVE) + copy, st->ending);
+			tell_close(ctx, st, sk, use + copy, st->ending);
 		return 0;
 	}
 	if (st->kept != st->taken || st->sum.size) {
@@ -1191,7 +1223,7 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 		/* Its bytes stay where they are: only the kept call is told. */
 		take_kept(st, s, key);
 		call->size = 0;
-		tell(st, s, key);
+		tell(ctx, st, s, key);
 		*call = this;
 	}
 	/*
@@ -1201,14 +1233,14 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 	if ((!st->introduced && st->verdict == IS_HTTP) || !keep(st, s, key)) {
 		s->rec.kept.size = s->rec.kept.len = 0;
 		s->at = call->len;
-		tell(st, s, key);
+		tell(ctx, st, s, key);
 	}
 	if (st->ending)
-		tell_close(st, sk, (dir == SENT ? FOR_SEND : FOR_RECEIVE) + copy, st->ending);
+		tell_close(ctx, st, sk, use + copy, st->ending);
 	return 0;
 }
 
-static __always_inline int state_change(int copy, struct sock *sk, int from, int to)
+static __always_inline int state_change(void *ctx, int copy, struct sock *sk, int from, int to)
 {
 	struct tcp_sock *tp = (void *)sk;
 	__u64 key = (__u64)sk;
@@ -1218,7 +1250,7 @@ static __always_inline int state_change(int copy, struct sock *sk, int from, int
 	if (!first_to_see(copy, SEES_STATE, key ^ (__u64)to << 56))
 		return 0;
 	if (to == TCP_ESTABLISHED)
-		return established(sk, FOR_STATE + copy);
+		return established(ctx, sk, FOR_STATE + copy);
 	if (to != TCP_CLOSE && to != TCP_FIN_WAIT1 && to != TCP_LAST_ACK)
 		return 0;
 	st = bpf_map_lookup_elem(&sockets, &key);
@@ -1237,16 +1269,20 @@ static __always_inline int state_change(int copy, struct sock *sk, int from, int
 			st->ending = ending;
 			return 0;
 		}
+		/* A client that sends nothing more may still have an answer to take out. */
+		if (!error && st->requests == SENT &&
+		    (from == TCP_FIN_WAIT1 || from == TCP_FIN_WAIT2 || from == TCP_CLOSING))
+			return 0;
 	} else if (st->requests == SENT &&
 		   (BPF_CORE_READ(sk, sk_shutdown) & SHUTDOWN_MASK) != SHUTDOWN_MASK) {
 		/* A client that only says that it sends nothing more. */
 		return 0;
 	}
-	tell_close(st, sk, FOR_STATE + copy, ending);
+	tell_close(ctx, st, sk, FOR_STATE + copy, ending);
 	return 0;
 }
 
-static __always_inline int destroyed(int copy, struct sock *sk)
+static __always_inline int destroyed(void *ctx, int copy, struct sock *sk)
 {
 	__u64 key = (__u64)sk;
 	struct socket_state *st;
@@ -1256,7 +1292,7 @@ static __always_inline int destroyed(int copy, struct sock *sk)
 	st = bpf_map_lookup_elem(&sockets, &key);
 	if (!st)
 		return 0;
-	return forget(st, sk, FOR_DESTROY + copy);
+	return forget(ctx, st, sk, FOR_DESTROY + copy);
 }
 
 /*
@@ -1266,25 +1302,25 @@ static __always_inline int destroyed(int copy, struct sock *sk)
 SEC("raw_tp/inet_sock_set_state")
 int http_set_state(struct bpf_raw_tracepoint_args *ctx)
 {
-	return state_change(0, (void *)ctx->args[0], ctx->args[1], ctx->args[2]);
+	return state_change(ctx, 0, (void *)ctx->args[0], ctx->args[1], ctx->args[2]);
 }
 
 SEC("raw_tp/inet_sock_set_state")
 int http_set_state_copy1(struct bpf_raw_tracepoint_args *ctx)
 {
-	return state_change(1, (void *)ctx->args[0], ctx->args[1], ctx->args[2]);
+	return state_change(ctx, 1, (void *)ctx->args[0], ctx->args[1], ctx->args[2]);
 }
 
 SEC("raw_tp/tcp_destroy_sock")
 int http_destroy_sock(struct bpf_raw_tracepoint_args *ctx)
 {
-	return destroyed(0, (void *)ctx->args[0]);
+	return destroyed(ctx, 0, (void *)ctx->args[0]);
 }
 
 SEC("raw_tp/tcp_destroy_sock")
 int http_destroy_sock_copy1(struct bpf_raw_tracepoint_args *ctx)
 {
-	return destroyed(1, (void *)ctx->args[0]);
+	return destroyed(ctx, 1, (void *)ctx->args[0]);
 }
 
 /* --- C ------------------------------------------------------------------- */
@@ -1293,8 +1329,8 @@ int http_destroy_sock_copy1(struct bpf_raw_tracepoint_args *ctx)
 	SEC("tp_btf/sock_send_length")                                                     \
 	int name(__u64 *ctx)                                                               \
 	{                                                                                  \
-		return data_call(BY_TRACEPOINT, copy, (void *)ctx[0], NOWHERE, (int)ctx[1], \
-				 SENT);                                                    \
+		return data_call(ctx, BY_TRACEPOINT, FOR_SEND, copy, (void *)ctx[0], NOWHERE,   \
+				 (int)ctx[1]);                                             \
 	}
 
 SEND_LENGTH(http_send_length, 0)
@@ -1307,13 +1343,44 @@ SEND_LENGTH(http_send_length_copy2, 2)
 	{                                                                                  \
 		if (ctx[2] & MSG_PEEK)                                                     \
 			return 0;                                                          \
-		return data_call(BY_TRACEPOINT, copy, (void *)ctx[0], NOWHERE, (int)ctx[1], \
-				 RECEIVED);                                                \
+		return data_call(ctx, BY_TRACEPOINT, FOR_RECEIVE, copy, (void *)ctx[0],         \
+				 NOWHERE, (int)ctx[1]);                                    \
 	}
 
 RECV_LENGTH(http_recv_length, 0)
 RECV_LENGTH(http_recv_length_copy1, 1)
 RECV_LENGTH(http_recv_length_copy2, 2)
+
+/*
+ * Called whenever bytes were taken out of a socket, with its lock held; this is
+ * for those that no sock_recv_length follows.
+ */
+SEC("tp_btf/tcp_rcv_space_adjust")
+int http_space_adjust(__u64 *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	void *regs = (void *)bpf_task_pt_regs(task);
+	struct pt_regs___x86 *x86 = regs;
+	struct pt_regs___arm64 *arm64 = regs;
+	struct sock *sk = (void *)ctx[0];
+	__u64 key = (__u64)sk;
+	struct socket_state *st;
+	struct tcp_sock *tp;
+	__u32 moved;
+	__s32 nr;
+
+	nr = bpf_core_field_exists(x86->orig_ax) ? (__s32)x86->orig_ax : (__s32)arm64->syscallno;
+	if (nr != nr_splice || task->flags & (TASK_IS_KTHREAD | TASK_IS_IO_WORKER))
+		return 0;
+	st = bpf_map_lookup_elem(&sockets, &key);
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!st || !tp)
+		return 0;
+	moved = tp->copied_seq - st->next[RECEIVED];
+	if (moved && sk->sk_shutdown & RCV_SHUTDOWN && tp->copied_seq == tp->rcv_nxt)
+		moved--; /* a FIN */
+	return data_call(ctx, BY_TRACEPOINT, FOR_SPLICE, 0, sk, NOWHERE, (int)moved);
+}
 
 /* --- A ------------------------------------------------------------------- */
 
@@ -1321,8 +1388,8 @@ RECV_LENGTH(http_recv_length_copy2, 2)
 	SEC("fexit/tcp_sendmsg")                                                           \
 	int name(__u64 *ctx)                                                               \
 	{                                                                                  \
-		return data_call(BY_FUNCTION, copy, (void *)ctx[0], (void *)ctx[1],        \
-				 (int)ctx[3], SENT);                                       \
+		return data_call(ctx, BY_FUNCTION, FOR_SEND, copy, (void *)ctx[0],              \
+				 (void *)ctx[1], (int)ctx[3]);                             \
 	}
 
 SENDMSG(http_sendmsg, 0)
@@ -1332,7 +1399,7 @@ SENDMSG(http_sendmsg_copy2, 2)
 SEC("fexit/tcp_sendpage")
 int http_sendpage(__u64 *ctx)
 {
-	return data_call(BY_FUNCTION, 0, (void *)ctx[0], NOWHERE, (int)ctx[5], SENT);
+	return data_call(ctx, BY_FUNCTION, FOR_SEND, 0, (void *)ctx[0], NOWHERE, (int)ctx[5]);
 }
 
 /*
@@ -1346,8 +1413,8 @@ int http_sendpage(__u64 *ctx)
 	{                                                                                  \
 		if (ctx[flags] & MSG_PEEK)                                                 \
 			return 0;                                                          \
-		return data_call(BY_FUNCTION, copy, (void *)ctx[0], (void *)ctx[1],        \
-				 (int)ctx[result], RECEIVED);                              \
+		return data_call(ctx, BY_FUNCTION, FOR_RECEIVE, copy, (void *)ctx[0],           \
+				 (void *)ctx[1], (int)ctx[result]);                        \
 	}
 
 RECVMSG(http_recvmsg6, 0, 4, 6)
@@ -1361,7 +1428,7 @@ int http_splice_read(__u64 *ctx)
 {
 	struct socket *socket = (void *)ctx[0];
 
-	return data_call(BY_FUNCTION, 0, socket->sk, NOWHERE, (int)ctx[5], RECEIVED);
+	return data_call(ctx, BY_FUNCTION, FOR_SPLICE, 0, socket->sk, NOWHERE, (int)ctx[5]);
 }
 
 /* --- B ------------------------------------------------------------------- */
@@ -1376,7 +1443,7 @@ static __always_inline int called(struct sock *sk, __u64 msg, __u64 flags, __u32
 	return 0;
 }
 
-static __always_inline int returned(long ret, __u32 dir)
+static __always_inline int returned(void *ctx, long ret, __u32 dir)
 {
 	__u64 key = bpf_get_current_pid_tgid() | (__u64)dir << 63;
 	struct pending_call *call = bpf_map_lookup_elem(&pending, &key), c;
@@ -1387,7 +1454,8 @@ static __always_inline int returned(long ret, __u32 dir)
 	bpf_map_delete_elem(&pending, &key);
 	if (c.flags & MSG_PEEK)
 		return 0;
-	return data_call(BY_KPROBE, 0, (void *)c.sk, (void *)c.msg, ret, dir);
+	return data_call(ctx, BY_KPROBE, dir == SENT ? FOR_SEND : FOR_RECEIVE, 0, (void *)c.sk,
+			 (void *)c.msg, ret);
 }
 
 /* An argument of the function, or with RESULT what it returned. */
@@ -1418,7 +1486,7 @@ int http_k_sendmsg(void *ctx)
 SEC("kretprobe/tcp_sendmsg")
 int http_r_sendmsg(void *ctx)
 {
-	return returned((int)argument(ctx, RESULT), SENT);
+	return returned(ctx, (int)argument(ctx, RESULT), SENT);
 }
 
 SEC("kprobe/tcp_sendpage")
@@ -1430,7 +1498,7 @@ int http_k_sendpage(void *ctx)
 SEC("kretprobe/tcp_sendpage")
 int http_r_sendpage(void *ctx)
 {
-	return returned((int)argument(ctx, RESULT), SENT);
+	return returned(ctx, (int)argument(ctx, RESULT), SENT);
 }
 
 SEC("kprobe/tcp_recvmsg")
@@ -1449,7 +1517,7 @@ int http_k_recvmsg_old(void *ctx)
 SEC("kretprobe/tcp_recvmsg")
 int http_r_recvmsg(void *ctx)
 {
-	return returned((int)argument(ctx, RESULT), RECEIVED);
+	return returned(ctx, (int)argument(ctx, RESULT), RECEIVED);
 }
 
 SEC("kprobe/tcp_splice_read")
@@ -1463,7 +1531,7 @@ int http_k_splice_read(void *ctx)
 SEC("kretprobe/tcp_splice_read")
 int http_r_splice_read(void *ctx)
 {
-	return returned((int)argument(ctx, RESULT), RECEIVED);
+	return returned(ctx, (int)argument(ctx, RESULT), RECEIVED);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

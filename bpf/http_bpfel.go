@@ -55,6 +55,7 @@ type HttpHttpOwner struct {
 
 type HttpHttpRecord struct {
 	_        structs.HostLayout
+	Sent     uint64
 	Time     uint64
 	Socket   uint64
 	Seen     uint64
@@ -145,7 +146,8 @@ type HttpSocketState struct {
 	Wide       uint8
 	Advised    uint8
 	Ending     uint8
-	Pad        [5]uint8
+	Kind       uint8
+	Pad        [4]uint8
 	StartLen   uint8
 	Start      [48]int8
 }
@@ -154,7 +156,9 @@ type HttpSocketState struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	HttpMapBell                  = "bell"
 	HttpMapCgroups               = "cgroups"
+	HttpMapCounts                = "counts"
 	HttpMapEvents                = "events"
 	HttpMapHeads                 = "heads"
 	HttpMapHidden                = "hidden"
@@ -195,6 +199,7 @@ const (
 	HttpProgHttpSendpage         = "http_sendpage"
 	HttpProgHttpSetState         = "http_set_state"
 	HttpProgHttpSetStateCopy1    = "http_set_state_copy1"
+	HttpProgHttpSpaceAdjust      = "http_space_adjust"
 	HttpProgHttpSpliceRead       = "http_splice_read"
 	HttpVarAsleep                = "asleep"
 	HttpVarFilterCgroups         = "filter_cgroups"
@@ -210,8 +215,10 @@ const (
 	HttpVarNrRecvmsg             = "nr_recvmsg"
 	HttpVarNrSendmsg             = "nr_sendmsg"
 	HttpVarNrSendto              = "nr_sendto"
+	HttpVarNrSplice              = "nr_splice"
 	HttpVarNrWrite               = "nr_write"
 	HttpVarNrWritev              = "nr_writev"
+	HttpVarPerfBuffers           = "perf_buffers"
 	HttpVarPrefix                = "prefix"
 	HttpVarReaderWaits           = "reader_waits"
 	HttpVarTokenBytes            = "token_bytes"
@@ -293,6 +300,7 @@ type HttpProgramSpecs struct {
 	HttpSendpage         *ebpf.ProgramSpec `ebpf:"http_sendpage"`
 	HttpSetState         *ebpf.ProgramSpec `ebpf:"http_set_state"`
 	HttpSetStateCopy1    *ebpf.ProgramSpec `ebpf:"http_set_state_copy1"`
+	HttpSpaceAdjust      *ebpf.ProgramSpec `ebpf:"http_space_adjust"`
 	HttpSpliceRead       *ebpf.ProgramSpec `ebpf:"http_splice_read"`
 }
 
@@ -300,7 +308,9 @@ type HttpProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type HttpMapSpecs struct {
+	Bell      *ebpf.MapSpec `ebpf:"bell"`
 	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
+	Counts    *ebpf.MapSpec `ebpf:"counts"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Heads     *ebpf.MapSpec `ebpf:"heads"`
 	Hidden    *ebpf.MapSpec `ebpf:"hidden"`
@@ -333,8 +343,10 @@ type HttpVariableSpecs struct {
 	NrRecvmsg         *ebpf.VariableSpec `ebpf:"nr_recvmsg"`
 	NrSendmsg         *ebpf.VariableSpec `ebpf:"nr_sendmsg"`
 	NrSendto          *ebpf.VariableSpec `ebpf:"nr_sendto"`
+	NrSplice          *ebpf.VariableSpec `ebpf:"nr_splice"`
 	NrWrite           *ebpf.VariableSpec `ebpf:"nr_write"`
 	NrWritev          *ebpf.VariableSpec `ebpf:"nr_writev"`
+	PerfBuffers       *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	Prefix            *ebpf.VariableSpec `ebpf:"prefix"`
 	ReaderWaits       *ebpf.VariableSpec `ebpf:"reader_waits"`
 	TokenBytes        *ebpf.VariableSpec `ebpf:"token_bytes"`
@@ -366,7 +378,9 @@ func (o *HttpObjects) Close() error {
 //
 // It can be passed to LoadHttpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HttpMaps struct {
+	Bell      *ebpf.Map `ebpf:"bell"`
 	Cgroups   *ebpf.Map `ebpf:"cgroups"`
+	Counts    *ebpf.Map `ebpf:"counts"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Heads     *ebpf.Map `ebpf:"heads"`
 	Hidden    *ebpf.Map `ebpf:"hidden"`
@@ -383,7 +397,9 @@ type HttpMaps struct {
 
 func (m *HttpMaps) Close() error {
 	return _HttpClose(
+		m.Bell,
 		m.Cgroups,
+		m.Counts,
 		m.Events,
 		m.Heads,
 		m.Hidden,
@@ -417,8 +433,10 @@ type HttpVariables struct {
 	NrRecvmsg         *ebpf.Variable `ebpf:"nr_recvmsg"`
 	NrSendmsg         *ebpf.Variable `ebpf:"nr_sendmsg"`
 	NrSendto          *ebpf.Variable `ebpf:"nr_sendto"`
+	NrSplice          *ebpf.Variable `ebpf:"nr_splice"`
 	NrWrite           *ebpf.Variable `ebpf:"nr_write"`
 	NrWritev          *ebpf.Variable `ebpf:"nr_writev"`
+	PerfBuffers       *ebpf.Variable `ebpf:"perf_buffers"`
 	Prefix            *ebpf.Variable `ebpf:"prefix"`
 	ReaderWaits       *ebpf.Variable `ebpf:"reader_waits"`
 	TokenBytes        *ebpf.Variable `ebpf:"token_bytes"`
@@ -462,6 +480,7 @@ type HttpPrograms struct {
 	HttpSendpage         *ebpf.Program `ebpf:"http_sendpage"`
 	HttpSetState         *ebpf.Program `ebpf:"http_set_state"`
 	HttpSetStateCopy1    *ebpf.Program `ebpf:"http_set_state_copy1"`
+	HttpSpaceAdjust      *ebpf.Program `ebpf:"http_space_adjust"`
 	HttpSpliceRead       *ebpf.Program `ebpf:"http_splice_read"`
 }
 
@@ -495,6 +514,7 @@ func (p *HttpPrograms) Close() error {
 		p.HttpSendpage,
 		p.HttpSetState,
 		p.HttpSetStateCopy1,
+		p.HttpSpaceAdjust,
 		p.HttpSpliceRead,
 	)
 }

@@ -15,6 +15,7 @@ import (
 
 type PlacePlaceRecord struct {
 	_         structs.HostLayout
+	Sent      uint64
 	Id        uint64
 	Hierarchy uint32
 	Gone      uint32
@@ -39,7 +40,9 @@ type PlaceSight struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	PlaceMapBell              = "bell"
 	PlaceMapCgroups           = "cgroups"
+	PlaceMapCounts            = "counts"
 	PlaceMapEvents            = "events"
 	PlaceMapHidden            = "hidden"
 	PlaceMapLost              = "lost"
@@ -53,6 +56,7 @@ const (
 	PlaceVarFilterCgroups     = "filter_cgroups"
 	PlaceVarFilterPids        = "filter_pids"
 	PlaceVarFilterUid         = "filter_uid"
+	PlaceVarPerfBuffers       = "perf_buffers"
 	PlaceVarReaderWaits       = "reader_waits"
 	PlaceVarUnusedPlaceRecord = "unused_place_record"
 	PlaceVarV1Hierarchy       = "v1_hierarchy"
@@ -109,7 +113,9 @@ type PlaceProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type PlaceMapSpecs struct {
+	Bell         *ebpf.MapSpec `ebpf:"bell"`
 	Cgroups      *ebpf.MapSpec `ebpf:"cgroups"`
+	Counts       *ebpf.MapSpec `ebpf:"counts"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Hidden       *ebpf.MapSpec `ebpf:"hidden"`
 	Lost         *ebpf.MapSpec `ebpf:"lost"`
@@ -127,6 +133,7 @@ type PlaceVariableSpecs struct {
 	FilterCgroups     *ebpf.VariableSpec `ebpf:"filter_cgroups"`
 	FilterPids        *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid         *ebpf.VariableSpec `ebpf:"filter_uid"`
+	PerfBuffers       *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	ReaderWaits       *ebpf.VariableSpec `ebpf:"reader_waits"`
 	UnusedPlaceRecord *ebpf.VariableSpec `ebpf:"unused_place_record"`
 	V1Hierarchy       *ebpf.VariableSpec `ebpf:"v1_hierarchy"`
@@ -153,7 +160,9 @@ func (o *PlaceObjects) Close() error {
 //
 // It can be passed to LoadPlaceObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PlaceMaps struct {
+	Bell         *ebpf.Map `ebpf:"bell"`
 	Cgroups      *ebpf.Map `ebpf:"cgroups"`
+	Counts       *ebpf.Map `ebpf:"counts"`
 	Events       *ebpf.Map `ebpf:"events"`
 	Hidden       *ebpf.Map `ebpf:"hidden"`
 	Lost         *ebpf.Map `ebpf:"lost"`
@@ -166,7 +175,9 @@ type PlaceMaps struct {
 
 func (m *PlaceMaps) Close() error {
 	return _PlaceClose(
+		m.Bell,
 		m.Cgroups,
+		m.Counts,
 		m.Events,
 		m.Hidden,
 		m.Lost,
@@ -185,6 +196,7 @@ type PlaceVariables struct {
 	FilterCgroups     *ebpf.Variable `ebpf:"filter_cgroups"`
 	FilterPids        *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid         *ebpf.Variable `ebpf:"filter_uid"`
+	PerfBuffers       *ebpf.Variable `ebpf:"perf_buffers"`
 	ReaderWaits       *ebpf.Variable `ebpf:"reader_waits"`
 	UnusedPlaceRecord *ebpf.Variable `ebpf:"unused_place_record"`
 	V1Hierarchy       *ebpf.Variable `ebpf:"v1_hierarchy"`

@@ -78,6 +78,7 @@ struct tcp {
 
 /* For user space: tx and rx since the socket was noted. */
 struct tcp_record {
+	__u64 sent; /* by output() */
 	__u64 socket;
 	struct tcp tcp;
 	__u32 unread; /* of rx, what no process has read yet */
@@ -343,7 +344,7 @@ static __always_inline void end(struct tcp *t, struct sock *sk)
 }
 
 /* Tells the last reading and forgets the socket. */
-static __always_inline void gone(struct tcp *t, struct sock *sk)
+static __always_inline void gone(void *ctx, struct tcp *t, struct sock *sk)
 {
 	struct tcp_record r = { .socket = (__u64)sk, .last = 1 };
 
@@ -355,10 +356,10 @@ static __always_inline void gone(struct tcp *t, struct sock *sk)
 	if (bpf_map_delete_elem(&socks, &r.socket))
 		return;
 	if ((r.tcp.tx || r.tcp.rx) && (r.tcp.wanted || r.tcp.shared))
-		send_record(&r, sizeof(r), LOST_RING_FULL);
+		send_record(ctx, &r, sizeof(r), LOST_RING_FULL);
 }
 
-static __always_inline int set_state(int copy, struct sock *sk, int from, int to)
+static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int from, int to)
 {
 	__u64 key = (__u64)sk;
 	struct tcp *found;
@@ -383,7 +384,7 @@ static __always_inline int set_state(int copy, struct sock *sk, int from, int to
 		struct tcp t = { .role = ROLE_CLIENT };
 
 		if (found)
-			gone(found, sk); /* it was used before */
+			gone(ctx, found, sk); /* it was used before */
 		fill_current(&t.owner);
 		t.wanted = wanted_process(t.owner.pid, t.owner.uid);
 		note(&t, sk);
@@ -410,7 +411,7 @@ static __always_inline int set_state(int copy, struct sock *sk, int from, int to
 	SEC("raw_tp/inet_sock_set_state")                                                        \
 	int name(struct bpf_raw_tracepoint_args *ctx)                                            \
 	{                                                                                        \
-		return set_state(copy, (struct sock *)ctx->args[0], ctx->args[1], ctx->args[2]); \
+		return set_state(ctx, copy, (struct sock *)ctx->args[0], ctx->args[1], ctx->args[2]); \
 	}
 
 SET_STATE(traffic_set_state, 0)
@@ -418,7 +419,7 @@ SET_STATE(traffic_set_state_copy1, 1)
 SET_STATE(traffic_set_state_copy2, 2)
 SET_STATE(traffic_set_state_copy3, 3)
 
-static __always_inline int destroyed(int copy, struct sock *sk)
+static __always_inline int destroyed(void *ctx, int copy, struct sock *sk)
 {
 	__u64 key = (__u64)sk;
 	struct tcp *t;
@@ -427,7 +428,7 @@ static __always_inline int destroyed(int copy, struct sock *sk)
 		return 0;
 	t = bpf_map_lookup_elem(&socks, &key);
 	if (t)
-		gone(t, sk);
+		gone(ctx, t, sk);
 	return 0;
 }
 
@@ -435,7 +436,7 @@ static __always_inline int destroyed(int copy, struct sock *sk)
 	SEC("raw_tp/tcp_destroy_sock")                               \
 	int name(struct bpf_raw_tracepoint_args *ctx)                \
 	{                                                            \
-		return destroyed(copy, (struct sock *)ctx->args[0]); \
+		return destroyed(ctx, copy, (struct sock *)ctx->args[0]); \
 	}
 
 DESTROY(traffic_destroy, 0)
@@ -642,7 +643,8 @@ static __always_inline int moved_udp(int copy, struct sock *sk, struct datagram 
 		struct flow fresh = {};
 
 		fresh.uid = bpf_get_current_uid_gid();
-		if (!wanted_process(key.pid, fresh.uid))
+		/* Not counted: it would be at each call. */
+		if (filtered_process(key.pid, fresh.uid) != WANTED)
 			return 0;
 		fresh.cgroup = current_cgroup(task);
 		fresh.role = dir == SENT ? ROLE_CLIENT : ROLE_SERVER;

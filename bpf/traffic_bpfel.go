@@ -122,6 +122,7 @@ type TrafficTcp struct {
 
 type TrafficTcpRecord struct {
 	_      structs.HostLayout
+	Sent   uint64
 	Socket uint64
 	Tcp    TrafficTcp
 	Unread uint32
@@ -132,8 +133,10 @@ type TrafficTcpRecord struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	TrafficMapBell                           = "bell"
 	TrafficMapCalls                          = "calls"
 	TrafficMapCgroups                        = "cgroups"
+	TrafficMapCounts                         = "counts"
 	TrafficMapEvents                         = "events"
 	TrafficMapFlows                          = "flows"
 	TrafficMapHidden                         = "hidden"
@@ -198,6 +201,7 @@ const (
 	TrafficVarFilterPids                     = "filter_pids"
 	TrafficVarFilterUid                      = "filter_uid"
 	TrafficVarLook                           = "look"
+	TrafficVarPerfBuffers                    = "perf_buffers"
 	TrafficVarReaderWaits                    = "reader_waits"
 	TrafficVarRecvFlagsArg                   = "recv_flags_arg"
 	TrafficVarTellAll                        = "tell_all"
@@ -302,8 +306,10 @@ type TrafficProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TrafficMapSpecs struct {
+	Bell    *ebpf.MapSpec `ebpf:"bell"`
 	Calls   *ebpf.MapSpec `ebpf:"calls"`
 	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
+	Counts  *ebpf.MapSpec `ebpf:"counts"`
 	Events  *ebpf.MapSpec `ebpf:"events"`
 	Flows   *ebpf.MapSpec `ebpf:"flows"`
 	Hidden  *ebpf.MapSpec `ebpf:"hidden"`
@@ -328,6 +334,7 @@ type TrafficVariableSpecs struct {
 	FilterPids        *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid         *ebpf.VariableSpec `ebpf:"filter_uid"`
 	Look              *ebpf.VariableSpec `ebpf:"look"`
+	PerfBuffers       *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	ReaderWaits       *ebpf.VariableSpec `ebpf:"reader_waits"`
 	RecvFlagsArg      *ebpf.VariableSpec `ebpf:"recv_flags_arg"`
 	TellAll           *ebpf.VariableSpec `ebpf:"tell_all"`
@@ -358,8 +365,10 @@ func (o *TrafficObjects) Close() error {
 //
 // It can be passed to LoadTrafficObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TrafficMaps struct {
+	Bell    *ebpf.Map `ebpf:"bell"`
 	Calls   *ebpf.Map `ebpf:"calls"`
 	Cgroups *ebpf.Map `ebpf:"cgroups"`
+	Counts  *ebpf.Map `ebpf:"counts"`
 	Events  *ebpf.Map `ebpf:"events"`
 	Flows   *ebpf.Map `ebpf:"flows"`
 	Hidden  *ebpf.Map `ebpf:"hidden"`
@@ -375,8 +384,10 @@ type TrafficMaps struct {
 
 func (m *TrafficMaps) Close() error {
 	return _TrafficClose(
+		m.Bell,
 		m.Calls,
 		m.Cgroups,
+		m.Counts,
 		m.Events,
 		m.Flows,
 		m.Hidden,
@@ -402,6 +413,7 @@ type TrafficVariables struct {
 	FilterPids        *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid         *ebpf.Variable `ebpf:"filter_uid"`
 	Look              *ebpf.Variable `ebpf:"look"`
+	PerfBuffers       *ebpf.Variable `ebpf:"perf_buffers"`
 	ReaderWaits       *ebpf.Variable `ebpf:"reader_waits"`
 	RecvFlagsArg      *ebpf.Variable `ebpf:"recv_flags_arg"`
 	TellAll           *ebpf.Variable `ebpf:"tell_all"`

@@ -174,7 +174,7 @@ func (t *connTracer) features() []feature {
 				{tierTracepoint, syscalls},
 			},
 			misses: map[tier]string{
-				tierTracepoint: "immediate failures of fast open and io_uring; what 32-bit programs accept; costs some time at every system call of the host",
+				tierTracepoint: "immediate failures of fast open and io_uring, and what 32-bit programs accept (and every system call of the host takes a little longer)",
 			},
 		},
 		feature{
@@ -213,7 +213,7 @@ func runIterator(p *ebpf.Program) error {
 }
 
 func (t *connTracer) decode(s *Session, record []byte) bool {
-	if len(record) != int(unsafe.Sizeof(bpf.ConnConnRecord{})) {
+	if !isRecord(record, unsafe.Sizeof(bpf.ConnConnRecord{})) {
 		return false
 	}
 	r := (*bpf.ConnConnRecord)(unsafe.Pointer(unsafe.SliceData(record)))

@@ -83,9 +83,13 @@ type httpTracer struct {
 	now  uint64 // boot clock, as of the last record or tick
 	sure uint64 // what was sent before has been decoded
 
+	gone     uint64 // requests that messages have given up
+	unpaired uint64 // ends of them
+
 	joint
-	sum   *summary
-	event event.HTTP // reused
+	sum    *summary
+	event  event.HTTP // reused
+	spoken bool       // what is spoken at the ports is known
 }
 
 // An httpConn is a connection seen from one end.
@@ -167,6 +171,9 @@ func (t *httpTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 	}
 	spec.Maps[bpf.HttpMapEvents].MaxEntries = httpRing
 	spec.Maps[bpf.HttpMapScratches].MaxEntries *= uint32(cpus)
+	if s.opts.maxSocks > 0 {
+		spec.Maps[bpf.HttpMapSockets].MaxEntries = s.opts.maxSocks
+	}
 	heads := spec.Maps[bpf.HttpMapHeads]
 	heads.ValueSize = uint32(unsafe.Offsetof(bpf.HttpHttpHead{}.Data)) + uint32(t.prefix)
 	heads.MaxEntries = uint32(headsBytes / t.prefix)
@@ -190,6 +197,7 @@ func (t *httpTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 		bpf.HttpVarNrRecvfrom:  int32(unix.SYS_RECVFROM),
 		bpf.HttpVarNrSendmsg:   int32(unix.SYS_SENDMSG),
 		bpf.HttpVarNrRecvmsg:   int32(unix.SYS_RECVMSG),
+		bpf.HttpVarNrSplice:    int32(unix.SYS_SPLICE),
 	})
 }
 
@@ -234,7 +242,7 @@ func (t *httpTracer) features() []feature {
 		bpf.HttpProgHttpR_sendmsg, bpf.HttpProgHttpR_recvmsg, bpf.HttpProgHttpR_spliceRead,
 		bpf.HttpProgHttpK_sendmsg, recvmsgProbe, bpf.HttpProgHttpK_spliceRead,
 	}
-	tracepoint := []string{bpf.HttpProgHttpSendLength, bpf.HttpProgHttpRecvLength}
+	tracepoint := []string{bpf.HttpProgHttpSendLength, bpf.HttpProgHttpRecvLength, bpf.HttpProgHttpSpaceAdjust}
 	if t.sendpage {
 		function = append(function, bpf.HttpProgHttpSendpage)
 		kprobe = append(kprobe, bpf.HttpProgHttpR_sendpage, bpf.HttpProgHttpK_sendpage)
@@ -413,6 +421,7 @@ func (t *httpTracer) feed(c *httpConn, call *bpf.HttpHttpCall, data []byte) {
 	if c.link == nil && c.Kind() == http1.HTTP1 {
 		t.connect(c, http1.Role(c.requests))
 	}
+	t.missed(c)
 	if c.Holds() && c.orphan == 0 {
 		c.orphan = t.now
 		t.orphans = append(t.orphans, orphan{c, t.now + uint64(orphanLook)})
@@ -451,11 +460,30 @@ func (t *httpTracer) advise(c *httpConn, dir http1.Direction, data []byte) {
 	}
 }
 
+// missed counts requests of a connection that were seen and whose answers are
+// not known for certain. If both its ends are here both miss them, or the other
+// one tells.
+func (t *httpTracer) missed(c *httpConn) {
+	n := t.messages.Lost + t.messages.Overflow - t.gone
+	if n == 0 {
+		return
+	}
+	t.gone += n
+	switch {
+	case !t.wantsRole(http1.Role(c.requests)):
+	case t.role == "" && c.link != nil && c.link.conns[1-c.role] != nil:
+		t.unpaired += n
+	default:
+		t.unpaired += 2 * n
+	}
+}
+
 // close ends a connection.
 func (t *httpTracer) close(c *httpConn, now uint64, why http1.Ending) {
 	t.conn = c
 	c.Close(int64(now), why, &t.messages)
 	c.closed = true
+	t.missed(c)
 	if t.conns[c.address] == c {
 		delete(t.conns, c.address)
 	}
@@ -494,18 +522,20 @@ func (t *httpTracer) reportEnds(client, server *half) {
 
 // show passes an event on if it passes the probe's own filters.
 func (t *httpTracer) show(e *event.HTTP) {
+	filter := t.filters(e)
 	switch {
-	case !t.matches(e):
+	case filter != "":
+		t.session.stats.filtered[filter]++
 		t.session.stats.emitted++
 	case t.sum != nil:
 		if e.Kind == event.KindHTTP {
 			t.session.stats.emitted++
 		}
-		if h := e.Head(); t.session.opts.match(h) && t.session.locate(h) {
+		if t.session.passes(e.Head()) {
 			t.sum.add(e)
 		}
 	default:
-		t.session.emit(e)
+		t.session.offer(e)
 	}
 }
 
@@ -569,13 +599,22 @@ func times(x *http1.Exchange) (latency, duration time.Duration) {
 	return latency, max(latency, duration)
 }
 
-// matches reports whether an exchange passes the probe's own filters.
-func (t *httpTracer) matches(e *event.HTTP) bool {
-	return (len(t.methods) == 0 || t.methods.has(e.Method)) &&
-		(t.path == "" || Match(t.path, e.Path)) &&
-		(t.host == "" || Match(strings.ToLower(t.host), strings.ToLower(e.Host))) &&
-		(len(t.status) == 0 || t.status.has(e.Status)) &&
-		(t.slow == 0 || max(e.Duration, e.Age) >= t.slow)
+// filters is the first of the probe's own filters that an exchange does not
+// pass; empty if it passes them all.
+func (t *httpTracer) filters(e *event.HTTP) string {
+	switch {
+	case len(t.methods) > 0 && !t.methods.has(e.Method):
+		return "method"
+	case t.path != "" && !Match(t.path, e.Path):
+		return "path"
+	case t.host != "" && !Match(strings.ToLower(t.host), strings.ToLower(e.Host)):
+		return "host"
+	case len(t.status) > 0 && !t.status.has(e.Status):
+		return "status"
+	case t.slow > 0 && max(e.Duration, e.Age) < t.slow:
+		return "slow"
+	}
+	return ""
 }
 
 func (t *httpTracer) waiting() bool {
@@ -586,6 +625,7 @@ func (t *httpTracer) tick(s *Session, now uint64, last bool) {
 	t.now, t.sure = max(t.now, now), now
 	t.adopt(last)
 	t.lose(last)
+	s.stats.lost[lostUnpaired] = (t.unpaired + 1) / 2
 	if !last {
 		t.tellStuck(now)
 	} else if t.sum != nil {
@@ -612,6 +652,7 @@ func (t *httpTracer) adopt(last bool) {
 			continue
 		}
 		c.Settle(int64(t.now), &t.messages)
+		t.missed(c)
 		c.orphan = 0
 	}
 }
@@ -653,10 +694,38 @@ func (t *httpTracer) look(s *Session, now uint64) {
 	if t.stuck > 0 {
 		t.scan(s, now)
 	}
+	if len(t.ports) > 0 && !t.spoken {
+		t.tellOther(s)
+	}
 	if now > t.swept+uint64(idleCheck) {
 		t.swept = now
 		t.sweep(s, now)
 	}
+}
+
+// tellOther says, once, that what goes on at the chosen ports is not HTTP/1.
+func (t *httpTracer) tellOther(s *Session) {
+	kinds, _, err := s.stats.tell(s.objects.Maps[bpf.ExecMapCounts])
+	if err != nil {
+		return // the account tells
+	}
+	text := ""
+	switch {
+	case kinds["http1"] > 0:
+		t.spoken = true
+		return
+	case kinds["tls"] > 0 && kinds["http2"] > 0:
+		text = "only TLS and HTTP/2 so far at port %s: neither can be looked into"
+	case kinds["tls"] > 0:
+		text = "only TLS so far at port %s: what is inside cannot be seen; trace where it is plain, as behind the proxy that ends it"
+	case kinds["http2"] > 0:
+		text = "only HTTP/2 so far at port %s: it cannot be read; HTTP/1 can"
+	default:
+		return
+	}
+	t.spoken = true
+	ports := strings.Trim(fmt.Sprint([]uint16(t.ports)), "[]")
+	s.opts.Notice(&event.Notice{Kind: "warning", Message: fmt.Sprintf(text, ports)})
 }
 
 // View is another one with --summary.

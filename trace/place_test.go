@@ -75,12 +75,12 @@ func traceWith(t *testing.T, tracer Tracer, opts Options) *tracing {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.places == nil || s.places.ring == nil {
+	if s.places == nil || s.places.records == nil {
 		t.Fatalf("no places: %q", s.Warnings())
 	}
 	select {
 	case <-s.places.resolver.Scanned():
-	case <-time.After(10 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Fatal("the cgroups were not read")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -114,7 +114,7 @@ func family(t *testing.T) (pids []uint32) {
 // until waits for an event of which f is true.
 func (r *tracing) until(f func(e map[string]any) bool) {
 	r.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(60 * time.Second)
 	for {
 		r.sink.mu.Lock()
 		come := slices.ContainsFunc(r.sink.events, f)
@@ -618,7 +618,7 @@ func TestEmitInAKnownContainerAllocatesNothing(t *testing.T) {
 func BenchmarkEmitInAKnownContainer(b *testing.B) {
 	r, _ := fakeHost(b, nil)
 	r.Mkdir(100, 0, "/docker/"+strings.Repeat("0a", 32))
-	s := &Session{sink: &discard{}, stats: &Stats{}, places: &places{resolver: r}}
+	s := &Session{sink: &discard{}, stats: newStats(), places: &places{resolver: r}}
 	e := &event.Exec{}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,10 @@ const (
 	slowInterval = time.Second           // between looks at clock and losses
 )
 
+// ownPIDs is what a session misses that runs in a container.
+const ownPIDs = "this is a pid namespace of its own, as a container has: processes are reported, and named by --pid, by the host's ids, and what is only to be read in /proc is missing; " +
+	"run it in the host's (docker run --pid=host)"
+
 // Options say what a session traces and what of it is wanted.
 type Options struct {
 	Filter
@@ -35,10 +40,11 @@ type Options struct {
 	Self    bool                // also tracer itself and the SSH session it runs in
 	Count   uint64              // stop after so many events shown; 0: never
 	BTF     string              // file with the kernel's types, empty: the kernel's own
+	Buffer  Buffer              // how records travel
 	Notice  func(*event.Notice) // told of warnings and losses; must not block
 
 	// For tests.
-	ringBytes  uint32        // size of the ring, 0: the probe's own
+	ringBytes  uint32        // size of the ring, or of each perf buffer; 0: the probe's own
 	placeWait  time.Duration // the longest that an event waits for a name, 0: as always
 	maxFollows uint32        // processes that can be followed, 0: as many as the object says
 	maxSocks   uint32        // sockets that can be noted, 0: as many as the object says
@@ -94,6 +100,7 @@ type Session struct {
 	tiers    map[string]tier // of the features that are open
 	opened   []openedFeature // all features, in order
 	warnings []string        // features that could not be had
+	buffer   Buffer          // not BufferAuto
 	reader   *reader
 	places   *places // nil: not known here
 
@@ -134,6 +141,10 @@ func Open(t Tracer, opts Options) (_ *Session, err error) {
 			s.Close()
 		}
 	}()
+	if opts.Command != 0 && !inFirstNamespace("pid") {
+		return nil, errors.New("a command cannot be followed from a pid namespace of its own, as a container has: its id is another one on the host; " +
+			"run this in the host's (docker run --pid=host)")
+	}
 	load := ebpf.CollectionOptions{Cache: btf.NewCache()}
 	if load.Programs.KernelTypes, err = kernelTypes(opts.BTF); err != nil {
 		return nil, err
@@ -142,18 +153,25 @@ func Open(t Tracer, opts Options) (_ *Session, err error) {
 	// Before 5.11 maps count against this limit. Where it cannot be raised,
 	// creating a map fails and says so.
 	_ = rlimit.RemoveMemlock()
+	if s.buffer, err = opts.Buffer.pick(haveRing); err != nil {
+		return nil, err
+	}
 	if err := s.load(load); err != nil {
 		return nil, explain(err)
-	}
-	s.reader, err = newReader(s.objects.Maps[bpf.ExecMapEvents], s.objects.Variables[bpf.ExecVarReaderWaits])
-	if err != nil {
-		return nil, err
 	}
 	if err := t.attached(s); err != nil {
 		return nil, err
 	}
 	if err := s.stats.begin(s.objects.Maps[bpf.ExecMapLost]); err != nil {
 		return nil, err
+	}
+	if !inFirstNamespace("pid") {
+		s.warnings = append(s.warnings, ownPIDs)
+	}
+	if opts.BTF != "" {
+		if foreign := foreignTypes(opts.BTF); foreign != "" {
+			s.warnings = append(s.warnings, foreign)
+		}
 	}
 	s.started = time.Now()
 	s.cost.open()
@@ -167,8 +185,8 @@ func Open(t Tracer, opts Options) (_ *Session, err error) {
 // kernelTypes are the types in a BTF file, or nil for the kernel's own.
 func kernelTypes(file string) (*btf.Spec, error) {
 	if file == "" {
-		if _, err := os.Stat("/sys/kernel/btf/vmlinux"); errors.Is(err, os.ErrNotExist) {
-			return nil, errors.New("this kernel does not describe its types (no /sys/kernel/btf/vmlinux): pass a BTF file made for exactly this kernel with --btf FILE")
+		if _, err := os.Stat(kernelBTF); errors.Is(err, os.ErrNotExist) {
+			return nil, errors.New("this kernel does not describe its types (no " + kernelBTF + "): pass a BTF file made for exactly this kernel with --btf FILE")
 		}
 		return nil, nil
 	}
@@ -177,6 +195,19 @@ func kernelTypes(file string) (*btf.Spec, error) {
 		return nil, fmt.Errorf("read BTF from %q: %w", file, err)
 	}
 	return spec, nil
+}
+
+// foreignTypes says that a BTF file may be another kernel's, if it may.
+func foreignTypes(file string) string {
+	own, err := os.ReadFile(kernelBTF)
+	if err != nil {
+		return "" // there is nothing to compare with
+	}
+	given, err := os.ReadFile(file)
+	if err != nil || bytes.Equal(given, own) {
+		return ""
+	}
+	return fmt.Sprintf("%q is not what this kernel says of its types itself (%s): if it is another kernel's, what is shown is wrong; leave --btf out", file, kernelBTF)
 }
 
 // kernelTypes are the types of the kernel's functions and data.
@@ -205,8 +236,13 @@ func (s *Session) load(opts ebpf.CollectionOptions) error {
 	if err := setKnobs(spec, knobs); err != nil {
 		return err
 	}
+	bytes := spec.Maps[bpf.ExecMapEvents].MaxEntries
 	if s.opts.ringBytes > 0 {
-		spec.Maps[bpf.ExecMapEvents].MaxEntries = s.opts.ringBytes
+		bytes = s.opts.ringBytes
+		spec.Maps[bpf.ExecMapEvents].MaxEntries = bytes
+	}
+	if err := s.buffer.fit(spec); err != nil {
+		return err
 	}
 	if len(s.opts.PIDs) == 0 {
 		spec.Maps[bpf.ExecMapPids].MaxEntries = 1
@@ -223,6 +259,12 @@ func (s *Session) load(opts ebpf.CollectionOptions) error {
 		return fmt.Errorf("create maps: %w", err)
 	}
 	spec.Programs = programs
+	waits := s.objects.Variables[bpf.ExecVarReaderWaits]
+	records, err := s.buffer.open(s.objects.Maps[bpf.ExecMapEvents], s.objects.Maps[bpf.ExecMapBell], waits, bytes)
+	if err != nil {
+		return err
+	}
+	s.reader = newReader(records, waits)
 	if err := s.fillPIDs(); err != nil {
 		return err
 	}
@@ -240,7 +282,17 @@ func (s *Session) load(opts ebpf.CollectionOptions) error {
 	if spec, err = bpf.LoadFollow(); err != nil {
 		return fmt.Errorf("read object %q: %w", "follow", err)
 	}
-	return s.open(spec, opts, followFeature)
+	preempts, err := s.preempts()
+	if err != nil {
+		return err
+	}
+	if err := s.buffer.fit(spec); err != nil {
+		return err
+	}
+	if err := setKnobs(spec, map[string]any{bpf.FollowVarHasCopies: preempts}); err != nil {
+		return err
+	}
+	return s.open(spec, opts, followFeature(preempts))
 }
 
 // open loads and attaches the programs of a feature by the first of its doors
@@ -252,8 +304,11 @@ func (s *Session) open(spec *ebpf.CollectionSpec, opts ebpf.CollectionOptions, f
 			continue
 		}
 		if err := s.openDoor(spec, opts, d); err != nil {
+			if len(f.doors) > 1 {
+				err = fmt.Errorf("by %s: %w", d.tier, err)
+			}
 			if failed == nil {
-				failed = err
+				failed = fmt.Errorf("%s: %w", f.name, err)
 			} else {
 				failed = fmt.Errorf("%w; %w", failed, err)
 			}
@@ -378,8 +433,12 @@ func (s *Session) fillPIDs() error {
 }
 
 // Own lists tracer itself, then the processes that carry the SSH session it
-// runs in, nearest first.
+// runs in, nearest first. None in a pid namespace of its own: what the kernel
+// calls them is not known there.
 func (s *Session) Own() []uint32 {
+	if !inFirstNamespace("pid") {
+		return nil
+	}
 	self := uint32(os.Getpid())
 	pids := []uint32{self}
 	for _, p := range s.proc.Ancestors(self) {
@@ -506,11 +565,34 @@ func (s *Session) emit(e event.Event) {
 	if s.enough() {
 		return
 	}
-	if h := e.Head(); !s.opts.match(h) || !s.locate(h) {
-		s.stats.emitted++
+	s.stats.kinds[e.Head().Kind]++
+	s.offer(e)
+}
+
+// offer is emit for what is counted in another way.
+func (s *Session) offer(e event.Event) {
+	if s.enough() {
 		return
 	}
-	s.show(e)
+	if s.passes(e.Head()) {
+		s.show(e)
+	} else {
+		s.stats.emitted++
+	}
+}
+
+// passes reports whether an event passes --comm and the place that is wanted.
+// That it does not is counted.
+func (s *Session) passes(e *event.Common) bool {
+	if !s.opts.match(e) {
+		s.stats.filtered["comm"]++
+		return false
+	}
+	if !s.locate(e) {
+		s.stats.filtered["place"]++
+		return false
+	}
+	return true
 }
 
 // show passes an event on that is wanted.
@@ -575,7 +657,7 @@ func (s *Session) tellLosses() error {
 
 // Account says what was seen, shown and lost and what it cost. It is complete
 // after Run; last losses are told before it returns.
-func (s *Session) Account() (*event.Account, error) {
+func (s *Session) Account() (_ *event.Account, err error) {
 	a := &event.Account{Duration: s.duration}
 	var missed uint64
 	for name, p := range s.programs {
@@ -608,6 +690,16 @@ func (s *Session) Account() (*event.Account, error) {
 	a.Lost, a.LostBy = s.stats.total()
 	a.Incomplete = s.stats.lost[lostDetail]
 	a.Shown = s.stats.shown
+	if a.Kinds, a.Filtered, err = s.stats.tell(s.objects.Maps[bpf.ExecMapCounts]); err != nil {
+		return nil, err
+	}
+	for _, f := range s.opened {
+		if f.tier == 0 {
+			a.Unseen = append(a.Unseen, f.without)
+		} else if misses := f.misses[f.tier]; misses != "" {
+			a.Unseen = append(a.Unseen, misses)
+		}
+	}
 	a.Seen = s.stats.emitted + a.Lost - s.stats.lost[lostOutputFull] - s.stats.lost[lostPlace]
 	var ru unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &ru); err == nil {

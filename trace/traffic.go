@@ -54,7 +54,7 @@ type trafficTracer struct {
 	top      int
 	noCalls  bool // attribute TCP by owner alone; to measure what calls cost
 
-	recvArgs  int  // number of parameters of tcp_recvmsg
+	recvArgs int  // number of parameters of tcp_recvmsg
 	preempts bool // it may preempt programs, which miss calls by that: they have copies
 
 	reads map[string]*link.Iter // by program
@@ -407,7 +407,7 @@ func (t *trafficTracer) readSockets() error {
 
 // decode takes the last reading of a socket.
 func (t *trafficTracer) decode(_ *Session, record []byte) bool {
-	if len(record) != int(unsafe.Sizeof(bpf.TrafficTcpRecord{})) {
+	if !isRecord(record, unsafe.Sizeof(bpf.TrafficTcpRecord{})) {
 		return false
 	}
 	r := (*bpf.TrafficTcpRecord)(unsafe.Pointer(unsafe.SliceData(record)))
@@ -599,7 +599,7 @@ func (t *trafficTracer) forgetFlows(s *Session, now uint64) {
 // add counts bytes for the row that they belong to, if they pass the filter.
 func (t *trafficTracer) add(s *Session, p *bpf.TrafficParty, conn event.Connection, id socketID, proto string, born uint64, m moved) {
 	head := event.Common{Process: event.Process{PID: p.Pid, Comm: s.comm(p.Comm), UID: p.Uid, CgroupID: p.Cgroup}}
-	if !s.opts.match(&head) || !s.locate(&head) {
+	if !s.passes(&head) {
 		return
 	}
 	who := head.Process

@@ -494,9 +494,9 @@ func TestKernelTrafficLeavesItselfOut(t *testing.T) {
 }
 
 func TestKernelTrafficLossIsTold(t *testing.T) {
-	t.Run("a full ring", func(t *testing.T) {
+	buffersOf(t, func(t *testing.T, buffer Buffer) {
 		const n = 331
-		s := openTraffic(t, Options{ringBytes: 4096}, "--interval", "1h")
+		s := openTraffic(t, Options{ringBytes: 4096, Buffer: buffer}, "--interval", "1h")
 		server := startWorkload(t, "echoServer", strconv.Itoa(n))
 		client := startWorkload(t, "echoClient", server.hear(), strconv.Itoa(n))
 		server.hear()
@@ -748,7 +748,7 @@ func FuzzTrafficDecode(f *testing.F) {
 		if r := (*bpf.TrafficTcpRecord)(unsafe.Pointer(&aligned[0])); ok && r.Tcp.Wanted != 0 {
 			want = moved{r.Tcp.Tx, r.Tcp.Rx}
 		}
-		if got != want || ok && len(b) != int(unsafe.Sizeof(r)) {
+		if got != want || ok && len(b)-int(unsafe.Sizeof(r)) > 7 {
 			t.Fatalf("%+v of %+v, ok %t", got, want, ok)
 		}
 	})

@@ -6,7 +6,10 @@ type Check struct {
 	Arch     string       // as Go names it
 	BTF      string       // file that the kernel's types come from, empty if there is none
 	Lockdown string       // none, integrity or confidentiality; empty if the kernel knows no such thing
+	Buffer   string       // how events travel: ring or perf; empty if that could not be tried
 	Missing  []Capability // that this process lacks
+	Grant    string       // how to get what is missing
+	Warnings []string     // what else is in the way, as sentences
 	Cgroups  string       // v2, v1, hybrid (both), or empty
 	Runtimes []string     // of containers, those that are running
 	Commands []CheckedCommand
@@ -31,6 +34,7 @@ type CheckedFeature struct {
 	Name   string
 	Hooks  string // kind of hook in use: fentry, kprobe or tracepoint; empty if it cannot be had
 	Misses string // what is not seen for that reason
+	Remedy string // what to do about it
 }
 
 // OK reports whether all commands can run.
@@ -52,11 +56,16 @@ func (c *Check) AppendJSON(dst []byte) []byte {
 	o.str("arch", c.Arch)
 	o.optional("btf", c.BTF)
 	o.optional("lockdown", c.Lockdown)
+	o.optional("buffer", c.Buffer)
 	list(&o, "missing_capabilities", c.Missing, func(o *object, m Capability) {
 		o.str("name", m.Name)
 		o.bool("needed", m.Needed)
 		o.str("for", m.For)
 	})
+	o.optional("remedy", c.Grant)
+	if len(c.Warnings) > 0 {
+		o.strings("warnings", c.Warnings)
+	}
 	o.optional("cgroups", c.Cgroups)
 	o.strings("runtimes", c.Runtimes)
 	list(&o, "commands", c.Commands, func(o *object, command CheckedCommand) {
@@ -67,6 +76,7 @@ func (c *Check) AppendJSON(dst []byte) []byte {
 			o.str("feature", f.Name)
 			o.optional("hooks", f.Hooks)
 			o.optional("misses", f.Misses)
+			o.optional("remedy", f.Remedy)
 		})
 	})
 	return append(o.buf, '}')

@@ -39,7 +39,6 @@ import (
 const (
 	maxCgroups = 32768 // known at one time
 	maxQueue   = 2 * maxCgroups
-	scanBatch  = 32
 	maxLost    = 4096                   // ids looked for in the tree at one time
 	waitTime   = 50 * time.Millisecond  // Options.Wait, if 0
 	keepTime   = time.Minute            // for a removed cgroup
@@ -258,6 +257,14 @@ func (r *Resolver) Lookup(id uint64, pid int) (*Place, bool) {
 	return r.lookupSlow(id, pid)
 }
 
+// Knows reports whether anything is known of cgroup id: its path, or that it is
+// nowhere to be found.
+func (r *Resolver) Knows(id uint64) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.cgroups[id] != nil
+}
+
 func (r *Resolver) lookupSlow(id uint64, pid int) (*Place, bool) {
 	r.mu.Lock()
 	c := r.cgroups[id]
@@ -270,13 +277,17 @@ func (r *Resolver) lookupSlow(id uint64, pid int) (*Place, bool) {
 		c = &cgroup{ready: make(chan struct{})}
 		r.insert(id, c)
 		r.queue.doFirst(func() { r.locate(id, pid) })
-	} else if o := c.owner; o != nil {
-		r.queue.doFirst(func() { r.resolve(o, 0) }) // its turn may be far off
 	}
-	_, _, ready := c.state()
-	r.mu.Unlock()
-
-	for ready != nil { // first for the cgroup, then for its container
+	defer r.mu.Unlock()
+	for { // wait for the cgroup, then for its container
+		place, ok, ready := c.state()
+		if ready == nil {
+			return place, ok
+		}
+		if o := c.owner; o != nil {
+			r.queue.doFirst(func() { r.resolve(o, 0) }) // its turn may be far off
+		}
+		r.mu.Unlock()
 		came := r.patience.wait(ready, r.ctx.Done(), r.wait)
 		r.mu.Lock()
 		if _, _, now := c.state(); now == ready && !came {
@@ -284,14 +295,7 @@ func (r *Resolver) lookupSlow(id uint64, pid int) (*Place, bool) {
 				c.owner.ready = nil
 			}
 		}
-		_, _, ready = c.state()
-		r.mu.Unlock()
 	}
-
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	place, ok, _ := c.state()
-	return place, ok
 }
 
 // patience is how long Lookup may still wait.
