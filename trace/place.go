@@ -2,6 +2,7 @@ package trace
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -37,9 +38,12 @@ var placeFeature = feature{
 	without: "this kernel does not tell of new cgroups: containers that live shorter than a moment have no name",
 }
 
-// catchUpTries are the milliseconds that an event of an unknown cgroup waits
-// for what is to be read of cgroups.
-const catchUpTries = 40
+// An event waits for its place no longer than 50 ms: first for what is to be read
+// of cgroups, if its own is unknown, then for names.
+const (
+	catchUpTries = 20 // of a millisecond
+	nameWait     = 30 * time.Millisecond
+)
 
 // namesDue is how long names may be missing before it is said.
 const namesDue = 2 * time.Second
@@ -90,7 +94,7 @@ func (s *Session) openPlaces(opts ebpf.CollectionOptions) error {
 		return err
 	}
 	p := &places{filter: s.opts.Place, stop: func() {}, done: make(chan struct{})}
-	if p.resolver, err = kube.New(kube.Roots{}, kube.Options{Kubelet: s.opts.Kubelet, Wait: s.opts.placeWait}); err != nil {
+	if p.resolver, err = kube.New(kube.Roots{}, kube.Options{Kubelet: s.opts.Kubelet, Wait: cmp.Or(s.opts.placeWait, nameWait)}); err != nil {
 		return err
 	}
 	if m := s.objects.Maps[bpf.PlaceMapPlaces]; m != nil {
@@ -145,7 +149,7 @@ func (p *places) read() {
 
 // catchUp waits until what the kernel has told of cgroups is read: that a cgroup
 // was made is told before the first event in it, and may be read after that on a
-// machine that is busy. It takes no longer than an event may wait for its names.
+// machine that is busy.
 func (p *places) catchUp() {
 	r, ok := p.records.(*ring)
 	if !ok || r.AvailableBytes() == 0 {
