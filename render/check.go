@@ -22,7 +22,7 @@ func AppendCheck(b []byte, c *event.Check, width int) []byte {
 	case "ring":
 		b = appendFact(b, "events", "by ring buffer", width)
 	case "perf":
-		b = appendFact(b, "events", "by perf event arrays: this kernel has no ring buffers", width)
+		b = appendFact(b, "events", "by perf event arrays", width)
 	}
 	privileges := "all that tracing can use"
 	if len(c.Missing) > 0 {

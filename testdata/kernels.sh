@@ -171,9 +171,10 @@ done
 begin='<!-- kernels: written by make test-kernels -->' end='<!-- /kernels -->' readme=$here/../README.md
 if [ "$status" = 0 ] && [ "$arch$kernels" = "amd64$all" ] && [ -x "$bin/tracer" ] && grep -qF "$begin" "$readme"; then
 	host="$(uname -r | cut -d. -f1,2) (CI)" columns=
-	for tier in "" fentry kprobe tracepoint; do
+	for forced in "" "--tier fentry" "--tier kprobe" "--tier tracepoint" "--buffer perf"; do
 		echo CHECK
-		"$bin/tracer" check ${tier:+--tier $tier} 2>&1 || :
+		# shellcheck disable=SC2086 # a flag and its value
+		"$bin/tracer" check $forced 2>&1 || :
 		echo "CHECKED"
 	done >"$cache/log/$host"
 	if [ "$(id -u)" != 0 ] || { grep -qF ' (CI) |' "$readme" && ! grep -qF " $host |" "$readme"; }; then

@@ -32,6 +32,8 @@ func Check(opts Options) *event.Check {
 		c.BTF = kernelBTF
 	}
 	switch err := haveRing(); {
+	case opts.Buffer == BufferPerf:
+		c.Buffer = BufferPerf.String()
 	case err == nil:
 		c.Buffer = BufferRing.String()
 	case errors.Is(err, ebpf.ErrNotSupported):
