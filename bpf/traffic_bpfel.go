@@ -96,15 +96,22 @@ type TrafficSight struct {
 }
 
 type TrafficTcp struct {
-	_       structs.HostLayout
-	Born    uint64
-	Tx      uint64
-	Rx      uint64
-	ToldTx  uint64
-	ToldRx  uint64
-	OwnTx   uint64
-	OwnRx   uint64
-	Owner   TrafficParty
+	_      structs.HostLayout
+	Born   uint64
+	Tx     uint64
+	Rx     uint64
+	EndTx  uint64
+	EndRx  uint64
+	ToldTx uint64
+	ToldRx uint64
+	OwnTx  uint64
+	OwnRx  uint64
+	Owner  TrafficParty
+	Origin struct {
+		_  structs.HostLayout
+		Tx uint32
+		Rx uint32
+	}
 	Local   [16]uint8
 	Remote  [16]uint8
 	Lport   uint16
@@ -117,7 +124,7 @@ type TrafficTcp struct {
 	Wanted  uint8
 	Ended   uint8
 	Told    uint8
-	Pad     uint8
+	Placed  uint8
 }
 
 type TrafficTcpRecord struct {

@@ -83,7 +83,7 @@ type process struct {
 
 // socketState is what is known of a TCP socket.
 type socketState struct {
-	record bpf.TrafficTcpRecord // the last one; its tx and rx only grow
+	record bpf.TrafficTcpRecord // the last one
 	given  moved                // to rows
 	owned  moved                // of that, to the present owner, since it is shared
 	shares map[process]*share   // of the others and, from then on, the owner
@@ -177,7 +177,9 @@ func (t *trafficTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 	}
 	spec.Maps[bpf.TrafficMapEvents].MaxEntries = trafficRing
 	if s.opts.maxSocks > 0 {
-		spec.Maps[bpf.TrafficMapSocks].MaxEntries = s.opts.maxSocks
+		for _, m := range []string{bpf.TrafficMapSocks, bpf.TrafficMapShares, bpf.TrafficMapFlows} {
+			spec.Maps[m].MaxEntries = s.opts.maxSocks
+		}
 	}
 	return spec, setKnobs(spec, map[string]any{
 		bpf.TrafficVarByConnection: t.by == byConnection,
@@ -429,14 +431,10 @@ func (t *trafficTracer) socket(r *bpf.TrafficTcpRecord) {
 	case st.record.Last != 0:
 		return
 	}
-	before := &st.record.Tcp
 	if st.shares == nil && r.Tcp.Shared != 0 {
 		st.shares = map[process]*share{}
 	}
-	tx, rx := max(before.Tx, r.Tcp.Tx), max(before.Rx, r.Tcp.Rx)
 	st.record = *r
-	st.record.Unread += uint32(rx - r.Tcp.Rx)
-	st.record.Tcp.Tx, st.record.Tcp.Rx = tx, rx
 }
 
 // shared takes over what one process has moved of a socket.

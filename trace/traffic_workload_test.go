@@ -21,6 +21,8 @@ func init() {
 		"waysClient":     waysClient,
 		"echoServer":     echoServer,
 		"echoClient":     echoClient,
+		"endServer":      endServer,
+		"endClient":      endClient,
 		"sentAgain":      sentAgain,
 		"shared":         sharedSocket,
 		"sharer":         sharer,
@@ -347,6 +349,34 @@ func echoClient(args []string) {
 	for range number(args[1]) {
 		c := dial("127.0.0.1", number(args[0]))
 		writeFull(c, shortAsks)
+		readFull(c, shortAnswers)
+		readEnd(c)
+		closeFD(c)
+	}
+	said("done")
+	heard()
+}
+
+// The same, but each side's bytes and its end are one segment.
+func endServer(args []string) {
+	l, port := listener("127.0.0.1")
+	said(port)
+	for range number(args[0]) {
+		s := accept(l)
+		readFull(s, shortAsks)
+		readEnd(s)
+		must1(unix.SendmsgN(s, zeros[:shortAnswers], nil, nil, unix.MSG_MORE))
+		closeFD(s)
+	}
+	said("done")
+	heard()
+}
+
+func endClient(args []string) {
+	for range number(args[1]) {
+		c := dial("127.0.0.1", number(args[0]))
+		must1(unix.SendmsgN(c, zeros[:shortAsks], nil, nil, unix.MSG_MORE))
+		must(unix.Shutdown(c, unix.SHUT_WR))
 		readFull(c, shortAnswers)
 		readEnd(c)
 		closeFD(c)
