@@ -13,6 +13,35 @@ help: ## this list
 build: ## ./tracer, one static file; needs only Go
 	go build -trimpath -ldflags '-s -w' -o tracer .
 
+# A folder for each thing that is installed, as systems have them.
+PREFIX ?= /usr/local
+BIN = $(DESTDIR)$(PREFIX)/bin
+MAN = $(DESTDIR)$(PREFIX)/share/man/man1
+BASH_COMPLETION = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+ZSH_COMPLETION = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+FISH_COMPLETION = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+COMMANDS = exec conn traffic http check completion
+
+.PHONY: man
+man: build ## the man pages, out of the commands, into man/
+	mkdir -p $(BUILD)/man
+	./tracer help --man >$(BUILD)/man/tracer.1
+	for c in $(COMMANDS); do ./tracer help --man $$c >$(BUILD)/man/tracer-$$c.1 || exit 1; done
+
+.PHONY: install
+install: man ## binary, man pages and completions, below PREFIX (/usr/local)
+	install -d $(BIN) $(MAN) $(BASH_COMPLETION) $(ZSH_COMPLETION) $(FISH_COMPLETION)
+	install -m 755 tracer $(BIN)/tracer
+	install -m 644 $(BUILD)/man/*.1 $(MAN)/
+	./tracer completion bash >$(BASH_COMPLETION)/tracer
+	./tracer completion zsh >$(ZSH_COMPLETION)/_tracer
+	./tracer completion fish >$(FISH_COMPLETION)/tracer.fish
+
+.PHONY: uninstall
+uninstall: ## what install has put there
+	rm -f $(BIN)/tracer $(MAN)/tracer.1 $(patsubst %,$(MAN)/tracer-%.1,$(COMMANDS)) \
+		$(BASH_COMPLETION)/tracer $(ZSH_COMPLETION)/_tracer $(FISH_COMPLETION)/tracer.fish
+
 .PHONY: test
 test: check test-unit fuzz test-kernels ## everything that CI runs; as root, after make install-tools
 

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -75,9 +76,25 @@ func complain(err error) {
 
 func newRoot(status *int) *cobra.Command {
 	root := &cobra.Command{
-		Use:           "tracer",
-		Short:         "What is going on on this host?",
-		Long:          "Tracer shows what happens on this host, live: as a table, or as JSON lines with --json.",
+		Use:   "tracer",
+		Short: "what is going on on this host?",
+		Long: `What is going on on this Linux host? Live, as a table for people, or with --json
+as lines for programs.
+
+Events are written to stdout and nothing else is: a table on a terminal, plain
+lines elsewhere. Everything else is written to stderr: first a line that says that
+tracing has begun (what happens after it is reported), warnings and losses as they
+come, and last an account of what was seen, shown and lost, and what tracing cost.
+
+The exit status is 0 if it was interrupted, reached --duration or --count, or the
+reader of a pipe left; 1 if it could not trace; 2 if the command line is wrong.
+With -- COMMAND it is the command's own: 127 if there is none of this name, 126 if
+it cannot be run, 128+N if signal N ended it.
+
+It takes root, or CAP_BPF and CAP_PERFMON: tracer check says what is missing.`,
+		Example: `  tracer exec --exits        what runs here, and how it ends
+  tracer conn --failed       what cannot be opened, or is reset
+  tracer http --summary      rates and percentiles by route`,
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -89,11 +106,215 @@ func newRoot(status *int) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	cobra.EnableCommandSorting = false
 	for i := range trace.Probes {
 		root.AddCommand(newCommand(&trace.Probes[i], status))
 	}
-	root.AddCommand(newCheck(status))
+	root.AddCommand(newCheck(status), newCompletion())
+	root.SetHelpCommand(newHelp())
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
+		show(cmd, render.AppendScreen(nil, helpOf(cmd)))
+	})
 	return root
+}
+
+// newHelp is the command that tells all of another; its screen is what --help
+// shows.
+func newHelp() *cobra.Command {
+	var man bool
+	cmd := &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "all about a command: what it sees and misses, every flag",
+		Long:  "All about a command: what it sees and misses, every flag.",
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) (names []string, _ cobra.ShellCompDirective) {
+			for _, c := range cmd.Root().Commands() {
+				if len(args) == 0 && c.IsAvailableCommand() {
+					names = append(names, c.Name()+"\t"+c.Short)
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return usage(fmt.Errorf("unknown command %q", strings.Join(args, " ")))
+			}
+			about.InitDefaultHelpFlag()
+			switch {
+			case man:
+				show(cmd, render.AppendMan(nil, helpOf(about), version()))
+			case about.HasParent():
+				show(cmd, render.AppendHelp(nil, helpOf(about)))
+			default:
+				return about.Help()
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&man, "man", false, "as the source of a man page")
+	return cmd
+}
+
+// show writes help. Who closes stdout does not want it.
+func show(cmd *cobra.Command, text []byte) { _, _ = cmd.OutOrStdout().Write(text) }
+
+// Annotations of flags.
+const (
+	purpose = "purpose" // its group in the help; one without is the command's own
+	value   = "value"   // what its value is called
+)
+
+// annotate takes the name of the value off the text that explains each flag.
+func annotate(flags *pflag.FlagSet) {
+	flags.VisitAll(func(f *pflag.Flag) {
+		name, text := pflag.UnquoteUsage(f)
+		f.Usage = strings.TrimPrefix(text, name+" ")
+		_ = flags.SetAnnotation(f.Name, value, []string{name}) // it exists
+	})
+}
+
+func annotation(f *pflag.Flag, name string) string { return strings.Join(f.Annotations[name], "") }
+
+// helpOf is what a command says of itself.
+func helpOf(cmd *cobra.Command) *render.Help {
+	h := &render.Help{Command: cmd.CommandPath(), Short: cmd.Short, Long: cmd.Long, Usage: cmd.UseLine(), Example: cmd.Example}
+	if !cmd.HasParent() {
+		h.Usage = "tracer COMMAND [flags] [-- COMMAND ARG...]"
+	}
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() || c.Name() == "help" {
+			h.Commands = append(h.Commands, render.HelpEntry{Name: c.Name(), Text: c.Short})
+		}
+	}
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		if f.Hidden || f.Name == "help" && cmd.HasParent() {
+			return
+		}
+		text := f.Usage
+		switch f.DefValue {
+		case "", "0", "0s", "false", "[]": // does nothing
+		default:
+			text += " (default " + f.DefValue + ")"
+		}
+		name := "--" + f.Name
+		if f.Shorthand != "" {
+			name = "-" + f.Shorthand + ", " + name
+		}
+		title := annotation(f, purpose)
+		i := slices.IndexFunc(h.Flags, func(g render.FlagGroup) bool { return g.Title == title })
+		if i < 0 {
+			i = len(h.Flags)
+			h.Flags = append(h.Flags, render.FlagGroup{Title: title, Own: title == ""})
+		}
+		h.Flags[i].Flags = append(h.Flags[i].Flags, render.Flag{Name: name, Value: annotation(f, value), Text: text})
+	})
+	return h
+}
+
+// newCompletion is the command that teaches a shell the others.
+func newCompletion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "completion bash|zsh|fish",
+		Short: "a script that completes flags and their values in a shell",
+		Long: `A script that completes commands, flags and their values in a shell, also names
+of processes, users, containers and pods that are here now.`,
+		Example: `  source <(tracer completion bash)
+  tracer completion zsh >"${fpath[1]}/_tracer"
+  tracer completion fish >~/.config/fish/completions/tracer.fish`,
+		ValidArgs: []string{"bash", "zsh", "fish"},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			out := cmd.OutOrStdout()
+			switch strings.Join(args, " ") {
+			case "bash":
+				return cmd.Root().GenBashCompletionV2(out, true)
+			case "zsh":
+				return cmd.Root().GenZshCompletion(out)
+			case "fish":
+				return cmd.Root().GenFishCompletion(out, true)
+			}
+			return usage(errors.New("name a shell: bash, zsh or fish"))
+		},
+	}
+}
+
+// complete tells a shell the values of a command's flags: those that the help
+// lists with | between them, and those that are known by what is here now.
+func complete(cmd *cobra.Command, columns func() []render.Column) {
+	annotate(cmd.Flags())
+	known := map[string]func() []string{
+		"pid": processes,
+		"comm": func() (names []string) {
+			for _, p := range processes() {
+				_, name, _ := strings.Cut(p, "\t")
+				names = append(names, name)
+			}
+			return names
+		},
+		"uid":     proc.NewUsers("/etc/passwd").List,
+		"columns": func() []string { return render.Names(columns()) },
+		"method":  func() []string { return []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} },
+		"status":  func() []string { return []string{"1xx", "2xx", "3xx", "4xx", "5xx"} },
+	}
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		called := annotation(f, value)
+		if called == "FILE" {
+			return // as shells do by themselves
+		}
+		values := known[f.Name]
+		if values == nil {
+			values = func() []string {
+				if !strings.Contains(called, "|") {
+					return nil
+				}
+				return strings.Split(called, "|")
+			}
+		}
+		list := strings.Contains(called, ",")
+		_ = cmd.RegisterFlagCompletionFunc(f.Name, func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+			return offer(values(), typed, list)
+		})
+	})
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if cmd.ArgsLenAtDash() < 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+}
+
+// offer are the values that what is typed may become. Behind each comma of a
+// list begins another. What would not mean itself to a shell is not offered: a
+// process may have any name.
+func offer(values []string, typed string, list bool) (offered []string, how cobra.ShellCompDirective) {
+	how = cobra.ShellCompDirectiveNoFileComp
+	before := ""
+	if list {
+		how |= cobra.ShellCompDirectiveNoSpace
+		before = typed[:strings.LastIndexByte(typed, ',')+1]
+	}
+	for _, v := range values {
+		name, _, _ := strings.Cut(v, "\t")
+		if list && strings.Contains(name, ",") {
+			continue
+		}
+		if name != "" && string(render.AppendShell(nil, name, false)) == name && strings.HasPrefix(before+name, typed) {
+			offered = append(offered, before+v)
+		}
+	}
+	slices.Sort(offered)
+	return slices.Compact(offered), how
+}
+
+// processes are those that run, each with its name.
+func processes() (list []string) {
+	dir := proc.Dir("/proc")
+	pids, _ := dir.PIDs()
+	for _, pid := range pids {
+		if stat, err := dir.Stat(pid); err == nil {
+			list = append(list, fmt.Sprintf("%d\t%s", pid, render.AppendText(nil, stat.Comm)))
+		}
+	}
+	return list
 }
 
 // newCheck is the command that traces nothing, but says what could be.
@@ -142,9 +363,10 @@ status is 0 if all commands can run, 1 otherwise.`,
 		},
 	}
 	cmd.Flags().BoolVar(&json, "json", false, "one JSON object on stdout")
-	cmd.Flags().StringVar(&opts.BTF, "btf", "", "kernel types (BTF) from `FILE`, for kernels that carry none")
-	cmd.Flags().StringVar(&tier, "tier", "", "hook the kernel in this way only, for tests: fentry, kprobe, tracepoint")
+	cmd.Flags().StringVar(&opts.BTF, "btf", "", "`FILE` kernel types (BTF), for kernels that carry none")
+	cmd.Flags().StringVar(&tier, "tier", "", "`fentry|kprobe|tracepoint` hook the kernel in this way only, for tests")
 	_ = cmd.Flags().MarkHidden("tier") // it exists
+	complete(cmd, nil)
 	return cmd
 }
 
@@ -209,29 +431,63 @@ func newCommand(p *trace.Probe, status *int) *cobra.Command {
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	own := flag.NewFlagSet(p.Name, flag.ContinueOnError)
+	own.SetOutput(io.Discard)
 	tracer.Flags(own)
 	flags.AddGoFlagSet(own)
-	flags.BoolVar(&c.json, "json", false, "JSON lines on stdout")
-	flags.StringSliceVarP(&c.pids, "pid", "p", nil, "only these processes `N[,N…]`, and the children that they start from now on")
-	flags.StringSliceVar(&c.comms, "comm", nil, "only processes of this name `NAME[,NAME…]`; * and ? match")
-	flags.StringVarP(&c.user, "uid", "u", "", "only this user, `N or NAME`")
-	flags.StringVar(&c.place.Container, "container", "", "only this container, `NAME` or the first digits of its id; * and ? match")
-	flags.StringVar(&c.place.Pod, "pod", "", "only this pod, `NAME`; * and ? match")
-	flags.StringVar(&c.place.Namespace, "namespace", "", "only this Kubernetes namespace, `NAME`; * and ? match")
-	flags.DurationVarP(&c.duration, "duration", "d", 0, "stop after this long, as 10s")
-	flags.Uint64VarP(&c.count, "count", "n", 0, "stop after `N` events shown")
-	flags.StringSliceVar(&c.columns, "columns", nil, "these table columns `a,b,c`, in this order")
-	flags.BoolVar(&c.wide, "wide", false, "do not cut cells to the terminal's width")
-	flags.BoolVar(&c.noColor, "no-color", false, "no colour")
-	flags.BoolVar(&c.self, "self", false, "also show tracer itself and the SSH session it runs in")
-	flags.StringVar(&c.btf, "btf", "", "kernel types (BTF) from `FILE`, for kernels that carry none")
-	flags.StringVar(&c.tier, "tier", "", "hook the kernel in this way only, for tests: fentry, kprobe, tracepoint")
-	_ = flags.MarkHidden("tier") // it exists
-	flags.StringVar(&c.kubelet.TokenFile, "kubelet-token", "", "bearer token in `FILE` for the kubelet, who is asked for names that files and sockets lack")
-	flags.StringVar(&c.kubelet.CertFile, "kubelet-cert", "", "client certificate in `FILE` for the kubelet")
-	flags.StringVar(&c.kubelet.KeyFile, "kubelet-key", "", "its key in `FILE`")
-	flags.StringVar(&c.kubelet.CAFile, "kubelet-ca", "", "what the kubelet's own certificate is signed by, in `FILE`; the system's, if none")
+	for _, group := range c.flags() {
+		group.flags.VisitAll(func(f *pflag.Flag) {
+			flags.AddFlag(f)
+			_ = flags.SetAnnotation(f.Name, purpose, []string{group.purpose}) // it exists
+		})
+	}
+	complete(cmd, func() []render.Column {
+		view := render.Views[p.View(tracer)]
+		return render.WithPlaces(view.Columns, view.Paged)
+	})
 	return cmd
+}
+
+// flagGroup are flags that serve one purpose.
+type flagGroup struct {
+	purpose string
+	flags   *pflag.FlagSet
+}
+
+// flags declares what every command has.
+func (c *config) flags() (groups []flagGroup) {
+	group := func(purpose string) *pflag.FlagSet {
+		flags := pflag.NewFlagSet(purpose, pflag.ContinueOnError)
+		flags.SortFlags = false
+		groups = append(groups, flagGroup{purpose, flags})
+		return flags
+	}
+	whose := group("whose")
+	whose.StringSliceVarP(&c.pids, "pid", "p", nil, "`N[,N…]` only these processes, and the children that they start from now on")
+	whose.StringSliceVar(&c.comms, "comm", nil, "`NAME[,NAME…]` only processes of this name; * and ? match")
+	whose.StringVarP(&c.user, "uid", "u", "", "`N|NAME` only this user")
+	where := group("where")
+	where.StringVar(&c.place.Container, "container", "", "`NAME` only this container, by its name or the first digits of its id; * and ? match")
+	where.StringVar(&c.place.Pod, "pod", "", "`NAME` only this pod; * and ? match")
+	where.StringVar(&c.place.Namespace, "namespace", "", "`NAME` only this Kubernetes namespace; * and ? match")
+	until := group("until")
+	until.DurationVarP(&c.duration, "duration", "d", 0, "`10s` stop after this long")
+	until.Uint64VarP(&c.count, "count", "n", 0, "`N` stop after so many events shown")
+	shown := group("shown")
+	shown.BoolVar(&c.json, "json", false, "JSON lines on stdout")
+	shown.StringSliceVar(&c.columns, "columns", nil, "`a,b,c` these table columns, in this order; a wrong name lists the right ones")
+	shown.BoolVar(&c.wide, "wide", false, "do not cut cells to the terminal's width")
+	shown.BoolVar(&c.noColor, "no-color", false, "no colour; NO_COLOR and TERM=dumb do the same")
+	shown.BoolVar(&c.self, "self", false, "also show tracer itself and the SSH session it runs in")
+	kernel := group("kernel")
+	kernel.StringVar(&c.btf, "btf", "", "`FILE` kernel types (BTF), for kernels that carry none")
+	kernel.StringVar(&c.tier, "tier", "", "`fentry|kprobe|tracepoint` hook the kernel in this way only, for tests")
+	_ = kernel.MarkHidden("tier") // it exists
+	kubelet := group("kubelet")
+	kubelet.StringVar(&c.kubelet.TokenFile, "kubelet-token", "", "`FILE` bearer token for the kubelet, who is asked for names that files and sockets lack")
+	kubelet.StringVar(&c.kubelet.CertFile, "kubelet-cert", "", "`FILE` client certificate for the kubelet")
+	kubelet.StringVar(&c.kubelet.KeyFile, "kubelet-key", "", "`FILE` its key")
+	kubelet.StringVar(&c.kubelet.CAFile, "kubelet-ca", "", "`FILE` what the kubelet's own certificate is signed by; the system's, if none")
+	return groups
 }
 
 // options checks the flags and turns them into what the packages want.
@@ -282,7 +538,7 @@ func (c *config) options(flags *pflag.FlagSet, viewName string) (opts trace.Opti
 	if flags.Changed("columns") {
 		picked, bad := render.Select(view.Columns, c.columns)
 		if len(picked) == 0 {
-			return opts, view, fmt.Errorf("--columns: no column %q; there are %s", bad, render.Names(view.Columns))
+			return opts, view, fmt.Errorf("--columns: no column %q; there are %s", bad, strings.Join(render.Names(view.Columns), ", "))
 		}
 		view.Columns = picked
 	} else {

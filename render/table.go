@@ -92,7 +92,8 @@ func NewTable(opts TableOptions) *Table {
 
 // AppendEvent implements Format.
 func (t *Table) AppendEvent(b []byte, e event.Event) []byte {
-	if t.appear(e) || t.measure() || t.rows < 0 || t.height > 0 && t.rows >= t.height-2 {
+	resized, more := t.measure(), t.appear(e)
+	if resized || more || t.rows < 0 || t.height > 0 && t.rows >= t.height-2 {
 		b = t.appendHeader(b)
 	}
 	t.rows++
@@ -324,11 +325,11 @@ func Defaults(all []Column) []Column {
 	return slices.DeleteFunc(slices.Clone(all), func(c Column) bool { return c.Extra })
 }
 
-// Names lists columns for people.
-func Names(all []Column) string {
+// Names are the names of columns.
+func Names(all []Column) []string {
 	names := make([]string, len(all))
 	for i, c := range all {
 		names[i] = c.Name
 	}
-	return strings.Join(names, ", ")
+	return names
 }

@@ -525,14 +525,14 @@ func TestSelect(t *testing.T) {
 		{"none", nil, "", ""},
 	} {
 		picked, bad := Select(all, c.names)
-		if Names(picked) != c.want || bad != c.bad {
+		if strings.Join(Names(picked), ", ") != c.want || bad != c.bad {
 			t.Errorf("%s: %q, %q", c.name, Names(picked), bad)
 		}
 	}
-	if got := Names(Defaults(all)); got != "a, c" {
+	if got := strings.Join(Names(Defaults(all)), ", "); got != "a, c" {
 		t.Errorf("defaults: %s", got)
 	}
-	if got := Names(all); got != "a, b, c" {
+	if got := strings.Join(Names(all), ", "); got != "a, b, c" {
 		t.Errorf("Defaults changes what it was given: %s", got)
 	}
 }
@@ -551,11 +551,11 @@ func placed(container, pod string) event.Event {
 
 func TestColumnsOfPlaces(t *testing.T) {
 	columns := WithPlaces(execColumns, false)
-	if got := Names(Defaults(columns)); got != "time, pid, ppid, user, pod, container, command" {
+	if got := strings.Join(Names(Defaults(columns)), ", "); got != "time, pid, ppid, user, pod, container, command" {
 		t.Errorf("in the usual order: %s", got)
 	}
 	own := Column{Name: "pod"}
-	if got := Names(WithPlaces([]Column{own, {Name: "a"}, {Name: "b", Extra: true}}, false)); got != "pod, container, a, b, namespace, container_id, pod_uid" {
+	if got := strings.Join(Names(WithPlaces([]Column{own, {Name: "a"}, {Name: "b", Extra: true}}, false)), ", "); got != "pod, container, a, b, namespace, container_id, pod_uid" {
 		t.Errorf("beside a view's own: %s", got)
 	}
 	nameless := placed("0a0a0a0a0a0a", "")
@@ -634,6 +634,18 @@ func TestColumnsOfPlacesAppearByThemselves(t *testing.T) {
 		checkLines(t, out, 60)
 		if n := bytes.Count(out, []byte("COMMAND")); n != 2 || bytes.Count(out, []byte("POD")) != 1 {
 			t.Errorf("%s", out)
+		}
+	})
+	t.Run("within the width of a terminal, if it is the first of all", func(t *testing.T) {
+		for name, view := range map[string]View{"exec": Views["exec"], "conn": Views["conn"], "http": Views["http"]} {
+			table := NewTable(TableOptions{Columns: Defaults(WithPlaces(view.Columns, false)), Terminal: terminal(t, 80, 24)})
+			long := placed("app", "web-0")
+			long.(*event.Exec).Args = []string{strings.Repeat("x", 100)}
+			out := table.AppendEvent(table.AppendEvent(nil, long), web)
+			checkLines(t, out, 80)
+			if n := bytes.Count(out, []byte("POD")); n != 1 || !bytes.Contains(out, []byte(" web-0")) {
+				t.Errorf("%s: %s", name, out)
+			}
 		}
 	})
 }

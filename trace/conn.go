@@ -81,7 +81,7 @@ type waiter struct {
 }
 
 func (t *connTracer) Flags(fs *flag.FlagSet) {
-	fs.Func("port", "either port is one of these, `N[,N…]`", func(s string) error {
+	fs.Func("port", "`N[,N…]` either port is one of these", func(s string) error {
 		for _, field := range strings.Split(s, ",") {
 			port, err := strconv.ParseUint(field, 10, 16)
 			if err != nil || port == 0 {
@@ -92,8 +92,8 @@ func (t *connTracer) Flags(fs *flag.FlagSet) {
 		return nil
 	})
 	fs.BoolVar(&t.failed, "failed", false, "only connections that could not be opened or were reset")
-	fs.DurationVar(&t.stuck, "stuck", firstRetry, "report a connect that is still unanswered after this long; 0 turns it off")
-	fs.DurationVar(&t.slow, "slow", 0, "only connects that took at least this long, as 50ms")
+	fs.DurationVar(&t.stuck, "stuck", firstRetry, "`1s` report a connect that waits this long; 0: off")
+	fs.DurationVar(&t.slow, "slow", 0, "`50ms` only connects that took at least this long")
 }
 
 func (t *connTracer) Validate() error {

@@ -58,6 +58,19 @@ type openedFeature struct {
 	tier tier
 }
 
+// preempts is whether the kernel may preempt programs at tracepoints, which then
+// miss what other tasks do meanwhile on their CPU, and need copies: see
+// first_sight() in bpf/include/tracer.h.
+func (s *Session) preempts() (bool, error) {
+	types, err := s.kernelTypes()
+	if err != nil {
+		return false, fmt.Errorf("read the kernel's types: %w", err)
+	}
+	// The guard of tracepoints since they can be: 7.0.
+	_, err = types.AnyTypeByName("class_srcu_fast_notrace_t")
+	return err == nil, nil
+}
+
 // followFeature keeps track of the processes behind --pid.
 var followFeature = feature{name: "descendants", doors: []door{{tierTracepoint, []string{
 	bpf.FollowProgFollowProcessFork,

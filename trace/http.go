@@ -122,16 +122,16 @@ type waiting struct {
 
 func (t *httpTracer) Flags(fs *flag.FlagSet) {
 	t.stuck, t.prefix = 5*time.Second, 1<<10
-	fs.Var(&t.ports, "port", "either port is one of these, `N[,N…]`")
-	fs.Var(&t.methods, "method", "only these methods, `M[,M…]`")
-	fs.StringVar(&t.path, "path", "", "only request targets like `GLOB`; * and ? match")
-	fs.StringVar(&t.host, "host", "", "only hosts like `GLOB`; * and ? match")
-	fs.Var(&t.status, "status", "only these statuses, `500|5xx|400-499[,…]`")
-	fs.DurationVar(&t.slow, "slow", 0, "only exchanges that took at least this long, as 100ms")
-	fs.StringVar(&t.role, "role", "", "only the side that sent, or that received the request: `client|server`")
-	fs.DurationVar(&t.stuck, "stuck", t.stuck, "report a request that is still unanswered after this long; 0 turns it off")
-	fs.Var(&t.prefix, "prefix", "`bytes` of each message's head that are captured, up to 16KiB")
-	fs.BoolVar(&t.summary, "summary", false, "one row per method, host and route, refreshed in place, instead of a row per exchange")
+	fs.Var(&t.ports, "port", "`N[,N…]` either port is one of these")
+	fs.Var(&t.methods, "method", "`M[,M…]` only these methods")
+	fs.StringVar(&t.path, "path", "", "`GLOB` only request targets like this; * and ? match")
+	fs.StringVar(&t.host, "host", "", "`GLOB` only hosts like this; * and ? match")
+	fs.Var(&t.status, "status", "`500,5xx,400-499` only these statuses")
+	fs.DurationVar(&t.slow, "slow", 0, "`100ms` only exchanges that took at least this long")
+	fs.StringVar(&t.role, "role", "", "`client|server` only who sent, or who received the request")
+	fs.DurationVar(&t.stuck, "stuck", t.stuck, "`2s` report what waits this long; 0: off")
+	fs.Var(&t.prefix, "prefix", "`1KiB` captured of each message's head")
+	fs.BoolVar(&t.summary, "summary", false, "a row per method, host and route, in place")
 }
 
 func (t *httpTracer) Validate() error {
@@ -162,6 +162,9 @@ func (t *httpTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 		return nil, err
 	}
 	t.know(types)
+	if t.preempts, err = s.preempts(); err != nil {
+		return nil, err
+	}
 	spec.Maps[bpf.HttpMapEvents].MaxEntries = httpRing
 	spec.Maps[bpf.HttpMapScratches].MaxEntries *= uint32(cpus)
 	heads := spec.Maps[bpf.HttpMapHeads]
@@ -214,9 +217,6 @@ func (t *httpTracer) know(types *btf.Spec) {
 			t.recvmsg = len(proto.Params)
 		}
 	}
-	// The guard of tracepoints, from 7.0 on one that allows preemption.
-	_, err := types.AnyTypeByName("class_srcu_fast_notrace_t")
-	t.preempts = err == nil
 }
 
 func (t *httpTracer) features() []feature {

@@ -20,6 +20,9 @@ import (
 // everything.
 type Place = kube.Filter
 
+// PlaceNames lists what Place can ask for now, for a shell to complete.
+func PlaceNames() (containers, pods, namespaces []string) { return kube.Names(kube.Roots{}) }
+
 // Kubelet says how to ask the kubelet for names.
 type Kubelet = kube.Kubelet
 

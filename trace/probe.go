@@ -88,14 +88,16 @@ be hooked the peers of UDP sockets that are not connected stay unknown.`,
 	{
 		Name:  "http",
 		Short: "every HTTP exchange with its latency, and those that never got an answer",
-		Long: `Every HTTP/1 exchange on this host: method, target, status, sizes, and how long
-each side took, as the kernel saw its processes send and receive. An exchange
-whose two ends are both here is one row.
+		Long: `Every HTTP/1 exchange on this host, and those that never get an answer.
 
-The first --prefix bytes of a message are read where a process hands them to the
-kernel, so nothing is copied from the network and no certificate is needed. Not
-seen: what is inside TLS, HTTP/2, and messages that begin in sendfile or splice;
-where the kernel forbids function hooks also those of io_uring.`,
+Of each its method, target, status and sizes, and how long each side took, as the
+kernel saw its processes send and receive. An exchange whose two ends are both
+here is one row.
+
+The first --prefix bytes of a message (at most 16KiB) are read where a process
+hands them to the kernel, so nothing is copied from the network and no certificate
+is needed. Not seen: what is inside TLS, HTTP/2, and messages that begin in
+sendfile or splice; where the kernel forbids function hooks also those of io_uring.`,
 		Example: `  tracer http                            what is asked and answered here
   tracer http --status 5xx --slow 100ms  what fails or is slow
   tracer http --summary --port 8080      rates and percentiles by route`,

@@ -55,7 +55,7 @@ type trafficTracer struct {
 	noCalls  bool // attribute TCP by owner alone; to measure what calls cost
 
 	recvArgs  int  // number of parameters of tcp_recvmsg
-	preempted bool // programs may be, and miss calls by that: they have copies
+	preempts bool // it may preempt programs, which miss calls by that: they have copies
 
 	reads map[string]*link.Iter // by program
 	look  uint32                // the last one at all files
@@ -130,10 +130,10 @@ type fold struct {
 }
 
 func (t *trafficTracer) Flags(fs *flag.FlagSet) {
-	fs.StringVar(&t.by, "by", byProcess, "what a row is: `process, connection, peer, container, pod`")
-	fs.DurationVar(&t.interval, "interval", time.Second, "refresh every")
-	fs.IntVar(&t.top, "top", 0, "show so many rows; 0: as many as fit the terminal, and all of them elsewhere")
-	fs.StringVar(&t.sortBy, "sort", "total", "order of the rows: `tx, rx, total`")
+	fs.StringVar(&t.by, "by", byProcess, "`process|connection|peer|container|pod` what a row is")
+	fs.DurationVar(&t.interval, "interval", time.Second, "`1s` refresh every")
+	fs.IntVar(&t.top, "top", 0, "`N` rows shown; 0: what fits the terminal, else all")
+	fs.StringVar(&t.sortBy, "sort", "total", "`tx|rx|total` what rows are sorted by")
 }
 
 func (t *trafficTracer) Validate() error {
@@ -168,9 +168,9 @@ func (t *trafficTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 		return nil, err
 	}
 	t.recvArgs = parameters(types, "tcp_recvmsg")
-	// How tracepoints have kept themselves alive since they can be preempted.
-	_, err = types.AnyTypeByName("class_srcu_fast_notrace_t")
-	t.preempted = err == nil
+	if t.preempts, err = s.preempts(); err != nil {
+		return nil, err
+	}
 	flags := uint32(3)
 	if t.recvArgs == 6 {
 		flags = 4
@@ -264,7 +264,7 @@ func (t *trafficTracer) functions() []door {
 // copies are the programs that do what these do: see enum mark in
 // bpf/traffic.bpf.c.
 func (t *trafficTracer) copies(programs ...string) []string {
-	if !t.preempted {
+	if !t.preempts {
 		return programs
 	}
 	var all []string
@@ -278,7 +278,7 @@ func (t *trafficTracer) copies(programs ...string) []string {
 
 // missed is the number of calls that no copy has counted.
 func (t *trafficTracer) missed(s *Session) (n uint64) {
-	if !t.preempted {
+	if !t.preempts {
 		return 0
 	}
 	var seen [callCopies + 1]uint64

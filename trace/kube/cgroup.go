@@ -166,21 +166,21 @@ var (
 	containerPart = regexp.MustCompile(`^(?:(.*)[-:])?([0-9a-f]{64})(?:\.scope)?$`)
 )
 
-// Identify reads pod and container off a cgroup path, as the drivers of
+// identify reads pod and container off a cgroup path, as the drivers of
 // kubelet, containerd, CRI-O, docker and podman name them. Of nested
 // containers it is the outermost, or the outermost in the pod where there is
 // one. The runtime is docker, podman, crio, containerd, or "" where the path
 // does not tell. A path of the host has none of the three.
-func Identify(path string) (podUID, containerID, runtime string) {
+func identify(path string) (t target) {
 	parts := strings.Split(path, "/")
 	start := 0
 	for i, part := range parts {
 		if m := podSlice.FindStringSubmatch(part); m != nil {
-			podUID, start = strings.ReplaceAll(m[1], "_", "-"), i
+			t.podUID, start = strings.ReplaceAll(m[1], "_", "-"), i
 			break
 		}
 		if uid, ok := strings.CutPrefix(part, "pod"); ok && uid != "" && slices.Contains(parts[:i], "kubepods") {
-			podUID, start = uid, i
+			t.podUID, start = uid, i
 			break
 		}
 	}
@@ -199,9 +199,10 @@ func Identify(path string) (podUID, containerID, runtime string) {
 		if m[1] == "" && parent == "libpod_parent" { // a pod of podman's, with containers below
 			continue
 		}
-		return podUID, m[2], runtimeOf(m[1], parent)
+		t.id, t.runtime = m[2], runtimeOf(m[1], parent)
+		return t
 	}
-	return podUID, "", ""
+	return t
 }
 
 func runtimeOf(prefix, parent string) string {

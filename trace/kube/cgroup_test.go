@@ -75,9 +75,9 @@ func TestIdentify(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			uid, id, runtime := Identify(tt.path)
-			if diff := cmp.Diff([]string{tt.uid, tt.id, tt.runtime}, []string{uid, id, runtime}); diff != "" {
-				t.Errorf("uid, id, runtime (-want +got):\n%s", diff)
+			want := target{podUID: tt.uid, id: tt.id, runtime: tt.runtime}
+			if diff := cmp.Diff(want, identify(tt.path), cmp.AllowUnexported(target{})); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -177,7 +177,8 @@ func FuzzIdentify(f *testing.F) {
 	f.Add("/libpod_parent/" + idA + "/" + idB)
 	hex := regexp.MustCompile(`^[0-9a-f]{64}$`)
 	f.Fuzz(func(t *testing.T, path string) {
-		uid, id, runtime := Identify(path)
+		got := identify(path)
+		uid, id, runtime := got.podUID, got.id, got.runtime
 		if id != "" && (!hex.MatchString(id) || !strings.Contains(path, id)) {
 			t.Errorf("id %q of %q", id, path)
 		}
@@ -207,7 +208,7 @@ func FuzzParseCgroup(f *testing.F) {
 				t.Errorf("path %q of %q", p, text)
 			}
 			seen[p] = true
-			Identify(p)
+			identify(p)
 		}
 	})
 }

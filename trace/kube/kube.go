@@ -7,7 +7,7 @@
 // takes as a stranger's: names are cut to a bounded length and handed on as
 // they are, for rendering to quote.
 //
-// Start reading at [Resolver.Lookup], then [Identify]. Who is asked for names
+// Start reading at [Resolver.Lookup], then identify. Who is asked for names
 // stands in two tables, the cheapest and most trusted first: fileSources, of
 // what runtimes and kubelet leave on disk, and for pods that files do not
 // name, Resolver.remote, of sockets and the kubelet's port. A new source is a
@@ -129,10 +129,10 @@ type cgroup struct {
 // ready are guarded by Resolver.mu, names and tries are the worker's own.
 type owner struct {
 	target
-	ids   []uint64
-	place *Place        // never nil
-	final bool          // nothing is missing
-	ready chan struct{} // closed once files were read; nil when there is no use in waiting
+	ids   map[uint64]bool // one may have thousands, made by what runs in it
+	place *Place          // never nil
+	final bool            // nothing is missing
+	ready chan struct{}   // closed once files were read; nil when there is no use in waiting
 	names names
 	tries int
 }

@@ -1,11 +1,15 @@
 package kube
 
 import (
+	"context"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 )
 
 // runtimeSigns are what shows that a runtime is here: a socket that somebody
@@ -64,4 +68,38 @@ func present(path string) bool {
 	}
 	_ = conn.Close() // nothing was said
 	return true
+}
+
+// Names says what can be asked for now by Filter's fields: the names of all
+// containers, pods and namespaces whose cgroups are there, in order and each
+// once. It takes what files tell and asks nobody, so that a shell can complete
+// words with it: of a container that they do not name it is the first digits of
+// the id. Names that are no plain word are left out.
+func Names(roots Roots) (containers, pods, namespaces []string) {
+	roots = roots.filled()
+	trees, _ := FindHierarchies(roots) // an error means that there is nothing to name
+	targets := make(map[target]bool)
+	for _, h := range trees {
+		_ = walk(context.Background(), h.Dir, func(_ uint64, path string) bool {
+			if t := identify(path); t != (target{}) {
+				targets[t] = true
+			}
+			return len(targets) < maxCgroups
+		})
+	}
+	var found [3]map[string]bool
+	for i := range found {
+		found[i] = make(map[string]bool)
+	}
+	for t := range targets {
+		o := owner{target: t}
+		o.names, _ = files{roots.FS}.find(t)
+		p := o.newPlace()
+		for i, name := range []string{p.Container, p.Pod, p.Namespace} {
+			if name != "" && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) }) {
+				found[i][name] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(found[0])), slices.Sorted(maps.Keys(found[1])), slices.Sorted(maps.Keys(found[2]))
 }

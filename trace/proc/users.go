@@ -59,6 +59,20 @@ func (u *Users) ID(name string) (uint32, error) {
 	return 0, fmt.Errorf("no user %q in %s", name, u.path)
 }
 
+// List is the names of all users, in the file's order.
+func (u *Users) List() (names []string) {
+	b, err := readFile(u.path)
+	if err != nil {
+		return nil
+	}
+	for line := range bytes.Lines(b) {
+		if name, _, ok := parseUser(line); ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // parsePasswd maps ids to names; the first name of an id is its name.
 func parsePasswd(b []byte) map[uint32]string {
 	names := make(map[uint32]string)
