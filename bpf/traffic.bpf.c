@@ -236,7 +236,6 @@ enum direction {
 /* Knobs. */
 const volatile bool by_connection; /* of UDP: both addresses matter */
 const volatile bool by_peer;	   /* only the other side's host */
-const volatile bool count_calls = true; /* on TCP, for attribution */
 const volatile __u32 recv_flags_arg = 3; /* which argument of tcp_recvmsg flags are */
 
 /* Set by user space: which look at all files this is; a reading tells all. */
@@ -698,7 +697,7 @@ static __always_inline int moved(int copy, struct sock *sk, enum direction dir, 
 	if (protocol == IPPROTO_UDP)
 		return moved_udp(copy, sk, (struct datagram){}, dir, n);
 	/* What is missed of these is the owner's. */
-	if (copy > 0 || !count_calls)
+	if (copy > 0)
 		return 0;
 	if (protocol == IPPROTO_MPTCP)
 		sk = first_subflow(sk);

@@ -200,7 +200,6 @@ const (
 	TrafficProgTrafficUdpv6SendmsgKretprobe  = "traffic_udpv6_sendmsg_kretprobe"
 	TrafficVarByConnection                   = "by_connection"
 	TrafficVarByPeer                         = "by_peer"
-	TrafficVarCountCalls                     = "count_calls"
 	TrafficVarFilterCgroups                  = "filter_cgroups"
 	TrafficVarFilterPids                     = "filter_pids"
 	TrafficVarFilterUid                      = "filter_uid"
@@ -330,7 +329,6 @@ type TrafficMapSpecs struct {
 type TrafficVariableSpecs struct {
 	ByConnection      *ebpf.VariableSpec `ebpf:"by_connection"`
 	ByPeer            *ebpf.VariableSpec `ebpf:"by_peer"`
-	CountCalls        *ebpf.VariableSpec `ebpf:"count_calls"`
 	FilterCgroups     *ebpf.VariableSpec `ebpf:"filter_cgroups"`
 	FilterPids        *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid         *ebpf.VariableSpec `ebpf:"filter_uid"`
@@ -404,7 +402,6 @@ func (m *TrafficMaps) Close() error {
 type TrafficVariables struct {
 	ByConnection      *ebpf.Variable `ebpf:"by_connection"`
 	ByPeer            *ebpf.Variable `ebpf:"by_peer"`
-	CountCalls        *ebpf.Variable `ebpf:"count_calls"`
 	FilterCgroups     *ebpf.Variable `ebpf:"filter_cgroups"`
 	FilterPids        *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid         *ebpf.Variable `ebpf:"filter_uid"`

@@ -39,8 +39,10 @@ const (
 	callCopies = 3
 	// leastInterval is how often sockets are read at most.
 	leastInterval = 10 * time.Millisecond
-	// flowIdle is after how long a UDP row of the kernel's side is forgotten.
-	flowIdle = time.Minute
+	// flowIdle is after how long a UDP row of the kernel's side is forgotten,
+	// and after how long if the map is half full: each look-up of a name, say,
+	// has a port of its own.
+	flowIdle, flowIdleFull = time.Minute, 100 * time.Millisecond
 	// maxRows bounds what is remembered of rows: of the idle ones, the least
 	// are counted together.
 	maxRows = 1 << 16
@@ -52,9 +54,8 @@ type trafficTracer struct {
 	sortBy   string
 	interval time.Duration
 	top      int
-	noCalls  bool // attribute TCP by owner alone; to measure what calls cost
 
-	recvArgs  int  // number of parameters of tcp_recvmsg
+	recvArgs int  // number of parameters of tcp_recvmsg
 	preempts bool // it may preempt programs, which miss calls by that: they have copies
 
 	reads map[string]*link.Iter // by program
@@ -184,7 +185,6 @@ func (t *trafficTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 	return spec, setKnobs(spec, map[string]any{
 		bpf.TrafficVarByConnection: t.by == byConnection,
 		bpf.TrafficVarByPeer:       t.by == byPeer,
-		bpf.TrafficVarCountCalls:   !t.noCalls,
 		bpf.TrafficVarRecvFlagsArg: flags,
 	})
 }
@@ -578,12 +578,16 @@ func (t *trafficTracer) flow(s *Session, r *bpf.TrafficFlowRecord, now uint64) {
 
 // forgetFlows makes room for others.
 func (t *trafficTracer) forgetFlows(s *Session, now uint64) {
+	m := s.objects.Maps[bpf.TrafficMapFlows]
+	idle := flowIdle
+	if len(t.flows) > int(m.MaxEntries())/2 {
+		idle = flowIdleFull
+	}
 	for key, st := range t.flows {
-		if now-st.seen < uint64(flowIdle) {
+		if now-st.seen < uint64(idle) {
 			continue
 		}
 		var f bpf.TrafficFlow
-		m := s.objects.Maps[bpf.TrafficMapFlows]
 		if err := m.LookupAndDelete(key, &f); errors.Is(err, ebpf.ErrNotSupported) { // before 5.14
 			if m.Lookup(key, &f) == nil {
 				_ = m.Delete(key) // nobody else does

@@ -118,6 +118,14 @@ func traceTraffic(t *testing.T, opts Options, args ...string) *trafficRows {
 		}
 		if a.Lost != 0 || a.Incomplete != 0 {
 			t.Errorf("lost %d %v, %d details", a.Lost, a.LostBy, a.Incomplete)
+			for name, p := range s.programs {
+				if st, err := p.Stats(); err == nil && st.RecursionMisses > 0 {
+					t.Logf("%s: %d misses in %d runs", name, st.RecursionMisses, st.RunCount)
+				}
+			}
+			for cause, n := range s.stats.lost {
+				t.Logf("%s: %d", causeNames[cause], n)
+			}
 		}
 		return a
 	})
@@ -545,6 +553,36 @@ func TestKernelTrafficLossIsTold(t *testing.T) {
 			t.Errorf("%+v", a)
 		}
 	})
+}
+
+// Many more UDP sockets than there is room for, one after the other.
+func TestKernelTrafficMakesRoomForFlows(t *testing.T) {
+	const room, round = 64, 20
+	s := openTraffic(t, Options{maxSocks: room, Filter: Filter{Comms: []string{"traffic-ports"}}}, "--by", "connection")
+	x := s.tracer.(*trafficTracer)
+	u := startWorkload(t, "udpPorts", strconv.Itoa(round))
+	u.hear()
+	sent := 0
+	for range 12 {
+		u.say("")
+		sent += u.hearInt()
+		for range 2 { // what is idle at the second may go
+			if err := x.readAll(s, false); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(flowIdleFull)
+		}
+	}
+	var got moved
+	for _, row := range x.rows {
+		got.tx, got.rx = got.tx+row.TotalTx, got.rx+row.TotalRx
+	}
+	if want := (moved{uint64(sent), uint64(sent)}); got != want {
+		t.Errorf("moved %+v, want %+v", got, want)
+	}
+	if a, err := s.Account(); err != nil || a.Lost != 0 {
+		t.Errorf("lost %v, %v", a.LostBy, err)
+	}
 }
 
 // What becomes of readings, in all orders in which they may come.

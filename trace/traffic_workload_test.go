@@ -34,10 +34,9 @@ func init() {
 		"neverRead":      neverRead,
 		"udp":            udpWays,
 		"udpNoise":       udpNoise,
+		"udpPorts":       udpPorts,
 		"trafficNetwork": trafficNetwork,
 		"nothingMoves":   nothingMoves,
-		"bulk":           bulk,
-		"exchanges":      exchanges,
 	})
 }
 
@@ -658,6 +657,29 @@ func udpNoise(args []string) {
 	heard()
 }
 
+// udpPorts sends datagrams to itself, each from a port of its own, so many
+// whenever it is told to, and says how many bytes.
+func udpPorts(args []string) {
+	must(os.WriteFile("/proc/self/comm", []byte("traffic-ports"), 0))
+	addr, family := sockaddr("127.0.0.1", 0)
+	s := must1(unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0))
+	must(unix.Bind(s, addr))
+	to, _ := sockaddr("127.0.0.1", localPort(s))
+	said("ready")
+	b := make([]byte, 4096)
+	for {
+		heard()
+		sum := 0
+		for i := range number(args[0]) {
+			c := must1(unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0))
+			must(unix.Sendto(c, zeros[:100+i], 0, to))
+			sum += must1(unix.Read(s, b))
+			closeFD(c)
+		}
+		said(sum)
+	}
+}
+
 // trafficNetwork moves bytes within a network of its own.
 func trafficNetwork([]string) {
 	newNetwork(true)
@@ -695,58 +717,4 @@ func nothingMoves([]string) {
 	wantError(unix.Connect(socket(unix.AF_INET, 0, 0), addr), unix.ECONNREFUSED)
 	said("done")
 	heard()
-}
-
-// bulk moves so many MiB to itself, and says how long that took in ns.
-func bulk(args []string) {
-	l, port := listener("127.0.0.1")
-	c := dial("127.0.0.1", port)
-	s := accept(l)
-	n := number(args[0]) << 20
-	begin := time.Now()
-	done := make(chan struct{})
-	go func() {
-		readFull(s, n)
-		close(done)
-	}()
-	must(as(func(fd int, b []byte) (int, error) { return unix.Write(fd, b[:min(len(b), 64<<10)]) })(c, n))
-	<-done
-	said(int(time.Since(begin)))
-	heard()
-}
-
-// exchanges asks and answers itself so often, and says how long that took in
-// ns.
-func exchanges(args []string) {
-	l, port := listener("127.0.0.1")
-	c := dial("127.0.0.1", port)
-	s := accept(l)
-	n := number(args[0])
-	begin := time.Now()
-	done := make(chan struct{})
-	go func() {
-		b := make([]byte, 4096)
-		for range n {
-			readFullTo(s, b[:shortAsks])
-			must1(unix.Write(s, zeros[:shortAnswers]))
-		}
-		close(done)
-	}()
-	b := make([]byte, 4096)
-	for range n {
-		must1(unix.Write(c, zeros[:shortAsks]))
-		readFullTo(c, b[:shortAnswers])
-	}
-	<-done
-	said(int(time.Since(begin)))
-	heard()
-}
-
-func readFullTo(fd int, b []byte) {
-	for len(b) > 0 {
-		n, err := unix.Read(fd, b)
-		if err != unix.EINTR {
-			b = b[must1(n, err):]
-		}
-	}
 }
