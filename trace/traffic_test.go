@@ -555,6 +555,60 @@ func TestKernelTrafficLossIsTold(t *testing.T) {
 	})
 }
 
+func TestKernelTrafficOfUDPByConnectionAndByPeer(t *testing.T) {
+	tiersOf(t, func(t *testing.T, tier tier) {
+		for _, by := range []string{"connection", "peer"} {
+			t.Run(by, func(t *testing.T) {
+				c := traceTraffic(t, Options{tier: tier}, "--by", by, "--interval", "20ms")
+				for _, host := range []string{"127.0.0.1", "::1"} {
+					u := startWorkload(t, "udpEnds", host)
+					var src, dst uint16
+					if _, err := fmt.Sscan(u.hear(), &src, &dst); err != nil {
+						t.Fatal(err)
+					}
+					t.Cleanup(func() {
+						c.stop()
+						at := netip.MustParseAddr(host)
+						client := event.Connection{Role: event.RoleClient, Src: netip.AddrPortFrom(at, src), Dst: netip.AddrPortFrom(at, dst)}
+						server := event.Connection{Role: event.RoleServer, Src: client.Src, Dst: client.Dst}
+						known := c.session.tiers[callsFeature] != tierTracepoint
+						if !known { // a tracepoint does not tell who is at the other end
+							server.Src = netip.AddrPort{}
+						}
+						got := map[event.Connection]moved{}
+						var peer moved
+						for _, e := range c.list {
+							if int(e.PID) == u.pid {
+								m := got[e.Connection]
+								got[e.Connection] = moved{m.tx + e.Tx, m.rx + e.Rx}
+							}
+							if e.Peer == at {
+								peer.tx, peer.rx = peer.tx+e.Tx, peer.rx+e.Rx
+							}
+						}
+						const asks, answers = udpAsks * 1009, udpAnswers * 1013
+						if by == "connection" {
+							want := map[event.Connection]moved{client: {asks, answers}, server: {answers, asks}}
+							if diff := cmp.Diff(want, got, cmp.AllowUnexported(moved{}), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
+								t.Error(diff)
+							}
+							return
+						}
+						want := moved{asks, answers}
+						if known {
+							want = moved{asks + answers, asks + answers}
+						}
+						// Others may use the loopback device, too.
+						if peer.tx < want.tx || peer.rx < want.rx || os.Getenv("TRACER_VM") != "" && peer != want {
+							t.Errorf("%s: moved %+v, want %+v", host, peer, want)
+						}
+					})
+				}
+			})
+		}
+	})
+}
+
 // Many more UDP sockets than there is room for, one after the other.
 func TestKernelTrafficMakesRoomForFlows(t *testing.T) {
 	const room, round = 64, 20

@@ -35,6 +35,7 @@ func init() {
 		"udp":            udpWays,
 		"udpNoise":       udpNoise,
 		"udpPorts":       udpPorts,
+		"udpEnds":        udpEnds,
 		"trafficNetwork": trafficNetwork,
 		"nothingMoves":   nothingMoves,
 	})
@@ -678,6 +679,34 @@ func udpPorts(args []string) {
 		}
 		said(sum)
 	}
+}
+
+// Datagrams of udpEnds.
+const udpAsks, udpAnswers = 3, 2
+
+// udpEnds asks by a socket that is connected, and answers by one that is not. It
+// says their ports.
+func udpEnds(args []string) {
+	addr, family := sockaddr(args[0], 0)
+	open := func() int {
+		fd := must1(unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0))
+		must(unix.Bind(fd, addr))
+		return fd
+	}
+	c, s := open(), open()
+	to, _ := sockaddr(args[0], localPort(s))
+	must(unix.Connect(c, to))
+	b := make([]byte, 4096)
+	for i := range udpAsks {
+		must1(unix.Write(c, zeros[:1009]))
+		_, from := must2(unix.Recvfrom(s, b, 0))
+		if i < udpAnswers {
+			must(unix.Sendto(s, zeros[:1013], 0, from))
+			must1(unix.Read(c, b))
+		}
+	}
+	said(fmt.Sprint(localPort(c), " ", localPort(s)))
+	heard()
 }
 
 // trafficNetwork moves bytes within a network of its own.
