@@ -228,6 +228,9 @@ enum copied {
 	COPIED_DESTROY,
 };
 
+#define SET_STATE_LAST 3
+#define DESTROY_LAST 2
+
 enum direction {
 	SENT,
 	RECEIVED,
@@ -387,10 +390,13 @@ static __always_inline void gone(struct tcp *t, struct sock *sk)
 
 static __always_inline int set_state(int copy, struct sock *sk, int from, int to)
 {
-	__u64 key = (__u64)sk;
+	__u64 key = (__u64)sk, event = key ^ (__u64)to << 56 ^ (__u64)from << 48;
+	bool first = first_to_see(copy, COPIED_SET_STATE, event);
 	struct tcp *found;
 
-	if (!first_to_see(copy, COPIED_SET_STATE, key ^ (__u64)to << 56 ^ (__u64)from << 48))
+	if (copy == SET_STATE_LAST)
+		all_have_seen(COPIED_SET_STATE, event);
+	if (!first)
 		return 0;
 	switch (to) {
 	case TCP_SYN_SENT:
@@ -415,6 +421,10 @@ static __always_inline int set_state(int copy, struct sock *sk, int from, int to
 		t.wanted = wanted_process(t.owner.pid, t.owner.uid);
 		note(&t, sk);
 	} else if (to == TCP_ESTABLISHED) {
+		if (found && found->ended) { /* its end was missed */
+			gone(found, sk);
+			found = NULL;
+		}
 		/* From SYN_SENT: ends are known. Else the current task is a stranger. */
 		if (found) {
 			place(found, sk);
@@ -443,15 +453,16 @@ static __always_inline int set_state(int copy, struct sock *sk, int from, int to
 SET_STATE(traffic_set_state, 0)
 SET_STATE(traffic_set_state_copy1, 1)
 SET_STATE(traffic_set_state_copy2, 2)
-SET_STATE(traffic_set_state_copy3, 3)
+SET_STATE(traffic_set_state_copy3, SET_STATE_LAST)
 
 static __always_inline int destroyed(int copy, struct sock *sk)
 {
 	__u64 key = (__u64)sk;
 	struct tcp *t;
 
-	if (!first_to_see(copy, COPIED_DESTROY, key))
-		return 0;
+	first_to_see(copy, COPIED_DESTROY, key); /* whoever comes later finds nothing */
+	if (copy == DESTROY_LAST)
+		all_have_seen(COPIED_DESTROY, key);
 	t = bpf_map_lookup_elem(&socks, &key);
 	if (t)
 		gone(t, sk);
@@ -467,7 +478,7 @@ static __always_inline int destroyed(int copy, struct sock *sk)
 
 DESTROY(traffic_destroy, 0)
 DESTROY(traffic_destroy_copy1, 1)
-DESTROY(traffic_destroy_copy2, 2)
+DESTROY(traffic_destroy_copy2, DESTROY_LAST)
 
 /* Calls. */
 
