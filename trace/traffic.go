@@ -381,10 +381,15 @@ func (t *trafficTracer) readAll(s *Session, last bool) error {
 	if err := t.readSockets(); err != nil {
 		return err
 	}
-	if t.ownersAreUnknown(last) {
+	unknown := t.ownersAreUnknown(last)
+	if unknown {
 		if err := t.lookAtFiles(s); err != nil {
 			return err
 		}
+	}
+	// Once more before the end, too: an end that is just coming is a byte for a
+	// moment, and what was too busy to be read is given another chance.
+	if unknown || last {
 		if err := t.readSockets(); err != nil {
 			return err
 		}

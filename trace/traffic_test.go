@@ -553,6 +553,44 @@ func TestKernelTrafficLossIsTold(t *testing.T) {
 			t.Errorf("%+v", a)
 		}
 	})
+	t.Run("a full map of UDP", func(t *testing.T) {
+		s := openTraffic(t, Options{maxSocks: 2}, "--by", "connection", "--interval", "1h")
+		u := startWorkload(t, "udpPorts", "7")
+		u.hear()
+		u.say("")
+		u.hear()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := s.Run(ctx, &trafficRows{t: t, session: s}); err != nil {
+			t.Fatal(err)
+		}
+		a, err := s.Account()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.LostBy["map_full"] < 5 {
+			t.Errorf("%+v", a)
+		}
+	})
+	t.Run("a reading that fails", func(t *testing.T) {
+		var told []string
+		s := openTraffic(t, Options{Notice: func(n *event.Notice) { told = append(told, n.Message) }}, "--interval", "1h")
+		if err := s.tracer.(*trafficTracer).reads[bpf.TrafficProgTrafficReadSocks].Close(); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := s.Run(ctx, &trafficRows{t: t, session: s}); err != nil {
+			t.Fatal(err)
+		}
+		a, err := s.Account()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.LostBy["reading_failed"] != 1 || !strings.Contains(strings.Join(told, "\n"), "sockets could not be read") {
+			t.Errorf("%+v, told %q", a, told)
+		}
+	})
 }
 
 func TestKernelTrafficOfUDPByConnectionAndByPeer(t *testing.T) {
