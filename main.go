@@ -387,6 +387,7 @@ func version() string {
 // config is what the common flags say.
 type config struct {
 	json, wide, noColor, self bool
+	verbose                   bool
 	pids                      []string
 	comms                     []string
 	user                      string
@@ -478,6 +479,7 @@ func (c *config) flags() (groups []flagGroup) {
 	shown.BoolVar(&c.wide, "wide", false, "do not cut cells to the terminal's width")
 	shown.BoolVar(&c.noColor, "no-color", false, "no colour; NO_COLOR and TERM=dumb do the same")
 	shown.BoolVar(&c.self, "self", false, "also show tracer itself and the SSH session it runs in")
+	shown.BoolVar(&c.verbose, "verbose", false, "tell at the end what was seen, and what filters left out; done anyway if nothing was shown")
 	kernel := group("kernel")
 	kernel.StringVar(&c.btf, "btf", "", "`FILE` kernel types (BTF), for kernels that carry none")
 	kernel.StringVar(&c.tier, "tier", "", "`fentry|kprobe|tracepoint` hook the kernel in this way only, for tests")
@@ -644,7 +646,7 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 	for _, w := range session.Warnings() {
 		msg.Notice(&event.Notice{Kind: "warning", Message: w})
 	}
-	if own := session.Own(); !c.self && len(opts.PIDs) == 0 {
+	if own := session.Own(); !c.self && len(own) > 0 && len(opts.PIDs) == 0 {
 		msg.Notice(&event.Notice{Kind: "note", Message: ownNotice(own)})
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -684,6 +686,9 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 	if err != nil {
 		complain(err)
 		return exitFailed
+	}
+	if c.verbose || account.Shown == 0 {
+		msg.Explain(account)
 	}
 	msg.Account(account)
 	return status

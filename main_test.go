@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -890,14 +892,51 @@ func TestKernelCheckTellsWhatCanBeTraced(t *testing.T) {
 		t.Errorf("as nobody: ok %t, missing %+v", ok, c.Missing)
 	}
 	for _, command := range c.Commands {
-		if !strings.Contains(command.Error, "CAP_BPF") || !strings.Contains(command.Error, "sudo") {
+		if !strings.Contains(command.Error, "CAP_BPF") || !strings.Contains(command.Error, "sudo") || !strings.Contains(command.Error, "setcap cap_bpf,cap_perfmon=ep /") {
 			t.Errorf("as nobody: %s: %q", command.Name, command.Error)
 		}
 	}
 }
 
 func TestKernelPrivilegesAreDroppedWhileTracing(t *testing.T) {
-	r := startTracer(t, "exec")
+	for _, p := range trace.Probes {
+		t.Run(p.Name, func(t *testing.T) {
+			r := startTracer(t, p.Name, "--", "sleep", "100")
+			checkDropped(t, r, true)
+			if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			r.wait(128 + 15)
+			r = startTracer(t, p.Name)
+			checkDropped(t, r, false)
+			if p.Name == "exec" { // it still traces, and says what it cost
+				r.until(started(start(t, trueArgs())))
+			}
+			if end := r.stop(); end["lost"] != 0.0 {
+				t.Errorf("account: %v", end)
+			}
+		})
+	}
+}
+
+// checkDropped looks at what each thread of a process that traces may do.
+func checkDropped(t *testing.T, r *traced, command bool) {
+	t.Helper()
+	keeps := uint64(1<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_SYS_PTRACE)
+	if command {
+		keeps |= 1 << unix.CAP_KILL
+	}
+	var u unix.Utsname
+	var major, minor int
+	if err := unix.Uname(&u); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); err != nil {
+		t.Fatal(err)
+	}
+	if major < 5 || major == 5 && minor < 19 {
+		keeps |= 1 << unix.CAP_BPF // to read a map
+	}
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", r.PID))
 	if err != nil || len(threads) < 2 {
 		t.Fatal(threads, err)
@@ -916,16 +955,203 @@ func TestKernelPrivilegesAreDroppedWhileTracing(t *testing.T) {
 			value[name] = strings.TrimSpace(v)
 		}
 		have, err := strconv.ParseUint(value["CapEff"], 16, 64)
-		may := uint64(1<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_SYS_PTRACE | 1<<unix.CAP_BPF)
-		if err != nil || have&^may != 0 || value["CapPrm"] != value["CapEff"] || value["NoNewPrivs"] != "1" || value["Seccomp"] != "2" {
+		if err != nil || have != keeps || value["CapPrm"] != value["CapEff"] || value["NoNewPrivs"] != "1" || value["Seccomp"] != "2" {
 			t.Errorf("%s: CapEff %s, CapPrm %s, NoNewPrivs %s, Seccomp %s", thread, value["CapEff"], value["CapPrm"], value["NoNewPrivs"], value["Seccomp"])
 		}
 	}
-	// It still traces, and says what it cost.
-	pid := start(t, trueArgs())
-	r.until(started(pid))
-	if end := r.stop(); end["lost"] != 0.0 {
-		t.Errorf("account: %v", end)
+}
+
+// withCapabilities is tracer as a file of its own that has these capabilities,
+// run by a user who has none.
+func withCapabilities(t *testing.T, capabilities ...int) *exec.Cmd {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := self(asTracer, "1")
+	cmd.Path = copyFile(t, exe)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	var set uint64
+	for _, c := range capabilities {
+		set |= 1 << c
+	}
+	// struct vfs_cap_data of include/uapi/linux/capability.h: revision 2, effective.
+	b := binary.LittleEndian.AppendUint32(nil, 0x02000001)
+	for _, half := range []uint32{uint32(set), uint32(set >> 32)} {
+		b = binary.LittleEndian.AppendUint32(b, half)
+		b = binary.LittleEndian.AppendUint32(b, 0) // inheritable: none
+	}
+	if err := unix.Setxattr(cmd.Path, "security.capability", b, 0); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
+}
+
+// What README says is enough is: with just these capabilities, each command sees
+// all that there is to see.
+func TestKernelCapabilitiesAreEnough(t *testing.T) {
+	needRoot(t)
+	enough := []int{unix.CAP_BPF, unix.CAP_PERFMON}
+	cmd := withCapabilities(t, enough...)
+	cmd.Args = append(cmd.Args, "check")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		// Before 5.11 maps are locked memory.
+		if !strings.Contains(string(out), "give it CAP_SYS_RESOURCE, too") {
+			t.Fatalf("%v: %s", err, out)
+		}
+		enough = append(enough, unix.CAP_SYS_RESOURCE)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe = copyFile(t, exe)
+	for _, p := range trace.Probes {
+		t.Run(p.Name, func(t *testing.T) {
+			cmd := withCapabilities(t, enough...)
+			cmd.Args = append(cmd.Args, p.Name, "--json", "--", "env", asWorkload+"=web", exe)
+			var errs bytes.Buffer
+			cmd.Stderr = &errs
+			out, err := cmd.Output()
+			if p.Name == "http" && strings.Contains(errs.String(), "this kernel") {
+				t.Fatalf("%s", errs.String())
+			}
+			if err != nil {
+				t.Fatalf("%v: %s", err, errs.String())
+			}
+			got := map[string]int{}
+			for line := range strings.Lines(string(out)) {
+				var e map[string]any
+				if err := json.Unmarshal([]byte(line), &e); err != nil {
+					t.Fatalf("%q: %v", line, err)
+				}
+				got[e["event"].(string)]++
+				for _, key := range []string{"tx_bytes", "rx_bytes"} {
+					if n, ok := e[key].(float64); ok && e["proto"] == "udp" {
+						got[key] += int(n)
+					}
+				}
+			}
+			want := map[string]map[string]int{
+				"exec":    {"exec": 2}, // env, and what it becomes
+				"conn":    {"connect": 1, "accept": 1, "close": 2},
+				"traffic": nil,
+				"http":    {"http": 3},
+			}[p.Name]
+			if p.Name != "traffic" {
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("%s%s", diff, errs.String())
+				}
+			} else if got["traffic"] == 0 {
+				t.Errorf("no traffic: %s", errs.String())
+			}
+			if strings.Contains(errs.String(), `"lost_by"`) || strings.Contains(errs.String(), "privileges are kept") {
+				t.Error(errs.String())
+			}
+		})
+	}
+	// One less is not enough, and which one it is, is said.
+	for i, name := range []string{"CAP_BPF", "CAP_PERFMON"} {
+		cmd := withCapabilities(t, enough[1-i])
+		cmd.Args = append(cmd.Args, "exec")
+		out, _ := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(string(out), "tracing needs "+name+" to") || !strings.Contains(string(out), "setcap cap_bpf,cap_perfmon=ep ") {
+			t.Errorf("without %s: status %d: %s", name, cmd.ProcessState.ExitCode(), out)
+		}
+	}
+}
+
+func TestKernelTypesFromAFile(t *testing.T) {
+	needRoot(t)
+	types := copyFile(t, "/sys/kernel/btf/vmlinux")
+	// hidden runs tracer where the kernel does not describe its types.
+	hidden := func(args ...string) (string, int) {
+		cmd := self(asWorkload, "hidden", args...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+		out, _ := cmd.CombinedOutput()
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+	for _, p := range trace.Probes {
+		out, status := hidden(p.Name, "-d", "10ms")
+		if status != exitFailed || !strings.Contains(out, "this kernel does not describe its types (no /sys/kernel/btf/vmlinux): pass a BTF file made for exactly this kernel with --btf FILE") {
+			t.Errorf("%s without types: status %d: %s", p.Name, status, out)
+		}
+	}
+	for _, command := range []struct {
+		args []string
+		want string // on stderr
+	}{
+		{[]string{"exec", "--exits"}, "2 events seen, 2 shown, 0 lost"},
+		{[]string{"exec", "--container", "none"}, "left out by filters: other containers and pods "}, // the objects place and follow, too
+		{[]string{"conn"}, "0 events seen, 0 shown, 0 lost"},
+	} {
+		args := append(slices.Clone(command.args), "--btf", types, "--", "/proc/self/exe")
+		if out, status := hidden(args...); status != 0 || !strings.Contains(out, command.want) {
+			t.Errorf("%v: status %d: %s", args, status, out)
+		}
+	}
+	// The kernel itself has no iterators then; and not every one has kprobes.
+	if out, status := hidden("traffic", "--btf", types, "-d", "10ms"); status != exitFailed || !strings.Contains(out, "one that is built with CONFIG_DEBUG_INFO_BTF has") {
+		t.Errorf("traffic: status %d: %s", status, out)
+	}
+	out, status := hidden("http", "--btf", types, "--", "/proc/self/exe")
+	kprobes := exec.Command("/proc/self/exe", "check", "--tier", "kprobe")
+	kprobes.Env = append(os.Environ(), asTracer+"=1")
+	if kprobes.Run() == nil {
+		if status != 0 || !strings.Contains(out, "3 events seen, 3 shown, 0 lost") {
+			t.Errorf("http by kprobes: status %d: %s", status, out)
+		}
+	} else if status != exitFailed || !strings.Contains(out, "CONFIG_DEBUG_INFO_BTF") {
+		t.Errorf("http: status %d: %s", status, out)
+	}
+	// What is no BTF is told as well.
+	if out, status := hidden("exec", "--btf", "/proc/self/exe"); status != exitFailed || !strings.Contains(out, `read BTF from "/proc/self/exe"`) {
+		t.Errorf("status %d: %s", status, out)
+	}
+}
+
+func TestWhoSeesNothingIsToldWhy(t *testing.T) {
+	needRoot(t)
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		want string // regular expression; others on this host are left out, too
+	}{
+		{[]string{"exec", "--comm", "nosuch", "--", "/proc/self/exe"}, "nothing was shown; seen: exec 1; left out by filters: other names 1.*\n1 events seen, 0 shown"},
+		{[]string{"exec", "--comm", "nosuch,exe", "--", "/proc/self/exe"}, ""},
+		{[]string{"exec", "--verbose", "--", "/proc/self/exe"}, "tracer: note: seen: exec 1.*\n1 events seen, 1 shown"},
+		{[]string{"conn", "--failed", "--", "env", asWorkload + "=web", exe}, "nothing was shown; left out by filters: .*did not fail 2"},
+		{[]string{"conn", "--port", "1", "--", "env", asWorkload + "=web", exe}, "nothing was shown; left out by filters: .*other ports 2"},
+		{[]string{"http", "--status", "404", "--", "env", asWorkload + "=web", exe}, "nothing was shown; seen: HTTP/1 2; left out by filters: .*other statuses 3"},
+		{[]string{"http", "--uid", "65534", "--", "env", asWorkload + "=web", exe}, "nothing was shown; left out by filters: .*other users "},
+	} {
+		cmd := self(asTracer, "1", c.args...)
+		cmd.Env = append(cmd.Env, asWorkload+"=nothing")
+		var errs bytes.Buffer
+		cmd.Stderr = &errs
+		if err := cmd.Run(); err != nil {
+			t.Fatalf("%v: %s", err, errs.String())
+		}
+		lines := strings.Split(strings.TrimSpace(errs.String()), "\n")
+		if last := lines[len(lines)-1]; !strings.Contains(last, " events seen, ") {
+			t.Errorf("%v: the account is not the last line: %q", c.args, lines)
+		}
+		if c.want == "" && strings.Contains(errs.String(), "seen: ") || !regexp.MustCompile(c.want).MatchString(errs.String()) {
+			t.Errorf("%v: no %q in %s", c.args, c.want, errs.String())
+		}
+	}
+	// For programs the account has it, whether they ask or not.
+	r := startTracer(t, "exec", "--comm", "nosuch", "--", "/bin/sh", "-c", "exit 0")
+	a := r.wait(0)
+	if diff := cmp.Diff(map[string]any{"exec": 1.0}, a["kinds"]); diff != "" {
+		t.Error(diff)
+	}
+	if f, ok := a["filtered"].(map[string]any); !ok || f["comm"] != 1.0 {
+		t.Errorf("filtered: %v", a["filtered"])
 	}
 }
 
@@ -1075,9 +1301,10 @@ func TestKernelFullDiskIsAnError(t *testing.T) {
 
 func TestKernelSlowReaderLosesNothingUnsaid(t *testing.T) {
 	r := startTracer(t, "exec", "--pid", strconv.Itoa(os.Getpid()))
-	// The pipe is full after 64 KiB, the queue behind it after 16 MiB more.
-	const n, size = 701, 31000
-	arg := strings.Repeat("z", size)
+	// The pipe is full after 64 KiB, the queue behind it after 16 MiB more. A
+	// control character takes six bytes of JSON.
+	const n, size = 151, 31000
+	arg := strings.Repeat("\x01", size)
 	for range n {
 		if err := trueArgs(arg).Run(); err != nil {
 			t.Fatal(err)
@@ -1106,7 +1333,7 @@ func TestKernelWithoutPrivilegesSaysWhatIsMissing(t *testing.T) {
 	cmd.Path = copyFile(t, exe)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	out, _ := cmd.CombinedOutput()
-	if cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(string(out), "needs root or the capabilities CAP_BPF and CAP_PERFMON; run it with sudo") {
+	if cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(string(out), "tracing needs CAP_BPF to load programs and CAP_PERFMON to attach programs that read the kernel's memory: run it with sudo, or give them to the file: setcap cap_bpf,cap_perfmon=ep "+cmd.Path) {
 		t.Errorf("status %d: %s", cmd.ProcessState.ExitCode(), out)
 	}
 }
@@ -1218,8 +1445,16 @@ func workload(name string, args []string) {
 			"mount":           func() error { return unix.Mount("none", "/nonexistent", "tmpfs", 0, "") },
 			"perf_event_open": func() error { _, err := unix.PerfEventOpen(&unix.PerfEventAttr{}, -2, -2, -1, 0); return err },
 			"setns":           func() error { return unix.Setns(-1, 0) },
+			"unshare":         func() error { return unix.Unshare(1) },
+			"chroot":          func() error { return unix.Chroot("/nonexistent") },
+			"init_module":     func() error { return unix.InitModule(nil, "") },
+			"process_vm_readv": func() error {
+				_, err := unix.ProcessVMReadv(1<<30, nil, nil, 1)
+				return err
+			},
 		}
-		for name, command := range map[string]uintptr{"make a map": 0, "load a program": 5, "open a pinned object": 7, "attach": 17, "load types": 18, "make a link": 28} {
+		for name, command := range map[string]uintptr{"make a map": 0, "load a program": 5, "open a pinned object": 7, "attach": 8, "run": 10,
+			"get another's program": 13, "get another's map": 14, "attach to a tracepoint": 17, "load types": 18, "make a link": 28, "change a link": 29} {
 			tries["bpf: "+name] = func() error {
 				_, _, errno := unix.Syscall(unix.SYS_BPF, command, uintptr(unsafe.Pointer(&zero[0])), uintptr(len(zero)))
 				return errno
@@ -1230,7 +1465,15 @@ func workload(name string, args []string) {
 				die(fmt.Errorf("%s, before: %v", name, err))
 			}
 		}
+		// What it still has to do with its maps is not: these have none.
+		allowed := map[string]uintptr{"look up": 1, "change": 2, "delete": 3, "walk": 4, "ask about": 15, "take": 21, "look up many": 24, "iterate": 33}
 		die(s.Confine())
+		*(*int32)(unsafe.Pointer(&zero[0])) = -1
+		for name, command := range allowed {
+			if _, _, errno := unix.Syscall(unix.SYS_BPF, command, uintptr(unsafe.Pointer(&zero[0])), uintptr(len(zero))); errno == unix.EPERM {
+				die(fmt.Errorf("bpf: %s: refused", name))
+			}
+		}
 		for name, try := range tries {
 			if err := try(); !errors.Is(err, unix.EPERM) {
 				die(fmt.Errorf("%s: %v, want EPERM", name, err))
@@ -1238,6 +1481,27 @@ func workload(name string, args []string) {
 		}
 		_, err = s.Account() // which reads a map and asks about programs
 		die(err)
+	case "hidden":
+		die(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+		die(unix.Mount("none", "/sys/kernel/btf", "tmpfs", 0, ""))
+		work := "nothing"
+		if args[0] == "http" {
+			work = "web"
+		}
+		env := append(os.Environ(), asTracer+"=1", asWorkload+"="+work)
+		die(unix.Exec("/proc/self/exe", append([]string{"tracer"}, args...), env))
+	case "web":
+		// Three exchanges on one connection.
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		die(err)
+		go func() { _ = http.Serve(l, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})) }() // it ends with the process
+		client := http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
+		for range 3 {
+			resp, err := client.Get("http://" + l.Addr().String() + "/web")
+			die(err)
+			die(resp.Body.Close())
+		}
+		client.CloseIdleConnections()
 	case "network":
 		// As Go programs do it: the listener is an MPTCP one by default.
 		l, err := net.Listen("tcp", "127.0.0.1:0")
