@@ -30,6 +30,7 @@ import (
 	"unicode/utf8"
 	"unsafe"
 
+	"github.com/charmbracelet/x/ansi"
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/pflag"
@@ -1802,6 +1803,309 @@ func loopbackUp() error {
 	}
 	lo.SetUint16(unix.IFF_UP)
 	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
+}
+
+// A screen is a terminal that tracer writes to.
+type screen struct {
+	t      *testing.T
+	master *os.File
+	tty    *os.File
+	mu     sync.Mutex
+	text   []byte        // all that was written
+	more   chan struct{} // there is more of it
+}
+
+func newScreen(t *testing.T, width, height uint16) *screen {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &screen{t: t, master: master, tty: tty, more: make(chan struct{}, 1)}
+	s.resize(width, height)
+	t.Cleanup(func() {
+		tty.Close()
+		master.Close()
+	})
+	go func() {
+		b := make([]byte, 1<<16)
+		for {
+			n, err := master.Read(b)
+			s.mu.Lock()
+			s.text = append(s.text, b[:n]...)
+			s.mu.Unlock()
+			select {
+			case s.more <- struct{}{}:
+			default:
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return s
+}
+
+func (s *screen) resize(width, height uint16) {
+	s.t.Helper()
+	if err := unix.IoctlSetWinsize(int(s.master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: width, Row: height}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// start runs tracer on the screen, as the foreground job of a shell, and
+// returns when it is ready.
+func (s *screen) start(env string, args ...string) *exec.Cmd {
+	s.t.Helper()
+	needRoot(s.t)
+	cmd := self(asTracer, "1", args...)
+	cmd.Env = append(cmd.Env, "TERM=xterm", "NO_COLOR=", env)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.tty, s.tty, s.tty
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	start(s.t, cmd)
+	s.until("tracing " + args[0])
+	return cmd
+}
+
+// until waits for text, and returns all that was written so far.
+func (s *screen) until(text string) string {
+	s.t.Helper()
+	timeout := time.After(time.Minute)
+	for {
+		s.mu.Lock()
+		all := string(s.text)
+		s.mu.Unlock()
+		if strings.Contains(all, text) {
+			return all
+		}
+		select {
+		case <-s.more:
+		case <-timeout:
+			s.t.Fatalf("%q does not come: %q", text, all)
+		}
+	}
+}
+
+// interrupt types Ctrl-C and returns all that was written until tracer ended.
+func (s *screen) interrupt(cmd *exec.Cmd) string {
+	s.t.Helper()
+	if _, err := s.master.Write([]byte{3}); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		s.t.Errorf("Ctrl-C: %v", err)
+	}
+	return s.until("; cost: CPU")
+}
+
+// rows are the lines of exec's table, without what is no row.
+func rows(text string) (rows []string) {
+	for line := range strings.SplitSeq(text, "\r\n") {
+		line = ansi.Strip(line)
+		if strings.HasPrefix(line, "TIME ") || len(line) > 12 && line[2] == ':' && line[8] == '.' {
+			rows = append(rows, line)
+		}
+	}
+	return rows
+}
+
+// The table on a terminal, as the contract has it: no row wraps, the header
+// comes again on every screenful, another size is taken up while it runs, and
+// what follows ^C stands on a line of its own.
+func TestKernelTableOnATerminal(t *testing.T) {
+	s := newScreen(t, 60, 10)
+	cmd := s.start("A=b", "exec", "--exits", "--pid", strconv.Itoa(os.Getpid()))
+	const n = 17
+	long := strings.Repeat("long ", 60)
+	for range n {
+		_ = self(asWorkload, "exit", "7", long).Run()
+	}
+	_ = self(asWorkload, "exit", "8", "\x1b[2J日本語\u202e").Run()
+	first := s.until("exit 8 after")
+	s.resize(100, 30)
+	time.Sleep(300 * time.Millisecond) // tracer looks at the size every now and then
+	_ = self(asWorkload, "exit", "9", long).Run()
+	text := s.interrupt(cmd)
+
+	header := 0
+	for i, row := range rows(text) {
+		width := 60
+		if i >= len(rows(first)) {
+			width = 100
+		}
+		if cells := ansi.StringWidth(row); cells > width || strings.HasSuffix(row, "…") && cells != width {
+			t.Errorf("%d cells: %s", cells, row)
+		}
+		switch {
+		case strings.HasPrefix(row, "TIME "):
+			header = 0
+		case header > 7 && width == 60:
+			t.Errorf("%d rows below a header on 10 lines: %s", header, row)
+		default:
+			if _, err := time.Parse("15:04:05.000", row[:12]); err != nil {
+				t.Error(err)
+			}
+		}
+		header++
+	}
+	if want := 2 * (n + 2); len(rows(text))-strings.Count(text, "TIME ") != want {
+		t.Errorf("%d rows, want %d", len(rows(text))-strings.Count(text, "TIME "), want)
+	}
+	if !strings.Contains(text, "^C\r\n") || !strings.Contains(text, "\x1b[31m") || strings.Contains(text, "\x1b[2J") || strings.Contains(text, "\u202e") {
+		t.Errorf("%q", text)
+	}
+	for name, env := range map[string]string{"NO_COLOR": "NO_COLOR=1", "a dumb terminal": "TERM=dumb", "--no-color": "A=b"} {
+		s := newScreen(t, 60, 10)
+		args := []string{"exec", "--failed", "--exits", "--pid", strconv.Itoa(os.Getpid())}
+		if strings.HasPrefix(name, "--") {
+			args = append(args, name)
+		}
+		cmd := s.start(env, args...)
+		_ = self(asWorkload, "exit", "8").Run()
+		s.until("exit 8 after")
+		if text := s.interrupt(cmd); strings.Contains(text, "\x1b") {
+			t.Errorf("%s: %q", name, text)
+		}
+	}
+}
+
+// A live screen is given back whole, however it ends; messages that came
+// meanwhile and the account stand below the closing table.
+func TestKernelLiveScreenIsGivenBack(t *testing.T) {
+	for name, end := range map[string]func(s *screen, cmd *exec.Cmd){
+		"Ctrl-C":  func(s *screen, cmd *exec.Cmd) { s.interrupt(cmd) },
+		"SIGTERM": func(_ *screen, cmd *exec.Cmd) { _ = cmd.Process.Signal(syscall.SIGTERM); _ = cmd.Wait() },
+		"SIGHUP":  func(_ *screen, cmd *exec.Cmd) { _ = cmd.Process.Signal(syscall.SIGHUP); _ = cmd.Wait() },
+	} {
+		s := newScreen(t, 80, 24)
+		cmd := s.start("A=b", "traffic", "--interval", "100ms")
+		s.until("\x1b[?1049h")
+		s.resize(40, 12)
+		s.until("\x1b[H\x1b[2J") // as it clears what was drawn for another size
+		end(s, cmd)
+		text := s.until("; cost: CPU")
+		after := text[strings.LastIndex(text, "\x1b[?1049l"):]
+		if strings.Count(text, "\x1b[?1049h") != strings.Count(text, "\x1b[?1049l") || !strings.HasPrefix(after, "\x1b[?1049l\x1b[?25h") || !strings.Contains(text, "\x1b[?7h") {
+			t.Errorf("%s: the screen is not given back: %q", name, text)
+		}
+		if !strings.Contains(after, "RECEIVED") || strings.Index(after, "; cost: CPU") < strings.Index(after, "RECEIVED") {
+			t.Errorf("%s: below it: %q", name, after)
+		}
+		if cmd.ProcessState.ExitCode() != 0 {
+			t.Errorf("%s: %v", name, cmd.ProcessState)
+		}
+	}
+}
+
+// Requests full of what a terminal obeys are rows like others, in the table and
+// as JSON.
+func TestKernelHTTPOfHostileText(t *testing.T) {
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() { // answers each request with nothing
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				r := bufio.NewReader(conn)
+				for line := "x"; strings.TrimSpace(line) != ""; {
+					if line, err = r.ReadString('\n'); err != nil {
+						return
+					}
+				}
+				_, _ = conn.Write([]byte("HTTP/1.1 200 \x1b[31m\xff\u202eOK\r\nContent-Length: 0\r\nX: \x1b]0;x\x07\r\n\r\n"))
+			}()
+		}
+	}()
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	args := []string{"http", "--port", port, "--columns", "method,host,path"}
+	j := startTracer(t, args...)
+	table := newScreen(t, 120, 30)
+	cmd := table.start("A=b", args...)
+	for _, request := range []string{
+		"GET /\x1b]0;owned\x07\x1b[2J HTTP/1.1\r\nHost: \x1b[31mred\r\n\r\n",
+		"GET /\xff\xfe\xc0 HTTP/1.1\r\nHost: \u202egnp.exe\u2066\r\n\r\n",
+		"GET /" + strings.Repeat("x", 100_000) + " HTTP/1.1\r\nHost: long\r\n\r\n",
+		"GET /head HTTP/1.1\r\nHost: h\r\nCookie: " + strings.Repeat("\x1b[2J", 20_000) + "\r\n\r\n",
+		"GET /last/\xe6\x97\xa5 HTTP/1.1\r\nHost: h\r\n\r\n",
+	} {
+		conn, err := net.Dial("tcp4", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write([]byte(request)); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.ReadAll(conn)
+		conn.Close()
+	}
+	last := func(e map[string]any) bool { return e["path"] == "/last/日" }
+	j.until(last)
+	for _, e := range j.events {
+		for _, key := range []string{"method", "path", "host"} {
+			if s, _ := e[key].(string); !utf8.ValidString(s) {
+				t.Errorf("%s %q", key, s)
+			}
+		}
+	}
+	j.stop()
+	table.until("/last/日")
+	text := table.interrupt(cmd)
+	if !strings.Contains(text, "/xxxx") || !strings.Contains(text, "/head") {
+		t.Errorf("rows are missing: %q", text)
+	}
+	for i, line := range strings.Split(text, "\r\n") {
+		if ansi.StringWidth(line) > 120 && !strings.Contains(line, "tracer:") {
+			t.Errorf("line %d has %d cells: %q", i, ansi.StringWidth(line), line)
+		}
+		for _, r := range strings.NewReplacer("\x1b[1m", "", "\x1b[31m", "", "\x1b[2m", "", "\x1b[0m", "").Replace(line) {
+			if r < ' ' || r == 0x7f || r == utf8.RuneError || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
+				t.Errorf("line %d: %q in %q", i, r, line)
+			}
+		}
+	}
+	if strings.Contains(text, "\x1b[31mred") {
+		t.Errorf("a stranger's colour: %q", text)
+	}
+}
+
+// A container may be called like a flag, and Tab knows what is here.
+func TestKernelNamesOfContainers(t *testing.T) {
+	odd := newContainer(t, "web-0", "--json", true)
+	evil := newContainer(t, "web-1", "x;reboot", true)
+	r := startTracer(t, "exec", "--pid", strconv.Itoa(os.Getpid()), "--container", "--json")
+	evil.run(t, "0.001")
+	odd.run(t, "0.002")
+	e := r.until(func(map[string]any) bool { return true })
+	if e["container"] != "--json" || e["container_id"] != odd.id {
+		t.Errorf("%v", e)
+	}
+	if a := r.stop(); a["shown"] != 1.0 {
+		t.Errorf("%v", a)
+	}
+	for flag, want := range map[string]string{"--pod": "web-0\nweb-1\n", "--container": "--json\n", "--namespace": "demo\n"} {
+		out, err := self(asTracer, "1", "__complete", "exec", flag, "").Output()
+		if err != nil || !strings.Contains(string(out), want) || strings.Contains(string(out), "reboot") {
+			t.Errorf("%s: %v: %s", flag, err, out)
+		}
+	}
 }
 
 // What is installed is a program, its man pages and completions; what is

@@ -51,7 +51,7 @@ var (
 	uidColumn = Column{Name: "uid", Title: "UID", Width: 6, Right: true, Rank: 10, Cell: func(b []byte, e event.Event) []byte {
 		return strconv.AppendUint(b, uint64(e.Head().UID), 10)
 	}}
-	cgroupColumn = Column{Name: "cgroup", Title: "CGROUP", Width: 8, Right: true, Rank: 10, Cell: func(b []byte, e event.Event) []byte {
+	cgroupColumn = Column{Name: "cgroup", Title: "CGROUP", Width: 8, Right: true, Rank: 9, Cell: func(b []byte, e event.Event) []byte {
 		return strconv.AppendUint(b, e.Head().CgroupID, 10)
 	}}
 	eventColumn = Column{Name: "event", Title: "EVENT", Width: 14, Rank: 40, Cell: func(b []byte, e event.Event) []byte {

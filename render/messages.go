@@ -116,11 +116,9 @@ func (m *Messages) Account(a *event.Account) {
 	if a.Incomplete > 0 {
 		b = fmt.Appendf(b, "; %d details lost, some rows lack a field", a.Incomplete)
 	}
-	b = AppendDuration(append(b, "; tracing cost "...), a.CPU)
-	b = append(b, " of CPU"...)
+	b = AppendDuration(append(b, "; cost: CPU "...), a.CPU)
 	if a.HasBPF {
-		b = AppendDuration(append(b, " and "...), a.BPF)
-		b = append(b, " in the kernel"...)
+		b = AppendDuration(append(b, ", kernel "...), a.BPF)
 	}
 	m.line(a.AppendJSON, string(b))
 }

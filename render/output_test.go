@@ -507,7 +507,7 @@ func TestMessages(t *testing.T) {
 			"an account", func(m *Messages) {
 				m.Account(&event.Account{Seen: 5, Shown: 4, Duration: 90 * time.Second, CPU: 12300 * time.Microsecond})
 			},
-			"5 events seen, 4 shown, 0 lost in 1m30s; tracing cost 12.3ms of CPU",
+			"5 events seen, 4 shown, 0 lost in 1m30s; cost: CPU 12.3ms",
 			`{"event":"end","seen":5,"shown":4,"lost":0,"duration_us":90000000,"cpu_us":12300}`,
 		},
 		{
@@ -517,7 +517,7 @@ func TestMessages(t *testing.T) {
 					Duration: 4210 * time.Millisecond, CPU: time.Millisecond, BPF: 840 * time.Microsecond, HasBPF: true,
 				})
 			},
-			"20 events seen, 4 shown, 15 lost (output_full 3, ring_full 12) in 4.21s; 2 details lost, some rows lack a field; tracing cost 1ms of CPU and 840µs in the kernel",
+			"20 events seen, 4 shown, 15 lost (output_full 3, ring_full 12) in 4.21s; 2 details lost, some rows lack a field; cost: CPU 1ms, kernel 840µs",
 			`{"event":"end","seen":20,"shown":4,"lost":15,"lost_by":{"output_full":3,"ring_full":12},"incomplete":2,"duration_us":4210000,"cpu_us":1000,"bpf_ns":840000}`,
 		},
 		{

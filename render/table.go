@@ -32,7 +32,7 @@ type Column struct {
 	Title string
 	Width int  // usual width in cells
 	Min   int  // width it can be cut to; 0: it goes before it is cut
-	Rank  int  // usefulness: the lowest gives way first
+	Rank  int  // usefulness: the lowest gives way first; equals go together
 	Right bool // numbers stand to the right
 	Extra bool // shown only if asked for
 	// Interval: it tells of an interval, hence nothing of a whole run.
@@ -266,7 +266,18 @@ func cutStart(text []byte, width int) []byte {
 	return append([]byte("…"), text[start:]...)
 }
 
-// Fit lays columns out for a line of so many cells: the last one takes what is
+// growing is which column takes what is left of a line: the last one with text
+// that may be long; -1 if there is none, so that numbers stay side by side.
+func growing(columns []Column) int {
+	for i := len(columns) - 1; i >= 0; i-- {
+		if c := &columns[i]; !c.Right && c.Min > 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// Fit lays columns out for a line of so many cells: one of them takes what is
 // left, and where there is too little the least useful ones are cut, then left
 // out. A width of 0 is one without an end.
 func Fit(columns []Column, width int) []Column {
@@ -294,13 +305,20 @@ func Fit(columns []Column, width int) []Column {
 		case c.Min > 0 && c.Width > c.Min:
 			c.Width = max(c.Min, c.Width-over)
 		case len(fit) > 1:
-			fit = slices.Delete(fit, least, least+1)
+			// Columns of one rank go together: bytes received beside no
+			// bytes sent would be taken for something else.
+			rank := c.Rank
+			rest := slices.DeleteFunc(slices.Clone(fit), func(c Column) bool { return c.Rank == rank })
+			if len(rest) == 0 {
+				rest = fit[:1]
+			}
+			fit = rest
 		default:
 			c.Width = width
 		}
 	}
-	if spare := width - need(); spare > 0 {
-		fit[len(fit)-1].Width += spare
+	if grows := growing(fit); grows >= 0 {
+		fit[grows].Width += max(0, width-need())
 	}
 	return fit
 }

@@ -15,11 +15,11 @@ var (
 		return append(b, trafficOf(e).Proto...)
 	}}
 	trafficSums = []Column{
-		{Name: "tx_rate", Title: "SENT/S", Width: 9, Right: true, Rank: 60, Interval: true, Cell: func(b []byte, e event.Event) []byte {
+		{Name: "tx_rate", Title: "SENT/S", Width: 8, Right: true, Rank: 60, Interval: true, Cell: func(b []byte, e event.Event) []byte {
 			t := trafficOf(e)
 			return appendRate(b, t.Tx, t.Interval)
 		}},
-		{Name: "rx_rate", Title: "RECV/S", Width: 9, Right: true, Rank: 60, Interval: true, Cell: func(b []byte, e event.Event) []byte {
+		{Name: "rx_rate", Title: "RECV/S", Width: 8, Right: true, Rank: 60, Interval: true, Cell: func(b []byte, e event.Event) []byte {
 			t := trafficOf(e)
 			return appendRate(b, t.Rx, t.Interval)
 		}},
@@ -31,14 +31,14 @@ var (
 		}},
 		{Name: "part", Title: "PART", Width: 15, Min: 4, Rank: 20, Cell: appendPart},
 	}
-	trafficPeer = Column{Name: "peer", Title: "PEER", Width: 25, Min: 12, Rank: 90, KeepEnd: true, Cell: func(b []byte, e event.Event) []byte {
+	trafficPeer = Column{Name: "peer", Title: "PEER", Width: 39, Min: 12, Rank: 59, KeepEnd: true, Cell: func(b []byte, e event.Event) []byte {
 		if p := trafficOf(e).Peer; p.IsValid() {
 			return p.AppendTo(b)
 		}
 		return append(b, '*')
 	}}
 	// Narrow enough for process, destination and all sums in 80 cells.
-	trafficComm = Column{Name: "comm", Title: "COMM", Width: 12, Min: 8, Rank: 58, Cell: commColumn.Cell}
+	trafficComm = Column{Name: "comm", Title: "COMM", Width: 14, Min: 8, Rank: 58, Cell: commColumn.Cell}
 	trafficSrc  = Column{Name: "src", Title: "SOURCE →", Width: 23, Min: 16, Rank: 35, Right: true, KeepEnd: true, Cell: func(b []byte, e event.Event) []byte {
 		return append(appendEndpoint(b, trafficOf(e).Src), " →"...)
 	}}
