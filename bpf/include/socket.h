@@ -76,18 +76,24 @@ static __always_inline struct sock *file_socket(struct file *file)
 	return BPF_CORE_READ(socket, sk);
 }
 
+/* The TCP socket behind a socket, if it is one: the first subflow of an MPTCP one. */
+static __always_inline struct sock *tcp_socket(struct sock *sk)
+{
+	__u16 protocol = BPF_CORE_READ(sk, sk_protocol);
+
+	if (!is_inet(BPF_CORE_READ(sk, __sk_common.skc_family)))
+		return NULL;
+	if (protocol == IPPROTO_MPTCP)
+		return first_subflow(sk);
+	return protocol == IPPROTO_TCP ? sk : NULL;
+}
+
 /* The TCP socket behind a file, whatever its state. */
 static __always_inline struct sock *file_tcp_socket(struct file *file)
 {
 	struct sock *sk = file_socket(file);
-	__u16 protocol;
 
-	if (!sk || !is_inet(BPF_CORE_READ(sk, __sk_common.skc_family)))
-		return NULL;
-	protocol = BPF_CORE_READ(sk, sk_protocol);
-	if (protocol == IPPROTO_MPTCP)
-		return first_subflow(sk);
-	return protocol == IPPROTO_TCP ? sk : NULL;
+	return sk ? tcp_socket(sk) : NULL;
 }
 
 static __always_inline bool fin_has_come(struct sock *sk)
