@@ -395,14 +395,15 @@ func (t *trafficTracer) readAll(s *Session, last bool) error {
 		}
 	}
 	t.forgetShares(s)
-	var share bpf.TrafficShareRecord
-	err := iterate(t, bpf.TrafficProgTrafficReadShares, &share, func() { t.shared(&share) })
-	if err != nil {
-		return err
+	if t.anyIsShared() {
+		var share bpf.TrafficShareRecord
+		if err := iterate(t, bpf.TrafficProgTrafficReadShares, &share, func() { t.shared(&share) }); err != nil {
+			return err
+		}
 	}
 	now := bootNow()
 	var flow bpf.TrafficFlowRecord
-	err = iterate(t, bpf.TrafficProgTrafficReadFlows, &flow, func() { t.flow(s, &flow, now) })
+	err := iterate(t, bpf.TrafficProgTrafficReadFlows, &flow, func() { t.flow(s, &flow, now) })
 	t.forgetFlows(s, now)
 	return err
 }
@@ -458,6 +459,15 @@ func (t *trafficTracer) shared(r *bpf.TrafficShareRecord) {
 		st.shares[p] = sh
 	}
 	sh.known = r.Share
+}
+
+func (t *trafficTracer) anyIsShared() bool {
+	for _, st := range t.sockets {
+		if st.record.Tcp.Shared != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // ownersAreUnknown reports whether there are bytes of which a look at all files
