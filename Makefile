@@ -61,6 +61,7 @@ install-tools: ## what the tests need beside Go, by apt
 check: check-generated ## formatting, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { echo "not formatted:"; gofmt -l .; exit 1; }
 	go vet ./...
+	GOARCH=arm64 go vet ./...
 	go run $(STATICCHECK) ./...
 
 .PHONY: test-unit
@@ -83,6 +84,15 @@ test-kernels: ## the privileged tests on other kernels, emulated (KERNELS="5.10 
 	go test -c -o $(BUILD)/kernels/main.test .
 	go test -c -o $(BUILD)/kernels/trace.test ./trace
 	testdata/kernels.sh $(if $(KERNELS),-k "$(KERNELS)") $(BUILD)/kernels
+
+.PHONY: test-arm64
+test-arm64: ## the privileged tests on an arm64 machine, emulated (needs qemu-system-arm; KERNELS="6.1 6.12", RUN=regex)
+	rm -rf $(BUILD)/arm64
+	mkdir -p $(BUILD)/arm64/testdata
+	GOARCH=arm64 go build -trimpath -ldflags '-s -w' -o $(BUILD)/arm64/tracer .
+	GOARCH=arm64 go test -c -o $(BUILD)/arm64/main.test .
+	GOARCH=arm64 go test -c -o $(BUILD)/arm64/trace.test ./trace
+	testdata/kernels.sh -a arm64 -k "$(or $(KERNELS),6.12)" $(if $(RUN),-r '$(RUN)') $(BUILD)/arm64
 
 .PHONY: generate
 generate: ## the BPF objects and their Go types; needs clang 14 and libbpf-dev

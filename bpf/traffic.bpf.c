@@ -80,6 +80,7 @@ struct tcp {
 };
 
 struct tcp_record {
+	__u64 sent; /* by output() */
 	__u64 socket;
 	struct tcp tcp;
 	__u32 unread; /* of rx, what no process has read yet */
@@ -369,7 +370,7 @@ static __always_inline void end(struct tcp *t, struct sock *sk)
 }
 
 /* Tells the last reading and forgets the socket. */
-static __always_inline void gone(struct tcp *t, struct sock *sk)
+static __always_inline void gone(void *ctx, struct tcp *t, struct sock *sk)
 {
 	struct tcp_record r = { .socket = (__u64)sk, .last = 1 };
 
@@ -385,10 +386,10 @@ static __always_inline void gone(struct tcp *t, struct sock *sk)
 	if (bpf_map_delete_elem(&socks, &r.socket))
 		return;
 	if ((r.tcp.tx || r.tcp.rx) && (r.tcp.wanted || r.tcp.shared))
-		send_record(&r, sizeof(r), LOST_RING_FULL);
+		send_record(ctx, &r, sizeof(r), LOST_RING_FULL);
 }
 
-static __always_inline int set_state(int copy, struct sock *sk, int from, int to)
+static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int from, int to)
 {
 	__u64 key = (__u64)sk, event = key ^ (__u64)to << 56 ^ (__u64)from << 48;
 	bool first = first_to_see(copy, COPIED_SET_STATE, event);
@@ -412,19 +413,18 @@ static __always_inline int set_state(int copy, struct sock *sk, int from, int to
 	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	found = bpf_map_lookup_elem(&socks, &key);
+	/* It was used before, or its end was missed. */
+	if (found && (to == TCP_SYN_SENT || (to == TCP_ESTABLISHED && found->ended))) {
+		gone(ctx, found, sk);
+		found = NULL;
+	}
 	if (to == TCP_SYN_SENT) {
 		struct tcp t = { .role = ROLE_CLIENT };
 
-		if (found)
-			gone(found, sk); /* it was used before */
 		fill_current(&t.owner);
 		t.wanted = wanted_process(t.owner.pid, t.owner.uid);
 		note(&t, sk);
 	} else if (to == TCP_ESTABLISHED) {
-		if (found && found->ended) { /* its end was missed */
-			gone(found, sk);
-			found = NULL;
-		}
 		/* From SYN_SENT: ends are known. Else the current task is a stranger. */
 		if (found) {
 			place(found, sk);
@@ -447,7 +447,7 @@ static __always_inline int set_state(int copy, struct sock *sk, int from, int to
 	SEC("raw_tp/inet_sock_set_state")                                                        \
 	int name(struct bpf_raw_tracepoint_args *ctx)                                            \
 	{                                                                                        \
-		return set_state(copy, (struct sock *)ctx->args[0], ctx->args[1], ctx->args[2]); \
+		return set_state(ctx, copy, (struct sock *)ctx->args[0], ctx->args[1], ctx->args[2]); \
 	}
 
 SET_STATE(traffic_set_state, 0)
@@ -455,7 +455,7 @@ SET_STATE(traffic_set_state_copy1, 1)
 SET_STATE(traffic_set_state_copy2, 2)
 SET_STATE(traffic_set_state_copy3, SET_STATE_LAST)
 
-static __always_inline int destroyed(int copy, struct sock *sk)
+static __always_inline int destroyed(void *ctx, int copy, struct sock *sk)
 {
 	__u64 key = (__u64)sk;
 	struct tcp *t;
@@ -465,7 +465,7 @@ static __always_inline int destroyed(int copy, struct sock *sk)
 		all_have_seen(COPIED_DESTROY, key);
 	t = bpf_map_lookup_elem(&socks, &key);
 	if (t)
-		gone(t, sk);
+		gone(ctx, t, sk);
 	return 0;
 }
 
@@ -473,7 +473,7 @@ static __always_inline int destroyed(int copy, struct sock *sk)
 	SEC("raw_tp/tcp_destroy_sock")                               \
 	int name(struct bpf_raw_tracepoint_args *ctx)                \
 	{                                                            \
-		return destroyed(copy, (struct sock *)ctx->args[0]); \
+		return destroyed(ctx, copy, (struct sock *)ctx->args[0]); \
 	}
 
 DESTROY(traffic_destroy, 0)

@@ -129,6 +129,7 @@ type TrafficTcp struct {
 
 type TrafficTcpRecord struct {
 	_      structs.HostLayout
+	Sent   uint64
 	Socket uint64
 	Tcp    TrafficTcp
 	Unread uint32
@@ -139,6 +140,7 @@ type TrafficTcpRecord struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	TrafficMapBell                           = "bell"
 	TrafficMapCalls                          = "calls"
 	TrafficMapCgroups                        = "cgroups"
 	TrafficMapCounts                         = "counts"
@@ -205,6 +207,7 @@ const (
 	TrafficVarFilterPids                     = "filter_pids"
 	TrafficVarFilterUid                      = "filter_uid"
 	TrafficVarLook                           = "look"
+	TrafficVarPerfBuffers                    = "perf_buffers"
 	TrafficVarReaderWaits                    = "reader_waits"
 	TrafficVarRecvFlagsArg                   = "recv_flags_arg"
 	TrafficVarTellAll                        = "tell_all"
@@ -309,6 +312,7 @@ type TrafficProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TrafficMapSpecs struct {
+	Bell    *ebpf.MapSpec `ebpf:"bell"`
 	Calls   *ebpf.MapSpec `ebpf:"calls"`
 	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
 	Counts  *ebpf.MapSpec `ebpf:"counts"`
@@ -335,6 +339,7 @@ type TrafficVariableSpecs struct {
 	FilterPids        *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid         *ebpf.VariableSpec `ebpf:"filter_uid"`
 	Look              *ebpf.VariableSpec `ebpf:"look"`
+	PerfBuffers       *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	ReaderWaits       *ebpf.VariableSpec `ebpf:"reader_waits"`
 	RecvFlagsArg      *ebpf.VariableSpec `ebpf:"recv_flags_arg"`
 	TellAll           *ebpf.VariableSpec `ebpf:"tell_all"`
@@ -365,6 +370,7 @@ func (o *TrafficObjects) Close() error {
 //
 // It can be passed to LoadTrafficObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TrafficMaps struct {
+	Bell    *ebpf.Map `ebpf:"bell"`
 	Calls   *ebpf.Map `ebpf:"calls"`
 	Cgroups *ebpf.Map `ebpf:"cgroups"`
 	Counts  *ebpf.Map `ebpf:"counts"`
@@ -383,6 +389,7 @@ type TrafficMaps struct {
 
 func (m *TrafficMaps) Close() error {
 	return _TrafficClose(
+		m.Bell,
 		m.Calls,
 		m.Cgroups,
 		m.Counts,
@@ -410,6 +417,7 @@ type TrafficVariables struct {
 	FilterPids        *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid         *ebpf.Variable `ebpf:"filter_uid"`
 	Look              *ebpf.Variable `ebpf:"look"`
+	PerfBuffers       *ebpf.Variable `ebpf:"perf_buffers"`
 	ReaderWaits       *ebpf.Variable `ebpf:"reader_waits"`
 	RecvFlagsArg      *ebpf.Variable `ebpf:"recv_flags_arg"`
 	TellAll           *ebpf.Variable `ebpf:"tell_all"`

@@ -535,21 +535,36 @@ func httpCases() []httpCase {
 // Both ends together and each of them alone tell the same of all cases, however
 // bytes are moved.
 func TestKernelHTTP(t *testing.T) {
+	testHTTP(t, Options{}, httpCases(), "", event.RoleClient, event.RoleServer)
+}
+
+func TestKernelHTTPInPerfBuffers(t *testing.T) {
+	cases := httpCases()
+	if os.Getenv("TRACER_VM") != "" {
+		var some []httpCase
+		for i := 0; i < len(cases); i += 3 {
+			some = append(some, cases[i])
+		}
+		cases = some
+	}
+	testHTTP(t, Options{Buffer: BufferPerf}, cases, "")
+}
+
+func testHTTP(t *testing.T, opts Options, cases []httpCase, roles ...string) {
 	tiersOf(t, func(t *testing.T, tier tier) {
-		cases := httpCases()
+		opts.tier = tier
 		var scripts [][]move
 		for _, tc := range cases {
 			scripts = append(scripts, tc.server)
 		}
 		server, ports := serve(t, scripts...)
-		roles := []string{"", event.RoleClient, event.RoleServer}
 		sessions := map[string]*httpEvents{}
 		for _, role := range roles {
 			args := []string{atPorts(ports...)}
 			if role != "" {
 				args = append(args, "--role="+role)
 			}
-			c := traceHTTP(t, Options{tier: tier}, args...)
+			c := traceHTTP(t, opts, args...)
 			if got := c.session.tiers["HTTP messages"]; got != tier {
 				t.Fatalf("tier %s, want %s", got, tier)
 			}

@@ -415,7 +415,7 @@ func (t *trafficTracer) readSockets() error {
 
 // decode takes the last reading of a socket.
 func (t *trafficTracer) decode(_ *Session, record []byte) bool {
-	if len(record) != int(unsafe.Sizeof(bpf.TrafficTcpRecord{})) {
+	if !isRecord(record, unsafe.Sizeof(bpf.TrafficTcpRecord{})) {
 		return false
 	}
 	r := (*bpf.TrafficTcpRecord)(unsafe.Pointer(unsafe.SliceData(record)))

@@ -290,7 +290,7 @@ func TestKernelTrafficOfConnectionsShorterThanTheInterval(t *testing.T) {
 // A reading may come at any moment of a socket's life, and then the kernel is
 // between two steps.
 func TestKernelTrafficIsReadWhileItMoves(t *testing.T) {
-	const n = 2003
+	const n = 997
 	c := traceTraffic(t, Options{maxSocks: 64}, "--interval", "1us")
 	server := startWorkload(t, "endServer", strconv.Itoa(n))
 	client := startWorkload(t, "endClient", server.hear(), strconv.Itoa(n))
@@ -512,9 +512,9 @@ func TestKernelTrafficLeavesItselfOut(t *testing.T) {
 }
 
 func TestKernelTrafficLossIsTold(t *testing.T) {
-	t.Run("a full ring", func(t *testing.T) {
+	buffersOf(t, func(t *testing.T, buffer Buffer) {
 		const n = 331
-		s := openTraffic(t, Options{ringBytes: 4096}, "--interval", "1h")
+		s := openTraffic(t, Options{ringBytes: 4096, Buffer: buffer}, "--interval", "1h")
 		server := startWorkload(t, "echoServer", strconv.Itoa(n))
 		client := startWorkload(t, "echoClient", server.hear(), strconv.Itoa(n))
 		server.hear()
@@ -888,7 +888,7 @@ func FuzzTrafficDecode(f *testing.F) {
 		if r := (*bpf.TrafficTcpRecord)(unsafe.Pointer(&aligned[0])); ok && r.Tcp.Wanted != 0 {
 			want = moved{r.Tcp.Tx, r.Tcp.Rx}
 		}
-		if got != want || ok && len(b) != int(unsafe.Sizeof(r)) {
+		if got != want || ok && len(b)-int(unsafe.Sizeof(r)) > 7 {
 			t.Fatalf("%+v of %+v, ok %t", got, want, ok)
 		}
 	})
