@@ -25,8 +25,7 @@
  *
  * Oldest kernel: 5.8 (bpf_ktime_get_boot_ns, iterators).
  */
-#include "tracer.h"
-#include <bpf/bpf_endian.h>
+#include "socket.h"
 
 enum record_type {
 	RECORD_CONNECT = 1,
@@ -190,58 +189,15 @@ static __always_inline bool current_is_kernel(void)
 	return BPF_CORE_READ(task, flags) & TASK_IS_KTHREAD;
 }
 
-/* ::ffff:a.b.c.d */
-static __always_inline void map_ipv4(__u8 *to, __be32 addr)
-{
-	((__u64 *)to)[0] = 0;
-	((__u32 *)to)[2] = bpf_htonl(0xffff);
-	((__u32 *)to)[3] = addr;
-}
-
-/* At the end of a connection skc_num is gone; inet_sport stays. */
 static __always_inline void fill_tuple(struct conn *c, struct sock *sk)
 {
 	bool client = c->role == ROLE_CLIENT;
-	__u8 *local = client ? c->src : c->dst;
-	__u8 *remote = client ? c->dst : c->src;
-	__u16 lport = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
-	__u16 rport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	__u16 lport = local_port(sk), rport = remote_port(sk);
 
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET) {
-		map_ipv4(local, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
-		map_ipv4(remote, BPF_CORE_READ(sk, __sk_common.skc_daddr));
-	} else {
-		bpf_core_read(local, 16, &sk->__sk_common.skc_v6_rcv_saddr);
-		bpf_core_read(remote, 16, &sk->__sk_common.skc_v6_daddr);
-	}
+	fill_local(client ? c->src : c->dst, sk);
+	fill_remote(client ? c->dst : c->src, sk);
 	c->sport = client ? lport : rport;
 	c->dport = client ? rport : lport;
-}
-
-/* The TCP socket behind a socket: the first subflow of an MPTCP one. */
-static __always_inline struct sock *tcp_socket(struct sock *sk)
-{
-	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	__u16 protocol = BPF_CORE_READ(sk, sk_protocol);
-	struct mptcp_sock *msk = (void *)sk;
-	struct mptcp_subflow_context *subflow;
-	struct list_head *head;
-
-	if (family != AF_INET && family != AF_INET6)
-		return NULL;
-	if (protocol == IPPROTO_TCP)
-		return sk;
-	if (protocol != IPPROTO_MPTCP || !bpf_core_type_exists(struct mptcp_sock))
-		return NULL;
-	sk = BPF_CORE_READ(msk, first);
-	if (sk)
-		return sk;
-	head = (void *)msk + bpf_core_field_offset(msk->conn_list);
-	subflow = (void *)BPF_CORE_READ(head, next);
-	if (!subflow || (void *)subflow == (void *)head)
-		return NULL;
-	subflow = (void *)subflow - bpf_core_field_offset(struct mptcp_subflow_context, node);
-	return BPF_CORE_READ(subflow, tcp_sock);
 }
 
 static __always_inline void send(void *ctx, enum record_type type, struct conn *c, struct sock *sk,
@@ -258,11 +214,8 @@ static __always_inline void send(void *ctx, enum record_type type, struct conn *
 	rec.reason = reason;
 	rec.retransmits = BPF_CORE_READ(tp, total_retrans);
 	if (type == RECORD_CLOSE) {
-		__u64 fin = BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1;
-
-		/* A FIN counts as a byte that was received, not as one sent. */
-		rec.tx = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
-		rec.rx = BPF_CORE_READ(tp, bytes_received) - fin;
+		rec.tx = tcp_sent_bytes(sk);
+		rec.rx = tcp_received_bytes(sk);
 		rec.srtt_us = BPF_CORE_READ(tp, srtt_us) >> 3;
 	}
 	send_record(ctx, &rec, sizeof(rec), type == RECORD_WAITING ? LOST_DETAIL : LOST_RING_FULL);
@@ -365,7 +318,7 @@ static __always_inline enum close_reason close_reason(struct sock *sk, int from,
 		return REASON_RESET;
 	case TCP_FIN_WAIT2:
 		/* Closed with data unread, which is answered by RST, before a FIN came. */
-		if (!(BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1) &&
+		if (!fin_has_come(sk) &&
 		    BPF_CORE_READ(tp, rcv_nxt) != BPF_CORE_READ(tp, copied_seq))
 			return REASON_RESET;
 	}
@@ -412,22 +365,6 @@ static __always_inline enum conn_side first_to_close(int state)
 }
 
 /*
- * Which end a socket is, nothing keeps. But what the peer has acknowledged
- * counts the SYN of who called, and not that of who was called.
- */
-static __always_inline __u8 role_of(struct sock *sk, int state)
-{
-	struct tcp_sock *tp = (void *)sk;
-	__u32 sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
-	__u32 flying = BPF_CORE_READ(tp, snd_nxt) - BPF_CORE_READ(tp, snd_una);
-	__u32 acked = BPF_CORE_READ(tp, bytes_acked);
-	/* A FIN of its own is in flight, or acknowledged. */
-	bool fin = first_to_close(state) == SIDE_OWN || state == TCP_LAST_ACK;
-
-	return acked + flying == sent + fin ? ROLE_SERVER : ROLE_CLIENT;
-}
-
-/*
  * A socket that nobody was seen to open begins to close: this is done by the
  * task that has it. It was accepted in a way that is not hooked, or handed over
  * while tracing began.
@@ -441,7 +378,7 @@ static __always_inline void adopt(struct sock *sk, int from)
 	if (only_slow || current_is_kernel() ||
 	    filtered(bpf_get_current_pid_tgid() >> 32) != WANTED)
 		return;
-	c.role = role_of(sk, from);
+	c.role = has_called(sk, from) ? ROLE_CLIENT : ROLE_SERVER;
 	c.state = CONN_OPEN;
 	c.closed_by = first_to_close(from);
 	fill_current(&c);
@@ -800,16 +737,6 @@ int conn_connect6_kretprobe(void *ctx)
 
 /* Tracepoints alone. */
 
-static __always_inline struct sock *file_socket(struct file *file)
-{
-	struct socket *socket;
-
-	if (!file || BPF_CORE_READ(file, f_inode, i_sb, s_magic) != SOCKFS_MAGIC)
-		return NULL;
-	socket = BPF_CORE_READ(file, private_data);
-	return BPF_CORE_READ(socket, sk);
-}
-
 /* The socket behind a file descriptor of the current task. */
 static __always_inline struct sock *fd_socket(__u32 fd)
 {
@@ -930,9 +857,7 @@ int conn_open_before(struct bpf_iter__task_file *ctx)
 
 	if (!task || !file)
 		return 0;
-	sk = file_socket(file);
-	if (sk)
-		sk = tcp_socket(sk);
+	sk = file_tcp_socket(file);
 	if (!sk)
 		return 0;
 	state = BPF_CORE_READ(sk, __sk_common.skc_state);
@@ -949,7 +874,7 @@ int conn_open_before(struct bpf_iter__task_file *ctx)
 	if (state == TCP_SYN_SENT)
 		c.state = CONN_CONNECTING;
 	else
-		c.role = role_of(sk, state);
+		c.role = has_called(sk, state) ? ROLE_CLIENT : ROLE_SERVER;
 	c.closed_by = first_to_close(state);
 	fill_tuple(&c, sk);
 	if (!wanted_ports(&c))

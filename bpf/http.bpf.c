@@ -1270,12 +1270,15 @@ static __always_inline int state_change(void *ctx, int copy, struct sock *sk, in
 			return 0;
 		}
 		/* A client that sends nothing more may still have an answer to take out. */
-		if (!error && st->requests == SENT &&
-		    (from == TCP_FIN_WAIT1 || from == TCP_FIN_WAIT2 || from == TCP_CLOSING))
+		if (!error && st->requests == SENT && from != TCP_ESTABLISHED && from != TCP_CLOSE_WAIT)
 			return 0;
 	} else if (st->requests == SENT &&
-		   (BPF_CORE_READ(sk, sk_shutdown) & SHUTDOWN_MASK) != SHUTDOWN_MASK) {
-		/* A client that only says that it sends nothing more. */
+		   ((BPF_CORE_READ(sk, sk_shutdown) & SHUTDOWN_MASK) != SHUTDOWN_MASK ||
+		    BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq) > 1)) {
+		/*
+		 * A client that only says that it sends nothing more. With bytes
+		 * left to take out, beside a FIN, a close would be a reset.
+		 */
 		return 0;
 	}
 	tell_close(ctx, st, sk, FOR_STATE + copy, ending);

@@ -487,6 +487,11 @@ func httpCases() []httpCase {
 			server: []move{recv(len(get)), recv(-1), pauseFor(20), send(toClose), pauseFor(20), send("hello")},
 			rows:   []string{gotA(toClose + "hello")},
 		}, {
+			name:   "a client that says so when all has come, and reads it then",
+			client: []move{send(get), pauseFor(50), {End: "shutdown"}, pauseFor(20), recv(-1)},
+			server: []move{recv(len(get)), send(toClose), send("hello")},
+			rows:   []string{gotA(toClose + "hello")},
+		}, {
 			name:   "two of three are answered",
 			client: []move{send(get).times(3), recv(-1)},
 			server: []move{recv(3 * len(get)), send(ok5), send(ok5)},
