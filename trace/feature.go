@@ -105,15 +105,13 @@ func explain(err error) error {
 	text := strings.ReplaceAll(err.Error(), " (MEMLOCK may be too low, consider rlimit.RemoveMemlock)", "")
 	because := func(why string) error { return plain{err, text + ": " + why} }
 	if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) {
-		_, types := os.Stat(kernelBTF)
-		switch {
-		case !errors.Is(err, ebpf.ErrNotSupported):
-		case types != nil:
-			return because("a kernel that does not describe its types itself has no iterators, no fentry and of tracepoints the plain ones, whatever --btf says; one that is built with CONFIG_DEBUG_INFO_BTF has")
-		default:
-			return because("this kernel is too old or built without it (5.8 with BTF is the oldest that works)")
+		if !errors.Is(err, ebpf.ErrNotSupported) {
+			return err
 		}
-		return err
+		if _, missing := os.Stat(kernelBTF); missing != nil {
+			return because("a kernel that does not describe its types itself has no iterators, no fentry and of tracepoints the plain ones, whatever --btf says; one that is built with CONFIG_DEBUG_INFO_BTF has")
+		}
+		return because("this kernel is too old or built without it (5.8 with BTF is the oldest that works)")
 	}
 	var verifier *ebpf.VerifierError
 	have := capabilities()
@@ -130,7 +128,7 @@ func explain(err error) error {
 		return because("this kernel takes a program of tracer's for unsafe, which is a fault of tracer's, or of a --btf FILE that is another kernel's")
 	case inForce(lockdown()) == "confidentiality":
 		return because("the kernel is locked down (confidentiality), which forbids reading kernel memory; boot with lockdown=integrity or none")
-	case strings.HasPrefix(text, "create maps") && have&(1<<unix.CAP_SYS_RESOURCE) == 0 && unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit) == nil && limit.Cur != unix.RLIM_INFINITY:
+	case strings.Contains(text, "map create: ") && have&(1<<unix.CAP_SYS_RESOURCE) == 0 && unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit) == nil && limit.Cur != unix.RLIM_INFINITY:
 		return because(fmt.Sprintf("before Linux 5.11 this counts as locked memory, of which %d KiB are allowed: give it CAP_SYS_RESOURCE, too, or raise the limit (ulimit -l unlimited); "+
 			"otherwise a security module or a container's seccomp profile forbids it", limit.Cur>>10))
 	default:
