@@ -1339,26 +1339,26 @@ int http_destroy_sock_copy1(struct bpf_raw_tracepoint_args *ctx)
 
 /* --- C ------------------------------------------------------------------- */
 
-#define SEND_LENGTH(name, copy)                                                            \
-	SEC("tp_btf/sock_send_length")                                                     \
-	int name(__u64 *ctx)                                                               \
-	{                                                                                  \
-		return data_call(ctx, BY_TRACEPOINT, FOR_SEND, copy, (void *)ctx[0], NOWHERE,   \
-				 (int)ctx[1]);                                             \
+#define SEND_LENGTH(name, copy)                                                               \
+	SEC("tp_btf/sock_send_length")                                                        \
+	int name(__u64 *ctx)                                                                  \
+	{                                                                                     \
+		return data_call(ctx, BY_TRACEPOINT, FOR_SEND, copy, (void *)ctx[0], NOWHERE, \
+				 (int)ctx[1]);                                                \
 	}
 
 SEND_LENGTH(http_send_length, 0)
 SEND_LENGTH(http_send_length_copy1, 1)
 SEND_LENGTH(http_send_length_copy2, 2)
 
-#define RECV_LENGTH(name, copy)                                                            \
-	SEC("tp_btf/sock_recv_length")                                                     \
-	int name(__u64 *ctx)                                                               \
-	{                                                                                  \
-		if (ctx[2] & MSG_PEEK)                                                     \
-			return 0;                                                          \
-		return data_call(ctx, BY_TRACEPOINT, FOR_RECEIVE, copy, (void *)ctx[0],         \
-				 NOWHERE, (int)ctx[1]);                                    \
+#define RECV_LENGTH(name, copy)                                                         \
+	SEC("tp_btf/sock_recv_length")                                                  \
+	int name(__u64 *ctx)                                                            \
+	{                                                                               \
+		if (ctx[2] & MSG_PEEK)                                                  \
+			return 0;                                                       \
+		return data_call(ctx, BY_TRACEPOINT, FOR_RECEIVE, copy, (void *)ctx[0], \
+				 NOWHERE, (int)ctx[1]);                                 \
 	}
 
 RECV_LENGTH(http_recv_length, 0)
@@ -1398,12 +1398,12 @@ int http_space_adjust(__u64 *ctx)
 
 /* --- A ------------------------------------------------------------------- */
 
-#define SENDMSG(name, copy)                                                                \
-	SEC("fexit/tcp_sendmsg")                                                           \
-	int name(__u64 *ctx)                                                               \
-	{                                                                                  \
-		return data_call(ctx, BY_FUNCTION, FOR_SEND, copy, (void *)ctx[0],              \
-				 (void *)ctx[1], (int)ctx[3]);                             \
+#define SENDMSG(name, copy)                                                        \
+	SEC("fexit/tcp_sendmsg")                                                   \
+	int name(__u64 *ctx)                                                       \
+	{                                                                          \
+		return data_call(ctx, BY_FUNCTION, FOR_SEND, copy, (void *)ctx[0], \
+				 (void *)ctx[1], (int)ctx[3]);                     \
 	}
 
 SENDMSG(http_sendmsg, 0)
@@ -1421,14 +1421,14 @@ int http_sendpage(__u64 *ctx)
  * two places. A wrong number would load and read an argument for the result:
  * user space counts them.
  */
-#define RECVMSG(name, copy, flags, result)                                                 \
-	SEC("fexit/tcp_recvmsg")                                                           \
-	int name(__u64 *ctx)                                                               \
-	{                                                                                  \
-		if (ctx[flags] & MSG_PEEK)                                                 \
-			return 0;                                                          \
-		return data_call(ctx, BY_FUNCTION, FOR_RECEIVE, copy, (void *)ctx[0],           \
-				 (void *)ctx[1], (int)ctx[result]);                        \
+#define RECVMSG(name, copy, flags, result)                                            \
+	SEC("fexit/tcp_recvmsg")                                                      \
+	int name(__u64 *ctx)                                                          \
+	{                                                                             \
+		if (ctx[flags] & MSG_PEEK)                                            \
+			return 0;                                                     \
+		return data_call(ctx, BY_FUNCTION, FOR_RECEIVE, copy, (void *)ctx[0], \
+				 (void *)ctx[1], (int)ctx[result]);                   \
 	}
 
 RECVMSG(http_recvmsg6, 0, 4, 6)
