@@ -119,6 +119,10 @@ bench-exec: build ## exec beside execsnoop and bpftrace, in alternating pairs
 bench-conn: build ## conn beside tcplife and tcpstates, in alternating pairs
 	testdata/bench/conn.sh
 
+.PHONY: bench-traffic
+bench-traffic: build ## traffic beside nethogs and tcptop, in alternating pairs
+	testdata/bench/traffic.sh
+
 .PHONY: bench-http
 bench-http: build ## http beside bpftrace and tshark, in alternating pairs; latency, memory, other traffic
 	testdata/bench/http.sh

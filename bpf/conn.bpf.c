@@ -25,8 +25,7 @@
  *
  * Oldest kernel: 5.8 (bpf_ktime_get_boot_ns, iterators).
  */
-#include "tracer.h"
-#include <bpf/bpf_endian.h>
+#include "socket.h"
 
 enum record_type {
 	RECORD_CONNECT = 1,
@@ -190,58 +189,15 @@ static __always_inline bool current_is_kernel(void)
 	return BPF_CORE_READ(task, flags) & TASK_IS_KTHREAD;
 }
 
-/* ::ffff:a.b.c.d */
-static __always_inline void map_ipv4(__u8 *to, __be32 addr)
-{
-	((__u64 *)to)[0] = 0;
-	((__u32 *)to)[2] = bpf_htonl(0xffff);
-	((__u32 *)to)[3] = addr;
-}
-
-/* At the end of a connection skc_num is gone; inet_sport stays. */
 static __always_inline void fill_tuple(struct conn *c, struct sock *sk)
 {
 	bool client = c->role == ROLE_CLIENT;
-	__u8 *local = client ? c->src : c->dst;
-	__u8 *remote = client ? c->dst : c->src;
-	__u16 lport = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
-	__u16 rport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	__u16 lport = local_port(sk), rport = remote_port(sk);
 
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET) {
-		map_ipv4(local, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
-		map_ipv4(remote, BPF_CORE_READ(sk, __sk_common.skc_daddr));
-	} else {
-		bpf_core_read(local, 16, &sk->__sk_common.skc_v6_rcv_saddr);
-		bpf_core_read(remote, 16, &sk->__sk_common.skc_v6_daddr);
-	}
+	fill_local(client ? c->src : c->dst, sk);
+	fill_remote(client ? c->dst : c->src, sk);
 	c->sport = client ? lport : rport;
 	c->dport = client ? rport : lport;
-}
-
-/* The TCP socket behind a socket: the first subflow of an MPTCP one. */
-static __always_inline struct sock *tcp_socket(struct sock *sk)
-{
-	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	__u16 protocol = BPF_CORE_READ(sk, sk_protocol);
-	struct mptcp_sock *msk = (void *)sk;
-	struct mptcp_subflow_context *subflow;
-	struct list_head *head;
-
-	if (family != AF_INET && family != AF_INET6)
-		return NULL;
-	if (protocol == IPPROTO_TCP)
-		return sk;
-	if (protocol != IPPROTO_MPTCP || !bpf_core_type_exists(struct mptcp_sock))
-		return NULL;
-	sk = BPF_CORE_READ(msk, first);
-	if (sk)
-		return sk;
-	head = (void *)msk + bpf_core_field_offset(msk->conn_list);
-	subflow = (void *)BPF_CORE_READ(head, next);
-	if (!subflow || (void *)subflow == (void *)head)
-		return NULL;
-	subflow = (void *)subflow - bpf_core_field_offset(struct mptcp_subflow_context, node);
-	return BPF_CORE_READ(subflow, tcp_sock);
 }
 
 static __always_inline void send(void *ctx, enum record_type type, struct conn *c, struct sock *sk,
@@ -258,11 +214,8 @@ static __always_inline void send(void *ctx, enum record_type type, struct conn *
 	rec.reason = reason;
 	rec.retransmits = BPF_CORE_READ(tp, total_retrans);
 	if (type == RECORD_CLOSE) {
-		__u64 fin = BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1;
-
-		/* A FIN counts as a byte that was received, not as one sent. */
-		rec.tx = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
-		rec.rx = BPF_CORE_READ(tp, bytes_received) - fin;
+		rec.tx = tcp_sent_bytes(sk);
+		rec.rx = tcp_received_bytes(sk);
 		rec.srtt_us = BPF_CORE_READ(tp, srtt_us) >> 3;
 	}
 	send_record(ctx, &rec, sizeof(rec), type == RECORD_WAITING ? LOST_DETAIL : LOST_RING_FULL);
@@ -365,7 +318,7 @@ static __always_inline enum close_reason close_reason(struct sock *sk, int from,
 		return REASON_RESET;
 	case TCP_FIN_WAIT2:
 		/* Closed with data unread, which is answered by RST, before a FIN came. */
-		if (!(BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1) &&
+		if (!fin_has_come(sk) &&
 		    BPF_CORE_READ(tp, rcv_nxt) != BPF_CORE_READ(tp, copied_seq))
 			return REASON_RESET;
 	}
@@ -373,7 +326,8 @@ static __always_inline enum close_reason close_reason(struct sock *sk, int from,
 }
 
 /* from is CLOSE if that was before it was accepted. */
-static __always_inline void send_closed(void *ctx, struct sock *sk, struct conn *c, int from, int error)
+static __always_inline void send_closed(void *ctx, struct sock *sk, struct conn *c, int from,
+					int error)
 {
 	enum close_reason reason = close_reason(sk, from, error);
 
@@ -385,7 +339,8 @@ static __always_inline void send_closed(void *ctx, struct sock *sk, struct conn 
 }
 
 /* Any open state to CLOSE. */
-static __always_inline void closed(void *ctx, struct sock *sk, struct conn *found, int from, int error)
+static __always_inline void closed(void *ctx, struct sock *sk, struct conn *found, int from,
+				   int error)
 {
 	__u64 key = (__u64)sk;
 	struct conn c;
@@ -410,22 +365,6 @@ static __always_inline enum conn_side first_to_close(int state)
 }
 
 /*
- * Which end a socket is, nothing keeps. But what the peer has acknowledged
- * counts the SYN of who called, and not that of who was called.
- */
-static __always_inline __u8 role_of(struct sock *sk, int state)
-{
-	struct tcp_sock *tp = (void *)sk;
-	__u32 sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
-	__u32 flying = BPF_CORE_READ(tp, snd_nxt) - BPF_CORE_READ(tp, snd_una);
-	__u32 acked = BPF_CORE_READ(tp, bytes_acked);
-	/* A FIN of its own is in flight, or acknowledged. */
-	bool fin = first_to_close(state) == SIDE_OWN || state == TCP_LAST_ACK;
-
-	return acked + flying == sent + fin ? ROLE_SERVER : ROLE_CLIENT;
-}
-
-/*
  * A socket that nobody was seen to open begins to close: this is done by the
  * task that has it. It was accepted in a way that is not hooked, or handed over
  * while tracing began.
@@ -439,7 +378,7 @@ static __always_inline void adopt(struct sock *sk, int from)
 	if (only_slow || current_is_kernel() ||
 	    filtered(bpf_get_current_pid_tgid() >> 32) != WANTED)
 		return;
-	c.role = role_of(sk, from);
+	c.role = has_called(sk, from) ? ROLE_CLIENT : ROLE_SERVER;
 	c.state = CONN_OPEN;
 	c.closed_by = first_to_close(from);
 	fill_current(&c);
@@ -503,11 +442,12 @@ static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int f
 	return 0;
 }
 
-#define SET_STATE(name, copy)                                                                  \
-	SEC("raw_tp/inet_sock_set_state")                                                      \
-	int name(struct bpf_raw_tracepoint_args *ctx)                                          \
-	{                                                                                      \
-		return set_state(ctx, copy, (struct sock *)ctx->args[0], ctx->args[1], ctx->args[2]); \
+#define SET_STATE(name, copy)                                                          \
+	SEC("raw_tp/inet_sock_set_state")                                              \
+	int name(struct bpf_raw_tracepoint_args *ctx)                                  \
+	{                                                                              \
+		return set_state(ctx, copy, (struct sock *)ctx->args[0], ctx->args[1], \
+				 ctx->args[2]);                                        \
 	}
 
 SET_STATE(conn_set_state, 0)
@@ -536,10 +476,10 @@ static __always_inline int destroyed(void *ctx, int copy, struct sock *sk)
 	return 0;
 }
 
-#define DESTROY(name, copy)                                        \
-	SEC("raw_tp/tcp_destroy_sock")                             \
-	int name(struct bpf_raw_tracepoint_args *ctx)              \
-	{                                                          \
+#define DESTROY(name, copy)                                               \
+	SEC("raw_tp/tcp_destroy_sock")                                    \
+	int name(struct bpf_raw_tracepoint_args *ctx)                     \
+	{                                                                 \
 		return destroyed(ctx, copy, (struct sock *)ctx->args[0]); \
 	}
 
@@ -565,10 +505,10 @@ static __always_inline int sent_again(void *ctx, int copy, struct sock *sk)
 	return 0;
 }
 
-#define RETRANSMIT(name, copy)                                      \
-	SEC("raw_tp/tcp_retransmit_skb")                            \
-	int name(struct bpf_raw_tracepoint_args *ctx)               \
-	{                                                           \
+#define RETRANSMIT(name, copy)                                             \
+	SEC("raw_tp/tcp_retransmit_skb")                                   \
+	int name(struct bpf_raw_tracepoint_args *ctx)                      \
+	{                                                                  \
 		return sent_again(ctx, copy, (struct sock *)ctx->args[0]); \
 	}
 
@@ -659,7 +599,8 @@ static __always_inline bool fill_destination(struct conn *c, void *addr, bool us
  * be what has been told already, or no failure: the caller has sorted those
  * out that never are.
  */
-static __always_inline int connect_failed(void *ctx, struct sock *sk, void *addr, int error, bool syscall)
+static __always_inline int connect_failed(void *ctx, struct sock *sk, void *addr, int error,
+					  bool syscall)
 {
 	__u64 key = (__u64)sk;
 	struct conn *found = bpf_map_lookup_elem(&socks, &key);
@@ -693,7 +634,8 @@ static __always_inline int connect_failed(void *ctx, struct sock *sk, void *addr
 
 /* fentry and fexit. An IPv6 socket that calls an IPv4 address passes both. */
 
-static __always_inline int connect4_returns(void *ctx, int copy, struct sock *sk, void *addr, int ret)
+static __always_inline int connect4_returns(void *ctx, int copy, struct sock *sk, void *addr,
+					    int ret)
 {
 	if (!first_to_see(copy, COPIED_CONNECT4, (__u64)sk) || ret >= 0 ||
 	    BPF_CORE_READ(sk, __sk_common.skc_family) != AF_INET)
@@ -701,27 +643,28 @@ static __always_inline int connect4_returns(void *ctx, int copy, struct sock *sk
 	return connect_failed(ctx, sk, addr, -ret, false);
 }
 
-static __always_inline int connect6_returns(void *ctx, int copy, struct sock *sk, void *addr, int ret)
+static __always_inline int connect6_returns(void *ctx, int copy, struct sock *sk, void *addr,
+					    int ret)
 {
 	if (!first_to_see(copy, COPIED_CONNECT6, (__u64)sk) || ret >= 0)
 		return 0;
 	return connect_failed(ctx, sk, addr, -ret, false);
 }
 
-#define FUNCTIONS(suffix, copy)                                                               \
-	SEC("fentry/security_sock_graft")                                                     \
-	int BPF_PROG(conn_accept_fentry##suffix, struct sock *sk)                             \
-	{                                                                                     \
+#define FUNCTIONS(suffix, copy)                                                                    \
+	SEC("fentry/security_sock_graft")                                                          \
+	int BPF_PROG(conn_accept_fentry##suffix, struct sock *sk)                                  \
+	{                                                                                          \
 		return first_to_see(copy, COPIED_ACCEPT, (__u64)sk) ? accepted(ctx, copy, sk) : 0; \
-	}                                                                                     \
-	SEC("fexit/tcp_v4_connect")                                                           \
-	int BPF_PROG(conn_connect4_fexit##suffix, struct sock *sk, void *addr, int len, int ret) \
-	{                                                                                     \
+	}                                                                                          \
+	SEC("fexit/tcp_v4_connect")                                                                \
+	int BPF_PROG(conn_connect4_fexit##suffix, struct sock *sk, void *addr, int len, int ret)   \
+	{                                                                                          \
 		return connect4_returns(ctx, copy, sk, addr, ret);                                 \
-	}                                                                                     \
-	SEC("fexit/tcp_v6_connect")                                                           \
-	int BPF_PROG(conn_connect6_fexit##suffix, struct sock *sk, void *addr, int len, int ret) \
-	{                                                                                     \
+	}                                                                                          \
+	SEC("fexit/tcp_v6_connect")                                                                \
+	int BPF_PROG(conn_connect6_fexit##suffix, struct sock *sk, void *addr, int len, int ret)   \
+	{                                                                                          \
 		return connect6_returns(ctx, copy, sk, addr, ret);                                 \
 	}
 
@@ -794,16 +737,6 @@ int conn_connect6_kretprobe(void *ctx)
 
 /* Tracepoints alone. */
 
-static __always_inline struct sock *file_socket(struct file *file)
-{
-	struct socket *socket;
-
-	if (!file || BPF_CORE_READ(file, f_inode, i_sb, s_magic) != SOCKFS_MAGIC)
-		return NULL;
-	socket = BPF_CORE_READ(file, private_data);
-	return BPF_CORE_READ(socket, sk);
-}
-
 /* The socket behind a file descriptor of the current task. */
 static __always_inline struct sock *fd_socket(__u32 fd)
 {
@@ -862,11 +795,11 @@ static __always_inline int syscall_returns(void *ctx, int copy, void *regs, long
 		       connect_syscall_returns(ctx, regs, -ret) : 0;
 }
 
-#define SYS_EXIT(name, copy)                                                        \
-	SEC("raw_tp/sys_exit")                                                      \
-	int name(struct bpf_raw_tracepoint_args *ctx)                               \
-	{                                                                           \
-		return syscall_returns(ctx, copy, (void *)ctx->args[0], ctx->args[1]);   \
+#define SYS_EXIT(name, copy)                                                           \
+	SEC("raw_tp/sys_exit")                                                         \
+	int name(struct bpf_raw_tracepoint_args *ctx)                                  \
+	{                                                                              \
+		return syscall_returns(ctx, copy, (void *)ctx->args[0], ctx->args[1]); \
 	}
 
 SYS_EXIT(conn_sys_exit, 0)
@@ -924,9 +857,7 @@ int conn_open_before(struct bpf_iter__task_file *ctx)
 
 	if (!task || !file)
 		return 0;
-	sk = file_socket(file);
-	if (sk)
-		sk = tcp_socket(sk);
+	sk = file_tcp_socket(file);
 	if (!sk)
 		return 0;
 	state = BPF_CORE_READ(sk, __sk_common.skc_state);
@@ -943,7 +874,7 @@ int conn_open_before(struct bpf_iter__task_file *ctx)
 	if (state == TCP_SYN_SENT)
 		c.state = CONN_CONNECTING;
 	else
-		c.role = role_of(sk, state);
+		c.role = has_called(sk, state) ? ROLE_CLIENT : ROLE_SERVER;
 	c.closed_by = first_to_close(state);
 	fill_tuple(&c, sk);
 	if (!wanted_ports(&c))

@@ -96,15 +96,22 @@ type TrafficSight struct {
 }
 
 type TrafficTcp struct {
-	_       structs.HostLayout
-	Born    uint64
-	Tx      uint64
-	Rx      uint64
-	ToldTx  uint64
-	ToldRx  uint64
-	OwnTx   uint64
-	OwnRx   uint64
-	Owner   TrafficParty
+	_      structs.HostLayout
+	Born   uint64
+	Tx     uint64
+	Rx     uint64
+	EndTx  uint64
+	EndRx  uint64
+	ToldTx uint64
+	ToldRx uint64
+	OwnTx  uint64
+	OwnRx  uint64
+	Owner  TrafficParty
+	Origin struct {
+		_  structs.HostLayout
+		Tx uint32
+		Rx uint32
+	}
 	Local   [16]uint8
 	Remote  [16]uint8
 	Lport   uint16
@@ -117,7 +124,7 @@ type TrafficTcp struct {
 	Wanted  uint8
 	Ended   uint8
 	Told    uint8
-	Pad     uint8
+	Placed  uint8
 }
 
 type TrafficTcpRecord struct {
@@ -196,7 +203,6 @@ const (
 	TrafficProgTrafficUdpv6SendmsgKretprobe  = "traffic_udpv6_sendmsg_kretprobe"
 	TrafficVarByConnection                   = "by_connection"
 	TrafficVarByPeer                         = "by_peer"
-	TrafficVarCountCalls                     = "count_calls"
 	TrafficVarFilterCgroups                  = "filter_cgroups"
 	TrafficVarFilterPids                     = "filter_pids"
 	TrafficVarFilterUid                      = "filter_uid"
@@ -329,7 +335,6 @@ type TrafficMapSpecs struct {
 type TrafficVariableSpecs struct {
 	ByConnection      *ebpf.VariableSpec `ebpf:"by_connection"`
 	ByPeer            *ebpf.VariableSpec `ebpf:"by_peer"`
-	CountCalls        *ebpf.VariableSpec `ebpf:"count_calls"`
 	FilterCgroups     *ebpf.VariableSpec `ebpf:"filter_cgroups"`
 	FilterPids        *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid         *ebpf.VariableSpec `ebpf:"filter_uid"`
@@ -408,7 +413,6 @@ func (m *TrafficMaps) Close() error {
 type TrafficVariables struct {
 	ByConnection      *ebpf.Variable `ebpf:"by_connection"`
 	ByPeer            *ebpf.Variable `ebpf:"by_peer"`
-	CountCalls        *ebpf.Variable `ebpf:"count_calls"`
 	FilterCgroups     *ebpf.Variable `ebpf:"filter_cgroups"`
 	FilterPids        *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid         *ebpf.Variable `ebpf:"filter_uid"`

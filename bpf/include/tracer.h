@@ -287,6 +287,20 @@ static __always_inline bool first_to_see(int copy, __u32 program, __u64 event)
 	return true;
 }
 
+/*
+ * For the last copy of a program: all have had their turn. What is left would
+ * pass for the same event of the next socket that has this one's address.
+ */
+static __always_inline void all_have_seen(__u32 program, __u64 event)
+{
+	struct recent *r = bpf_map_lookup_elem(&recents, &program);
+
+	for (int i = 0; r && i < RECENT; i++) {
+		if (r->events[i] == event)
+			r->events[i] = 0;
+	}
+}
+
 #define WANTED -1
 
 /* WANTED if a process passes --pid, --uid and is not hidden, or what it does not pass. */
