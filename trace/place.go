@@ -2,7 +2,6 @@ package trace
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -37,13 +36,6 @@ var placeFeature = feature{
 	}}},
 	without: "this kernel does not tell of new cgroups: containers that live shorter than a moment have no name",
 }
-
-// An event waits for its place no longer than 50 ms: first for what is to be read
-// of cgroups, if its own is unknown, then for names.
-const (
-	catchUpTries = 20 // of a millisecond
-	nameWait     = 30 * time.Millisecond
-)
 
 // namesDue is how long names may be missing before it is said.
 const namesDue = 2 * time.Second
@@ -94,7 +86,7 @@ func (s *Session) openPlaces(opts ebpf.CollectionOptions) error {
 		return err
 	}
 	p := &places{filter: s.opts.Place, stop: func() {}, done: make(chan struct{})}
-	if p.resolver, err = kube.New(kube.Roots{}, kube.Options{Kubelet: s.opts.Kubelet, Wait: cmp.Or(s.opts.placeWait, nameWait)}); err != nil {
+	if p.resolver, err = kube.New(kube.Roots{}, kube.Options{Kubelet: s.opts.Kubelet, Wait: s.opts.placeWait, Behind: p.behind}); err != nil {
 		return err
 	}
 	if m := s.objects.Maps[bpf.PlaceMapPlaces]; m != nil {
@@ -147,20 +139,11 @@ func (p *places) read() {
 	}
 }
 
-// catchUp waits until what the kernel has told of cgroups is read: that a cgroup
-// was made is told before the first event in it, and may be read after that on a
-// machine that is busy.
-func (p *places) catchUp() {
+// behind reports whether there is something to read of cgroups. Of perf buffers
+// that cannot be told.
+func (p *places) behind() bool {
 	r, ok := p.records.(*ring)
-	if !ok || r.AvailableBytes() == 0 {
-		return
-	}
-	for range catchUpTries {
-		time.Sleep(time.Millisecond) // the goroutine may be at work on the last one
-		if r.AvailableBytes() == 0 {
-			return
-		}
-	}
+	return ok && r.AvailableBytes() > 0
 }
 
 // decode reports false for a record that is none. It has the layout of
@@ -233,9 +216,6 @@ func (s *Session) place(cgroup uint64, pid uint32) (event.Place, bool) {
 	p := s.places
 	if p == nil {
 		return event.Place{}, false
-	}
-	if !p.resolver.Knows(cgroup) {
-		p.catchUp()
 	}
 	place, complete := p.resolver.Lookup(cgroup, int(pid))
 	if !complete && p.nameless.IsZero() {

@@ -86,6 +86,9 @@ type Options struct {
 	// Wait is the longest that Lookup waits: 0 is 50 ms, negative not at all.
 	Wait    time.Duration
 	Kubelet Kubelet
+	// Behind reports whether Mkdir is still to be told of something: a cgroup
+	// that is not known is waited for as long. nil: that is not known.
+	Behind func() bool
 }
 
 // A Resolver knows cgroups and the names behind them. Its methods may be
@@ -96,6 +99,7 @@ type Resolver struct {
 	files  files
 	remote []source // the goroutine of ask's own: whom it asks where files do not name a pod
 	wait   time.Duration
+	behind func() bool // nil: not known
 
 	ctx       context.Context // ends with Close
 	stop      context.CancelFunc
@@ -190,6 +194,7 @@ func New(roots Roots, opts Options) (*Resolver, error) {
 			{name: "kubelet's port", find: cached(k.list)},
 		},
 		wait:      cmp.Or(opts.Wait, waitTime),
+		behind:    opts.Behind,
 		scanned:   make(chan struct{}),
 		questions: make(chan *owner, 256),
 		queue:     queue{wake: make(chan struct{}, 1)},
@@ -257,17 +262,17 @@ func (r *Resolver) Lookup(id uint64, pid int) (*Place, bool) {
 	return r.lookupSlow(id, pid)
 }
 
-// Knows reports whether anything is known of cgroup id: its path, or that it is
-// nowhere to be found.
-func (r *Resolver) Knows(id uint64) bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.cgroups[id] != nil
-}
-
 func (r *Resolver) lookupSlow(id uint64, pid int) (*Place, bool) {
 	r.mu.Lock()
 	c := r.cgroups[id]
+	for c == nil && r.behind != nil && r.behind() {
+		r.mu.Unlock()
+		more := r.patience.pause(r.wait)
+		r.mu.Lock()
+		if c = r.cgroups[id]; !more {
+			break
+		}
+	}
 	if c == nil {
 		if r.queue.full() {
 			r.dropped++
@@ -307,10 +312,7 @@ type patience struct {
 
 // wait waits for ready, and reports whether it came in time.
 func (p *patience) wait(ready, stopped <-chan struct{}, most time.Duration) bool {
-	now := time.Now()
-	if !p.since.IsZero() {
-		p.left = min(most, p.left+now.Sub(p.since)/4)
-	}
+	now := p.restore(most)
 	defer func() { p.since = time.Now() }() // what was waited brings nothing back
 	if p.left <= 0 {
 		return false
@@ -328,6 +330,27 @@ func (p *patience) wait(ready, stopped <-chan struct{}, most time.Duration) bool
 	case <-stopped:
 	}
 	return false
+}
+
+// restore gives back a quarter of the time that was not waited, and says what
+// time it is.
+func (p *patience) restore(most time.Duration) time.Time {
+	now := time.Now()
+	if !p.since.IsZero() {
+		p.left = min(most, p.left+now.Sub(p.since)/4)
+	}
+	return now
+}
+
+// pause waits for a moment, and reports false instead if there is no time left.
+func (p *patience) pause(most time.Duration) bool {
+	now := p.restore(most)
+	if p.left > 0 {
+		time.Sleep(time.Millisecond)
+		p.left -= time.Since(now)
+	}
+	p.since = time.Now()
+	return p.left > 0
 }
 
 // Mkdir tells of a new cgroup, as the tracepoint cgroup_mkdir does: its id,

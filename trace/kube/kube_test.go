@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -271,6 +272,37 @@ func TestLookupOfAnUnknownCgroup(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A container that has come and gone is to be found nowhere, but what tells of
+// it may be on its way.
+func TestLookupWaitsForWhatIsStillToBeTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, false)
+		h.dockerContainer(idA, "db")
+		var told atomic.Bool
+		r := h.resolver(Options{Behind: func() bool { return !told.Load() }})
+		defer r.Close()
+		go func() {
+			time.Sleep(waitTime / 2)
+			r.Mkdir(1<<40, 0, "/docker/"+idA)
+			told.Store(true)
+		}()
+		want := &Place{Container: "db", ContainerID: idA}
+		if got, ok := r.Lookup(1<<40, 0); !ok || !cmp.Equal(got, want) {
+			t.Errorf("got %v, %v, want %v", got, ok, want)
+		}
+
+		told.Store(false)
+		time.Sleep(time.Second) // its patience comes back
+		start := time.Now()
+		if p, ok := r.Lookup(1<<41, 0); p != nil || ok {
+			t.Errorf("got %v, %v", p, ok)
+		}
+		if waited := time.Since(start); waited != waitTime {
+			t.Errorf("waited %v, want %v", waited, waitTime)
+		}
+	})
 }
 
 func TestLookupOfAnIDThatIsNowhere(t *testing.T) {
