@@ -86,7 +86,7 @@ start[tracer]='./tracer traffic --json'
 # tcptop needs tracefs, in a mount namespace of its own.
 tracefs='mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing'
 start[tcptop]="unshare -m bash -c '$tracefs; exec stdbuf -oL tcptop -C 1'"
-start[nethogs]='stdbuf -oL nethogs -a -t -v 2 -d 1' # of all devices; bytes in all, by process
+start[nethogs]='stdbuf -oL nethogs -a -t -v 2 -d 1 lo' # -a: loopback, too; bytes in all, by process
 count() { # what a tool saw the client of a load send and receive, in bytes
 	case $1 in
 	tracer)
