@@ -326,7 +326,8 @@ static __always_inline enum close_reason close_reason(struct sock *sk, int from,
 }
 
 /* from is CLOSE if that was before it was accepted. */
-static __always_inline void send_closed(void *ctx, struct sock *sk, struct conn *c, int from, int error)
+static __always_inline void send_closed(void *ctx, struct sock *sk, struct conn *c, int from,
+					int error)
 {
 	enum close_reason reason = close_reason(sk, from, error);
 
@@ -338,7 +339,8 @@ static __always_inline void send_closed(void *ctx, struct sock *sk, struct conn 
 }
 
 /* Any open state to CLOSE. */
-static __always_inline void closed(void *ctx, struct sock *sk, struct conn *found, int from, int error)
+static __always_inline void closed(void *ctx, struct sock *sk, struct conn *found, int from,
+				   int error)
 {
 	__u64 key = (__u64)sk;
 	struct conn c;
@@ -440,11 +442,12 @@ static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int f
 	return 0;
 }
 
-#define SET_STATE(name, copy)                                                                  \
-	SEC("raw_tp/inet_sock_set_state")                                                      \
-	int name(struct bpf_raw_tracepoint_args *ctx)                                          \
-	{                                                                                      \
-		return set_state(ctx, copy, (struct sock *)ctx->args[0], ctx->args[1], ctx->args[2]); \
+#define SET_STATE(name, copy)                                                          \
+	SEC("raw_tp/inet_sock_set_state")                                              \
+	int name(struct bpf_raw_tracepoint_args *ctx)                                  \
+	{                                                                              \
+		return set_state(ctx, copy, (struct sock *)ctx->args[0], ctx->args[1], \
+				 ctx->args[2]);                                        \
 	}
 
 SET_STATE(conn_set_state, 0)
@@ -473,10 +476,10 @@ static __always_inline int destroyed(void *ctx, int copy, struct sock *sk)
 	return 0;
 }
 
-#define DESTROY(name, copy)                                        \
-	SEC("raw_tp/tcp_destroy_sock")                             \
-	int name(struct bpf_raw_tracepoint_args *ctx)              \
-	{                                                          \
+#define DESTROY(name, copy)                                               \
+	SEC("raw_tp/tcp_destroy_sock")                                    \
+	int name(struct bpf_raw_tracepoint_args *ctx)                     \
+	{                                                                 \
 		return destroyed(ctx, copy, (struct sock *)ctx->args[0]); \
 	}
 
@@ -502,10 +505,10 @@ static __always_inline int sent_again(void *ctx, int copy, struct sock *sk)
 	return 0;
 }
 
-#define RETRANSMIT(name, copy)                                      \
-	SEC("raw_tp/tcp_retransmit_skb")                            \
-	int name(struct bpf_raw_tracepoint_args *ctx)               \
-	{                                                           \
+#define RETRANSMIT(name, copy)                                             \
+	SEC("raw_tp/tcp_retransmit_skb")                                   \
+	int name(struct bpf_raw_tracepoint_args *ctx)                      \
+	{                                                                  \
 		return sent_again(ctx, copy, (struct sock *)ctx->args[0]); \
 	}
 
@@ -596,7 +599,8 @@ static __always_inline bool fill_destination(struct conn *c, void *addr, bool us
  * be what has been told already, or no failure: the caller has sorted those
  * out that never are.
  */
-static __always_inline int connect_failed(void *ctx, struct sock *sk, void *addr, int error, bool syscall)
+static __always_inline int connect_failed(void *ctx, struct sock *sk, void *addr, int error,
+					  bool syscall)
 {
 	__u64 key = (__u64)sk;
 	struct conn *found = bpf_map_lookup_elem(&socks, &key);
@@ -630,7 +634,8 @@ static __always_inline int connect_failed(void *ctx, struct sock *sk, void *addr
 
 /* fentry and fexit. An IPv6 socket that calls an IPv4 address passes both. */
 
-static __always_inline int connect4_returns(void *ctx, int copy, struct sock *sk, void *addr, int ret)
+static __always_inline int connect4_returns(void *ctx, int copy, struct sock *sk, void *addr,
+					    int ret)
 {
 	if (!first_to_see(copy, COPIED_CONNECT4, (__u64)sk) || ret >= 0 ||
 	    BPF_CORE_READ(sk, __sk_common.skc_family) != AF_INET)
@@ -638,27 +643,28 @@ static __always_inline int connect4_returns(void *ctx, int copy, struct sock *sk
 	return connect_failed(ctx, sk, addr, -ret, false);
 }
 
-static __always_inline int connect6_returns(void *ctx, int copy, struct sock *sk, void *addr, int ret)
+static __always_inline int connect6_returns(void *ctx, int copy, struct sock *sk, void *addr,
+					    int ret)
 {
 	if (!first_to_see(copy, COPIED_CONNECT6, (__u64)sk) || ret >= 0)
 		return 0;
 	return connect_failed(ctx, sk, addr, -ret, false);
 }
 
-#define FUNCTIONS(suffix, copy)                                                               \
-	SEC("fentry/security_sock_graft")                                                     \
-	int BPF_PROG(conn_accept_fentry##suffix, struct sock *sk)                             \
-	{                                                                                     \
+#define FUNCTIONS(suffix, copy)                                                                    \
+	SEC("fentry/security_sock_graft")                                                          \
+	int BPF_PROG(conn_accept_fentry##suffix, struct sock *sk)                                  \
+	{                                                                                          \
 		return first_to_see(copy, COPIED_ACCEPT, (__u64)sk) ? accepted(ctx, copy, sk) : 0; \
-	}                                                                                     \
-	SEC("fexit/tcp_v4_connect")                                                           \
-	int BPF_PROG(conn_connect4_fexit##suffix, struct sock *sk, void *addr, int len, int ret) \
-	{                                                                                     \
+	}                                                                                          \
+	SEC("fexit/tcp_v4_connect")                                                                \
+	int BPF_PROG(conn_connect4_fexit##suffix, struct sock *sk, void *addr, int len, int ret)   \
+	{                                                                                          \
 		return connect4_returns(ctx, copy, sk, addr, ret);                                 \
-	}                                                                                     \
-	SEC("fexit/tcp_v6_connect")                                                           \
-	int BPF_PROG(conn_connect6_fexit##suffix, struct sock *sk, void *addr, int len, int ret) \
-	{                                                                                     \
+	}                                                                                          \
+	SEC("fexit/tcp_v6_connect")                                                                \
+	int BPF_PROG(conn_connect6_fexit##suffix, struct sock *sk, void *addr, int len, int ret)   \
+	{                                                                                          \
 		return connect6_returns(ctx, copy, sk, addr, ret);                                 \
 	}
 
@@ -789,11 +795,11 @@ static __always_inline int syscall_returns(void *ctx, int copy, void *regs, long
 		       connect_syscall_returns(ctx, regs, -ret) : 0;
 }
 
-#define SYS_EXIT(name, copy)                                                        \
-	SEC("raw_tp/sys_exit")                                                      \
-	int name(struct bpf_raw_tracepoint_args *ctx)                               \
-	{                                                                           \
-		return syscall_returns(ctx, copy, (void *)ctx->args[0], ctx->args[1]);   \
+#define SYS_EXIT(name, copy)                                                           \
+	SEC("raw_tp/sys_exit")                                                         \
+	int name(struct bpf_raw_tracepoint_args *ctx)                                  \
+	{                                                                              \
+		return syscall_returns(ctx, copy, (void *)ctx->args[0], ctx->args[1]); \
 	}
 
 SYS_EXIT(conn_sys_exit, 0)

@@ -201,7 +201,8 @@ __noinline int pack_path(__u32 index, __u64 address, __u32 limit)
 	return false;
 }
 
-static __always_inline void process_exec(void *ctx, int copy, struct task_struct *task, __u32 old_pid)
+static __always_inline void process_exec(void *ctx, int copy, struct task_struct *task,
+					 __u32 old_pid)
 {
 	__u32 pid = BPF_CORE_READ(task, tgid);
 	__u32 index = scratch_index(SLOT_EXEC + copy);

@@ -1056,11 +1056,12 @@ static __always_inline int data_call(void *ctx, enum door door, enum scratch_use
 	struct http_call *call;
 	struct tcp_sock *tp;
 	__u32 tgid, seq, gone, ports_now;
-	bool turned;
+	bool turned, known;
 
 	/* Called for other sockets too; this one has no state. */
 	st = bpf_map_lookup_elem(&sockets, &key);
-	if (has_copies && door != BY_KPROBE) {
+	known = st != NULL;
+	if (has_copies && door != BY_KPROBE && !st) {
 		/* To the verifier a pointer is no number; a copy of it is. */
 		__u64 event = 0;
 
@@ -1116,6 +1117,16 @@ static __always_inline int data_call(void *ctx, enum door door, enum scratch_use
 	seq = dir == SENT ? READ(door, tp, write_seq) : READ(door, tp, copied_seq);
 	gone = seq - st->next[dir & 1];
 	st->next[dir & 1] = seq;
+	/*
+	 * A copy of this program has told already. Where it ran, the task may
+	 * have left since: what its CPU remembers does not tell.
+	 */
+	if (has_copies && door != BY_KPROBE && known) {
+		if (!gone)
+			return 0;
+		if (copy > 0)
+			count_lost(LOST_NOT);
+	}
 	if (gone > moved && gone < 1U << 31) {
 		/* A FIN is taken out with the last bytes and counts as one. */
 		if (dir == RECEIVED && READ(door, sk, sk_shutdown) & RCV_SHUTDOWN &&
@@ -1328,26 +1339,26 @@ int http_destroy_sock_copy1(struct bpf_raw_tracepoint_args *ctx)
 
 /* --- C ------------------------------------------------------------------- */
 
-#define SEND_LENGTH(name, copy)                                                            \
-	SEC("tp_btf/sock_send_length")                                                     \
-	int name(__u64 *ctx)                                                               \
-	{                                                                                  \
-		return data_call(ctx, BY_TRACEPOINT, FOR_SEND, copy, (void *)ctx[0], NOWHERE,   \
-				 (int)ctx[1]);                                             \
+#define SEND_LENGTH(name, copy)                                                               \
+	SEC("tp_btf/sock_send_length")                                                        \
+	int name(__u64 *ctx)                                                                  \
+	{                                                                                     \
+		return data_call(ctx, BY_TRACEPOINT, FOR_SEND, copy, (void *)ctx[0], NOWHERE, \
+				 (int)ctx[1]);                                                \
 	}
 
 SEND_LENGTH(http_send_length, 0)
 SEND_LENGTH(http_send_length_copy1, 1)
 SEND_LENGTH(http_send_length_copy2, 2)
 
-#define RECV_LENGTH(name, copy)                                                            \
-	SEC("tp_btf/sock_recv_length")                                                     \
-	int name(__u64 *ctx)                                                               \
-	{                                                                                  \
-		if (ctx[2] & MSG_PEEK)                                                     \
-			return 0;                                                          \
-		return data_call(ctx, BY_TRACEPOINT, FOR_RECEIVE, copy, (void *)ctx[0],         \
-				 NOWHERE, (int)ctx[1]);                                    \
+#define RECV_LENGTH(name, copy)                                                         \
+	SEC("tp_btf/sock_recv_length")                                                  \
+	int name(__u64 *ctx)                                                            \
+	{                                                                               \
+		if (ctx[2] & MSG_PEEK)                                                  \
+			return 0;                                                       \
+		return data_call(ctx, BY_TRACEPOINT, FOR_RECEIVE, copy, (void *)ctx[0], \
+				 NOWHERE, (int)ctx[1]);                                 \
 	}
 
 RECV_LENGTH(http_recv_length, 0)
@@ -1387,12 +1398,12 @@ int http_space_adjust(__u64 *ctx)
 
 /* --- A ------------------------------------------------------------------- */
 
-#define SENDMSG(name, copy)                                                                \
-	SEC("fexit/tcp_sendmsg")                                                           \
-	int name(__u64 *ctx)                                                               \
-	{                                                                                  \
-		return data_call(ctx, BY_FUNCTION, FOR_SEND, copy, (void *)ctx[0],              \
-				 (void *)ctx[1], (int)ctx[3]);                             \
+#define SENDMSG(name, copy)                                                        \
+	SEC("fexit/tcp_sendmsg")                                                   \
+	int name(__u64 *ctx)                                                       \
+	{                                                                          \
+		return data_call(ctx, BY_FUNCTION, FOR_SEND, copy, (void *)ctx[0], \
+				 (void *)ctx[1], (int)ctx[3]);                     \
 	}
 
 SENDMSG(http_sendmsg, 0)
@@ -1410,14 +1421,14 @@ int http_sendpage(__u64 *ctx)
  * two places. A wrong number would load and read an argument for the result:
  * user space counts them.
  */
-#define RECVMSG(name, copy, flags, result)                                                 \
-	SEC("fexit/tcp_recvmsg")                                                           \
-	int name(__u64 *ctx)                                                               \
-	{                                                                                  \
-		if (ctx[flags] & MSG_PEEK)                                                 \
-			return 0;                                                          \
-		return data_call(ctx, BY_FUNCTION, FOR_RECEIVE, copy, (void *)ctx[0],           \
-				 (void *)ctx[1], (int)ctx[result]);                        \
+#define RECVMSG(name, copy, flags, result)                                            \
+	SEC("fexit/tcp_recvmsg")                                                      \
+	int name(__u64 *ctx)                                                          \
+	{                                                                             \
+		if (ctx[flags] & MSG_PEEK)                                            \
+			return 0;                                                     \
+		return data_call(ctx, BY_FUNCTION, FOR_RECEIVE, copy, (void *)ctx[0], \
+				 (void *)ctx[1], (int)ctx[result]);                   \
 	}
 
 RECVMSG(http_recvmsg6, 0, 4, 6)

@@ -55,7 +55,8 @@ const volatile __u32 v1_hierarchy;
 /* bpf2go makes a Go type of what a variable has. */
 const struct place_record *unused_place_record __attribute__((unused));
 
-static __always_inline void send_place(void *ctx, struct cgroup *cgroup, const char *path, bool gone)
+static __always_inline void send_place(void *ctx, struct cgroup *cgroup, const char *path,
+				       bool gone)
 {
 	__u32 hierarchy = BPF_CORE_READ(cgroup, root, hierarchy_id);
 	struct place_record *rec;

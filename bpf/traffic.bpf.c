@@ -443,11 +443,12 @@ static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int f
 	return 0;
 }
 
-#define SET_STATE(name, copy)                                                                    \
-	SEC("raw_tp/inet_sock_set_state")                                                        \
-	int name(struct bpf_raw_tracepoint_args *ctx)                                            \
-	{                                                                                        \
-		return set_state(ctx, copy, (struct sock *)ctx->args[0], ctx->args[1], ctx->args[2]); \
+#define SET_STATE(name, copy)                                                          \
+	SEC("raw_tp/inet_sock_set_state")                                              \
+	int name(struct bpf_raw_tracepoint_args *ctx)                                  \
+	{                                                                              \
+		return set_state(ctx, copy, (struct sock *)ctx->args[0], ctx->args[1], \
+				 ctx->args[2]);                                        \
 	}
 
 SET_STATE(traffic_set_state, 0)
@@ -469,10 +470,10 @@ static __always_inline int destroyed(void *ctx, int copy, struct sock *sk)
 	return 0;
 }
 
-#define DESTROY(name, copy)                                          \
-	SEC("raw_tp/tcp_destroy_sock")                               \
-	int name(struct bpf_raw_tracepoint_args *ctx)                \
-	{                                                            \
+#define DESTROY(name, copy)                                               \
+	SEC("raw_tp/tcp_destroy_sock")                                    \
+	int name(struct bpf_raw_tracepoint_args *ctx)                     \
+	{                                                                 \
 		return destroyed(ctx, copy, (struct sock *)ctx->args[0]); \
 	}
 
