@@ -25,8 +25,7 @@
  *
  * Oldest kernel: 5.8 (ring buffer, iterators).
  */
-#include "tracer.h"
-#include <bpf/bpf_endian.h>
+#include "socket.h"
 
 enum record_type {
 	RECORD_CONNECT = 1,
@@ -180,58 +179,15 @@ static __always_inline bool current_is_kernel(void)
 	return BPF_CORE_READ(task, flags) & TASK_IS_KTHREAD;
 }
 
-/* ::ffff:a.b.c.d */
-static __always_inline void map_ipv4(__u8 *to, __be32 addr)
-{
-	((__u64 *)to)[0] = 0;
-	((__u32 *)to)[2] = bpf_htonl(0xffff);
-	((__u32 *)to)[3] = addr;
-}
-
-/* At the end of a connection skc_num is gone; inet_sport stays. */
 static __always_inline void fill_tuple(struct conn *c, struct sock *sk)
 {
 	bool client = c->role == ROLE_CLIENT;
-	__u8 *local = client ? c->src : c->dst;
-	__u8 *remote = client ? c->dst : c->src;
-	__u16 lport = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
-	__u16 rport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	__u16 local = local_port(sk), remote = remote_port(sk);
 
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET) {
-		map_ipv4(local, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
-		map_ipv4(remote, BPF_CORE_READ(sk, __sk_common.skc_daddr));
-	} else {
-		bpf_core_read(local, 16, &sk->__sk_common.skc_v6_rcv_saddr);
-		bpf_core_read(remote, 16, &sk->__sk_common.skc_v6_daddr);
-	}
-	c->sport = client ? lport : rport;
-	c->dport = client ? rport : lport;
-}
-
-/* The TCP socket behind a socket: the first subflow of an MPTCP one. */
-static __always_inline struct sock *tcp_socket(struct sock *sk)
-{
-	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	__u16 protocol = BPF_CORE_READ(sk, sk_protocol);
-	struct mptcp_sock *msk = (void *)sk;
-	struct mptcp_subflow_context *subflow;
-	struct list_head *head;
-
-	if (family != AF_INET && family != AF_INET6)
-		return NULL;
-	if (protocol == IPPROTO_TCP)
-		return sk;
-	if (protocol != IPPROTO_MPTCP || !bpf_core_type_exists(struct mptcp_sock))
-		return NULL;
-	sk = BPF_CORE_READ(msk, first);
-	if (sk)
-		return sk;
-	head = (void *)msk + bpf_core_field_offset(msk->conn_list);
-	subflow = (void *)BPF_CORE_READ(head, next);
-	if (!subflow || (void *)subflow == (void *)head)
-		return NULL;
-	subflow = (void *)subflow - bpf_core_field_offset(struct mptcp_subflow_context, node);
-	return BPF_CORE_READ(subflow, tcp_sock);
+	fill_local(client ? c->src : c->dst, sk);
+	fill_remote(client ? c->dst : c->src, sk);
+	c->sport = client ? local : remote;
+	c->dport = client ? remote : local;
 }
 
 static __always_inline void send(enum record_type type, struct conn *c, struct sock *sk,
@@ -248,11 +204,7 @@ static __always_inline void send(enum record_type type, struct conn *c, struct s
 	rec.reason = reason;
 	rec.retransmits = BPF_CORE_READ(tp, total_retrans);
 	if (type == RECORD_CLOSE) {
-		__u64 fin = BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1;
-
-		/* A FIN counts as a byte that was received, not as one sent. */
-		rec.tx = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
-		rec.rx = BPF_CORE_READ(tp, bytes_received) - fin;
+		tcp_bytes(sk, &rec.tx, &rec.rx);
 		rec.srtt_us = BPF_CORE_READ(tp, srtt_us) >> 3;
 	}
 	send_record(&rec, sizeof(rec), type == RECORD_WAITING ? LOST_DETAIL : LOST_RING_FULL);
@@ -394,22 +346,6 @@ static __always_inline enum conn_side first_to_close(int state)
 }
 
 /*
- * Which end a socket is, nothing keeps. But what the peer has acknowledged
- * counts the SYN of who called, and not that of who was called.
- */
-static __always_inline __u8 role_of(struct sock *sk, int state)
-{
-	struct tcp_sock *tp = (void *)sk;
-	__u32 sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
-	__u32 flying = BPF_CORE_READ(tp, snd_nxt) - BPF_CORE_READ(tp, snd_una);
-	__u32 acked = BPF_CORE_READ(tp, bytes_acked);
-	/* A FIN of its own is in flight, or acknowledged. */
-	bool fin = first_to_close(state) == SIDE_OWN || state == TCP_LAST_ACK;
-
-	return acked + flying == sent + fin ? ROLE_SERVER : ROLE_CLIENT;
-}
-
-/*
  * A socket that nobody was seen to open begins to close: this is done by the
  * task that has it. It was accepted in a way that is not hooked, or handed over
  * while tracing began.
@@ -422,7 +358,7 @@ static __always_inline void adopt(struct sock *sk, int from)
 	if (only_slow || current_is_kernel() ||
 	    !wanted(bpf_get_current_pid_tgid() >> 32))
 		return;
-	c.role = role_of(sk, from);
+	c.role = has_called(sk, from) ? ROLE_CLIENT : ROLE_SERVER;
 	c.state = CONN_OPEN;
 	c.closed_by = first_to_close(from);
 	fill_current(&c);
@@ -442,25 +378,29 @@ static __always_inline int set_state(int copy, struct sock *sk, int from, int to
 	struct conn *c;
 	int error;
 
-	if (!first_to_see(copy, COPIED_SET_STATE, key ^ (__u64)to << 56 ^ (__u64)from << 48))
-		return 0;
-	/* MPTCP and SCTP sockets take such steps as well. */
-	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
-		return 0;
 	switch (to) {
 	case TCP_SYN_SENT:
-		connecting(sk);
-		return 0;
 	case TCP_ESTABLISHED:
-		/* Of the accepted ones the owner is not known yet. */
-		connected(sk);
-		return 0;
 	case TCP_FIN_WAIT1:
 	case TCP_LAST_ACK:
 	case TCP_CLOSE_WAIT:
 	case TCP_CLOSE:
 		break;
 	default:
+		return 0;
+	}
+	if (!first_to_see(copy, COPIED_SET_STATE, key ^ (__u64)to << 56 ^ (__u64)from << 48))
+		return 0;
+	/* MPTCP and SCTP sockets take such steps as well. */
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+		return 0;
+	if (to == TCP_SYN_SENT) {
+		connecting(sk);
+		return 0;
+	}
+	if (to == TCP_ESTABLISHED) {
+		/* Of the accepted ones the owner is not known yet. */
+		connected(sk);
 		return 0;
 	}
 	c = bpf_map_lookup_elem(&socks, &key);
@@ -485,13 +425,6 @@ static __always_inline int set_state(int copy, struct sock *sk, int from, int to
 		closed(sk, c, from, error);
 	return 0;
 }
-
-#define SET_STATE(name, copy)                                                                  \
-	SEC("raw_tp/inet_sock_set_state")                                                      \
-	int name(struct bpf_raw_tracepoint_args *ctx)                                          \
-	{                                                                                      \
-		return set_state(copy, (struct sock *)ctx->args[0], ctx->args[1], ctx->args[2]); \
-	}
 
 SET_STATE(conn_set_state, 0)
 SET_STATE(conn_set_state_copy1, 1)
@@ -518,13 +451,6 @@ static __always_inline int destroyed(int copy, struct sock *sk)
 	bpf_map_delete_elem(&socks, &key);
 	return 0;
 }
-
-#define DESTROY(name, copy)                                        \
-	SEC("raw_tp/tcp_destroy_sock")                             \
-	int name(struct bpf_raw_tracepoint_args *ctx)              \
-	{                                                          \
-		return destroyed(copy, (struct sock *)ctx->args[0]); \
-	}
 
 DESTROY(conn_destroy, 0)
 DESTROY(conn_destroy_copy1, 1)
@@ -605,34 +531,6 @@ static __always_inline int accepted(struct sock *sk)
 	return 0;
 }
 
-/* Fills in whom connect was told to call. False: no such address. */
-static __always_inline bool fill_destination(struct conn *c, void *addr, bool user)
-{
-	struct {
-		__u16 family;
-		__be16 port;
-		__be32 ipv4; /* IPv6: flow label */
-		__u8 ipv6[16];
-	} to = {};
-	/* An IPv4 address has 16 bytes and may stand at the end of a page. */
-	long err = user ? bpf_probe_read_user(&to, 16, addr) : bpf_probe_read_kernel(&to, 16, addr);
-
-	if (err)
-		return false;
-	c->dport = bpf_ntohs(to.port);
-	if (to.family == AF_INET) {
-		map_ipv4(c->dst, to.ipv4);
-		return true;
-	}
-	if (to.family != AF_INET6)
-		return false;
-	if (user)
-		err = bpf_probe_read_user(c->dst, 16, addr + 8);
-	else
-		err = bpf_probe_read_kernel(c->dst, 16, addr + 8);
-	return !err;
-}
-
 /*
  * connect returns an error. Where it is the system call that returns, it may
  * be what has been told already, or no failure: the caller has sorted those
@@ -661,7 +559,7 @@ static __always_inline int connect_failed(struct sock *sk, void *addr, int error
 		c.start = now;
 		fill_current(&c);
 		fill_tuple(&c, sk);
-		if (!fill_destination(&c, addr, syscall))
+		if (!read_sockaddr(addr, syscall, c.dst, &c.dport))
 			return 0;
 	}
 	c.error = error;
@@ -773,18 +671,8 @@ int conn_connect6_kretprobe(void *ctx)
 
 /* Tracepoints alone. */
 
-static __always_inline struct sock *file_socket(struct file *file)
-{
-	struct socket *socket;
-
-	if (!file || BPF_CORE_READ(file, f_inode, i_sb, s_magic) != SOCKFS_MAGIC)
-		return NULL;
-	socket = BPF_CORE_READ(file, private_data);
-	return BPF_CORE_READ(socket, sk);
-}
-
-/* The socket behind a file descriptor of the current task. */
-static __always_inline struct sock *fd_socket(__u32 fd)
+/* The TCP socket behind a file descriptor of the current task. */
+static __always_inline struct sock *fd_tcp_socket(__u32 fd)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct fdtable *fdt = BPF_CORE_READ(task, files, fdt);
@@ -794,12 +682,12 @@ static __always_inline struct sock *fd_socket(__u32 fd)
 	if (fd >= BPF_CORE_READ(fdt, max_fds))
 		return NULL;
 	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
-	return file_socket(file);
+	return file_tcp_socket(file);
 }
 
 static __always_inline int accept_returns(int fd)
 {
-	struct sock *sk = fd_socket(fd);
+	struct sock *sk = fd_tcp_socket(fd);
 
 	return sk ? accepted(sk) : 0;
 }
@@ -816,9 +704,7 @@ static __always_inline int connect_syscall_returns(void *regs, int error)
 	case EISCONN:
 		return 0;
 	}
-	sk = fd_socket(syscall_arg(regs, 0));
-	if (sk)
-		sk = tcp_socket(sk);
+	sk = fd_tcp_socket(syscall_arg(regs, 0));
 	return sk ? connect_failed(sk, (void *)syscall_arg(regs, 1), error, true) : 0;
 }
 
@@ -841,11 +727,11 @@ static __always_inline int syscall_returns(int copy, void *regs, long ret)
 		       connect_syscall_returns(regs, -ret) : 0;
 }
 
-#define SYS_EXIT(name, copy)                                                        \
-	SEC("raw_tp/sys_exit")                                                      \
-	int name(struct bpf_raw_tracepoint_args *ctx)                               \
-	{                                                                           \
-		return syscall_returns(copy, (void *)ctx->args[0], ctx->args[1]);   \
+#define SYS_EXIT(name, copy)                              \
+	SEC("tp_btf/sys_exit")                            \
+	int BPF_PROG(name, void *regs, long ret)          \
+	{                                                 \
+		return syscall_returns(copy, regs, ret);  \
 	}
 
 SYS_EXIT(conn_sys_exit, 0)
@@ -903,9 +789,7 @@ int conn_open_before(struct bpf_iter__task_file *ctx)
 
 	if (!task || !file)
 		return 0;
-	sk = file_socket(file);
-	if (sk)
-		sk = tcp_socket(sk);
+	sk = file_tcp_socket(file);
 	if (!sk)
 		return 0;
 	state = BPF_CORE_READ(sk, __sk_common.skc_state);
@@ -918,11 +802,9 @@ int conn_open_before(struct bpf_iter__task_file *ctx)
 	c.cgroup = task_cgroup(task);
 	c.before = 1;
 	c.state = CONN_OPEN;
-	c.role = ROLE_CLIENT;
+	c.role = has_called(sk, state) ? ROLE_CLIENT : ROLE_SERVER;
 	if (state == TCP_SYN_SENT)
 		c.state = CONN_CONNECTING;
-	else
-		c.role = role_of(sk, state);
 	c.closed_by = first_to_close(state);
 	fill_tuple(&c, sk);
 	if (!wanted_ports(&c))

@@ -406,13 +406,6 @@ static __always_inline int set_state(int copy, struct sock *sk, int from, int to
 	return 0;
 }
 
-#define SET_STATE(name, copy)                                                                    \
-	SEC("raw_tp/inet_sock_set_state")                                                        \
-	int name(struct bpf_raw_tracepoint_args *ctx)                                            \
-	{                                                                                        \
-		return set_state(copy, (struct sock *)ctx->args[0], ctx->args[1], ctx->args[2]); \
-	}
-
 SET_STATE(traffic_set_state, 0)
 SET_STATE(traffic_set_state_copy1, 1)
 SET_STATE(traffic_set_state_copy2, 2)
@@ -430,13 +423,6 @@ static __always_inline int destroyed(int copy, struct sock *sk)
 		gone(t, sk);
 	return 0;
 }
-
-#define DESTROY(name, copy)                                          \
-	SEC("raw_tp/tcp_destroy_sock")                               \
-	int name(struct bpf_raw_tracepoint_args *ctx)                \
-	{                                                            \
-		return destroyed(copy, (struct sock *)ctx->args[0]); \
-	}
 
 DESTROY(traffic_destroy, 0)
 DESTROY(traffic_destroy_copy1, 1)
@@ -570,25 +556,6 @@ struct datagram {
 	struct sk_buff *skb;
 };
 
-static __always_inline void fill_destination(struct flow_key *key, void *name)
-{
-	struct {
-		__u16 family;
-		__be16 port;
-		__be32 ipv4; /* IPv6: flow label */
-		__u8 ipv6[16];
-	} to = {};
-
-	/* An IPv4 address has 16 bytes. */
-	if (!name || bpf_probe_read_kernel(&to, 16, name))
-		return;
-	key->rport = bpf_ntohs(to.port);
-	if (to.family == AF_INET)
-		map_ipv4(key->remote, to.ipv4);
-	else if (to.family == AF_INET6)
-		bpf_probe_read_kernel(key->remote, 16, name + 8);
-}
-
 static __always_inline void fill_source(struct flow_key *key, struct sock *sk, struct sk_buff *skb)
 {
 	void *head = BPF_CORE_READ(skb, head);
@@ -615,7 +582,7 @@ static __always_inline void fill_peer(struct flow_key *key, struct sock *sk, str
 	else if (d.skb)
 		fill_source(key, sk, d.skb);
 	else if (msg)
-		fill_destination(key, BPF_CORE_READ(msg, msg_name));
+		read_sockaddr(BPF_CORE_READ(msg, msg_name), false, key->remote, &key->rport);
 }
 
 static __always_inline int moved_udp(int copy, struct sock *sk, struct datagram d,

@@ -54,7 +54,7 @@ type trafficTracer struct {
 	top      int
 	noCalls  bool // attribute TCP by owner alone; to measure what calls cost
 
-	recvArgs  int  // number of parameters of tcp_recvmsg
+	recvArgs int  // number of parameters of tcp_recvmsg
 	preempts bool // it may preempt programs, which miss calls by that: they have copies
 
 	reads map[string]*link.Iter // by program

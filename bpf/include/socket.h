@@ -46,6 +46,36 @@ static __always_inline __u16 remote_port(struct sock *sk)
 	return bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 }
 
+/*
+ * Takes the address and the port out of a struct sockaddr. False: it cannot be
+ * read, or is of another kind.
+ */
+static __always_inline bool read_sockaddr(void *addr, bool user, __u8 *ip, __u16 *port)
+{
+	struct {
+		__u16 family;
+		__be16 port;
+		__be32 ipv4; /* IPv6: flow label */
+		__u8 ipv6[8];
+	} to = {};
+	/* An IPv4 address has 16 bytes and may stand at the end of a page. */
+	long err = user ? bpf_probe_read_user(&to, sizeof(to), addr) :
+			  bpf_probe_read_kernel(&to, sizeof(to), addr);
+
+	if (err)
+		return false;
+	*port = bpf_ntohs(to.port);
+	if (to.family == AF_INET) {
+		map_ipv4(ip, to.ipv4);
+		return true;
+	}
+	if (to.family != AF_INET6)
+		return false;
+	err = user ? bpf_probe_read_user(ip, 16, addr + 8) :
+		     bpf_probe_read_kernel(ip, 16, addr + 8);
+	return !err;
+}
+
 /* The first subflow of an MPTCP socket. */
 static __always_inline struct sock *first_subflow(struct sock *sk)
 {
@@ -76,18 +106,25 @@ static __always_inline struct sock *file_socket(struct file *file)
 	return BPF_CORE_READ(socket, sk);
 }
 
-/* The TCP socket behind a file, whatever its state. */
-static __always_inline struct sock *file_tcp_socket(struct file *file)
+/* The TCP socket of a socket: itself, or a subflow of an MPTCP one. */
+static __always_inline struct sock *tcp_socket(struct sock *sk)
 {
-	struct sock *sk = file_socket(file);
 	__u16 protocol;
 
-	if (!sk || !is_inet(BPF_CORE_READ(sk, __sk_common.skc_family)))
+	if (!is_inet(BPF_CORE_READ(sk, __sk_common.skc_family)))
 		return NULL;
 	protocol = BPF_CORE_READ(sk, sk_protocol);
 	if (protocol == IPPROTO_MPTCP)
 		return first_subflow(sk);
 	return protocol == IPPROTO_TCP ? sk : NULL;
+}
+
+/* The TCP socket behind a file, whatever its state. */
+static __always_inline struct sock *file_tcp_socket(struct file *file)
+{
+	struct sock *sk = file_socket(file);
+
+	return sk ? tcp_socket(sk) : NULL;
 }
 
 /*
@@ -131,7 +168,7 @@ static __always_inline void tcp_position(struct sock *sk, __u64 *written, __u64 
 }
 
 /*
- * Whether this side of an open connection called: nothing keeps that. But what
+ * Whether this side of a connection called: nothing keeps that. But what
  * the peer has acknowledged counts the SYN of who called, and not that of who
  * was called.
  */
@@ -144,6 +181,8 @@ static __always_inline bool has_called(struct sock *sk, int state)
 	bool fin = false; /* its own is in flight, or acknowledged */
 
 	switch (state) {
+	case TCP_SYN_SENT:
+		return true;
 	case TCP_SYN_RECV:
 		return false;
 	case TCP_FIN_WAIT1:
@@ -154,5 +193,19 @@ static __always_inline bool has_called(struct sock *sk, int state)
 	}
 	return acked + flying != sent + fin;
 }
+
+/* Where sockets take the steps of their lives: set_state() and destroyed(). */
+#define SET_STATE(name, copy)                                                                    \
+	SEC("raw_tp/inet_sock_set_state")                                                        \
+	int name(struct bpf_raw_tracepoint_args *ctx)                                            \
+	{                                                                                        \
+		return set_state(copy, (struct sock *)ctx->args[0], ctx->args[1], ctx->args[2]); \
+	}
+#define DESTROY(name, copy)                                          \
+	SEC("raw_tp/tcp_destroy_sock")                               \
+	int name(struct bpf_raw_tracepoint_args *ctx)                \
+	{                                                            \
+		return destroyed(copy, (struct sock *)ctx->args[0]); \
+	}
 
 #endif
