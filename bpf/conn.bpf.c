@@ -75,7 +75,8 @@ struct conn {
 	__u8 state;
 	__u8 closed_by; /* who sent the first FIN */
 	__u8 before;	/* open when tracing began */
-	__u32 pad;
+	__u8 reset_by;	/* who sent a RST */
+	__u8 pad[3];
 };
 
 struct conn_record {
@@ -313,8 +314,11 @@ static __always_inline void send_closed(struct sock *sk, struct conn *c, int fro
 {
 	enum close_reason reason = close_reason(sk, from, error);
 
-	if (!c->closed_by && reason == REASON_RESET)
-		c->closed_by = error && error != ECONNABORTED ? SIDE_PEER : SIDE_OWN;
+	if (reason == REASON_RESET) {
+		c->reset_by = error && error != ECONNABORTED ? SIDE_PEER : SIDE_OWN;
+		if (!c->closed_by)
+			c->closed_by = c->reset_by;
+	}
 	if (only_slow || (only_failed && reason != REASON_RESET))
 		return;
 	send(RECORD_CLOSE, c, sk, bpf_ktime_get_boot_ns(), reason);

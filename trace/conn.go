@@ -274,7 +274,8 @@ func (t *connTracer) decode(s *Session, record []byte) bool {
 			Retransmits: r.Retransmits,
 			SRTT:        time.Duration(r.SrttUs) * time.Microsecond,
 			Reason:      closeReasons[r.Reason],
-			ClosedBy:    closedBy(r),
+			ClosedBy:    roleOf(r, r.Conn.ClosedBy),
+			ResetBy:     roleOf(r, r.Conn.ResetBy),
 			OpenBefore:  r.Conn.Before != 0,
 		}
 		s.emit(&t.close)
@@ -325,12 +326,12 @@ func since(start, end uint64) time.Duration {
 	return time.Duration(end - start)
 }
 
-// closedBy is the role of who ended the connection first.
-func closedBy(r *bpf.ConnConnRecord) string {
+// roleOf is the role of the side of a connection that has done something.
+func roleOf(r *bpf.ConnConnRecord, side uint8) string {
 	switch {
-	case r.Conn.ClosedBy == 0:
+	case side == 0:
 		return ""
-	case (r.Conn.ClosedBy == sideOwn) == (r.Conn.Role == roleClient):
+	case (side == sideOwn) == (r.Conn.Role == roleClient):
 		return event.RoleClient
 	}
 	return event.RoleServer

@@ -553,10 +553,16 @@ func testResets(t *testing.T, c *connEvents) {
 		w.hear()
 		got := c.kinds(w.pid, "connect client", "accept server", "close client", "close server")
 		for _, k := range []string{"close client", "close server"} {
-			if e := got[k].(*event.Close); e.Reason != event.ReasonReset || e.ClosedBy != event.RoleClient {
+			if e := got[k].(*event.Close); e.Reason != event.ReasonReset || e.ClosedBy != event.RoleClient || e.ResetBy != event.RoleClient {
 				t.Errorf("%s: %s", how, describe([]event.Event{e}))
 			}
 		}
+	}
+	w := startWorkload(t, "reset", "after")
+	w.hear()
+	got := c.kinds(w.pid, "connect client", "accept server", "close client", "close server")
+	if e := got["close server"].(*event.Close); e.Reason != event.ReasonReset || e.ClosedBy != event.RoleClient || e.ResetBy != event.RoleServer {
+		t.Errorf("the client has closed, the server resets: %s", describe([]event.Event{e}))
 	}
 }
 

@@ -455,12 +455,21 @@ func reset(args []string) {
 	l, port := listener("127.0.0.1")
 	c := dial("127.0.0.1", port)
 	s := accept(l)
-	if args[0] == "linger" {
+	switch args[0] {
+	case "linger":
 		abort(c)
-	} else { // unread
+	case "unread":
 		writeFull(s, 101)
 		waitFor(c, unix.POLLIN)
 		closeFD(c)
+	case "after": // the other side's end, what it sent is unread
+		writeFull(c, 101)
+		closeFD(c)
+		waitFor(s, unix.POLLRDHUP)
+		closeFD(s)
+		said("done")
+		heard()
+		return
 	}
 	_, err := unix.Read(s, make([]byte, 1))
 	wantError(err, unix.ECONNRESET)
