@@ -29,6 +29,7 @@ import (
 	"tracer/render"
 	"tracer/trace"
 	"tracer/trace/event"
+	"tracer/trace/kube"
 	"tracer/trace/proc"
 )
 
@@ -250,7 +251,19 @@ func complete(cmd *cobra.Command, columns func() []render.Column) {
 			}
 			return names
 		},
-		"uid":     proc.NewUsers("/etc/passwd").List,
+		"uid": proc.NewUsers("/etc/passwd").List,
+		"container": func() []string {
+			containers, _, _ := kube.Names(kube.Roots{})
+			return containers
+		},
+		"pod": func() []string {
+			_, pods, _ := kube.Names(kube.Roots{})
+			return pods
+		},
+		"namespace": func() []string {
+			_, _, namespaces := kube.Names(kube.Roots{})
+			return namespaces
+		},
 		"columns": func() []string { return render.Names(columns()) },
 		"method":  func() []string { return []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} },
 		"status":  func() []string { return []string{"1xx", "2xx", "3xx", "4xx", "5xx"} },
@@ -387,6 +400,7 @@ func version() string {
 // config is what the common flags say.
 type config struct {
 	json, wide, noColor, self bool
+	verbose                   bool
 	pids                      []string
 	comms                     []string
 	user                      string
@@ -478,6 +492,7 @@ func (c *config) flags() (groups []flagGroup) {
 	shown.BoolVar(&c.wide, "wide", false, "do not cut cells to the terminal's width")
 	shown.BoolVar(&c.noColor, "no-color", false, "no colour; NO_COLOR and TERM=dumb do the same")
 	shown.BoolVar(&c.self, "self", false, "also show tracer itself and the SSH session it runs in")
+	shown.BoolVar(&c.verbose, "verbose", false, "tell at the end what was seen, and what filters left out; done anyway if nothing was shown")
 	kernel := group("kernel")
 	kernel.StringVar(&c.btf, "btf", "", "`FILE` kernel types (BTF), for kernels that carry none")
 	kernel.StringVar(&c.tier, "tier", "", "`fentry|kprobe|tracepoint` hook the kernel in this way only, for tests")
@@ -644,7 +659,7 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 	for _, w := range session.Warnings() {
 		msg.Notice(&event.Notice{Kind: "warning", Message: w})
 	}
-	if own := session.Own(); !c.self && len(opts.PIDs) == 0 {
+	if own := session.Own(); !c.self && len(own) > 0 && len(opts.PIDs) == 0 {
 		msg.Notice(&event.Notice{Kind: "note", Message: ownNotice(own)})
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -660,12 +675,16 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 			return exitFailed
 		}
 	}
-	go func() {
-		defer cancel()
-		wait(command, stop, ended)
-	}()
 	format := c.format(view)
 	release := c.share(msg, format)
+	interrupted := func() {}
+	if _, live := format.(*render.Live); !live && !c.json && term.IsTerminal(int(os.Stderr.Fd())) {
+		interrupted = func() { fmt.Fprintln(os.Stderr) } // nothing shall stand behind ^C
+	}
+	go func() {
+		defer cancel()
+		wait(command, stop, ended, interrupted)
+	}()
 	err = session.Run(ctx, render.NewOutput(os.Stdout, format))
 	close(ended)
 	release()
@@ -684,6 +703,9 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 	if err != nil {
 		complain(err)
 		return exitFailed
+	}
+	if c.verbose || account.Shown == 0 {
+		msg.Explain(account)
 	}
 	msg.Account(account)
 	return status
@@ -711,7 +733,7 @@ func (c *config) readable() error {
 
 // wait returns when there is a reason to end tracing: the command has ended, a
 // signal came, or the session has ended by itself.
-func wait(command *trace.Command, stop <-chan os.Signal, ended <-chan struct{}) {
+func wait(command *trace.Command, stop <-chan os.Signal, ended <-chan struct{}, interrupted func()) {
 	var done <-chan struct{}
 	if command != nil {
 		done = command.Done
@@ -720,6 +742,9 @@ func wait(command *trace.Command, stop <-chan os.Signal, ended <-chan struct{}) 
 	case <-done:
 	case <-ended:
 	case sig := <-stop:
+		if sig == syscall.SIGINT {
+			interrupted()
+		}
 		if command == nil {
 			return
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -28,6 +30,7 @@ import (
 	"unicode/utf8"
 	"unsafe"
 
+	"github.com/charmbracelet/x/ansi"
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/pflag"
@@ -890,14 +893,51 @@ func TestKernelCheckTellsWhatCanBeTraced(t *testing.T) {
 		t.Errorf("as nobody: ok %t, missing %+v", ok, c.Missing)
 	}
 	for _, command := range c.Commands {
-		if !strings.Contains(command.Error, "CAP_BPF") || !strings.Contains(command.Error, "sudo") {
+		if !strings.Contains(command.Error, "CAP_BPF") || !strings.Contains(command.Error, "sudo") || !strings.Contains(command.Error, "setcap cap_bpf,cap_perfmon=ep /") {
 			t.Errorf("as nobody: %s: %q", command.Name, command.Error)
 		}
 	}
 }
 
 func TestKernelPrivilegesAreDroppedWhileTracing(t *testing.T) {
-	r := startTracer(t, "exec")
+	for _, p := range trace.Probes {
+		t.Run(p.Name, func(t *testing.T) {
+			r := startTracer(t, p.Name, "--", "sleep", "100")
+			checkDropped(t, r, true)
+			if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			r.wait(128 + 15)
+			r = startTracer(t, p.Name)
+			checkDropped(t, r, false)
+			if p.Name == "exec" { // it still traces, and says what it cost
+				r.until(started(start(t, trueArgs())))
+			}
+			if end := r.stop(); end["lost"] != 0.0 {
+				t.Errorf("account: %v", end)
+			}
+		})
+	}
+}
+
+// checkDropped looks at what each thread of a process that traces may do.
+func checkDropped(t *testing.T, r *traced, command bool) {
+	t.Helper()
+	keeps := uint64(1<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_SYS_PTRACE)
+	if command {
+		keeps |= 1 << unix.CAP_KILL
+	}
+	var u unix.Utsname
+	var major, minor int
+	if err := unix.Uname(&u); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); err != nil {
+		t.Fatal(err)
+	}
+	if major < 5 || major == 5 && minor < 19 {
+		keeps |= 1 << unix.CAP_BPF // to read a map
+	}
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", r.PID))
 	if err != nil || len(threads) < 2 {
 		t.Fatal(threads, err)
@@ -916,16 +956,203 @@ func TestKernelPrivilegesAreDroppedWhileTracing(t *testing.T) {
 			value[name] = strings.TrimSpace(v)
 		}
 		have, err := strconv.ParseUint(value["CapEff"], 16, 64)
-		may := uint64(1<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_SYS_PTRACE | 1<<unix.CAP_BPF)
-		if err != nil || have&^may != 0 || value["CapPrm"] != value["CapEff"] || value["NoNewPrivs"] != "1" || value["Seccomp"] != "2" {
+		if err != nil || have != keeps || value["CapPrm"] != value["CapEff"] || value["NoNewPrivs"] != "1" || value["Seccomp"] != "2" {
 			t.Errorf("%s: CapEff %s, CapPrm %s, NoNewPrivs %s, Seccomp %s", thread, value["CapEff"], value["CapPrm"], value["NoNewPrivs"], value["Seccomp"])
 		}
 	}
-	// It still traces, and says what it cost.
-	pid := start(t, trueArgs())
-	r.until(started(pid))
-	if end := r.stop(); end["lost"] != 0.0 {
-		t.Errorf("account: %v", end)
+}
+
+// withCapabilities is tracer as a file of its own that has these capabilities,
+// run by a user who has none.
+func withCapabilities(t *testing.T, capabilities ...int) *exec.Cmd {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := self(asTracer, "1")
+	cmd.Path = copyFile(t, exe)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	var set uint64
+	for _, c := range capabilities {
+		set |= 1 << c
+	}
+	// struct vfs_cap_data of include/uapi/linux/capability.h: revision 2, effective.
+	b := binary.LittleEndian.AppendUint32(nil, 0x02000001)
+	for _, half := range []uint32{uint32(set), uint32(set >> 32)} {
+		b = binary.LittleEndian.AppendUint32(b, half)
+		b = binary.LittleEndian.AppendUint32(b, 0) // inheritable: none
+	}
+	if err := unix.Setxattr(cmd.Path, "security.capability", b, 0); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
+}
+
+// What README says is enough is: with just these capabilities, each command sees
+// all that there is to see.
+func TestKernelCapabilitiesAreEnough(t *testing.T) {
+	needRoot(t)
+	enough := []int{unix.CAP_BPF, unix.CAP_PERFMON}
+	cmd := withCapabilities(t, enough...)
+	cmd.Args = append(cmd.Args, "check")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		// Before 5.11 maps are locked memory.
+		if !strings.Contains(string(out), "give it CAP_SYS_RESOURCE, too") {
+			t.Fatalf("%v: %s", err, out)
+		}
+		enough = append(enough, unix.CAP_SYS_RESOURCE)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe = copyFile(t, exe)
+	for _, p := range trace.Probes {
+		t.Run(p.Name, func(t *testing.T) {
+			cmd := withCapabilities(t, enough...)
+			cmd.Args = append(cmd.Args, p.Name, "--json", "--", "env", asWorkload+"=web", exe)
+			var errs bytes.Buffer
+			cmd.Stderr = &errs
+			out, err := cmd.Output()
+			if p.Name == "http" && strings.Contains(errs.String(), "this kernel") {
+				t.Fatalf("%s", errs.String())
+			}
+			if err != nil {
+				t.Fatalf("%v: %s", err, errs.String())
+			}
+			got := map[string]int{}
+			for line := range strings.Lines(string(out)) {
+				var e map[string]any
+				if err := json.Unmarshal([]byte(line), &e); err != nil {
+					t.Fatalf("%q: %v", line, err)
+				}
+				got[e["event"].(string)]++
+				for _, key := range []string{"tx_bytes", "rx_bytes"} {
+					if n, ok := e[key].(float64); ok && e["proto"] == "udp" {
+						got[key] += int(n)
+					}
+				}
+			}
+			want := map[string]map[string]int{
+				"exec":    {"exec": 2}, // env, and what it becomes
+				"conn":    {"connect": 1, "accept": 1, "close": 2},
+				"traffic": nil,
+				"http":    {"http": 3},
+			}[p.Name]
+			if p.Name != "traffic" {
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("%s%s", diff, errs.String())
+				}
+			} else if got["traffic"] == 0 {
+				t.Errorf("no traffic: %s", errs.String())
+			}
+			if strings.Contains(errs.String(), `"lost_by"`) || strings.Contains(errs.String(), "privileges are kept") {
+				t.Error(errs.String())
+			}
+		})
+	}
+	// One less is not enough, and which one it is, is said.
+	for i, name := range []string{"CAP_BPF", "CAP_PERFMON"} {
+		cmd := withCapabilities(t, enough[1-i])
+		cmd.Args = append(cmd.Args, "exec")
+		out, _ := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(string(out), "tracing needs "+name+" to") || !strings.Contains(string(out), "setcap cap_bpf,cap_perfmon=ep ") {
+			t.Errorf("without %s: status %d: %s", name, cmd.ProcessState.ExitCode(), out)
+		}
+	}
+}
+
+func TestKernelTypesFromAFile(t *testing.T) {
+	needRoot(t)
+	types := copyFile(t, "/sys/kernel/btf/vmlinux")
+	// hidden runs tracer where the kernel does not describe its types.
+	hidden := func(args ...string) (string, int) {
+		cmd := self(asWorkload, "hidden", args...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+		out, _ := cmd.CombinedOutput()
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+	for _, p := range trace.Probes {
+		out, status := hidden(p.Name, "-d", "10ms")
+		if status != exitFailed || !strings.Contains(out, "this kernel does not describe its types (no /sys/kernel/btf/vmlinux): pass a BTF file made for exactly this kernel with --btf FILE") {
+			t.Errorf("%s without types: status %d: %s", p.Name, status, out)
+		}
+	}
+	for _, command := range []struct {
+		args []string
+		want string // on stderr
+	}{
+		{[]string{"exec", "--exits"}, "2 events seen, 2 shown, 0 lost"},
+		{[]string{"exec", "--container", "none"}, "left out by filters: other containers and pods "}, // the objects place and follow, too
+		{[]string{"conn"}, "0 events seen, 0 shown, 0 lost"},
+	} {
+		args := append(slices.Clone(command.args), "--btf", types, "--", "/proc/self/exe")
+		if out, status := hidden(args...); status != 0 || !strings.Contains(out, command.want) {
+			t.Errorf("%v: status %d: %s", args, status, out)
+		}
+	}
+	// The kernel itself has no iterators then; and not every one has kprobes.
+	if out, status := hidden("traffic", "--btf", types, "-d", "10ms"); status != exitFailed || !strings.Contains(out, "one that is built with CONFIG_DEBUG_INFO_BTF has") {
+		t.Errorf("traffic: status %d: %s", status, out)
+	}
+	out, status := hidden("http", "--btf", types, "--", "/proc/self/exe")
+	kprobes := exec.Command("/proc/self/exe", "check", "--tier", "kprobe")
+	kprobes.Env = append(os.Environ(), asTracer+"=1")
+	if kprobes.Run() == nil {
+		if status != 0 || !strings.Contains(out, "3 events seen, 3 shown, 0 lost") {
+			t.Errorf("http by kprobes: status %d: %s", status, out)
+		}
+	} else if status != exitFailed || !strings.Contains(out, "CONFIG_DEBUG_INFO_BTF") {
+		t.Errorf("http: status %d: %s", status, out)
+	}
+	// What is no BTF is told as well.
+	if out, status := hidden("exec", "--btf", "/proc/self/exe"); status != exitFailed || !strings.Contains(out, `read BTF from "/proc/self/exe"`) {
+		t.Errorf("status %d: %s", status, out)
+	}
+}
+
+func TestWhoSeesNothingIsToldWhy(t *testing.T) {
+	needRoot(t)
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		want string // regular expression; others on this host are left out, too
+	}{
+		{[]string{"exec", "--comm", "nosuch", "--", "/proc/self/exe"}, "nothing was shown; seen: exec 1; left out by filters: other names 1.*\n1 events seen, 0 shown"},
+		{[]string{"exec", "--comm", "nosuch,exe", "--", "/proc/self/exe"}, ""},
+		{[]string{"exec", "--verbose", "--", "/proc/self/exe"}, "tracer: note: seen: exec 1.*\n1 events seen, 1 shown"},
+		{[]string{"conn", "--failed", "--", "env", asWorkload + "=web", exe}, "nothing was shown; left out by filters: .*did not fail 2"},
+		{[]string{"conn", "--port", "1", "--", "env", asWorkload + "=web", exe}, "nothing was shown; left out by filters: .*other ports 2"},
+		{[]string{"http", "--status", "404", "--", "env", asWorkload + "=web", exe}, "nothing was shown; seen: HTTP/1 2; left out by filters: .*other statuses 3"},
+		{[]string{"http", "--uid", "65534", "--", "env", asWorkload + "=web", exe}, "nothing was shown; left out by filters: .*other users "},
+	} {
+		cmd := self(asTracer, "1", c.args...)
+		cmd.Env = append(cmd.Env, asWorkload+"=nothing")
+		var errs bytes.Buffer
+		cmd.Stderr = &errs
+		if err := cmd.Run(); err != nil {
+			t.Fatalf("%v: %s", err, errs.String())
+		}
+		lines := strings.Split(strings.TrimSpace(errs.String()), "\n")
+		if last := lines[len(lines)-1]; !strings.Contains(last, " events seen, ") {
+			t.Errorf("%v: the account is not the last line: %q", c.args, lines)
+		}
+		if c.want == "" && strings.Contains(errs.String(), "seen: ") || !regexp.MustCompile(c.want).MatchString(errs.String()) {
+			t.Errorf("%v: no %q in %s", c.args, c.want, errs.String())
+		}
+	}
+	// For programs the account has it, whether they ask or not.
+	r := startTracer(t, "exec", "--comm", "nosuch", "--", "/bin/sh", "-c", "exit 0")
+	a := r.wait(0)
+	if diff := cmp.Diff(map[string]any{"exec": 1.0}, a["kinds"]); diff != "" {
+		t.Error(diff)
+	}
+	if f, ok := a["filtered"].(map[string]any); !ok || f["comm"] != 1.0 {
+		t.Errorf("filtered: %v", a["filtered"])
 	}
 }
 
@@ -1075,9 +1302,10 @@ func TestKernelFullDiskIsAnError(t *testing.T) {
 
 func TestKernelSlowReaderLosesNothingUnsaid(t *testing.T) {
 	r := startTracer(t, "exec", "--pid", strconv.Itoa(os.Getpid()))
-	// The pipe is full after 64 KiB, the queue behind it after 16 MiB more.
-	const n, size = 701, 31000
-	arg := strings.Repeat("z", size)
+	// The pipe is full after 64 KiB, the queue behind it after 16 MiB more. A
+	// control character takes six bytes of JSON.
+	const n, size = 151, 31000
+	arg := strings.Repeat("\x01", size)
 	for range n {
 		if err := trueArgs(arg).Run(); err != nil {
 			t.Fatal(err)
@@ -1106,7 +1334,7 @@ func TestKernelWithoutPrivilegesSaysWhatIsMissing(t *testing.T) {
 	cmd.Path = copyFile(t, exe)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	out, _ := cmd.CombinedOutput()
-	if cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(string(out), "needs root or the capabilities CAP_BPF and CAP_PERFMON; run it with sudo") {
+	if cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(string(out), "tracing needs CAP_BPF to load programs and CAP_PERFMON to attach programs that read the kernel's memory: run it with sudo, or give them to the file: setcap cap_bpf,cap_perfmon=ep "+cmd.Path) {
 		t.Errorf("status %d: %s", cmd.ProcessState.ExitCode(), out)
 	}
 }
@@ -1218,8 +1446,16 @@ func workload(name string, args []string) {
 			"mount":           func() error { return unix.Mount("none", "/nonexistent", "tmpfs", 0, "") },
 			"perf_event_open": func() error { _, err := unix.PerfEventOpen(&unix.PerfEventAttr{}, -2, -2, -1, 0); return err },
 			"setns":           func() error { return unix.Setns(-1, 0) },
+			"unshare":         func() error { return unix.Unshare(1) },
+			"chroot":          func() error { return unix.Chroot("/nonexistent") },
+			"init_module":     func() error { return unix.InitModule(nil, "") },
+			"process_vm_readv": func() error {
+				_, err := unix.ProcessVMReadv(1<<30, nil, nil, 1)
+				return err
+			},
 		}
-		for name, command := range map[string]uintptr{"make a map": 0, "load a program": 5, "open a pinned object": 7, "attach": 17, "load types": 18, "make a link": 28} {
+		for name, command := range map[string]uintptr{"make a map": 0, "load a program": 5, "open a pinned object": 7, "attach": 8, "run": 10,
+			"get another's program": 13, "get another's map": 14, "attach to a tracepoint": 17, "load types": 18, "make a link": 28, "change a link": 29} {
 			tries["bpf: "+name] = func() error {
 				_, _, errno := unix.Syscall(unix.SYS_BPF, command, uintptr(unsafe.Pointer(&zero[0])), uintptr(len(zero)))
 				return errno
@@ -1230,7 +1466,15 @@ func workload(name string, args []string) {
 				die(fmt.Errorf("%s, before: %v", name, err))
 			}
 		}
+		// What it still has to do with its maps is not: these have none.
+		allowed := map[string]uintptr{"look up": 1, "change": 2, "delete": 3, "walk": 4, "ask about": 15, "take": 21, "look up many": 24, "iterate": 33}
 		die(s.Confine())
+		*(*int32)(unsafe.Pointer(&zero[0])) = -1
+		for name, command := range allowed {
+			if _, _, errno := unix.Syscall(unix.SYS_BPF, command, uintptr(unsafe.Pointer(&zero[0])), uintptr(len(zero))); errno == unix.EPERM {
+				die(fmt.Errorf("bpf: %s: refused", name))
+			}
+		}
 		for name, try := range tries {
 			if err := try(); !errors.Is(err, unix.EPERM) {
 				die(fmt.Errorf("%s: %v, want EPERM", name, err))
@@ -1238,6 +1482,27 @@ func workload(name string, args []string) {
 		}
 		_, err = s.Account() // which reads a map and asks about programs
 		die(err)
+	case "hidden":
+		die(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+		die(unix.Mount("none", "/sys/kernel/btf", "tmpfs", 0, ""))
+		work := "nothing"
+		if args[0] == "http" {
+			work = "web"
+		}
+		env := append(os.Environ(), asTracer+"=1", asWorkload+"="+work)
+		die(unix.Exec("/proc/self/exe", append([]string{"tracer"}, args...), env))
+	case "web":
+		// Three exchanges on one connection.
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		die(err)
+		go func() { _ = http.Serve(l, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})) }() // it ends with the process
+		client := http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
+		for range 3 {
+			resp, err := client.Get("http://" + l.Addr().String() + "/web")
+			die(err)
+			die(resp.Body.Close())
+		}
+		client.CloseIdleConnections()
 	case "network":
 		// As Go programs do it: the listener is an MPTCP one by default.
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -1538,6 +1803,309 @@ func loopbackUp() error {
 	}
 	lo.SetUint16(unix.IFF_UP)
 	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
+}
+
+// A screen is a terminal that tracer writes to.
+type screen struct {
+	t      *testing.T
+	master *os.File
+	tty    *os.File
+	mu     sync.Mutex
+	text   []byte        // all that was written
+	more   chan struct{} // there is more of it
+}
+
+func newScreen(t *testing.T, width, height uint16) *screen {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &screen{t: t, master: master, tty: tty, more: make(chan struct{}, 1)}
+	s.resize(width, height)
+	t.Cleanup(func() {
+		tty.Close()
+		master.Close()
+	})
+	go func() {
+		b := make([]byte, 1<<16)
+		for {
+			n, err := master.Read(b)
+			s.mu.Lock()
+			s.text = append(s.text, b[:n]...)
+			s.mu.Unlock()
+			select {
+			case s.more <- struct{}{}:
+			default:
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return s
+}
+
+func (s *screen) resize(width, height uint16) {
+	s.t.Helper()
+	if err := unix.IoctlSetWinsize(int(s.master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: width, Row: height}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// start runs tracer on the screen, as the foreground job of a shell, and
+// returns when it is ready.
+func (s *screen) start(env string, args ...string) *exec.Cmd {
+	s.t.Helper()
+	needRoot(s.t)
+	cmd := self(asTracer, "1", args...)
+	cmd.Env = append(cmd.Env, "TERM=xterm", "NO_COLOR=", env)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.tty, s.tty, s.tty
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	start(s.t, cmd)
+	s.until("tracing " + args[0])
+	return cmd
+}
+
+// until waits for text, and returns all that was written so far.
+func (s *screen) until(text string) string {
+	s.t.Helper()
+	timeout := time.After(time.Minute)
+	for {
+		s.mu.Lock()
+		all := string(s.text)
+		s.mu.Unlock()
+		if strings.Contains(all, text) {
+			return all
+		}
+		select {
+		case <-s.more:
+		case <-timeout:
+			s.t.Fatalf("%q does not come: %q", text, all)
+		}
+	}
+}
+
+// interrupt types Ctrl-C and returns all that was written until tracer ended.
+func (s *screen) interrupt(cmd *exec.Cmd) string {
+	s.t.Helper()
+	if _, err := s.master.Write([]byte{3}); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		s.t.Errorf("Ctrl-C: %v", err)
+	}
+	return s.until("; cost: CPU")
+}
+
+// rows are the lines of exec's table, without what is no row.
+func rows(text string) (rows []string) {
+	for line := range strings.SplitSeq(text, "\r\n") {
+		line = ansi.Strip(line)
+		if strings.HasPrefix(line, "TIME ") || len(line) > 12 && line[2] == ':' && line[8] == '.' {
+			rows = append(rows, line)
+		}
+	}
+	return rows
+}
+
+// The table on a terminal, as the contract has it: no row wraps, the header
+// comes again on every screenful, another size is taken up while it runs, and
+// what follows ^C stands on a line of its own.
+func TestKernelTableOnATerminal(t *testing.T) {
+	s := newScreen(t, 60, 10)
+	cmd := s.start("A=b", "exec", "--exits", "--pid", strconv.Itoa(os.Getpid()))
+	const n = 17
+	long := strings.Repeat("long ", 60)
+	for range n {
+		_ = self(asWorkload, "exit", "7", long).Run()
+	}
+	_ = self(asWorkload, "exit", "8", "\x1b[2J日本語\u202e").Run()
+	first := s.until("exit 8 after")
+	s.resize(100, 30)
+	time.Sleep(300 * time.Millisecond) // tracer looks at the size every now and then
+	_ = self(asWorkload, "exit", "9", long).Run()
+	text := s.interrupt(cmd)
+
+	header := 0
+	for i, row := range rows(text) {
+		width := 60
+		if i >= len(rows(first)) {
+			width = 100
+		}
+		if cells := ansi.StringWidth(row); cells > width || strings.HasSuffix(row, "…") && cells != width {
+			t.Errorf("%d cells: %s", cells, row)
+		}
+		switch {
+		case strings.HasPrefix(row, "TIME "):
+			header = 0
+		case header > 7 && width == 60:
+			t.Errorf("%d rows below a header on 10 lines: %s", header, row)
+		default:
+			if _, err := time.Parse("15:04:05.000", row[:12]); err != nil {
+				t.Error(err)
+			}
+		}
+		header++
+	}
+	if want := 2 * (n + 2); len(rows(text))-strings.Count(text, "TIME ") != want {
+		t.Errorf("%d rows, want %d", len(rows(text))-strings.Count(text, "TIME "), want)
+	}
+	if !strings.Contains(text, "^C\r\n") || !strings.Contains(text, "\x1b[31m") || strings.Contains(text, "\x1b[2J") || strings.Contains(text, "\u202e") {
+		t.Errorf("%q", text)
+	}
+	for name, env := range map[string]string{"NO_COLOR": "NO_COLOR=1", "a dumb terminal": "TERM=dumb", "--no-color": "A=b"} {
+		s := newScreen(t, 60, 10)
+		args := []string{"exec", "--failed", "--exits", "--pid", strconv.Itoa(os.Getpid())}
+		if strings.HasPrefix(name, "--") {
+			args = append(args, name)
+		}
+		cmd := s.start(env, args...)
+		_ = self(asWorkload, "exit", "8").Run()
+		s.until("exit 8 after")
+		if text := s.interrupt(cmd); strings.Contains(text, "\x1b") {
+			t.Errorf("%s: %q", name, text)
+		}
+	}
+}
+
+// A live screen is given back whole, however it ends; messages that came
+// meanwhile and the account stand below the closing table.
+func TestKernelLiveScreenIsGivenBack(t *testing.T) {
+	for name, end := range map[string]func(s *screen, cmd *exec.Cmd){
+		"Ctrl-C":  func(s *screen, cmd *exec.Cmd) { s.interrupt(cmd) },
+		"SIGTERM": func(_ *screen, cmd *exec.Cmd) { _ = cmd.Process.Signal(syscall.SIGTERM); _ = cmd.Wait() },
+		"SIGHUP":  func(_ *screen, cmd *exec.Cmd) { _ = cmd.Process.Signal(syscall.SIGHUP); _ = cmd.Wait() },
+	} {
+		s := newScreen(t, 80, 24)
+		cmd := s.start("A=b", "traffic", "--interval", "100ms")
+		s.until("\x1b[?1049h")
+		s.resize(40, 12)
+		s.until("\x1b[H\x1b[2J") // as it clears what was drawn for another size
+		end(s, cmd)
+		text := s.until("; cost: CPU")
+		after := text[strings.LastIndex(text, "\x1b[?1049l"):]
+		if strings.Count(text, "\x1b[?1049h") != strings.Count(text, "\x1b[?1049l") || !strings.HasPrefix(after, "\x1b[?1049l\x1b[?25h") || !strings.Contains(text, "\x1b[?7h") {
+			t.Errorf("%s: the screen is not given back: %q", name, text)
+		}
+		if !strings.Contains(after, "RECEIVED") || strings.Index(after, "; cost: CPU") < strings.Index(after, "RECEIVED") {
+			t.Errorf("%s: below it: %q", name, after)
+		}
+		if cmd.ProcessState.ExitCode() != 0 {
+			t.Errorf("%s: %v", name, cmd.ProcessState)
+		}
+	}
+}
+
+// Requests full of what a terminal obeys are rows like others, in the table and
+// as JSON.
+func TestKernelHTTPOfHostileText(t *testing.T) {
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() { // answers each request with nothing
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				r := bufio.NewReader(conn)
+				for line := "x"; strings.TrimSpace(line) != ""; {
+					if line, err = r.ReadString('\n'); err != nil {
+						return
+					}
+				}
+				_, _ = conn.Write([]byte("HTTP/1.1 200 \x1b[31m\xff\u202eOK\r\nContent-Length: 0\r\nX: \x1b]0;x\x07\r\n\r\n"))
+			}()
+		}
+	}()
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	args := []string{"http", "--port", port, "--columns", "method,host,path"}
+	j := startTracer(t, args...)
+	table := newScreen(t, 120, 30)
+	cmd := table.start("A=b", args...)
+	for _, request := range []string{
+		"GET /\x1b]0;owned\x07\x1b[2J HTTP/1.1\r\nHost: \x1b[31mred\r\n\r\n",
+		"GET /\xff\xfe\xc0 HTTP/1.1\r\nHost: \u202egnp.exe\u2066\r\n\r\n",
+		"GET /" + strings.Repeat("x", 100_000) + " HTTP/1.1\r\nHost: long\r\n\r\n",
+		"GET /head HTTP/1.1\r\nHost: h\r\nCookie: " + strings.Repeat("\x1b[2J", 20_000) + "\r\n\r\n",
+		"GET /last/\xe6\x97\xa5 HTTP/1.1\r\nHost: h\r\n\r\n",
+	} {
+		conn, err := net.Dial("tcp4", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write([]byte(request)); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.ReadAll(conn)
+		conn.Close()
+	}
+	last := func(e map[string]any) bool { return e["path"] == "/last/日" }
+	j.until(last)
+	for _, e := range j.events {
+		for _, key := range []string{"method", "path", "host"} {
+			if s, _ := e[key].(string); !utf8.ValidString(s) {
+				t.Errorf("%s %q", key, s)
+			}
+		}
+	}
+	j.stop()
+	table.until("/last/日")
+	text := table.interrupt(cmd)
+	if !strings.Contains(text, "/xxxx") || !strings.Contains(text, "/head") {
+		t.Errorf("rows are missing: %q", text)
+	}
+	for i, line := range strings.Split(text, "\r\n") {
+		if ansi.StringWidth(line) > 120 && !strings.Contains(line, "tracer:") {
+			t.Errorf("line %d has %d cells: %q", i, ansi.StringWidth(line), line)
+		}
+		for _, r := range strings.NewReplacer("\x1b[1m", "", "\x1b[31m", "", "\x1b[2m", "", "\x1b[0m", "").Replace(line) {
+			if r < ' ' || r == 0x7f || r == utf8.RuneError || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
+				t.Errorf("line %d: %q in %q", i, r, line)
+			}
+		}
+	}
+	if strings.Contains(text, "\x1b[31mred") {
+		t.Errorf("a stranger's colour: %q", text)
+	}
+}
+
+// A container may be called like a flag, and Tab knows what is here.
+func TestKernelNamesOfContainers(t *testing.T) {
+	odd := newContainer(t, "web-0", "--json", true)
+	evil := newContainer(t, "web-1", "x;reboot", true)
+	r := startTracer(t, "exec", "--pid", strconv.Itoa(os.Getpid()), "--container", "--json")
+	evil.run(t, "0.001")
+	odd.run(t, "0.002")
+	e := r.until(func(map[string]any) bool { return true })
+	if e["container"] != "--json" || e["container_id"] != odd.id {
+		t.Errorf("%v", e)
+	}
+	if a := r.stop(); a["shown"] != 1.0 {
+		t.Errorf("%v", a)
+	}
+	for flag, want := range map[string]string{"--pod": "web-0\nweb-1\n", "--container": "--json\n", "--namespace": "demo\n"} {
+		out, err := self(asTracer, "1", "__complete", "exec", flag, "").Output()
+		if err != nil || !strings.Contains(string(out), want) || strings.Contains(string(out), "reboot") {
+			t.Errorf("%s: %v: %s", flag, err, out)
+		}
+	}
 }
 
 // What is installed is a program, its man pages and completions; what is

@@ -150,12 +150,21 @@ const volatile __s32 nr_connect = -1;
 /* bpf2go makes a Go type of what a variable has. */
 const struct conn_record *unused_conn_record __attribute__((unused));
 
-static __always_inline bool wanted_ports(const struct conn *c)
+static __always_inline bool at_ports(const struct conn *c)
 {
 	__u16 sport = c->sport, dport = c->dport;
 
 	return !filter_ports || bpf_map_lookup_elem(&ports, &dport) ||
 	       bpf_map_lookup_elem(&ports, &sport);
+}
+
+/* Whether a connection passes --port. If not, that is counted. */
+static __always_inline bool wanted_ports(const struct conn *c)
+{
+	if (at_ports(c))
+		return true;
+	count(FILTERED_PORT, 1);
+	return false;
 }
 
 static __always_inline void fill_owner(struct conn *c, struct task_struct *task)
@@ -213,8 +222,10 @@ static __always_inline void send(enum record_type type, struct conn *c, struct s
 
 static __always_inline void send_failed(struct conn *c, struct sock *sk, __u64 now)
 {
-	if (only_slow && (!c->start || now - c->start < slow_ns))
+	if (only_slow && (!c->start || now - c->start < slow_ns)) {
+		count(FILTERED_SLOW, 1);
 		return;
+	}
 	send(RECORD_FAILED, c, sk, now, 0);
 }
 
@@ -252,7 +263,11 @@ static __always_inline void connected(struct sock *sk)
 		bpf_map_delete_elem(&socks, &key);
 		return;
 	}
-	if (!only_slow ? !only_failed : c->start && now - c->start >= slow_ns && !only_failed)
+	if (only_slow && (!c->start || now - c->start < slow_ns))
+		count(FILTERED_SLOW, 1);
+	else if (only_failed)
+		count(FILTERED_FAILED, 1);
+	else
 		send(RECORD_CONNECT, c, sk, now, 0);
 	if (only_slow)
 		bpf_map_delete_elem(&socks, &key);
@@ -359,15 +374,16 @@ static __always_inline void adopt(struct sock *sk, int from)
 	__u64 key = (__u64)sk;
 	struct conn c = {};
 
+	/* What filters leave out was counted when it began. */
 	if (only_slow || current_is_kernel() ||
-	    !wanted(bpf_get_current_pid_tgid() >> 32))
+	    filtered(bpf_get_current_pid_tgid() >> 32) != WANTED)
 		return;
 	c.role = has_called(sk, from) ? ROLE_CLIENT : ROLE_SERVER;
 	c.state = CONN_OPEN;
 	c.closed_by = first_to_close(from);
 	fill_current(&c);
 	fill_tuple(&c, sk);
-	if (!wanted_ports(&c))
+	if (!at_ports(&c))
 		return;
 	/* With these filters somebody else may have opened it, who is not wanted. */
 	if (c.role == ROLE_SERVER && !filter_pids && !filter_uid && !only_failed)
@@ -473,7 +489,7 @@ static __always_inline int sent_again(int copy, struct sock *sk)
 	if (!c || c->state != CONN_CONNECTING || !c->start)
 		return 0;
 	fill_tuple(c, sk);
-	if (wanted_ports(c))
+	if (at_ports(c))
 		send(RECORD_WAITING, c, sk, bpf_ktime_get_boot_ns(), 0);
 	return 0;
 }
@@ -489,14 +505,16 @@ RETRANSMIT(conn_retransmit, 0)
 RETRANSMIT(conn_retransmit_copy1, 1)
 
 /* The current task accepts a socket, or has done so a moment ago. */
-static __always_inline int accepted(struct sock *sk)
+static __always_inline int accepted(int copy, struct sock *sk)
 {
 	struct conn c = {};
 	struct conn *found;
 	__u64 key;
 	int state;
 
-	if (!wanted(bpf_get_current_pid_tgid() >> 32))
+	/* A copy sees again what is left out. */
+	if (copy ? filtered(bpf_get_current_pid_tgid() >> 32) != WANTED :
+		   !wanted(bpf_get_current_pid_tgid() >> 32))
 		return 0;
 	sk = tcp_socket(sk);
 	if (!sk)
@@ -512,9 +530,11 @@ static __always_inline int accepted(struct sock *sk)
 	c.state = CONN_OPEN;
 	fill_current(&c);
 	fill_tuple(&c, sk);
-	if (!wanted_ports(&c))
+	if (copy ? !at_ports(&c) : !wanted_ports(&c))
 		return 0;
-	if (!only_failed)
+	if (only_failed)
+		count(FILTERED_FAILED, 1);
+	else
 		send(RECORD_ACCEPT, &c, sk, c.start, 0);
 	if (bpf_map_update_elem(&socks, &key, &c, BPF_ANY)) {
 		count_lost(LOST_MAP_FULL);
@@ -593,7 +613,7 @@ static __always_inline int connect6_returns(int copy, struct sock *sk, void *add
 	SEC("fentry/security_sock_graft")                                                     \
 	int BPF_PROG(conn_accept_fentry##suffix, struct sock *sk)                             \
 	{                                                                                     \
-		return first_to_see(copy, COPIED_ACCEPT, (__u64)sk) ? accepted(sk) : 0;       \
+		return first_to_see(copy, COPIED_ACCEPT, (__u64)sk) ? accepted(copy, sk) : 0; \
 	}                                                                                     \
 	SEC("fexit/tcp_v4_connect")                                                           \
 	int BPF_PROG(conn_connect4_fexit##suffix, struct sock *sk, void *addr, int len, int ret) \
@@ -615,7 +635,7 @@ FUNCTIONS(_copy2, 2)
 SEC("kprobe/security_sock_graft")
 int conn_accept_kprobe(void *ctx)
 {
-	return accepted((struct sock *)register_arg(ctx, 0));
+	return accepted(0, (struct sock *)register_arg(ctx, 0));
 }
 
 static __always_inline int connect_called(void *ctx, __u16 family)
@@ -689,11 +709,11 @@ static __always_inline struct sock *fd_tcp_socket(__u32 fd)
 	return file_tcp_socket(file);
 }
 
-static __always_inline int accept_returns(int fd)
+static __always_inline int accept_returns(int copy, int fd)
 {
 	struct sock *sk = fd_tcp_socket(fd);
 
-	return sk ? accepted(sk) : 0;
+	return sk ? accepted(copy, sk) : 0;
 }
 
 static __always_inline int connect_syscall_returns(void *regs, int error)
@@ -726,7 +746,7 @@ static __always_inline int syscall_returns(int copy, void *regs, long ret)
 	if (accept != (ret >= 0) || syscall_is_32bit())
 		return 0;
 	if (accept)
-		return accept_returns(ret);
+		return accept_returns(copy, ret);
 	return first_to_see(copy, COPIED_CONNECT4, bpf_get_current_pid_tgid()) ?
 		       connect_syscall_returns(regs, -ret) : 0;
 }
@@ -750,7 +770,7 @@ static __always_inline int request_completes(struct io_kiocb *req, int result)
 {
 	if (result <= 0 || (req && BPF_CORE_READ(req, opcode) != IORING_OP_ACCEPT))
 		return 0;
-	return accept_returns(result);
+	return accept_returns(0, result);
 }
 
 /*

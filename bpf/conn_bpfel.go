@@ -73,6 +73,7 @@ type ConnSight struct {
 const (
 	ConnMapCalls                   = "calls"
 	ConnMapCgroups                 = "cgroups"
+	ConnMapCounts                  = "counts"
 	ConnMapEvents                  = "events"
 	ConnMapHidden                  = "hidden"
 	ConnMapLost                    = "lost"
@@ -205,6 +206,7 @@ type ConnProgramSpecs struct {
 type ConnMapSpecs struct {
 	Calls   *ebpf.MapSpec `ebpf:"calls"`
 	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
+	Counts  *ebpf.MapSpec `ebpf:"counts"`
 	Events  *ebpf.MapSpec `ebpf:"events"`
 	Hidden  *ebpf.MapSpec `ebpf:"hidden"`
 	Lost    *ebpf.MapSpec `ebpf:"lost"`
@@ -257,6 +259,7 @@ func (o *ConnObjects) Close() error {
 type ConnMaps struct {
 	Calls   *ebpf.Map `ebpf:"calls"`
 	Cgroups *ebpf.Map `ebpf:"cgroups"`
+	Counts  *ebpf.Map `ebpf:"counts"`
 	Events  *ebpf.Map `ebpf:"events"`
 	Hidden  *ebpf.Map `ebpf:"hidden"`
 	Lost    *ebpf.Map `ebpf:"lost"`
@@ -271,6 +274,7 @@ func (m *ConnMaps) Close() error {
 	return _ConnClose(
 		m.Calls,
 		m.Cgroups,
+		m.Counts,
 		m.Events,
 		m.Hidden,
 		m.Lost,

@@ -259,9 +259,14 @@ static __always_inline void process_fork(int copy, struct task_struct *parent,
 	__u32 pid = BPF_CORE_READ(child, tgid);
 	struct exec_record rec;
 
-	/* Threads are no processes, and the kernel's own do not end as such. */
-	if (pid != BPF_CORE_READ(child, pid) || BPF_CORE_READ(child, flags) & TASK_IS_KTHREAD ||
-	    !first_sight(copy, start, pid, RECORD_FORK) || !wanted(BPF_CORE_READ(parent, tgid)))
+	/*
+	 * Threads are no processes, and the kernel's own do not end as such. But
+	 * that one of them was missed must be found out, or it would be a loss.
+	 */
+	if (!first_sight(copy, start, BPF_CORE_READ(child, pid), RECORD_FORK) ||
+	    pid != BPF_CORE_READ(child, pid) || BPF_CORE_READ(child, flags) & TASK_IS_KTHREAD ||
+	    /* No event, and so not to be counted. */
+	    filtered(BPF_CORE_READ(parent, tgid)) != WANTED)
 		return;
 	fill_record(&rec, RECORD_FORK, parent);
 	rec.ppid = rec.pid;
@@ -277,12 +282,16 @@ static __always_inline void process_exit(int copy, struct task_struct *task)
 	__u32 pid = BPF_CORE_READ(task, tgid);
 	struct exec_record rec;
 
+	if (BPF_CORE_READ(signal, live.counter) != 0) {
+		first_sight(copy, BPF_CORE_READ(task, start_boottime), BPF_CORE_READ(task, pid),
+			    RECORD_EXIT | SIGHT_THREAD);
+		return;
+	}
 	/*
 	 * The last thread to leave ends the process, the leader or not. The
 	 * last two may both find that nobody is left.
 	 */
-	if (BPF_CORE_READ(signal, live.counter) != 0 ||
-	    BPF_CORE_READ(task, flags) & TASK_IS_KTHREAD ||
+	if (BPF_CORE_READ(task, flags) & TASK_IS_KTHREAD ||
 	    !first_sight(copy, BPF_CORE_READ(leader, start_boottime), pid, RECORD_EXIT) ||
 	    !wanted(pid))
 		return;

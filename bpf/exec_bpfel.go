@@ -59,6 +59,7 @@ type ExecSight struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	ExecMapCgroups               = "cgroups"
+	ExecMapCounts                = "counts"
 	ExecMapEvents                = "events"
 	ExecMapHidden                = "hidden"
 	ExecMapLost                  = "lost"
@@ -145,6 +146,7 @@ type ExecProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type ExecMapSpecs struct {
 	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
+	Counts    *ebpf.MapSpec `ebpf:"counts"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Hidden    *ebpf.MapSpec `ebpf:"hidden"`
 	Lost      *ebpf.MapSpec `ebpf:"lost"`
@@ -189,6 +191,7 @@ func (o *ExecObjects) Close() error {
 // It can be passed to LoadExecObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ExecMaps struct {
 	Cgroups   *ebpf.Map `ebpf:"cgroups"`
+	Counts    *ebpf.Map `ebpf:"counts"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Hidden    *ebpf.Map `ebpf:"hidden"`
 	Lost      *ebpf.Map `ebpf:"lost"`
@@ -201,6 +204,7 @@ type ExecMaps struct {
 func (m *ExecMaps) Close() error {
 	return _ExecClose(
 		m.Cgroups,
+		m.Counts,
 		m.Events,
 		m.Hidden,
 		m.Lost,

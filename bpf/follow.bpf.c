@@ -23,8 +23,9 @@ static __always_inline void process_fork(int copy, struct task_struct *parent,
 	__u32 pid = BPF_CORE_READ(child, tgid);
 	__u8 one = 1;
 
-	if (pid != BPF_CORE_READ(child, pid) ||
-	    !first_sight(copy, BPF_CORE_READ(child, start_boottime), pid, SIGHT_FOLLOW) ||
+	/* Threads, too, lest one that was missed count as a loss. */
+	if (!first_sight(copy, BPF_CORE_READ(child, start_boottime), BPF_CORE_READ(child, pid), SIGHT_FOLLOW) ||
+	    pid != BPF_CORE_READ(child, pid) ||
 	    !bpf_map_lookup_elem(&pids, &from))
 		return;
 	if (bpf_map_update_elem(&pids, &pid, &one, BPF_ANY))

@@ -32,6 +32,7 @@ type FollowSight struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	FollowMapCgroups                 = "cgroups"
+	FollowMapCounts                  = "counts"
 	FollowMapEvents                  = "events"
 	FollowMapHidden                  = "hidden"
 	FollowMapLost                    = "lost"
@@ -102,6 +103,7 @@ type FollowProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type FollowMapSpecs struct {
 	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
+	Counts  *ebpf.MapSpec `ebpf:"counts"`
 	Events  *ebpf.MapSpec `ebpf:"events"`
 	Hidden  *ebpf.MapSpec `ebpf:"hidden"`
 	Lost    *ebpf.MapSpec `ebpf:"lost"`
@@ -142,6 +144,7 @@ func (o *FollowObjects) Close() error {
 // It can be passed to LoadFollowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FollowMaps struct {
 	Cgroups *ebpf.Map `ebpf:"cgroups"`
+	Counts  *ebpf.Map `ebpf:"counts"`
 	Events  *ebpf.Map `ebpf:"events"`
 	Hidden  *ebpf.Map `ebpf:"hidden"`
 	Lost    *ebpf.Map `ebpf:"lost"`
@@ -153,6 +156,7 @@ type FollowMaps struct {
 func (m *FollowMaps) Close() error {
 	return _FollowClose(
 		m.Cgroups,
+		m.Counts,
 		m.Events,
 		m.Hidden,
 		m.Lost,

@@ -163,7 +163,8 @@ struct socket_state {
 	__u8 wide;	 /* calls may hold many heads */
 	__u8 advised;	 /* user space knows whether they do */
 	__u8 ending;	 /* it has ended within a send that is still to be told */
-	__u8 pad[5];
+	__u8 kind;	 /* enum counted: as what it was counted */
+	__u8 pad[4];
 	__u8 start_len; /* bytes in start: too few to decide */
 	char start[2 * START_LEN];
 };
@@ -722,8 +723,10 @@ static __noinline struct socket_state *insert(struct sock *sk, struct socket_sta
 	}
 	id->seq[SENT] = st->next[SENT];
 	id->seq[RECEIVED] = st->next[RECEIVED];
-	if (!wanted_port(id))
+	if (!wanted_port(id)) {
 		st->verdict = IS_OTHER;
+		count(FILTERED_PORT, 1);
+	}
 	/* Another program may have been first. */
 	err = bpf_map_update_elem(&sockets, &key, st, BPF_NOEXIST);
 	if (err && err != -EEXIST) {
@@ -763,12 +766,33 @@ static __noinline struct socket_state *meet(struct sock *sk, __u64 moved, __u32 
 	return insert(sk, &st);
 }
 
+/* Counts a socket as one that speaks this, and no longer as what it seemed to. */
+static __always_inline void count_kind(struct socket_state *st, enum counted kind)
+{
+	if (st->kind == kind)
+		return;
+	if (st->kind)
+		count(st->kind, -1);
+	count(kind, 1);
+	st->kind = kind;
+}
+
+/* The first bytes of a record of TLS, or of HTTP/2. */
+static __always_inline int kind_of(const char *b, __u64 n)
+{
+	if (n >= 3 && b[0] >= 0x14 && b[0] <= 0x17 && b[1] == 3 && b[2] <= 4)
+		return KIND_TLS;
+	if (n >= 5 && b[0] == 'P' && b[1] == 'R' && b[2] == 'I' && b[3] == ' ' && b[4] == '*')
+		return KIND_HTTP2;
+	return KIND_OTHER;
+}
+
 /* Looks at a call on a socket of which it is not known yet what it speaks. */
 static __noinline int decide(struct socket_state *st, struct http_scratch *s, __u32 index)
 {
 	__u64 n = s->rec.call.len, at = st->start_len;
 	__u8 dir = s->rec.call.dir;
-	int shape = SHAPE_OTHER;
+	int shape = SHAPE_OTHER, kind;
 
 	if (n > START_LEN)
 		n = START_LEN;
@@ -788,20 +812,22 @@ static __noinline int decide(struct socket_state *st, struct http_scratch *s, __
 		st->requests = dir;
 		return true;
 	case SHAPE_REQUEST:
-		st->requests = dir;
-		st->verdict = IS_HTTP;
-		return true;
 	case SHAPE_RESPONSE:
-		st->requests = !dir;
+		st->requests = shape == SHAPE_REQUEST ? dir : !dir;
 		st->verdict = IS_HTTP;
+		count_kind(st, KIND_HTTP1);
 		return true;
 	default:
 		break;
 	}
 	st->start_len = 0;
 	st->taken = st->kept;
-	if (++st->misses >= (st->intro.socket.joined ? MISSES_JOINED : MISSES))
+	kind = s->rec.call.len ? kind_of(s->start, n) : KIND_UNREAD;
+	if (++st->misses >= (st->intro.socket.joined ? MISSES_JOINED : MISSES) ||
+	    (!st->intro.socket.joined && (kind == KIND_TLS || kind == KIND_HTTP2)))
 		st->verdict = IS_OTHER;
+	if (!st->kind || kind == KIND_TLS || kind == KIND_HTTP2)
+		count_kind(st, kind);
 	return false;
 }
 

@@ -145,7 +145,8 @@ type HttpSocketState struct {
 	Wide       uint8
 	Advised    uint8
 	Ending     uint8
-	Pad        [5]uint8
+	Kind       uint8
+	Pad        [4]uint8
 	StartLen   uint8
 	Start      [48]int8
 }
@@ -155,6 +156,7 @@ type HttpSocketState struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	HttpMapCgroups               = "cgroups"
+	HttpMapCounts                = "counts"
 	HttpMapEvents                = "events"
 	HttpMapHeads                 = "heads"
 	HttpMapHidden                = "hidden"
@@ -301,6 +303,7 @@ type HttpProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type HttpMapSpecs struct {
 	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
+	Counts    *ebpf.MapSpec `ebpf:"counts"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Heads     *ebpf.MapSpec `ebpf:"heads"`
 	Hidden    *ebpf.MapSpec `ebpf:"hidden"`
@@ -367,6 +370,7 @@ func (o *HttpObjects) Close() error {
 // It can be passed to LoadHttpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HttpMaps struct {
 	Cgroups   *ebpf.Map `ebpf:"cgroups"`
+	Counts    *ebpf.Map `ebpf:"counts"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Heads     *ebpf.Map `ebpf:"heads"`
 	Hidden    *ebpf.Map `ebpf:"hidden"`
@@ -384,6 +388,7 @@ type HttpMaps struct {
 func (m *HttpMaps) Close() error {
 	return _HttpClose(
 		m.Cgroups,
+		m.Counts,
 		m.Events,
 		m.Heads,
 		m.Hidden,

@@ -40,6 +40,7 @@ type PlaceSight struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	PlaceMapCgroups           = "cgroups"
+	PlaceMapCounts            = "counts"
 	PlaceMapEvents            = "events"
 	PlaceMapHidden            = "hidden"
 	PlaceMapLost              = "lost"
@@ -110,6 +111,7 @@ type PlaceProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type PlaceMapSpecs struct {
 	Cgroups      *ebpf.MapSpec `ebpf:"cgroups"`
+	Counts       *ebpf.MapSpec `ebpf:"counts"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Hidden       *ebpf.MapSpec `ebpf:"hidden"`
 	Lost         *ebpf.MapSpec `ebpf:"lost"`
@@ -154,6 +156,7 @@ func (o *PlaceObjects) Close() error {
 // It can be passed to LoadPlaceObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PlaceMaps struct {
 	Cgroups      *ebpf.Map `ebpf:"cgroups"`
+	Counts       *ebpf.Map `ebpf:"counts"`
 	Events       *ebpf.Map `ebpf:"events"`
 	Hidden       *ebpf.Map `ebpf:"hidden"`
 	Lost         *ebpf.Map `ebpf:"lost"`
@@ -167,6 +170,7 @@ type PlaceMaps struct {
 func (m *PlaceMaps) Close() error {
 	return _PlaceClose(
 		m.Cgroups,
+		m.Counts,
 		m.Events,
 		m.Hidden,
 		m.Lost,

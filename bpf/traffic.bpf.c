@@ -609,7 +609,8 @@ static __always_inline int moved_udp(int copy, struct sock *sk, struct datagram 
 		struct flow fresh = {};
 
 		fresh.uid = bpf_get_current_uid_gid();
-		if (!wanted_process(key.pid, fresh.uid))
+		/* Not counted: it would be at each call. */
+		if (filtered_process(key.pid, fresh.uid) != WANTED)
 			return 0;
 		fresh.cgroup = current_cgroup(task);
 		fresh.role = dir == SENT ? ROLE_CLIENT : ROLE_SERVER;

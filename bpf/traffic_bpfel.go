@@ -134,6 +134,7 @@ type TrafficTcpRecord struct {
 const (
 	TrafficMapCalls                          = "calls"
 	TrafficMapCgroups                        = "cgroups"
+	TrafficMapCounts                         = "counts"
 	TrafficMapEvents                         = "events"
 	TrafficMapFlows                          = "flows"
 	TrafficMapHidden                         = "hidden"
@@ -304,6 +305,7 @@ type TrafficProgramSpecs struct {
 type TrafficMapSpecs struct {
 	Calls   *ebpf.MapSpec `ebpf:"calls"`
 	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
+	Counts  *ebpf.MapSpec `ebpf:"counts"`
 	Events  *ebpf.MapSpec `ebpf:"events"`
 	Flows   *ebpf.MapSpec `ebpf:"flows"`
 	Hidden  *ebpf.MapSpec `ebpf:"hidden"`
@@ -360,6 +362,7 @@ func (o *TrafficObjects) Close() error {
 type TrafficMaps struct {
 	Calls   *ebpf.Map `ebpf:"calls"`
 	Cgroups *ebpf.Map `ebpf:"cgroups"`
+	Counts  *ebpf.Map `ebpf:"counts"`
 	Events  *ebpf.Map `ebpf:"events"`
 	Flows   *ebpf.Map `ebpf:"flows"`
 	Hidden  *ebpf.Map `ebpf:"hidden"`
@@ -377,6 +380,7 @@ func (m *TrafficMaps) Close() error {
 	return _TrafficClose(
 		m.Calls,
 		m.Cgroups,
+		m.Counts,
 		m.Events,
 		m.Flows,
 		m.Hidden,

@@ -22,14 +22,17 @@ func AppendCheck(b []byte, c *event.Check, width int) []byte {
 	if len(c.Missing) > 0 {
 		var missing []string
 		for _, m := range c.Missing {
-			missing = append(missing, m.Name+" is missing ("+m.For+")")
+			missing = append(missing, m.Name+" is missing, to "+m.For)
 		}
-		privileges = strings.Join(missing, "; ") + "; sudo has them all"
+		privileges = strings.Join(missing, "; ") + ". To have all, " + c.Grant
 	}
 	b = appendFact(b, "privileges", privileges, width)
+	for _, w := range c.Warnings {
+		b = appendFact(b, "", w, width)
+	}
 	cgroups := map[string]string{"v2": "v2", "v1": "v1", "hybrid": "v2 and v1 (hybrid)"}[c.Cgroups]
 	if cgroups == "" {
-		cgroups = "none in sight: no containers and pods in events"
+		cgroups = "none in sight: no containers and pods in events; mount cgroup2 at /sys/fs/cgroup, or give the host's to the container"
 	}
 	b = appendFact(b, "cgroups", cgroups, width)
 	runtimes := strings.Join(c.Runtimes, ", ")
@@ -37,24 +40,48 @@ func AppendCheck(b []byte, c *event.Check, width int) []byte {
 		runtimes = "none running"
 	}
 	b = appendFact(b, "runtimes", runtimes, width)
-	for _, command := range c.Commands {
-		b = append(b, '\n')
-		if command.Error != "" {
-			b = appendFact(b, command.Name, "cannot run: "+command.Error, width)
+	b = append(b, '\n')
+	for i, command := range c.Commands {
+		if command.Error == "" {
+			b = appendCommand(b, &command, width)
 			continue
 		}
-		b = appendFact(b, command.Name, "works", width)
-		for _, f := range command.Features {
-			text := f.Name + ": "
-			if f.Hooks == "" {
-				text += "not here"
-			} else {
-				text += "by " + f.Hooks
-			}
-			b = appendFact(b, "", text, width)
-			if f.Misses != "" {
-				b = appendFact(b, "", "  misses "+f.Misses, width)
-			}
+		// What keeps one from running mostly keeps all.
+		if i == 0 || c.Commands[i-1].Error != command.Error {
+			b = appendFact(b, command.Name, "cannot run: "+command.Error, width)
+		} else {
+			b = appendFact(b, command.Name, "nor can this, for the same reason", width)
+		}
+	}
+	return b
+}
+
+// appendCommand appends by which hooks a command sees what, and what it misses.
+func appendCommand(b []byte, c *event.CheckedCommand, width int) []byte {
+	var hooks []string
+	by := map[string][]string{}
+	for _, f := range c.Features {
+		if by[f.Hooks] == nil && f.Hooks != "" {
+			hooks = append(hooks, f.Hooks)
+		}
+		by[f.Hooks] = append(by[f.Hooks], f.Name)
+	}
+	name := c.Name
+	for i, h := range hooks {
+		text := "by " + h + ": " + strings.Join(by[h], "; ")
+		if i == 0 {
+			text = "works " + text
+		}
+		b = appendFact(b, name, text, width)
+		name = ""
+	}
+	for _, f := range c.Features {
+		switch {
+		case f.Misses == "":
+		case f.Hooks == "": // then it is a sentence
+			b = appendFact(b, "", f.Misses+". To see it: "+f.Remedy, width)
+		default:
+			b = appendFact(b, "", "misses "+f.Misses+". To see it: "+f.Remedy, width)
 		}
 	}
 	return b

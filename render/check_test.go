@@ -13,15 +13,20 @@ func TestCheckFitsItsTerminal(t *testing.T) {
 		Cgroups: "hybrid", Runtimes: []string{"containerd", "docker"},
 		Commands: []event.CheckedCommand{{Name: "conn", Features: []event.CheckedFeature{
 			{Name: "connections", Hooks: "tracepoint"},
-			{Name: "accepts", Hooks: "tracepoint", Misses: "what 32-bit programs accept; costs some time at every system call of the host"},
-			{Name: "connections older than tracing", Misses: "they stay unknown: this kernel cannot list them"},
+			{Name: "accepts", Hooks: "tracepoint", Misses: "what 32-bit programs accept; it costs some time at every system call of the host", Remedy: "a kernel that lets functions be hooked"},
+			{Name: "connections older than tracing", Misses: "they stay unknown: this kernel cannot list them", Remedy: "a newer kernel"},
+			{Name: "UDP", Hooks: "fentry"},
+			{Name: "what others do", Hooks: "tracepoint"},
 		}}},
 	}
 	bad := &event.Check{
 		Kernel: "5.4.0", Arch: "arm64",
-		Missing: []event.Capability{{Name: "CAP_BPF", Needed: true, For: "load programs"}, {Name: "CAP_SYS_PTRACE", For: "what older processes run"}},
+		Missing:  []event.Capability{{Name: "CAP_BPF", Needed: true, For: "load programs"}, {Name: "CAP_SYS_PTRACE", For: "tell what older processes run"}},
+		Grant:    "run it with sudo",
+		Warnings: []string{"this is a pid namespace of its own: processes are reported by the host's ids"},
 		Commands: []event.CheckedCommand{
 			{Name: "exec", Error: "this kernel does not describe its types (no /sys/kernel/btf/vmlinux): pass a BTF file made for exactly this kernel with --btf FILE"},
+			{Name: "http", Error: "this kernel does not describe its types (no /sys/kernel/btf/vmlinux): pass a BTF file made for exactly this kernel with --btf FILE"},
 			{Name: "conn", Error: "a stranger's \x1b[31mtext\nin two lines"},
 		},
 	}

@@ -51,7 +51,7 @@ var (
 	uidColumn = Column{Name: "uid", Title: "UID", Width: 6, Right: true, Rank: 10, Cell: func(b []byte, e event.Event) []byte {
 		return strconv.AppendUint(b, uint64(e.Head().UID), 10)
 	}}
-	cgroupColumn = Column{Name: "cgroup", Title: "CGROUP", Width: 8, Right: true, Rank: 10, Cell: func(b []byte, e event.Event) []byte {
+	cgroupColumn = Column{Name: "cgroup", Title: "CGROUP", Width: 8, Right: true, Rank: 9, Cell: func(b []byte, e event.Event) []byte {
 		return strconv.AppendUint(b, e.Head().CgroupID, 10)
 	}}
 	eventColumn = Column{Name: "event", Title: "EVENT", Width: 14, Rank: 40, Cell: func(b []byte, e event.Event) []byte {
@@ -60,13 +60,13 @@ var (
 )
 
 // placeColumns are every command's too. Containers and pods are shown from the
-// first event on that is in one.
+// first event on that is in one, and tell more than the program's name there.
 var placeColumns = []Column{
-	{Name: "pod", Title: "POD", Width: 24, Min: 10, Rank: 66, When: inPod, Cell: func(b []byte, e event.Event) []byte {
+	{Name: "pod", Title: "POD", Width: 24, Min: 10, Rank: 72, When: inPod, Cell: func(b []byte, e event.Event) []byte {
 		h := e.Head()
 		return AppendText(b, cmp.Or(h.Pod, h.PodUID))
 	}},
-	{Name: "container", Title: "CONTAINER", Width: 16, Min: 8, Rank: 65, When: inContainerAlone, Cell: func(b []byte, e event.Event) []byte {
+	{Name: "container", Title: "CONTAINER", Width: 16, Min: 8, Rank: 71, When: inContainerAlone, Cell: func(b []byte, e event.Event) []byte {
 		return AppendText(b, e.Head().Container)
 	}},
 	{Name: "namespace", Title: "NAMESPACE", Width: 16, Min: 8, Rank: 45, Extra: true, Cell: func(b []byte, e event.Event) []byte {

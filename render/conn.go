@@ -17,15 +17,15 @@ var connColumns = []Column{
 	{Name: "src", Title: "SOURCE →", Width: 23, Min: 16, Rank: 35, Right: true, KeepEnd: true, Cell: func(b []byte, e event.Event) []byte {
 		return append(appendEndpoint(b, connOf(e).Src), " →"...)
 	}},
-	{Name: "dst", Title: "DESTINATION", Width: 21, Min: 10, Rank: 85, KeepEnd: true, Cell: func(b []byte, e event.Event) []byte {
+	{Name: "dst", Title: "DESTINATION", Width: 21, Min: 10, Rank: 90, Keep: true, KeepEnd: true, Cell: func(b []byte, e event.Event) []byte {
 		return appendEndpoint(b, connOf(e).Dst)
 	}},
-	{Name: "result", Title: "RESULT", Width: 24, Min: 14, Rank: 90, Cell: appendConnResult},
+	{Name: "result", Title: "RESULT", Width: 21, Min: 14, Rank: 85, Keep: true, Cell: appendConnResult},
 	extra(eventColumn), extra(uidColumn), extra(cgroupColumn),
 	{Name: "role", Title: "ROLE", Width: 6, Rank: 15, Extra: true, Cell: func(b []byte, e event.Event) []byte {
 		return append(b, connOf(e).Role...)
 	}},
-	{Name: "latency", Title: "LATENCY", Width: 8, Right: true, Rank: 60, Extra: true, Cell: func(b []byte, e event.Event) []byte {
+	{Name: "latency", Title: "LATENCY", Width: 8, Right: true, Rank: 62, Extra: true, Cell: func(b []byte, e event.Event) []byte {
 		switch e := e.(type) {
 		case *event.Connect:
 			return appendKnown(b, e.Latency)
@@ -36,7 +36,7 @@ var connColumns = []Column{
 		}
 		return b
 	}},
-	{Name: "duration", Title: "DURATION", Width: 8, Right: true, Rank: 60, Extra: true, Cell: closeCell(func(b []byte, e *event.Close) []byte {
+	{Name: "duration", Title: "DURATION", Width: 8, Right: true, Rank: 61, Extra: true, Cell: closeCell(func(b []byte, e *event.Close) []byte {
 		return appendKnown(b, e.Duration)
 	})},
 	{Name: "tx", Title: "SENT", Width: 8, Right: true, Rank: 60, Extra: true, Cell: closeCell(func(b []byte, e *event.Close) []byte {
@@ -48,7 +48,7 @@ var connColumns = []Column{
 	{Name: "retransmits", Title: "RETRANS", Width: 7, Right: true, Rank: 50, Extra: true, Cell: closeCell(func(b []byte, e *event.Close) []byte {
 		return strconv.AppendUint(b, uint64(e.Retransmits), 10)
 	})},
-	{Name: "srtt", Title: "SRTT", Width: 8, Right: true, Rank: 50, Extra: true, Cell: closeCell(func(b []byte, e *event.Close) []byte {
+	{Name: "srtt", Title: "SRTT", Width: 8, Right: true, Rank: 51, Extra: true, Cell: closeCell(func(b []byte, e *event.Close) []byte {
 		return appendKnown(b, e.SRTT)
 	})},
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"tracer/trace/event"
@@ -65,6 +66,14 @@ func (l *Lines) AppendPage(b []byte, p *event.Page) []byte {
 // screen at most.
 func appendClosing(b []byte, p *event.Page, opts PageOptions) []byte {
 	opts.Columns = without(opts.Columns, func(c Column) bool { return c.Interval })
+	if mark := opts.Mark; mark != nil {
+		opts.Mark = func(e event.Event) Mark {
+			if m := mark(e); m != Quiet { // which is of the last interval
+				return m
+			}
+			return Usual
+		}
+	}
 	t := NewTable(opts.TableOptions)
 	t.measure()
 	if opts.Title != nil {
@@ -332,40 +341,77 @@ func (l *Live) appendEnd(b []byte) []byte {
 }
 
 // appendChange appends what turns the line that stands in a row of the screen
-// into another. What does not differ is not written, as far as a byte is a cell.
+// into another. What does not differ is not written, as far as it is known how
+// many cells a terminal gives to what stands before it.
 func appendChange(b []byte, row int, from, to string) []byte {
 	if from == to {
 		return b
 	}
-	head, tail := 0, 0
-	for head < min(len(from), len(to)) && from[head] == to[head] && isCell(to[head]) {
-		head++
+	paint, from, to := unpaint(from, to)
+	head, column, last := 0, 0, 0
+	for head < len(from) {
+		n := cellBytes(from[head:])
+		if n == 0 || !strings.HasPrefix(to[head:], from[head:head+n]) {
+			break
+		}
+		head, column, last = head+n, column+1, n
 	}
-	if !isCells(from[head:]) || !isCells(to[head:]) {
-		head = max(head-1, 0) // a mark may belong to what stands before it
-		// Erased first: behind a full line the cursor still stands on it.
-		b = fmt.Appendf(b, "\x1b[%d;%dH\x1b[K", row+1, head+1)
-		return append(b, to[head:]...)
+	tail, shift := len(from), len(to)-len(from)
+	for tail > head && tail+shift > head && from[tail-1] == to[tail+shift-1] {
+		tail--
 	}
-	b = fmt.Appendf(b, "\x1b[%d;%dH", row+1, head+1)
-	for len(from) == len(to) && from[len(from)-1-tail] == to[len(to)-1-tail] {
-		tail++
+	for tail < len(from) && cellBytes(from[tail:]) == 0 {
+		tail++ // a mark may belong to what stands before it
 	}
-	b = append(b, to[head:len(to)-tail]...)
-	if len(to) < len(from) {
-		b = append(b, "\x1b[K"...)
+	changed := to[head : tail+shift]
+	if n := cellCount(from[head:tail]); n >= 0 && n == cellCount(changed) {
+		b = fmt.Appendf(b, "\x1b[%d;%dH", row+1, column+1)
+	} else {
+		// As above. Erased first: behind a full line the cursor still stands
+		// on it.
+		head, column = head-last, max(column-1, 0)
+		b = fmt.Appendf(b, "\x1b[%d;%dH\x1b[K", row+1, column+1)
+		changed = to[head:]
 	}
-	return b
+	if paint == "" || changed == "" {
+		return append(b, changed...)
+	}
+	return append(append(append(b, paint...), changed...), unpainted...)
 }
 
-// isCell reports whether a byte is a character that takes a cell.
-func isCell(c byte) bool { return c >= ' ' && c <= '~' }
+// unpainted ends what a style has painted.
+const unpainted = "\x1b[0m"
 
-func isCells(s string) bool {
-	for i := range len(s) {
-		if !isCell(s[i]) {
-			return false
-		}
+// unpaint takes off lines what paints them, if they are painted alike.
+func unpaint(from, to string) (paint, unpaintedFrom, unpaintedTo string) {
+	end := strings.IndexByte(from, 'm') + 1
+	if !strings.HasPrefix(from, "\x1b[") || !strings.HasPrefix(to, from[:end]) ||
+		!strings.HasSuffix(from, unpainted) || !strings.HasSuffix(to, unpainted) {
+		return "", from, to
 	}
-	return true
+	return from[:end], from[end : len(from)-len(unpainted)], to[end : len(to)-len(unpainted)]
+}
+
+// cellBytes is the number of bytes of a text's first character if that takes one
+// cell on every terminal, else 0: of a stranger's text only ASCII is known to.
+func cellBytes(s string) int {
+	switch {
+	case s != "" && s[0] >= ' ' && s[0] <= '~':
+		return 1
+	case strings.HasPrefix(s, "µ"):
+		return len("µ")
+	}
+	return 0
+}
+
+// cellCount is how many cells a text takes, -1 if that is not known.
+func cellCount(s string) (n int) {
+	for ; s != ""; n++ {
+		size := cellBytes(s)
+		if size == 0 {
+			return -1
+		}
+		s = s[size:]
+	}
+	return n
 }

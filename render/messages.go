@@ -8,6 +8,7 @@ package render
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -58,6 +59,56 @@ func (m *Messages) Notice(n *event.Notice) {
 	m.line(n.AppendJSON, "tracer: "+n.Kind+": "+n.Message+causes(n.LostBy))
 }
 
+// What Explain calls the keys of an account.
+var (
+	kindNames = map[string]string{
+		"http1": "HTTP/1", "http2": "HTTP/2 (cannot be read)", "tls": "TLS (cannot be looked into)",
+		"other": "something else", "unread": "what programs in the kernel cannot read",
+	}
+	filterNames = map[string]string{
+		"pid": "other processes", "uid": "other users", "place": "other containers and pods", "self": "tracer itself",
+		"comm": "other names", "port": "other ports", "failed": "did not fail", "slow": "fast enough",
+		"method": "other methods", "path": "other paths", "host": "other hosts", "status": "other statuses", "role": "the other role",
+	}
+)
+
+// Explain says what an account tells only programs: why little or nothing was
+// shown.
+func (m *Messages) Explain(a *event.Account) {
+	var text []string
+	if a.Shown == 0 {
+		text = append(text, "nothing was shown")
+	}
+	if len(a.Kinds) > 0 {
+		text = append(text, "seen: "+tally(a.Kinds, kindNames))
+	}
+	if len(a.Filtered) > 0 {
+		text = append(text, "left out by filters: "+tally(a.Filtered, filterNames))
+	}
+	if len(a.Kinds)+len(a.Filtered) == 0 && a.Seen == 0 {
+		text = append(text, "nothing of the kind happened where it can be seen")
+	}
+	if len(a.Unseen) > 0 {
+		text = append(text, "cannot be seen here: "+strings.Join(a.Unseen, "; "))
+	}
+	if len(text) > 0 {
+		m.Notice(&event.Notice{Kind: "note", Message: strings.Join(text, "; ")})
+	}
+}
+
+// tally lists what was counted, as "HTTP/1 12, other 3".
+func tally(counts map[string]uint64, names map[string]string) string {
+	var list []string
+	for _, key := range slices.Sorted(maps.Keys(counts)) {
+		name := names[key]
+		if name == "" {
+			name = key
+		}
+		list = append(list, fmt.Sprintf("%s %d", name, counts[key]))
+	}
+	return strings.Join(list, ", ")
+}
+
 // Account gives the closing line.
 func (m *Messages) Account(a *event.Account) {
 	b := fmt.Appendf(nil, "%d events seen, %d shown, %d lost%s in ", a.Seen, a.Shown, a.Lost, causes(a.LostBy))
@@ -65,11 +116,9 @@ func (m *Messages) Account(a *event.Account) {
 	if a.Incomplete > 0 {
 		b = fmt.Appendf(b, "; %d details lost, some rows lack a field", a.Incomplete)
 	}
-	b = AppendDuration(append(b, "; tracing cost "...), a.CPU)
-	b = append(b, " of CPU"...)
+	b = AppendDuration(append(b, "; cost: CPU "...), a.CPU)
 	if a.HasBPF {
-		b = AppendDuration(append(b, " and "...), a.BPF)
-		b = append(b, " in the kernel"...)
+		b = AppendDuration(append(b, ", kernel "...), a.BPF)
 	}
 	m.line(a.AppendJSON, string(b))
 }

@@ -507,7 +507,7 @@ func TestMessages(t *testing.T) {
 			"an account", func(m *Messages) {
 				m.Account(&event.Account{Seen: 5, Shown: 4, Duration: 90 * time.Second, CPU: 12300 * time.Microsecond})
 			},
-			"5 events seen, 4 shown, 0 lost in 1m30s; tracing cost 12.3ms of CPU",
+			"5 events seen, 4 shown, 0 lost in 1m30s; cost: CPU 12.3ms",
 			`{"event":"end","seen":5,"shown":4,"lost":0,"duration_us":90000000,"cpu_us":12300}`,
 		},
 		{
@@ -517,8 +517,23 @@ func TestMessages(t *testing.T) {
 					Duration: 4210 * time.Millisecond, CPU: time.Millisecond, BPF: 840 * time.Microsecond, HasBPF: true,
 				})
 			},
-			"20 events seen, 4 shown, 15 lost (output_full 3, ring_full 12) in 4.21s; 2 details lost, some rows lack a field; tracing cost 1ms of CPU and 840µs in the kernel",
+			"20 events seen, 4 shown, 15 lost (output_full 3, ring_full 12) in 4.21s; 2 details lost, some rows lack a field; cost: CPU 1ms, kernel 840µs",
 			`{"event":"end","seen":20,"shown":4,"lost":15,"lost_by":{"output_full":3,"ring_full":12},"incomplete":2,"duration_us":4210000,"cpu_us":1000,"bpf_ns":840000}`,
+		},
+		{
+			"why nothing is shown", func(m *Messages) {
+				m.Explain(&event.Account{
+					Seen: 3, Kinds: map[string]uint64{"http1": 1, "tls": 2, "new": 3}, Filtered: map[string]uint64{"status": 3, "pid": 4},
+					Unseen: []string{"what goes through io_uring"},
+				})
+			},
+			"tracer: note: nothing was shown; seen: HTTP/1 1, new 3, TLS (cannot be looked into) 2; left out by filters: other processes 4, other statuses 3; cannot be seen here: what goes through io_uring",
+			`{"event":"note","message":"nothing was shown; seen: HTTP/1 1, new 3, TLS (cannot be looked into) 2; left out by filters: other processes 4, other statuses 3; cannot be seen here: what goes through io_uring"}`,
+		},
+		{
+			"that nothing happened", func(m *Messages) { m.Explain(&event.Account{}) },
+			"tracer: note: nothing was shown; nothing of the kind happened where it can be seen",
+			`{"event":"note","message":"nothing was shown; nothing of the kind happened where it can be seen"}`,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

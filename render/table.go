@@ -32,11 +32,13 @@ type Column struct {
 	Title string
 	Width int  // usual width in cells
 	Min   int  // width it can be cut to; 0: it goes before it is cut
-	Rank  int  // usefulness: the lowest gives way first
+	Rank  int  // usefulness: the lowest gives way first; equals go together
 	Right bool // numbers stand to the right
 	Extra bool // shown only if asked for
 	// Interval: it tells of an interval, hence nothing of a whole run.
 	Interval bool
+	// Keep: not left out while a more useful one can get narrower.
+	Keep bool
 	// KeepEnd: what does not fit is cut at its beginning.
 	KeepEnd bool
 	// When: shown, unless asked for, from the first event on of which this is
@@ -92,7 +94,8 @@ func NewTable(opts TableOptions) *Table {
 
 // AppendEvent implements Format.
 func (t *Table) AppendEvent(b []byte, e event.Event) []byte {
-	if t.appear(e) || t.measure() || t.rows < 0 || t.height > 0 && t.rows >= t.height-2 {
+	resized, more := t.measure(), t.appear(e)
+	if resized || more || t.rows < 0 || t.height > 0 && t.rows >= t.height-2 {
 		b = t.appendHeader(b)
 	}
 	t.rows++
@@ -265,7 +268,18 @@ func cutStart(text []byte, width int) []byte {
 	return append([]byte("…"), text[start:]...)
 }
 
-// Fit lays columns out for a line of so many cells: the last one takes what is
+// growing is which column takes what is left of a line: the last one with text
+// that may be long; -1 if there is none, so that numbers stay side by side.
+func growing(columns []Column) int {
+	for i := len(columns) - 1; i >= 0; i-- {
+		if c := &columns[i]; !c.Right && c.Min > 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// Fit lays columns out for a line of so many cells: one of them takes what is
 // left, and where there is too little the least useful ones are cut, then left
 // out. A width of 0 is one without an end.
 func Fit(columns []Column, width int) []Column {
@@ -283,9 +297,17 @@ func Fit(columns []Column, width int) []Column {
 	// What stays as wide as it is while something less useful can give way.
 	for over := need() - width; over > 0; over = need() - width {
 		least := -1
-		for i, c := range fit {
-			if least < 0 || c.Rank < fit[least].Rank {
-				least = i
+		for _, kept := range []bool{false, true} {
+			for i, c := range fit {
+				if !kept && c.Keep && c.Width <= c.Min {
+					continue // rather something more useful gets narrow
+				}
+				if least < 0 || c.Rank < fit[least].Rank {
+					least = i
+				}
+			}
+			if least >= 0 {
+				break
 			}
 		}
 		c := &fit[least]
@@ -293,13 +315,20 @@ func Fit(columns []Column, width int) []Column {
 		case c.Min > 0 && c.Width > c.Min:
 			c.Width = max(c.Min, c.Width-over)
 		case len(fit) > 1:
-			fit = slices.Delete(fit, least, least+1)
+			// Columns of one rank go together: bytes received beside no
+			// bytes sent would be taken for something else.
+			rank := c.Rank
+			rest := slices.DeleteFunc(slices.Clone(fit), func(c Column) bool { return c.Rank == rank })
+			if len(rest) == 0 {
+				rest = fit[:1]
+			}
+			fit = rest
 		default:
 			c.Width = width
 		}
 	}
-	if spare := width - need(); spare > 0 {
-		fit[len(fit)-1].Width += spare
+	if grows := growing(fit); grows >= 0 {
+		fit[grows].Width += max(0, width-need())
 	}
 	return fit
 }

@@ -15,11 +15,11 @@ var (
 		return append(b, trafficOf(e).Proto...)
 	}}
 	trafficSums = []Column{
-		{Name: "tx_rate", Title: "SENT/S", Width: 9, Right: true, Rank: 60, Interval: true, Cell: func(b []byte, e event.Event) []byte {
+		{Name: "tx_rate", Title: "SENT/S", Width: 8, Right: true, Rank: 60, Interval: true, Cell: func(b []byte, e event.Event) []byte {
 			t := trafficOf(e)
 			return appendRate(b, t.Tx, t.Interval)
 		}},
-		{Name: "rx_rate", Title: "RECV/S", Width: 9, Right: true, Rank: 60, Interval: true, Cell: func(b []byte, e event.Event) []byte {
+		{Name: "rx_rate", Title: "RECV/S", Width: 8, Right: true, Rank: 60, Interval: true, Cell: func(b []byte, e event.Event) []byte {
 			t := trafficOf(e)
 			return appendRate(b, t.Rx, t.Interval)
 		}},

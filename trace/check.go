@@ -12,20 +12,6 @@ import (
 	"tracer/trace/kube"
 )
 
-// privileges are the capabilities that tracing can use and what for, the
-// indispensable ones first: capabilities(7).
-var privileges = []struct {
-	bit    int
-	name   string
-	needed bool
-	what   string
-}{
-	{unix.CAP_BPF, "CAP_BPF", true, "load programs"},
-	{unix.CAP_PERFMON, "CAP_PERFMON", true, "attach programs that read the kernel's memory"},
-	{unix.CAP_SYS_PTRACE, "CAP_SYS_PTRACE", false, "what older processes of others run, for exec --exits"},
-	{unix.CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH", false, "names of containers and pods, from their runtimes' files"},
-}
-
 // Check finds out what can be traced here: it loads and attaches each probe
 // with everything that it has, and takes it off again. Nothing is reported of
 // what happens meanwhile.
@@ -37,16 +23,19 @@ func Check(opts Options) *event.Check {
 	}
 	if opts.BTF != "" {
 		c.BTF = opts.BTF
-	} else if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err == nil {
-		c.BTF = "/sys/kernel/btf/vmlinux"
+	} else if _, err := os.Stat(kernelBTF); err == nil {
+		c.BTF = kernelBTF
 	}
-	have := capabilities()
-	for _, p := range privileges {
-		if have&(1<<p.bit) == 0 && (have&(1<<unix.CAP_SYS_ADMIN) == 0 || !p.needed) {
+	if list := lacking(capabilities(), false); len(list) > 0 {
+		for _, p := range list {
 			c.Missing = append(c.Missing, event.Capability{Name: p.name, Needed: p.needed, For: p.what})
 		}
+		c.Grant = grant(list)
 	}
 	c.Cgroups, c.Runtimes = kube.Survey(kube.Roots{})
+	if !inFirstNamespace("pid") {
+		c.Warnings = append(c.Warnings, ownPIDs)
+	}
 	for i := range Probes {
 		c.Commands = append(c.Commands, checkProbe(&Probes[i], opts))
 	}
@@ -73,9 +62,14 @@ func checkProbe(p *Probe, opts Options) event.CheckedCommand {
 	defer s.Close()
 	for _, f := range s.opened {
 		feature := event.CheckedFeature{Name: f.name, Misses: f.misses[f.tier]}
-		if f.tier == 0 {
+		switch {
+		case f.tier == 0:
 			feature.Misses = f.without
-		} else {
+			feature.Remedy = "a newer kernel, or one that is built with it"
+		case feature.Misses != "":
+			feature.Remedy = "a kernel that lets functions be hooked, by fentry or kprobes"
+			fallthrough
+		default:
 			feature.Hooks = f.tier.String()
 		}
 		checked.Features = append(checked.Features, feature)

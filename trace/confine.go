@@ -20,6 +20,7 @@ const (
 	bpfMapCreate     = 0
 	bpfMapGetNextKey = 4 // the last of those that look at or change a map's elements
 	bpfGetInfo       = 15
+	bpfLookupDelete  = 21
 	bpfLookupBatch   = 24
 	bpfIterCreate    = 33
 )
@@ -47,6 +48,7 @@ var forbidden = seccomp.Policy{
 			{Name: "bpf", Conditions: seccomp.ArgumentConditions{
 				{Argument: 0, Operation: seccomp.GreaterThan, Value: bpfMapGetNextKey},
 				{Argument: 0, Operation: seccomp.NotEqual, Value: bpfGetInfo},
+				{Argument: 0, Operation: seccomp.NotEqual, Value: bpfLookupDelete},
 				{Argument: 0, Operation: seccomp.NotEqual, Value: bpfLookupBatch},
 				{Argument: 0, Operation: seccomp.NotEqual, Value: bpfIterCreate},
 			}},

@@ -992,7 +992,7 @@ func connRecordBytes(r *bpf.ConnConnRecord) []byte {
 }
 
 func connSession(sink Sink) *Session {
-	return &Session{stats: &Stats{}, clock: &clock{}, comms: map[[16]int8]string{}, sink: sink}
+	return &Session{stats: newStats(), clock: &clock{}, comms: map[[16]int8]string{}, sink: sink}
 }
 
 func TestConnDecode(t *testing.T) {

@@ -544,9 +544,13 @@ func newNetwork(up bool) {
 		said("skip: this kernel lacks network namespaces: " + err.Error())
 		os.Exit(0)
 	}
-	if !up {
-		return
+	if up {
+		loopbackUp()
 	}
+}
+
+// loopbackUp makes a new network usable.
+func loopbackUp() {
 	fd := must1(unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0))
 	ifr := must1(unix.NewIfreq("lo"))
 	ifr.SetUint16(unix.IFF_UP)

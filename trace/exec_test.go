@@ -201,7 +201,7 @@ func offline(t *testing.T) (*Session, *collector) {
 		sink:  c,
 		clock: &clock{},
 		users: proc.NewUsers("/nonexistent"),
-		stats: &Stats{},
+		stats: newStats(),
 		comms: map[[16]int8]string{},
 	}, c
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -79,33 +80,128 @@ var followFeature = feature{name: "descendants", doors: []door{{tierTracepoint, 
 	bpf.FollowProgFollowProcessFree,
 }}}}
 
-// Capabilities that loading and attaching takes: capabilities(7).
-const need = 1<<unix.CAP_BPF | 1<<unix.CAP_PERFMON
+// kernelBTF is where the kernel describes its types.
+const kernelBTF = "/sys/kernel/btf/vmlinux"
+
+// A plain error is another one in plain words.
+type plain struct {
+	error
+	text string
+}
+
+func (e plain) Error() string { return e.text }
+func (e plain) Unwrap() error { return e.error }
 
 // explain turns an error of loading or attaching into a sentence that says why
 // and what to do. The kernel says EPERM for almost everything.
 func explain(err error) error {
+	// The library's guess, which is wrong but in the case below.
+	text := strings.ReplaceAll(err.Error(), " (MEMLOCK may be too low, consider rlimit.RemoveMemlock)", "")
+	because := func(why string) error { return plain{err, text + ": " + why} }
 	if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) {
-		if errors.Is(err, ebpf.ErrNotSupported) {
-			return fmt.Errorf("%w: this kernel is too old or built without it (5.8 with BTF is the oldest that works)", err)
+		_, types := os.Stat(kernelBTF)
+		switch {
+		case !errors.Is(err, ebpf.ErrNotSupported):
+		case types != nil:
+			return because("a kernel that does not describe its types itself has no iterators, no fentry and of tracepoints the plain ones, whatever --btf says; one that is built with CONFIG_DEBUG_INFO_BTF has")
+		default:
+			return because("this kernel is too old or built without it (5.8 with BTF is the oldest that works)")
 		}
 		return err
 	}
 	var verifier *ebpf.VerifierError
-	switch have := capabilities(); {
-	case have&(1<<unix.CAP_SYS_ADMIN) == 0 && have&need != need:
-		return errors.New("not permitted: tracing needs root or the capabilities CAP_BPF and CAP_PERFMON; run it with sudo")
+	have := capabilities()
+	if lacking := lacking(have, true); len(lacking) > 0 {
+		var list []string
+		for _, p := range lacking {
+			list = append(list, p.name+" to "+p.what)
+		}
+		return plain{err, "not permitted: tracing needs " + strings.Join(list, " and ") + ": " + grant(lacking)}
+	}
+	var limit unix.Rlimit
+	switch {
 	case errors.As(err, &verifier) && len(verifier.Log) > 0:
 		return err
-	case strings.Contains(lockdown(), "[confidentiality]"):
-		return fmt.Errorf("%w: the kernel is locked down (confidentiality), which forbids reading kernel memory; boot with lockdown=integrity or none", err)
+	case inForce(lockdown()) == "confidentiality":
+		return because("the kernel is locked down (confidentiality), which forbids reading kernel memory; boot with lockdown=integrity or none")
+	case strings.HasPrefix(text, "create maps") && have&(1<<unix.CAP_SYS_RESOURCE) == 0 && unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit) == nil && limit.Cur != unix.RLIM_INFINITY:
+		return because(fmt.Sprintf("before Linux 5.11 this counts as locked memory, of which %d KiB are allowed: give it CAP_SYS_RESOURCE, too, or raise the limit (ulimit -l unlimited); "+
+			"otherwise a security module or a container's seccomp profile forbids it", limit.Cur>>10))
 	default:
-		return fmt.Errorf("%w: a security module, a container's seccomp profile or a lockdown forbids it; try outside the container", err)
+		return because("a security module, a container's seccomp profile or a lockdown forbids it; try outside the container")
 	}
 }
 
+// A privilege is a capability that tracing can use: capabilities(7).
+type privilege struct {
+	bit    int
+	name   string
+	needed bool   // nothing works without it
+	what   string // to do with it
+}
+
+// privileges are all of them, the indispensable ones first.
+var privileges = []privilege{
+	{unix.CAP_BPF, "CAP_BPF", true, "load programs"},
+	{unix.CAP_PERFMON, "CAP_PERFMON", true, "attach programs that read the kernel's memory"},
+	{unix.CAP_SYS_PTRACE, "CAP_SYS_PTRACE", false, "tell what other users' older processes run (exec --exits)"},
+	{unix.CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH", false, "read names of containers and pods in their runtimes' files"},
+}
+
+// lacking are the privileges that are not among have, or only those of them
+// without which nothing works.
+func lacking(have uint64, needed bool) (list []privilege) {
+	for _, p := range privileges {
+		implied := p.needed && have&(1<<unix.CAP_SYS_ADMIN) != 0
+		if have&(1<<p.bit) == 0 && !implied && (p.needed || !needed) {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// grant says how to get privileges.
+func grant(list []privilege) string {
+	if !inFirstNamespace("user") {
+		return "run it outside; what this user namespace gives, as a rootless container has one, counts only inside"
+	}
+	if os.Geteuid() == 0 {
+		var flags []string
+		for _, p := range list {
+			flags = append(flags, "--cap-add "+strings.TrimPrefix(p.name, "CAP_"))
+		}
+		return "run it where root has them; to a container they are given by --privileged, or by " + strings.Join(flags, " ")
+	}
+	file, err := os.Executable()
+	if err != nil {
+		file = "tracer"
+	}
+	// All that it has would be replaced.
+	have := capabilities()
+	var names []string
+	for _, p := range privileges {
+		if have&(1<<p.bit) != 0 || slices.Contains(list, p) {
+			names = append(names, strings.ToLower(p.name))
+		}
+	}
+	return "run it with sudo, or give them to the file: setcap " + strings.Join(names, ",") + "=ep " + file
+}
+
+// inFirstNamespace reports whether this process is in the namespace of a kind
+// that the kernel began with; also if that is not to be found out.
+func inFirstNamespace(kind string) bool {
+	// Their inodes are fixed: enum init_ns_ino of include/uapi/linux/nsfs.h.
+	first := map[string]string{"user": "user:[4026531837]", "pid": "pid:[4026531836]"}[kind]
+	name, err := os.Readlink("/proc/self/ns/" + kind)
+	return err != nil || name == first
+}
+
 // capabilities is the effective set, one bit per capability; all if unknown.
+// Those of a user namespace are none to the host.
 func capabilities() uint64 {
+	if !inFirstNamespace("user") {
+		return 0
+	}
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&hdr, &data[0]); err != nil {

@@ -84,8 +84,9 @@ type httpTracer struct {
 	sure uint64 // what was sent before has been decoded
 
 	joint
-	sum   *summary
-	event event.HTTP // reused
+	sum    *summary
+	event  event.HTTP // reused
+	spoken bool       // what is spoken at the ports is known
 }
 
 // An httpConn is a connection seen from one end.
@@ -494,18 +495,20 @@ func (t *httpTracer) reportEnds(client, server *half) {
 
 // show passes an event on if it passes the probe's own filters.
 func (t *httpTracer) show(e *event.HTTP) {
+	filter := t.filters(e)
 	switch {
-	case !t.matches(e):
+	case filter != "":
+		t.session.stats.filtered[filter]++
 		t.session.stats.emitted++
 	case t.sum != nil:
 		if e.Kind == event.KindHTTP {
 			t.session.stats.emitted++
 		}
-		if h := e.Head(); t.session.opts.match(h) && t.session.locate(h) {
+		if t.session.passes(e.Head()) {
 			t.sum.add(e)
 		}
 	default:
-		t.session.emit(e)
+		t.session.offer(e)
 	}
 }
 
@@ -569,13 +572,22 @@ func times(x *http1.Exchange) (latency, duration time.Duration) {
 	return latency, max(latency, duration)
 }
 
-// matches reports whether an exchange passes the probe's own filters.
-func (t *httpTracer) matches(e *event.HTTP) bool {
-	return (len(t.methods) == 0 || t.methods.has(e.Method)) &&
-		(t.path == "" || Match(t.path, e.Path)) &&
-		(t.host == "" || Match(strings.ToLower(t.host), strings.ToLower(e.Host))) &&
-		(len(t.status) == 0 || t.status.has(e.Status)) &&
-		(t.slow == 0 || max(e.Duration, e.Age) >= t.slow)
+// filters is the first of the probe's own filters that an exchange does not
+// pass; empty if it passes them all.
+func (t *httpTracer) filters(e *event.HTTP) string {
+	switch {
+	case len(t.methods) > 0 && !t.methods.has(e.Method):
+		return "method"
+	case t.path != "" && !Match(t.path, e.Path):
+		return "path"
+	case t.host != "" && !Match(strings.ToLower(t.host), strings.ToLower(e.Host)):
+		return "host"
+	case len(t.status) > 0 && !t.status.has(e.Status):
+		return "status"
+	case t.slow > 0 && max(e.Duration, e.Age) < t.slow:
+		return "slow"
+	}
+	return ""
 }
 
 func (t *httpTracer) waiting() bool {
@@ -653,10 +665,38 @@ func (t *httpTracer) look(s *Session, now uint64) {
 	if t.stuck > 0 {
 		t.scan(s, now)
 	}
+	if len(t.ports) > 0 && !t.spoken {
+		t.tellOther(s)
+	}
 	if now > t.swept+uint64(idleCheck) {
 		t.swept = now
 		t.sweep(s, now)
 	}
+}
+
+// tellOther says, once, that what goes on at the chosen ports is not HTTP/1.
+func (t *httpTracer) tellOther(s *Session) {
+	kinds, _, err := s.stats.tell(s.objects.Maps[bpf.ExecMapCounts])
+	if err != nil {
+		return // the account tells
+	}
+	text := ""
+	switch {
+	case kinds["http1"] > 0:
+		t.spoken = true
+		return
+	case kinds["tls"] > 0 && kinds["http2"] > 0:
+		text = "only TLS and HTTP/2 so far at port %s: neither can be looked into"
+	case kinds["tls"] > 0:
+		text = "only TLS so far at port %s: what is inside cannot be seen; trace where it is plain, as behind the proxy that ends it"
+	case kinds["http2"] > 0:
+		text = "only HTTP/2 so far at port %s: it cannot be read; HTTP/1 can"
+	default:
+		return
+	}
+	t.spoken = true
+	ports := strings.Trim(fmt.Sprint([]uint16(t.ports)), "[]")
+	s.opts.Notice(&event.Notice{Kind: "warning", Message: fmt.Sprintf(text, ports)})
 }
 
 // View is another one with --summary.

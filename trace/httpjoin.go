@@ -114,6 +114,7 @@ func (t *httpTracer) wantsRole(r http1.Role) bool { return t.role == "" || t.rol
 // the other end's, which may have come before or is waited for.
 func (t *httpTracer) join(c *httpConn, x *http1.Exchange) {
 	if !t.wantsRole(x.Role) {
+		t.session.stats.filtered["role"]++
 		return
 	}
 	h := t.half(c, x)

@@ -618,7 +618,7 @@ func TestEmitInAKnownContainerAllocatesNothing(t *testing.T) {
 func BenchmarkEmitInAKnownContainer(b *testing.B) {
 	r, _ := fakeHost(b, nil)
 	r.Mkdir(100, 0, "/docker/"+strings.Repeat("0a", 32))
-	s := &Session{sink: &discard{}, stats: &Stats{}, places: &places{resolver: r}}
+	s := &Session{sink: &discard{}, stats: newStats(), places: &places{resolver: r}}
 	e := &event.Exec{}
 	b.ReportAllocs()
 	for b.Loop() {

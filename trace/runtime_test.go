@@ -17,7 +17,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,6 +24,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"tracer/trace/event"
 	"tracer/trace/kube"
@@ -38,18 +38,20 @@ var placedRows = map[string][]string{
 	"exec": {"exec httpd", "exec sh", "exec sleep", "exec wget"},
 	"conn": {"accept httpd", "close httpd", "close wget", "connect wget"},
 	"http": {"http httpd"},
+	// By container.
+	"traffic": {"traffic"},
 }
 
 // workload is a container's program: a server, a client, and what lives for
-// 50 ms. httpd returns when it listens, and ends with the container.
-func workload(port int) []string {
-	at := "127.0.0.1:" + strconv.Itoa(port)
-	return []string{"/bin/sh", "-c", "/bin/httpd -p " + at + " -h /www && /bin/wget -q -O /www/got http://" + at + "/index.html && /bin/sleep 0.05"}
-}
+// 50 ms. httpd returns when it listens, and ends with the container. Its port is
+// free, as nobody else is in this network.
+var workload = []string{"/bin/sh", "-c", "/bin/httpd -p 127.0.0.1:8080 -h /www && " +
+	"/bin/wget -q -O /www/got http://127.0.0.1:8080/index.html && /bin/sleep 0.05"}
 
 // TestKernelRuntimes runs real containers. Each runtime is started in a mount
 // namespace of its own, where it finds empty folders instead of the
-// host's, and the cgroup trees as a host of that kind has them.
+// host's, and the cgroup trees as a host of that kind has them, and in a network
+// of its own, where no other's test has left a port in use.
 func TestKernelRuntimes(t *testing.T) {
 	needRoot(t)
 	if os.Getenv("TRACER_VM") != "" {
@@ -81,7 +83,7 @@ func TestKernelRuntimes(t *testing.T) {
 			}
 			cmd := exec.Command("/proc/self/exe", "-test.run", "^TestKernelRuntimes$", "-test.v", "-test.timeout", "100s")
 			cmd.Env = append(os.Environ(), runtimeStage+"="+stage)
-			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
+			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET}
 			before := runtimeCgroups()
 			out, err := cmd.CombinedOutput()
 			killOrphans(t)
@@ -155,9 +157,11 @@ func killOrphans(t *testing.T) {
 }
 
 // ownHost makes the mounts of the namespace that this test is in: empty folders
-// for all that runtimes keep, and cgroup trees as on a host of this kind.
+// for all that runtimes keep, and cgroup trees as on a host of this kind. It
+// brings up the network's loopback.
 func ownHost(t *testing.T, kind string) {
 	t.Helper()
+	loopbackUp()
 	mount := func(what, where, kind string, flags uintptr) {
 		t.Helper()
 		if err := unix.Mount(what, where, kind, flags, ""); err != nil {
@@ -326,16 +330,25 @@ func checkRows(t *testing.T, filter Place, run func(wanted bool, args []string) 
 			continue
 		}
 		tracer := p.New()
-		tracer.Flags(flag.NewFlagSet(p.Name, flag.ContinueOnError)) // which sets the defaults
+		flags := flag.NewFlagSet(p.Name, flag.ContinueOnError)
+		tracer.Flags(flags) // which sets the defaults
+		if p.Name == "traffic" {
+			if err := flags.Parse([]string{"--by", "container", "--interval", "1h"}); err != nil {
+				t.Fatal(err)
+			}
+		}
 		r := traceWith(t, tracer, Options{Place: filter})
 		if filter != (Place{}) {
-			run(false, workload(nextPort()))
+			run(false, workload)
 		}
-		place := run(true, workload(nextPort()))
+		place := run(true, workload)
 		a := r.stop()
 		var got []string
 		for _, e := range r.sink.events {
-			at, row := placeOf(e), fmt.Sprint(e["event"], " ", e["comm"])
+			at, row := placeOf(e), fmt.Sprint(e["event"])
+			if e["comm"] != nil {
+				row += fmt.Sprint(" ", e["comm"])
+			}
 			switch {
 			case strings.HasPrefix(row, "exec runc"), strings.HasPrefix(row, "exec crun"):
 				continue // the runtime's own, that has moved in before
@@ -355,13 +368,6 @@ func checkRows(t *testing.T, filter Place, run func(wanted bool, args []string) 
 			t.Errorf("%s %+v: %+v", p.Name, filter, a)
 		}
 	}
-}
-
-var lastPort = 20000 + os.Getpid()%10000 // others may test, too
-
-func nextPort() int {
-	lastPort++
-	return lastPort
 }
 
 // testContainerd runs Kubernetes' containers: by the CRI, as the kubelet asks.
@@ -597,21 +603,18 @@ func (c *containerd) call(t *testing.T, method string, message []byte) ([]byte, 
 }
 
 // pb encodes a field of a protobuf message.
-func pb[T int | string | []byte](field int, value T) []byte {
-	if n, ok := any(value).(int); ok {
-		return binary.AppendUvarint(binary.AppendUvarint(nil, uint64(field)<<3), uint64(n))
-	}
-	var b []byte
+func pb[T int | string | []byte](field protowire.Number, value T) []byte {
 	switch v := any(value).(type) {
+	case int:
+		return protowire.AppendVarint(protowire.AppendTag(nil, field, protowire.VarintType), uint64(v))
 	case string:
-		b = []byte(v)
-	case []byte:
-		b = v
+		return protowire.AppendString(protowire.AppendTag(nil, field, protowire.BytesType), v)
+	default:
+		return protowire.AppendBytes(protowire.AppendTag(nil, field, protowire.BytesType), v.([]byte))
 	}
-	return append(binary.AppendUvarint(binary.AppendUvarint(nil, uint64(field)<<3|2), uint64(len(b))), b...)
 }
 
-func labels(field int, all map[string]string) (b []byte) {
+func labels(field protowire.Number, all map[string]string) (b []byte) {
 	for k, v := range all {
 		b = append(b, pb(field, slices.Concat(pb(1, k), pb(2, v)))...)
 	}
@@ -623,30 +626,28 @@ type pbValue struct {
 	bytes  []byte
 }
 
-// pbFields decodes the fields of a message that are numbers or bytes, the first
+// pbFields decodes the fields of a message that are numbers or bytes, the last
 // of each.
-func pbFields(b []byte) map[int]pbValue {
-	all := map[int]pbValue{}
+func pbFields(b []byte) map[protowire.Number]pbValue {
+	all := map[protowire.Number]pbValue{}
 	for len(b) > 0 {
-		key, n := binary.Uvarint(b)
-		if n <= 0 {
+		field, kind, head := protowire.ConsumeTag(b)
+		if head < 0 {
 			return all
 		}
-		b = b[n:]
-		v := pbValue{}
-		if v.number, n = binary.Uvarint(b); n <= 0 {
+		size := protowire.ConsumeFieldValue(field, kind, b[head:])
+		if size < 0 {
 			return all
 		}
-		b = b[n:]
-		if key&7 == 2 {
-			if v.number > uint64(len(b)) {
-				return all
-			}
-			v.bytes, b = b[:v.number], b[v.number:]
+		var v pbValue
+		switch kind {
+		case protowire.VarintType:
+			v.number, _ = protowire.ConsumeVarint(b[head:])
+		case protowire.BytesType:
+			v.bytes, _ = protowire.ConsumeBytes(b[head:])
 		}
-		if _, ok := all[int(key>>3)]; !ok {
-			all[int(key>>3)] = v
-		}
+		all[field] = v
+		b = b[head+size:]
 	}
 	return all
 }

@@ -26,6 +26,10 @@ const (
 	slowInterval = time.Second           // between looks at clock and losses
 )
 
+// ownPIDs is what a session misses that runs in a container.
+const ownPIDs = "this is a pid namespace of its own, as a container has: processes are reported, and named by --pid, by the host's ids, and what is only to be read in /proc is missing; " +
+	"run it in the host's (docker run --pid=host)"
+
 // Options say what a session traces and what of it is wanted.
 type Options struct {
 	Filter
@@ -134,6 +138,10 @@ func Open(t Tracer, opts Options) (_ *Session, err error) {
 			s.Close()
 		}
 	}()
+	if opts.Command != 0 && !inFirstNamespace("pid") {
+		return nil, errors.New("a command cannot be followed from a pid namespace of its own, as a container has: its id is another one on the host; " +
+			"run this in the host's (docker run --pid=host)")
+	}
 	load := ebpf.CollectionOptions{Cache: btf.NewCache()}
 	if load.Programs.KernelTypes, err = kernelTypes(opts.BTF); err != nil {
 		return nil, err
@@ -155,6 +163,9 @@ func Open(t Tracer, opts Options) (_ *Session, err error) {
 	if err := s.stats.begin(s.objects.Maps[bpf.ExecMapLost]); err != nil {
 		return nil, err
 	}
+	if !inFirstNamespace("pid") {
+		s.warnings = append(s.warnings, ownPIDs)
+	}
 	s.started = time.Now()
 	s.cost.open()
 	s.types, s.cache = nil, nil
@@ -167,8 +178,8 @@ func Open(t Tracer, opts Options) (_ *Session, err error) {
 // kernelTypes are the types in a BTF file, or nil for the kernel's own.
 func kernelTypes(file string) (*btf.Spec, error) {
 	if file == "" {
-		if _, err := os.Stat("/sys/kernel/btf/vmlinux"); errors.Is(err, os.ErrNotExist) {
-			return nil, errors.New("this kernel does not describe its types (no /sys/kernel/btf/vmlinux): pass a BTF file made for exactly this kernel with --btf FILE")
+		if _, err := os.Stat(kernelBTF); errors.Is(err, os.ErrNotExist) {
+			return nil, errors.New("this kernel does not describe its types (no " + kernelBTF + "): pass a BTF file made for exactly this kernel with --btf FILE")
 		}
 		return nil, nil
 	}
@@ -378,8 +389,12 @@ func (s *Session) fillPIDs() error {
 }
 
 // Own lists tracer itself, then the processes that carry the SSH session it
-// runs in, nearest first.
+// runs in, nearest first. None in a pid namespace of its own: what the kernel
+// calls them is not known there.
 func (s *Session) Own() []uint32 {
+	if !inFirstNamespace("pid") {
+		return nil
+	}
 	self := uint32(os.Getpid())
 	pids := []uint32{self}
 	for _, p := range s.proc.Ancestors(self) {
@@ -506,11 +521,34 @@ func (s *Session) emit(e event.Event) {
 	if s.enough() {
 		return
 	}
-	if h := e.Head(); !s.opts.match(h) || !s.locate(h) {
-		s.stats.emitted++
+	s.stats.kinds[e.Head().Kind]++
+	s.offer(e)
+}
+
+// offer is emit for what is counted in another way.
+func (s *Session) offer(e event.Event) {
+	if s.enough() {
 		return
 	}
-	s.show(e)
+	if s.passes(e.Head()) {
+		s.show(e)
+	} else {
+		s.stats.emitted++
+	}
+}
+
+// passes reports whether an event passes --comm and the place that is wanted.
+// That it does not is counted.
+func (s *Session) passes(e *event.Common) bool {
+	if !s.opts.match(e) {
+		s.stats.filtered["comm"]++
+		return false
+	}
+	if !s.locate(e) {
+		s.stats.filtered["place"]++
+		return false
+	}
+	return true
 }
 
 // show passes an event on that is wanted.
@@ -575,7 +613,7 @@ func (s *Session) tellLosses() error {
 
 // Account says what was seen, shown and lost and what it cost. It is complete
 // after Run; last losses are told before it returns.
-func (s *Session) Account() (*event.Account, error) {
+func (s *Session) Account() (_ *event.Account, err error) {
 	a := &event.Account{Duration: s.duration}
 	var missed uint64
 	for name, p := range s.programs {
@@ -608,6 +646,16 @@ func (s *Session) Account() (*event.Account, error) {
 	a.Lost, a.LostBy = s.stats.total()
 	a.Incomplete = s.stats.lost[lostDetail]
 	a.Shown = s.stats.shown
+	if a.Kinds, a.Filtered, err = s.stats.tell(s.objects.Maps[bpf.ExecMapCounts]); err != nil {
+		return nil, err
+	}
+	for _, f := range s.opened {
+		if f.tier == 0 {
+			a.Unseen = append(a.Unseen, f.without)
+		} else if misses := f.misses[f.tier]; misses != "" {
+			a.Unseen = append(a.Unseen, misses)
+		}
+	}
 	a.Seen = s.stats.emitted + a.Lost - s.stats.lost[lostOutputFull] - s.stats.lost[lostPlace]
 	var ru unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &ru); err == nil {

@@ -2,6 +2,7 @@ package trace
 
 import (
 	"fmt"
+	"maps"
 
 	"github.com/cilium/ebpf"
 )
@@ -37,6 +38,40 @@ var causeNames = [lostCauses]string{
 	lostReading:    "reading_failed",
 }
 
+// What is counted for who sees nothing: enum counted of bpf/include/tracer.h,
+// the names of filters and kinds in the account. Those behind the kernel's are
+// decided here.
+const (
+	filteredPID = iota
+	filteredUID
+	filteredPlace
+	filteredSelf
+	filteredPort
+	filteredFailed
+	filteredSlow
+	kindHTTP1
+	kindHTTP2
+	kindTLS
+	kindOther
+	kindUnread
+	kernelCounts
+)
+
+var countNames = [kernelCounts]string{
+	filteredPID:    "pid",
+	filteredUID:    "uid",
+	filteredPlace:  "place",
+	filteredSelf:   "self",
+	filteredPort:   "port",
+	filteredFailed: "failed",
+	filteredSlow:   "slow",
+	kindHTTP1:      "http1",
+	kindHTTP2:      "http2",
+	kindTLS:        "tls",
+	kindOther:      "other",
+	kindUnread:     "unread",
+}
+
 // Stats counts what became of events. What the kernel lost is read from its
 // counters, which only grow: they are never set back.
 type Stats struct {
@@ -45,26 +80,58 @@ type Stats struct {
 	lost    [lostCauses]uint64
 	before  [kernelCauses]uint64 // what the kernel had counted when tracing began
 
+	kinds    map[string]uint64 // what came, before any filter of tracer's own
+	filtered map[string]uint64 // what they kept out, by filter
+
 	perCPU []uint64 // scratch for reading a counter
 }
 
 func newStats() *Stats {
-	return &Stats{perCPU: make([]uint64, ebpf.MustPossibleCPU())}
+	return &Stats{
+		perCPU:   make([]uint64, ebpf.MustPossibleCPU()),
+		kinds:    map[string]uint64{},
+		filtered: map[string]uint64{},
+	}
 }
 
 // readKernel takes over the counters of the map lost.
 func (s *Stats) readKernel(m *ebpf.Map) error {
 	for cause := uint32(0); cause < kernelCauses; cause++ {
-		if err := m.Lookup(cause, s.perCPU); err != nil {
+		sum, err := s.sum(m, cause)
+		if err != nil {
 			return fmt.Errorf("read map %q: %w", "lost", err)
-		}
-		var sum uint64
-		for _, n := range s.perCPU {
-			sum += n
 		}
 		s.lost[cause] = sum - s.before[cause]
 	}
 	return nil
+}
+
+// sum reads a counter.
+func (s *Stats) sum(m *ebpf.Map, i uint32) (sum uint64, err error) {
+	err = m.Lookup(i, s.perCPU)
+	for _, n := range s.perCPU {
+		sum += n
+	}
+	return sum, err
+}
+
+// tell adds what the kernel has counted to what was counted here.
+func (s *Stats) tell(m *ebpf.Map) (kinds, filtered map[string]uint64, err error) {
+	kinds, filtered = maps.Clone(s.kinds), maps.Clone(s.filtered)
+	for i, name := range countNames {
+		n, err := s.sum(m, uint32(i))
+		if err != nil {
+			return nil, nil, fmt.Errorf("read map %q: %w", "counts", err)
+		}
+		switch {
+		case n == 0:
+		case i >= kindHTTP1:
+			kinds[name] += n
+		default:
+			filtered[name] += n
+		}
+	}
+	return kinds, filtered, nil
 }
 
 // begin leaves out what the programs lost while they were attached one by one.

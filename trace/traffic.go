@@ -599,7 +599,7 @@ func (t *trafficTracer) forgetFlows(s *Session, now uint64) {
 // add counts bytes for the row that they belong to, if they pass the filter.
 func (t *trafficTracer) add(s *Session, p *bpf.TrafficParty, conn event.Connection, id socketID, proto string, born uint64, m moved) {
 	head := event.Common{Process: event.Process{PID: p.Pid, Comm: s.comm(p.Comm), UID: p.Uid, CgroupID: p.Cgroup}}
-	if !s.opts.match(&head) || !s.locate(&head) {
+	if !s.passes(&head) {
 		return
 	}
 	who := head.Process

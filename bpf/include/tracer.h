@@ -40,6 +40,35 @@ struct {
 	__type(value, __u64);
 } lost SEC(".maps");
 
+/*
+ * What was passed over, by the filter that decided it, and what sockets of
+ * wanted processes speak: for who sees nothing and asks why. The order is that
+ * of countNames in trace/stats.go.
+ */
+enum counted {
+	FILTERED_PID,
+	FILTERED_UID,
+	FILTERED_PLACE,
+	FILTERED_SELF, /* tracer itself and its SSH session */
+	FILTERED_PORT,
+	FILTERED_FAILED, /* it did not fail */
+	FILTERED_SLOW,	 /* it was fast */
+	KIND_HTTP1,
+	KIND_HTTP2,
+	KIND_TLS,
+	KIND_OTHER,
+	KIND_UNREAD, /* their bytes are where programs cannot read them */
+	COUNTS,
+};
+
+/* Written by the programs, read by user space; never set back, like lost. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, COUNTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} counts SEC(".maps");
+
 /* Written by all programs, drained by the reader; user space sets its size. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -96,6 +125,15 @@ static __always_inline void count_lost(__u32 cause)
 		__sync_fetch_and_add(n, 1);
 }
 
+/* Not for what happens more than once to a process or a socket. */
+static __always_inline void count(__u32 what, __s64 by)
+{
+	__u64 *n = bpf_map_lookup_elem(&counts, &what);
+
+	if (n)
+		__sync_fetch_and_add(n, by);
+}
+
 /*
  * Set by the reader when nothing has come for a while and it stops polling,
  * cleared by whoever wakes it.
@@ -134,6 +172,8 @@ static __always_inline bool send_record(void *record, __u64 size, enum lost_caus
 #define COPIES 3
 /* A value of struct sight's what that is follow.bpf.c's alone. */
 #define SIGHT_FOLLOW (1U << 31)
+/* One that is a thread's and not its process's. */
+#define SIGHT_THREAD (1U << 30)
 
 struct sight {
 	__u64 start; /* when the process began: with its id, no other */
@@ -204,14 +244,26 @@ static __always_inline bool first_to_see(int copy, __u32 program, __u64 event)
 	return true;
 }
 
-/* Whether a process passes --pid, --uid and is not hidden. */
-static __always_inline bool wanted_process(__u32 tgid, __u32 uid)
+#define WANTED -1
+
+/* WANTED if a process passes --pid, --uid and is not hidden, or what it does not pass. */
+static __always_inline int filtered_process(__u32 tgid, __u32 uid)
 {
 	if (filter_uid && uid != wanted_uid)
-		return false;
+		return FILTERED_UID;
 	if (filter_pids)
-		return bpf_map_lookup_elem(&pids, &tgid) != NULL;
-	return bpf_map_lookup_elem(&hidden, &tgid) == NULL;
+		return bpf_map_lookup_elem(&pids, &tgid) ? WANTED : FILTERED_PID;
+	return bpf_map_lookup_elem(&hidden, &tgid) ? FILTERED_SELF : WANTED;
+}
+
+static __always_inline bool wanted_process(__u32 tgid, __u32 uid)
+{
+	int by = filtered_process(tgid, uid);
+
+	if (by == WANTED)
+		return true;
+	count(by, 1);
+	return false;
 }
 
 static __always_inline __u64 current_cgroup(struct task_struct *task);
@@ -228,15 +280,25 @@ static __noinline bool wanted_cgroup(void)
 	return !verdict || *verdict;
 }
 
+static __always_inline int filtered(__u32 tgid)
+{
+	if (filter_cgroups && !wanted_cgroup())
+		return FILTERED_PLACE;
+	return filtered_process(tgid, bpf_get_current_uid_gid());
+}
+
 /*
  * Whether the current process passes --pid, --uid, is in a wanted cgroup and
- * is not hidden.
+ * is not hidden. If not, that is counted.
  */
 static __always_inline bool wanted(__u32 tgid)
 {
-	if (filter_cgroups && !wanted_cgroup())
-		return false;
-	return wanted_process(tgid, bpf_get_current_uid_gid());
+	int by = filtered(tgid);
+
+	if (by == WANTED)
+		return true;
+	count(by, 1);
+	return false;
 }
 
 /* Marks an id of the v1 tree, which counts as the other one: V1 in trace/kube. */

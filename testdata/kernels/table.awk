@@ -1,29 +1,30 @@
 # Makes README's table of kernels of the consoles: what "tracer check" said with each kind of hook.
 #   awk -f table.awk CONSOLE...     a console is named after its kernel
+# Things of one command that are seen in the same ways everywhere share a row.
 FNR == 1 {
 	kernel = FILENAME
 	sub(/.*\//, "", kernel)
 	kernels[++nkernels] = kernel
-	hook = ""
+	checking = 0
 }
 { sub(/\r$/, "") }
-$1 == "CHECK" { hook = $2; next }
-$1 == "CHECKED" { hook = ""; next }
-hook == "" { next }
-/^[a-z]/ { command = $1; next }
-/^            [^ ].*: by / {
-	feature = $0
-	sub(/^ */, "", feature)
-	used = feature
-	sub(/: by .*/, "", feature)
-	sub(/.*: by /, "", used)
-	row = "`" command "` | " feature
-	if (!(row in seen)) {
-		seen[row] = 1
-		rows[++nrows] = row
+$1 == "CHECK" { checking = 1; next }
+$1 == "CHECKED" { checking = 0; next }
+!checking { next }
+/^[a-z]/ { command = $1 }
+match($0, /^([a-z]+ +works | +)by [a-z]+: /) {
+	used = substr($0, 1, RLENGTH - 2)
+	sub(/.* /, "", used)
+	n = split(substr($0, RLENGTH + 1), features, "; ")
+	for (i = 1; i <= n; i++) {
+		row = command "\t" features[i]
+		if (!(row in seen)) {
+			seen[row] = 1
+			rows[++nrows] = row
+		}
+		if (index(", " cell[row, kernel] ",", ", " used ",") == 0)
+			cell[row, kernel] = cell[row, kernel] (cell[row, kernel] == "" ? "" : ", ") used
 	}
-	if (index(", " cell[row, kernel] ",", ", " used ",") == 0)
-		cell[row, kernel] = cell[row, kernel] (cell[row, kernel] == "" ? "" : ", ") used
 }
 END {
 	printf "| command | what it sees |"
@@ -34,9 +35,20 @@ END {
 		printf " --- |"
 	print ""
 	for (r = 1; r <= nrows; r++) {
-		printf "| %s |", rows[r]
+		split(rows[r], part, "\t")
+		cells = ""
 		for (k = 1; k <= nkernels; k++)
-			printf " %s |", cell[rows[r], kernels[k]] == "" ? "–" : cell[rows[r], kernels[k]]
-		print ""
+			cells = cells " " (cell[rows[r], kernels[k]] == "" ? "–" : cell[rows[r], kernels[k]]) " |"
+		line = part[1] "\t" cells
+		if (line in text) {
+			text[line] = text[line] "; " part[2]
+		} else {
+			text[line] = part[2]
+			lines[++nlines] = line
+		}
+	}
+	for (l = 1; l <= nlines; l++) {
+		split(lines[l], part, "\t")
+		printf "| `%s` | %s |%s\n", part[1], text[lines[l]], part[2]
 	}
 }

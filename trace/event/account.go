@@ -1,6 +1,7 @@
 package event
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -28,6 +29,9 @@ type Account struct {
 	Lost       uint64            // events that happened and were not seen whole: the sum of LostBy
 	LostBy     map[string]uint64 // by cause, only those above zero
 	Incomplete uint64            // details lost: events that were shown may lack a key
+	Kinds      map[string]uint64 // what came: events by kind, of http sockets by what they speak
+	Filtered   map[string]uint64 // what was passed over, by the filter that did not match
+	Unseen     []string          // what cannot be seen here, as sentences; for people
 	Duration   time.Duration     // from ready to the end of tracing
 	CPU        time.Duration     // tracer's own, user and system, all of its life
 	BPF        time.Duration     // the programs' in the kernel
@@ -42,10 +46,16 @@ func (a *Account) AppendJSON(dst []byte) []byte {
 	o.uint("shown", a.Shown)
 	o.uint("lost", a.Lost)
 	if len(a.LostBy) > 0 {
-		o.lostBy(a.LostBy)
+		o.counts("lost_by", a.LostBy)
 	}
 	if a.Incomplete > 0 {
 		o.uint("incomplete", a.Incomplete)
+	}
+	if len(a.Kinds) > 0 {
+		o.counts("kinds", a.Kinds)
+	}
+	if len(a.Filtered) > 0 {
+		o.counts("filtered", a.Filtered)
 	}
 	o.micros("duration_us", a.Duration)
 	o.micros("cpu_us", a.CPU)
@@ -76,21 +86,16 @@ func (n *Notice) AppendJSON(dst []byte) []byte {
 	}
 	if n.Kind == "lost" {
 		o.uint("lost", n.Lost)
-		o.lostBy(n.LostBy)
+		o.counts("lost_by", n.LostBy)
 	}
 	return append(o.buf, '}')
 }
 
-func (o *object) lostBy(causes map[string]uint64) {
-	o.key("lost_by")
+func (o *object) counts(key string, by map[string]uint64) {
+	o.key(key)
 	o.buf = append(o.buf, '{')
-	names := make([]string, 0, len(causes))
-	for name := range causes {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		o.uint(name, causes[name])
+	for _, name := range slices.Sorted(maps.Keys(by)) {
+		o.uint(name, by[name])
 	}
 	o.buf = append(o.buf, '}')
 }

@@ -7,6 +7,8 @@ type Check struct {
 	BTF      string       // file that the kernel's types come from, empty if there is none
 	Lockdown string       // none, integrity or confidentiality; empty if the kernel knows no such thing
 	Missing  []Capability // that this process lacks
+	Grant    string       // how to get what is missing
+	Warnings []string     // what else is in the way, as sentences
 	Cgroups  string       // v2, v1, hybrid (both), or empty
 	Runtimes []string     // of containers, those that are running
 	Commands []CheckedCommand
@@ -31,6 +33,7 @@ type CheckedFeature struct {
 	Name   string
 	Hooks  string // kind of hook in use: fentry, kprobe or tracepoint; empty if it cannot be had
 	Misses string // what is not seen for that reason
+	Remedy string // what to do about it
 }
 
 // OK reports whether all commands can run.
@@ -57,6 +60,10 @@ func (c *Check) AppendJSON(dst []byte) []byte {
 		o.bool("needed", m.Needed)
 		o.str("for", m.For)
 	})
+	o.optional("remedy", c.Grant)
+	if len(c.Warnings) > 0 {
+		o.strings("warnings", c.Warnings)
+	}
 	o.optional("cgroups", c.Cgroups)
 	o.strings("runtimes", c.Runtimes)
 	list(&o, "commands", c.Commands, func(o *object, command CheckedCommand) {
@@ -67,6 +74,7 @@ func (c *Check) AppendJSON(dst []byte) []byte {
 			o.str("feature", f.Name)
 			o.optional("hooks", f.Hooks)
 			o.optional("misses", f.Misses)
+			o.optional("remedy", f.Remedy)
 		})
 	})
 	return append(o.buf, '}')

@@ -338,6 +338,11 @@ func TestLinesForStderr(t *testing.T) {
 				`"duration_us":1000000,"cpu_us":1000,"bpf_ns":1234567}`,
 		},
 		{
+			"an account of what came and of what filters left out",
+			&Account{Kinds: map[string]uint64{"tls": 2, "http1": 1}, Filtered: map[string]uint64{"pid": 3, "comm": 4}, Unseen: []string{"io_uring"}},
+			`{"event":"end","seen":0,"shown":0,"lost":0,"kinds":{"http1":1,"tls":2},"filtered":{"comm":4,"pid":3},"duration_us":0,"cpu_us":0}`,
+		},
+		{
 			"an account of programs that cost nothing",
 			&Account{HasBPF: true},
 			`{"event":"end","seen":0,"shown":0,"lost":0,"duration_us":0,"cpu_us":0,"bpf_ns":0}`,

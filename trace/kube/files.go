@@ -281,7 +281,21 @@ func fromLogDir(name string) (n names, uid string) {
 func (f files) glob(pattern string, dirs ...string) (paths []string, failed error) {
 	for _, dir := range dirs {
 		path := filepath.Join(f.root, dir, pattern)
-		found, err := filepath.Glob(path)
+		// Up to the last star only: behind it Glob would list directories, of
+		// all containers for each, to find a name that stands there in full.
+		head, rest := path, ""
+		if star := strings.LastIndexByte(path, '*'); star >= 0 {
+			if i := strings.IndexByte(path[star:], '/'); i >= 0 {
+				head, rest = path[:star+i], path[star+i:]
+			}
+		}
+		heads, err := filepath.Glob(head)
+		var found []string
+		for _, head := range heads {
+			if _, err := os.Lstat(head + rest); err == nil {
+				found = append(found, head+rest)
+			}
+		}
 		if len(found) == 0 && err == nil {
 			fixed, _, _ := strings.Cut(path, "*")
 			_, err = os.Stat(filepath.Dir(fixed) + "/.")

@@ -129,10 +129,10 @@ type cgroup struct {
 // ready are guarded by Resolver.mu, names and tries are the worker's own.
 type owner struct {
 	target
-	ids   []uint64
-	place *Place        // never nil
-	final bool          // nothing is missing
-	ready chan struct{} // closed once files were read; nil when there is no use in waiting
+	ids   map[uint64]bool // one may have thousands, made by what runs in it
+	place *Place          // never nil
+	final bool            // nothing is missing
+	ready chan struct{}   // closed once files were read; nil when there is no use in waiting
 	names names
 	tries int
 }

@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -60,8 +62,8 @@ func TestRecordedHosts(t *testing.T) {
 			return c.read(t, "pods.json") != ""
 		}, podsOnly, all},
 		{"kubelet's socket", func(t *testing.T, h *host, c recorded, _ *Options) bool {
-			servePodsSocket(t, h, c.read(t, "pods.json"))
-			return c.read(t, "pods.json") != ""
+			servePodsSocket(t, h, c.read(t, "pods.pb"))
+			return c.read(t, "pods.pb") != ""
 		}, podsOnly, all},
 		{"runtime's socket", func(t *testing.T, h *host, c recorded, _ *Options) bool {
 			serveCRI(t, h, "run/containerd/containerd.sock", c.cri(t))
@@ -433,6 +435,36 @@ func TestFloodOfCgroups(t *testing.T) {
 	}
 }
 
+// What runs in a container may make as many cgroups as it likes: forgetting them
+// must not hold up those who look others up.
+func TestContainerWithThousandsOfCgroups(t *testing.T) {
+	h := newHost(t, false)
+	h.dockerContainer(idA, "db")
+	r := h.resolver(Options{Wait: -1})
+	const n = maxCgroups - 100
+	for id := range uint64(n) {
+		path := "/docker/" + idA + "/" + fmt.Sprint(id)
+		r.Mkdir(1<<40+id, 0, path)
+		r.Rmdir(1<<40+id, 0, path)
+	}
+	if c := r.Counts(); c.Containers != 1 || c.Cgroups < n {
+		t.Fatalf("%+v", c)
+	}
+	r.mu.Lock()
+	for i := range r.gone {
+		r.gone[i].at = time.Time{} // long ago
+	}
+	r.mu.Unlock()
+	start := time.Now()
+	r.sweep()
+	if took := time.Since(start); took > 300*time.Millisecond { // 7 ms; a second if each is looked for among all
+		t.Errorf("they were forgotten within %v", took)
+	}
+	if c := r.Counts(); c.Containers != 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
 func TestConcurrentUse(t *testing.T) {
 	h := newHost(t, false)
 	h.dockerContainer(idA, "db")
@@ -623,4 +655,43 @@ func TestLookupInATreeThatCannotBeSeen(t *testing.T) {
 			t.Errorf("on the host: %+v, %v", p, ok)
 		}
 	})
+}
+
+// A node that is full: 250 pods of two containers each, with bundles as large as
+// real ones. One operation is all that a start reads, up to the last name.
+func BenchmarkStart(b *testing.B) {
+	h := newHost(b, false)
+	const pods, containers = 250, 2
+	for i := range pods {
+		podUID := fmt.Sprintf("%s%04d", uid[:len(uid)-4], i)
+		for j := range containers {
+			id := fmt.Sprintf("%s%03d%d", idA[:60], i, j)
+			h.cgroup("/kubepods/burstable/pod" + podUID + "/" + id)
+			h.write("run/containerd/io.containerd.runtime.v2.task/k8s.io/"+id+"/config.json", fmt.Sprintf(
+				`{"ociVersion":"1.0.2","process":{"env":[%s"LAST="]},"annotations":{"io.kubernetes.cri.container-type":"container",
+				"io.kubernetes.cri.container-name":"app%d","io.kubernetes.cri.sandbox-name":"web-%d",
+				"io.kubernetes.cri.sandbox-namespace":"demo","io.kubernetes.cri.sandbox-uid":%q}}`,
+				strings.Repeat(`"SOME_SERVICE_PORT_8080_TCP_ADDR=10.96.211.7",`, 250), j, i, podUID))
+		}
+		h.write("var/log/pods/demo_web-"+strconv.Itoa(i)+"_"+podUID+"/app0/0.log", "")
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	var r *Resolver
+	for b.Loop() {
+		var err error
+		if r, err = New(Roots{FS: h.root}, Options{Kubelet: closedPort}); err != nil {
+			b.Fatal(err)
+		}
+		<-r.Scanned()
+		if n := r.Counts(); n.Containers != pods*(containers+1) || n.Named != n.Containers {
+			b.Fatalf("%+v", n)
+		}
+		r.Close()
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc), "heap-B")
+	runtime.KeepAlive(r)
 }

@@ -9,7 +9,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/json"
 	"encoding/pem"
 	"io"
 	"log"
@@ -24,6 +23,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // servePods is a kubelet's port without credentials.
@@ -74,37 +74,13 @@ func serveGRPC(t *testing.T, h *host, socket string, answer func(method string, 
 	t.Cleanup(func() { s.Close() })
 }
 
-// servePodsSocket serves what the kubelet's port said as its socket does.
-func servePodsSocket(t *testing.T, h *host, pods string) {
-	type status struct{ Name, ContainerID string }
-	var list struct {
-		Items []struct {
-			Metadata struct{ Name, Namespace, UID string }
-			Status   struct{ ContainerStatuses []status }
-		}
-	}
-	if pods != "" {
-		if err := json.Unmarshal([]byte(pods), &list); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var message []byte
-	for _, p := range list.Items {
-		meta := bytes.Join([][]byte{
-			field(1, []byte(p.Metadata.Name)), field(3, []byte(p.Metadata.Namespace)), field(5, []byte(p.Metadata.UID)),
-			{7 << 3, 200, 1}, // generation, a number
-		}, nil)
-		stat := field(1, []byte("Running"))
-		for _, c := range p.Status.ContainerStatuses {
-			stat = append(stat, field(8, append(field(1, []byte(c.Name)), field(8, []byte(c.ContainerID))...))...)
-		}
-		message = append(message, field(1, bytes.Join([][]byte{field(1, meta), field(2, []byte("spec")), field(3, stat)}, nil))...)
-	}
+// servePodsSocket is the kubelet's socket, with that list of pods.
+func servePodsSocket(t *testing.T, h *host, list string) {
 	serveGRPC(t, h, "var/lib/kubelet/pods-api/pods-api.sock", func(method string, m []byte) []byte {
 		if method != "/v1alpha1.Pods/ListPods" || len(m) != 0 {
 			t.Errorf("called %s %q", method, m)
 		}
-		return append([]byte{}, message...)
+		return append([]byte{}, list...)
 	})
 }
 
@@ -112,7 +88,7 @@ func servePodsSocket(t *testing.T, h *host, pods string) {
 func serveCRI(t *testing.T, h *host, socket string, list criList) {
 	serveGRPC(t, h, socket, func(method string, m []byte) []byte {
 		id := string(get(get(m, 1), 1))
-		items, num := list.Containers, 8
+		items, num := list.Containers, protowire.Number(8)
 		switch method {
 		case "/runtime.v1.RuntimeService/ListPodSandbox":
 			items, num = list.Sandboxes, 5

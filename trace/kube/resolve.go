@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -159,7 +160,7 @@ func (r *Resolver) remove(id uint64) {
 		return
 	}
 	o := c.owner
-	o.ids = slices.DeleteFunc(o.ids, func(x uint64) bool { return x == id })
+	delete(o.ids, id)
 	if len(o.ids) == 0 {
 		delete(r.owners, o.target)
 	}
@@ -200,12 +201,12 @@ func (r *Resolver) learn(id uint64, path string) (fresh *owner) {
 	if t != (target{}) {
 		o := r.owners[t]
 		if o == nil {
-			o = &owner{target: t, ready: make(chan struct{})}
+			o = &owner{target: t, ids: make(map[uint64]bool, 1), ready: make(chan struct{})}
 			o.place = o.newPlace()
 			r.owners[t] = o
 			fresh = o
 		}
-		o.ids = append(o.ids, id)
+		o.ids[id] = true
 		c.owner = o
 	}
 	r.tellLater(id)
@@ -262,7 +263,10 @@ func (r *Resolver) resolve(o *owner, try int) {
 // retry tries again later, as long as there is a cgroup to try for.
 func (r *Resolver) retry(o *owner) {
 	r.mu.RLock()
-	alive := slices.ContainsFunc(o.ids, func(id uint64) bool { return !r.cgroups[id].gone })
+	alive := false
+	for id := range o.ids {
+		alive = alive || !r.cgroups[id].gone
+	}
 	r.mu.RUnlock()
 	if try := o.tries; alive && try < maxTries {
 		r.after(retryTime<<(2*(try-1)), func() { r.resolve(o, try) })
@@ -280,7 +284,7 @@ func (r *Resolver) publish(o *owner, n names) bool {
 		close(o.ready)
 		o.ready = nil
 	}
-	ids := slices.Clone(o.ids)
+	ids := slices.Collect(maps.Keys(o.ids))
 	r.mu.Unlock()
 	r.tell(ids)
 	return final

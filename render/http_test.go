@@ -1,0 +1,61 @@
+package render
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"tracer/trace/event"
+)
+
+func httpEvents() []event.Event {
+	const ms = time.Millisecond
+	evil := "\x1b]0;owned\x07\x1b[2J\n\r\u202e\xff"
+	row := func(kind, role, comm, method, host, path string, status int, why string, took time.Duration) *event.HTTP {
+		h := &event.HTTP{
+			Common:     event.Common{Time: when, Kind: kind, Process: event.Process{PID: 812, Comm: comm, UID: 33}},
+			Connection: event.Connection{Role: role, Src: netip.MustParseAddrPort("127.0.0.1:40758"), Dst: netip.MustParseAddrPort("127.0.0.1:8080")},
+			Method:     method, Host: host, Path: path, Status: status, Error: why,
+			RequestBytes: 113, ResponseBytes: 48211, Duration: took + ms,
+		}
+		switch {
+		case kind == event.KindHTTPStuck:
+			h.Age = took
+		case status != 0:
+			h.Latency = took
+		}
+		if role == event.RoleBoth {
+			h.PeerPID, h.PeerComm, h.ServerLatency = 4711, "curl", took/2
+		}
+		return h
+	}
+	cut := row(event.KindHTTP, event.RoleServer, "node", "GET", "shop.example", "/"+string(make([]byte, 3)), 200, "", ms)
+	cut.PathTruncated = true
+	return []event.Event{
+		row(event.KindHTTP, event.RoleBoth, "nginx", "GET", "shop.example:8080", "/users/42?verbose=1", 200, "", 840*time.Microsecond),
+		row(event.KindHTTP, event.RoleServer, "a-long-name-15c", "POST", "a-rather-long-name.internal.shop.example:8443", "/api/v1/customers/7/orders/9/positions/11/price.json", 503, "", 4210*ms),
+		row(event.KindHTTP, event.RoleClient, "curl", "GET", "10.0.0.7:9090", "/never", 0, "timeout", 30*time.Second),
+		row(event.KindHTTP, event.RoleClient, "curl", "GET", "10.0.0.7:9090", "/half", 206, "reset", 12*ms),
+		row(event.KindHTTPStuck, event.RoleClient, "curl", "PROPPATCH", "10.0.0.7:9090", "/waits", 0, "", 5*time.Second),
+		row(event.KindHTTP, event.RoleServer, "日本語", "OPTIONS", "日本語.example", "*", 204, "", 3*ms),
+		row(event.KindHTTP, event.RoleServer, "\x1b[31mred", evil, evil, "/"+evil, 404, "", 3*ms),
+		cut,
+	}
+}
+
+func TestTableOfHTTP(t *testing.T) {
+	view := Views["http"]
+	for _, width := range []int{60, 80, 120, 200} {
+		t.Run(fmt.Sprintf("%d cells", width), func(t *testing.T) {
+			b := appendAll(TableOptions{Columns: Defaults(view.Columns), Mark: view.Mark, Terminal: terminal(t, width, 24)}, httpEvents())
+			checkGolden(t, fmt.Sprintf("http-%d.txt", width), b)
+			checkLines(t, b, width)
+		})
+	}
+	t.Run("all columns, no terminal", func(t *testing.T) {
+		b := appendAll(TableOptions{Columns: view.Columns, Mark: view.Mark}, httpEvents())
+		checkGolden(t, "http-all.txt", b)
+		checkLines(t, b, 0)
+	})
+}
