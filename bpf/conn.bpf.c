@@ -398,6 +398,9 @@ static __always_inline int set_state(int copy, struct sock *sk, int from, int to
 	struct conn *c;
 	int error;
 
+	/* First of all: what one misses and another sees is no loss, whatever it is. */
+	if (!first_to_see(copy, COPIED_SET_STATE, key ^ (__u64)to << 56 ^ (__u64)from << 48))
+		return 0;
 	switch (to) {
 	case TCP_SYN_SENT:
 	case TCP_ESTABLISHED:
@@ -409,8 +412,6 @@ static __always_inline int set_state(int copy, struct sock *sk, int from, int to
 	default:
 		return 0;
 	}
-	if (!first_to_see(copy, COPIED_SET_STATE, key ^ (__u64)to << 56 ^ (__u64)from << 48))
-		return 0;
 	/* MPTCP and SCTP sockets take such steps as well. */
 	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;

@@ -32,6 +32,7 @@ type connEvents struct {
 	mu      sync.Mutex
 	changed chan struct{}
 	list    []event.Event
+	asked   []int          // the processes that tests have asked for
 	counts  map[string]int // instead of the list, where there are many
 	only    bool           // count, do not keep
 	late    time.Duration  // the longest that an event took to get here
@@ -123,6 +124,7 @@ func (c *connEvents) of(pid, n int) []event.Event {
 	for {
 		c.mu.Lock()
 		var got []event.Event
+		c.asked = append(c.asked, pid)
 		for _, e := range c.list {
 			if int(e.Head().PID) == pid {
 				got = append(got, e)
@@ -325,13 +327,9 @@ func TestKernelConn(t *testing.T) {
 			t.Errorf("%d entries left in map calls", n)
 		}
 		// The processes have ended; of the last ones the kernel may still be at it.
-		var pids []int
-		for _, e := range c.list {
-			pids = append(pids, int(e.Head().PID))
-		}
-		for deadline := time.Now().Add(15 * time.Second); left(t, c, pids...) > 0; time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(15 * time.Second); left(t, c, c.asked...) > 0; time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatalf("%d sockets left in the map", left(t, c, pids...))
+				t.Fatalf("%d sockets left in the map", left(t, c, c.asked...))
 			}
 		}
 	})
@@ -786,13 +784,16 @@ func testTimeout(t *testing.T, c *connEvents) {
 
 // What is chosen in the kernel.
 func TestKernelConnFilters(t *testing.T) {
-	t.Run("--port is either port", func(t *testing.T) {
+	run := func(name string, test func(t *testing.T, tier tier)) {
+		t.Run(name, func(t *testing.T) { tiersOf(t, test) })
+	}
+	run("--port is either port", func(t *testing.T, tier tier) {
 		needRoot(t)
 		wanted := startWorkload(t, "many", "1")
 		port := wanted.hear()
 		other := startWorkload(t, "many", "1")
 		other.hear()
-		c := traceConn(t, Options{}, "--port=65535,"+port)
+		c := traceConn(t, Options{tier: tier}, "--port=65535,"+port)
 		wanted.say("go")
 		other.say("go")
 		wanted.hear()
@@ -805,13 +806,13 @@ func TestKernelConnFilters(t *testing.T) {
 			t.Errorf("%d sockets of other ports kept", n)
 		}
 	})
-	t.Run("--pid is what it opens and accepts", func(t *testing.T) {
+	run("--pid is what it opens and accepts", func(t *testing.T, tier tier) {
 		needRoot(t)
 		w := startWorkload(t, "many", "1")
 		w.hear()
 		other := startWorkload(t, "many", "1")
 		other.hear()
-		c := traceConn(t, Options{Filter: Filter{PIDs: []uint32{uint32(w.pid)}}})
+		c := traceConn(t, Options{tier: tier, Filter: Filter{PIDs: []uint32{uint32(w.pid)}}})
 		for _, w := range []*connWorkload{other, w} {
 			w.say("go")
 			w.hear()
@@ -821,8 +822,8 @@ func TestKernelConnFilters(t *testing.T) {
 			t.Errorf("others:\n%s", describe(c.list))
 		}
 	})
-	t.Run("--uid", func(t *testing.T) {
-		c := traceConn(t, Options{Filter: Filter{UID: ptr(uint32(65534))}})
+	run("--uid", func(t *testing.T, tier tier) {
+		c := traceConn(t, Options{tier: tier, Filter: Filter{UID: ptr(uint32(65534))}})
 		w := startWorkload(t, "many", "1")
 		nobody := startWorkload(t, "many", "1", "65534")
 		for _, w := range []*connWorkload{w, nobody} {
@@ -835,14 +836,18 @@ func TestKernelConnFilters(t *testing.T) {
 			t.Errorf("others:\n%s", describe(c.list))
 		}
 	})
-	t.Run("--failed", func(t *testing.T) {
-		c := traceConn(t, Options{}, "--failed")
+	run("--failed", func(t *testing.T, tier tier) {
+		c := traceConn(t, Options{tier: tier}, "--failed")
 		fine, reset, refused := startWorkload(t, "many", "1"), startWorkload(t, "reset", "linger"), startWorkload(t, "refused", "blocking")
 		fine.hear()
 		fine.say("go")
 		fine.hear()
 		reset.hear()
 		refused.hear()
+		noRoute := startWorkload(t, "atOnce", "noroute4")
+		noRoute.hear()
+		noRoute.hear()
+		c.kinds(noRoute.pid, "connect_failed client")
 		c.kinds(reset.pid, "close client", "close server")
 		c.kinds(refused.pid, "connect_failed client")
 		if list := c.of(fine.pid, 0); len(list) != 0 {
