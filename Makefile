@@ -43,14 +43,19 @@ uninstall: ## what install has put there
 		$(BASH_COMPLETION)/tracer $(ZSH_COMPLETION)/_tracer $(FISH_COMPLETION)/tracer.fish
 
 .PHONY: test
-test: check test-unit fuzz test-kernels ## everything that CI runs; as root, after make install-tools
+test: ## everything that CI runs; as root, after make install-tools
+	@for part in check test-unit fuzz test-kernels; do \
+		begin=$$SECONDS; \
+		$(MAKE) --no-print-directory $$part || exit 1; \
+		echo "$$part took $$((SECONDS - begin)) s"; \
+	done
 
 .PHONY: install-tools
 install-tools: ## what the tests need beside Go, by apt
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
 		clang-14 llvm-14 libbpf-dev qemu-system-x86 cpio busybox-static \
 		containerd runc crun docker.io podman conmon \
-		nginx haproxy wrk curl python3 nodejs >/dev/null
+		nginx haproxy apache2-bin wrk curl jq python3 nodejs >/dev/null
 
 .PHONY: check
 check: check-generated ## formatting, vet, staticcheck
@@ -61,10 +66,6 @@ check: check-generated ## formatting, vet, staticcheck
 .PHONY: test-unit
 test-unit: ## unit tests and, as root, the privileged tests on this kernel
 	CI=$(or $(CI),true) go test -p 1 -count 1 ./... # one after the other: each sees what the others do
-
-.PHONY: test-peers
-test-peers: ## http with real servers and clients (haproxy's do not pass yet)
-	CI=$(or $(CI),true) go test -count 1 -tags peers -run TestPeers ./trace
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME

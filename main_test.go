@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -899,6 +900,49 @@ func TestKernelCheckTellsWhatCanBeTraced(t *testing.T) {
 	}
 }
 
+func TestLockdownIsNamed(t *testing.T) {
+	needRoot(t)
+	locked := func(args ...string) (string, int) {
+		cmd := self(asWorkload, "lockdown", args...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+		out, _ := cmd.CombinedOutput()
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+	if out, status := locked("check"); status != 0 || !strings.Contains(out, ", lockdown confidentiality\n") {
+		t.Errorf("status %d: %s", status, out)
+	}
+	// Where functions cannot be hooked the kernel says what it says when locked down.
+	if out, status := locked("http", "--tier", "fentry", "-d", "1ms"); status != 0 && !strings.Contains(out, "the kernel is locked down (confidentiality), which forbids reading kernel memory; boot with lockdown=integrity or none") {
+		t.Errorf("status %d: %s", status, out)
+	}
+}
+
+func TestKernelNamespacesOfOnesOwnAreTold(t *testing.T) {
+	needRoot(t)
+	in := func(attr *syscall.SysProcAttr, args ...string) (string, int) {
+		cmd := self(asTracer, "1", args...)
+		cmd.SysProcAttr = attr
+		out, _ := cmd.CombinedOutput()
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+	ids := []syscall.SysProcIDMap{{Size: 1}} // root to root
+	user := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids}
+	for _, args := range [][]string{{"check"}, {"exec", "-d", "1ms"}} {
+		if out, status := in(user, args...); status != exitFailed || !strings.Contains(out, "tracing needs CAP_BPF to load programs and CAP_PERFMON") || !strings.Contains(out, "run it outside; what this user namespace gives") {
+			t.Errorf("%v in a user namespace: status %d: %s", args, status, out)
+		}
+	}
+	pid := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+	for _, args := range [][]string{{"check"}, {"exec", "-d", "1ms"}} {
+		if out, status := in(pid, args...); status != 0 || !strings.Contains(out, "this is a pid namespace of its own") || strings.Contains(out, "left out; --self") {
+			t.Errorf("%v in a pid namespace: status %d: %s", args, status, out)
+		}
+	}
+	if out, status := in(pid, "exec", "--", "/proc/self/exe"); status != exitFailed || !strings.Contains(out, "a command cannot be followed from a pid namespace of its own") {
+		t.Errorf("a command in a pid namespace: status %d: %s", status, out)
+	}
+}
+
 func TestKernelPrivilegesAreDroppedWhileTracing(t *testing.T) {
 	for _, p := range trace.Probes {
 		t.Run(p.Name, func(t *testing.T) {
@@ -1127,7 +1171,7 @@ func TestWhoSeesNothingIsToldWhy(t *testing.T) {
 		{[]string{"exec", "--verbose", "--", "/proc/self/exe"}, "tracer: note: seen: exec 1.*\n1 events seen, 1 shown"},
 		{[]string{"conn", "--failed", "--", "env", asWorkload + "=web", exe}, "nothing was shown; left out by filters: .*did not fail 2"},
 		{[]string{"conn", "--port", "1", "--", "env", asWorkload + "=web", exe}, "nothing was shown; left out by filters: .*other ports 2"},
-		{[]string{"http", "--status", "404", "--", "env", asWorkload + "=web", exe}, "nothing was shown; seen: HTTP/1 2; left out by filters: .*other statuses 3"},
+		{[]string{"http", "--status", "404", "--", "env", asWorkload + "=web", exe}, "nothing was shown; seen: HTTP/1 sockets 2; left out by filters: .*other statuses 3"},
 		{[]string{"http", "--uid", "65534", "--", "env", asWorkload + "=web", exe}, "nothing was shown; left out by filters: .*other users "},
 	} {
 		cmd := self(asTracer, "1", c.args...)
@@ -1482,6 +1526,11 @@ func workload(name string, args []string) {
 		}
 		_, err = s.Account() // which reads a map and asks about programs
 		die(err)
+	case "lockdown":
+		die(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+		die(unix.Mount("none", "/sys/kernel/security", "tmpfs", 0, ""))
+		die(os.WriteFile("/sys/kernel/security/lockdown", []byte("none integrity [confidentiality]\n"), 0o444))
+		die(unix.Exec("/proc/self/exe", append([]string{"tracer"}, args...), append(os.Environ(), asTracer+"=1")))
 	case "hidden":
 		die(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
 		die(unix.Mount("none", "/sys/kernel/btf", "tmpfs", 0, ""))
@@ -2104,6 +2153,56 @@ func TestKernelNamesOfContainers(t *testing.T) {
 		out, err := self(asTracer, "1", "__complete", "exec", flag, "").Output()
 		if err != nil || !strings.Contains(string(out), want) || strings.Contains(string(out), "reboot") {
 			t.Errorf("%s: %v: %s", flag, err, out)
+		}
+	}
+}
+
+// What README and help pipe into jq does something with what that command says.
+func TestRecipes(t *testing.T) {
+	if os.Getenv("TRACER_VM") != "" {
+		t.Skip("this kernel's machine has no jq")
+	}
+	at := time.Unix(1, 0)
+	head := func(kind string) event.Common {
+		return event.Common{Time: at, Kind: kind, Process: event.Process{PID: 7, Comm: "c", Place: event.Place{Pod: "web-0", PodUID: "u"}}}
+	}
+	tcp := event.Connection{Role: event.RoleClient, Src: netip.MustParseAddrPort("10.0.0.1:1"), Dst: netip.MustParseAddrPort("10.0.0.2:80")}
+	program := event.Program{Exe: "/bin/true", Args: []string{"true"}}
+	exchange := event.HTTP{Common: head(event.KindHTTP), Connection: tcp, Method: "GET", Path: "/", Host: "h", Status: 200, Latency: time.Millisecond}
+	exchange.Role = event.RoleBoth
+	stuck := event.HTTP{Common: head(event.KindHTTPStuck), Connection: tcp, Method: "GET", Path: "/", Host: "h", Age: time.Second}
+	said := map[string][]event.Event{
+		"exec":    {&event.Exec{Common: head(event.KindExec), Program: program}, &event.Exit{Common: head(event.KindExit), Program: program, Code: 7, Duration: time.Second}},
+		"conn":    {&event.ConnectFailed{Common: head(event.KindConnectFailed), Connection: tcp, Error: "ECONNREFUSED"}, &event.Close{Common: head(event.KindClose), Connection: tcp}},
+		"traffic": {&event.Traffic{Common: head(event.KindTraffic), Tx: 1, Rx: 2}},
+		"http":    {&exchange, &stuck},
+	}
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range trace.Probes {
+		text = append(append(text, '\n'), p.Example...)
+	}
+	recipes := regexp.MustCompile(`(?m)^\s+tracer (\w+) .*(--json.*\| jq .*)$`).FindAllSubmatch(text, -1)
+	if len(recipes) < 10 {
+		t.Errorf("%d recipes found", len(recipes))
+	}
+	for _, r := range recipes {
+		command, recipe := string(r[1]), string(r[2])
+		recipe = strings.TrimSpace(recipe[strings.Index(recipe, "|")+1:])
+		var in []byte
+		for _, e := range said[command] {
+			in = append(event.AppendJSON(in, e), '\n')
+		}
+		if command == "check" {
+			in = (&event.Check{Commands: []event.CheckedCommand{{Name: "exec", Error: "no"}}}).AppendJSON(nil)
+		}
+		cmd := exec.Command("sh", "-c", recipe)
+		cmd.Stdin = bytes.NewReader(in)
+		out, err := cmd.CombinedOutput()
+		if err != nil || len(bytes.TrimSpace(out)) == 0 {
+			t.Errorf("tracer %s | %s: %v: %q, given %s", command, recipe, err, out, in)
 		}
 	}
 }

@@ -18,13 +18,14 @@
  *   B  kprobe and kretprobe of the same
  *   C  the tracepoints sock_send_length and sock_recv_length (6.3), which work
  *      where functions cannot be hooked; where the bytes are, is told by the
- *      registers of the system call
+ *      registers of the system call. What splice takes out of a socket is not
+ *      told there, but by tcp_rcv_space_adjust
  * and inet_sock_set_state and tcp_destroy_sock, on every kernel, for the end.
  *
  * Missed: the bytes, not their number, of sendfile, splice and zero-copy
  * receives, and in C of io_uring, sendmmsg and recvmmsg and of 32-bit
- * programs. In C what splice takes out of a socket is known only by the next
- * call. Multipath TCP.
+ * programs. In C what a ring of io_uring splices out of a socket is known only
+ * by the next call. Multipath TCP.
  *
  * Two threads that move bytes in one direction of a socket at the same time
  * are told in one order or the other.
@@ -269,7 +270,8 @@ struct http_scratch {
 enum scratch_use {
 	FOR_SEND,
 	FOR_RECEIVE = FOR_SEND + COPIES,
-	FOR_STATE = FOR_RECEIVE + COPIES,
+	FOR_SPLICE = FOR_RECEIVE + COPIES, /* out of a socket; it has no copies */
+	FOR_STATE = FOR_SPLICE + 1,
 	FOR_DESTROY = FOR_STATE + COPIES,
 	SCRATCH_USES = FOR_DESTROY + COPIES,
 };
@@ -304,7 +306,7 @@ const volatile bool filter_ports;
 const volatile bool has_copies; /* programs have copies: see first_to_see */
 /* System calls by number. */
 const volatile __s32 nr_read, nr_write, nr_readv, nr_writev, nr_preadv2, nr_pwritev2;
-const volatile __s32 nr_sendto, nr_recvfrom, nr_sendmsg, nr_recvmsg;
+const volatile __s32 nr_sendto, nr_recvfrom, nr_sendmsg, nr_recvmsg, nr_splice;
 
 /* Boot clock − monotonic clock, ns: kept by user space. */
 volatile __u64 asleep;
@@ -630,10 +632,10 @@ enum shape {
 	SHAPE_RESPONSE,
 };
 
-/* What may stand in a method or in front of the / of HTTP/1.1: a bit for each byte. */
+/* What may stand in a method (RFC 9110, 5.6.2): a bit for each byte. */
 const volatile __u64 token_bytes[4] = {
-	0x03ff200000000000, /* - 0-9 */
-	0x07fffffe87fffffe, /* A-Z _ a-z */
+	0x03ff6cfa00000000, /* ! # $ % & ' * + - . 0-9 */
+	0x57ffffffc7fffffe, /* A-Z ^ _ ` a-z | ~ */
 };
 
 /*
@@ -1039,9 +1041,10 @@ static __noinline int is_quiet(struct socket_state *st, struct http_scratch *s,
  */
 #define NOWHERE ((struct msghdr *)0)
 
-static __always_inline int data_call(enum door door, int copy, struct sock *sk, struct msghdr *msg,
-				     long ret, __u32 dir)
+static __always_inline int data_call(enum door door, enum scratch_use use, int copy,
+				     struct sock *sk, struct msghdr *msg, long ret)
 {
+	__u32 dir = use == FOR_SEND ? SENT : RECEIVED;
 	__u64 key = (__u64)sk, moved = ret, max, now;
 	struct socket_state *st;
 	struct http_scratch *s;
@@ -1071,7 +1074,7 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 		/* The end of what the other side sends; for a client that is all. */
 		if (ret == 0 && dir == RECEIVED && st && st->verdict != IS_OTHER &&
 		    st->requests == SENT && READ(door, sk, sk_shutdown) & RCV_SHUTDOWN)
-			tell_close(st, sk, FOR_RECEIVE + copy, ENDING_CLOSED);
+			tell_close(st, sk, use + copy, ENDING_CLOSED);
 		return 0;
 	}
 	if (st) {
@@ -1080,7 +1083,7 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 		if (st->ports != ports_now &&
 		    (ports_now >> 16 || (__u16)st->ports != (__u16)ports_now)) {
 			/* Another socket, whose end was missed, was at this address. */
-			forget(st, sk, FOR_RECEIVE + copy);
+			forget(st, sk, use + copy);
 			st = NULL;
 		}
 	}
@@ -1101,7 +1104,7 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 		take_over(st, tgid);
 	if (!st->wanted)
 		return 0;
-	index = scratch_index((dir == SENT ? FOR_SEND : FOR_RECEIVE) + copy);
+	index = scratch_index(use + copy);
 	s = scratch(index);
 	if (!s)
 		return 0;
@@ -1208,7 +1211,7 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 		take_kept(st, s, key);
 		tell(st, s, key);
 		if (st->ending)
-			tell_close(st, sk, (dir == SENT ? FOR_SEND : FOR_RECEIVE) + copy, st->ending);
+			tell_close(st, sk, use + copy, st->ending);
 		return 0;
 	}
 	if (st->kept != st->taken || st->sum.size) {
@@ -1230,7 +1233,7 @@ static __always_inline int data_call(enum door door, int copy, struct sock *sk, 
 		tell(st, s, key);
 	}
 	if (st->ending)
-		tell_close(st, sk, (dir == SENT ? FOR_SEND : FOR_RECEIVE) + copy, st->ending);
+		tell_close(st, sk, use + copy, st->ending);
 	return 0;
 }
 
@@ -1319,8 +1322,8 @@ int http_destroy_sock_copy1(struct bpf_raw_tracepoint_args *ctx)
 	SEC("tp_btf/sock_send_length")                                                     \
 	int name(__u64 *ctx)                                                               \
 	{                                                                                  \
-		return data_call(BY_TRACEPOINT, copy, (void *)ctx[0], NOWHERE, (int)ctx[1], \
-				 SENT);                                                    \
+		return data_call(BY_TRACEPOINT, FOR_SEND, copy, (void *)ctx[0], NOWHERE,   \
+				 (int)ctx[1]);                                             \
 	}
 
 SEND_LENGTH(http_send_length, 0)
@@ -1333,13 +1336,44 @@ SEND_LENGTH(http_send_length_copy2, 2)
 	{                                                                                  \
 		if (ctx[2] & MSG_PEEK)                                                     \
 			return 0;                                                          \
-		return data_call(BY_TRACEPOINT, copy, (void *)ctx[0], NOWHERE, (int)ctx[1], \
-				 RECEIVED);                                                \
+		return data_call(BY_TRACEPOINT, FOR_RECEIVE, copy, (void *)ctx[0],         \
+				 NOWHERE, (int)ctx[1]);                                    \
 	}
 
 RECV_LENGTH(http_recv_length, 0)
 RECV_LENGTH(http_recv_length_copy1, 1)
 RECV_LENGTH(http_recv_length_copy2, 2)
+
+/*
+ * Called whenever bytes were taken out of a socket, with its lock held; this is
+ * for those that no sock_recv_length follows.
+ */
+SEC("tp_btf/tcp_rcv_space_adjust")
+int http_space_adjust(__u64 *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	void *regs = (void *)bpf_task_pt_regs(task);
+	struct pt_regs___x86 *x86 = regs;
+	struct pt_regs___arm64 *arm64 = regs;
+	struct sock *sk = (void *)ctx[0];
+	__u64 key = (__u64)sk;
+	struct socket_state *st;
+	struct tcp_sock *tp;
+	__u32 moved;
+	__s32 nr;
+
+	nr = bpf_core_field_exists(x86->orig_ax) ? (__s32)x86->orig_ax : (__s32)arm64->syscallno;
+	if (nr != nr_splice || task->flags & (TASK_IS_KTHREAD | TASK_IS_IO_WORKER))
+		return 0;
+	st = bpf_map_lookup_elem(&sockets, &key);
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!st || !tp)
+		return 0;
+	moved = tp->copied_seq - st->next[RECEIVED];
+	if (moved && sk->sk_shutdown & RCV_SHUTDOWN && tp->copied_seq == tp->rcv_nxt)
+		moved--; /* a FIN */
+	return data_call(BY_TRACEPOINT, FOR_SPLICE, 0, sk, NOWHERE, (int)moved);
+}
 
 /* --- A ------------------------------------------------------------------- */
 
@@ -1347,8 +1381,8 @@ RECV_LENGTH(http_recv_length_copy2, 2)
 	SEC("fexit/tcp_sendmsg")                                                           \
 	int name(__u64 *ctx)                                                               \
 	{                                                                                  \
-		return data_call(BY_FUNCTION, copy, (void *)ctx[0], (void *)ctx[1],        \
-				 (int)ctx[3], SENT);                                       \
+		return data_call(BY_FUNCTION, FOR_SEND, copy, (void *)ctx[0],              \
+				 (void *)ctx[1], (int)ctx[3]);                             \
 	}
 
 SENDMSG(http_sendmsg, 0)
@@ -1358,7 +1392,7 @@ SENDMSG(http_sendmsg_copy2, 2)
 SEC("fexit/tcp_sendpage")
 int http_sendpage(__u64 *ctx)
 {
-	return data_call(BY_FUNCTION, 0, (void *)ctx[0], NOWHERE, (int)ctx[5], SENT);
+	return data_call(BY_FUNCTION, FOR_SEND, 0, (void *)ctx[0], NOWHERE, (int)ctx[5]);
 }
 
 /*
@@ -1372,8 +1406,8 @@ int http_sendpage(__u64 *ctx)
 	{                                                                                  \
 		if (ctx[flags] & MSG_PEEK)                                                 \
 			return 0;                                                          \
-		return data_call(BY_FUNCTION, copy, (void *)ctx[0], (void *)ctx[1],        \
-				 (int)ctx[result], RECEIVED);                              \
+		return data_call(BY_FUNCTION, FOR_RECEIVE, copy, (void *)ctx[0],           \
+				 (void *)ctx[1], (int)ctx[result]);                        \
 	}
 
 RECVMSG(http_recvmsg6, 0, 4, 6)
@@ -1387,7 +1421,7 @@ int http_splice_read(__u64 *ctx)
 {
 	struct socket *socket = (void *)ctx[0];
 
-	return data_call(BY_FUNCTION, 0, socket->sk, NOWHERE, (int)ctx[5], RECEIVED);
+	return data_call(BY_FUNCTION, FOR_SPLICE, 0, socket->sk, NOWHERE, (int)ctx[5]);
 }
 
 /* --- B ------------------------------------------------------------------- */
@@ -1413,7 +1447,8 @@ static __always_inline int returned(long ret, __u32 dir)
 	bpf_map_delete_elem(&pending, &key);
 	if (c.flags & MSG_PEEK)
 		return 0;
-	return data_call(BY_KPROBE, 0, (void *)c.sk, (void *)c.msg, ret, dir);
+	return data_call(BY_KPROBE, dir == SENT ? FOR_SEND : FOR_RECEIVE, 0, (void *)c.sk,
+			 (void *)c.msg, ret);
 }
 
 /* An argument of the function, or with RESULT what it returned. */

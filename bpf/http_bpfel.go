@@ -197,6 +197,7 @@ const (
 	HttpProgHttpSendpage         = "http_sendpage"
 	HttpProgHttpSetState         = "http_set_state"
 	HttpProgHttpSetStateCopy1    = "http_set_state_copy1"
+	HttpProgHttpSpaceAdjust      = "http_space_adjust"
 	HttpProgHttpSpliceRead       = "http_splice_read"
 	HttpVarAsleep                = "asleep"
 	HttpVarFilterCgroups         = "filter_cgroups"
@@ -212,6 +213,7 @@ const (
 	HttpVarNrRecvmsg             = "nr_recvmsg"
 	HttpVarNrSendmsg             = "nr_sendmsg"
 	HttpVarNrSendto              = "nr_sendto"
+	HttpVarNrSplice              = "nr_splice"
 	HttpVarNrWrite               = "nr_write"
 	HttpVarNrWritev              = "nr_writev"
 	HttpVarPrefix                = "prefix"
@@ -295,6 +297,7 @@ type HttpProgramSpecs struct {
 	HttpSendpage         *ebpf.ProgramSpec `ebpf:"http_sendpage"`
 	HttpSetState         *ebpf.ProgramSpec `ebpf:"http_set_state"`
 	HttpSetStateCopy1    *ebpf.ProgramSpec `ebpf:"http_set_state_copy1"`
+	HttpSpaceAdjust      *ebpf.ProgramSpec `ebpf:"http_space_adjust"`
 	HttpSpliceRead       *ebpf.ProgramSpec `ebpf:"http_splice_read"`
 }
 
@@ -336,6 +339,7 @@ type HttpVariableSpecs struct {
 	NrRecvmsg         *ebpf.VariableSpec `ebpf:"nr_recvmsg"`
 	NrSendmsg         *ebpf.VariableSpec `ebpf:"nr_sendmsg"`
 	NrSendto          *ebpf.VariableSpec `ebpf:"nr_sendto"`
+	NrSplice          *ebpf.VariableSpec `ebpf:"nr_splice"`
 	NrWrite           *ebpf.VariableSpec `ebpf:"nr_write"`
 	NrWritev          *ebpf.VariableSpec `ebpf:"nr_writev"`
 	Prefix            *ebpf.VariableSpec `ebpf:"prefix"`
@@ -422,6 +426,7 @@ type HttpVariables struct {
 	NrRecvmsg         *ebpf.Variable `ebpf:"nr_recvmsg"`
 	NrSendmsg         *ebpf.Variable `ebpf:"nr_sendmsg"`
 	NrSendto          *ebpf.Variable `ebpf:"nr_sendto"`
+	NrSplice          *ebpf.Variable `ebpf:"nr_splice"`
 	NrWrite           *ebpf.Variable `ebpf:"nr_write"`
 	NrWritev          *ebpf.Variable `ebpf:"nr_writev"`
 	Prefix            *ebpf.Variable `ebpf:"prefix"`
@@ -467,6 +472,7 @@ type HttpPrograms struct {
 	HttpSendpage         *ebpf.Program `ebpf:"http_sendpage"`
 	HttpSetState         *ebpf.Program `ebpf:"http_set_state"`
 	HttpSetStateCopy1    *ebpf.Program `ebpf:"http_set_state_copy1"`
+	HttpSpaceAdjust      *ebpf.Program `ebpf:"http_space_adjust"`
 	HttpSpliceRead       *ebpf.Program `ebpf:"http_splice_read"`
 }
 
@@ -500,6 +506,7 @@ func (p *HttpPrograms) Close() error {
 		p.HttpSendpage,
 		p.HttpSetState,
 		p.HttpSetStateCopy1,
+		p.HttpSpaceAdjust,
 		p.HttpSpliceRead,
 	)
 }

@@ -62,8 +62,8 @@ func (m *Messages) Notice(n *event.Notice) {
 // What Explain calls the keys of an account.
 var (
 	kindNames = map[string]string{
-		"http1": "HTTP/1", "http2": "HTTP/2 (cannot be read)", "tls": "TLS (cannot be looked into)",
-		"other": "something else", "unread": "what programs in the kernel cannot read",
+		"http1": "HTTP/1 sockets", "http2": "HTTP/2 sockets (cannot be read)", "tls": "TLS sockets (cannot be looked into)",
+		"other": "other sockets", "unread": "sockets whose bytes cannot be read",
 	}
 	filterNames = map[string]string{
 		"pid": "other processes", "uid": "other users", "place": "other containers and pods", "self": "tracer itself",

@@ -527,8 +527,8 @@ func TestMessages(t *testing.T) {
 					Unseen: []string{"what goes through io_uring"},
 				})
 			},
-			"tracer: note: nothing was shown; seen: HTTP/1 1, new 3, TLS (cannot be looked into) 2; left out by filters: other processes 4, other statuses 3; cannot be seen here: what goes through io_uring",
-			`{"event":"note","message":"nothing was shown; seen: HTTP/1 1, new 3, TLS (cannot be looked into) 2; left out by filters: other processes 4, other statuses 3; cannot be seen here: what goes through io_uring"}`,
+			"tracer: note: nothing was shown; seen: HTTP/1 sockets 1, new 3, TLS sockets (cannot be looked into) 2; left out by filters: other processes 4, other statuses 3; cannot be seen here: what goes through io_uring",
+			`{"event":"note","message":"nothing was shown; seen: HTTP/1 sockets 1, new 3, TLS sockets (cannot be looked into) 2; left out by filters: other processes 4, other statuses 3; cannot be seen here: what goes through io_uring"}`,
 		},
 		{
 			"that nothing happened", func(m *Messages) { m.Explain(&event.Account{}) },

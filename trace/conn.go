@@ -186,7 +186,7 @@ func (t *connTracer) features() []feature {
 				{tierTracepoint, syscalls},
 			},
 			misses: map[tier]string{
-				tierTracepoint: "immediate failures of fast open and io_uring, and what 32-bit programs accept; it costs some time at every system call of the host",
+				tierTracepoint: "immediate failures of fast open and io_uring, and what 32-bit programs accept (and every system call of the host takes a little longer)",
 			},
 		},
 		feature{

@@ -66,6 +66,8 @@ func init() { // a literal would refer to itself
 		"serveHTTP":         serveHTTP,
 		"proxyHTTP":         proxyHTTP,
 		"getHTTP":           getHTTP,
+		"ringClient":        ringClient,
+		"ringServer":        ringServer,
 	}
 }
 

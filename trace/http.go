@@ -191,6 +191,7 @@ func (t *httpTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 		bpf.HttpVarNrRecvfrom:  int32(unix.SYS_RECVFROM),
 		bpf.HttpVarNrSendmsg:   int32(unix.SYS_SENDMSG),
 		bpf.HttpVarNrRecvmsg:   int32(unix.SYS_RECVMSG),
+		bpf.HttpVarNrSplice:    int32(unix.SYS_SPLICE),
 	})
 }
 
@@ -235,7 +236,7 @@ func (t *httpTracer) features() []feature {
 		bpf.HttpProgHttpR_sendmsg, bpf.HttpProgHttpR_recvmsg, bpf.HttpProgHttpR_spliceRead,
 		bpf.HttpProgHttpK_sendmsg, recvmsgProbe, bpf.HttpProgHttpK_spliceRead,
 	}
-	tracepoint := []string{bpf.HttpProgHttpSendLength, bpf.HttpProgHttpRecvLength}
+	tracepoint := []string{bpf.HttpProgHttpSendLength, bpf.HttpProgHttpRecvLength, bpf.HttpProgHttpSpaceAdjust}
 	if t.sendpage {
 		function = append(function, bpf.HttpProgHttpSendpage)
 		kprobe = append(kprobe, bpf.HttpProgHttpR_sendpage, bpf.HttpProgHttpK_sendpage)
@@ -254,17 +255,21 @@ func (t *httpTracer) features() []feature {
 			bpf.HttpProgHttpDestroySock, bpf.HttpProgHttpDestroySockCopy1,
 		}}}},
 		{
-			name:  "HTTP messages",
-			doors: []door{{tierFunction, function}, {tierKprobe, kprobe}, {tierTracepoint, tracepoint}},
-			misses: map[tier]string{
-				tierTracepoint: "messages that go through io_uring, sendmmsg or recvmmsg, and those of 32-bit programs",
-			},
+			name:   "HTTP messages",
+			doors:  []door{{tierFunction, function}, {tierKprobe, kprobe}, {tierTracepoint, tracepoint}},
+			misses: map[tier]string{tierTracepoint: tracepointMisses},
 		},
 	}
 }
 
+// tracepointMisses is what tracepoints alone do not show.
+const tracepointMisses = "messages that go through io_uring, sendmmsg or recvmmsg, and those of 32-bit programs"
+
 func (t *httpTracer) attached(s *Session) error {
 	t.session = s
+	if s.tiers["HTTP messages"] == tierTracepoint {
+		s.warnings = append(s.warnings, "not seen here, where functions cannot be hooked: "+tracepointMisses)
+	}
 	t.conns = map[uint64]*httpConn{}
 	t.links = map[ends]*wire{}
 	t.messages = http1.Sink{Exchange: t.exchange, Stuck: t.waits}

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -277,4 +279,55 @@ func getHTTP(args []string) {
 	done.Wait()
 	client.CloseIdleConnections()
 	said("done")
+}
+
+// move sends or receives by io_uring.
+func (u *uring) move(fd int, b []byte, send bool) int {
+	const opSend, opReceive = 26, 27
+	opcode := uint8(opReceive)
+	if send {
+		opcode = opSend
+	}
+	res := u.doSized(opcode, fd, unsafe.Pointer(&b[0]), uint32(len(b)), 0)
+	if res < 0 {
+		panic(unix.Errno(-res))
+	}
+	return int(res)
+}
+
+// ringClient sends so many requests to a URL on one connection, by io_uring.
+func ringClient(args []string) {
+	u := newUring()
+	to := must1(url.Parse(args[0]))
+	request := fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: ring\r\n\r\n", to.Path)
+	buf := make([]byte, 4096)
+	heard()
+	c := dial("127.0.0.1", number(to.Port()))
+	for range number(args[1]) {
+		if u.move(c, request, true) != len(request) {
+			panic("a short send")
+		}
+		if n := u.move(c, buf, false); !bytes.HasSuffix(buf[:n], []byte("\r\n\r\nhello\n")) {
+			panic("no answer")
+		}
+	}
+	closeFD(c)
+	said("done")
+	heard()
+}
+
+// ringServer answers so many requests on one connection, by io_uring.
+func ringServer(args []string) {
+	u := newUring()
+	l, port := fixedListener()
+	said(port)
+	c := accept(l)
+	buf := make([]byte, 4096)
+	for range number(args[0]) {
+		if n := u.move(c, buf, false); !bytes.HasSuffix(buf[:n], []byte("\r\n\r\n")) {
+			panic("no request")
+		}
+		u.move(c, []byte("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello\n"), true)
+	}
+	heard()
 }

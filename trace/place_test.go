@@ -80,7 +80,7 @@ func traceWith(t *testing.T, tracer Tracer, opts Options) *tracing {
 	}
 	select {
 	case <-s.places.resolver.Scanned():
-	case <-time.After(10 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Fatal("the cgroups were not read")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -114,7 +114,7 @@ func family(t *testing.T) (pids []uint32) {
 // until waits for an event of which f is true.
 func (r *tracing) until(f func(e map[string]any) bool) {
 	r.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(60 * time.Second)
 	for {
 		r.sink.mu.Lock()
 		come := slices.ContainsFunc(r.sink.events, f)

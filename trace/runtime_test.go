@@ -81,7 +81,7 @@ func TestKernelRuntimes(t *testing.T) {
 				strings.HasSuffix(stage, "v2") && !v2 || strings.HasSuffix(stage, "hybrid") && !(v1 && v2) {
 				t.Skip("this host has no such cgroups") // and hence the other stages
 			}
-			cmd := exec.Command("/proc/self/exe", "-test.run", "^TestKernelRuntimes$", "-test.v", "-test.timeout", "100s")
+			cmd := exec.Command("/proc/self/exe", "-test.run", "^TestKernelRuntimes$", "-test.v", "-test.timeout", "200s")
 			cmd.Env = append(os.Environ(), runtimeStage+"="+stage)
 			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET}
 			before := runtimeCgroups()
@@ -237,7 +237,7 @@ func tool(t *testing.T, args ...string) string {
 // eventually waits until f no longer fails.
 func eventually(t *testing.T, what string, f func() error) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for {
 		err := f()
 		if err == nil {
@@ -391,6 +391,9 @@ func testContainerd(t *testing.T, kind string) {
 	}
 
 	other := c.sandbox(t, "db-0")
+	if _, pods, namespaces := PlaceNames(); !slices.Equal(pods, []string{"db-0", "web-0"}) || !slices.Equal(namespaces, []string{web.Namespace}) {
+		t.Errorf("a shell would complete %q and %q", pods, namespaces)
+	}
 	for _, filter := range []Place{{}, {Pod: "web-*"}, {Pod: "web-0", Container: "job?", Namespace: "*"}, {Container: "job1"}} {
 		checkRows(t, filter, func(wanted bool, args []string) event.Place {
 			if wanted {
@@ -430,7 +433,7 @@ func checkCRI(t *testing.T, s *sandbox) {
 		if p, ok := r.Lookup(id, 0); p == nil || !ok || event.Place(*p) != s.Place {
 			t.Errorf("the CRI socket told %+v, %v, want %+v", p, ok, s.Place)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Errorf("the CRI socket told nothing of %s: %q", s.Pod, r.Problems())
 	}
 }
@@ -578,7 +581,7 @@ func (c *containerd) call(t *testing.T, method string, message []byte) ([]byte, 
 	}
 	transport.Protocols.SetUnencryptedHTTP2(true)
 	defer transport.CloseIdleConnections()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	body := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://localhost/runtime.v1."+method, bytes.NewReader(body))

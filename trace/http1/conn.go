@@ -24,6 +24,8 @@ type Conn struct {
 	// and what moved last went the other way, or nothing moved before. A
 	// client that waits for answers begins a request there and nowhere else.
 	turn bool
+	// The same, but it may come behind bytes that were not told.
+	turned bool
 }
 
 // Reset makes c ready for another connection, joined if bytes moved on it
@@ -100,7 +102,8 @@ func (c *Conn) take(s *Segment, to *Sink) {
 	}
 
 	told := s.Offset == st.next
-	c.turn = told && (other.moved > st.moved && other.moved <= s.Time || st.next == 0 && other.next == 0)
+	c.turned = other.moved > st.moved && other.moved <= s.Time || st.next == 0 && other.next == 0
+	c.turn = told && c.turned
 	if c.early != 0 && s.Size > 0 && st == c.answering() {
 		c.ahead = c.ahead || told && s.Time >= c.early
 		c.early = 0
@@ -320,7 +323,7 @@ func (c *Conn) head(st *stream, s *Segment, b []byte, start, more bool, to *Sink
 		if b = b[n:]; len(b) == 0 {
 			return n, true
 		}
-		st.begun = message{start: s.Time, offset: st.next + uint64(n), first: start, turn: start && c.turn}
+		st.begun = message{start: s.Time, offset: st.next + uint64(n), first: start, turn: start && c.turn, turned: start && c.turned}
 		if s.Time != s.Last && !start {
 			st.begun.inexact = InexactTime
 		}

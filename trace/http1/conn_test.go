@@ -336,6 +336,15 @@ func TestExchanges(t *testing.T) {
 			[]string{
 				"client GET /a at h 1.1 200 28@1-1 70042@2-2 time~",
 				"client GET /b at h 1.1 404 28@3-3 45@4-4"}},
+		{"the rest of a request that nobody told, behind its answer, says nothing against a client that waits", false,
+			[]step{
+				out("PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 90\r\n\r\n"), in(nf),
+				out("PUT /b HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n").after(90).cut(5000), in(nf),
+				out(get3), in(nf)},
+			[]string{
+				"client PUT /a at h 1.1 404 48@1-1 45@2-2 request~",
+				"client PUT /b at h 1.1 404 5060@3-3 45@4-4 request~",
+				"client GET /c at h 1.1 404 28@5-5 45@6-6"}},
 		{"a chunk that was not captured is left as exactly as a captured one", false,
 			[]step{out(get), in(ch + "\r\n\r\n4000\r\n").cut(0x4000), in("\r\n0\r\n\r\n"), out(get2), in(nf)},
 			[]string{

@@ -75,7 +75,7 @@ func (c *Conn) request(st *stream, h *head, m message, cut bool, to *Sink) {
 		c.endRequest(InexactRequest)
 	}
 	responses := c.answering()
-	if m.first && c.asked && (!m.turn || len(responses.buf) > 0 || c.answered && responses.state != lost) {
+	if m.first && c.asked && (!m.turned || len(responses.buf) > 0 || c.answered && responses.state != lost) {
 		c.early = m.start
 	}
 	c.asked = true

@@ -24,6 +24,7 @@ type message struct {
 	inexact     Inexact
 	first       bool // it began where a segment begins
 	turn        bool // and that one was at a turn: see Conn.turn
+	turned      bool // or at what may be one: see Conn.turned
 	late        bool // but bytes that could not be read moved the other way since
 }
 

@@ -212,3 +212,26 @@ func FuzzParseCgroup(f *testing.F) {
 		}
 	})
 }
+
+// A mount point is a folder, and that of a line of that kind of file system.
+func FuzzCgroupMounts(f *testing.F) {
+	f.Add("35 31 0:32 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory\n43 31 0:38 / /mnt/a\\040b rw - cgroup2 none rw\n")
+	f.Add("1 2 3 /part /x\\0 - cgroup2 a b\n\\777 - - cgroup x memory")
+	f.Fuzz(func(t *testing.T, mountinfo string) {
+		v2, v1 := cgroupMounts(mountinfo)
+		for dir, kind := range map[string]string{v2: "cgroup2", v1: "cgroup"} {
+			if dir == "" {
+				continue
+			}
+			found := false
+			for line := range strings.Lines(mountinfo) {
+				head, tail, _ := strings.Cut(line, " - ")
+				f, t := strings.Fields(head), strings.Fields(tail)
+				found = found || len(f) > 4 && len(t) > 0 && t[0] == kind && unescape(f[4]) == dir
+			}
+			if !found {
+				t.Errorf("%q is no mount of %s in %q", dir, kind, mountinfo)
+			}
+		}
+	})
+}

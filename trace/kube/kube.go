@@ -39,7 +39,6 @@ import (
 const (
 	maxCgroups = 32768 // known at one time
 	maxQueue   = 2 * maxCgroups
-	scanBatch  = 32
 	maxLost    = 4096                   // ids looked for in the tree at one time
 	waitTime   = 50 * time.Millisecond  // Options.Wait, if 0
 	keepTime   = time.Minute            // for a removed cgroup
@@ -270,13 +269,17 @@ func (r *Resolver) lookupSlow(id uint64, pid int) (*Place, bool) {
 		c = &cgroup{ready: make(chan struct{})}
 		r.insert(id, c)
 		r.queue.doFirst(func() { r.locate(id, pid) })
-	} else if o := c.owner; o != nil {
-		r.queue.doFirst(func() { r.resolve(o, 0) }) // its turn may be far off
 	}
-	_, _, ready := c.state()
-	r.mu.Unlock()
-
-	for ready != nil { // first for the cgroup, then for its container
+	defer r.mu.Unlock()
+	for { // wait for the cgroup, then for its container
+		place, ok, ready := c.state()
+		if ready == nil {
+			return place, ok
+		}
+		if o := c.owner; o != nil {
+			r.queue.doFirst(func() { r.resolve(o, 0) }) // its turn may be far off
+		}
+		r.mu.Unlock()
 		came := r.patience.wait(ready, r.ctx.Done(), r.wait)
 		r.mu.Lock()
 		if _, _, now := c.state(); now == ready && !came {
@@ -284,14 +287,7 @@ func (r *Resolver) lookupSlow(id uint64, pid int) (*Place, bool) {
 				c.owner.ready = nil
 			}
 		}
-		_, _, ready = c.state()
-		r.mu.Unlock()
 	}
-
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	place, ok, _ := c.state()
-	return place, ok
 }
 
 // patience is how long Lookup may still wait.

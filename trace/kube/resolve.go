@@ -297,9 +297,10 @@ func (r *Resolver) tell(ids []uint64) {
 			r.mu.RLock()
 			c := r.cgroups[id]
 			place, complete, _ := c.state()
+			known := c != nil && c.known
 			r.mu.RUnlock()
 			v := Unknown
-			if c != nil && c.known {
+			if known {
 				v = w.filter.Judge(place, complete)
 			}
 			switch {
@@ -394,27 +395,18 @@ func (r *Resolver) dir(id uint64) string {
 func (r *Resolver) scan() {
 	r.running.Go(func() {
 		start, total := time.Now(), 0
-		batch := make(map[uint64]string)
-		hand := func() {
-			found := batch
-			batch = make(map[uint64]string)
-			r.queue.do(func() {
-				for id, path := range found {
-					r.learnNow(id, path)
-				}
-			})
-		}
 		var err error
 		for _, h := range r.trees {
 			err = errors.Join(err, walk(r.ctx, h.Dir, func(id uint64, path string) bool {
-				if batch[h.mark(id)] = path; len(batch) == scanBatch {
-					hand()
+				// All paths first, which is quick: who needs a name sooner than
+				// its turn comes has it read before the others.
+				if o := r.learn(h.mark(id), path); o != nil {
+					r.queue.do(func() { r.resolve(o, 0) })
 				}
 				total++
 				return total < maxCgroups
 			}))
 		}
-		hand()
 		if err == nil && total >= maxCgroups {
 			err = fmt.Errorf("read no more than %d directories", total)
 		}
