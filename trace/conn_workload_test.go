@@ -144,6 +144,20 @@ func accept(fd int) int {
 	}
 }
 
+// bothEnds are those of a connection from this process to itself.
+func bothEnds() (client, server int) {
+	l, port := listener("127.0.0.1")
+	c := dial("127.0.0.1", port)
+	return c, accept(l)
+}
+
+// closeBoth ends a connection in good order.
+func closeBoth(first, second int) {
+	closeFD(first)
+	readEnd(second)
+	closeFD(second)
+}
+
 func closeFD(fd int) { must(unix.Close(fd)) }
 
 var zeros = make([]byte, 1<<20)
@@ -229,9 +243,7 @@ func byThreads([]string) {
 	}
 	c := inThread(func() int { return dial("127.0.0.1", port) })
 	s := inThread(func() int { return accept(l) })
-	closeFD(c)
-	readEnd(s)
-	closeFD(s)
+	closeBoth(c, s)
 	said("done")
 	heard()
 }
@@ -253,9 +265,7 @@ func callEcho(c int) {
 func passFD([]string) {
 	pair := must1(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
 	cmd := child(pair[1], "echoPassed")
-	l, port := listener("127.0.0.1")
-	c := dial("127.0.0.1", port)
-	s := accept(l)
+	c, s := bothEnds()
 	must(unix.Sendmsg(pair[0], []byte{0}, unix.UnixRights(s), nil, 0))
 	closeFD(s)
 	said(cmd.Process.Pid)
@@ -304,9 +314,7 @@ func withoutIPv6([]string) {
 	for _, host := range []string{"127.0.0.1", "::ffff:127.0.0.1"} {
 		c := dial(host, port)
 		s := accept(l)
-		closeFD(c)
-		readEnd(s)
-		closeFD(s)
+		closeBoth(c, s)
 	}
 	addr, family := sockaddr("::1", port)
 	err := unix.Connect(socket(family, 0, 0), addr)
@@ -316,9 +324,7 @@ func withoutIPv6([]string) {
 }
 
 func olderThanTracing([]string) {
-	l, port := listener("127.0.0.1")
-	c := dial("127.0.0.1", port)
-	s := accept(l)
+	c, s := bothEnds()
 	talk := func() {
 		writeFull(c, 1009)
 		readFull(s, 1009)
@@ -329,18 +335,14 @@ func olderThanTracing([]string) {
 	said("open")
 	heard()
 	talk()
-	closeFD(c)
-	readEnd(s)
-	closeFD(s)
+	closeBoth(c, s)
 	said("done")
 	heard()
 }
 
 // olderHalfClosed has one end closed before tracing, the other one then.
 func olderHalfClosed([]string) {
-	l, port := listener("127.0.0.1")
-	c := dial("127.0.0.1", port)
-	s := accept(l)
+	c, s := bothEnds()
 	writeFull(c, 1009)
 	must(unix.Shutdown(c, unix.SHUT_WR))
 	readFull(s, 1009)
@@ -404,9 +406,7 @@ func talkAsClient(conn int, first string) {
 }
 
 func acceptParent([]string) {
-	l, port := listener("127.0.0.1")
-	c := dial("127.0.0.1", port)
-	s := accept(l)
+	c, s := bothEnds()
 	cmd := child(s, "echo")
 	closeFD(s)
 	said(cmd.Process.Pid)
@@ -456,9 +456,7 @@ func resetBeforeAccept([]string) {
 }
 
 func reset(args []string) {
-	l, port := listener("127.0.0.1")
-	c := dial("127.0.0.1", port)
-	s := accept(l)
+	c, s := bothEnds()
 	switch args[0] {
 	case "linger":
 		abort(c)
@@ -660,9 +658,7 @@ func hostUnreachable([]string) {
 // lostSegments loses what one side sends, for a while, and says what the kernel
 // tells that side about its connection.
 func lostSegments([]string) {
-	l, port := listener("127.0.0.1")
-	c := dial("127.0.0.1", port)
-	s := accept(l)
+	c, s := bothEnds()
 	dropAll(s)
 	writeFull(c, 1009)
 	info := func() *unix.TCPInfo { return must1(unix.GetsockoptTCPInfo(c, unix.IPPROTO_TCP, unix.TCP_INFO)) }
@@ -713,9 +709,7 @@ func reused([]string) {
 
 // allWaysToSend sends by every system call that can, and receives by several.
 func allWaysToSend([]string) {
-	l, port := listener("127.0.0.1")
-	c := dial("127.0.0.1", port)
-	s := accept(l)
+	c, s := bothEnds()
 	file := must1(os.CreateTemp("", "tracer"))
 	must(os.Remove(file.Name()))
 	must1(file.Write(zeros[:200_003]))
@@ -770,9 +764,7 @@ func allWaysToSend([]string) {
 	<-received
 	writeFull(s, 1013)
 	readFull(c, 1013)
-	closeFD(c)
-	readEnd(s)
-	closeFD(s)
+	closeBoth(c, s)
 	said("done")
 	heard()
 }
@@ -841,9 +833,7 @@ func fastOpen([]string) {
 		must(unix.Sendto(c, zeros[:1009], unix.MSG_FASTOPEN, addr))
 		s := accept(l)
 		readFull(s, 1009)
-		closeFD(c)
-		readEnd(s)
-		closeFD(s)
+		closeBoth(c, s)
 	}
 	said("done")
 	heard()
@@ -870,9 +860,7 @@ func mptcp(args []string) {
 	readFull(s, 1009)
 	writeFull(s, 1013)
 	readFull(c, 1013)
-	closeFD(c)
-	readEnd(s)
-	closeFD(s)
+	closeBoth(c, s)
 	said("done")
 	heard()
 }
@@ -961,9 +949,7 @@ func ioUring([]string) {
 	}
 	writeFull(c, 1009)
 	readFull(s, 1009)
-	closeFD(c)
-	readEnd(s)
-	closeFD(s)
+	closeBoth(c, s)
 	said("done")
 	heard()
 }
@@ -1008,9 +994,7 @@ func noAnswer([]string) {
 }
 
 func timeout([]string) {
-	l, port := listener("127.0.0.1")
-	c := dial("127.0.0.1", port)
-	s := accept(l)
+	c, s := bothEnds()
 	dropAll(s)
 	must(unix.SetsockoptInt(c, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 700))
 	writeFull(c, 1009)
@@ -1036,9 +1020,7 @@ func many(args []string) {
 		if i%2 == 0 {
 			first, second = s, c
 		}
-		closeFD(first)
-		readEnd(second)
-		closeFD(second)
+		closeBoth(first, second)
 	}
 	said("done")
 	heard()
