@@ -144,8 +144,8 @@ func accept(fd int) int {
 	}
 }
 
-// bothEnds are those of a connection from this process to itself.
-func bothEnds() (client, server int) {
+// callMyself opens a connection from this process to itself.
+func callMyself() (client, server int) {
 	l, port := listener("127.0.0.1")
 	c := dial("127.0.0.1", port)
 	return c, accept(l)
@@ -265,7 +265,7 @@ func callEcho(c int) {
 func passFD([]string) {
 	pair := must1(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
 	cmd := child(pair[1], "echoPassed")
-	c, s := bothEnds()
+	c, s := callMyself()
 	must(unix.Sendmsg(pair[0], []byte{0}, unix.UnixRights(s), nil, 0))
 	closeFD(s)
 	said(cmd.Process.Pid)
@@ -324,7 +324,7 @@ func withoutIPv6([]string) {
 }
 
 func olderThanTracing([]string) {
-	c, s := bothEnds()
+	c, s := callMyself()
 	talk := func() {
 		writeFull(c, 1009)
 		readFull(s, 1009)
@@ -342,7 +342,7 @@ func olderThanTracing([]string) {
 
 // olderHalfClosed has one end closed before tracing, the other one then.
 func olderHalfClosed([]string) {
-	c, s := bothEnds()
+	c, s := callMyself()
 	writeFull(c, 1009)
 	must(unix.Shutdown(c, unix.SHUT_WR))
 	readFull(s, 1009)
@@ -406,7 +406,7 @@ func talkAsClient(conn int, first string) {
 }
 
 func acceptParent([]string) {
-	c, s := bothEnds()
+	c, s := callMyself()
 	cmd := child(s, "echo")
 	closeFD(s)
 	said(cmd.Process.Pid)
@@ -456,7 +456,7 @@ func resetBeforeAccept([]string) {
 }
 
 func reset(args []string) {
-	c, s := bothEnds()
+	c, s := callMyself()
 	switch args[0] {
 	case "linger":
 		abort(c)
@@ -658,7 +658,7 @@ func hostUnreachable([]string) {
 // lostSegments loses what one side sends, for a while, and says what the kernel
 // tells that side about its connection.
 func lostSegments([]string) {
-	c, s := bothEnds()
+	c, s := callMyself()
 	dropAll(s)
 	writeFull(c, 1009)
 	info := func() *unix.TCPInfo { return must1(unix.GetsockoptTCPInfo(c, unix.IPPROTO_TCP, unix.TCP_INFO)) }
@@ -709,7 +709,7 @@ func reused([]string) {
 
 // allWaysToSend sends by every system call that can, and receives by several.
 func allWaysToSend([]string) {
-	c, s := bothEnds()
+	c, s := callMyself()
 	file := must1(os.CreateTemp("", "tracer"))
 	must(os.Remove(file.Name()))
 	must1(file.Write(zeros[:200_003]))
@@ -994,7 +994,7 @@ func noAnswer([]string) {
 }
 
 func timeout([]string) {
-	c, s := bothEnds()
+	c, s := callMyself()
 	dropAll(s)
 	must(unix.SetsockoptInt(c, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 700))
 	writeFull(c, 1009)
