@@ -399,7 +399,7 @@ static __always_inline int set_state(int copy, struct sock *sk, int from, int to
 	int error;
 
 	/* First of all: what one misses and another sees is no loss, whatever it is. */
-	if (!first_to_see(copy, COPIED_SET_STATE, key ^ (__u64)to << 56 ^ (__u64)from << 48))
+	if (!first_to_see(copy, COPIED_SET_STATE, step_of(sk, from, to)))
 		return 0;
 	switch (to) {
 	case TCP_SYN_SENT:
@@ -458,7 +458,7 @@ static __always_inline int destroyed(int copy, struct sock *sk)
 	__u64 key = (__u64)sk;
 	struct conn *c;
 
-	if (!first_to_see(copy, COPIED_DESTROY, key))
+	if (!first_to_see(copy, COPIED_DESTROY, step_of(sk, 0, 0)))
 		return 0;
 	c = bpf_map_lookup_elem(&socks, &key);
 	if (!c)
@@ -480,10 +480,12 @@ DESTROY(conn_destroy_copy2, 2)
 /* A SYN is sent again. */
 static __always_inline int sent_again(int copy, struct sock *sk)
 {
+	struct tcp_sock *tp = (void *)sk;
 	__u64 key = (__u64)sk;
 	struct conn *c;
 
-	if (!first_to_see(copy, COPIED_RETRANSMIT, key) ||
+	if (!first_to_see(copy, COPIED_RETRANSMIT,
+			  key ^ (__u64)BPF_CORE_READ(tp, total_retrans) << 48) ||
 	    BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT)
 		return 0;
 	c = bpf_map_lookup_elem(&socks, &key);
@@ -597,7 +599,7 @@ static __always_inline int connect_failed(struct sock *sk, void *addr, int error
 
 static __always_inline int connect4_returns(int copy, struct sock *sk, void *addr, int ret)
 {
-	if (!first_to_see(copy, COPIED_CONNECT4, (__u64)sk) || ret >= 0 ||
+	if (!first_to_see(copy, COPIED_CONNECT4, step_of(sk, 0, 0)) || ret >= 0 ||
 	    BPF_CORE_READ(sk, __sk_common.skc_family) != AF_INET)
 		return 0;
 	return connect_failed(sk, addr, -ret, false);
@@ -605,7 +607,7 @@ static __always_inline int connect4_returns(int copy, struct sock *sk, void *add
 
 static __always_inline int connect6_returns(int copy, struct sock *sk, void *addr, int ret)
 {
-	if (!first_to_see(copy, COPIED_CONNECT6, (__u64)sk) || ret >= 0)
+	if (!first_to_see(copy, COPIED_CONNECT6, step_of(sk, 0, 0)) || ret >= 0)
 		return 0;
 	return connect_failed(sk, addr, -ret, false);
 }
@@ -614,7 +616,8 @@ static __always_inline int connect6_returns(int copy, struct sock *sk, void *add
 	SEC("fentry/security_sock_graft")                                                     \
 	int BPF_PROG(conn_accept_fentry##suffix, struct sock *sk)                             \
 	{                                                                                     \
-		return first_to_see(copy, COPIED_ACCEPT, (__u64)sk) ? accepted(copy, sk) : 0; \
+		return first_to_see(copy, COPIED_ACCEPT, step_of(sk, 0, 0)) ?                 \
+			       accepted(copy, sk) : 0;                                \
 	}                                                                                     \
 	SEC("fexit/tcp_v4_connect")                                                           \
 	int BPF_PROG(conn_connect4_fexit##suffix, struct sock *sk, void *addr, int len, int ret) \

@@ -363,7 +363,7 @@ static __always_inline int set_state(int copy, struct sock *sk, int from, int to
 	__u64 key = (__u64)sk;
 	struct tcp *found;
 
-	if (!first_to_see(copy, COPIED_SET_STATE, key ^ (__u64)to << 56 ^ (__u64)from << 48))
+	if (!first_to_see(copy, COPIED_SET_STATE, step_of(sk, from, to)))
 		return 0;
 	switch (to) {
 	case TCP_SYN_SENT:
@@ -416,7 +416,7 @@ static __always_inline int destroyed(int copy, struct sock *sk)
 	__u64 key = (__u64)sk;
 	struct tcp *t;
 
-	if (!first_to_see(copy, COPIED_DESTROY, key))
+	if (!first_to_see(copy, COPIED_DESTROY, step_of(sk, 0, 0)))
 		return 0;
 	t = bpf_map_lookup_elem(&socks, &key);
 	if (t)
