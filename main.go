@@ -112,11 +112,31 @@ It takes root, or CAP_BPF and CAP_PERFMON: tracer check says what is missing.`,
 		root.AddCommand(newCommand(&trace.Probes[i], status))
 	}
 	root.AddCommand(newCheck(status), newCompletion())
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
 	root.SetHelpCommand(newHelp())
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
 		show(cmd, render.AppendScreen(nil, helpOf(cmd)))
 	})
 	return root
+}
+
+// flagError names the flag first, as all that is said of flags does, and what it
+// wants.
+func flagError(err error) error {
+	invalid := new(pflag.InvalidValueError)
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	f := invalid.GetFlag()
+	switch f.Value.Type() {
+	case "duration":
+		return fmt.Errorf("--%s: %q is no duration, as 10s", f.Name, invalid.GetValue())
+	case "int", "uint64":
+		return fmt.Errorf("--%s: %q is no number", f.Name, invalid.GetValue())
+	case "bool":
+		return fmt.Errorf("--%s: %q is neither true nor false", f.Name, invalid.GetValue())
+	}
+	return fmt.Errorf("--%s: %w", f.Name, errors.Unwrap(invalid))
 }
 
 // newHelp is the command that tells all of another; its screen is what --help
@@ -711,9 +731,10 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 	return status
 }
 
-// readable says which file of the kubelet's flags cannot be read.
+// readable says which file that a flag names cannot be read.
 func (c *config) readable() error {
 	for _, f := range []struct{ flag, path string }{
+		{"--btf", c.btf},
 		{"--kubelet-token", c.kubelet.TokenFile},
 		{"--kubelet-cert", c.kubelet.CertFile},
 		{"--kubelet-key", c.kubelet.KeyFile},

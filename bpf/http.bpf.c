@@ -1266,6 +1266,10 @@ static __always_inline int state_change(int copy, struct sock *sk, int from, int
 			st->ending = ending;
 			return 0;
 		}
+		/* A client that sends nothing more may still have an answer to take out. */
+		if (!error && st->requests == SENT &&
+		    (from == TCP_FIN_WAIT1 || from == TCP_FIN_WAIT2 || from == TCP_CLOSING))
+			return 0;
 	} else if (st->requests == SENT &&
 		   (BPF_CORE_READ(sk, sk_shutdown) & SHUTDOWN_MASK) != SHUTDOWN_MASK) {
 		/* A client that only says that it sends nothing more. */

@@ -26,9 +26,10 @@ type screen struct {
 	main          []string // lines written while the main screen was shown
 	text          string   // the last of those, not ended yet
 	alternate     bool
-	cells         [][]rune
+	cells         [][]string // characters with their marks; "" behind a wide one
 	row, column   int
 	hidden, cut   bool // cursor, lines
+	narrow        bool // it makes one cell of all characters but marks
 }
 
 func newScreen(t *testing.T, width, height int) *screen {
@@ -40,9 +41,9 @@ func newScreen(t *testing.T, width, height int) *screen {
 // resize keeps what terminals keep: something or other.
 func (s *screen) resize(width, height int) {
 	s.width, s.height = width, height
-	s.cells = make([][]rune, height)
+	s.cells = make([][]string, height)
 	for i := range s.cells {
-		s.cells[i] = []rune(strings.Repeat("#", width))
+		s.cells[i] = slices.Repeat([]string{"#"}, width)
 	}
 	s.row, s.column = height-1, width-1
 }
@@ -65,18 +66,24 @@ func (s *screen) write(b []byte) {
 			s.text += string(r)
 		case r < ' ':
 			s.t.Fatalf("control character %q", r)
+		case runeWidth(r) == 0 && s.column > 0:
+			s.cells[s.row][s.column-1] += string(r)
 		default:
-			for i := range runeWidth(r) {
+			width := runeWidth(r)
+			if s.narrow {
+				width = min(width, 1)
+			}
+			for i := range width {
 				if s.column == s.width {
 					if !s.cut {
 						s.t.Fatal("a line wraps")
 					}
 					break
 				}
+				s.cells[s.row][s.column] = string(r)
 				if i > 0 {
-					r = 0
+					s.cells[s.row][s.column] = ""
 				}
-				s.cells[s.row][s.column] = r
 				s.column++
 			}
 		}
@@ -85,9 +92,9 @@ func (s *screen) write(b []byte) {
 
 func (s *screen) control(c string) {
 	s.t.Helper()
-	blank := func(line []rune) {
+	blank := func(line []string) {
 		for i := range line {
-			line[i] = ' '
+			line[i] = " "
 		}
 	}
 	switch {
@@ -129,7 +136,7 @@ func number(s string) int {
 func (s *screen) lines() []string {
 	lines := make([]string, s.height)
 	for i, line := range s.cells {
-		lines[i] = strings.TrimRight(strings.ReplaceAll(string(line), "\x00", ""), " ")
+		lines[i] = strings.TrimRight(strings.Join(line, ""), " ")
 	}
 	return lines
 }
@@ -217,6 +224,45 @@ func TestLiveShowsWhatItSays(t *testing.T) {
 			t.Errorf("what stays: %+v", s)
 		}
 	}
+}
+
+// FuzzAppendChange: what a line is changed into is what stands there if it is
+// written anew, whatever the terminal makes of characters that are no ASCII.
+func FuzzAppendChange(f *testing.F) {
+	for _, s := range []string{"", "12.3ms GET /", "840µs █▎", "e\u0301tc", "日本語 x", "🦀\ufe0f1", "…"} {
+		f.Add(s, "840µs █▍", false, false)
+		f.Add("13.3ms GET /", s, true, true)
+	}
+	f.Add("e\u0301tc", "etc", false, false)
+	f.Add("etc", "e\u0301tc", false, false)
+	f.Add("xe\u0301z", "ya\u0301z", false, false)
+	f.Fuzz(func(t *testing.T, from, to string, paint, narrow bool) {
+		const width = 30
+		line := func(text string) string {
+			b := AppendText(nil, text)
+			if textWidth(b) > width {
+				b = cut(b, width)
+			}
+			if paint && len(b) > 0 {
+				return "\x1b[2m" + string(b) + unpainted
+			}
+			return string(b)
+		}
+		show := func(lines ...string) []string {
+			s := newScreen(t, width, 2)
+			s.narrow = narrow
+			s.write([]byte(enterScreen))
+			before := ""
+			for _, l := range lines {
+				s.write(appendChange(nil, 1, before, l))
+				before = l
+			}
+			return s.lines()
+		}
+		if diff := cmp.Diff(show(line(to)), show(line(from), line(to))); diff != "" {
+			t.Errorf("%q becomes %q: %s", from, to, diff)
+		}
+	})
 }
 
 func TestLiveLayout(t *testing.T) {

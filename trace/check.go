@@ -23,6 +23,9 @@ func Check(opts Options) *event.Check {
 	}
 	if opts.BTF != "" {
 		c.BTF = opts.BTF
+		if foreign := foreignTypes(opts.BTF); foreign != "" {
+			c.Warnings = append(c.Warnings, foreign)
+		}
 	} else if _, err := os.Stat(kernelBTF); err == nil {
 		c.BTF = kernelBTF
 	}

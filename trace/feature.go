@@ -121,7 +121,7 @@ func explain(err error) error {
 	var limit unix.Rlimit
 	switch {
 	case errors.As(err, &verifier) && len(verifier.Log) > 0:
-		return err
+		return because("this kernel takes a program of tracer's for unsafe, which is a fault of tracer's, or of a --btf FILE that is another kernel's")
 	case inForce(lockdown()) == "confidentiality":
 		return because("the kernel is locked down (confidentiality), which forbids reading kernel memory; boot with lockdown=integrity or none")
 	case strings.HasPrefix(text, "create maps") && have&(1<<unix.CAP_SYS_RESOURCE) == 0 && unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit) == nil && limit.Cur != unix.RLIM_INFINITY:

@@ -83,6 +83,9 @@ type httpTracer struct {
 	now  uint64 // boot clock, as of the last record or tick
 	sure uint64 // what was sent before has been decoded
 
+	gone     uint64 // requests that messages have given up
+	unpaired uint64 // ends of them
+
 	joint
 	sum    *summary
 	event  event.HTTP // reused
@@ -168,6 +171,9 @@ func (t *httpTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 	}
 	spec.Maps[bpf.HttpMapEvents].MaxEntries = httpRing
 	spec.Maps[bpf.HttpMapScratches].MaxEntries *= uint32(cpus)
+	if s.opts.maxSocks > 0 {
+		spec.Maps[bpf.HttpMapSockets].MaxEntries = s.opts.maxSocks
+	}
 	heads := spec.Maps[bpf.HttpMapHeads]
 	heads.ValueSize = uint32(unsafe.Offsetof(bpf.HttpHttpHead{}.Data)) + uint32(t.prefix)
 	heads.MaxEntries = uint32(headsBytes / t.prefix)
@@ -268,7 +274,7 @@ const tracepointMisses = "messages that go through io_uring, sendmmsg or recvmms
 func (t *httpTracer) attached(s *Session) error {
 	t.session = s
 	if s.tiers["HTTP messages"] == tierTracepoint {
-		s.warnings = append(s.warnings, "not seen here, where functions cannot be hooked: "+tracepointMisses)
+		s.warnings = append(s.warnings, "functions cannot be hooked here: not seen are "+tracepointMisses)
 	}
 	t.conns = map[uint64]*httpConn{}
 	t.links = map[ends]*wire{}
@@ -419,6 +425,7 @@ func (t *httpTracer) feed(c *httpConn, call *bpf.HttpHttpCall, data []byte) {
 	if c.link == nil && c.Kind() == http1.HTTP1 {
 		t.connect(c, http1.Role(c.requests))
 	}
+	t.missed(c)
 	if c.Holds() && c.orphan == 0 {
 		c.orphan = t.now
 		t.orphans = append(t.orphans, orphan{c, t.now + uint64(orphanLook)})
@@ -457,11 +464,30 @@ func (t *httpTracer) advise(c *httpConn, dir http1.Direction, data []byte) {
 	}
 }
 
+// missed counts requests of a connection that were seen and whose answers are
+// not known for certain. If both its ends are here both miss them, or the other
+// one tells.
+func (t *httpTracer) missed(c *httpConn) {
+	n := t.messages.Lost + t.messages.Overflow - t.gone
+	if n == 0 {
+		return
+	}
+	t.gone += n
+	switch {
+	case !t.wantsRole(http1.Role(c.requests)):
+	case t.role == "" && c.link != nil && c.link.conns[1-c.role] != nil:
+		t.unpaired += n
+	default:
+		t.unpaired += 2 * n
+	}
+}
+
 // close ends a connection.
 func (t *httpTracer) close(c *httpConn, now uint64, why http1.Ending) {
 	t.conn = c
 	c.Close(int64(now), why, &t.messages)
 	c.closed = true
+	t.missed(c)
 	if t.conns[c.address] == c {
 		delete(t.conns, c.address)
 	}
@@ -603,6 +629,7 @@ func (t *httpTracer) tick(s *Session, now uint64, last bool) {
 	t.now, t.sure = max(t.now, now), now
 	t.adopt(last)
 	t.lose(last)
+	s.stats.lost[lostUnpaired] = (t.unpaired + 1) / 2
 	if !last {
 		t.tellStuck(now)
 	} else if t.sum != nil {
@@ -629,6 +656,7 @@ func (t *httpTracer) adopt(last bool) {
 			continue
 		}
 		c.Settle(int64(t.now), &t.messages)
+		t.missed(c)
 		c.orphan = 0
 	}
 }

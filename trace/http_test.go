@@ -7,6 +7,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"slices"
 	"strconv"
@@ -31,6 +33,7 @@ type httpEvents struct {
 	events  map[uint16][]event.HTTP
 	sums    []event.HTTPSummary
 	late    time.Duration // the longest that a row took from its exchange's end to get here
+	run     func()
 	stop    func() *event.Account
 }
 
@@ -88,8 +91,26 @@ func (c *httpEvents) awaitRow(port int, path string) {
 	}
 }
 
-// traceHTTP runs a session of http until the test ends.
+// traceHTTP runs a session of http until the test ends, and nothing may be lost.
 func traceHTTP(t *testing.T, opts Options, args ...string) *httpEvents {
+	t.Helper()
+	c := openHTTP(t, opts, args...)
+	c.run()
+	stop := c.stop
+	c.stop = sync.OnceValue(func() *event.Account {
+		a := stop()
+		if a.Lost != 0 || a.Incomplete != 0 {
+			t.Errorf("lost %d %v, %d details", a.Lost, a.LostBy, a.Incomplete)
+		}
+		return a
+	})
+	t.Cleanup(func() { c.stop() })
+	return c
+}
+
+// openHTTP opens a session of http, which is closed when the test ends. Nobody
+// reads what it tells until run is called.
+func openHTTP(t *testing.T, opts Options, args ...string) *httpEvents {
 	t.Helper()
 	needRoot(t)
 	tracer := &httpTracer{}
@@ -119,15 +140,14 @@ func traceHTTP(t *testing.T, opts Options, args ...string) *httpEvents {
 	c := &httpEvents{t: t, session: s, changed: make(chan struct{}, 1), events: map[uint16][]event.HTTP{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx, c) }()
+	c.run = sync.OnceFunc(func() { go func() { done <- s.Run(ctx, c) }() })
 	c.stop = sync.OnceValue(func() *event.Account {
+		c.run()
 		cancel()
 		err := <-done
 		a, accountErr := s.Account()
 		if err := errors.Join(err, accountErr); err != nil {
-			t.Error(err)
-		} else if a.Lost != 0 || a.Incomplete != 0 {
-			t.Errorf("lost %d %v, %d details", a.Lost, a.LostBy, a.Incomplete)
+			t.Fatal(err)
 		}
 		s.Close()
 		return a
@@ -460,6 +480,11 @@ func httpCases() []httpCase {
 			rows:   []string{row("both", "GET", "/a", 0, get, "", "closed")},
 			// It does not know that nobody is there any more.
 			alone: map[string][]string{event.RoleServer: {row("server", "GET", "/a", 200, get, ok5)}},
+		}, {
+			name:   "a client that says that it sends nothing more",
+			client: []move{send(get), {End: "shutdown"}, recv(-1)},
+			server: []move{recv(len(get)), recv(-1), pauseFor(20), send(toClose), pauseFor(20), send("hello")},
+			rows:   []string{gotA(toClose + "hello")},
 		}, {
 			name:   "two of three are answered",
 			client: []move{send(get).times(3), recv(-1)},
@@ -963,24 +988,13 @@ func TestKernelHTTPLoss(t *testing.T) {
 			}
 		}
 	}
-	tracer := &httpTracer{}
-	fs := flag.NewFlagSet("http", flag.ContinueOnError)
-	tracer.Flags(fs)
 	var workers [conns]*connWorkload
 	var ports [conns]int
 	for i := range conns {
 		w, p := serve(t, servers[i])
 		workers[i], ports[i] = w, p[0]
 	}
-	if err := fs.Parse([]string{atPorts(ports[:]...)}); err != nil {
-		t.Fatal(err)
-	}
-	needRoot(t)
-	s, err := Open(tracer, Options{Self: true, ringBytes: 4096}) // a handful of records
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	c := openHTTP(t, Options{ringBytes: 4096}, atPorts(ports[:]...)) // a handful of records
 	var fds [conns]int
 	for i := range conns {
 		fds[i] = dial("127.0.0.1", ports[i])
@@ -989,10 +1003,7 @@ func TestKernelHTTPLoss(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c := &httpEvents{t: t, session: s, changed: make(chan struct{}, 1), events: map[uint16][]event.HTTP{}}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx, c) }()
+	c.run()
 	for i := range conns {
 		// One at a time, with pauses: so little room is soon full again.
 		for len(scripts[1][i]) > 0 {
@@ -1008,15 +1019,8 @@ func TestKernelHTTPLoss(t *testing.T) {
 	for i := range conns {
 		c.awaitRow(ports[i], fmt.Sprintf("/%d/%d", i, before+after-1))
 	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	a, err := s.Account()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.Lost == 0 || a.LostBy["ring_full"] != a.Lost {
+	a := c.stop()
+	if a.LostBy["ring_full"] == 0 || a.LostBy["ring_full"]+a.LostBy["unpaired"] != a.Lost {
 		t.Errorf("%+v", a)
 	}
 	told := 0
@@ -1037,4 +1041,184 @@ func TestKernelHTTPLoss(t *testing.T) {
 		t.Errorf("there was room for it: %s", line)
 	}
 	t.Logf("%d records were lost; %d of %d exchanges told", a.Lost, told, conns*(before+after))
+}
+
+// A connection that finds no room is counted, and the others are told as ever.
+func TestKernelHTTPFullMap(t *testing.T) {
+	const n, each = 17, 3
+	var moves []move
+	for range each {
+		moves = append(moves, send(get), send(ok5))
+	}
+	client, script := both(moves...)
+	server, ports := serve(t, slices.Repeat([][]move{script}, n)...)
+	c := openHTTP(t, Options{maxSocks: 9}, atPorts(ports...))
+	c.run()
+	// All connections at the same time, in the order that they are served.
+	var fds []int
+	for i := range n {
+		fds = append(fds, dial("127.0.0.1", ports[i]))
+		timeouts(fds[i])
+	}
+	for _, fd := range fds {
+		defer closeFD(fd) // until then it takes room
+		if err := play(must1(unix.Dup(fd)), client); err != nil {
+			t.Fatal(err)
+		}
+		server.hear()
+	}
+	c.await(ports[0], each)
+	a := c.stop()
+	if a.LostBy["map_full"] == 0 {
+		t.Errorf("no room was lacking: %+v", a)
+	}
+	told := 0
+	for _, port := range ports {
+		for _, r := range rows(c.of(port)) {
+			if _, of, _ := strings.Cut(r, " "); of != "GET /a 200 28+43" {
+				t.Errorf("%s", r)
+			}
+			told++
+		}
+	}
+	if told < each || told >= n*each {
+		t.Errorf("%d rows of %d exchanges", told, n*each)
+	}
+}
+
+// A lone exchange is shown soon after its end, and one that is stuck soon after
+// it became so: for people. Most, since others may take the processors.
+func TestHTTPRowsAreSoon(t *testing.T) {
+	const n = 15
+	w := startWorkload(t, "serveHTTP")
+	port := w.hearInt()
+	c := traceHTTP(t, Options{}, atPorts(port), "--stuck=200ms")
+	fd := dial("127.0.0.1", port)
+	defer closeFD(fd)
+	timeouts(fd)
+	var late []time.Duration
+	for i := range n {
+		path, want := "/", 1
+		if i%3 == 2 {
+			path, want = "/sleep/400", 2
+		}
+		before := len(c.of(port))
+		began := time.Now()
+		writeAll(fd, request("GET", path, ""))
+		must1(unix.Read(fd, make([]byte, 4096)))
+		ended := time.Now()
+		events := c.await(port, before+1)
+		if want == 2 {
+			late = append(late, events[before].Time.Add(events[before].Age).Sub(began)-200*time.Millisecond)
+		}
+		if len(c.await(port, before+want)) != before+want {
+			t.Fatalf("%v", rows(c.of(port)))
+		}
+		late = append(late, time.Since(ended))
+		time.Sleep(50 * time.Millisecond) // the reader sleeps again
+	}
+	slices.Sort(late)
+	t.Logf("from the event to the row: median %v, longest %v", late[len(late)/2], late[len(late)-1])
+	if most := late[len(late)*3/4]; most > 100*time.Millisecond {
+		t.Errorf("a quarter took more than 100ms: %v", late)
+	}
+}
+
+func TestHTTPFlagValues(t *testing.T) {
+	status := func(s string, yes, no []int) {
+		var l statusList
+		if err := l.Set(s); err != nil {
+			t.Errorf("%s: %v", s, err)
+		}
+		for _, n := range yes {
+			if !l.has(n) {
+				t.Errorf("--status %s leaves out %d", s, n)
+			}
+		}
+		for _, n := range no {
+			if l.has(n) {
+				t.Errorf("--status %s lets %d in", s, n)
+			}
+		}
+	}
+	status("500", []int{500}, []int{0, 499, 501})
+	status("5xx,404", []int{404, 500, 599}, []int{0, 400, 405, 499, 600})
+	status("400-499, 2XX", []int{400, 499, 200, 299}, []int{399, 500, 300, 199})
+	for _, s := range []string{"", "5", "99", "1000", "5xxx", "499-400", "4xx-5xx", "x"} {
+		if new(statusList).Set(s) == nil {
+			t.Errorf("--status %q is taken", s)
+		}
+	}
+	for s, n := range map[string]byteSize{"64": 64, "1KiB": 1024, "16K": 16384, "2048B": 2048, "1kib": 1024} {
+		var b byteSize
+		if err := b.Set(s); err != nil || b != n {
+			t.Errorf("--prefix %s: %d, %v", s, b, err)
+		}
+	}
+	for _, s := range []string{"", "-1", "1MiB", "1.5", "KiB", "4294967297", "4194304KiB"} {
+		if new(byteSize).Set(s) == nil {
+			t.Errorf("--prefix %q is taken", s)
+		}
+	}
+}
+
+// A server for both families sees IPv4 as mapped into IPv6; its client does not.
+func TestKernelHTTPFamilies(t *testing.T) {
+	tiersOf(t, func(t *testing.T, tier tier) {
+		l, err := net.Listen("tcp", ":0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
+		go func() { _ = server.Serve(l) }()
+		defer server.Close()
+		port := l.Addr().(*net.TCPAddr).Port
+		c := traceHTTP(t, Options{tier: tier}, atPorts(port))
+		var want []string
+		for _, host := range []string{"127.0.0.1", "::1"} {
+			to := net.JoinHostPort(host, strconv.Itoa(port))
+			resp, err := http.Get("http://" + to + "/a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			want = append(want, fmt.Sprintf("both %s → %s at %s", host, to, to))
+		}
+		http.DefaultClient.CloseIdleConnections()
+		c.await(port, len(want))
+		c.stop()
+		var got []string
+		for _, e := range c.of(port) {
+			got = append(got, fmt.Sprintf("%s %s → %s at %s", e.Role, e.Src.Addr(), e.Dst, e.Host))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// Five requests at once, whose answers leave in one call that is longer than
+// what is captured of it: the heads within it are not known. That is said.
+func TestKernelHTTPUnpaired(t *testing.T) {
+	answer := response("200 OK", length(2003)) + strings.Repeat("x", 2003)
+	client, script := both(send(get).times(5), send(answer).times(5), send(get), send(ok5))
+	server, ports := serve(t, script)
+	args := [][]string{nil, {"--role=client"}, {"--role=server"}}
+	var sessions []*httpEvents
+	for _, more := range args {
+		c := openHTTP(t, Options{}, append(more, atPorts(ports...))...)
+		c.run()
+		sessions = append(sessions, c)
+	}
+	call(t, ports[0], client)
+	server.hear()
+	for i, c := range sessions {
+		c.await(ports[0], 2)
+		a := c.stop()
+		got := rows(c.of(ports[0]))
+		// The first answer and the exchange behind them all are known.
+		if len(got) != 2 || a.LostBy["unpaired"] != 4 || a.Lost != 4 {
+			t.Errorf("%s: %v, lost %v", args[i], got, a.LostBy)
+		}
+	}
 }

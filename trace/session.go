@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -166,6 +167,11 @@ func Open(t Tracer, opts Options) (_ *Session, err error) {
 	if !inFirstNamespace("pid") {
 		s.warnings = append(s.warnings, ownPIDs)
 	}
+	if opts.BTF != "" {
+		if foreign := foreignTypes(opts.BTF); foreign != "" {
+			s.warnings = append(s.warnings, foreign)
+		}
+	}
 	s.started = time.Now()
 	s.cost.open()
 	s.types, s.cache = nil, nil
@@ -188,6 +194,19 @@ func kernelTypes(file string) (*btf.Spec, error) {
 		return nil, fmt.Errorf("read BTF from %q: %w", file, err)
 	}
 	return spec, nil
+}
+
+// foreignTypes says that a BTF file may be another kernel's, if it may.
+func foreignTypes(file string) string {
+	own, err := os.ReadFile(kernelBTF)
+	if err != nil {
+		return "" // there is nothing to compare with
+	}
+	given, err := os.ReadFile(file)
+	if err != nil || bytes.Equal(given, own) {
+		return ""
+	}
+	return fmt.Sprintf("%q is not what this kernel says of its types itself (%s): if it is another kernel's, what is shown is wrong; leave --btf out", file, kernelBTF)
 }
 
 // kernelTypes are the types of the kernel's functions and data.

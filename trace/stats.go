@@ -22,6 +22,7 @@ const (
 	lostMissed                // the kernel did not run a program
 	lostPlace                 // whether its container or pod is wanted was not known in time
 	lostReading               // counters could not be read; a later reading tells what they tell
+	lostUnpaired              // a request that was seen, and not for certain which answer is its own
 	lostCauses
 )
 
@@ -36,6 +37,7 @@ var causeNames = [lostCauses]string{
 	lostMissed:     "program_missed",
 	lostPlace:      "place_unknown",
 	lostReading:    "reading_failed",
+	lostUnpaired:   "unpaired",
 }
 
 // What is counted for who sees nothing: enum counted of bpf/include/tracer.h,
