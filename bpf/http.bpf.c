@@ -1244,7 +1244,7 @@ static __always_inline int state_change(int copy, struct sock *sk, int from, int
 	struct socket_state *st;
 	enum ending ending = ENDING_CLOSED;
 
-	if (!first_to_see(copy, SEES_STATE, key ^ (__u64)to << 56))
+	if (!first_to_see(copy, SEES_STATE, step_of(sk, from, to)))
 		return 0;
 	if (to == TCP_ESTABLISHED)
 		return established(sk, FOR_STATE + copy);
@@ -1284,7 +1284,7 @@ static __always_inline int destroyed(int copy, struct sock *sk)
 	__u64 key = (__u64)sk;
 	struct socket_state *st;
 
-	if (!first_to_see(copy, SEES_DESTROY, key))
+	if (!first_to_see(copy, SEES_DESTROY, step_of(sk, 0, 0)))
 		return 0;
 	st = bpf_map_lookup_elem(&sockets, &key);
 	if (!st)

@@ -194,18 +194,6 @@ static __always_inline bool has_called(struct sock *sk, int state)
 	return acked + flying != sent + fin;
 }
 
-/*
- * A step of a socket for first_to_see(). One that is used again, or another one
- * at its address, takes the same steps, but has other sequence numbers.
- */
-static __always_inline __u64 step_of(struct sock *sk, int from, int to)
-{
-	struct tcp_sock *tp = (void *)sk;
-
-	return (__u64)sk ^ (__u64)to << 56 ^ (__u64)from << 48 ^
-	       (__u64)BPF_CORE_READ(tp, write_seq) << 16;
-}
-
 /* Where sockets take the steps of their lives: set_state() and destroyed(). */
 #define SET_STATE(name, copy)                                                                    \
 	SEC("raw_tp/inet_sock_set_state")                                                        \

@@ -244,6 +244,18 @@ static __always_inline bool first_to_see(int copy, __u32 program, __u64 event)
 	return true;
 }
 
+/*
+ * A step of a socket for first_to_see(). One that is used again, or another one
+ * at its address, takes the same steps, but has other sequence numbers.
+ */
+static __always_inline __u64 step_of(struct sock *sk, int from, int to)
+{
+	struct tcp_sock *tp = (void *)sk;
+
+	return (__u64)sk ^ (__u64)to << 56 ^ (__u64)from << 48 ^
+	       (__u64)BPF_CORE_READ(tp, write_seq) << 16;
+}
+
 #define WANTED -1
 
 /* WANTED if a process passes --pid, --uid and is not hidden, or what it does not pass. */
