@@ -463,6 +463,11 @@ static __always_inline int destroyed(int copy, struct sock *sk)
 	c = bpf_map_lookup_elem(&socks, &key);
 	if (!c)
 		return 0;
+	if (c->state == CONN_OPEN) {
+		/* It ended while it was accepted: steps are told before they are taken. */
+		closed(sk, c, TCP_CLOSE, BPF_CORE_READ(sk, sk_err));
+		return 0;
+	}
 	if (c->state == CONN_AT_ONCE) {
 		/* No return of connect was seen: it was dissolved. */
 		c->error = ECANCELED;

@@ -61,6 +61,7 @@ func init() { // a literal would refer to itself
 		"timeout":           timeout,
 		"many":              many,
 		"manyFates":         manyFates,
+		"manyRaces":         manyRaces,
 		"holdMany":          holdMany,
 		"play":              playAll,
 		"serveHTTP":         serveHTTP,
@@ -1042,6 +1043,27 @@ func manyFates(args []string) {
 		abort(c)
 		closeFD(s)
 	}
+	said("done")
+	heard()
+}
+
+// manyRaces has one thread accept what another one resets at the same time.
+func manyRaces(args []string) {
+	l, port := listener("127.0.0.1")
+	said(port)
+	heard()
+	n := number(args[0])
+	accepted := make(chan struct{})
+	go func() {
+		defer close(accepted)
+		for range n {
+			closeFD(accept(l))
+		}
+	}()
+	for range n {
+		abort(dial("127.0.0.1", port))
+	}
+	<-accepted
 	said("done")
 	heard()
 }
