@@ -345,9 +345,15 @@ static __always_inline void closed(struct sock *sk, struct conn *found, int from
 	__u64 key = (__u64)sk;
 	struct conn c;
 
+	int err;
+
 	__builtin_memcpy(&c, found, sizeof(c));
-	if (!bpf_map_delete_elem(&socks, &key))
-		send_closed(sk, &c, from, error);
+	err = bpf_map_delete_elem(&socks, &key);
+	if (err == -ENOENT)
+		return;
+	if (err) /* a bucket that is busy: it goes with the socket */
+		found->state = CONN_ENDED;
+	send_closed(sk, &c, from, error);
 }
 
 static __always_inline enum conn_side first_to_close(int state)
