@@ -2142,7 +2142,7 @@ func TestKernelTableOnATerminal(t *testing.T) {
 		if i >= len(rows(first)) {
 			width = 100
 		}
-		if cells := ansi.StringWidth(row); cells > width || strings.HasSuffix(row, "…") && cells != width {
+		if cells := ansi.StringWidth(row); cells > width || strings.HasSuffix(row, "…") && cells < width-1 { // a wide character may not fit
 			t.Errorf("%d cells: %s", cells, row)
 		}
 		switch {

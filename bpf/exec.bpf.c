@@ -92,6 +92,7 @@ struct {
 /* Knobs. */
 const volatile __s32 nr_execve = -1;
 const volatile __s32 nr_execveat = -1;
+const volatile bool has_copies; /* programs have copies: see first_sight */
 
 /* bpf2go makes a Go type of what a variable has. */
 const struct exec_record *unused_exec_record __attribute__((unused));
@@ -208,8 +209,9 @@ static __always_inline void process_exec(int copy, struct task_struct *task, __u
 	struct file *exe;
 	__u64 start, len, at;
 
-	if (!first_sight(copy, BPF_CORE_READ(task, group_leader, start_boottime), pid,
-			 RECORD_EXEC | ((BPF_CORE_READ(task, self_exec_id) << 4) & ~SIGHT_FOLLOW)) ||
+	if ((has_copies &&
+	     !first_sight(copy, BPF_CORE_READ(task, group_leader, start_boottime), pid,
+			 RECORD_EXEC | ((BPF_CORE_READ(task, self_exec_id) << 4) & ~SIGHT_FOLLOW))) ||
 	    !wanted(pid))
 		return;
 	s = begin_record(RECORD_EXEC, SLOT_EXEC + copy, task);
@@ -263,7 +265,7 @@ static __always_inline void process_fork(int copy, struct task_struct *parent,
 	 * Threads are no processes, and the kernel's own do not end as such. But
 	 * that one of them was missed must be found out, or it would be a loss.
 	 */
-	if (!first_sight(copy, start, BPF_CORE_READ(child, pid), RECORD_FORK) ||
+	if ((has_copies && !first_sight(copy, start, BPF_CORE_READ(child, pid), RECORD_FORK)) ||
 	    pid != BPF_CORE_READ(child, pid) || BPF_CORE_READ(child, flags) & TASK_IS_KTHREAD ||
 	    /* No event, and so not to be counted. */
 	    filtered(BPF_CORE_READ(parent, tgid)) != WANTED)
@@ -283,8 +285,9 @@ static __always_inline void process_exit(int copy, struct task_struct *task)
 	struct exec_record rec;
 
 	if (BPF_CORE_READ(signal, live.counter) != 0) {
-		first_sight(copy, BPF_CORE_READ(task, start_boottime), BPF_CORE_READ(task, pid),
-			    RECORD_EXIT | SIGHT_THREAD);
+		if (has_copies)
+			first_sight(copy, BPF_CORE_READ(task, start_boottime),
+				    BPF_CORE_READ(task, pid), RECORD_EXIT | SIGHT_THREAD);
 		return;
 	}
 	/*

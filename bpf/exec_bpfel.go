@@ -80,6 +80,7 @@ const (
 	ExecVarFilterCgroups         = "filter_cgroups"
 	ExecVarFilterPids            = "filter_pids"
 	ExecVarFilterUid             = "filter_uid"
+	ExecVarHasCopies             = "has_copies"
 	ExecVarNrExecve              = "nr_execve"
 	ExecVarNrExecveat            = "nr_execveat"
 	ExecVarReaderWaits           = "reader_waits"
@@ -163,6 +164,7 @@ type ExecVariableSpecs struct {
 	FilterCgroups    *ebpf.VariableSpec `ebpf:"filter_cgroups"`
 	FilterPids       *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid        *ebpf.VariableSpec `ebpf:"filter_uid"`
+	HasCopies        *ebpf.VariableSpec `ebpf:"has_copies"`
 	NrExecve         *ebpf.VariableSpec `ebpf:"nr_execve"`
 	NrExecveat       *ebpf.VariableSpec `ebpf:"nr_execveat"`
 	ReaderWaits      *ebpf.VariableSpec `ebpf:"reader_waits"`
@@ -222,6 +224,7 @@ type ExecVariables struct {
 	FilterCgroups    *ebpf.Variable `ebpf:"filter_cgroups"`
 	FilterPids       *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid        *ebpf.Variable `ebpf:"filter_uid"`
+	HasCopies        *ebpf.Variable `ebpf:"has_copies"`
 	NrExecve         *ebpf.Variable `ebpf:"nr_execve"`
 	NrExecveat       *ebpf.Variable `ebpf:"nr_execveat"`
 	ReaderWaits      *ebpf.Variable `ebpf:"reader_waits"`

@@ -16,6 +16,9 @@
  */
 #include "tracer.h"
 
+/* Knob: the program has copies, see first_sight. */
+const volatile bool has_copies;
+
 static __always_inline void process_fork(int copy, struct task_struct *parent,
 					  struct task_struct *child)
 {
@@ -24,7 +27,9 @@ static __always_inline void process_fork(int copy, struct task_struct *parent,
 	__u8 one = 1;
 
 	/* Threads, too, lest one that was missed count as a loss. */
-	if (!first_sight(copy, BPF_CORE_READ(child, start_boottime), BPF_CORE_READ(child, pid), SIGHT_FOLLOW) ||
+	if ((has_copies &&
+	     !first_sight(copy, BPF_CORE_READ(child, start_boottime), BPF_CORE_READ(child, pid),
+			  SIGHT_FOLLOW)) ||
 	    pid != BPF_CORE_READ(child, pid) ||
 	    !bpf_map_lookup_elem(&pids, &from))
 		return;

@@ -46,6 +46,7 @@ const (
 	FollowVarFilterCgroups           = "filter_cgroups"
 	FollowVarFilterPids              = "filter_pids"
 	FollowVarFilterUid               = "filter_uid"
+	FollowVarHasCopies               = "has_copies"
 	FollowVarReaderWaits             = "reader_waits"
 	FollowVarWantedUid               = "wanted_uid"
 )
@@ -119,6 +120,7 @@ type FollowVariableSpecs struct {
 	FilterCgroups *ebpf.VariableSpec `ebpf:"filter_cgroups"`
 	FilterPids    *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid     *ebpf.VariableSpec `ebpf:"filter_uid"`
+	HasCopies     *ebpf.VariableSpec `ebpf:"has_copies"`
 	ReaderWaits   *ebpf.VariableSpec `ebpf:"reader_waits"`
 	WantedUid     *ebpf.VariableSpec `ebpf:"wanted_uid"`
 }
@@ -173,6 +175,7 @@ type FollowVariables struct {
 	FilterCgroups *ebpf.Variable `ebpf:"filter_cgroups"`
 	FilterPids    *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid     *ebpf.Variable `ebpf:"filter_uid"`
+	HasCopies     *ebpf.Variable `ebpf:"has_copies"`
 	ReaderWaits   *ebpf.Variable `ebpf:"reader_waits"`
 	WantedUid     *ebpf.Variable `ebpf:"wanted_uid"`
 }

@@ -29,7 +29,7 @@ var (
 		{Name: "rx", Title: "RECEIVED", Width: 8, Right: true, Rank: 50, Cell: func(b []byte, e event.Event) []byte {
 			return AppendSize(b, trafficOf(e).TotalRx)
 		}},
-		{Name: "part", Title: "PART", Width: 15, Min: 4, Rank: 20, Cell: appendPart},
+		{Name: "part", Title: "PART", Width: 15, Min: 15, Rank: 20, Cell: appendPart},
 	}
 	trafficPeer = Column{Name: "peer", Title: "PEER", Width: 25, Min: 12, Rank: 90, KeepEnd: true, Cell: func(b []byte, e event.Event) []byte {
 		if p := trafficOf(e).Peer; p.IsValid() {

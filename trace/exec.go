@@ -3,6 +3,7 @@ package trace
 import (
 	"bytes"
 	"flag"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -60,6 +61,8 @@ type execTracer struct {
 	// The failed attempts that may be part of a walk through PATH, by thread.
 	walks map[uint32]*walk
 
+	preempts bool // the kernel may preempt programs, which then need copies
+
 	// Reused for every event of its kind.
 	exec event.Exec
 	exit event.Exit
@@ -92,9 +95,12 @@ func (t *execTracer) Flags(fs *flag.FlagSet) {
 
 func (t *execTracer) Validate() error { return nil }
 
-func (t *execTracer) load(*Session) (*ebpf.CollectionSpec, error) {
+func (t *execTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 	spec, err := bpf.LoadExec()
 	if err != nil {
+		return nil, err
+	}
+	if t.preempts, err = s.preempts(); err != nil {
 		return nil, err
 	}
 	cpus, err := ebpf.PossibleCPU()
@@ -106,11 +112,15 @@ func (t *execTracer) load(*Session) (*ebpf.CollectionSpec, error) {
 	return spec, setKnobs(spec, map[string]any{
 		bpf.ExecVarNrExecve:   int32(unix.SYS_EXECVE),
 		bpf.ExecVarNrExecveat: int32(unix.SYS_EXECVEAT),
+		bpf.ExecVarHasCopies:  t.preempts,
 	})
 }
 
 func (t *execTracer) features() []feature {
 	by := func(name string, programs ...string) feature {
+		if !t.preempts {
+			programs = slices.DeleteFunc(programs, isCopy)
+		}
 		return feature{name: name, doors: []door{{tierTracepoint, programs}}}
 	}
 	f := []feature{by("programs that start",

@@ -73,12 +73,18 @@ func (s *Session) preempts() (bool, error) {
 }
 
 // followFeature keeps track of the processes behind --pid.
-var followFeature = feature{name: "descendants", doors: []door{{tierTracepoint, []string{
-	bpf.FollowProgFollowProcessFork,
-	bpf.FollowProgFollowProcessForkCopy1,
-	bpf.FollowProgFollowProcessForkCopy2,
-	bpf.FollowProgFollowProcessFree,
-}}}}
+func followFeature(preempts bool) feature {
+	programs := []string{
+		bpf.FollowProgFollowProcessFork,
+		bpf.FollowProgFollowProcessForkCopy1,
+		bpf.FollowProgFollowProcessForkCopy2,
+		bpf.FollowProgFollowProcessFree,
+	}
+	if !preempts {
+		programs = slices.DeleteFunc(programs, isCopy)
+	}
+	return feature{name: "descendants", doors: []door{{tierTracepoint, programs}}}
+}
 
 // kernelBTF is where the kernel describes its types.
 const kernelBTF = "/sys/kernel/btf/vmlinux"
@@ -124,7 +130,7 @@ func explain(err error) error {
 		return because("this kernel takes a program of tracer's for unsafe, which is a fault of tracer's, or of a --btf FILE that is another kernel's")
 	case inForce(lockdown()) == "confidentiality":
 		return because("the kernel is locked down (confidentiality), which forbids reading kernel memory; boot with lockdown=integrity or none")
-	case strings.HasPrefix(text, "create maps") && have&(1<<unix.CAP_SYS_RESOURCE) == 0 && unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit) == nil && limit.Cur != unix.RLIM_INFINITY:
+	case strings.Contains(text, "map create: ") && have&(1<<unix.CAP_SYS_RESOURCE) == 0 && unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit) == nil && limit.Cur != unix.RLIM_INFINITY:
 		return because(fmt.Sprintf("before Linux 5.11 this counts as locked memory, of which %d KiB are allowed: give it CAP_SYS_RESOURCE, too, or raise the limit (ulimit -l unlimited); "+
 			"otherwise a security module or a container's seccomp profile forbids it", limit.Cur>>10))
 	default:

@@ -261,21 +261,17 @@ func (t *httpTracer) features() []feature {
 			bpf.HttpProgHttpDestroySock, bpf.HttpProgHttpDestroySockCopy1,
 		}}}},
 		{
-			name:   "HTTP messages",
-			doors:  []door{{tierFunction, function}, {tierKprobe, kprobe}, {tierTracepoint, tracepoint}},
-			misses: map[tier]string{tierTracepoint: tracepointMisses},
+			name:  "HTTP messages",
+			doors: []door{{tierFunction, function}, {tierKprobe, kprobe}, {tierTracepoint, tracepoint}},
+			misses: map[tier]string{
+				tierTracepoint: "messages that go through io_uring, sendmmsg or recvmmsg, and those of 32-bit programs",
+			},
 		},
 	}
 }
 
-// tracepointMisses is what tracepoints alone do not show.
-const tracepointMisses = "messages that go through io_uring, sendmmsg or recvmmsg, and those of 32-bit programs"
-
 func (t *httpTracer) attached(s *Session) error {
 	t.session = s
-	if s.tiers["HTTP messages"] == tierTracepoint {
-		s.warnings = append(s.warnings, "functions cannot be hooked here: not seen are "+tracepointMisses)
-	}
 	t.conns = map[uint64]*httpConn{}
 	t.links = map[ends]*wire{}
 	t.messages = http1.Sink{Exchange: t.exchange, Stuck: t.waits}

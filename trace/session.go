@@ -270,7 +270,14 @@ func (s *Session) load(opts ebpf.CollectionOptions) error {
 	if spec, err = bpf.LoadFollow(); err != nil {
 		return fmt.Errorf("read object %q: %w", "follow", err)
 	}
-	return s.open(spec, opts, followFeature)
+	preempts, err := s.preempts()
+	if err != nil {
+		return err
+	}
+	if err := setKnobs(spec, map[string]any{bpf.FollowVarHasCopies: preempts}); err != nil {
+		return err
+	}
+	return s.open(spec, opts, followFeature(preempts))
 }
 
 // open loads and attaches the programs of a feature by the first of its doors
@@ -282,8 +289,11 @@ func (s *Session) open(spec *ebpf.CollectionSpec, opts ebpf.CollectionOptions, f
 			continue
 		}
 		if err := s.openDoor(spec, opts, d); err != nil {
+			if len(f.doors) > 1 {
+				err = fmt.Errorf("by %s: %w", d.tier, err)
+			}
 			if failed == nil {
-				failed = err
+				failed = fmt.Errorf("%s: %w", f.name, err)
 			} else {
 				failed = fmt.Errorf("%w; %w", failed, err)
 			}

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -326,15 +327,23 @@ func readRegular(path string, max int64, flags int) ([]byte, error) {
 		return nil, err
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("read %q: not a regular file", path)
+	case info.Size() > max:
+		return nil, tooLarge(path, max)
 	}
-	data, err := io.ReadAll(io.LimitReader(f, max+1))
+	var data bytes.Buffer
+	data.Grow(int(info.Size()) + bytes.MinRead) // the size of files in /proc is 0
+	n, err := data.ReadFrom(io.LimitReader(f, max+1))
 	switch {
 	case err != nil:
 		return nil, err
-	case int64(len(data)) > max:
-		return nil, fmt.Errorf("read %q: larger than %d bytes", path, max)
+	case n > max:
+		return nil, tooLarge(path, max)
 	}
-	return data, nil
+	return data.Bytes(), nil
+}
+
+func tooLarge(path string, max int64) error {
+	return fmt.Errorf("read %q: larger than %d bytes", path, max)
 }
 
 func readJSON(path string, v any) error {
