@@ -61,6 +61,7 @@ install-tools: ## what the tests need beside Go, by apt
 check: check-generated ## formatting, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { echo "not formatted:"; gofmt -l .; exit 1; }
 	go vet ./...
+	GOARCH=arm64 go vet ./...
 	go run $(STATICCHECK) ./...
 
 .PHONY: test-unit
@@ -84,6 +85,15 @@ test-kernels: ## the privileged tests on other kernels, emulated (KERNELS="5.10 
 	go test -c -o $(BUILD)/kernels/trace.test ./trace
 	testdata/kernels.sh $(if $(KERNELS),-k "$(KERNELS)") $(BUILD)/kernels
 
+.PHONY: test-arm64
+test-arm64: ## the privileged tests on an arm64 machine, emulated (needs qemu-system-arm; KERNELS="6.1 6.12", RUN=regex)
+	rm -rf $(BUILD)/arm64
+	mkdir -p $(BUILD)/arm64/testdata
+	GOARCH=arm64 go build -trimpath -ldflags '-s -w' -o $(BUILD)/arm64/tracer .
+	GOARCH=arm64 go test -c -o $(BUILD)/arm64/main.test .
+	GOARCH=arm64 go test -c -o $(BUILD)/arm64/trace.test ./trace
+	testdata/kernels.sh -a arm64 -k "$(or $(KERNELS),6.12)" $(if $(RUN),-r '$(RUN)') $(BUILD)/arm64
+
 .PHONY: generate
 generate: ## the BPF objects and their Go types; needs clang 14 and libbpf-dev
 	cd bpf && go generate ./...
@@ -103,6 +113,10 @@ bench-exec: build ## exec beside execsnoop and bpftrace, in alternating pairs
 .PHONY: bench-conn
 bench-conn: build ## conn beside tcplife and tcpstates, in alternating pairs
 	testdata/bench/conn.sh
+
+.PHONY: bench-traffic
+bench-traffic: build ## traffic beside nethogs and tcptop, in alternating pairs
+	testdata/bench/traffic.sh
 
 .PHONY: bench-http
 bench-http: build ## http beside bpftrace and tshark, in alternating pairs; latency, memory, other traffic

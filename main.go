@@ -354,7 +354,7 @@ func processes() (list []string) {
 func newCheck(status *int) *cobra.Command {
 	var json bool
 	var opts trace.Options
-	var tier string
+	var tier, buffer string
 	cmd := &cobra.Command{
 		Use:   "check [flags]",
 		Short: "what this kernel and this user can trace, and what to do about the rest",
@@ -373,6 +373,10 @@ status is 0 if all commands can run, 1 otherwise.`,
 				if err := opts.SetTier(tier); err != nil {
 					return usage(fmt.Errorf("--tier: %w", err))
 				}
+			}
+			var err error
+			if opts.Buffer, err = trace.ParseBuffer(buffer); err != nil {
+				return usage(fmt.Errorf("--buffer: %w", err))
 			}
 			check := trace.Check(opts)
 			var text []byte
@@ -397,6 +401,7 @@ status is 0 if all commands can run, 1 otherwise.`,
 	}
 	cmd.Flags().BoolVar(&json, "json", false, "one JSON object on stdout")
 	cmd.Flags().StringVar(&opts.BTF, "btf", "", "`FILE` kernel types (BTF), for kernels that carry none")
+	cmd.Flags().StringVar(&buffer, "buffer", "auto", "`auto|ring|perf` how events travel: ring buffer, or perf event arrays where the kernel has none")
 	cmd.Flags().StringVar(&tier, "tier", "", "`fentry|kprobe|tracepoint` hook the kernel in this way only, for tests")
 	_ = cmd.Flags().MarkHidden("tier") // it exists
 	complete(cmd, nil)
@@ -428,6 +433,7 @@ type config struct {
 	count                     uint64
 	columns                   []string
 	btf                       string
+	buffer                    string
 	tier                      string
 	place                     trace.Place
 	kubelet                   trace.Kubelet
@@ -514,6 +520,7 @@ func (c *config) flags() (groups []flagGroup) {
 	shown.BoolVar(&c.self, "self", false, "also show tracer itself and the SSH session it runs in")
 	shown.BoolVar(&c.verbose, "verbose", false, "tell at the end what was seen, and what filters left out; done anyway if nothing was shown")
 	kernel := group("kernel")
+	kernel.StringVar(&c.buffer, "buffer", "auto", "`auto|ring|perf` how events travel: ring buffer, or perf event arrays where the kernel has none")
 	kernel.StringVar(&c.btf, "btf", "", "`FILE` kernel types (BTF), for kernels that carry none")
 	kernel.StringVar(&c.tier, "tier", "", "`fentry|kprobe|tracepoint` hook the kernel in this way only, for tests")
 	_ = kernel.MarkHidden("tier") // it exists
@@ -539,6 +546,9 @@ func (c *config) options(flags *pflag.FlagSet, viewName string) (opts trace.Opti
 			return opts, view, fmt.Errorf("--pid: %q is no process id", s)
 		}
 		opts.PIDs = append(opts.PIDs, uint32(pid))
+	}
+	if opts.Buffer, err = trace.ParseBuffer(c.buffer); err != nil {
+		return opts, view, fmt.Errorf("--buffer: %w", err)
 	}
 	if c.tier != "" {
 		if err := opts.SetTier(c.tier); err != nil {

@@ -23,7 +23,7 @@
  * that are multishot or into a fixed file; a connect by io_uring or by
  * sendto(MSG_FASTOPEN) that fails before a SYN is sent.
  *
- * Oldest kernel: 5.8 (ring buffer, iterators).
+ * Oldest kernel: 5.8 (bpf_ktime_get_boot_ns, iterators).
  */
 #include "socket.h"
 
@@ -80,6 +80,7 @@ struct conn {
 };
 
 struct conn_record {
+	__u64 sent; /* by output() */
 	__u64 time; /* ns, boot clock */
 	__u64 socket;
 	struct conn conn;
@@ -192,15 +193,15 @@ static __always_inline bool current_is_kernel(void)
 static __always_inline void fill_tuple(struct conn *c, struct sock *sk)
 {
 	bool client = c->role == ROLE_CLIENT;
-	__u16 local = local_port(sk), remote = remote_port(sk);
+	__u16 lport = local_port(sk), rport = remote_port(sk);
 
 	fill_local(client ? c->src : c->dst, sk);
 	fill_remote(client ? c->dst : c->src, sk);
-	c->sport = client ? local : remote;
-	c->dport = client ? remote : local;
+	c->sport = client ? lport : rport;
+	c->dport = client ? rport : lport;
 }
 
-static __always_inline void send(enum record_type type, struct conn *c, struct sock *sk,
+static __always_inline void send(void *ctx, enum record_type type, struct conn *c, struct sock *sk,
 				 __u64 now, enum close_reason reason)
 {
 	struct tcp_sock *tp = (void *)sk;
@@ -214,23 +215,24 @@ static __always_inline void send(enum record_type type, struct conn *c, struct s
 	rec.reason = reason;
 	rec.retransmits = BPF_CORE_READ(tp, total_retrans);
 	if (type == RECORD_CLOSE) {
-		tcp_bytes(sk, &rec.tx, &rec.rx);
+		rec.tx = tcp_sent_bytes(sk);
+		rec.rx = tcp_received_bytes(sk);
 		rec.srtt_us = BPF_CORE_READ(tp, srtt_us) >> 3;
 	}
-	send_record(&rec, sizeof(rec), type == RECORD_WAITING ? LOST_DETAIL : LOST_RING_FULL);
+	send_record(ctx, &rec, sizeof(rec), type == RECORD_WAITING ? LOST_DETAIL : LOST_RING_FULL);
 }
 
-static __always_inline void send_failed(struct conn *c, struct sock *sk, __u64 now)
+static __always_inline void send_failed(void *ctx, struct conn *c, struct sock *sk, __u64 now)
 {
 	if (only_slow && (!c->start || now - c->start < slow_ns)) {
 		count(FILTERED_SLOW, 1);
 		return;
 	}
-	send(RECORD_FAILED, c, sk, now, 0);
+	send(ctx, RECORD_FAILED, c, sk, now, 0);
 }
 
 /* CLOSE to SYN_SENT: the current task connects. */
-static __always_inline void connecting(struct sock *sk)
+static __always_inline void connecting(void *ctx, struct sock *sk)
 {
 	struct conn c = {};
 	__u64 key = (__u64)sk;
@@ -246,10 +248,10 @@ static __always_inline void connecting(struct sock *sk)
 		count_lost(LOST_MAP_FULL);
 	/* The source port is not chosen yet: it may be a wanted one. */
 	if (tell_first)
-		send(RECORD_WAITING, &c, sk, c.start, 0);
+		send(ctx, RECORD_WAITING, &c, sk, c.start, 0);
 }
 
-static __always_inline void connected(struct sock *sk)
+static __always_inline void connected(void *ctx, struct sock *sk)
 {
 	__u64 key = (__u64)sk, now;
 	struct conn *c = bpf_map_lookup_elem(&socks, &key);
@@ -268,7 +270,7 @@ static __always_inline void connected(struct sock *sk)
 	else if (only_failed)
 		count(FILTERED_FAILED, 1);
 	else
-		send(RECORD_CONNECT, c, sk, now, 0);
+		send(ctx, RECORD_CONNECT, c, sk, now, 0);
 	if (only_slow)
 		bpf_map_delete_elem(&socks, &key);
 }
@@ -278,7 +280,7 @@ static __always_inline void connected(struct sock *sk)
  * socket, or connect itself is failing and its return tells why: then no SYN
  * has left.
  */
-static __always_inline void failed(struct sock *sk, struct conn *c, int error)
+static __always_inline void failed(void *ctx, struct sock *sk, struct conn *c, int error)
 {
 	struct tcp_sock *tp = (void *)sk;
 
@@ -291,7 +293,7 @@ static __always_inline void failed(struct sock *sk, struct conn *c, int error)
 	c->state = CONN_FAILED;
 	c->error = error ?: ECANCELED;
 	if (wanted_ports(c))
-		send_failed(c, sk, bpf_ktime_get_boot_ns());
+		send_failed(ctx, c, sk, bpf_ktime_get_boot_ns());
 }
 
 static __always_inline enum close_reason close_reason(struct sock *sk, int from, int error)
@@ -317,7 +319,7 @@ static __always_inline enum close_reason close_reason(struct sock *sk, int from,
 		return REASON_RESET;
 	case TCP_FIN_WAIT2:
 		/* Closed with data unread, which is answered by RST, before a FIN came. */
-		if (!(BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1) &&
+		if (!fin_has_come(sk) &&
 		    BPF_CORE_READ(tp, rcv_nxt) != BPF_CORE_READ(tp, copied_seq))
 			return REASON_RESET;
 	}
@@ -325,7 +327,8 @@ static __always_inline enum close_reason close_reason(struct sock *sk, int from,
 }
 
 /* from is CLOSE if that was before it was accepted. */
-static __always_inline void send_closed(struct sock *sk, struct conn *c, int from, int error)
+static __always_inline void send_closed(void *ctx, struct sock *sk, struct conn *c, int from,
+					int error)
 {
 	enum close_reason reason = close_reason(sk, from, error);
 
@@ -336,15 +339,15 @@ static __always_inline void send_closed(struct sock *sk, struct conn *c, int fro
 	}
 	if (only_slow || (only_failed && reason != REASON_RESET))
 		return;
-	send(RECORD_CLOSE, c, sk, bpf_ktime_get_boot_ns(), reason);
+	send(ctx, RECORD_CLOSE, c, sk, bpf_ktime_get_boot_ns(), reason);
 }
 
 /* Any open state to CLOSE. */
-static __always_inline void closed(struct sock *sk, struct conn *found, int from, int error)
+static __always_inline void closed(void *ctx, struct sock *sk, struct conn *found, int from,
+				   int error)
 {
 	__u64 key = (__u64)sk;
 	struct conn c;
-
 	int err;
 
 	__builtin_memcpy(&c, found, sizeof(c));
@@ -353,7 +356,7 @@ static __always_inline void closed(struct sock *sk, struct conn *found, int from
 		return;
 	if (err) /* a bucket that is busy: it goes with the socket */
 		found->state = CONN_ENDED;
-	send_closed(sk, &c, from, error);
+	send_closed(ctx, sk, &c, from, error);
 }
 
 static __always_inline enum conn_side first_to_close(int state)
@@ -398,7 +401,7 @@ static __always_inline void adopt(struct sock *sk, int from)
 		count_lost(LOST_MAP_FULL);
 }
 
-static __always_inline int set_state(int copy, struct sock *sk, int from, int to)
+static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int from, int to)
 {
 	__u64 key = (__u64)sk;
 	struct conn *c;
@@ -422,12 +425,12 @@ static __always_inline int set_state(int copy, struct sock *sk, int from, int to
 	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	if (to == TCP_SYN_SENT) {
-		connecting(sk);
+		connecting(ctx, sk);
 		return 0;
 	}
 	if (to == TCP_ESTABLISHED) {
 		/* Of the accepted ones the owner is not known yet. */
-		connected(sk);
+		connected(ctx, sk);
 		return 0;
 	}
 	c = bpf_map_lookup_elem(&socks, &key);
@@ -447,11 +450,19 @@ static __always_inline int set_state(int copy, struct sock *sk, int from, int to
 	}
 	error = BPF_CORE_READ(sk, sk_err);
 	if (c->state == CONN_CONNECTING)
-		failed(sk, c, error);
+		failed(ctx, sk, c, error);
 	else if (c->state == CONN_OPEN)
-		closed(sk, c, from, error);
+		closed(ctx, sk, c, from, error);
 	return 0;
 }
+
+#define SET_STATE(name, copy)                                                          \
+	SEC("raw_tp/inet_sock_set_state")                                              \
+	int name(struct bpf_raw_tracepoint_args *ctx)                                  \
+	{                                                                              \
+		return set_state(ctx, copy, (struct sock *)ctx->args[0], ctx->args[1], \
+				 ctx->args[2]);                                        \
+	}
 
 SET_STATE(conn_set_state, 0)
 SET_STATE(conn_set_state_copy1, 1)
@@ -459,7 +470,7 @@ SET_STATE(conn_set_state_copy2, 2)
 SET_STATE(conn_set_state_copy3, 3)
 
 /* Nothing stays of a socket that is gone. */
-static __always_inline int destroyed(int copy, struct sock *sk)
+static __always_inline int destroyed(void *ctx, int copy, struct sock *sk)
 {
 	__u64 key = (__u64)sk;
 	struct conn *c;
@@ -471,25 +482,32 @@ static __always_inline int destroyed(int copy, struct sock *sk)
 		return 0;
 	if (c->state == CONN_OPEN) {
 		/* It ended while it was accepted: steps are told before they are taken. */
-		closed(sk, c, TCP_CLOSE, BPF_CORE_READ(sk, sk_err));
+		closed(ctx, sk, c, TCP_CLOSE, BPF_CORE_READ(sk, sk_err));
 		return 0;
 	}
 	if (c->state == CONN_AT_ONCE) {
 		/* No return of connect was seen: it was dissolved. */
 		c->error = ECANCELED;
 		if (wanted_ports(c))
-			send_failed(c, sk, bpf_ktime_get_boot_ns());
+			send_failed(ctx, c, sk, bpf_ktime_get_boot_ns());
 	}
 	bpf_map_delete_elem(&socks, &key);
 	return 0;
 }
+
+#define DESTROY(name, copy)                                               \
+	SEC("raw_tp/tcp_destroy_sock")                                    \
+	int name(struct bpf_raw_tracepoint_args *ctx)                     \
+	{                                                                 \
+		return destroyed(ctx, copy, (struct sock *)ctx->args[0]); \
+	}
 
 DESTROY(conn_destroy, 0)
 DESTROY(conn_destroy_copy1, 1)
 DESTROY(conn_destroy_copy2, 2)
 
 /* A SYN is sent again. */
-static __always_inline int sent_again(int copy, struct sock *sk)
+static __always_inline int sent_again(void *ctx, int copy, struct sock *sk)
 {
 	struct tcp_sock *tp = (void *)sk;
 	__u64 key = (__u64)sk;
@@ -504,22 +522,22 @@ static __always_inline int sent_again(int copy, struct sock *sk)
 		return 0;
 	fill_tuple(c, sk);
 	if (at_ports(c))
-		send(RECORD_WAITING, c, sk, bpf_ktime_get_boot_ns(), 0);
+		send(ctx, RECORD_WAITING, c, sk, bpf_ktime_get_boot_ns(), 0);
 	return 0;
 }
 
-#define RETRANSMIT(name, copy)                                      \
-	SEC("raw_tp/tcp_retransmit_skb")                            \
-	int name(struct bpf_raw_tracepoint_args *ctx)               \
-	{                                                           \
-		return sent_again(copy, (struct sock *)ctx->args[0]); \
+#define RETRANSMIT(name, copy)                                             \
+	SEC("raw_tp/tcp_retransmit_skb")                                   \
+	int name(struct bpf_raw_tracepoint_args *ctx)                      \
+	{                                                                  \
+		return sent_again(ctx, copy, (struct sock *)ctx->args[0]); \
 	}
 
 RETRANSMIT(conn_retransmit, 0)
 RETRANSMIT(conn_retransmit_copy1, 1)
 
 /* The current task accepts a socket, or has done so a moment ago. */
-static __always_inline int accepted(int copy, struct sock *sk)
+static __always_inline int accepted(void *ctx, int copy, struct sock *sk)
 {
 	struct conn c = {};
 	struct conn *found;
@@ -549,7 +567,7 @@ static __always_inline int accepted(int copy, struct sock *sk)
 	if (only_failed)
 		count(FILTERED_FAILED, 1);
 	else
-		send(RECORD_ACCEPT, &c, sk, c.start, 0);
+		send(ctx, RECORD_ACCEPT, &c, sk, c.start, 0);
 	if (bpf_map_update_elem(&socks, &key, &c, BPF_ANY)) {
 		count_lost(LOST_MAP_FULL);
 		return 0;
@@ -564,7 +582,7 @@ static __always_inline int accepted(int copy, struct sock *sk)
 	if (state == TCP_CLOSE && found->state == CONN_OPEN) {
 		found->state = CONN_ENDED;
 		__builtin_memcpy(&c, found, sizeof(c));
-		send_closed(sk, &c, TCP_CLOSE, BPF_CORE_READ(sk, sk_err));
+		send_closed(ctx, sk, &c, TCP_CLOSE, BPF_CORE_READ(sk, sk_err));
 	}
 	return 0;
 }
@@ -574,7 +592,8 @@ static __always_inline int accepted(int copy, struct sock *sk)
  * be what has been told already, or no failure: the caller has sorted those
  * out that never are.
  */
-static __always_inline int connect_failed(struct sock *sk, void *addr, int error, bool syscall)
+static __always_inline int connect_failed(void *ctx, struct sock *sk, void *addr, int error,
+					  bool syscall)
 {
 	__u64 key = (__u64)sk;
 	struct conn *found = bpf_map_lookup_elem(&socks, &key);
@@ -602,43 +621,45 @@ static __always_inline int connect_failed(struct sock *sk, void *addr, int error
 	}
 	c.error = error;
 	if (wanted_ports(&c))
-		send_failed(&c, sk, now);
+		send_failed(ctx, &c, sk, now);
 	return 0;
 }
 
 /* fentry and fexit. An IPv6 socket that calls an IPv4 address passes both. */
 
-static __always_inline int connect4_returns(int copy, struct sock *sk, void *addr, int ret)
+static __always_inline int connect4_returns(void *ctx, int copy, struct sock *sk, void *addr,
+					    int ret)
 {
 	if (!first_to_see(copy, COPIED_CONNECT4, step_of(sk, 0, 0)) || ret >= 0 ||
 	    BPF_CORE_READ(sk, __sk_common.skc_family) != AF_INET)
 		return 0;
-	return connect_failed(sk, addr, -ret, false);
+	return connect_failed(ctx, sk, addr, -ret, false);
 }
 
-static __always_inline int connect6_returns(int copy, struct sock *sk, void *addr, int ret)
+static __always_inline int connect6_returns(void *ctx, int copy, struct sock *sk, void *addr,
+					    int ret)
 {
 	if (!first_to_see(copy, COPIED_CONNECT6, step_of(sk, 0, 0)) || ret >= 0)
 		return 0;
-	return connect_failed(sk, addr, -ret, false);
+	return connect_failed(ctx, sk, addr, -ret, false);
 }
 
-#define FUNCTIONS(suffix, copy)                                                               \
-	SEC("fentry/security_sock_graft")                                                     \
-	int BPF_PROG(conn_accept_fentry##suffix, struct sock *sk)                             \
-	{                                                                                     \
-		return first_to_see(copy, COPIED_ACCEPT, step_of(sk, 0, 0)) ?                 \
-			       accepted(copy, sk) : 0;                                \
-	}                                                                                     \
-	SEC("fexit/tcp_v4_connect")                                                           \
-	int BPF_PROG(conn_connect4_fexit##suffix, struct sock *sk, void *addr, int len, int ret) \
-	{                                                                                     \
-		return connect4_returns(copy, sk, addr, ret);                                 \
-	}                                                                                     \
-	SEC("fexit/tcp_v6_connect")                                                           \
-	int BPF_PROG(conn_connect6_fexit##suffix, struct sock *sk, void *addr, int len, int ret) \
-	{                                                                                     \
-		return connect6_returns(copy, sk, addr, ret);                                 \
+#define FUNCTIONS(suffix, copy)                                                                    \
+	SEC("fentry/security_sock_graft")                                                          \
+	int BPF_PROG(conn_accept_fentry##suffix, struct sock *sk)                                  \
+	{                                                                                          \
+		return first_to_see(copy, COPIED_ACCEPT, step_of(sk, 0, 0)) ?                      \
+			       accepted(ctx, copy, sk) : 0;                                \
+	}                                                                                          \
+	SEC("fexit/tcp_v4_connect")                                                                \
+	int BPF_PROG(conn_connect4_fexit##suffix, struct sock *sk, void *addr, int len, int ret)   \
+	{                                                                                          \
+		return connect4_returns(ctx, copy, sk, addr, ret);                                 \
+	}                                                                                          \
+	SEC("fexit/tcp_v6_connect")                                                                \
+	int BPF_PROG(conn_connect6_fexit##suffix, struct sock *sk, void *addr, int len, int ret)   \
+	{                                                                                          \
+		return connect6_returns(ctx, copy, sk, addr, ret);                                 \
 	}
 
 FUNCTIONS(, 0)
@@ -650,7 +671,7 @@ FUNCTIONS(_copy2, 2)
 SEC("kprobe/security_sock_graft")
 int conn_accept_kprobe(void *ctx)
 {
-	return accepted(0, (struct sock *)register_arg(ctx, 0));
+	return accepted(ctx, 0, (struct sock *)register_arg(ctx, 0));
 }
 
 static __always_inline int connect_called(void *ctx, __u16 family)
@@ -681,7 +702,7 @@ static __always_inline int connect_returns(void *ctx, __u16 family)
 	bpf_map_delete_elem(&calls, &thread);
 	if (ret >= 0)
 		return 0;
-	return connect_failed((struct sock *)call.sk, (void *)call.addr, -ret, false);
+	return connect_failed(ctx, (struct sock *)call.sk, (void *)call.addr, -ret, false);
 }
 
 SEC("kprobe/tcp_v4_connect")
@@ -724,14 +745,14 @@ static __always_inline struct sock *fd_tcp_socket(__u32 fd)
 	return file_tcp_socket(file);
 }
 
-static __always_inline int accept_returns(int copy, int fd)
+static __always_inline int accept_returns(void *ctx, int copy, int fd)
 {
 	struct sock *sk = fd_tcp_socket(fd);
 
-	return sk ? accepted(copy, sk) : 0;
+	return sk ? accepted(ctx, copy, sk) : 0;
 }
 
-static __always_inline int connect_syscall_returns(void *regs, int error)
+static __always_inline int connect_syscall_returns(void *ctx, void *regs, int error)
 {
 	struct sock *sk;
 
@@ -744,14 +765,14 @@ static __always_inline int connect_syscall_returns(void *regs, int error)
 		return 0;
 	}
 	sk = fd_tcp_socket(syscall_arg(regs, 0));
-	return sk ? connect_failed(sk, (void *)syscall_arg(regs, 1), error, true) : 0;
+	return sk ? connect_failed(ctx, sk, (void *)syscall_arg(regs, 1), error, true) : 0;
 }
 
 /*
  * Most of what this sees is not its own. The copy finds out by itself whether
  * an accept is known already; a connect that fails is told once in any case.
  */
-static __always_inline int syscall_returns(int copy, void *regs, long ret)
+static __always_inline int syscall_returns(void *ctx, int copy, void *regs, long ret)
 {
 	int nr = syscall_number(regs);
 	bool accept = nr == nr_accept4 || nr == nr_accept;
@@ -761,16 +782,16 @@ static __always_inline int syscall_returns(int copy, void *regs, long ret)
 	if (accept != (ret >= 0) || syscall_is_32bit())
 		return 0;
 	if (accept)
-		return accept_returns(copy, ret);
+		return accept_returns(ctx, copy, ret);
 	return first_to_see(copy, COPIED_CONNECT4, bpf_get_current_pid_tgid()) ?
-		       connect_syscall_returns(regs, -ret) : 0;
+		       connect_syscall_returns(ctx, regs, -ret) : 0;
 }
 
-#define SYS_EXIT(name, copy)                              \
-	SEC("tp_btf/sys_exit")                            \
-	int BPF_PROG(name, void *regs, long ret)          \
-	{                                                 \
-		return syscall_returns(copy, regs, ret);  \
+#define SYS_EXIT(name, copy)                                   \
+	SEC("tp_btf/sys_exit")                                 \
+	int BPF_PROG(name, void *regs, long ret)               \
+	{                                                      \
+		return syscall_returns(ctx, copy, regs, ret);  \
 	}
 
 SYS_EXIT(conn_sys_exit, 0)
@@ -781,11 +802,11 @@ SYS_EXIT(conn_sys_exit_copy2, 2)
  * A request that goes on (multishot) comes without its own kind here: what
  * it has made is an accept if it is a socket that is open and not known.
  */
-static __always_inline int request_completes(struct io_kiocb *req, int result)
+static __always_inline int request_completes(void *ctx, struct io_kiocb *req, int result)
 {
 	if (result <= 0 || (req && BPF_CORE_READ(req, opcode) != IORING_OP_ACCEPT))
 		return 0;
-	return accept_returns(0, result);
+	return accept_returns(ctx, 0, result);
 }
 
 /*
@@ -798,7 +819,7 @@ int conn_result_io_uring(struct bpf_raw_tracepoint_args *ctx)
 	__u64 flags = ctx->args[4];
 
 	barrier_var(flags);
-	return request_completes((void *)ctx->args[1], ctx->args[3]);
+	return request_completes(ctx, (void *)ctx->args[1], ctx->args[3]);
 }
 
 /* Later: context, request, completion. Before: context, user data, result. */
@@ -809,9 +830,9 @@ int conn_cqe_io_uring(struct bpf_raw_tracepoint_args *ctx)
 	struct io_uring_cqe *cqe = (void *)ctx->args[2];
 
 	if (bpf_core_field_exists(req->cqe))
-		return request_completes(req, BPF_CORE_READ(cqe, res));
+		return request_completes(ctx, req, BPF_CORE_READ(cqe, res));
 	/* What the kernel's workers complete is not in their own table of files. */
-	return current_is_kernel() ? 0 : request_completes(NULL, (__s64)cqe);
+	return current_is_kernel() ? 0 : request_completes(ctx, NULL, (__s64)cqe);
 }
 
 /* Sockets that are older than tracing. */

@@ -35,6 +35,7 @@ type ConnConn struct {
 
 type ConnConnRecord struct {
 	_           structs.HostLayout
+	Sent        uint64
 	Time        uint64
 	Socket      uint64
 	Conn        ConnConn
@@ -71,6 +72,7 @@ type ConnSight struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	ConnMapBell                    = "bell"
 	ConnMapCalls                   = "calls"
 	ConnMapCgroups                 = "cgroups"
 	ConnMapCounts                  = "counts"
@@ -120,6 +122,7 @@ const (
 	ConnVarNrConnect               = "nr_connect"
 	ConnVarOnlyFailed              = "only_failed"
 	ConnVarOnlySlow                = "only_slow"
+	ConnVarPerfBuffers             = "perf_buffers"
 	ConnVarReaderWaits             = "reader_waits"
 	ConnVarSlowNs                  = "slow_ns"
 	ConnVarTellFirst               = "tell_first"
@@ -204,6 +207,7 @@ type ConnProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ConnMapSpecs struct {
+	Bell    *ebpf.MapSpec `ebpf:"bell"`
 	Calls   *ebpf.MapSpec `ebpf:"calls"`
 	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
 	Counts  *ebpf.MapSpec `ebpf:"counts"`
@@ -230,6 +234,7 @@ type ConnVariableSpecs struct {
 	NrConnect        *ebpf.VariableSpec `ebpf:"nr_connect"`
 	OnlyFailed       *ebpf.VariableSpec `ebpf:"only_failed"`
 	OnlySlow         *ebpf.VariableSpec `ebpf:"only_slow"`
+	PerfBuffers      *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	ReaderWaits      *ebpf.VariableSpec `ebpf:"reader_waits"`
 	SlowNs           *ebpf.VariableSpec `ebpf:"slow_ns"`
 	TellFirst        *ebpf.VariableSpec `ebpf:"tell_first"`
@@ -257,6 +262,7 @@ func (o *ConnObjects) Close() error {
 //
 // It can be passed to LoadConnObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ConnMaps struct {
+	Bell    *ebpf.Map `ebpf:"bell"`
 	Calls   *ebpf.Map `ebpf:"calls"`
 	Cgroups *ebpf.Map `ebpf:"cgroups"`
 	Counts  *ebpf.Map `ebpf:"counts"`
@@ -272,6 +278,7 @@ type ConnMaps struct {
 
 func (m *ConnMaps) Close() error {
 	return _ConnClose(
+		m.Bell,
 		m.Calls,
 		m.Cgroups,
 		m.Counts,
@@ -299,6 +306,7 @@ type ConnVariables struct {
 	NrConnect        *ebpf.Variable `ebpf:"nr_connect"`
 	OnlyFailed       *ebpf.Variable `ebpf:"only_failed"`
 	OnlySlow         *ebpf.Variable `ebpf:"only_slow"`
+	PerfBuffers      *ebpf.Variable `ebpf:"perf_buffers"`
 	ReaderWaits      *ebpf.Variable `ebpf:"reader_waits"`
 	SlowNs           *ebpf.Variable `ebpf:"slow_ns"`
 	TellFirst        *ebpf.Variable `ebpf:"tell_first"`

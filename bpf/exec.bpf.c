@@ -15,7 +15,7 @@
  * Missed: failed execs of 32-bit programs; components of a path beyond the
  * PATH_COMPONENTS nearest to the file (marked).
  *
- * Oldest kernel: 5.8 (ring buffer).
+ * Oldest kernel: 5.8 (bpf_ktime_get_boot_ns).
  */
 #include "tracer.h"
 
@@ -43,6 +43,7 @@ enum record_flags {
 
 /* data holds exe, cwd and args, one after the other. */
 struct exec_record {
+	__u64 sent;  /* by output() */
 	__u64 time;  /* ns, boot clock */
 	__u64 start; /* when the process began, the same clock */
 	__u64 cgroup;
@@ -137,14 +138,14 @@ static __always_inline struct scratch *begin_record(enum record_type type, __u32
 	return s;
 }
 
-static __always_inline void end_record(struct scratch *s)
+static __always_inline void end_record(void *ctx, struct scratch *s)
 {
 	__u64 size = s->at;
 
 	barrier_var(size);
 	if (size > PATHS_MAX + ARGS_MAX)
 		size = PATHS_MAX + ARGS_MAX;
-	send_record(&s->rec, sizeof(s->rec) + size, LOST_RING_FULL);
+	send_record(ctx, &s->rec, sizeof(s->rec) + size, LOST_RING_FULL);
 }
 
 /*
@@ -200,7 +201,8 @@ __noinline int pack_path(__u32 index, __u64 address, __u32 limit)
 	return false;
 }
 
-static __always_inline void process_exec(int copy, struct task_struct *task, __u32 old_pid)
+static __always_inline void process_exec(void *ctx, int copy, struct task_struct *task,
+					 __u32 old_pid)
 {
 	__u32 pid = BPF_CORE_READ(task, tgid);
 	__u32 index = scratch_index(SLOT_EXEC + copy);
@@ -251,10 +253,10 @@ static __always_inline void process_exec(int copy, struct task_struct *task, __u
 	}
 	s->rec.args_len = len;
 	s->at = at + len;
-	end_record(s);
+	end_record(ctx, s);
 }
 
-static __always_inline void process_fork(int copy, struct task_struct *parent,
+static __always_inline void process_fork(void *ctx, int copy, struct task_struct *parent,
 					  struct task_struct *child)
 {
 	__u64 start = BPF_CORE_READ(child, start_boottime);
@@ -274,10 +276,10 @@ static __always_inline void process_fork(int copy, struct task_struct *parent,
 	rec.ppid = rec.pid;
 	rec.pid = pid;
 	rec.start = start;
-	send_record(&rec, sizeof(rec), LOST_DETAIL);
+	send_record(ctx, &rec, sizeof(rec), LOST_DETAIL);
 }
 
-static __always_inline void process_exit(int copy, struct task_struct *task)
+static __always_inline void process_exit(void *ctx, int copy, struct task_struct *task)
 {
 	struct signal_struct *signal = BPF_CORE_READ(task, signal);
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
@@ -303,26 +305,24 @@ static __always_inline void process_exit(int copy, struct task_struct *task)
 		rec.code = BPF_CORE_READ(signal, group_exit_code);
 	else
 		rec.code = BPF_CORE_READ(leader, exit_code);
-	send_record(&rec, sizeof(rec), LOST_RING_FULL);
+	send_record(ctx, &rec, sizeof(rec), LOST_RING_FULL);
 }
 
 /* The arguments of the system call that is returning; false if it is not ours. */
-static __always_inline bool exec_arguments(struct task_struct *task, void *regs, __u64 *filename,
-					   __u64 *argv)
+static __always_inline bool exec_arguments(void *regs, __u64 *filename, __u64 *argv)
 {
 	struct pt_regs___x86 *x86 = regs;
 	struct pt_regs___arm64 *arm64 = regs;
 	__u64 arg0, arg1, arg2;
 	__s32 nr;
 
+	if (syscall_is_32bit())
+		return false;
 	if (bpf_core_field_exists(x86->orig_ax)) {
 		nr = BPF_CORE_READ(x86, orig_ax);
 		arg0 = BPF_CORE_READ(x86, di);
 		arg1 = BPF_CORE_READ(x86, si);
 		arg2 = BPF_CORE_READ(x86, dx);
-		/* 32-bit programs number their system calls differently. */
-		if (BPF_CORE_READ(task, thread_info.status) & X86_TS_COMPAT)
-			return false;
 	} else {
 		nr = BPF_CORE_READ(arm64, syscallno);
 		arg0 = BPF_CORE_READ(arm64, orig_x0);
@@ -355,7 +355,7 @@ static __always_inline long read_user_str(char *to, __u32 size, void *from)
 }
 
 /* A system call has failed. The old program is still there to read from. */
-static __always_inline void process_failed(void *regs, long error)
+static __always_inline void process_failed(void *ctx, void *regs, long error)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	__u64 filename, argv, at;
@@ -363,7 +363,7 @@ static __always_inline void process_failed(void *regs, long error)
 	long n;
 	int i;
 
-	if (!exec_arguments(task, regs, &filename, &argv) || !wanted(bpf_get_current_pid_tgid() >> 32))
+	if (!exec_arguments(regs, &filename, &argv) || !wanted(bpf_get_current_pid_tgid() >> 32))
 		return;
 	s = begin_record(RECORD_FAILED, SLOT_FAILED, task);
 	if (!s)
@@ -404,69 +404,69 @@ static __always_inline void process_failed(void *regs, long error)
 		at = PATHS_MAX + ARGS_MAX;
 	s->at = at;
 	s->rec.args_len = at - s->rec.exe_len;
-	end_record(s);
+	end_record(ctx, s);
 }
 
 SEC("raw_tp/sched_process_exec")
 int exec_process_exec(struct bpf_raw_tracepoint_args *ctx)
 {
-	process_exec(0, (void *)ctx->args[0], ctx->args[1]);
+	process_exec(ctx, 0, (void *)ctx->args[0], ctx->args[1]);
 	return 0;
 }
 
 SEC("raw_tp/sched_process_exec")
 int exec_process_exec_copy1(struct bpf_raw_tracepoint_args *ctx)
 {
-	process_exec(1, (void *)ctx->args[0], ctx->args[1]);
+	process_exec(ctx, 1, (void *)ctx->args[0], ctx->args[1]);
 	return 0;
 }
 
 SEC("raw_tp/sched_process_exec")
 int exec_process_exec_copy2(struct bpf_raw_tracepoint_args *ctx)
 {
-	process_exec(2, (void *)ctx->args[0], ctx->args[1]);
+	process_exec(ctx, 2, (void *)ctx->args[0], ctx->args[1]);
 	return 0;
 }
 
 SEC("raw_tp/sched_process_fork")
 int exec_process_fork(struct bpf_raw_tracepoint_args *ctx)
 {
-	process_fork(0, (void *)ctx->args[0], (void *)ctx->args[1]);
+	process_fork(ctx, 0, (void *)ctx->args[0], (void *)ctx->args[1]);
 	return 0;
 }
 
 SEC("raw_tp/sched_process_fork")
 int exec_process_fork_copy1(struct bpf_raw_tracepoint_args *ctx)
 {
-	process_fork(1, (void *)ctx->args[0], (void *)ctx->args[1]);
+	process_fork(ctx, 1, (void *)ctx->args[0], (void *)ctx->args[1]);
 	return 0;
 }
 
 SEC("raw_tp/sched_process_fork")
 int exec_process_fork_copy2(struct bpf_raw_tracepoint_args *ctx)
 {
-	process_fork(2, (void *)ctx->args[0], (void *)ctx->args[1]);
+	process_fork(ctx, 2, (void *)ctx->args[0], (void *)ctx->args[1]);
 	return 0;
 }
 
 SEC("raw_tp/sched_process_exit")
 int exec_process_exit(struct bpf_raw_tracepoint_args *ctx)
 {
-	process_exit(0, (void *)ctx->args[0]);
+	process_exit(ctx, 0, (void *)ctx->args[0]);
 	return 0;
 }
 
 SEC("raw_tp/sched_process_exit")
 int exec_process_exit_copy1(struct bpf_raw_tracepoint_args *ctx)
 {
-	process_exit(1, (void *)ctx->args[0]);
+	process_exit(ctx, 1, (void *)ctx->args[0]);
 	return 0;
 }
 
 SEC("raw_tp/sched_process_exit")
 int exec_process_exit_copy2(struct bpf_raw_tracepoint_args *ctx)
 {
-	process_exit(2, (void *)ctx->args[0]);
+	process_exit(ctx, 2, (void *)ctx->args[0]);
 	return 0;
 }
 
@@ -476,7 +476,7 @@ int exec_sys_exit(struct bpf_raw_tracepoint_args *ctx)
 	long ret = ctx->args[1];
 
 	if (ret < 0)
-		process_failed((void *)ctx->args[0], ret);
+		process_failed(ctx, (void *)ctx->args[0], ret);
 	return 0;
 }
 

@@ -15,6 +15,7 @@ import (
 
 type ExecExecRecord struct {
 	_          structs.HostLayout
+	Sent       uint64
 	Time       uint64
 	Start      uint64
 	Cgroup     uint64
@@ -58,6 +59,7 @@ type ExecSight struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	ExecMapBell                  = "bell"
 	ExecMapCgroups               = "cgroups"
 	ExecMapCounts                = "counts"
 	ExecMapEvents                = "events"
@@ -83,6 +85,7 @@ const (
 	ExecVarHasCopies             = "has_copies"
 	ExecVarNrExecve              = "nr_execve"
 	ExecVarNrExecveat            = "nr_execveat"
+	ExecVarPerfBuffers           = "perf_buffers"
 	ExecVarReaderWaits           = "reader_waits"
 	ExecVarUnusedExecRecord      = "unused_exec_record"
 	ExecVarWantedUid             = "wanted_uid"
@@ -146,6 +149,7 @@ type ExecProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ExecMapSpecs struct {
+	Bell      *ebpf.MapSpec `ebpf:"bell"`
 	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
 	Counts    *ebpf.MapSpec `ebpf:"counts"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
@@ -167,6 +171,7 @@ type ExecVariableSpecs struct {
 	HasCopies        *ebpf.VariableSpec `ebpf:"has_copies"`
 	NrExecve         *ebpf.VariableSpec `ebpf:"nr_execve"`
 	NrExecveat       *ebpf.VariableSpec `ebpf:"nr_execveat"`
+	PerfBuffers      *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	ReaderWaits      *ebpf.VariableSpec `ebpf:"reader_waits"`
 	UnusedExecRecord *ebpf.VariableSpec `ebpf:"unused_exec_record"`
 	WantedUid        *ebpf.VariableSpec `ebpf:"wanted_uid"`
@@ -192,6 +197,7 @@ func (o *ExecObjects) Close() error {
 //
 // It can be passed to LoadExecObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ExecMaps struct {
+	Bell      *ebpf.Map `ebpf:"bell"`
 	Cgroups   *ebpf.Map `ebpf:"cgroups"`
 	Counts    *ebpf.Map `ebpf:"counts"`
 	Events    *ebpf.Map `ebpf:"events"`
@@ -205,6 +211,7 @@ type ExecMaps struct {
 
 func (m *ExecMaps) Close() error {
 	return _ExecClose(
+		m.Bell,
 		m.Cgroups,
 		m.Counts,
 		m.Events,
@@ -227,6 +234,7 @@ type ExecVariables struct {
 	HasCopies        *ebpf.Variable `ebpf:"has_copies"`
 	NrExecve         *ebpf.Variable `ebpf:"nr_execve"`
 	NrExecveat       *ebpf.Variable `ebpf:"nr_execveat"`
+	PerfBuffers      *ebpf.Variable `ebpf:"perf_buffers"`
 	ReaderWaits      *ebpf.Variable `ebpf:"reader_waits"`
 	UnusedExecRecord *ebpf.Variable `ebpf:"unused_exec_record"`
 	WantedUid        *ebpf.Variable `ebpf:"wanted_uid"`

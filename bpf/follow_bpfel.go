@@ -31,6 +31,7 @@ type FollowSight struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	FollowMapBell                    = "bell"
 	FollowMapCgroups                 = "cgroups"
 	FollowMapCounts                  = "counts"
 	FollowMapEvents                  = "events"
@@ -47,6 +48,7 @@ const (
 	FollowVarFilterPids              = "filter_pids"
 	FollowVarFilterUid               = "filter_uid"
 	FollowVarHasCopies               = "has_copies"
+	FollowVarPerfBuffers             = "perf_buffers"
 	FollowVarReaderWaits             = "reader_waits"
 	FollowVarWantedUid               = "wanted_uid"
 )
@@ -103,6 +105,7 @@ type FollowProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FollowMapSpecs struct {
+	Bell    *ebpf.MapSpec `ebpf:"bell"`
 	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
 	Counts  *ebpf.MapSpec `ebpf:"counts"`
 	Events  *ebpf.MapSpec `ebpf:"events"`
@@ -121,6 +124,7 @@ type FollowVariableSpecs struct {
 	FilterPids    *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid     *ebpf.VariableSpec `ebpf:"filter_uid"`
 	HasCopies     *ebpf.VariableSpec `ebpf:"has_copies"`
+	PerfBuffers   *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	ReaderWaits   *ebpf.VariableSpec `ebpf:"reader_waits"`
 	WantedUid     *ebpf.VariableSpec `ebpf:"wanted_uid"`
 }
@@ -145,6 +149,7 @@ func (o *FollowObjects) Close() error {
 //
 // It can be passed to LoadFollowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FollowMaps struct {
+	Bell    *ebpf.Map `ebpf:"bell"`
 	Cgroups *ebpf.Map `ebpf:"cgroups"`
 	Counts  *ebpf.Map `ebpf:"counts"`
 	Events  *ebpf.Map `ebpf:"events"`
@@ -157,6 +162,7 @@ type FollowMaps struct {
 
 func (m *FollowMaps) Close() error {
 	return _FollowClose(
+		m.Bell,
 		m.Cgroups,
 		m.Counts,
 		m.Events,
@@ -176,6 +182,7 @@ type FollowVariables struct {
 	FilterPids    *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid     *ebpf.Variable `ebpf:"filter_uid"`
 	HasCopies     *ebpf.Variable `ebpf:"has_copies"`
+	PerfBuffers   *ebpf.Variable `ebpf:"perf_buffers"`
 	ReaderWaits   *ebpf.Variable `ebpf:"reader_waits"`
 	WantedUid     *ebpf.Variable `ebpf:"wanted_uid"`
 }

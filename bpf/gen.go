@@ -1,6 +1,10 @@
 // Package bpf is what runs in the kernel: one C file per probe, compiled to an
 // object that is embedded here, and the Go types generated from it.
 //
+// One object serves both amd64 and arm64: it is the same code for any
+// little-endian machine, and where registers differ it asks, when it is loaded,
+// which of them the kernel's types have.
+//
 // It knows nothing of events or users: package trace loads the objects, sets
 // their knobs and decodes their records. Start with exec.bpf.c.
 //

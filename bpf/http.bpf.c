@@ -30,7 +30,7 @@
  * Two threads that move bytes in one direction of a socket at the same time
  * are told in one order or the other.
  *
- * Oldest kernel: 5.8 (ring buffer); C: 6.3.
+ * Oldest kernel: 5.8 (bpf_ktime_get_boot_ns); C: 6.3.
  */
 #include "tracer.h"
 #include <bpf/bpf_endian.h>
@@ -123,6 +123,7 @@ struct http_call {
 
 /* Followed by the bytes of call, the bytes of kept, and the parts. */
 struct http_record {
+	__u64 sent; /* by output() */
 	__u64 time;
 	__u64 socket;	/* address of the kernel's struct sock */
 	__u64 seen;	/* when it was first seen: tells it from another at that address */
@@ -466,6 +467,8 @@ __noinline int source_of_regs(__u32 index)
 		arg1 = x86->si;
 		arg2 = x86->dx;
 	} else {
+		if (task->thread_info.flags & ARM64_32BIT)
+			return 0;
 		nr = arm64->syscallno;
 		arg0 = arm64->orig_x0;
 		arg1 = arm64->regs[1];
@@ -882,7 +885,7 @@ static __always_inline void append_part(struct http_scratch *s, const void *part
 }
 
 /* Sends the record; what was kept is in it already. */
-static __noinline int tell(struct socket_state *st, struct http_scratch *s, __u64 key)
+static __noinline int tell(void *ctx, struct socket_state *st, struct http_scratch *s, __u64 key)
 {
 	struct http_record *rec = &s->rec;
 	bool intro = !st->introduced;
@@ -904,7 +907,7 @@ static __noinline int tell(struct socket_state *st, struct http_scratch *s, __u6
 	barrier_var(size);
 	if (size > 2 * PREFIX_MAX + 256)
 		size = 2 * PREFIX_MAX + 256;
-	if (send_record(rec, sizeof(*rec) + size, LOST_RING_FULL) && intro)
+	if (send_record(ctx, rec, sizeof(*rec) + size, LOST_RING_FULL) && intro)
 		st->introduced = 1;
 	return 0;
 }
@@ -936,7 +939,7 @@ static __noinline int keep(struct socket_state *st, struct http_scratch *s, __u6
 	return true;
 }
 
-static __noinline int tell_close(struct socket_state *st, struct sock *sk, __u32 use,
+static __noinline int tell_close(void *ctx, struct socket_state *st, struct sock *sk, __u32 use,
 				       enum ending ending)
 {
 	struct tcp_sock *tp = (void *)sk;
@@ -962,16 +965,16 @@ static __noinline int tell_close(struct socket_state *st, struct sock *sk, __u32
 	s->rec.time = bpf_ktime_get_boot_ns();
 	__builtin_memset(&s->rec.call, 0, sizeof(s->rec.call));
 	take_kept(st, s, key);
-	tell(st, s, key);
+	tell(ctx, st, s, key);
 	return 0;
 }
 
 /* The end of a socket, or of one before it whose end was missed. */
-static __noinline int forget(struct socket_state *st, struct sock *sk, __u32 use)
+static __noinline int forget(void *ctx, struct socket_state *st, struct sock *sk, __u32 use)
 {
 	__u64 key = (__u64)sk;
 
-	tell_close(st, sk, use, st->ending ? st->ending : ENDING_CLOSED);
+	tell_close(ctx, st, sk, use, st->ending ? st->ending : ENDING_CLOSED);
 	if (st->kept)
 		bpf_map_delete_elem(&heads, &key);
 	bpf_map_delete_elem(&sockets, &key);
@@ -979,7 +982,7 @@ static __noinline int forget(struct socket_state *st, struct sock *sk, __u32 use
 }
 
 /* A connection begins. */
-static __noinline int established(struct sock *sk, __u32 use)
+static __noinline int established(void *ctx, struct sock *sk, __u32 use)
 {
 	struct tcp_sock *tp = (void *)sk;
 	__u64 key = (__u64)sk;
@@ -989,7 +992,7 @@ static __noinline int established(struct sock *sk, __u32 use)
 	if (old) {
 		if (old->ports == BPF_CORE_READ(sk, __sk_common.skc_portpair))
 			return 0; /* fast open: bytes have moved already */
-		forget(old, sk, use);
+		forget(ctx, old, sk, use);
 	}
 	st.next[SENT] = BPF_CORE_READ(tp, write_seq);
 	st.next[RECEIVED] = BPF_CORE_READ(tp, copied_seq);
@@ -1041,7 +1044,7 @@ static __noinline int is_quiet(struct socket_state *st, struct http_scratch *s,
  */
 #define NOWHERE ((struct msghdr *)0)
 
-static __always_inline int data_call(enum door door, enum scratch_use use, int copy,
+static __always_inline int data_call(void *ctx, enum door door, enum scratch_use use, int copy,
 				     struct sock *sk, struct msghdr *msg, long ret)
 {
 	__u32 dir = use == FOR_SEND ? SENT : RECEIVED;
@@ -1074,7 +1077,7 @@ static __always_inline int data_call(enum door door, enum scratch_use use, int c
 		/* The end of what the other side sends; for a client that is all. */
 		if (ret == 0 && dir == RECEIVED && st && st->verdict != IS_OTHER &&
 		    st->requests == SENT && READ(door, sk, sk_shutdown) & RCV_SHUTDOWN)
-			tell_close(st, sk, use + copy, ENDING_CLOSED);
+			tell_close(ctx, st, sk, use + copy, ENDING_CLOSED);
 		return 0;
 	}
 	if (st) {
@@ -1083,7 +1086,7 @@ static __always_inline int data_call(enum door door, enum scratch_use use, int c
 		if (st->ports != ports_now &&
 		    (ports_now >> 16 || (__u16)st->ports != (__u16)ports_now)) {
 			/* Another socket, whose end was missed, was at this address. */
-			forget(st, sk, use + copy);
+			forget(ctx, st, sk, use + copy);
 			st = NULL;
 		}
 	}
@@ -1209,9 +1212,9 @@ static __always_inline int data_call(enum door door, enum scratch_use use, int c
 	s->rec.time = now;
 	if (dir != st->requests) {
 		take_kept(st, s, key);
-		tell(st, s, key);
+		tell(ctx, st, s, key);
 		if (st->ending)
-			tell_close(st, sk, use + copy, st->ending);
+			tell_close(ctx, st, sk, use + copy, st->ending);
 		return 0;
 	}
 	if (st->kept != st->taken || st->sum.size) {
@@ -1220,7 +1223,7 @@ static __always_inline int data_call(enum door door, enum scratch_use use, int c
 		/* Its bytes stay where they are: only the kept call is told. */
 		take_kept(st, s, key);
 		call->size = 0;
-		tell(st, s, key);
+		tell(ctx, st, s, key);
 		*call = this;
 	}
 	/*
@@ -1230,14 +1233,14 @@ static __always_inline int data_call(enum door door, enum scratch_use use, int c
 	if ((!st->introduced && st->verdict == IS_HTTP) || !keep(st, s, key)) {
 		s->rec.kept.size = s->rec.kept.len = 0;
 		s->at = call->len;
-		tell(st, s, key);
+		tell(ctx, st, s, key);
 	}
 	if (st->ending)
-		tell_close(st, sk, use + copy, st->ending);
+		tell_close(ctx, st, sk, use + copy, st->ending);
 	return 0;
 }
 
-static __always_inline int state_change(int copy, struct sock *sk, int from, int to)
+static __always_inline int state_change(void *ctx, int copy, struct sock *sk, int from, int to)
 {
 	struct tcp_sock *tp = (void *)sk;
 	__u64 key = (__u64)sk;
@@ -1247,7 +1250,7 @@ static __always_inline int state_change(int copy, struct sock *sk, int from, int
 	if (!first_to_see(copy, SEES_STATE, step_of(sk, from, to)))
 		return 0;
 	if (to == TCP_ESTABLISHED)
-		return established(sk, FOR_STATE + copy);
+		return established(ctx, sk, FOR_STATE + copy);
 	if (to != TCP_CLOSE && to != TCP_FIN_WAIT1 && to != TCP_LAST_ACK)
 		return 0;
 	st = bpf_map_lookup_elem(&sockets, &key);
@@ -1267,19 +1270,22 @@ static __always_inline int state_change(int copy, struct sock *sk, int from, int
 			return 0;
 		}
 		/* A client that sends nothing more may still have an answer to take out. */
-		if (!error && st->requests == SENT &&
-		    (from == TCP_FIN_WAIT1 || from == TCP_FIN_WAIT2 || from == TCP_CLOSING))
+		if (!error && st->requests == SENT && from != TCP_ESTABLISHED && from != TCP_CLOSE_WAIT)
 			return 0;
 	} else if (st->requests == SENT &&
-		   (BPF_CORE_READ(sk, sk_shutdown) & SHUTDOWN_MASK) != SHUTDOWN_MASK) {
-		/* A client that only says that it sends nothing more. */
+		   ((BPF_CORE_READ(sk, sk_shutdown) & SHUTDOWN_MASK) != SHUTDOWN_MASK ||
+		    BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq) > 1)) {
+		/*
+		 * A client that only says that it sends nothing more. With bytes
+		 * left to take out, beside a FIN, a close would be a reset.
+		 */
 		return 0;
 	}
-	tell_close(st, sk, FOR_STATE + copy, ending);
+	tell_close(ctx, st, sk, FOR_STATE + copy, ending);
 	return 0;
 }
 
-static __always_inline int destroyed(int copy, struct sock *sk)
+static __always_inline int destroyed(void *ctx, int copy, struct sock *sk)
 {
 	__u64 key = (__u64)sk;
 	struct socket_state *st;
@@ -1289,7 +1295,7 @@ static __always_inline int destroyed(int copy, struct sock *sk)
 	st = bpf_map_lookup_elem(&sockets, &key);
 	if (!st)
 		return 0;
-	return forget(st, sk, FOR_DESTROY + copy);
+	return forget(ctx, st, sk, FOR_DESTROY + copy);
 }
 
 /*
@@ -1299,49 +1305,49 @@ static __always_inline int destroyed(int copy, struct sock *sk)
 SEC("raw_tp/inet_sock_set_state")
 int http_set_state(struct bpf_raw_tracepoint_args *ctx)
 {
-	return state_change(0, (void *)ctx->args[0], ctx->args[1], ctx->args[2]);
+	return state_change(ctx, 0, (void *)ctx->args[0], ctx->args[1], ctx->args[2]);
 }
 
 SEC("raw_tp/inet_sock_set_state")
 int http_set_state_copy1(struct bpf_raw_tracepoint_args *ctx)
 {
-	return state_change(1, (void *)ctx->args[0], ctx->args[1], ctx->args[2]);
+	return state_change(ctx, 1, (void *)ctx->args[0], ctx->args[1], ctx->args[2]);
 }
 
 SEC("raw_tp/tcp_destroy_sock")
 int http_destroy_sock(struct bpf_raw_tracepoint_args *ctx)
 {
-	return destroyed(0, (void *)ctx->args[0]);
+	return destroyed(ctx, 0, (void *)ctx->args[0]);
 }
 
 SEC("raw_tp/tcp_destroy_sock")
 int http_destroy_sock_copy1(struct bpf_raw_tracepoint_args *ctx)
 {
-	return destroyed(1, (void *)ctx->args[0]);
+	return destroyed(ctx, 1, (void *)ctx->args[0]);
 }
 
 /* --- C ------------------------------------------------------------------- */
 
-#define SEND_LENGTH(name, copy)                                                            \
-	SEC("tp_btf/sock_send_length")                                                     \
-	int name(__u64 *ctx)                                                               \
-	{                                                                                  \
-		return data_call(BY_TRACEPOINT, FOR_SEND, copy, (void *)ctx[0], NOWHERE,   \
-				 (int)ctx[1]);                                             \
+#define SEND_LENGTH(name, copy)                                                               \
+	SEC("tp_btf/sock_send_length")                                                        \
+	int name(__u64 *ctx)                                                                  \
+	{                                                                                     \
+		return data_call(ctx, BY_TRACEPOINT, FOR_SEND, copy, (void *)ctx[0], NOWHERE, \
+				 (int)ctx[1]);                                                \
 	}
 
 SEND_LENGTH(http_send_length, 0)
 SEND_LENGTH(http_send_length_copy1, 1)
 SEND_LENGTH(http_send_length_copy2, 2)
 
-#define RECV_LENGTH(name, copy)                                                            \
-	SEC("tp_btf/sock_recv_length")                                                     \
-	int name(__u64 *ctx)                                                               \
-	{                                                                                  \
-		if (ctx[2] & MSG_PEEK)                                                     \
-			return 0;                                                          \
-		return data_call(BY_TRACEPOINT, FOR_RECEIVE, copy, (void *)ctx[0],         \
-				 NOWHERE, (int)ctx[1]);                                    \
+#define RECV_LENGTH(name, copy)                                                         \
+	SEC("tp_btf/sock_recv_length")                                                  \
+	int name(__u64 *ctx)                                                            \
+	{                                                                               \
+		if (ctx[2] & MSG_PEEK)                                                  \
+			return 0;                                                       \
+		return data_call(ctx, BY_TRACEPOINT, FOR_RECEIVE, copy, (void *)ctx[0], \
+				 NOWHERE, (int)ctx[1]);                                 \
 	}
 
 RECV_LENGTH(http_recv_length, 0)
@@ -1376,17 +1382,17 @@ int http_space_adjust(__u64 *ctx)
 	moved = tp->copied_seq - st->next[RECEIVED];
 	if (moved && sk->sk_shutdown & RCV_SHUTDOWN && tp->copied_seq == tp->rcv_nxt)
 		moved--; /* a FIN */
-	return data_call(BY_TRACEPOINT, FOR_SPLICE, 0, sk, NOWHERE, (int)moved);
+	return data_call(ctx, BY_TRACEPOINT, FOR_SPLICE, 0, sk, NOWHERE, (int)moved);
 }
 
 /* --- A ------------------------------------------------------------------- */
 
-#define SENDMSG(name, copy)                                                                \
-	SEC("fexit/tcp_sendmsg")                                                           \
-	int name(__u64 *ctx)                                                               \
-	{                                                                                  \
-		return data_call(BY_FUNCTION, FOR_SEND, copy, (void *)ctx[0],              \
-				 (void *)ctx[1], (int)ctx[3]);                             \
+#define SENDMSG(name, copy)                                                        \
+	SEC("fexit/tcp_sendmsg")                                                   \
+	int name(__u64 *ctx)                                                       \
+	{                                                                          \
+		return data_call(ctx, BY_FUNCTION, FOR_SEND, copy, (void *)ctx[0], \
+				 (void *)ctx[1], (int)ctx[3]);                     \
 	}
 
 SENDMSG(http_sendmsg, 0)
@@ -1396,7 +1402,7 @@ SENDMSG(http_sendmsg_copy2, 2)
 SEC("fexit/tcp_sendpage")
 int http_sendpage(__u64 *ctx)
 {
-	return data_call(BY_FUNCTION, FOR_SEND, 0, (void *)ctx[0], NOWHERE, (int)ctx[5]);
+	return data_call(ctx, BY_FUNCTION, FOR_SEND, 0, (void *)ctx[0], NOWHERE, (int)ctx[5]);
 }
 
 /*
@@ -1404,14 +1410,14 @@ int http_sendpage(__u64 *ctx)
  * two places. A wrong number would load and read an argument for the result:
  * user space counts them.
  */
-#define RECVMSG(name, copy, flags, result)                                                 \
-	SEC("fexit/tcp_recvmsg")                                                           \
-	int name(__u64 *ctx)                                                               \
-	{                                                                                  \
-		if (ctx[flags] & MSG_PEEK)                                                 \
-			return 0;                                                          \
-		return data_call(BY_FUNCTION, FOR_RECEIVE, copy, (void *)ctx[0],           \
-				 (void *)ctx[1], (int)ctx[result]);                        \
+#define RECVMSG(name, copy, flags, result)                                            \
+	SEC("fexit/tcp_recvmsg")                                                      \
+	int name(__u64 *ctx)                                                          \
+	{                                                                             \
+		if (ctx[flags] & MSG_PEEK)                                            \
+			return 0;                                                     \
+		return data_call(ctx, BY_FUNCTION, FOR_RECEIVE, copy, (void *)ctx[0], \
+				 (void *)ctx[1], (int)ctx[result]);                   \
 	}
 
 RECVMSG(http_recvmsg6, 0, 4, 6)
@@ -1425,7 +1431,7 @@ int http_splice_read(__u64 *ctx)
 {
 	struct socket *socket = (void *)ctx[0];
 
-	return data_call(BY_FUNCTION, FOR_SPLICE, 0, socket->sk, NOWHERE, (int)ctx[5]);
+	return data_call(ctx, BY_FUNCTION, FOR_SPLICE, 0, socket->sk, NOWHERE, (int)ctx[5]);
 }
 
 /* --- B ------------------------------------------------------------------- */
@@ -1440,7 +1446,7 @@ static __always_inline int called(struct sock *sk, __u64 msg, __u64 flags, __u32
 	return 0;
 }
 
-static __always_inline int returned(long ret, __u32 dir)
+static __always_inline int returned(void *ctx, long ret, __u32 dir)
 {
 	__u64 key = bpf_get_current_pid_tgid() | (__u64)dir << 63;
 	struct pending_call *call = bpf_map_lookup_elem(&pending, &key), c;
@@ -1451,7 +1457,7 @@ static __always_inline int returned(long ret, __u32 dir)
 	bpf_map_delete_elem(&pending, &key);
 	if (c.flags & MSG_PEEK)
 		return 0;
-	return data_call(BY_KPROBE, dir == SENT ? FOR_SEND : FOR_RECEIVE, 0, (void *)c.sk,
+	return data_call(ctx, BY_KPROBE, dir == SENT ? FOR_SEND : FOR_RECEIVE, 0, (void *)c.sk,
 			 (void *)c.msg, ret);
 }
 
@@ -1483,7 +1489,7 @@ int http_k_sendmsg(void *ctx)
 SEC("kretprobe/tcp_sendmsg")
 int http_r_sendmsg(void *ctx)
 {
-	return returned((int)argument(ctx, RESULT), SENT);
+	return returned(ctx, (int)argument(ctx, RESULT), SENT);
 }
 
 SEC("kprobe/tcp_sendpage")
@@ -1495,7 +1501,7 @@ int http_k_sendpage(void *ctx)
 SEC("kretprobe/tcp_sendpage")
 int http_r_sendpage(void *ctx)
 {
-	return returned((int)argument(ctx, RESULT), SENT);
+	return returned(ctx, (int)argument(ctx, RESULT), SENT);
 }
 
 SEC("kprobe/tcp_recvmsg")
@@ -1514,7 +1520,7 @@ int http_k_recvmsg_old(void *ctx)
 SEC("kretprobe/tcp_recvmsg")
 int http_r_recvmsg(void *ctx)
 {
-	return returned((int)argument(ctx, RESULT), RECEIVED);
+	return returned(ctx, (int)argument(ctx, RESULT), RECEIVED);
 }
 
 SEC("kprobe/tcp_splice_read")
@@ -1528,7 +1534,7 @@ int http_k_splice_read(void *ctx)
 SEC("kretprobe/tcp_splice_read")
 int http_r_splice_read(void *ctx)
 {
-	return returned((int)argument(ctx, RESULT), RECEIVED);
+	return returned(ctx, (int)argument(ctx, RESULT), RECEIVED);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

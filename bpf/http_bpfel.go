@@ -55,6 +55,7 @@ type HttpHttpOwner struct {
 
 type HttpHttpRecord struct {
 	_        structs.HostLayout
+	Sent     uint64
 	Time     uint64
 	Socket   uint64
 	Seen     uint64
@@ -155,6 +156,7 @@ type HttpSocketState struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	HttpMapBell                  = "bell"
 	HttpMapCgroups               = "cgroups"
 	HttpMapCounts                = "counts"
 	HttpMapEvents                = "events"
@@ -216,6 +218,7 @@ const (
 	HttpVarNrSplice              = "nr_splice"
 	HttpVarNrWrite               = "nr_write"
 	HttpVarNrWritev              = "nr_writev"
+	HttpVarPerfBuffers           = "perf_buffers"
 	HttpVarPrefix                = "prefix"
 	HttpVarReaderWaits           = "reader_waits"
 	HttpVarTokenBytes            = "token_bytes"
@@ -305,6 +308,7 @@ type HttpProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type HttpMapSpecs struct {
+	Bell      *ebpf.MapSpec `ebpf:"bell"`
 	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
 	Counts    *ebpf.MapSpec `ebpf:"counts"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
@@ -342,6 +346,7 @@ type HttpVariableSpecs struct {
 	NrSplice          *ebpf.VariableSpec `ebpf:"nr_splice"`
 	NrWrite           *ebpf.VariableSpec `ebpf:"nr_write"`
 	NrWritev          *ebpf.VariableSpec `ebpf:"nr_writev"`
+	PerfBuffers       *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	Prefix            *ebpf.VariableSpec `ebpf:"prefix"`
 	ReaderWaits       *ebpf.VariableSpec `ebpf:"reader_waits"`
 	TokenBytes        *ebpf.VariableSpec `ebpf:"token_bytes"`
@@ -373,6 +378,7 @@ func (o *HttpObjects) Close() error {
 //
 // It can be passed to LoadHttpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HttpMaps struct {
+	Bell      *ebpf.Map `ebpf:"bell"`
 	Cgroups   *ebpf.Map `ebpf:"cgroups"`
 	Counts    *ebpf.Map `ebpf:"counts"`
 	Events    *ebpf.Map `ebpf:"events"`
@@ -391,6 +397,7 @@ type HttpMaps struct {
 
 func (m *HttpMaps) Close() error {
 	return _HttpClose(
+		m.Bell,
 		m.Cgroups,
 		m.Counts,
 		m.Events,
@@ -429,6 +436,7 @@ type HttpVariables struct {
 	NrSplice          *ebpf.Variable `ebpf:"nr_splice"`
 	NrWrite           *ebpf.Variable `ebpf:"nr_write"`
 	NrWritev          *ebpf.Variable `ebpf:"nr_writev"`
+	PerfBuffers       *ebpf.Variable `ebpf:"perf_buffers"`
 	Prefix            *ebpf.Variable `ebpf:"prefix"`
 	ReaderWaits       *ebpf.Variable `ebpf:"reader_waits"`
 	TokenBytes        *ebpf.Variable `ebpf:"token_bytes"`

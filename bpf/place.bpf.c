@@ -21,6 +21,7 @@
 
 /* Sent as long as its path with the NUL. */
 struct place_record {
+	__u64 sent; /* by output() */
 	__u64 id;
 	__u32 hierarchy; /* 0 is cgroup2 */
 	__u32 gone;	 /* it was removed */
@@ -29,7 +30,7 @@ struct place_record {
 
 /*
  * Written by both programs, drained by user space, which is woken for each:
- * they are rare.
+ * they are rare. Perf buffers instead, as events.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -54,7 +55,8 @@ const volatile __u32 v1_hierarchy;
 /* bpf2go makes a Go type of what a variable has. */
 const struct place_record *unused_place_record __attribute__((unused));
 
-static __always_inline void send_place(struct cgroup *cgroup, const char *path, bool gone)
+static __always_inline void send_place(void *ctx, struct cgroup *cgroup, const char *path,
+				       bool gone)
 {
 	__u32 hierarchy = BPF_CORE_READ(cgroup, root, hierarchy_id);
 	struct place_record *rec;
@@ -73,21 +75,21 @@ static __always_inline void send_place(struct cgroup *cgroup, const char *path, 
 	barrier_var(n);
 	/* What is not told here is looked for when an event names it. */
 	if (n <= 0 || n > PATH_LEN ||
-	    bpf_ringbuf_output(&places, rec, __builtin_offsetof(struct place_record, path) + n, 0))
+	    output(ctx, &places, rec, __builtin_offsetof(struct place_record, path) + n, 0))
 		count_lost(LOST_DETAIL);
 }
 
 SEC("raw_tp/cgroup_mkdir")
 int place_cgroup_mkdir(struct bpf_raw_tracepoint_args *ctx)
 {
-	send_place((void *)ctx->args[0], (void *)ctx->args[1], false);
+	send_place(ctx, (void *)ctx->args[0], (void *)ctx->args[1], false);
 	return 0;
 }
 
 SEC("raw_tp/cgroup_rmdir")
 int place_cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx)
 {
-	send_place((void *)ctx->args[0], (void *)ctx->args[1], true);
+	send_place(ctx, (void *)ctx->args[0], (void *)ctx->args[1], true);
 	return 0;
 }
 

@@ -15,6 +15,7 @@ import (
 
 type PlacePlaceRecord struct {
 	_         structs.HostLayout
+	Sent      uint64
 	Id        uint64
 	Hierarchy uint32
 	Gone      uint32
@@ -39,6 +40,7 @@ type PlaceSight struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	PlaceMapBell              = "bell"
 	PlaceMapCgroups           = "cgroups"
 	PlaceMapCounts            = "counts"
 	PlaceMapEvents            = "events"
@@ -54,6 +56,7 @@ const (
 	PlaceVarFilterCgroups     = "filter_cgroups"
 	PlaceVarFilterPids        = "filter_pids"
 	PlaceVarFilterUid         = "filter_uid"
+	PlaceVarPerfBuffers       = "perf_buffers"
 	PlaceVarReaderWaits       = "reader_waits"
 	PlaceVarUnusedPlaceRecord = "unused_place_record"
 	PlaceVarV1Hierarchy       = "v1_hierarchy"
@@ -110,6 +113,7 @@ type PlaceProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type PlaceMapSpecs struct {
+	Bell         *ebpf.MapSpec `ebpf:"bell"`
 	Cgroups      *ebpf.MapSpec `ebpf:"cgroups"`
 	Counts       *ebpf.MapSpec `ebpf:"counts"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
@@ -129,6 +133,7 @@ type PlaceVariableSpecs struct {
 	FilterCgroups     *ebpf.VariableSpec `ebpf:"filter_cgroups"`
 	FilterPids        *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid         *ebpf.VariableSpec `ebpf:"filter_uid"`
+	PerfBuffers       *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	ReaderWaits       *ebpf.VariableSpec `ebpf:"reader_waits"`
 	UnusedPlaceRecord *ebpf.VariableSpec `ebpf:"unused_place_record"`
 	V1Hierarchy       *ebpf.VariableSpec `ebpf:"v1_hierarchy"`
@@ -155,6 +160,7 @@ func (o *PlaceObjects) Close() error {
 //
 // It can be passed to LoadPlaceObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PlaceMaps struct {
+	Bell         *ebpf.Map `ebpf:"bell"`
 	Cgroups      *ebpf.Map `ebpf:"cgroups"`
 	Counts       *ebpf.Map `ebpf:"counts"`
 	Events       *ebpf.Map `ebpf:"events"`
@@ -169,6 +175,7 @@ type PlaceMaps struct {
 
 func (m *PlaceMaps) Close() error {
 	return _PlaceClose(
+		m.Bell,
 		m.Cgroups,
 		m.Counts,
 		m.Events,
@@ -189,6 +196,7 @@ type PlaceVariables struct {
 	FilterCgroups     *ebpf.Variable `ebpf:"filter_cgroups"`
 	FilterPids        *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid         *ebpf.Variable `ebpf:"filter_uid"`
+	PerfBuffers       *ebpf.Variable `ebpf:"perf_buffers"`
 	ReaderWaits       *ebpf.Variable `ebpf:"reader_waits"`
 	UnusedPlaceRecord *ebpf.Variable `ebpf:"unused_place_record"`
 	V1Hierarchy       *ebpf.Variable `ebpf:"v1_hierarchy"`

@@ -54,13 +54,16 @@ enum traffic_role {
 /* What a TCP socket has moved, and who does. */
 struct tcp {
 	__u64 born; /* when it was noted; with its address, no other */
-	__u64 tx;   /* before it was noted; from its end on: in all */
+	__u64 tx;   /* before it was noted; for user space: since then */
 	__u64 rx;
+	__u64 end_tx; /* since it was noted, when it has ended */
+	__u64 end_rx;
 	__u64 told_tx; /* by the last reading */
 	__u64 told_rx; /* what processes have read */
 	__u64 own_tx; /* the owner's, when another process began to move bytes */
 	__u64 own_rx;
 	struct party owner;
+	struct tcp_origin origin; /* known from when it is established */
 	__u8 local[16]; /* IPv4 as ::ffff:a.b.c.d */
 	__u8 remote[16];
 	__u16 lport;
@@ -71,13 +74,13 @@ struct tcp {
 	__u8 shared;   /* others have, too */
 	__u8 several;  /* that look found more than one holder */
 	__u8 wanted;   /* the owner is */
-	__u8 ended;    /* tx and rx are final */
+	__u8 ended;    /* end_tx and end_rx are known */
 	__u8 told;     /* flags, by the last reading */
-	__u8 pad;
+	__u8 placed;   /* ends and origin are known */
 };
 
-/* For user space: tx and rx since the socket was noted. */
 struct tcp_record {
+	__u64 sent; /* by output() */
 	__u64 socket;
 	struct tcp tcp;
 	__u32 unread; /* of rx, what no process has read yet */
@@ -226,6 +229,9 @@ enum copied {
 	COPIED_DESTROY,
 };
 
+#define SET_STATE_LAST 3
+#define DESTROY_LAST 2
+
 enum direction {
 	SENT,
 	RECEIVED,
@@ -234,7 +240,6 @@ enum direction {
 /* Knobs. */
 const volatile bool by_connection; /* of UDP: both addresses matter */
 const volatile bool by_peer;	   /* only the other side's host */
-const volatile bool count_calls = true; /* on TCP, for attribution */
 const volatile __u32 recv_flags_arg = 3; /* which argument of tcp_recvmsg flags are */
 
 /* Set by user space: which look at all files this is; a reading tells all. */
@@ -266,7 +271,7 @@ static __always_inline void fill_current(struct party *p)
 	fill_party(p, task, bpf_get_current_uid_gid(), current_cgroup(task));
 }
 
-/* Makes a process the owner of a noted socket. A reader must not see a mixture. */
+/* Makes a process the owner of a noted socket: see has_owner(). */
 static __always_inline void own(struct tcp *t, const struct party *p)
 {
 	t->owner.pid = 0;
@@ -288,12 +293,26 @@ static __always_inline void own_by_current(struct tcp *t)
 	own(t, &p);
 }
 
-static __always_inline void fill_ends(struct tcp *t, struct sock *sk)
+/* What is to be known of a connection as soon as there is one. False: not now. */
+static __always_inline bool place(struct tcp *t, struct sock *sk)
 {
 	fill_local(t->local, sk);
 	fill_remote(t->remote, sk);
 	t->lport = local_port(sk);
 	t->rport = remote_port(sk);
+	if (!tcp_find_origin(sk, &t->origin))
+		return false;
+	t->placed = 1;
+	return true;
+}
+
+/* The same of one that was busy when it was met, or whose opening was missed. */
+static __always_inline void place_late(struct tcp *t, struct sock *sk)
+{
+	int state = BPF_CORE_READ(sk, __sk_common.skc_state);
+
+	if (state != TCP_SYN_SENT && state != TCP_SYN_RECV && state != TCP_CLOSE)
+		place(t, sk);
 }
 
 /* Notes a socket that opens, or whose bytes count from here on. */
@@ -307,63 +326,78 @@ static __always_inline void note(struct tcp *t, struct sock *sk)
 		count_lost(LOST_MAP_FULL);
 }
 
+static __always_inline __u64 since(__u64 n, __u64 before)
+{
+	return n > before ? n - before : 0;
+}
+
 /*
- * Fills in what a socket has moved since it was noted. False: it has been
- * destroyed meanwhile, and what was read is another one's.
+ * Fills in what a socket has moved since it was noted. False: it cannot be told
+ * now; or it has been destroyed meanwhile, and what was read is another one's.
  */
 static __always_inline bool read_bytes(struct tcp_record *r)
 {
 	struct sock *sk = (struct sock *)r->socket;
-	__u64 tx, rx, unread;
+	__u64 tx, rx;
 	struct tcp *t;
 
-	tcp_bytes(sk, &tx, &rx);
-	unread = tcp_unread(sk);
+	if (!r->tcp.placed)
+		return false;
+	tx = tcp_sent_bytes(sk);
+	rx = tcp_read(sk, r->tcp.origin, &r->unread);
+	rx += r->unread;
+	/* Looked at afterwards: what has ended may be used again. */
 	t = bpf_map_lookup_elem(&socks, &r->socket);
 	if (!t || t->born != r->tcp.born)
 		return false;
-	r->tcp.tx = t->ended ? t->tx : tx - t->tx;
-	r->tcp.rx = t->ended ? t->rx : rx - t->rx;
+	r->tcp.tx = t->ended ? t->end_tx : since(tx, t->tx);
+	r->tcp.rx = t->ended ? t->end_rx : since(rx, t->rx);
 	/* What had come before is not counted when it is read. */
-	r->unread = unread < r->tcp.rx ? unread : r->tcp.rx;
+	if (r->unread > r->tcp.rx)
+		r->unread = r->tcp.rx;
 	return true;
 }
 
 /* The counters stop here: who uses the socket again has them set to zero. */
 static __always_inline void end(struct tcp *t, struct sock *sk)
 {
-	__u64 tx, rx;
-
 	if (t->ended)
 		return;
-	tcp_bytes(sk, &tx, &rx);
-	t->tx = tx - t->tx;
-	t->rx = rx - t->rx;
+	t->end_tx = since(tcp_sent_bytes(sk), t->tx);
+	t->end_rx = since(tcp_received_bytes(sk), t->rx);
+	barrier();
 	t->ended = 1;
 }
 
 /* Tells the last reading and forgets the socket. */
-static __always_inline void gone(struct tcp *t, struct sock *sk)
+static __always_inline void gone(void *ctx, struct tcp *t, struct sock *sk)
 {
 	struct tcp_record r = { .socket = (__u64)sk, .last = 1 };
 
 	end(t, sk);
 	/* Nobody has moved a byte: who closes it is in the best position to. */
-	if (!t->owner.pid && (t->tx || t->rx))
+	if (!t->owner.pid && (t->end_tx || t->end_rx))
 		own_by_current(t);
+	if (!t->placed)
+		place(t, sk);
 	__builtin_memcpy(&r.tcp, t, sizeof(r.tcp));
+	r.tcp.tx = t->end_tx;
+	r.tcp.rx = t->end_rx;
 	if (bpf_map_delete_elem(&socks, &r.socket))
 		return;
 	if ((r.tcp.tx || r.tcp.rx) && (r.tcp.wanted || r.tcp.shared))
-		send_record(&r, sizeof(r), LOST_RING_FULL);
+		send_record(ctx, &r, sizeof(r), LOST_RING_FULL);
 }
 
-static __always_inline int set_state(int copy, struct sock *sk, int from, int to)
+static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int from, int to)
 {
-	__u64 key = (__u64)sk;
+	__u64 key = (__u64)sk, event = key ^ (__u64)to << 56 ^ (__u64)from << 48;
+	bool first = first_to_see(copy, COPIED_SET_STATE, event);
 	struct tcp *found;
 
-	if (!first_to_see(copy, COPIED_SET_STATE, step_of(sk, from, to)))
+	if (copy == SET_STATE_LAST)
+		all_have_seen(COPIED_SET_STATE, event);
+	if (!first)
 		return 0;
 	switch (to) {
 	case TCP_SYN_SENT:
@@ -379,22 +413,25 @@ static __always_inline int set_state(int copy, struct sock *sk, int from, int to
 	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	found = bpf_map_lookup_elem(&socks, &key);
+	/* It was used before, or its end was missed. */
+	if (found && (to == TCP_SYN_SENT || (to == TCP_ESTABLISHED && found->ended))) {
+		gone(ctx, found, sk);
+		found = NULL;
+	}
 	if (to == TCP_SYN_SENT) {
 		struct tcp t = { .role = ROLE_CLIENT };
 
-		if (found)
-			gone(found, sk); /* it was used before */
 		fill_current(&t.owner);
 		t.wanted = wanted_process(t.owner.pid, t.owner.uid);
 		note(&t, sk);
 	} else if (to == TCP_ESTABLISHED) {
 		/* From SYN_SENT: ends are known. Else the current task is a stranger. */
 		if (found) {
-			fill_ends(found, sk);
+			place(found, sk);
 		} else if (from == TCP_SYN_RECV) {
 			struct tcp t = { .role = ROLE_SERVER };
 
-			fill_ends(&t, sk);
+			place(&t, sk);
 			note(&t, sk);
 		}
 	} else if (found && to == TCP_CLOSE) {
@@ -406,27 +443,43 @@ static __always_inline int set_state(int copy, struct sock *sk, int from, int to
 	return 0;
 }
 
+#define SET_STATE(name, copy)                                                          \
+	SEC("raw_tp/inet_sock_set_state")                                              \
+	int name(struct bpf_raw_tracepoint_args *ctx)                                  \
+	{                                                                              \
+		return set_state(ctx, copy, (struct sock *)ctx->args[0], ctx->args[1], \
+				 ctx->args[2]);                                        \
+	}
+
 SET_STATE(traffic_set_state, 0)
 SET_STATE(traffic_set_state_copy1, 1)
 SET_STATE(traffic_set_state_copy2, 2)
-SET_STATE(traffic_set_state_copy3, 3)
+SET_STATE(traffic_set_state_copy3, SET_STATE_LAST)
 
-static __always_inline int destroyed(int copy, struct sock *sk)
+static __always_inline int destroyed(void *ctx, int copy, struct sock *sk)
 {
 	__u64 key = (__u64)sk;
 	struct tcp *t;
 
-	if (!first_to_see(copy, COPIED_DESTROY, step_of(sk, 0, 0)))
-		return 0;
+	first_to_see(copy, COPIED_DESTROY, key); /* whoever comes later finds nothing */
+	if (copy == DESTROY_LAST)
+		all_have_seen(COPIED_DESTROY, key);
 	t = bpf_map_lookup_elem(&socks, &key);
 	if (t)
-		gone(t, sk);
+		gone(ctx, t, sk);
 	return 0;
 }
 
+#define DESTROY(name, copy)                                               \
+	SEC("raw_tp/tcp_destroy_sock")                                    \
+	int name(struct bpf_raw_tracepoint_args *ctx)                     \
+	{                                                                 \
+		return destroyed(ctx, copy, (struct sock *)ctx->args[0]); \
+	}
+
 DESTROY(traffic_destroy, 0)
 DESTROY(traffic_destroy_copy1, 1)
-DESTROY(traffic_destroy_copy2, 2)
+DESTROY(traffic_destroy_copy2, DESTROY_LAST)
 
 /* Calls. */
 
@@ -462,16 +515,14 @@ static __always_inline void meet(struct sock *sk, enum direction dir, __u64 n)
 {
 	int state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	struct tcp t = { .sure = 1 };
+	__u32 unread;
 
 	if (state == TCP_CLOSE || state == TCP_LISTEN)
 		return;
-	tcp_position(sk, &t.tx, &t.rx);
-	if (dir == SENT)
-		t.tx -= n;
-	else
-		t.rx -= n;
+	place(&t, sk);
+	t.tx = since(tcp_written(sk, t.origin), dir == SENT ? n : 0);
+	t.rx = since(tcp_read(sk, t.origin, &unread), dir == RECEIVED ? n : 0);
 	t.role = has_called(sk, state) ? ROLE_CLIENT : ROLE_SERVER;
-	fill_ends(&t, sk);
 	fill_current(&t.owner);
 	t.wanted = wanted_process(t.owner.pid, t.owner.uid);
 	note(&t, sk);
@@ -488,7 +539,7 @@ static __always_inline int moved_tcp(struct sock *sk, enum direction dir, __u64 
 		return 0;
 	}
 	if (!t->shared) {
-		__u64 written, read;
+		__u32 unread;
 
 		if (t->owner.pid == pid) {
 			if (!t->sure)
@@ -500,9 +551,10 @@ static __always_inline int moved_tcp(struct sock *sk, enum direction dir, __u64 
 			t->sure = 1;
 			return 0;
 		}
-		tcp_position(sk, &written, &read);
-		t->own_tx = written - t->tx - (dir == SENT ? n : 0);
-		t->own_rx = read - t->rx - (dir == RECEIVED ? n : 0);
+		if (!t->placed && !place(t, sk))
+			return 0;
+		t->own_tx = since(tcp_written(sk, t->origin), t->tx + (dir == SENT ? n : 0));
+		t->own_rx = since(tcp_read(sk, t->origin, &unread), t->rx + (dir == RECEIVED ? n : 0));
 		barrier();
 		t->shared = 1;
 	}
@@ -639,7 +691,7 @@ static __always_inline int moved(int copy, struct sock *sk, enum direction dir, 
 	if (protocol == IPPROTO_UDP)
 		return moved_udp(copy, sk, (struct datagram){}, dir, n);
 	/* What is missed of these is the owner's. */
-	if (copy > 0 || !count_calls)
+	if (copy > 0)
 		return 0;
 	if (protocol == IPPROTO_MPTCP)
 		sk = first_subflow(sk);
@@ -872,6 +924,19 @@ int traffic_udp_consume_kprobe(void *ctx)
 
 /* Readings: what has changed since the last one. */
 
+/*
+ * Whether the owner that was copied is one: not if another has just been put in
+ * its place, or is about to be.
+ */
+static __always_inline bool has_owner(const struct party *copy, const struct party *now)
+{
+	const __u64 *a = (void *)copy->comm, *b = (void *)now->comm;
+
+	barrier();
+	return copy->pid && copy->pid == now->pid && copy->start == now->start &&
+	       copy->cgroup == now->cgroup && copy->uid == now->uid && a[0] == b[0] && a[1] == b[1];
+}
+
 #define FLAGS(t) ((t)->sure | (t)->shared << 1 | (t)->several << 2 | !!(t)->owner.pid << 3)
 
 SEC("iter/bpf_map_elem")
@@ -884,7 +949,11 @@ int traffic_read_socks(struct bpf_iter__bpf_map_elem *ctx)
 	if (!key || !t || !(t->wanted || t->shared || !t->owner.pid))
 		return 0;
 	r.socket = *key;
+	if (!t->placed)
+		place_late(t, (struct sock *)r.socket);
 	__builtin_memcpy(&r.tcp, t, sizeof(r.tcp));
+	if (!has_owner(&r.tcp.owner, &t->owner))
+		r.tcp.owner.pid = 0; /* the next reading tells */
 	if (!read_bytes(&r))
 		return 0;
 	if (!tell_all && r.tcp.tx == t->told_tx && r.tcp.rx - r.unread == t->told_rx &&
@@ -946,7 +1015,6 @@ int traffic_look(struct bpf_iter__task_file *ctx)
 	struct sock *sk;
 	struct tcp *t;
 	__u64 key;
-	int state;
 
 	if (!task || !ctx->file)
 		return 0;
@@ -956,15 +1024,17 @@ int traffic_look(struct bpf_iter__task_file *ctx)
 	key = (__u64)sk;
 	t = bpf_map_lookup_elem(&socks, &key);
 	if (!t) {
+		int state = BPF_CORE_READ(sk, __sk_common.skc_state);
 		struct tcp fresh = {};
 
-		state = BPF_CORE_READ(sk, __sk_common.skc_state);
 		if (look != 1 || state == TCP_CLOSE || state == TCP_LISTEN)
 			return 0;
-		if (state != TCP_SYN_SENT && state != TCP_SYN_RECV)
-			tcp_bytes(sk, &fresh.tx, &fresh.rx);
+		if (state != TCP_SYN_SENT && state != TCP_SYN_RECV) {
+			place(&fresh, sk);
+			fresh.tx = tcp_sent_bytes(sk);
+			fresh.rx = tcp_received_bytes(sk);
+		}
 		fresh.role = has_called(sk, state) ? ROLE_CLIENT : ROLE_SERVER;
-		fill_ends(&fresh, sk);
 		note(&fresh, sk);
 		t = bpf_map_lookup_elem(&socks, &key);
 		if (!t)

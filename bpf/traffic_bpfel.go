@@ -96,15 +96,22 @@ type TrafficSight struct {
 }
 
 type TrafficTcp struct {
-	_       structs.HostLayout
-	Born    uint64
-	Tx      uint64
-	Rx      uint64
-	ToldTx  uint64
-	ToldRx  uint64
-	OwnTx   uint64
-	OwnRx   uint64
-	Owner   TrafficParty
+	_      structs.HostLayout
+	Born   uint64
+	Tx     uint64
+	Rx     uint64
+	EndTx  uint64
+	EndRx  uint64
+	ToldTx uint64
+	ToldRx uint64
+	OwnTx  uint64
+	OwnRx  uint64
+	Owner  TrafficParty
+	Origin struct {
+		_  structs.HostLayout
+		Tx uint32
+		Rx uint32
+	}
 	Local   [16]uint8
 	Remote  [16]uint8
 	Lport   uint16
@@ -117,11 +124,12 @@ type TrafficTcp struct {
 	Wanted  uint8
 	Ended   uint8
 	Told    uint8
-	Pad     uint8
+	Placed  uint8
 }
 
 type TrafficTcpRecord struct {
 	_      structs.HostLayout
+	Sent   uint64
 	Socket uint64
 	Tcp    TrafficTcp
 	Unread uint32
@@ -132,6 +140,7 @@ type TrafficTcpRecord struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	TrafficMapBell                           = "bell"
 	TrafficMapCalls                          = "calls"
 	TrafficMapCgroups                        = "cgroups"
 	TrafficMapCounts                         = "counts"
@@ -194,11 +203,11 @@ const (
 	TrafficProgTrafficUdpv6SendmsgKretprobe  = "traffic_udpv6_sendmsg_kretprobe"
 	TrafficVarByConnection                   = "by_connection"
 	TrafficVarByPeer                         = "by_peer"
-	TrafficVarCountCalls                     = "count_calls"
 	TrafficVarFilterCgroups                  = "filter_cgroups"
 	TrafficVarFilterPids                     = "filter_pids"
 	TrafficVarFilterUid                      = "filter_uid"
 	TrafficVarLook                           = "look"
+	TrafficVarPerfBuffers                    = "perf_buffers"
 	TrafficVarReaderWaits                    = "reader_waits"
 	TrafficVarRecvFlagsArg                   = "recv_flags_arg"
 	TrafficVarTellAll                        = "tell_all"
@@ -303,6 +312,7 @@ type TrafficProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TrafficMapSpecs struct {
+	Bell    *ebpf.MapSpec `ebpf:"bell"`
 	Calls   *ebpf.MapSpec `ebpf:"calls"`
 	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
 	Counts  *ebpf.MapSpec `ebpf:"counts"`
@@ -325,11 +335,11 @@ type TrafficMapSpecs struct {
 type TrafficVariableSpecs struct {
 	ByConnection      *ebpf.VariableSpec `ebpf:"by_connection"`
 	ByPeer            *ebpf.VariableSpec `ebpf:"by_peer"`
-	CountCalls        *ebpf.VariableSpec `ebpf:"count_calls"`
 	FilterCgroups     *ebpf.VariableSpec `ebpf:"filter_cgroups"`
 	FilterPids        *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid         *ebpf.VariableSpec `ebpf:"filter_uid"`
 	Look              *ebpf.VariableSpec `ebpf:"look"`
+	PerfBuffers       *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	ReaderWaits       *ebpf.VariableSpec `ebpf:"reader_waits"`
 	RecvFlagsArg      *ebpf.VariableSpec `ebpf:"recv_flags_arg"`
 	TellAll           *ebpf.VariableSpec `ebpf:"tell_all"`
@@ -360,6 +370,7 @@ func (o *TrafficObjects) Close() error {
 //
 // It can be passed to LoadTrafficObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TrafficMaps struct {
+	Bell    *ebpf.Map `ebpf:"bell"`
 	Calls   *ebpf.Map `ebpf:"calls"`
 	Cgroups *ebpf.Map `ebpf:"cgroups"`
 	Counts  *ebpf.Map `ebpf:"counts"`
@@ -378,6 +389,7 @@ type TrafficMaps struct {
 
 func (m *TrafficMaps) Close() error {
 	return _TrafficClose(
+		m.Bell,
 		m.Calls,
 		m.Cgroups,
 		m.Counts,
@@ -401,11 +413,11 @@ func (m *TrafficMaps) Close() error {
 type TrafficVariables struct {
 	ByConnection      *ebpf.Variable `ebpf:"by_connection"`
 	ByPeer            *ebpf.Variable `ebpf:"by_peer"`
-	CountCalls        *ebpf.Variable `ebpf:"count_calls"`
 	FilterCgroups     *ebpf.Variable `ebpf:"filter_cgroups"`
 	FilterPids        *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid         *ebpf.Variable `ebpf:"filter_uid"`
 	Look              *ebpf.Variable `ebpf:"look"`
+	PerfBuffers       *ebpf.Variable `ebpf:"perf_buffers"`
 	ReaderWaits       *ebpf.Variable `ebpf:"reader_waits"`
 	RecvFlagsArg      *ebpf.Variable `ebpf:"recv_flags_arg"`
 	TellAll           *ebpf.Variable `ebpf:"tell_all"`

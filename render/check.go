@@ -18,6 +18,12 @@ func AppendCheck(b []byte, c *event.Check, width int) []byte {
 		kernel += ", lockdown " + c.Lockdown
 	}
 	b = appendFact(b, "kernel", kernel, width)
+	switch c.Buffer {
+	case "ring":
+		b = appendFact(b, "events", "by ring buffer", width)
+	case "perf":
+		b = appendFact(b, "events", "by perf event arrays", width)
+	}
 	privileges := "all that tracing can use"
 	if len(c.Missing) > 0 {
 		var missing []string

@@ -9,7 +9,7 @@ import (
 
 func TestCheckFitsItsTerminal(t *testing.T) {
 	good := &event.Check{
-		Kernel: "6.12.1", Arch: "amd64", BTF: "/sys/kernel/btf/vmlinux", Lockdown: "integrity",
+		Kernel: "6.12.1", Arch: "amd64", BTF: "/sys/kernel/btf/vmlinux", Lockdown: "integrity", Buffer: "ring",
 		Cgroups: "hybrid", Runtimes: []string{"containerd", "docker"},
 		Commands: []event.CheckedCommand{{Name: "conn", Features: []event.CheckedFeature{
 			{Name: "connections", Hooks: "tracepoint"},
@@ -20,7 +20,7 @@ func TestCheckFitsItsTerminal(t *testing.T) {
 		}}},
 	}
 	bad := &event.Check{
-		Kernel: "5.4.0", Arch: "arm64",
+		Kernel: "5.4.0", Arch: "arm64", Buffer: "perf",
 		Missing:  []event.Capability{{Name: "CAP_BPF", Needed: true, For: "load programs"}, {Name: "CAP_SYS_PTRACE", For: "tell what older processes run"}},
 		Grant:    "run it with sudo",
 		Warnings: []string{"this is a pid namespace of its own: processes are reported by the host's ids"},

@@ -26,11 +26,11 @@ var Views = map[string]View{
 	"exec": {Columns: execColumns, Mark: execMark},
 	"conn": {Columns: connColumns, Mark: connMark},
 
-	"traffic": trafficView(pidColumn, commColumn, extra(trafficProto)),
+	"traffic": trafficView(ranked(pidColumn, 55), commColumn, extra(trafficProto)),
 
-	"traffic by connection": trafficView(pidColumn, commColumn, trafficProto, trafficSrc, trafficDst),
+	"traffic by connection": trafficView(ranked(pidColumn, 55), trafficComm, trafficProto, trafficSrc, trafficDst),
 	"traffic by peer":       trafficView(trafficPeer, extra(trafficProto)),
-	"traffic by container":  trafficView(always("container"), always("pod"), extra(trafficProto)),
+	"traffic by container":  trafficView(always("container"), ranked(always("pod"), 57), extra(trafficProto)),
 	"traffic by pod":        trafficView(always("namespace"), always("pod"), extra(trafficProto)),
 
 	"http":         {Columns: httpColumns, Mark: httpMark},

@@ -23,21 +23,23 @@ var (
 			t := trafficOf(e)
 			return appendRate(b, t.Rx, t.Interval)
 		}},
-		{Name: "tx", Title: "SENT", Width: 8, Right: true, Rank: 50, Cell: func(b []byte, e event.Event) []byte {
+		{Name: "tx", Title: "SENT", Width: 8, Right: true, Rank: 56, Cell: func(b []byte, e event.Event) []byte {
 			return AppendSize(b, trafficOf(e).TotalTx)
 		}},
-		{Name: "rx", Title: "RECEIVED", Width: 8, Right: true, Rank: 50, Cell: func(b []byte, e event.Event) []byte {
+		{Name: "rx", Title: "RECEIVED", Width: 8, Right: true, Rank: 56, Cell: func(b []byte, e event.Event) []byte {
 			return AppendSize(b, trafficOf(e).TotalRx)
 		}},
 		{Name: "part", Title: "PART", Width: 15, Min: 15, Rank: 20, Cell: appendPart},
 	}
-	trafficPeer = Column{Name: "peer", Title: "PEER", Width: 25, Min: 12, Rank: 90, KeepEnd: true, Cell: func(b []byte, e event.Event) []byte {
+	trafficPeer = Column{Name: "peer", Title: "PEER", Width: 39, Min: 12, Rank: 59, KeepEnd: true, Cell: func(b []byte, e event.Event) []byte {
 		if p := trafficOf(e).Peer; p.IsValid() {
 			return p.AppendTo(b)
 		}
 		return append(b, '*')
 	}}
-	trafficSrc = Column{Name: "src", Title: "SOURCE →", Width: 23, Min: 16, Rank: 35, Right: true, KeepEnd: true, Cell: func(b []byte, e event.Event) []byte {
+	// Narrow enough for process, destination and all sums in 80 cells.
+	trafficComm = Column{Name: "comm", Title: "COMM", Width: 14, Min: 8, Rank: 58, Cell: commColumn.Cell}
+	trafficSrc  = Column{Name: "src", Title: "SOURCE →", Width: 23, Min: 16, Rank: 35, Right: true, KeepEnd: true, Cell: func(b []byte, e event.Event) []byte {
 		return append(appendEndpoint(b, trafficOf(e).Src), " →"...)
 	}}
 	trafficDst = Column{Name: "dst", Title: "DESTINATION", Width: 21, Min: 10, Rank: 90, KeepEnd: true, Cell: func(b []byte, e event.Event) []byte {
@@ -59,6 +61,13 @@ func trafficView(named ...Column) View {
 		Paged:   true,
 		Title:   appendTrafficTitle,
 	}
+}
+
+// ranked is a column that is more, or less, useful than elsewhere: what says how
+// much is moved stays longer than what only helps to say by whom.
+func ranked(c Column, rank int) Column {
+	c.Rank = rank
+	return c
 }
 
 func trafficOf(e event.Event) *event.Traffic {

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Runs static test binaries on kernels other than this machine's, each in an emulated machine of its own.
 #
-#   testdata/kernels.sh [-k "5.10 6.1 6.12 7"] [-r REGEX] [-t SECONDS] BINDIR
+#   testdata/kernels.sh [-a amd64] [-k "5.10 6.1 6.12 7"] [-r REGEX] [-t SECONDS] BINDIR
 #
 # BINDIR holds *.test (CGO_ENABLED=0 go test -c), which run with the rest of BINDIR (tracer, testdata) beside
-# them; -k takes the kernels' version prefixes, -r what -test.run gets, -t the seconds one machine may take.
+# them; -a takes amd64 or arm64, which they are built for, -k the kernels' version prefixes, -r what -test.run
+# gets, -t the seconds one machine may take.
 # Exit status: 0 all passed; 1 something failed; 2 wrong usage; 77 skipped, as there is no Debian to take kernels from.
 # Kernels are Debian's, fetched once and kept in $TRACER_KERNELS (~/.cache/tracer-kernels), the consoles of
 # the last run beside them in log/. Delete the folder to get newer kernels.
@@ -12,10 +13,11 @@ set -euo pipefail
 umask 022 # others than root must be able to read the machine's root folder, too
 
 all="5.10 6.1 6.12 7"
-kernels=$all regex='^TestKernel' limit=900
+kernels=$all regex='^TestKernel' limit=900 arch=amd64
 usage() { sed -n '4s/^# *//p' "$0" >&2; exit 2; }
-while getopts k:r:t: option; do
+while getopts a:k:r:t: option; do
 	case $option in
+	a) arch=$OPTARG ;;
 	k) kernels=$OPTARG ;;
 	r) regex=$OPTARG ;;
 	t) limit=$OPTARG ;;
@@ -29,8 +31,16 @@ set -- "$bin"/*.test
 [ -f "$1" ] || { echo "kernels: no *.test in $bin" >&2; exit 2; }
 tests=$#
 
+# One kind of processor without what takes long to emulate; rdrand spares the two seconds that a plain one needs
+# to gather entropy.
+case $arch in
+amd64) of='' console=ttyS0 qemu=(qemu-system-x86_64 -cpu 'qemu64,+rdrand') package=qemu-system-x86 ;;
+arm64) of=-arm64 console=ttyAMA0 qemu=(qemu-system-aarch64 -M virt -cpu cortex-a57) package=qemu-system-arm ;;
+*) usage ;;
+esac
+
 missing=
-for tool in qemu-system-x86_64:qemu-system-x86 cpio:cpio busybox:busybox-static timeout:coreutils; do
+for tool in "${qemu[0]}:$package" cpio:cpio busybox:busybox-static timeout:coreutils; do
 	command -v "${tool%:*}" >/dev/null || missing="$missing ${tool#*:}"
 done
 [ -z "$missing" ] || { echo "kernels: missing; please run: apt-get install$missing" >&2; exit 1; }
@@ -45,6 +55,7 @@ trap 'exit 1' INT TERM
 # Where a kernel is to be found, the suites with short package lists first.
 suites() {
 	case $1 in
+	busybox) echo bookworm ;;
 	5.10) echo bullseye-security bullseye ;;
 	6.1) echo bookworm-security bookworm ;;
 	6.12) echo trixie-security bookworm-security trixie ;;
@@ -52,36 +63,45 @@ suites() {
 	esac
 }
 
-# fetch puts the newest kernel of a version into the cache. It works with lists and folders of its own, so
-# that the machine's apt stays as it is, and asks the archives that the machine's apt knows.
+# fetch puts the newest kernel of a version into the cache, or busybox of the other machine. It works with lists
+# and folders of its own, so that the machine's apt stays as it is, and asks the archives that the machine's apt
+# knows.
 fetch() {
 	local suite url kind package archives apt=$work/apt
 	# shellcheck disable=SC2016 # apt's variable, not the shell's
 	archives=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 2>/dev/null | sort -u) || :
 	[ -n "$archives" ] || {
-		echo "kernels: skipped: kernel $1 is not in $cache, and apt knows no Debian archive (not Debian, or no apt-get update yet)" >&2
+		echo "kernels: skipped: $1 ($arch) is not in $cache, and apt knows no Debian archive (not Debian, or no apt-get update yet)" >&2
 		exit 77
 	}
 	local own=(-o Dir::Etc::sourcelist="$apt/sources" -o Dir::Etc::sourceparts=- -o Dir::State="$apt" -o Dir::Cache="$apt/cache"
-		-o APT::Sandbox::User=root -o Acquire::Check-Valid-Until=false) # old suites expire
+		-o APT::Sandbox::User=root -o Acquire::Check-Valid-Until=false # old suites expire
+		-o APT::Architecture="$arch" -o APT::Architectures::="$arch")
 	for suite in $(suites "$1"); do
 		rm -rf "$apt" && mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
 		for url in $archives; do
-			echo "deb [target=Packages signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $url $suite main"
+			echo "deb [arch=$arch target=Packages signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $url $suite main"
 		done >"$apt/sources"
 		# An archive without this suite is an error to apt and none here: what counts is whether the kernel is found.
 		apt-get "${own[@]}" update >>"$work/apt.log" 2>&1 || :
+		if [ "$1" = busybox ]; then
+			(cd "$apt" && apt-get "${own[@]}" download busybox-static) >>"$work/apt.log" 2>&1 || continue
+			dpkg-deb --fsys-tarfile "$apt"/busybox-static_*.deb | tar -xO --wildcards '*/bin/busybox' >"$work/busybox"
+			chmod +x "$work/busybox"
+			mv "$work/busybox" "$cache/busybox$of"
+			return
+		fi
 		for kind in binary image; do # from 6.19 on linux-image holds nothing but refers to linux-binary
-			package=$(apt-cache "${own[@]}" pkgnames "linux-$kind-$1." | grep '[0-9]-cloud-amd64$' | sort -V | tail -n 1) || :
+			package=$(apt-cache "${own[@]}" pkgnames "linux-$kind-$1." | grep "[0-9]-cloud-$arch\$" | sort -V | tail -n 1) || :
 			[ -n "$package" ] || continue
 			(cd "$apt" && apt-get "${own[@]}" download "$package") >>"$work/apt.log" 2>&1 || continue
 			dpkg-deb --fsys-tarfile "$apt/$package"_*.deb | tar -xO --wildcards '*/vmlinuz*' >"$work/vmlinuz" 2>>"$work/apt.log" || continue
-			mv "$work/vmlinuz" "$cache/vmlinuz-$1"
+			mv "$work/vmlinuz" "$cache/vmlinuz-$1$of"
 			echo "kernels: fetched $package from $suite"
 			return
 		done
 	done
-	echo "kernels: cannot fetch kernel $1:" >&2
+	echo "kernels: cannot fetch $1:" >&2
 	tail -n 20 "$work/apt.log" >&2
 	exit 1
 }
@@ -90,7 +110,7 @@ fetch() {
 pack() {
 	local root=$work/root
 	mkdir -p "$root"/{bin,dev,etc,proc,root,sys,tests,tmp}
-	cp "$(command -v busybox)" "$root/bin/busybox"
+	cp "$busybox" "$root/bin/busybox"
 	if ldd "$root/bin/busybox" >"$work/ldd" 2>/dev/null; then # not static: its libraries, too
 		grep -o '/[^ ]*' "$work/ldd" | xargs cp -L --parents -t "$root"
 	fi
@@ -105,30 +125,35 @@ pack() {
 }
 
 # boot starts one machine, with its console in a file. Emulated, because hardware help is not to be had
-# everywhere; rdrand spares the two seconds that a plain processor needs to gather entropy. Both processors are
-# emulated by one thread: with two, one may run code that the other is just patching, and the kernel dies of it
-# ("Oops: int3"), as tracepoints are patched in and out while they are hit.
+# everywhere. Both processors are emulated by one thread: with two, one may run code that the other is just
+# patching, and the kernel dies of it ("Oops: int3"), as tracepoints are patched in and out while they are hit.
 boot() {
-	timeout -k 5 "$limit" qemu-system-x86_64 -accel tcg,thread=single -cpu qemu64,+rdrand -m 1024 -smp 2 -display none -monitor none -no-reboot \
-		-serial "file:$work/console-$1" -kernel "$cache/vmlinuz-$1" -initrd "$work/initrd" \
-		-append "console=ttyS0 quiet panic=-1 oops=panic random.trust_cpu=on" </dev/null >"$work/qemu-$1" 2>&1 &
+	timeout -k 5 "$limit" "${qemu[@]}" -accel tcg,thread=single -m 1024 -smp 2 -display none -monitor none -no-reboot \
+		-serial "file:$work/console-$1" -kernel "$cache/vmlinuz-$1$of" -initrd "$work/initrd" \
+		-append "console=$console quiet panic=-1 oops=panic random.trust_cpu=on" </dev/null >"$work/qemu-$1" 2>&1 &
 	name[$!]=$1
 	running=$((running + 1))
 }
 
 # report waits until one machine ends and judges its console.
 report() {
-	local pid=0 k
+	local pid=0 k log
 	wait -n -p pid || :
 	running=$((running - 1))
 	k=${name[$pid]}
-	{ cat "$work/qemu-$k"; tr -d '\r' <"$work/console-$k"; } >"$cache/log/$k" || :
-	awk -v kernel="$k" -v tests="$tests" -v limit="$limit" -v file="$cache/log/$k" -f "$here/kernels/report.awk" "$cache/log/$k" || status=1
+	log=$cache/log/$k$of
+	{ cat "$work/qemu-$k"; tr -d '\r' <"$work/console-$k"; } >"$log" || :
+	awk -v kernel="$k$of" -v tests="$tests" -v limit="$limit" -v file="$log" -f "$here/kernels/report.awk" "$log" || status=1
 }
 
 for k in $kernels; do
-	[ -s "$cache/vmlinuz-$k" ] || fetch "$k"
+	[ -s "$cache/vmlinuz-$k$of" ] || fetch "$k"
 done
+busybox=$(command -v busybox)
+if [ "$arch" != "$(dpkg --print-architecture)" ]; then
+	busybox=$cache/busybox$of
+	[ -s "$busybox" ] || fetch busybox
+fi
 pack
 declare -A name
 running=0 status=0
@@ -144,11 +169,12 @@ done
 # README's table is what the machines and this host have said. Where it is not it is written anew; in CI that is
 # a failure. The last column is the host's on which CI runs: on another one it is left alone.
 begin='<!-- kernels: written by make test-kernels -->' end='<!-- /kernels -->' readme=$here/../README.md
-if [ "$status" = 0 ] && [ "$kernels" = "$all" ] && [ -x "$bin/tracer" ] && grep -qF "$begin" "$readme"; then
+if [ "$status" = 0 ] && [ "$arch$kernels" = "amd64$all" ] && [ -x "$bin/tracer" ] && grep -qF "$begin" "$readme"; then
 	host="$(uname -r | cut -d. -f1,2) (CI)" columns=
-	for tier in "" fentry kprobe tracepoint; do
+	for forced in "" "--tier fentry" "--tier kprobe" "--tier tracepoint" "--buffer perf"; do
 		echo CHECK
-		"$bin/tracer" check ${tier:+--tier $tier} 2>&1 || :
+		# shellcheck disable=SC2086 # a flag and its value
+		"$bin/tracer" check $forced 2>&1 || :
 		echo "CHECKED"
 	done >"$cache/log/$host"
 	if [ "$(id -u)" != 0 ] || { grep -qF ' (CI) |' "$readme" && ! grep -qF " $host |" "$readme"; }; then

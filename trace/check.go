@@ -2,10 +2,12 @@ package trace
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"os"
 	"runtime"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"tracer/trace/event"
@@ -28,6 +30,14 @@ func Check(opts Options) *event.Check {
 		}
 	} else if _, err := os.Stat(kernelBTF); err == nil {
 		c.BTF = kernelBTF
+	}
+	switch err := haveRing(); {
+	case opts.Buffer == BufferPerf:
+		c.Buffer = BufferPerf.String()
+	case err == nil:
+		c.Buffer = BufferRing.String()
+	case errors.Is(err, ebpf.ErrNotSupported):
+		c.Buffer = BufferPerf.String()
 	}
 	if list := lacking(capabilities(), false); len(list) > 0 {
 		for _, p := range list {

@@ -225,7 +225,7 @@ func runIterator(p *ebpf.Program) error {
 }
 
 func (t *connTracer) decode(s *Session, record []byte) bool {
-	if len(record) != int(unsafe.Sizeof(bpf.ConnConnRecord{})) {
+	if !isRecord(record, unsafe.Sizeof(bpf.ConnConnRecord{})) {
 		return false
 	}
 	r := (*bpf.ConnConnRecord)(unsafe.Pointer(unsafe.SliceData(record)))

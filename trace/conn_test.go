@@ -903,8 +903,21 @@ func TestKernelConnStorm(t *testing.T) {
 	if os.Getenv("TRACER_VM") != "" {
 		n = 499
 	}
+	testConnStorm(t, BufferRing, n)
+}
+
+func TestKernelConnStormInPerfBuffers(t *testing.T) {
+	n := 5003
+	if os.Getenv("TRACER_VM") != "" {
+		n = 101
+	}
+	testConnStorm(t, BufferPerf, n)
+}
+
+func testConnStorm(t *testing.T, buffer Buffer, n int) {
+	const processes = 4
 	tiersOf(t, func(t *testing.T, tier tier) {
-		c := traceConn(t, Options{tier: tier})
+		c := traceConn(t, Options{tier: tier, Buffer: buffer})
 		c.mu.Lock()
 		c.only = true
 		c.mu.Unlock()

@@ -4,7 +4,7 @@
 // One event's life:
 //
 //	program      filters in the kernel, fills a record or counts it as lost   bpf/*.bpf.c
-//	ring buffer  carries it, without waking anybody
+//	ring buffer  carries it, without waking anybody; or perf buffers          perf.go
 //	reader       copies it out on a timer; one goroutine per ring             reader.go
 //	decode       record → event; a bad record is counted, never fatal         exec.go …
 //	enrich       user name, wall time                                         exec.go, clock.go

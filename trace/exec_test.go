@@ -70,12 +70,15 @@ func needRoot(t *testing.T) {
 	t.Skip("this test needs root")
 }
 
-func TestKernelExecLossIsCountedExactly(t *testing.T) {
+func TestKernelExecLossIsCountedExactly(t *testing.T) { buffersOf(t, testExecLoss) }
+
+func testExecLoss(t *testing.T, buffer Buffer) {
 	needRoot(t)
 	const n = 331
 	c := &collector{t: t}
 	s, err := Open(&execTracer{exits: true}, Options{
 		Filter:    Filter{PIDs: []uint32{uint32(os.Getpid())}},
+		Buffer:    buffer,
 		ringBytes: 4096, // a handful of records
 	})
 	if err != nil {

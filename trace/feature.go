@@ -105,15 +105,13 @@ func explain(err error) error {
 	text := strings.ReplaceAll(err.Error(), " (MEMLOCK may be too low, consider rlimit.RemoveMemlock)", "")
 	because := func(why string) error { return plain{err, text + ": " + why} }
 	if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) {
-		_, types := os.Stat(kernelBTF)
-		switch {
-		case !errors.Is(err, ebpf.ErrNotSupported):
-		case types != nil:
-			return because("a kernel that does not describe its types itself has no iterators, no fentry and of tracepoints the plain ones, whatever --btf says; one that is built with CONFIG_DEBUG_INFO_BTF has")
-		default:
-			return because("this kernel is too old or built without it (5.8 with BTF is the oldest that works)")
+		if !errors.Is(err, ebpf.ErrNotSupported) {
+			return err
 		}
-		return err
+		if _, missing := os.Stat(kernelBTF); missing != nil {
+			return because("a kernel that does not describe its types itself has no iterators, no fentry and of tracepoints the plain ones, whatever --btf says; one that is built with CONFIG_DEBUG_INFO_BTF has")
+		}
+		return because("this kernel is too old or built without it (5.8 with BTF is the oldest that works)")
 	}
 	var verifier *ebpf.VerifierError
 	have := capabilities()

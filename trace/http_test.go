@@ -487,6 +487,11 @@ func httpCases() []httpCase {
 			server: []move{recv(len(get)), recv(-1), pauseFor(20), send(toClose), pauseFor(20), send("hello")},
 			rows:   []string{gotA(toClose + "hello")},
 		}, {
+			name:   "a client that says so when all has come, and reads it then",
+			client: []move{send(get), pauseFor(50), {End: "shutdown"}, pauseFor(20), recv(-1)},
+			server: []move{recv(len(get)), send(toClose), send("hello")},
+			rows:   []string{gotA(toClose + "hello")},
+		}, {
 			name:   "two of three are answered",
 			client: []move{send(get).times(3), recv(-1)},
 			server: []move{recv(3 * len(get)), send(ok5), send(ok5)},
@@ -535,21 +540,36 @@ func httpCases() []httpCase {
 // Both ends together and each of them alone tell the same of all cases, however
 // bytes are moved.
 func TestKernelHTTP(t *testing.T) {
+	testHTTP(t, Options{}, httpCases(), "", event.RoleClient, event.RoleServer)
+}
+
+func TestKernelHTTPInPerfBuffers(t *testing.T) {
+	cases := httpCases()
+	if os.Getenv("TRACER_VM") != "" {
+		var some []httpCase
+		for i := 0; i < len(cases); i += 3 {
+			some = append(some, cases[i])
+		}
+		cases = some
+	}
+	testHTTP(t, Options{Buffer: BufferPerf}, cases, "")
+}
+
+func testHTTP(t *testing.T, opts Options, cases []httpCase, roles ...string) {
 	tiersOf(t, func(t *testing.T, tier tier) {
-		cases := httpCases()
+		opts.tier = tier
 		var scripts [][]move
 		for _, tc := range cases {
 			scripts = append(scripts, tc.server)
 		}
 		server, ports := serve(t, scripts...)
-		roles := []string{"", event.RoleClient, event.RoleServer}
 		sessions := map[string]*httpEvents{}
 		for _, role := range roles {
 			args := []string{atPorts(ports...)}
 			if role != "" {
 				args = append(args, "--role="+role)
 			}
-			c := traceHTTP(t, Options{tier: tier}, args...)
+			c := traceHTTP(t, opts, args...)
 			if got := c.session.tiers["HTTP messages"]; got != tier {
 				t.Fatalf("tier %s, want %s", got, tier)
 			}

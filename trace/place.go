@@ -3,13 +3,14 @@ package trace
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/ringbuf"
 
 	"tracer/bpf"
 	"tracer/trace/event"
@@ -44,9 +45,9 @@ const namesDue = 2 * time.Second
 type places struct {
 	resolver *kube.Resolver
 	filter   Place
-	ring     *ringbuf.Reader // nil: the kernel does not tell of new cgroups
-	stop     func()          // ends what keeps the kernel's filter current
-	done     chan struct{}   // the goroutine has ended
+	records  source        // nil: the kernel does not tell of new cgroups
+	stop     func()        // ends what keeps the kernel's filter current
+	done     chan struct{} // the goroutine has ended
 
 	nameless time.Time // when the first event with names missing came
 	told     bool      // that they are
@@ -77,6 +78,10 @@ func (s *Session) openPlaces(opts ebpf.CollectionOptions) error {
 			return err
 		}
 	}
+	bytes := spec.Maps[bpf.PlaceMapPlaces].MaxEntries
+	if err := s.buffer.fit(spec); err != nil {
+		return err
+	}
 	if err := s.open(spec, opts, placeFeature); err != nil {
 		return err
 	}
@@ -85,9 +90,9 @@ func (s *Session) openPlaces(opts ebpf.CollectionOptions) error {
 		return err
 	}
 	if m := s.objects.Maps[bpf.PlaceMapPlaces]; m != nil {
-		if p.ring, err = ringbuf.NewReader(m); err != nil {
+		if p.records, err = s.buffer.open(m, nil, nil, bytes); err != nil {
 			p.resolver.Close()
-			return fmt.Errorf("create reader: %w", err)
+			return err
 		}
 	}
 	s.places = p
@@ -114,15 +119,23 @@ func judge(m *ebpf.Map, id uint64, v kube.Verdict) {
 	}
 }
 
-// read passes records on until the ring is closed.
+// read passes records on until their source is closed.
 func (p *places) read() {
 	defer close(p.done)
-	if p.ring == nil {
+	if p.records == nil {
 		return
 	}
-	var rec ringbuf.Record
-	for p.ring.ReadInto(&rec) == nil {
-		p.decode(rec.RawSample)
+	var record []byte
+	for {
+		err := p.records.begin(true)
+		for err == nil {
+			if record, err = p.records.next(record); err == nil {
+				p.decode(record)
+			}
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return
+		}
 	}
 }
 
@@ -133,7 +146,7 @@ func (p *places) decode(record []byte) bool {
 	if len(record) < head {
 		return false
 	}
-	id := binary.NativeEndian.Uint64(record)
+	id := binary.NativeEndian.Uint64(record[unsafe.Offsetof(bpf.PlacePlaceRecord{}.Id):])
 	hierarchy := binary.NativeEndian.Uint32(record[unsafe.Offsetof(bpf.PlacePlaceRecord{}.Hierarchy):])
 	gone := binary.NativeEndian.Uint32(record[unsafe.Offsetof(bpf.PlacePlaceRecord{}.Gone):]) != 0
 	path, _, ok := bytes.Cut(record[head:], []byte{0})
@@ -153,8 +166,8 @@ func (p *places) close() {
 		return
 	}
 	p.stop()
-	if p.ring != nil {
-		_ = p.ring.Close() // which ends the goroutine
+	if p.records != nil {
+		_ = p.records.close() // which ends the goroutine
 	}
 	<-p.done
 	p.resolver.Close()

@@ -75,7 +75,7 @@ func traceWith(t *testing.T, tracer Tracer, opts Options) *tracing {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.places == nil || s.places.ring == nil {
+	if s.places == nil || s.places.records == nil {
 		t.Fatalf("no places: %q", s.Warnings())
 	}
 	select {

@@ -11,8 +11,8 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 )
 
-// While records come the reader drains its ring on a timer, because programs do
-// not wake it: the wake-up of a reader costs the traced process more than all
+// While records come the reader drains its source on a timer, because programs
+// do not wake it: the wake-up of a reader costs the traced process more than all
 // the rest. When none have come for a while it asks to be woken by the next and
 // costs nothing.
 const (
@@ -41,42 +41,54 @@ func (b *batch) samples(f func([]byte)) {
 	}
 }
 
-// A reader copies records out of one ring into batches and does nothing else.
+// A source is where records come from: a ring, or perf buffers. One goroutine
+// takes them; idle, flush and close may be called by others.
+type source interface {
+	// begin readies next to take what is there now. With wait, and if nothing
+	// is there, it or next returns when a program has woken the reader.
+	begin(wait bool) error
+	// next copies the next record to the start of buf, or into a larger one.
+	// It returns [os.ErrDeadlineExceeded] when all are taken, and
+	// [ringbuf.ErrFlushed] when they are after flush.
+	next(buf []byte) ([]byte, error)
+	// taken is a moment of the boot clock: what was sent before has been taken,
+	// once next has told that all are, if begin was called at this time.
+	taken(began uint64) uint64
+	// idle is such a moment as well, if nothing is there to be taken, else 0.
+	idle(now uint64) uint64
+	flush() error
+	close() error
+}
+
+// A reader copies records out of a source into batches and does nothing else.
 // There are batchCount batches: when the pipeline falls behind by that much the
-// reader stops, the ring fills, and the programs count what they cannot send.
+// reader stops, the source fills, and the programs count what they cannot send.
 type reader struct {
-	ring  *ringbuf.Reader
+	source
 	waits *ebpf.Variable // reader_waits of the programs
 	full  chan *batch
 	free  chan *batch
 	quit  chan struct{}
 	err   error // why it stopped, valid when full is closed
 
-	draining atomic.Bool   // records may be out of the ring and not in full yet
+	draining atomic.Bool   // records may be out of the source and not in full yet
 	drained  atomic.Uint64 // boot clock: what came before is in full
 	seen     uint64        // the pipeline's: see horizon
 }
 
-func newReader(m *ebpf.Map, waits *ebpf.Variable) (*reader, error) {
-	ring, err := ringbuf.NewReader(m)
-	if err != nil {
-		return nil, fmt.Errorf("create reader: %w", err)
-	}
+func newReader(from source, waits *ebpf.Variable) *reader {
 	r := &reader{
-		ring:  ring,
-		waits: waits,
-		full:  make(chan *batch, batchCount),
-		free:  make(chan *batch, batchCount),
-		quit:  make(chan struct{}),
+		source: from,
+		waits:  waits,
+		full:   make(chan *batch, batchCount),
+		free:   make(chan *batch, batchCount),
+		quit:   make(chan struct{}),
 	}
 	for range batchCount {
 		r.free <- &batch{}
 	}
-	return r, nil
+	return r
 }
-
-// poll is a deadline that has passed: read what is there, do not wait for more.
-var poll = time.Unix(1, 0)
 
 // run reads until stop is called, then what is left, and closes r.full.
 func (r *reader) run() {
@@ -88,7 +100,7 @@ func (r *reader) run() {
 		case <-timer.C:
 		case <-r.quit:
 		}
-		n, err := r.drain(poll)
+		n, err := r.drain(false)
 		if idle++; n > 0 {
 			idle = 0
 		}
@@ -98,7 +110,7 @@ func (r *reader) run() {
 		}
 		if err != nil {
 			if !errors.Is(err, ringbuf.ErrFlushed) {
-				r.err = fmt.Errorf("read ring: %w", err)
+				r.err = fmt.Errorf("read records: %w", err)
 			}
 			return
 		}
@@ -113,22 +125,20 @@ func (r *reader) wait() error {
 	if err := r.waits.Set(uint32(1)); err != nil {
 		return err
 	}
-	n, err := r.drain(poll)
+	n, err := r.drain(false)
 	if n == 0 && err == nil {
-		_, err = r.drain(time.Time{})
+		_, err = r.drain(true)
 	}
 	return err
 }
 
-// drain copies all records that are in the ring and says how many there were.
-// If there are none it waits for the first until the deadline, or for ever if
-// that is zero.
-func (r *reader) drain(deadline time.Time) (n int, err error) {
-	var rec ringbuf.Record
+// drain copies all records that are there and says how many there were. With
+// wait it waits for the first if there are none.
+func (r *reader) drain(wait bool) (n int, err error) {
 	began := bootNow()
-	r.draining.Store(true)
+	r.draining.Store(!wait) // not while it waits
 	defer r.draining.Store(false)
-	r.ring.SetDeadline(deadline)
+	err = r.begin(wait)
 	for err == nil {
 		b := <-r.free
 		if b.buf == nil {
@@ -138,23 +148,17 @@ func (r *reader) drain(deadline time.Time) (n int, err error) {
 		for len(b.buf) < batchBytes {
 			// Samples begin at multiples of eight, as records want it.
 			start := (len(b.buf) + 7) &^ 7
-			rec.RawSample = b.buf[start:start:cap(b.buf)]
-			r.draining.Store(!deadline.IsZero()) // not while it waits
-			err = r.ring.ReadInto(&rec)
+			var record []byte
+			record, err = r.next(b.buf[start:start:cap(b.buf)])
 			r.draining.Store(true)
 			if err != nil {
 				break
 			}
-			// ReadInto leaves the buffer if a sample is larger than what
-			// is left of it, which no record is: sampleBytes.
-			end := start + min(len(rec.RawSample), sampleBytes)
+			// next leaves the buffer if a sample is larger than what is
+			// left of it, which no record is: sampleBytes.
+			end := start + min(len(record), sampleBytes)
 			b.buf = b.buf[:end]
 			b.ends = append(b.ends, end)
-			// The first record is here: take the others, then return.
-			if deadline.IsZero() {
-				deadline = poll
-				r.ring.SetDeadline(poll)
-			}
 		}
 		if len(b.ends) == 0 {
 			r.free <- b
@@ -165,7 +169,7 @@ func (r *reader) drain(deadline time.Time) (n int, err error) {
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = nil
-		r.drained.Store(began)
+		r.drained.Store(r.taken(began))
 	}
 	return n, err
 }
@@ -174,22 +178,68 @@ func (r *reader) drain(deadline time.Time) (n int, err error) {
 // out of full, if the caller is who does that. It only grows.
 func (r *reader) horizon() uint64 {
 	now, drained := bootNow(), r.drained.Load()
-	nothing := r.ring.AvailableBytes() == 0 && !r.draining.Load()
+	if idle := r.idle(now); idle > drained && !r.draining.Load() {
+		drained = idle
+	}
 	if len(r.full) > 0 {
 		return r.seen
-	}
-	if nothing {
-		drained = now
 	}
 	r.seen = max(r.seen, drained)
 	return r.seen
 }
 
-// stop makes run read what is in the ring now and return. It must be called
-// once.
+// stop makes run read what is there now and return. It must be called once.
 func (r *reader) stop() error {
 	close(r.quit)
-	return r.ring.Flush()
+	return r.flush()
 }
 
-func (r *reader) close() error { return r.ring.Close() }
+// poll is a deadline that has passed: read what is there, do not wait for more.
+var poll = time.Unix(1, 0)
+
+// A ring is a ring buffer: one for all CPUs, in which records are in order.
+type ring struct {
+	*ringbuf.Reader
+	rec   ringbuf.Record
+	first bool // the next record is the one that was waited for
+}
+
+func newRing(m *ebpf.Map) (*ring, error) {
+	r, err := ringbuf.NewReader(m)
+	if err != nil {
+		return nil, fmt.Errorf("create reader: %w", err)
+	}
+	return &ring{Reader: r}, nil
+}
+
+func (r *ring) begin(wait bool) error {
+	r.first = wait
+	if wait {
+		r.SetDeadline(time.Time{})
+	} else {
+		r.SetDeadline(poll)
+	}
+	return nil
+}
+
+func (r *ring) next(buf []byte) ([]byte, error) {
+	r.rec.RawSample = buf
+	err := r.ReadInto(&r.rec)
+	if r.first {
+		r.first = false // take the others, then return
+		r.SetDeadline(poll)
+	}
+	return r.rec.RawSample, err
+}
+
+func (r *ring) taken(began uint64) uint64 { return began }
+
+func (r *ring) idle(now uint64) uint64 {
+	if r.AvailableBytes() > 0 {
+		return 0
+	}
+	return now
+}
+
+func (r *ring) flush() error { return r.Flush() }
+func (r *ring) close() error { return r.Close() }

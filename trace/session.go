@@ -40,10 +40,11 @@ type Options struct {
 	Self    bool                // also tracer itself and the SSH session it runs in
 	Count   uint64              // stop after so many events shown; 0: never
 	BTF     string              // file with the kernel's types, empty: the kernel's own
+	Buffer  Buffer              // how records travel
 	Notice  func(*event.Notice) // told of warnings and losses; must not block
 
 	// For tests.
-	ringBytes  uint32        // size of the ring, 0: the probe's own
+	ringBytes  uint32        // size of the ring, or of each perf buffer; 0: the probe's own
 	placeWait  time.Duration // the longest that an event waits for a name, 0: as always
 	maxFollows uint32        // processes that can be followed, 0: as many as the object says
 	maxSocks   uint32        // sockets that can be noted, 0: as many as the object says
@@ -99,6 +100,7 @@ type Session struct {
 	tiers    map[string]tier // of the features that are open
 	opened   []openedFeature // all features, in order
 	warnings []string        // features that could not be had
+	buffer   Buffer          // not BufferAuto
 	reader   *reader
 	places   *places // nil: not known here
 
@@ -151,12 +153,11 @@ func Open(t Tracer, opts Options) (_ *Session, err error) {
 	// Before 5.11 maps count against this limit. Where it cannot be raised,
 	// creating a map fails and says so.
 	_ = rlimit.RemoveMemlock()
+	if s.buffer, err = opts.Buffer.pick(haveRing); err != nil {
+		return nil, err
+	}
 	if err := s.load(load); err != nil {
 		return nil, explain(err)
-	}
-	s.reader, err = newReader(s.objects.Maps[bpf.ExecMapEvents], s.objects.Variables[bpf.ExecVarReaderWaits])
-	if err != nil {
-		return nil, err
 	}
 	if err := t.attached(s); err != nil {
 		return nil, err
@@ -235,8 +236,13 @@ func (s *Session) load(opts ebpf.CollectionOptions) error {
 	if err := setKnobs(spec, knobs); err != nil {
 		return err
 	}
+	bytes := spec.Maps[bpf.ExecMapEvents].MaxEntries
 	if s.opts.ringBytes > 0 {
-		spec.Maps[bpf.ExecMapEvents].MaxEntries = s.opts.ringBytes
+		bytes = s.opts.ringBytes
+		spec.Maps[bpf.ExecMapEvents].MaxEntries = bytes
+	}
+	if err := s.buffer.fit(spec); err != nil {
+		return err
 	}
 	if len(s.opts.PIDs) == 0 {
 		spec.Maps[bpf.ExecMapPids].MaxEntries = 1
@@ -253,6 +259,12 @@ func (s *Session) load(opts ebpf.CollectionOptions) error {
 		return fmt.Errorf("create maps: %w", err)
 	}
 	spec.Programs = programs
+	waits := s.objects.Variables[bpf.ExecVarReaderWaits]
+	records, err := s.buffer.open(s.objects.Maps[bpf.ExecMapEvents], s.objects.Maps[bpf.ExecMapBell], waits, bytes)
+	if err != nil {
+		return err
+	}
+	s.reader = newReader(records, waits)
 	if err := s.fillPIDs(); err != nil {
 		return err
 	}
@@ -272,6 +284,9 @@ func (s *Session) load(opts ebpf.CollectionOptions) error {
 	}
 	preempts, err := s.preempts()
 	if err != nil {
+		return err
+	}
+	if err := s.buffer.fit(spec); err != nil {
 		return err
 	}
 	if err := setKnobs(spec, map[string]any{bpf.FollowVarHasCopies: preempts}); err != nil {

@@ -39,8 +39,10 @@ const (
 	callCopies = 3
 	// leastInterval is how often sockets are read at most.
 	leastInterval = 10 * time.Millisecond
-	// flowIdle is after how long a UDP row of the kernel's side is forgotten.
-	flowIdle = time.Minute
+	// flowIdle is after how long a UDP row of the kernel's side is forgotten,
+	// and after how long if the map is half full: each look-up of a name, say,
+	// has a port of its own.
+	flowIdle, flowIdleFull = time.Minute, 100 * time.Millisecond
 	// maxRows bounds what is remembered of rows: of the idle ones, the least
 	// are counted together.
 	maxRows = 1 << 16
@@ -52,7 +54,6 @@ type trafficTracer struct {
 	sortBy   string
 	interval time.Duration
 	top      int
-	noCalls  bool // attribute TCP by owner alone; to measure what calls cost
 
 	recvArgs int  // number of parameters of tcp_recvmsg
 	preempts bool // it may preempt programs, which miss calls by that: they have copies
@@ -83,7 +84,7 @@ type process struct {
 
 // socketState is what is known of a TCP socket.
 type socketState struct {
-	record bpf.TrafficTcpRecord // the last one; its tx and rx only grow
+	record bpf.TrafficTcpRecord // the last one
 	given  moved                // to rows
 	owned  moved                // of that, to the present owner, since it is shared
 	shares map[process]*share   // of the others and, from then on, the owner
@@ -177,12 +178,13 @@ func (t *trafficTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 	}
 	spec.Maps[bpf.TrafficMapEvents].MaxEntries = trafficRing
 	if s.opts.maxSocks > 0 {
-		spec.Maps[bpf.TrafficMapSocks].MaxEntries = s.opts.maxSocks
+		for _, m := range []string{bpf.TrafficMapSocks, bpf.TrafficMapShares, bpf.TrafficMapFlows} {
+			spec.Maps[m].MaxEntries = s.opts.maxSocks
+		}
 	}
 	return spec, setKnobs(spec, map[string]any{
 		bpf.TrafficVarByConnection: t.by == byConnection,
 		bpf.TrafficVarByPeer:       t.by == byPeer,
-		bpf.TrafficVarCountCalls:   !t.noCalls,
 		bpf.TrafficVarRecvFlagsArg: flags,
 	})
 }
@@ -379,23 +381,29 @@ func (t *trafficTracer) readAll(s *Session, last bool) error {
 	if err := t.readSockets(); err != nil {
 		return err
 	}
-	if t.ownersAreUnknown(last) {
+	unknown := t.ownersAreUnknown(last)
+	if unknown {
 		if err := t.lookAtFiles(s); err != nil {
 			return err
 		}
+	}
+	// Once more before the end, too: an end that is just coming is a byte for a
+	// moment, and what was too busy to be read is given another chance.
+	if unknown || last {
 		if err := t.readSockets(); err != nil {
 			return err
 		}
 	}
 	t.forgetShares(s)
-	var share bpf.TrafficShareRecord
-	err := iterate(t, bpf.TrafficProgTrafficReadShares, &share, func() { t.shared(&share) })
-	if err != nil {
-		return err
+	if t.anyIsShared() {
+		var share bpf.TrafficShareRecord
+		if err := iterate(t, bpf.TrafficProgTrafficReadShares, &share, func() { t.shared(&share) }); err != nil {
+			return err
+		}
 	}
 	now := bootNow()
 	var flow bpf.TrafficFlowRecord
-	err = iterate(t, bpf.TrafficProgTrafficReadFlows, &flow, func() { t.flow(s, &flow, now) })
+	err := iterate(t, bpf.TrafficProgTrafficReadFlows, &flow, func() { t.flow(s, &flow, now) })
 	t.forgetFlows(s, now)
 	return err
 }
@@ -407,7 +415,7 @@ func (t *trafficTracer) readSockets() error {
 
 // decode takes the last reading of a socket.
 func (t *trafficTracer) decode(_ *Session, record []byte) bool {
-	if len(record) != int(unsafe.Sizeof(bpf.TrafficTcpRecord{})) {
+	if !isRecord(record, unsafe.Sizeof(bpf.TrafficTcpRecord{})) {
 		return false
 	}
 	r := (*bpf.TrafficTcpRecord)(unsafe.Pointer(unsafe.SliceData(record)))
@@ -429,14 +437,10 @@ func (t *trafficTracer) socket(r *bpf.TrafficTcpRecord) {
 	case st.record.Last != 0:
 		return
 	}
-	before := &st.record.Tcp
 	if st.shares == nil && r.Tcp.Shared != 0 {
 		st.shares = map[process]*share{}
 	}
-	tx, rx := max(before.Tx, r.Tcp.Tx), max(before.Rx, r.Tcp.Rx)
 	st.record = *r
-	st.record.Unread += uint32(rx - r.Tcp.Rx)
-	st.record.Tcp.Tx, st.record.Tcp.Rx = tx, rx
 }
 
 // shared takes over what one process has moved of a socket.
@@ -455,6 +459,15 @@ func (t *trafficTracer) shared(r *bpf.TrafficShareRecord) {
 		st.shares[p] = sh
 	}
 	sh.known = r.Share
+}
+
+func (t *trafficTracer) anyIsShared() bool {
+	for _, st := range t.sockets {
+		if st.record.Tcp.Shared != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // ownersAreUnknown reports whether there are bytes of which a look at all files
@@ -580,12 +593,16 @@ func (t *trafficTracer) flow(s *Session, r *bpf.TrafficFlowRecord, now uint64) {
 
 // forgetFlows makes room for others.
 func (t *trafficTracer) forgetFlows(s *Session, now uint64) {
+	m := s.objects.Maps[bpf.TrafficMapFlows]
+	idle := flowIdle
+	if len(t.flows) > int(m.MaxEntries())/2 {
+		idle = flowIdleFull
+	}
 	for key, st := range t.flows {
-		if now-st.seen < uint64(flowIdle) {
+		if now-st.seen < uint64(idle) {
 			continue
 		}
 		var f bpf.TrafficFlow
-		m := s.objects.Maps[bpf.TrafficMapFlows]
 		if err := m.LookupAndDelete(key, &f); errors.Is(err, ebpf.ErrNotSupported) { // before 5.14
 			if m.Lookup(key, &f) == nil {
 				_ = m.Delete(key) // nobody else does

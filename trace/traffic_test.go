@@ -67,10 +67,7 @@ func openTraffic(t *testing.T, opts Options, args ...string) *Session {
 	tracer := &trafficTracer{}
 	fs := flag.NewFlagSet("traffic", flag.ContinueOnError)
 	tracer.Flags(fs)
-	if err := fs.Parse(args); err != nil {
-		t.Fatal(err)
-	}
-	if err := tracer.Validate(); err != nil {
+	if err := fs.Parse(args); err != nil { // not validated: shorter intervals are wanted, too
 		t.Fatal(err)
 	}
 	s, err := Open(tracer, opts)
@@ -121,6 +118,14 @@ func traceTraffic(t *testing.T, opts Options, args ...string) *trafficRows {
 		}
 		if a.Lost != 0 || a.Incomplete != 0 {
 			t.Errorf("lost %d %v, %d details", a.Lost, a.LostBy, a.Incomplete)
+			for name, p := range s.programs {
+				if st, err := p.Stats(); err == nil && st.RecursionMisses > 0 {
+					t.Logf("%s: %d misses in %d runs", name, st.RecursionMisses, st.RunCount)
+				}
+			}
+			for cause, n := range s.stats.lost {
+				t.Logf("%s: %d", causeNames[cause], n)
+			}
 		}
 		return a
 	})
@@ -280,6 +285,19 @@ func TestKernelTrafficOfConnectionsShorterThanTheInterval(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A reading may come at any moment of a socket's life, and then the kernel is
+// between two steps.
+func TestKernelTrafficIsReadWhileItMoves(t *testing.T) {
+	const n = 997
+	c := traceTraffic(t, Options{maxSocks: 64}, "--interval", "1us")
+	server := startWorkload(t, "endServer", strconv.Itoa(n))
+	client := startWorkload(t, "endClient", server.hear(), strconv.Itoa(n))
+	server.hear()
+	client.hear()
+	c.want(t, "server", server.pid, n*shortAnswers, n*shortAsks)
+	c.want(t, "client", client.pid, n*shortAsks, n*shortAnswers)
 }
 
 func TestKernelTrafficBelongsToWhoMovesIt(t *testing.T) {
@@ -494,9 +512,9 @@ func TestKernelTrafficLeavesItselfOut(t *testing.T) {
 }
 
 func TestKernelTrafficLossIsTold(t *testing.T) {
-	t.Run("a full ring", func(t *testing.T) {
+	buffersOf(t, func(t *testing.T, buffer Buffer) {
 		const n = 331
-		s := openTraffic(t, Options{ringBytes: 4096}, "--interval", "1h")
+		s := openTraffic(t, Options{ringBytes: 4096, Buffer: buffer}, "--interval", "1h")
 		server := startWorkload(t, "echoServer", strconv.Itoa(n))
 		client := startWorkload(t, "echoClient", server.hear(), strconv.Itoa(n))
 		server.hear()
@@ -535,6 +553,128 @@ func TestKernelTrafficLossIsTold(t *testing.T) {
 			t.Errorf("%+v", a)
 		}
 	})
+	t.Run("a full map of UDP", func(t *testing.T) {
+		s := openTraffic(t, Options{maxSocks: 2}, "--by", "connection", "--interval", "1h")
+		u := startWorkload(t, "udpPorts", "7")
+		u.hear()
+		u.say("")
+		u.hear()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := s.Run(ctx, &trafficRows{t: t, session: s}); err != nil {
+			t.Fatal(err)
+		}
+		a, err := s.Account()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.LostBy["map_full"] < 5 {
+			t.Errorf("%+v", a)
+		}
+	})
+	t.Run("a reading that fails", func(t *testing.T) {
+		var told []string
+		s := openTraffic(t, Options{Notice: func(n *event.Notice) { told = append(told, n.Message) }}, "--interval", "1h")
+		if err := s.tracer.(*trafficTracer).reads[bpf.TrafficProgTrafficReadSocks].Close(); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := s.Run(ctx, &trafficRows{t: t, session: s}); err != nil {
+			t.Fatal(err)
+		}
+		a, err := s.Account()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.LostBy["reading_failed"] != 1 || !strings.Contains(strings.Join(told, "\n"), "sockets could not be read") {
+			t.Errorf("%+v, told %q", a, told)
+		}
+	})
+}
+
+func TestKernelTrafficOfUDPByConnectionAndByPeer(t *testing.T) {
+	tiersOf(t, func(t *testing.T, tier tier) {
+		for _, by := range []string{"connection", "peer"} {
+			t.Run(by, func(t *testing.T) {
+				c := traceTraffic(t, Options{tier: tier}, "--by", by, "--interval", "20ms")
+				for _, host := range []string{"127.0.0.1", "::1"} {
+					u := startWorkload(t, "udpEnds", host)
+					var src, dst uint16
+					if _, err := fmt.Sscan(u.hear(), &src, &dst); err != nil {
+						t.Fatal(err)
+					}
+					t.Cleanup(func() {
+						c.stop()
+						at := netip.MustParseAddr(host)
+						client := event.Connection{Role: event.RoleClient, Src: netip.AddrPortFrom(at, src), Dst: netip.AddrPortFrom(at, dst)}
+						server := event.Connection{Role: event.RoleServer, Src: client.Src, Dst: client.Dst}
+						known := c.session.tiers[callsFeature] != tierTracepoint
+						if !known { // a tracepoint does not tell who is at the other end
+							server.Src = netip.AddrPort{}
+						}
+						got := map[event.Connection]moved{}
+						var peer moved
+						for _, e := range c.list {
+							if int(e.PID) == u.pid {
+								m := got[e.Connection]
+								got[e.Connection] = moved{m.tx + e.Tx, m.rx + e.Rx}
+							}
+							if e.Peer == at {
+								peer.tx, peer.rx = peer.tx+e.Tx, peer.rx+e.Rx
+							}
+						}
+						const asks, answers = udpAsks * 1009, udpAnswers * 1013
+						if by == "connection" {
+							want := map[event.Connection]moved{client: {asks, answers}, server: {answers, asks}}
+							if diff := cmp.Diff(want, got, cmp.AllowUnexported(moved{}), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
+								t.Error(diff)
+							}
+							return
+						}
+						want := moved{asks, answers}
+						if known {
+							want = moved{asks + answers, asks + answers}
+						}
+						// Others may use the loopback device, too.
+						if peer.tx < want.tx || peer.rx < want.rx || os.Getenv("TRACER_VM") != "" && peer != want {
+							t.Errorf("%s: moved %+v, want %+v", host, peer, want)
+						}
+					})
+				}
+			})
+		}
+	})
+}
+
+// Many more UDP sockets than there is room for, one after the other.
+func TestKernelTrafficMakesRoomForFlows(t *testing.T) {
+	const room, round = 64, 20
+	s := openTraffic(t, Options{maxSocks: room, Filter: Filter{Comms: []string{"traffic-ports"}}}, "--by", "connection")
+	x := s.tracer.(*trafficTracer)
+	u := startWorkload(t, "udpPorts", strconv.Itoa(round))
+	u.hear()
+	sent := 0
+	for range 12 {
+		u.say("")
+		sent += u.hearInt()
+		for range 2 { // what is idle at the second may go
+			if err := x.readAll(s, false); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(flowIdleFull)
+		}
+	}
+	var got moved
+	for _, row := range x.rows {
+		got.tx, got.rx = got.tx+row.TotalTx, got.rx+row.TotalRx
+	}
+	if want := (moved{uint64(sent), uint64(sent)}); got != want {
+		t.Errorf("moved %+v, want %+v", got, want)
+	}
+	if a, err := s.Account(); err != nil || a.Lost != 0 {
+		t.Errorf("lost %v, %v", a.LostBy, err)
+	}
 }
 
 // What becomes of readings, in all orders in which they may come.
@@ -748,7 +888,7 @@ func FuzzTrafficDecode(f *testing.F) {
 		if r := (*bpf.TrafficTcpRecord)(unsafe.Pointer(&aligned[0])); ok && r.Tcp.Wanted != 0 {
 			want = moved{r.Tcp.Tx, r.Tcp.Rx}
 		}
-		if got != want || ok && len(b) != int(unsafe.Sizeof(r)) {
+		if got != want || ok && len(b)-int(unsafe.Sizeof(r)) > 7 {
 			t.Fatalf("%+v of %+v, ok %t", got, want, ok)
 		}
 	})

@@ -21,6 +21,8 @@ func init() {
 		"waysClient":     waysClient,
 		"echoServer":     echoServer,
 		"echoClient":     echoClient,
+		"endServer":      endServer,
+		"endClient":      endClient,
 		"sentAgain":      sentAgain,
 		"shared":         sharedSocket,
 		"sharer":         sharer,
@@ -32,10 +34,10 @@ func init() {
 		"neverRead":      neverRead,
 		"udp":            udpWays,
 		"udpNoise":       udpNoise,
+		"udpPorts":       udpPorts,
+		"udpEnds":        udpEnds,
 		"trafficNetwork": trafficNetwork,
 		"nothingMoves":   nothingMoves,
-		"bulk":           bulk,
-		"exchanges":      exchanges,
 	})
 }
 
@@ -355,6 +357,34 @@ func echoClient(args []string) {
 	heard()
 }
 
+// The same, but each side's bytes and its end are one segment.
+func endServer(args []string) {
+	l, port := listener("127.0.0.1")
+	said(port)
+	for range number(args[0]) {
+		s := accept(l)
+		readFull(s, shortAsks)
+		readEnd(s)
+		must1(unix.SendmsgN(s, zeros[:shortAnswers], nil, nil, unix.MSG_MORE))
+		closeFD(s)
+	}
+	said("done")
+	heard()
+}
+
+func endClient(args []string) {
+	for range number(args[1]) {
+		c := dial("127.0.0.1", number(args[0]))
+		must1(unix.SendmsgN(c, zeros[:shortAsks], nil, nil, unix.MSG_MORE))
+		must(unix.Shutdown(c, unix.SHUT_WR))
+		readFull(c, shortAnswers)
+		readEnd(c)
+		closeFD(c)
+	}
+	said("done")
+	heard()
+}
+
 // sentAgain loses what it sends, some times over.
 func sentAgain([]string) {
 	l, port := listener("127.0.0.1")
@@ -628,6 +658,57 @@ func udpNoise(args []string) {
 	heard()
 }
 
+// udpPorts sends datagrams to itself, each from a port of its own, so many
+// whenever it is told to, and says how many bytes.
+func udpPorts(args []string) {
+	must(os.WriteFile("/proc/self/comm", []byte("traffic-ports"), 0))
+	addr, family := sockaddr("127.0.0.1", 0)
+	s := must1(unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0))
+	must(unix.Bind(s, addr))
+	to, _ := sockaddr("127.0.0.1", localPort(s))
+	said("ready")
+	b := make([]byte, 4096)
+	for {
+		heard()
+		sum := 0
+		for i := range number(args[0]) {
+			c := must1(unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0))
+			must(unix.Sendto(c, zeros[:100+i], 0, to))
+			sum += must1(unix.Read(s, b))
+			closeFD(c)
+		}
+		said(sum)
+	}
+}
+
+// Datagrams of udpEnds.
+const udpAsks, udpAnswers = 3, 2
+
+// udpEnds asks by a socket that is connected, and answers by one that is not. It
+// says their ports.
+func udpEnds(args []string) {
+	addr, family := sockaddr(args[0], 0)
+	open := func() int {
+		fd := must1(unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0))
+		must(unix.Bind(fd, addr))
+		return fd
+	}
+	c, s := open(), open()
+	to, _ := sockaddr(args[0], localPort(s))
+	must(unix.Connect(c, to))
+	b := make([]byte, 4096)
+	for i := range udpAsks {
+		must1(unix.Write(c, zeros[:1009]))
+		_, from := must2(unix.Recvfrom(s, b, 0))
+		if i < udpAnswers {
+			must(unix.Sendto(s, zeros[:1013], 0, from))
+			must1(unix.Read(c, b))
+		}
+	}
+	said(fmt.Sprint(localPort(c), " ", localPort(s)))
+	heard()
+}
+
 // trafficNetwork moves bytes within a network of its own.
 func trafficNetwork([]string) {
 	newNetwork(true)
@@ -665,58 +746,4 @@ func nothingMoves([]string) {
 	wantError(unix.Connect(socket(unix.AF_INET, 0, 0), addr), unix.ECONNREFUSED)
 	said("done")
 	heard()
-}
-
-// bulk moves so many MiB to itself, and says how long that took in ns.
-func bulk(args []string) {
-	l, port := listener("127.0.0.1")
-	c := dial("127.0.0.1", port)
-	s := accept(l)
-	n := number(args[0]) << 20
-	begin := time.Now()
-	done := make(chan struct{})
-	go func() {
-		readFull(s, n)
-		close(done)
-	}()
-	must(as(func(fd int, b []byte) (int, error) { return unix.Write(fd, b[:min(len(b), 64<<10)]) })(c, n))
-	<-done
-	said(int(time.Since(begin)))
-	heard()
-}
-
-// exchanges asks and answers itself so often, and says how long that took in
-// ns.
-func exchanges(args []string) {
-	l, port := listener("127.0.0.1")
-	c := dial("127.0.0.1", port)
-	s := accept(l)
-	n := number(args[0])
-	begin := time.Now()
-	done := make(chan struct{})
-	go func() {
-		b := make([]byte, 4096)
-		for range n {
-			readFullTo(s, b[:shortAsks])
-			must1(unix.Write(s, zeros[:shortAnswers]))
-		}
-		close(done)
-	}()
-	b := make([]byte, 4096)
-	for range n {
-		must1(unix.Write(c, zeros[:shortAsks]))
-		readFullTo(c, b[:shortAnswers])
-	}
-	<-done
-	said(int(time.Since(begin)))
-	heard()
-}
-
-func readFullTo(fd int, b []byte) {
-	for len(b) > 0 {
-		n, err := unix.Read(fd, b)
-		if err != unix.EINTR {
-			b = b[must1(n, err):]
-		}
-	}
 }

@@ -38,6 +38,7 @@ enum { false = 0, true = 1 };
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERF_EVENT_ARRAY = 4,
 	BPF_MAP_TYPE_PERCPU_HASH = 5,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
@@ -53,6 +54,10 @@ enum {
 
 enum {
 	BPF_F_NO_PREALLOC = 1U << 0,
+};
+
+enum {
+	BPF_F_CURRENT_CPU = 0xffffffffULL,
 };
 
 enum {
@@ -184,7 +189,8 @@ struct cred {
 };
 
 struct thread_info {
-	u32 status;
+	unsigned long flags;
+	u32 status; /* x86 */
 };
 
 struct task_struct {
@@ -442,6 +448,8 @@ enum tcp_state {
 #define TASK_IS_IO_WORKER 0x00000010
 /* arch/x86/include/asm/thread_info.h: TS_COMPAT */
 #define X86_TS_COMPAT 0x0002
+/* arch/arm64/include/asm/thread_info.h: _TIF_32BIT */
+#define ARM64_32BIT (1UL << 22)
 /* include/linux/sched/signal.h: SIGNAL_GROUP_EXIT */
 #define GROUP_EXIT 0x00000004
 

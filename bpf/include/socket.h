@@ -109,11 +109,10 @@ static __always_inline struct sock *file_socket(struct file *file)
 /* The TCP socket of a socket: itself, or a subflow of an MPTCP one. */
 static __always_inline struct sock *tcp_socket(struct sock *sk)
 {
-	__u16 protocol;
+	__u16 protocol = BPF_CORE_READ(sk, sk_protocol);
 
 	if (!is_inet(BPF_CORE_READ(sk, __sk_common.skc_family)))
 		return NULL;
-	protocol = BPF_CORE_READ(sk, sk_protocol);
 	if (protocol == IPPROTO_MPTCP)
 		return first_subflow(sk);
 	return protocol == IPPROTO_TCP ? sk : NULL;
@@ -127,44 +126,102 @@ static __always_inline struct sock *file_tcp_socket(struct file *file)
 	return sk ? tcp_socket(sk) : NULL;
 }
 
+static __always_inline bool fin_has_come(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1;
+}
+
 /*
- * Payload bytes sent, each once, and received. The counters are read while the
- * socket is at work on another CPU. A FIN counts as a byte that was received
- * until the flag is set; and a segment that is sent again counts as such before
- * it counts as sent. In this order what is read may lag behind, but not run
- * ahead.
+ * Payload bytes sent, each once. The counters are read while the socket may be
+ * at work on another CPU: what is sent again counts as such before it counts as
+ * sent. In this order the result may lag behind, but not run ahead.
  */
-static __always_inline void tcp_bytes(struct sock *sk, __u64 *tx, __u64 *rx)
+static __always_inline __u64 tcp_sent_bytes(struct sock *sk)
 {
 	struct tcp_sock *tp = (void *)sk;
-	__u64 received = BPF_CORE_READ(tp, bytes_received);
 	__u64 sent = BPF_CORE_READ(tp, bytes_sent);
+	__u64 again = BPF_CORE_READ(tp, bytes_retrans);
 
-	*tx = sent - BPF_CORE_READ(tp, bytes_retrans);
-	*rx = received - (BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1);
+	return sent > again ? sent - again : 0;
 }
 
-/* Payload bytes that have come and that no process has read. */
-static __always_inline __u32 tcp_unread(struct sock *sk)
+/*
+ * Payload bytes received. A FIN counts as one until the flag is set: only of a
+ * socket that is not at work is this exact.
+ */
+static __always_inline __u64 tcp_received_bytes(struct sock *sk)
+{
+	bool fin = fin_has_come(sk);
+	__u64 received = BPF_CORE_READ((struct tcp_sock *)sk, bytes_received);
+
+	return received - fin;
+}
+
+/*
+ * The sequence numbers of the first bytes in both directions. They stay while
+ * counters move, and one number alone then tells how far the socket has come:
+ * two counters, read one after the other, may never have been true together.
+ */
+struct tcp_origin {
+	__u32 tx;
+	__u32 rx;
+};
+
+/* False: they could not be told, the socket is too busy. */
+static __always_inline bool tcp_find_origin(struct sock *sk, struct tcp_origin *o)
 {
 	struct tcp_sock *tp = (void *)sk;
+
+	for (int i = 0; i < 4; i++) {
+		__u32 sent = tcp_sent_bytes(sk), sent_to = BPF_CORE_READ(tp, snd_nxt);
+		__u32 received = BPF_CORE_READ(tp, bytes_received);
+		__u32 received_to = BPF_CORE_READ(tp, rcv_nxt);
+
+		o->tx = sent_to - sent;
+		o->rx = received_to - received;
+		if (sent == (__u32)tcp_sent_bytes(sk) && sent_to == BPF_CORE_READ(tp, snd_nxt) &&
+		    received == (__u32)BPF_CORE_READ(tp, bytes_received) &&
+		    received_to == BPF_CORE_READ(tp, rcv_nxt))
+			return true;
+	}
+	return false;
+}
+
+/* A count of which the lower half is known, and about what it is. */
+static __always_inline __u64 tcp_widen(__u32 low, __u64 about)
+{
+	__s32 more = low - (__u32)about;
+	__u64 n = about + more;
+
+	return more < 0 && n > about ? 0 : n;
+}
+
+/* Payload bytes that processes have written. */
+static __always_inline __u64 tcp_written(struct sock *sk, struct tcp_origin from)
+{
+	struct tcp_sock *tp = (void *)sk;
+	__u64 about = tcp_sent_bytes(sk);
+
+	return tcp_widen(BPF_CORE_READ(tp, write_seq) - from.tx, about);
+}
+
+/*
+ * Payload bytes that processes have read; unread is what has come beside. The
+ * end is read, too, when it has come: in this order it is not taken for a byte.
+ */
+static __always_inline __u64 tcp_read(struct sock *sk, struct tcp_origin from, __u32 *unread)
+{
+	struct tcp_sock *tp = (void *)sk;
+	__u64 about = BPF_CORE_READ(tp, bytes_received);
 	__u32 copied = BPF_CORE_READ(tp, copied_seq);
-	__u32 unread = BPF_CORE_READ(tp, rcv_nxt) - copied;
+	bool fin = fin_has_come(sk);
+	__u32 ahead = BPF_CORE_READ(tp, rcv_nxt) - copied;
 
-	/* The end is read, too. */
-	if (unread && BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1)
-		unread--;
-	return unread;
-}
-
-/* What processes have written and read. */
-static __always_inline void tcp_position(struct sock *sk, __u64 *written, __u64 *read)
-{
-	struct tcp_sock *tp = (void *)sk;
-
-	tcp_bytes(sk, written, read);
-	*written += (__u32)(BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_nxt));
-	*read -= tcp_unread(sk);
+	*unread = 0;
+	if (!about)
+		return 0;
+	*unread = ahead && fin ? ahead - 1 : ahead;
+	return tcp_widen(copied - from.rx - (fin && !ahead), about);
 }
 
 /*
@@ -193,19 +250,5 @@ static __always_inline bool has_called(struct sock *sk, int state)
 	}
 	return acked + flying != sent + fin;
 }
-
-/* Where sockets take the steps of their lives: set_state() and destroyed(). */
-#define SET_STATE(name, copy)                                                                    \
-	SEC("raw_tp/inet_sock_set_state")                                                        \
-	int name(struct bpf_raw_tracepoint_args *ctx)                                            \
-	{                                                                                        \
-		return set_state(copy, (struct sock *)ctx->args[0], ctx->args[1], ctx->args[2]); \
-	}
-#define DESTROY(name, copy)                                          \
-	SEC("raw_tp/tcp_destroy_sock")                               \
-	int name(struct bpf_raw_tracepoint_args *ctx)                \
-	{                                                            \
-		return destroyed(copy, (struct sock *)ctx->args[0]); \
-	}
 
 #endif

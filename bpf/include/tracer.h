@@ -69,11 +69,26 @@ struct {
 	__type(value, __u64);
 } counts SEC(".maps");
 
-/* Written by all programs, drained by the reader; user space sets its size. */
+/*
+ * Written by all programs, drained by the reader; user space sets its size. On
+ * a kernel without ring buffers user space makes it a BPF_MAP_TYPE_PERF_EVENT_ARRAY
+ * instead, and sets perf_buffers.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 8 << 20);
 } events SEC(".maps");
+
+/*
+ * Wakes a reader of perf buffers. Written by programs, drained by the reader;
+ * user space makes room for each CPU if it is used.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} bell SEC(".maps");
 
 /*
  * Processes wanted by --pid and their descendants, by thread-group id.
@@ -112,6 +127,7 @@ struct {
 } cgroups SEC(".maps");
 
 /* Knobs, set by user space before loading. */
+const volatile bool perf_buffers;
 const volatile bool filter_cgroups;
 const volatile bool filter_pids;
 const volatile bool filter_uid;
@@ -135,30 +151,57 @@ static __always_inline void count(__u32 what, __s64 by)
 }
 
 /*
+ * Copies a record into a ring, or into this CPU's perf buffer. A record begins
+ * with a number that is for here: when it was sent, by which the reader brings
+ * those of different CPUs in order. It is taken last, so that what a record
+ * follows from was sent before. perf_buffers is known to the verifier, who does
+ * not look at the branch that is not taken: a kernel need not have its helper.
+ */
+static __always_inline long output(void *ctx, void *map, void *record, __u64 size, __u64 flags)
+{
+	if (!perf_buffers)
+		return bpf_ringbuf_output(map, record, size, flags);
+	*(__u64 *)record = bpf_ktime_get_boot_ns();
+	return bpf_perf_event_output(ctx, map, BPF_F_CURRENT_CPU, record, size);
+}
+
+/*
  * Set by the reader when nothing has come for a while and it stops polling,
  * cleared by whoever wakes it.
  */
 volatile __u32 reader_waits;
 
+/* In a ring a discarded record wakes; perf buffers have one more for it. */
+static __always_inline void wake_reader(void *ctx)
+{
+	__u64 nothing = 0;
+	void *record;
+
+	reader_waits = 0;
+	if (perf_buffers) {
+		if (bpf_perf_event_output(ctx, &bell, BPF_F_CURRENT_CPU, &nothing, sizeof(nothing)))
+			reader_waits = 1; /* the next one tries again */
+		return;
+	}
+	record = bpf_ringbuf_reserve(&events, 8, 0);
+	if (record)
+		bpf_ringbuf_discard(record, BPF_RB_FORCE_WAKEUP);
+}
+
 /*
- * Sends a record. A reader that polls is not woken: the wake-up would cost more
- * than everything else together. One that waits is, by a discarded record,
- * after the real one is in the ring: both sides write first and look then, so
+ * Sends a record, with the program's ctx. A reader that polls is not woken: the
+ * wake-up would cost more than everything else together. One that waits is,
+ * after the record is in the buffer: both sides write first and look then, so
  * that no record can stay behind.
  */
-static __always_inline bool send_record(void *record, __u64 size, enum lost_cause cause)
+static __always_inline bool send_record(void *ctx, void *record, __u64 size, enum lost_cause cause)
 {
-	if (bpf_ringbuf_output(&events, record, size, BPF_RB_NO_WAKEUP)) {
+	if (output(ctx, &events, record, size, BPF_RB_NO_WAKEUP)) {
 		count_lost(cause);
 		return false;
 	}
-	if (reader_waits) {
-		void *bell = bpf_ringbuf_reserve(&events, 8, 0);
-
-		reader_waits = 0;
-		if (bell)
-			bpf_ringbuf_discard(bell, BPF_RB_FORCE_WAKEUP);
-	}
+	if (reader_waits)
+		wake_reader(ctx);
 	return true;
 }
 
@@ -254,6 +297,20 @@ static __always_inline __u64 step_of(struct sock *sk, int from, int to)
 
 	return (__u64)sk ^ (__u64)to << 56 ^ (__u64)from << 48 ^
 	       (__u64)BPF_CORE_READ(tp, write_seq) << 16;
+}
+
+/*
+ * For the last copy of a program: all have had their turn. What is left would
+ * pass for the same event of the next socket that has this one's address.
+ */
+static __always_inline void all_have_seen(__u32 program, __u64 event)
+{
+	struct recent *r = bpf_map_lookup_elem(&recents, &program);
+
+	for (int i = 0; r && i < RECENT; i++) {
+		if (r->events[i] == event)
+			r->events[i] = 0;
+	}
 }
 
 #define WANTED -1
@@ -352,7 +409,8 @@ static __always_inline __u64 task_cgroup(struct task_struct *task)
 
 /*
  * Registers, as kprobes and system calls leave them: struct pt_regs differs by
- * architecture, and one object serves both.
+ * architecture, and one object serves both. Which one it runs on is known when
+ * it is loaded: the kernel's types have the registers of one of them.
  */
 static __always_inline __u64 register_arg(void *regs, int i)
 {
@@ -402,8 +460,9 @@ static __always_inline bool syscall_is_32bit(void)
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct pt_regs___x86 *x86 = NULL;
 
-	return bpf_core_field_exists(x86->orig_ax) &&
-	       BPF_CORE_READ(task, thread_info.status) & X86_TS_COMPAT;
+	if (bpf_core_field_exists(x86->orig_ax))
+		return BPF_CORE_READ(task, thread_info.status) & X86_TS_COMPAT;
+	return BPF_CORE_READ(task, thread_info.flags) & ARM64_32BIT;
 }
 
 #endif

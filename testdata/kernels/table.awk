@@ -1,6 +1,14 @@
 # Makes README's table of kernels of the consoles: what "tracer check" said with each kind of hook.
 #   awk -f table.awk CONSOLE...     a console is named after its kernel
 # Things of one command that are seen in the same ways everywhere share a row.
+function add(row, way) {
+	if (!(row in seen)) {
+		seen[row] = 1
+		rows[++nrows] = row
+	}
+	if (index(", " cell[row, kernel] ",", ", " way ",") == 0)
+		cell[row, kernel] = cell[row, kernel] (cell[row, kernel] == "" ? "" : ", ") way
+}
 FNR == 1 {
 	kernel = FILENAME
 	sub(/.*\//, "", kernel)
@@ -8,23 +16,27 @@ FNR == 1 {
 	checking = 0
 }
 { sub(/\r$/, "") }
-$1 == "CHECK" { checking = 1; next }
-$1 == "CHECKED" { checking = 0; next }
+$1 == "CHECK" {
+	checking = 1
+	buffer = ""
+	next
+}
+$1 == "CHECKED" {
+	if (buffer != "")
+		add("all\thow events travel", buffer)
+	checking = 0
+	next
+}
 !checking { next }
+/^events +by / { buffer = $3 } # of use if all commands run with it
+/ cannot run: / { buffer = "" }
 /^[a-z]/ { command = $1 }
 match($0, /^([a-z]+ +works | +)by [a-z]+: /) {
 	used = substr($0, 1, RLENGTH - 2)
 	sub(/.* /, "", used)
 	n = split(substr($0, RLENGTH + 1), features, "; ")
-	for (i = 1; i <= n; i++) {
-		row = command "\t" features[i]
-		if (!(row in seen)) {
-			seen[row] = 1
-			rows[++nrows] = row
-		}
-		if (index(", " cell[row, kernel] ",", ", " used ",") == 0)
-			cell[row, kernel] = cell[row, kernel] (cell[row, kernel] == "" ? "" : ", ") used
-	}
+	for (i = 1; i <= n; i++)
+		add(command "\t" features[i], used)
 }
 END {
 	printf "| command | what it sees |"
@@ -49,6 +61,6 @@ END {
 	}
 	for (l = 1; l <= nlines; l++) {
 		split(lines[l], part, "\t")
-		printf "| `%s` | %s |%s\n", part[1], text[lines[l]], part[2]
+		printf "| %s | %s |%s\n", part[1] == "all" ? "all" : "`" part[1] "`", text[lines[l]], part[2]
 	}
 }

@@ -6,6 +6,7 @@ type Check struct {
 	Arch     string       // as Go names it
 	BTF      string       // file that the kernel's types come from, empty if there is none
 	Lockdown string       // none, integrity or confidentiality; empty if the kernel knows no such thing
+	Buffer   string       // how events travel: ring or perf; empty if that could not be tried
 	Missing  []Capability // that this process lacks
 	Grant    string       // how to get what is missing
 	Warnings []string     // what else is in the way, as sentences
@@ -55,6 +56,7 @@ func (c *Check) AppendJSON(dst []byte) []byte {
 	o.str("arch", c.Arch)
 	o.optional("btf", c.BTF)
 	o.optional("lockdown", c.Lockdown)
+	o.optional("buffer", c.Buffer)
 	list(&o, "missing_capabilities", c.Missing, func(o *object, m Capability) {
 		o.str("name", m.Name)
 		o.bool("needed", m.Needed)

@@ -82,9 +82,10 @@ type Close struct {
 
 func (c *Connection) appendConnection(o object) object {
 	o.str("role", c.Role)
-	if c.Dst.Addr().Is4() {
+	switch src, dst := c.Src.Addr(), c.Dst.Addr(); {
+	case src.Is4() || dst.Is4():
 		o.str("family", "ipv4")
-	} else {
+	case src.Is6() || dst.Is6():
 		o.str("family", "ipv6")
 	}
 	o.endpoint("src_addr", "src_port", c.Src)

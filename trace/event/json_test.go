@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -96,6 +97,39 @@ func TestAppendJSON(t *testing.T) {
 			"an exec that failed of which little is known",
 			&ExecFailed{Common: Common{Time: when, Kind: KindExecFailed, Process: process}, PPID: 17, Error: "EFAULT"},
 			`{"time":"2024-03-05T13:04:05.120000000Z","event":"exec_failed","pid":4242,"comm":"make","uid":1000,"ppid":17,"error":"EFAULT"}`,
+		},
+		{
+			"traffic of a process",
+			&Traffic{Common: Common{Time: when, Kind: KindTraffic, Process: process}, Interval: 1500 * time.Millisecond, Proto: ProtoTCP, Tx: math.MaxUint64, TotalTx: 7},
+			`{"time":"2024-03-05T13:04:05.120000000Z","event":"traffic","pid":4242,"comm":"make","uid":1000,"interval_us":1500000,"proto":"tcp","tx_bytes":18446744073709551615,"rx_bytes":0}`,
+		},
+		{
+			"traffic of a connection",
+			&Traffic{
+				Common: Common{Time: when, Kind: KindTraffic, Process: process}, Interval: time.Second, Proto: ProtoUDP, Rx: 17,
+				Connection: Connection{Role: RoleServer, Src: netip.MustParseAddrPort("[2001:db8::7]:4711"), Dst: netip.MustParseAddrPort("[::1]:53")},
+			},
+			`{"time":"2024-03-05T13:04:05.120000000Z","event":"traffic","pid":4242,"comm":"make","uid":1000,"interval_us":1000000,"proto":"udp",` +
+				`"role":"server","family":"ipv6","src_addr":"2001:db8::7","src_port":4711,"dst_addr":"::1","dst_port":53,"tx_bytes":0,"rx_bytes":17}`,
+		},
+		{
+			"traffic of a connection of which only one end is known",
+			&Traffic{
+				Common: Common{Time: when, Kind: KindTraffic, Process: process}, Interval: time.Second, Proto: ProtoUDP, Tx: 17,
+				Connection: Connection{Role: RoleClient, Src: netip.MustParseAddrPort("10.0.0.7:4711")},
+			},
+			`{"time":"2024-03-05T13:04:05.120000000Z","event":"traffic","pid":4242,"comm":"make","uid":1000,"interval_us":1000000,"proto":"udp",` +
+				`"role":"client","family":"ipv4","src_addr":"10.0.0.7","src_port":4711,"tx_bytes":17,"rx_bytes":0}`,
+		},
+		{
+			"traffic of a peer, by both protocols",
+			&Traffic{Common: Common{Time: when, Kind: KindTraffic}, Interval: time.Second, Peer: netip.MustParseAddr("10.0.0.7"), Tx: 17, Rx: 19},
+			`{"time":"2024-03-05T13:04:05.120000000Z","event":"traffic","interval_us":1000000,"peer_addr":"10.0.0.7","tx_bytes":17,"rx_bytes":19}`,
+		},
+		{
+			"traffic of a pod",
+			&Traffic{Common: Common{Time: when, Kind: KindTraffic, Process: Process{Place: Place{Pod: "web-0", Namespace: "shop", PodUID: "6b1f"}}}, Interval: time.Second, Proto: ProtoTCP, Tx: 17},
+			`{"time":"2024-03-05T13:04:05.120000000Z","event":"traffic","pod":"web-0","namespace":"shop","pod_uid":"6b1f","interval_us":1000000,"proto":"tcp","tx_bytes":17,"rx_bytes":0}`,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
