@@ -1258,7 +1258,7 @@ static __always_inline int state_change(void *ctx, int copy, struct sock *sk, in
 	struct socket_state *st;
 	enum ending ending = ENDING_CLOSED;
 
-	if (!first_to_see(copy, SEES_STATE, step_of(sk, from, to)))
+	if (!first_to_see(copy, SEES_STATE, key ^ (__u64)to << 56))
 		return 0;
 	if (to == TCP_ESTABLISHED)
 		return established(ctx, sk, FOR_STATE + copy);
@@ -1301,7 +1301,7 @@ static __always_inline int destroyed(void *ctx, int copy, struct sock *sk)
 	__u64 key = (__u64)sk;
 	struct socket_state *st;
 
-	if (!first_to_see(copy, SEES_DESTROY, step_of(sk, 0, 0)))
+	if (!first_to_see(copy, SEES_DESTROY, key))
 		return 0;
 	st = bpf_map_lookup_elem(&sockets, &key);
 	if (!st)
