@@ -1053,6 +1053,16 @@ func TestKernelCapabilitiesAreEnough(t *testing.T) {
 	exe = copyFile(t, exe)
 	run := func(p *trace.Probe, buffer string) {
 		t.Run(p.Name+" "+buffer, func(t *testing.T) {
+			enough := slices.Clone(enough)
+			if level, err := os.ReadFile("/proc/sys/kernel/perf_event_paranoid"); err == nil && buffer == "perf" && strings.TrimSpace(string(level)) > "2" {
+				// Debian's own level.
+				cmd := withCapabilities(t, enough...)
+				cmd.Args = append(cmd.Args, p.Name, "--buffer", buffer, "-d", "1ms")
+				if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "perf buffers take CAP_SYS_ADMIN where kernel.perf_event_paranoid is above 2") {
+					t.Fatalf("%v: %s", err, out)
+				}
+				enough = append(enough, unix.CAP_SYS_ADMIN)
+			}
 			cmd := withCapabilities(t, enough...)
 			cmd.Args = append(cmd.Args, p.Name, "--json", "--buffer", buffer, "--", "env", asWorkload+"=web", exe)
 			var errs bytes.Buffer
@@ -1691,6 +1701,9 @@ func workload(name string, args []string) {
 			die(resp.Body.Close())
 		}
 		client.CloseIdleConnections()
+	case "named":
+		die(os.WriteFile("/proc/self/comm", []byte(args[0]), 0))
+		workload("network", nil)
 	case "network":
 		// As Go programs do it: the listener is an MPTCP one by default.
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -2286,6 +2299,40 @@ func TestKernelHTTPOfHostileText(t *testing.T) {
 	}
 	if strings.Contains(text, "\x1b[31mred") {
 		t.Errorf("a stranger's colour: %q", text)
+	}
+}
+
+// A process may call itself what it likes.
+func TestKernelConnOfAHostileName(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "\x1b[2J\n\r\xff\u202ex"
+	r := startTracer(t, "conn", "--", "env", asWorkload+"=named", exe, name)
+	r.wait(0)
+	if len(r.events) != 5 {
+		t.Errorf("%d rows, want 5", len(r.events))
+	}
+	for _, e := range r.events {
+		if want := strings.ToValidUTF8(name, "\ufffd"); e["comm"] != want {
+			t.Errorf("comm %q, want %q", e["comm"], want)
+		}
+	}
+	s := newScreen(t, 100, 30)
+	cmd := s.start("NO_COLOR=1", "conn", "--columns", "comm,result", "--", "env", asWorkload+"=named", exe, name)
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	text := s.until("; cost: CPU")
+	rows := strings.Count(text, "\r\n"+`\x1b[2J\x0a\x0…`)
+	if rows != 5 {
+		t.Errorf("%d rows, want 5", rows)
+	}
+	for _, r := range strings.ReplaceAll(text, "\r\n", "") {
+		if r < ' ' || r == 0x7f || r == utf8.RuneError || r == '\u202e' {
+			t.Fatalf("%q in %q", r, text)
+		}
 	}
 }
 

@@ -177,6 +177,9 @@ func (t *trafficTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 		flags = 4
 	}
 	spec.Maps[bpf.TrafficMapEvents].MaxEntries = trafficRing
+	if t.by != byConnection && t.by != byPeer {
+		spec.Maps[bpf.TrafficMapFlows].MaxEntries = 8192 // a process each
+	}
 	if s.opts.maxSocks > 0 {
 		for _, m := range []string{bpf.TrafficMapSocks, bpf.TrafficMapShares, bpf.TrafficMapFlows} {
 			spec.Maps[m].MaxEntries = s.opts.maxSocks

@@ -18,7 +18,8 @@ work=$(mktemp -d)
 tool=
 trap '[ -z "$tool" ] || kill -INT $tool 2>/dev/null || :; rm -rf "$work"' EXIT
 
-# The load, by two processes. It says how many nanoseconds it took.
+# The load, by two processes that are called after the file: NAME-client and
+# NAME-server. It says how many nanoseconds it took.
 cat >"$work/move.c" <<'C'
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -49,12 +50,14 @@ int main(int argc, char **argv)
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t len = sizeof(a);
 	struct timespec from, to;
+	char name[16];
 
 	check(l >= 0 && bind(l, (void *)&a, len) == 0 && listen(l, 1) == 0);
 	check(getsockname(l, (void *)&a, &len) == 0);
 	pid_t server = fork();
 	check(server >= 0);
-	prctl(PR_SET_NAME, server ? "move-client" : "move-server");
+	snprintf(name, sizeof(name), "%s-%s", strrchr(argv[0], '/') + 1, server ? "client" : "server");
+	prctl(PR_SET_NAME, name);
 	fd = server ? socket(AF_INET, SOCK_STREAM, 0) : accept(l, NULL, NULL);
 	check(fd >= 0 && (!server || connect(fd, (void *)&a, len) == 0));
 	check(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) == 0);
@@ -79,6 +82,7 @@ int main(int argc, char **argv)
 }
 C
 cc -O2 -o "$work/move" "$work/move.c"
+cp "$work/move" "$work/wake" # shows whether a tool sees something
 move() { "$work/move" "$1" "$([ "$1" = bulk ] && echo "$mib" || echo "$n")"; }
 
 declare -A start
@@ -86,7 +90,7 @@ start[tracer]='./tracer traffic --json'
 # tcptop needs tracefs, in a mount namespace of its own.
 tracefs='mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing'
 start[tcptop]="unshare -m bash -c '$tracefs; exec stdbuf -oL tcptop -C 1'"
-start[nethogs]='stdbuf -oL nethogs -a -t -v 2 -d 1' # of all devices; bytes in all, by process
+start[nethogs]='stdbuf -oL nethogs -a -t -v 2 -d 1 lo' # -a: loopback, too; bytes in all, by process
 count() { # what a tool saw the client of a load send and receive, in bytes
 	case $1 in
 	tracer)
@@ -104,9 +108,9 @@ begin() {
 	bash -c "exec ${start[$1]}" >"$work/out" 2>"$work/err" &
 	tool=$!
 	for _ in $(seq 30); do
-		"$work/move" exchange 10 >/dev/null
+		"$work/wake" exchange 10 >/dev/null
 		sleep 0.3
-		! grep -q move "$work/out" || return 0
+		! grep -q wake "$work/out" || return 0
 		kill -0 $tool 2>/dev/null || break
 	done
 	kill -INT $tool 2>/dev/null || :
@@ -122,7 +126,6 @@ run() {
 	local before with after cpu
 	before=$(move "$2")
 	begin "$1" || return 1
-	: >"$work/out"
 	cpu=$(ticks)
 	with=$(move "$2")
 	sleep 1.5 # until it is told
