@@ -799,8 +799,8 @@ func (t *httpTracer) tellStuck(now uint64) {
 	t.due = left
 }
 
-// age reports the stuck requests of a connection, and with them those of its
-// other end, which may be a little younger.
+// age reports the stuck requests of a connection, and with them what its other
+// end has of them, which may have come there late.
 func (t *httpTracer) age(address, now uint64) {
 	c := t.conns[address]
 	if c == nil {
@@ -810,13 +810,13 @@ func (t *httpTracer) age(address, now uint64) {
 	before := int64(now) - int64(t.stuck)
 	t.conn = c
 	c.Stuck(before, &t.messages)
-	if c.link == nil {
-		return
+	if c.link == nil || len(t.aged) == 0 {
+		return // it was answered meanwhile
 	}
 	if other := c.link.conns[1-c.role]; other != nil {
 		t.fetch(other)
 		t.conn = other
-		other.Stuck(before+int64(partnerPatience), &t.messages)
+		other.Stuck(before+int64(idlePatience), &t.messages)
 	}
 	for _, h := range t.aged {
 		if h == nil {
@@ -827,6 +827,9 @@ func (t *httpTracer) age(address, now uint64) {
 			if o != nil && o.x.Role != h.x.Role && o.seq == h.seq && t.role == "" {
 				server, t.aged[i] = o, nil
 			}
+		}
+		if server == nil && h.x.RequestStart > before {
+			continue // it is younger, and not the same one
 		}
 		if h.x.Role == http1.Server {
 			client, server = server, client
