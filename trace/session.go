@@ -465,7 +465,7 @@ func (s *Session) Run(ctx context.Context, sink Sink) error {
 		t.read(s, true)
 	}
 	s.duration = time.Since(s.started)
-	s.cost.close()
+	s.cost.close(s.programs)
 	s.detach()
 	if stopErr := s.reader.stop(); err == nil {
 		err = stopErr
@@ -528,7 +528,7 @@ func (s *Session) pipeline(ctx context.Context) error {
 		case <-slow.C:
 			s.clock.anchor()
 			if time.Since(s.started) > sampleTime {
-				s.cost.close()
+				s.cost.close(s.programs)
 			}
 			if err := s.tellLosses(); err != nil {
 				return err
@@ -553,7 +553,7 @@ func (s *Session) decode(b *batch) {
 			s.stats.lost[lostBadRecord]++
 		}
 	})
-	s.cost.count(n, s.reader.horizon())
+	s.cost.count(n, s.reader.horizon(), s.programs)
 }
 
 func (s *Session) enough() bool {
@@ -665,8 +665,6 @@ func (s *Session) Account() (_ *event.Account, err error) {
 		if err != nil {
 			continue // a kernel that does not tell
 		}
-		a.BPF += st.Runtime
-		a.HasBPF = s.cost.taken > 0
 		switch {
 		case isSparse(name):
 			s.stats.lost[lostDetail] += st.RecursionMisses
@@ -674,9 +672,7 @@ func (s *Session) Account() (_ *event.Account, err error) {
 			missed += st.RecursionMisses
 		}
 	}
-	if a.HasBPF {
-		a.BPF = s.cost.whole(a.BPF, s.duration)
-	}
+	a.BPF, a.HasBPF = s.cost.whole(s.duration)
 	if err := s.stats.readKernel(s.objects.Maps[bpf.ExecMapLost]); err != nil {
 		return nil, err
 	}
@@ -714,9 +710,9 @@ func (s *Session) Account() (_ *event.Account, err error) {
 // reckoned.
 type cost struct {
 	stats   io.Closer // while it is open the kernel takes the time
-	always  bool      // it takes it anyway: kernel.bpf_stats_enabled
 	began   time.Time
 	taken   time.Duration // for how long
+	sample  time.Duration // what it took
 	ended   uint64        // boot clock, 0: not yet
 	inside  uint64        // records that were sent meanwhile
 	records uint64
@@ -729,47 +725,53 @@ const (
 )
 
 func (c *cost) open() {
-	on, _ := os.ReadFile("/proc/sys/kernel/bpf_stats_enabled")
-	c.always = strings.TrimSpace(string(on)) == "1"
 	c.stats, _ = ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
 	c.began = time.Now()
 }
 
-func (c *cost) close() {
-	if c.stats != nil {
-		_ = c.stats.Close() // nothing depends on it
-		c.stats = nil
-		c.taken = time.Since(c.began)
-		c.ended = bootNow()
+// close ends the sample. Somebody else may go on to have the time taken: what
+// the programs took by now is all that counts.
+func (c *cost) close(programs map[string]*ebpf.Program) {
+	if c.stats == nil {
+		return
+	}
+	_ = c.stats.Close() // nothing depends on it
+	c.stats = nil
+	c.taken = time.Since(c.began)
+	c.ended = bootNow()
+	for _, p := range programs {
+		if st, err := p.Stats(); err == nil { // else a kernel that does not tell
+			c.sample += st.Runtime
+		}
 	}
 }
 
 // count takes note of records that came. All that were sent before the time
 // seen have come.
-func (c *cost) count(n, seen uint64) {
+func (c *cost) count(n, seen uint64, programs map[string]*ebpf.Program) {
 	c.records += n
 	switch {
 	case c.stats != nil:
 		c.inside = c.records
 		if c.records >= sampleRecords {
-			c.close()
+			c.close(programs)
 		}
 	case seen < c.ended:
 		c.inside = c.records // they had been in the ring
 	}
 }
 
-// whole is how long the programs ran in all, given how long they did for the
-// sample, and how long the session was.
-func (c *cost) whole(sample, session time.Duration) time.Duration {
-	if c.always {
-		return sample
+// whole is how long the programs ran in all of a session, and whether the kernel
+// tells.
+func (c *cost) whole(session time.Duration) (time.Duration, bool) {
+	if c.sample == 0 {
+		return 0, c.taken > 0
 	}
 	factor := float64(session) / float64(max(c.taken, 1))
 	if c.inside >= sampleRecords {
 		factor = float64(c.records) / float64(c.inside)
 	}
-	return time.Duration(float64(sample) * max(factor, 1))
+	return time.Duration(float64(c.sample) * max(factor, 1)), true
 }
 
 // isCopy tells the programs that see what the first of their kind has missed:
@@ -806,5 +808,5 @@ func (s *Session) Close() {
 	if s.objects != nil {
 		s.objects.Close()
 	}
-	s.cost.close()
+	s.cost.close(s.programs)
 }
