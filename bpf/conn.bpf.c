@@ -75,7 +75,8 @@ struct conn {
 	__u8 state;
 	__u8 closed_by; /* who sent the first FIN */
 	__u8 before;	/* open when tracing began */
-	__u32 pad;
+	__u8 reset_by;	/* who sent a RST */
+	__u8 pad[3];
 };
 
 struct conn_record {
@@ -331,8 +332,11 @@ static __always_inline void send_closed(void *ctx, struct sock *sk, struct conn 
 {
 	enum close_reason reason = close_reason(sk, from, error);
 
-	if (!c->closed_by && reason == REASON_RESET)
-		c->closed_by = error && error != ECONNABORTED ? SIDE_PEER : SIDE_OWN;
+	if (reason == REASON_RESET) {
+		c->reset_by = error && error != ECONNABORTED ? SIDE_PEER : SIDE_OWN;
+		if (!c->closed_by)
+			c->closed_by = c->reset_by;
+	}
 	if (only_slow || (only_failed && reason != REASON_RESET))
 		return;
 	send(ctx, RECORD_CLOSE, c, sk, bpf_ktime_get_boot_ns(), reason);
@@ -344,10 +348,15 @@ static __always_inline void closed(void *ctx, struct sock *sk, struct conn *foun
 {
 	__u64 key = (__u64)sk;
 	struct conn c;
+	int err;
 
 	__builtin_memcpy(&c, found, sizeof(c));
-	if (!bpf_map_delete_elem(&socks, &key))
-		send_closed(ctx, sk, &c, from, error);
+	err = bpf_map_delete_elem(&socks, &key);
+	if (err == -ENOENT)
+		return;
+	if (err) /* a bucket that is busy: it goes with the socket */
+		found->state = CONN_ENDED;
+	send_closed(ctx, sk, &c, from, error);
 }
 
 static __always_inline enum conn_side first_to_close(int state)
@@ -398,25 +407,30 @@ static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int f
 	struct conn *c;
 	int error;
 
-	if (!first_to_see(copy, COPIED_SET_STATE, key ^ (__u64)to << 56 ^ (__u64)from << 48))
-		return 0;
-	/* MPTCP and SCTP sockets take such steps as well. */
-	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+	/* First of all: what one misses and another sees is no loss, whatever it is. */
+	if (!first_to_see(copy, COPIED_SET_STATE, step_of(sk, from, to)))
 		return 0;
 	switch (to) {
 	case TCP_SYN_SENT:
-		connecting(ctx, sk);
-		return 0;
 	case TCP_ESTABLISHED:
-		/* Of the accepted ones the owner is not known yet. */
-		connected(ctx, sk);
-		return 0;
 	case TCP_FIN_WAIT1:
 	case TCP_LAST_ACK:
 	case TCP_CLOSE_WAIT:
 	case TCP_CLOSE:
 		break;
 	default:
+		return 0;
+	}
+	/* MPTCP and SCTP sockets take such steps as well. */
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+		return 0;
+	if (to == TCP_SYN_SENT) {
+		connecting(ctx, sk);
+		return 0;
+	}
+	if (to == TCP_ESTABLISHED) {
+		/* Of the accepted ones the owner is not known yet. */
+		connected(ctx, sk);
 		return 0;
 	}
 	c = bpf_map_lookup_elem(&socks, &key);
@@ -461,11 +475,16 @@ static __always_inline int destroyed(void *ctx, int copy, struct sock *sk)
 	__u64 key = (__u64)sk;
 	struct conn *c;
 
-	if (!first_to_see(copy, COPIED_DESTROY, key))
+	if (!first_to_see(copy, COPIED_DESTROY, step_of(sk, 0, 0)))
 		return 0;
 	c = bpf_map_lookup_elem(&socks, &key);
 	if (!c)
 		return 0;
+	if (c->state == CONN_OPEN) {
+		/* It ended while it was accepted: steps are told before they are taken. */
+		closed(ctx, sk, c, TCP_CLOSE, BPF_CORE_READ(sk, sk_err));
+		return 0;
+	}
 	if (c->state == CONN_AT_ONCE) {
 		/* No return of connect was seen: it was dissolved. */
 		c->error = ECANCELED;
@@ -490,10 +509,12 @@ DESTROY(conn_destroy_copy2, 2)
 /* A SYN is sent again. */
 static __always_inline int sent_again(void *ctx, int copy, struct sock *sk)
 {
+	struct tcp_sock *tp = (void *)sk;
 	__u64 key = (__u64)sk;
 	struct conn *c;
 
-	if (!first_to_see(copy, COPIED_RETRANSMIT, key) ||
+	if (!first_to_see(copy, COPIED_RETRANSMIT,
+			  key ^ (__u64)BPF_CORE_READ(tp, total_retrans) << 48) ||
 	    BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT)
 		return 0;
 	c = bpf_map_lookup_elem(&socks, &key);
@@ -566,34 +587,6 @@ static __always_inline int accepted(void *ctx, int copy, struct sock *sk)
 	return 0;
 }
 
-/* Fills in whom connect was told to call. False: no such address. */
-static __always_inline bool fill_destination(struct conn *c, void *addr, bool user)
-{
-	struct {
-		__u16 family;
-		__be16 port;
-		__be32 ipv4; /* IPv6: flow label */
-		__u8 ipv6[16];
-	} to = {};
-	/* An IPv4 address has 16 bytes and may stand at the end of a page. */
-	long err = user ? bpf_probe_read_user(&to, 16, addr) : bpf_probe_read_kernel(&to, 16, addr);
-
-	if (err)
-		return false;
-	c->dport = bpf_ntohs(to.port);
-	if (to.family == AF_INET) {
-		map_ipv4(c->dst, to.ipv4);
-		return true;
-	}
-	if (to.family != AF_INET6)
-		return false;
-	if (user)
-		err = bpf_probe_read_user(c->dst, 16, addr + 8);
-	else
-		err = bpf_probe_read_kernel(c->dst, 16, addr + 8);
-	return !err;
-}
-
 /*
  * connect returns an error. Where it is the system call that returns, it may
  * be what has been told already, or no failure: the caller has sorted those
@@ -623,7 +616,7 @@ static __always_inline int connect_failed(void *ctx, struct sock *sk, void *addr
 		c.start = now;
 		fill_current(&c);
 		fill_tuple(&c, sk);
-		if (!fill_destination(&c, addr, syscall))
+		if (!read_sockaddr(addr, syscall, c.dst, &c.dport))
 			return 0;
 	}
 	c.error = error;
@@ -637,7 +630,7 @@ static __always_inline int connect_failed(void *ctx, struct sock *sk, void *addr
 static __always_inline int connect4_returns(void *ctx, int copy, struct sock *sk, void *addr,
 					    int ret)
 {
-	if (!first_to_see(copy, COPIED_CONNECT4, (__u64)sk) || ret >= 0 ||
+	if (!first_to_see(copy, COPIED_CONNECT4, step_of(sk, 0, 0)) || ret >= 0 ||
 	    BPF_CORE_READ(sk, __sk_common.skc_family) != AF_INET)
 		return 0;
 	return connect_failed(ctx, sk, addr, -ret, false);
@@ -646,7 +639,7 @@ static __always_inline int connect4_returns(void *ctx, int copy, struct sock *sk
 static __always_inline int connect6_returns(void *ctx, int copy, struct sock *sk, void *addr,
 					    int ret)
 {
-	if (!first_to_see(copy, COPIED_CONNECT6, (__u64)sk) || ret >= 0)
+	if (!first_to_see(copy, COPIED_CONNECT6, step_of(sk, 0, 0)) || ret >= 0)
 		return 0;
 	return connect_failed(ctx, sk, addr, -ret, false);
 }
@@ -655,7 +648,8 @@ static __always_inline int connect6_returns(void *ctx, int copy, struct sock *sk
 	SEC("fentry/security_sock_graft")                                                          \
 	int BPF_PROG(conn_accept_fentry##suffix, struct sock *sk)                                  \
 	{                                                                                          \
-		return first_to_see(copy, COPIED_ACCEPT, (__u64)sk) ? accepted(ctx, copy, sk) : 0; \
+		return first_to_see(copy, COPIED_ACCEPT, step_of(sk, 0, 0)) ?                      \
+			       accepted(ctx, copy, sk) : 0;                                \
 	}                                                                                          \
 	SEC("fexit/tcp_v4_connect")                                                                \
 	int BPF_PROG(conn_connect4_fexit##suffix, struct sock *sk, void *addr, int len, int ret)   \
@@ -737,8 +731,8 @@ int conn_connect6_kretprobe(void *ctx)
 
 /* Tracepoints alone. */
 
-/* The socket behind a file descriptor of the current task. */
-static __always_inline struct sock *fd_socket(__u32 fd)
+/* The TCP socket behind a file descriptor of the current task. */
+static __always_inline struct sock *fd_tcp_socket(__u32 fd)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct fdtable *fdt = BPF_CORE_READ(task, files, fdt);
@@ -748,12 +742,12 @@ static __always_inline struct sock *fd_socket(__u32 fd)
 	if (fd >= BPF_CORE_READ(fdt, max_fds))
 		return NULL;
 	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
-	return file_socket(file);
+	return file_tcp_socket(file);
 }
 
 static __always_inline int accept_returns(void *ctx, int copy, int fd)
 {
-	struct sock *sk = fd_socket(fd);
+	struct sock *sk = fd_tcp_socket(fd);
 
 	return sk ? accepted(ctx, copy, sk) : 0;
 }
@@ -770,9 +764,7 @@ static __always_inline int connect_syscall_returns(void *ctx, void *regs, int er
 	case EISCONN:
 		return 0;
 	}
-	sk = fd_socket(syscall_arg(regs, 0));
-	if (sk)
-		sk = tcp_socket(sk);
+	sk = fd_tcp_socket(syscall_arg(regs, 0));
 	return sk ? connect_failed(ctx, sk, (void *)syscall_arg(regs, 1), error, true) : 0;
 }
 
@@ -795,11 +787,11 @@ static __always_inline int syscall_returns(void *ctx, int copy, void *regs, long
 		       connect_syscall_returns(ctx, regs, -ret) : 0;
 }
 
-#define SYS_EXIT(name, copy)                                                           \
-	SEC("raw_tp/sys_exit")                                                         \
-	int name(struct bpf_raw_tracepoint_args *ctx)                                  \
-	{                                                                              \
-		return syscall_returns(ctx, copy, (void *)ctx->args[0], ctx->args[1]); \
+#define SYS_EXIT(name, copy)                                   \
+	SEC("tp_btf/sys_exit")                                 \
+	int BPF_PROG(name, void *regs, long ret)               \
+	{                                                      \
+		return syscall_returns(ctx, copy, regs, ret);  \
 	}
 
 SYS_EXIT(conn_sys_exit, 0)
@@ -870,11 +862,9 @@ int conn_open_before(struct bpf_iter__task_file *ctx)
 	c.cgroup = task_cgroup(task);
 	c.before = 1;
 	c.state = CONN_OPEN;
-	c.role = ROLE_CLIENT;
+	c.role = has_called(sk, state) ? ROLE_CLIENT : ROLE_SERVER;
 	if (state == TCP_SYN_SENT)
 		c.state = CONN_CONNECTING;
-	else
-		c.role = has_called(sk, state) ? ROLE_CLIENT : ROLE_SERVER;
 	c.closed_by = first_to_close(state);
 	fill_tuple(&c, sk);
 	if (!wanted_ports(&c))

@@ -29,7 +29,8 @@ type ConnConn struct {
 	State    uint8
 	ClosedBy uint8
 	Before   uint8
-	Pad      uint32
+	ResetBy  uint8
+	Pad      [3]uint8
 }
 
 type ConnConnRecord struct {

@@ -1056,12 +1056,11 @@ static __always_inline int data_call(void *ctx, enum door door, enum scratch_use
 	struct http_call *call;
 	struct tcp_sock *tp;
 	__u32 tgid, seq, gone, ports_now;
-	bool turned, known;
+	bool turned;
 
 	/* Called for other sockets too; this one has no state. */
 	st = bpf_map_lookup_elem(&sockets, &key);
-	known = st != NULL;
-	if (has_copies && door != BY_KPROBE && !st) {
+	if (has_copies && door != BY_KPROBE) {
 		/* To the verifier a pointer is no number; a copy of it is. */
 		__u64 event = 0;
 
@@ -1117,16 +1116,6 @@ static __always_inline int data_call(void *ctx, enum door door, enum scratch_use
 	seq = dir == SENT ? READ(door, tp, write_seq) : READ(door, tp, copied_seq);
 	gone = seq - st->next[dir & 1];
 	st->next[dir & 1] = seq;
-	/*
-	 * A copy of this program has told already. Where it ran, the task may
-	 * have left since: what its CPU remembers does not tell.
-	 */
-	if (has_copies && door != BY_KPROBE && known) {
-		if (!gone)
-			return 0;
-		if (copy > 0)
-			count_lost(LOST_NOT);
-	}
 	if (gone > moved && gone < 1U << 31) {
 		/* A FIN is taken out with the last bytes and counts as one. */
 		if (dir == RECEIVED && READ(door, sk, sk_shutdown) & RCV_SHUTDOWN &&

@@ -608,25 +608,6 @@ struct datagram {
 	struct sk_buff *skb;
 };
 
-static __always_inline void fill_destination(struct flow_key *key, void *name)
-{
-	struct {
-		__u16 family;
-		__be16 port;
-		__be32 ipv4; /* IPv6: flow label */
-		__u8 ipv6[16];
-	} to = {};
-
-	/* An IPv4 address has 16 bytes. */
-	if (!name || bpf_probe_read_kernel(&to, 16, name))
-		return;
-	key->rport = bpf_ntohs(to.port);
-	if (to.family == AF_INET)
-		map_ipv4(key->remote, to.ipv4);
-	else if (to.family == AF_INET6)
-		bpf_probe_read_kernel(key->remote, 16, name + 8);
-}
-
 static __always_inline void fill_source(struct flow_key *key, struct sock *sk, struct sk_buff *skb)
 {
 	void *head = BPF_CORE_READ(skb, head);
@@ -653,7 +634,7 @@ static __always_inline void fill_peer(struct flow_key *key, struct sock *sk, str
 	else if (d.skb)
 		fill_source(key, sk, d.skb);
 	else if (msg)
-		fill_destination(key, BPF_CORE_READ(msg, msg_name));
+		read_sockaddr(BPF_CORE_READ(msg, msg_name), false, key->remote, &key->rport);
 }
 
 static __always_inline int moved_udp(int copy, struct sock *sk, struct datagram d,

@@ -37,6 +37,8 @@ type Column struct {
 	Extra bool // shown only if asked for
 	// Interval: it tells of an interval, hence nothing of a whole run.
 	Interval bool
+	// Keep: not left out while a more useful one can get narrower.
+	Keep bool
 	// KeepEnd: what does not fit is cut at its beginning.
 	KeepEnd bool
 	// When: shown, unless asked for, from the first event on of which this is
@@ -295,9 +297,17 @@ func Fit(columns []Column, width int) []Column {
 	// What stays as wide as it is while something less useful can give way.
 	for over := need() - width; over > 0; over = need() - width {
 		least := -1
-		for i, c := range fit {
-			if least < 0 || c.Rank < fit[least].Rank {
-				least = i
+		for _, kept := range []bool{false, true} {
+			for i, c := range fit {
+				if !kept && c.Keep && c.Width <= c.Min {
+					continue // rather something more useful gets narrow
+				}
+				if least < 0 || c.Rank < fit[least].Rank {
+					least = i
+				}
+			}
+			if least >= 0 {
+				break
 			}
 		}
 		c := &fit[least]

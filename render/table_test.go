@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -438,13 +439,19 @@ func TestFit(t *testing.T) {
 		if next != len(fit) {
 			t.Errorf("%s is not in the order of %s", Names(fit), Names(columns))
 		}
-		// What is cut is the least useful that is left.
+		// What is cut is the least useful that is left, or those are kept at
+		// their least.
+		for _, c := range slices.SortedFunc(slices.Values(fit), func(a, b Column) int { return a.Rank - b.Rank }) {
+			if least = c.Rank; !c.Keep || c.Width > c.Min {
+				break
+			}
+		}
 		for i, c := range fit {
 			usual := columns[slices.IndexFunc(columns, func(o Column) bool { return o.Name == c.Name })]
 			switch {
 			case c.Width > usual.Width && i != grows:
 				t.Errorf("%d cells: %s has grown to %d and has no long text", width, c.Name, c.Width)
-			case c.Width < usual.Width && c.Rank != least:
+			case c.Width < usual.Width && c.Rank > least:
 				t.Errorf("%d cells: %s is cut to %d, though less useful ones are left: %s", width, c.Name, c.Width, Names(fit))
 			case c.Width < 1, len(fit) > 1 && c.Width < usual.Width && (usual.Min == 0 || c.Width < usual.Min):
 				t.Errorf("%d cells: %s is cut to %d, too short", width, c.Name, c.Width)
@@ -735,11 +742,16 @@ func connEvents() []event.Event {
 			Tx: 1 << 20, Rx: 1009, Retransmits: 3, SRTT: 840 * time.Microsecond, Reason: reason, ClosedBy: by,
 		}
 	}
+	reset := func(c event.Connection, closedBy, by string) *event.Close {
+		e := closed(c, event.ReasonReset, closedBy)
+		e.ResetBy = by
+		return e
+	}
 	return []event.Event{
 		&event.Connect{Common: common(event.KindConnect, "curl"), Connection: v4(event.RoleClient), Latency: 840 * time.Microsecond},
 		&event.Accept{Common: common(event.KindAccept, "nginx"), Connection: v4(event.RoleServer)},
 		closed(v4(event.RoleServer), event.ReasonClosed, event.RoleClient),
-		closed(v4(event.RoleClient), event.ReasonReset, event.RoleServer),
+		reset(v4(event.RoleClient), event.RoleServer, event.RoleServer),
 		closed(long, event.ReasonTimeout, ""),
 		failed(v4(event.RoleClient), 321*time.Microsecond, 1, "ECONNREFUSED"),
 		&event.ConnectStuck{Common: common(event.KindConnectStuck, "curl"), Connection: v4(event.RoleClient), Age: time.Second, SYNs: 2},
@@ -749,6 +761,30 @@ func connEvents() []event.Event {
 		failed(nowhere, 0, 0, "EADDRNOTAVAIL"),
 		&event.Connect{Common: common(event.KindConnect, "\x1b[31mred"), Connection: long, Latency: 12 * time.Millisecond},
 		&event.Close{Common: common(event.KindClose, "postgres"), Connection: v4(event.RoleServer), Reason: event.ReasonClosed, OpenBefore: true},
+		// The peer has closed, and is told so that not all of it was read.
+		reset(v4(event.RoleServer), event.RoleClient, event.RoleServer),
+	}
+}
+
+// However narrow, a row says to which port, and what became of it.
+func TestTableOfConnKeepsErrorAndPort(t *testing.T) {
+	view := Views["conn"]
+	words := []string{
+		"connected", "accepted", "closed", "reset", "timed out", "refused", "no answer", "no answer", "given up",
+		"ENETUNREACH", "EADDRNOTAVAIL", "connected", "closed", "reset",
+	}
+	for width := 25; width <= 200; width++ {
+		b := appendAll(TableOptions{Columns: Defaults(view.Columns), Mark: view.Mark, Terminal: terminal(t, width, 24)}, connEvents())
+		lines := strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")[1:]
+		if len(lines) != len(words) {
+			t.Fatalf("%d cells: %d rows, want %d", width, len(lines), len(words))
+		}
+		for i, e := range connEvents() {
+			port := ":" + strconv.Itoa(int(connOf(e).Dst.Port())) + " "
+			if !strings.Contains(lines[i], port) || !strings.Contains(lines[i], words[i]) {
+				t.Errorf("%d cells: no %q or %q in %q", width, port, words[i], lines[i])
+			}
+		}
 	}
 }
 

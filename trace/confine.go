@@ -76,6 +76,9 @@ func (s *Session) Confine() error {
 	}
 	runtime.KeepAlive(hdr)
 	runtime.KeepAlive(data)
+	// no_new_privs is the thread's at first, and the filter wants it set.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	err := seccomp.LoadFilter(seccomp.Filter{NoNewPrivs: true, Flag: seccomp.FilterFlagTSync, Policy: forbidden})
 	if err != nil {
 		return fmt.Errorf("install seccomp filter: %w", err)

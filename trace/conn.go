@@ -58,6 +58,8 @@ type connTracer struct {
 	stuck  time.Duration
 	slow   time.Duration
 
+	preempts bool // the kernel may preempt programs: more of them have copies
+
 	// Connects without an answer yet, until their end.
 	waits  map[wait]*waiter
 	untold int // of those
@@ -113,6 +115,9 @@ func (t *connTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 	}
 	spec.Maps[bpf.ConnMapEvents].MaxEntries = connRing
 	t.waits = map[wait]*waiter{}
+	if t.preempts, err = s.preempts(); err != nil {
+		return nil, err
+	}
 	if t.slow > t.stuck && t.stuck > 0 {
 		t.stuck = t.slow
 	}
@@ -136,10 +141,18 @@ func (t *connTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 func (t *connTracer) tellsStuck() bool { return t.stuck > 0 && !t.failed }
 
 func (t *connTracer) features() []feature {
-	f := []feature{{name: "connections", doors: []door{{tierTracepoint, []string{
-		bpf.ConnProgConnSetState, bpf.ConnProgConnSetStateCopy1, bpf.ConnProgConnSetStateCopy2, bpf.ConnProgConnSetStateCopy3,
-		bpf.ConnProgConnDestroy, bpf.ConnProgConnDestroyCopy1, bpf.ConnProgConnDestroyCopy2,
-	}}}}}
+	// One copy for the packet that interrupts a program, wherever that is; a
+	// task that returns from a system call nothing else does so on its CPU.
+	states := []string{
+		bpf.ConnProgConnSetState, bpf.ConnProgConnSetStateCopy1,
+		bpf.ConnProgConnDestroy, bpf.ConnProgConnDestroyCopy1,
+	}
+	syscalls := []string{bpf.ConnProgConnSysExit}
+	if t.preempts {
+		states = append(states, bpf.ConnProgConnSetStateCopy2, bpf.ConnProgConnSetStateCopy3, bpf.ConnProgConnDestroyCopy2)
+		syscalls = append(syscalls, bpf.ConnProgConnSysExitCopy1, bpf.ConnProgConnSysExitCopy2)
+	}
+	f := []feature{{name: "connections", doors: []door{{tierTracepoint, states}}}}
 	if t.tellsStuck() {
 		f = append(f, feature{
 			name:    "connects without an answer",
@@ -158,7 +171,6 @@ func (t *connTracer) features() []feature {
 	ipv6 := []string{bpf.ConnProgConnConnect6FexitCopy2, bpf.ConnProgConnConnect6FexitCopy1, bpf.ConnProgConnConnect6Fexit}
 	kprobe4 := []string{bpf.ConnProgConnAcceptKprobe, bpf.ConnProgConnConnect4Kprobe, bpf.ConnProgConnConnect4Kretprobe}
 	kprobe6 := []string{bpf.ConnProgConnConnect6Kprobe, bpf.ConnProgConnConnect6Kretprobe}
-	syscalls := []string{bpf.ConnProgConnSysExit, bpf.ConnProgConnSysExitCopy1, bpf.ConnProgConnSysExitCopy2}
 	// Without IPv6 there is no tcp_v6_connect, and with an older io_uring no
 	// tracepoint that fits.
 	return append(f,
@@ -262,7 +274,8 @@ func (t *connTracer) decode(s *Session, record []byte) bool {
 			Retransmits: r.Retransmits,
 			SRTT:        time.Duration(r.SrttUs) * time.Microsecond,
 			Reason:      closeReasons[r.Reason],
-			ClosedBy:    closedBy(r),
+			ClosedBy:    roleOf(r, r.Conn.ClosedBy),
+			ResetBy:     roleOf(r, r.Conn.ResetBy),
 			OpenBefore:  r.Conn.Before != 0,
 		}
 		s.emit(&t.close)
@@ -313,12 +326,12 @@ func since(start, end uint64) time.Duration {
 	return time.Duration(end - start)
 }
 
-// closedBy is the role of who ended the connection first.
-func closedBy(r *bpf.ConnConnRecord) string {
+// roleOf is the role of the side of a connection that has done something.
+func roleOf(r *bpf.ConnConnRecord, side uint8) string {
 	switch {
-	case r.Conn.ClosedBy == 0:
+	case side == 0:
 		return ""
-	case (r.Conn.ClosedBy == sideOwn) == (r.Conn.Role == roleClient):
+	case (side == sideOwn) == (r.Conn.Role == roleClient):
 		return event.RoleClient
 	}
 	return event.RoleServer

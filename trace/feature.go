@@ -104,6 +104,10 @@ func explain(err error) error {
 	// The library's guess, which is wrong but in the case below.
 	text := strings.ReplaceAll(err.Error(), " (MEMLOCK may be too low, consider rlimit.RemoveMemlock)", "")
 	because := func(why string) error { return plain{err, text + ": " + why} }
+	// The library says it in words alone.
+	if strings.Contains(text, "can't create perf event: permission denied") {
+		return because("perf buffers take CAP_SYS_ADMIN where kernel.perf_event_paranoid is above 2, as on Debian: run it with sudo, set that to 2, or leave --buffer out")
+	}
 	if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) {
 		if !errors.Is(err, ebpf.ErrNotSupported) {
 			return err

@@ -76,7 +76,8 @@ type httpTracer struct {
 	orphans  []orphan
 	due      []waiting // requests that will be stuck before the next look at all
 	head     []byte    // of the map heads, while it is looked at
-	swept    uint64    // when silent connections were looked at
+	summed   bpf.HttpHttpCall
+	swept    uint64 // when silent connections were looked at
 
 	// What the callbacks of messages are about.
 	conn *httpConn
@@ -99,7 +100,7 @@ type httpConn struct {
 	seen     uint64 // with address, tells the socket from all others
 	requests uint8  // which way they go, as far as the kernel can tell
 	socket   bpf.HttpHttpSocket
-	owner    bpf.HttpHttpOwner
+	owner    event.Process
 	base     [2]uint64        // where each direction begins
 	based    bool             // and that is known
 	next     [2]uint64        // how far each direction was told
@@ -295,9 +296,10 @@ func (t *httpTracer) decode(s *Session, record []byte) bool {
 	}
 	kept := data[r.Call.Len:]
 	parts := kept[r.Kept.Len:]
-	var sum bpf.HttpHttpCall
+	sum := &t.summed
+	*sum = bpf.HttpHttpCall{}
 	var intro *bpf.HttpHttpIntro
-	if r.Parts&partSum != 0 && !take(&parts, &sum) || sum.TailLen > 8 || sum.Len > 0 {
+	if r.Parts&partSum != 0 && !take(&parts, sum) || sum.TailLen > 8 || sum.Len > 0 {
 		return false
 	}
 	if r.Parts&partIntro != 0 {
@@ -312,18 +314,18 @@ func (t *httpTracer) decode(s *Session, record []byte) bool {
 		return false
 	}
 	if !c.based {
-		c.start(r, &sum)
+		c.start(r, sum)
 	}
 	c.requests = r.Requests & 1
 	c.heard = r.Time
 	t.conn = c
 	before := sum.Size > 0 && (sum.Dir != c.requests || sum.Offset < r.Kept.Offset)
 	if before {
-		t.feed(c, &sum, nil)
+		t.feed(c, sum, nil)
 	}
 	t.feed(c, &r.Kept, kept)
 	if sum.Size > 0 && !before {
-		t.feed(c, &sum, nil)
+		t.feed(c, sum, nil)
 	}
 	switch r.Type {
 	case httpCall:
@@ -372,7 +374,7 @@ func (t *httpTracer) open(address, seen uint64, intro *bpf.HttpHttpIntro) *httpC
 	c := t.conns[address]
 	if c != nil && c.seen == seen {
 		if intro != nil {
-			c.owner = intro.Owner
+			c.owner = t.owner(&intro.Owner)
 		}
 		return c
 	}
@@ -390,12 +392,16 @@ func (t *httpTracer) open(address, seen uint64, intro *bpf.HttpHttpIntro) *httpC
 		address: address,
 		seen:    seen,
 		socket:  intro.Socket,
-		owner:   intro.Owner,
+		owner:   t.owner(&intro.Owner),
 		hint:    bpf.HttpHttpHint{Seen: seen},
 	}
 	c.Reset(intro.Socket.Joined != 0)
 	t.conns[address] = c
 	return c
+}
+
+func (t *httpTracer) owner(o *bpf.HttpHttpOwner) event.Process {
+	return event.Process{PID: o.Pid, Comm: t.session.comm(o.Comm), UID: o.Uid, CgroupID: o.Cgroup}
 }
 
 // feed passes a call on to the messages of its connection, unless it was
@@ -456,7 +462,7 @@ func (t *httpTracer) advise(c *httpConn, dir http1.Direction, data []byte) {
 	if h != c.hint {
 		c.hint = h
 		// If that fails calls are told in vain, no more.
-		_ = t.session.objects.Maps[bpf.HttpMapHints].Put(c.address, &h)
+		_ = t.session.objects.Maps[bpf.HttpMapHints].Put(c.address, &c.hint)
 	}
 }
 
@@ -512,7 +518,7 @@ func (t *httpTracer) exchange(x *http1.Exchange) {
 // reportEnds shows an exchange as it was seen from one end or from both.
 func (t *httpTracer) reportEnds(client, server *half) {
 	if client != nil && server != nil && len(t.session.opts.Comms) > 0 &&
-		!matchAny(t.session.opts.Comms, t.session.comm(server.owner.Comm)) {
+		!matchAny(t.session.opts.Comms, server.owner.Comm) {
 		server = nil // of two ends one is wanted at most
 	}
 	e := &t.event
@@ -552,14 +558,9 @@ func (t *httpTracer) fill(e *event.HTTP, kind string, client, server *half) {
 	x := &view.x
 	*e = event.HTTP{
 		Common: event.Common{
-			Time: t.session.clock.wall(uint64(x.RequestStart)),
-			Kind: kind,
-			Process: event.Process{
-				PID:      whose.owner.Pid,
-				Comm:     t.session.comm(whose.owner.Comm),
-				UID:      whose.owner.Uid,
-				CgroupID: whose.owner.Cgroup,
-			},
+			Time:    t.session.clock.wall(uint64(x.RequestStart)),
+			Kind:    kind,
+			Process: whose.owner,
 		},
 		Connection:    event.Connection{Role: role, Src: view.ends.client, Dst: view.ends.server},
 		Version:       versions[min(x.Minor, 1)],
@@ -578,8 +579,7 @@ func (t *httpTracer) fill(e *event.HTTP, kind string, client, server *half) {
 	}
 	e.Latency, e.Duration = times(x)
 	if role == event.RoleBoth {
-		e.PeerPID = client.owner.Pid
-		e.PeerComm = t.session.comm(client.owner.Comm)
+		e.PeerPID, e.PeerComm = client.owner.PID, client.owner.Comm
 		e.ServerLatency, _ = times(&server.x)
 	}
 }
@@ -799,8 +799,8 @@ func (t *httpTracer) tellStuck(now uint64) {
 	t.due = left
 }
 
-// age reports the stuck requests of a connection, and with them those of its
-// other end, which may be a little younger.
+// age reports the stuck requests of a connection, and with them what its other
+// end has of them, which may have come there late.
 func (t *httpTracer) age(address, now uint64) {
 	c := t.conns[address]
 	if c == nil {
@@ -810,13 +810,13 @@ func (t *httpTracer) age(address, now uint64) {
 	before := int64(now) - int64(t.stuck)
 	t.conn = c
 	c.Stuck(before, &t.messages)
-	if c.link == nil {
-		return
+	if c.link == nil || len(t.aged) == 0 {
+		return // it was answered meanwhile
 	}
 	if other := c.link.conns[1-c.role]; other != nil {
 		t.fetch(other)
 		t.conn = other
-		other.Stuck(before+int64(partnerPatience), &t.messages)
+		other.Stuck(before+int64(idlePatience), &t.messages)
 	}
 	for _, h := range t.aged {
 		if h == nil {
@@ -827,6 +827,9 @@ func (t *httpTracer) age(address, now uint64) {
 			if o != nil && o.x.Role != h.x.Role && o.seq == h.seq && t.role == "" {
 				server, t.aged[i] = o, nil
 			}
+		}
+		if server == nil && h.x.RequestStart > before {
+			continue // it is younger, and not the same one
 		}
 		if h.x.Role == http1.Server {
 			client, server = server, client
@@ -848,6 +851,7 @@ func (t *httpTracer) age(address, now uint64) {
 func (t *httpTracer) waits(x *http1.Exchange) {
 	if t.wantsRole(x.Role) && t.conn.link != nil {
 		h := t.half(t.conn, x)
+		h.keep()
 		t.aged = append(t.aged, h)
 	}
 }

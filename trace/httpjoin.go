@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"tracer/bpf"
+	"tracer/trace/event"
 	"tracer/trace/http1"
 )
 
@@ -27,7 +27,8 @@ const (
 // request's first byte is the same at both ends.
 type joint struct {
 	links  map[ends]*wire
-	halves []*half // that wait for their other end, oldest first
+	halves []*half // that wait for their other end, oldest first; nil up to first
+	first  int
 	aged   []*half // of stuck requests, while they are looked at
 	spare  []*half
 }
@@ -56,11 +57,11 @@ type half struct {
 	listed  bool // in joint.halves
 	ends    ends
 	seq     uint32 // TCP's number of the request's first byte
-	owner   bpf.HttpHttpOwner
+	owner   event.Process
 	began   uint64 // when it began to wait
 	since   uint64 // the same, or when the other end was looked at last
 	x       http1.Exchange
-	text    []byte // holds the text of x
+	text    []byte // holds the text of x, if it is kept
 }
 
 // connect makes c an end of its wire.
@@ -147,16 +148,20 @@ func (t *httpTracer) join(c *httpConn, x *http1.Exchange) {
 		}
 		t.reportHalf(o) // this end has gone past it
 	}
-	if l.alone && l.conns[1-c.role] == nil || len(t.halves) >= maxHalves {
+	if l.alone && l.conns[1-c.role] == nil || len(t.halves)-t.first >= maxHalves {
 		t.reportHalf(h)
 		return
 	}
 	// Most have met their other end since: forget them as they come to the front.
-	for len(t.halves) > 0 && !t.halves[0].waiting {
-		t.halves[0].listed = false
-		t.drop(t.halves[0])
-		t.halves = t.halves[1:]
+	for ; t.first < len(t.halves) && !t.halves[t.first].waiting; t.first++ {
+		t.halves[t.first].listed = false
+		t.drop(t.halves[t.first])
+		t.halves[t.first] = nil
 	}
+	if t.first > len(t.halves)/2 {
+		t.halves, t.first = slices.Delete(t.halves, 0, t.first), 0
+	}
+	h.keep()
 	h.link, h.waiting, h.listed, h.began, h.since = l, true, true, t.now, t.now
 	l.halves[c.role] = append(l.halves[c.role], h)
 	t.halves = append(t.halves, h)
@@ -170,7 +175,7 @@ func (l *wire) take(h *half) {
 	h.waiting = false
 }
 
-// half keeps what is known of an exchange.
+// half is what is known of an exchange; its text is that of x until it is kept.
 func (t *httpTracer) half(c *httpConn, x *http1.Exchange) *half {
 	var h *half
 	if n := len(t.spare); n > 0 {
@@ -186,10 +191,15 @@ func (t *httpTracer) half(c *httpConn, x *http1.Exchange) *half {
 	}
 	h.seq = c.socket.Seq[way] + uint32(c.base[way]+x.RequestOffset)
 	h.x = *x
+	return h
+}
+
+// keep copies the text of an exchange, which is valid only while it is told.
+func (h *half) keep() {
+	x := &h.x
 	h.text = append(append(append(h.text[:0], x.Method...), x.Target...), x.Host...)
 	m, p := len(x.Method), len(x.Method)+len(x.Target)
-	h.x.Method, h.x.Target, h.x.Host = h.text[:m], h.text[m:p], h.text[p:]
-	return h
+	x.Method, x.Target, x.Host = h.text[:m], h.text[m:p], h.text[p:]
 }
 
 // reportHalf reports an exchange of which one end is known.
@@ -212,15 +222,19 @@ func (t *httpTracer) drop(h *half) {
 }
 
 // patient reports whether lose has something to do.
-func (t *httpTracer) patient() bool { return len(t.halves) > 0 }
+func (t *httpTracer) patient() bool { return len(t.halves) > t.first }
 
 // lose looks at the exchanges that have waited for their other end long enough,
 // at the end of tracing at all of them.
 func (t *httpTracer) lose(all bool) {
-	n := 0
+	list, n := t.halves[t.first:], 0
+	if len(list) == 0 || list[0].waiting && !all && list[0].since+uint64(partnerPatience) > t.now {
+		return
+	}
+	t.halves, t.first = nil, 0 // to look at one may bring others
 	var again []*half
-	for ; n < len(t.halves); n++ {
-		h := t.halves[n]
+	for ; n < len(list); n++ {
+		h := list[n]
 		if h.waiting && !all && h.since+uint64(partnerPatience) > t.now {
 			break
 		}
@@ -239,7 +253,7 @@ func (t *httpTracer) lose(all bool) {
 		t.reportHalf(h)
 		t.forget(l)
 	}
-	t.halves = append(slices.Delete(t.halves, 0, n), again...)
+	t.halves, t.first = append(append(list[n:], again...), t.halves[t.first:]...), 0
 }
 
 // waitOn decides what becomes of a half that has waited, and reports whether it

@@ -429,6 +429,7 @@ enum tcp_state {
 #define IORING_OP_ACCEPT 13
 
 /* include/uapi/asm-generic/errno*.h, include/linux/errno.h */
+#define ENOENT 2
 #define EINTR 4
 #define EEXIST 17
 #define EPIPE 32

@@ -46,6 +46,36 @@ static __always_inline __u16 remote_port(struct sock *sk)
 	return bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 }
 
+/*
+ * Takes the address and the port out of a struct sockaddr. False: it cannot be
+ * read, or is of another kind.
+ */
+static __always_inline bool read_sockaddr(void *addr, bool user, __u8 *ip, __u16 *port)
+{
+	struct {
+		__u16 family;
+		__be16 port;
+		__be32 ipv4; /* IPv6: flow label */
+		__u8 ipv6[8];
+	} to = {};
+	/* An IPv4 address has 16 bytes and may stand at the end of a page. */
+	long err = user ? bpf_probe_read_user(&to, sizeof(to), addr) :
+			  bpf_probe_read_kernel(&to, sizeof(to), addr);
+
+	if (err)
+		return false;
+	*port = bpf_ntohs(to.port);
+	if (to.family == AF_INET) {
+		map_ipv4(ip, to.ipv4);
+		return true;
+	}
+	if (to.family != AF_INET6)
+		return false;
+	err = user ? bpf_probe_read_user(ip, 16, addr + 8) :
+		     bpf_probe_read_kernel(ip, 16, addr + 8);
+	return !err;
+}
+
 /* The first subflow of an MPTCP socket. */
 static __always_inline struct sock *first_subflow(struct sock *sk)
 {
@@ -76,7 +106,7 @@ static __always_inline struct sock *file_socket(struct file *file)
 	return BPF_CORE_READ(socket, sk);
 }
 
-/* The TCP socket behind a socket, if it is one: the first subflow of an MPTCP one. */
+/* The TCP socket of a socket: itself, or a subflow of an MPTCP one. */
 static __always_inline struct sock *tcp_socket(struct sock *sk)
 {
 	__u16 protocol = BPF_CORE_READ(sk, sk_protocol);
@@ -195,7 +225,7 @@ static __always_inline __u64 tcp_read(struct sock *sk, struct tcp_origin from, _
 }
 
 /*
- * Whether this side of an open connection called: nothing keeps that. But what
+ * Whether this side of a connection called: nothing keeps that. But what
  * the peer has acknowledged counts the SYN of who called, and not that of who
  * was called.
  */
@@ -208,6 +238,8 @@ static __always_inline bool has_called(struct sock *sk, int state)
 	bool fin = false; /* its own is in flight, or acknowledged */
 
 	switch (state) {
+	case TCP_SYN_SENT:
+		return true;
 	case TCP_SYN_RECV:
 		return false;
 	case TCP_FIN_WAIT1:

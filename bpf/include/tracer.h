@@ -288,6 +288,18 @@ static __always_inline bool first_to_see(int copy, __u32 program, __u64 event)
 }
 
 /*
+ * A step of a socket for first_to_see(). One that is used again, or another one
+ * at its address, takes the same steps, but has other sequence numbers.
+ */
+static __always_inline __u64 step_of(struct sock *sk, int from, int to)
+{
+	struct tcp_sock *tp = (void *)sk;
+
+	return (__u64)sk ^ (__u64)to << 56 ^ (__u64)from << 48 ^
+	       (__u64)BPF_CORE_READ(tp, write_seq) << 16;
+}
+
+/*
  * For the last copy of a program: all have had their turn. What is left would
  * pass for the same event of the next socket that has this one's address.
  */
@@ -431,14 +443,15 @@ static __always_inline __u64 syscall_arg(void *regs, int i)
 	return register_arg(regs, i);
 }
 
+/* Of registers that the kernel vouches for (tp_btf): a plain load, not a call. */
 static __always_inline int syscall_number(void *regs)
 {
 	struct pt_regs___x86 *x86 = regs;
 	struct pt_regs___arm64 *arm64 = regs;
 
 	if (bpf_core_field_exists(x86->orig_ax))
-		return BPF_CORE_READ(x86, orig_ax);
-	return BPF_CORE_READ(arm64, syscallno);
+		return x86->orig_ax;
+	return arm64->syscallno;
 }
 
 /* 32-bit programs number their system calls differently. */

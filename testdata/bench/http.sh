@@ -193,6 +193,11 @@ account() { # KEY of tracer's closing line
 }
 median() { sort -n | awk '{ v[NR] = $1 } END { if (NR % 2) print v[(NR + 1) / 2]; else if (NR) print (v[NR / 2] + v[NR / 2 + 1]) / 2; else print "-" }'; }
 spread() { sort -n | awk 'NR == 1 { a = $1 } { b = $1 } END { printf "%s–%s", a, b }'; }
+middle() { # median (least–most)
+	local all
+	all=$(cat)
+	echo "$(median <<<"$all") ($(spread <<<"$all"))"
+}
 column() { cut -d' ' -f"$1" "$2"; }
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.4g", b ? a / b : 0 }'; }
 
@@ -226,39 +231,47 @@ full() { # PATH
 	done
 	echo
 	echo "== full load: GET /$path, wrk -t 2 -c 32, $seconds s, $rounds rounds; both workers and wrk traced"
-	echo "kept: requests a second with the tool ÷ the mean of just before and after; complete: rows ÷ requests that nginx handled, all rounds"
-	printf '%-10s %-22s %-10s %-20s %-14s %-10s %s\n' tool 'kept (spread)' 'req/s' complete 'CPU µs a req' 'peak MiB' 'lost'
+	echo "kept: requests a second with the tool ÷ the mean of just before and after; median (least–most); complete: rows ÷ requests that nginx handled, all rounds"
+	printf '%-10s %-22s %-8s %-20s %-20s %-9s %s\n' tool 'kept' 'req/s' complete 'CPU µs a request' 'peak MiB' lost
 	for t in $list; do
 		local f=$work/result.$t
 		[ -s "$f" ] || continue
-		printf '%-10s %-22s %-10.0f %-20s %-14s %-10s %s\n' "$t" \
-			"$(column 1 "$f" | median) ($(column 1 "$f" | spread))" \
+		printf '%-10s %-22s %-8.0f %-20s %-20s %-9s %s\n' "$t" \
+			"$(column 1 "$f" | middle)" \
 			"$(column 2 "$f" | median)" \
 			"$(awk '$4 == "-" { print "-"; exit } { n += $3; s += $4 } END { if (n) printf "%.5f (%+d)", s / n, s - n }' "$f")" \
-			"$(column 5 "$f" | median)" \
+			"$(column 5 "$f" | middle)" \
 			"$(column 6 "$f" | median | awk '{ printf "%.1f", $1 / 1024 }')" \
 			"$(column 7 "$f" | paste -sd' ')"
 	done
 	[ ! -s "$work/result.bpftrace" ] || echo "tracer ÷ bpftrace: $(ratio "$(column 1 "$work/result.tracer" | median)" "$(column 1 "$work/result.bpftrace" | median)") of the throughput kept"
 
 	# What the kernel says of the programs, in runs of their own: to count costs.
-	echo "in the kernel, both ends, by its own count:"
-	for t in tracer summary bpftrace empty; do
-		[ -s "$work/result.$t" ] || continue
-		echo 1 >$stats
-		if started "$t" "${start[$t]}" "${ready[$t]}" wake; then
-			local from to
-			from=$(programs) n=$(requests)
-			load "$path" >/dev/null
-			to=$(programs) n=$(($(requests) - n - 1))
-			stopped
-			awk -v f="$from" -v t="$to" -v n="$n" -v tool="$t" -v own="$(column 8 "$work/result.$t" | median)" 'BEGIN {
-				split(f, a); split(t, b)
-				printf "%-10s %.0f ns a request, %.2f runs", tool, (b[1] - a[1]) / n, (b[2] - a[2]) / n
-				if (own > 0) printf "; its own account in the runs above: %.0f ns", own
-				print "" }'
-		fi
-		echo "$stats_before" >$stats
+	echo "in the kernel, both ends, by its own count, ns a request:"
+	rm -f "$work"/kernel.*
+	for round in $(seq "$rounds"); do
+		for t in $list; do
+			case $t in tshark) continue ;; esac
+			echo 1 >$stats
+			if started "$t" "${start[$t]}" "${ready[$t]}" wake; then
+				local from to
+				from=$(programs) n=$(requests)
+				load "$path" >/dev/null
+				to=$(programs) n=$(($(requests) - n - 1))
+				stopped
+				awk -v f="$from" -v t="$to" -v n="$n" 'BEGIN {
+					split(f, a); split(t, b)
+					printf "%.0f %.2f\n", (b[1] - a[1]) / n, (b[2] - a[2]) / n }' >>"$work/kernel.$t"
+			fi
+			echo "$stats_before" >$stats
+		done
+	done
+	for t in $list; do
+		local f=$work/kernel.$t
+		[ -s "$f" ] || continue
+		printf '%-10s %s in %s runs' "$t" "$(column 1 "$f" | middle)" "$(column 2 "$f" | median)"
+		case $t in tracer | summary) printf '; by its own account in the runs above %s' "$(column 8 "$work/result.$t" | middle)" ;; esac
+		echo
 	done
 }
 

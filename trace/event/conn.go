@@ -76,6 +76,7 @@ type Close struct {
 	SRTT        time.Duration // smoothed round-trip time, 0 if never measured
 	Reason      string        // ReasonClosed, …
 	ClosedBy    string        // the role of who ended it first; empty if nobody did
+	ResetBy     string        // the role of who sent a reset, also after the other's end; not in JSON
 	OpenBefore  bool          // open when tracing began
 }
 

@@ -194,7 +194,7 @@ func (h *head) firstLine(line []byte, as shape, in doubt) bool {
 		return false
 	}
 	if in == sure {
-		line = bytes.TrimRight(line, " \t")
+		line = trimRight(line)
 	}
 	sp := bytes.IndexByte(line, ' ')
 	last := len(line) - len(" HTTP/1.1")
@@ -215,7 +215,7 @@ func (h *head) firstLine(line []byte, as shape, in doubt) bool {
 		}
 		return h.targetForm() && common(h.method)
 	}
-	h.target = bytes.Trim(h.target, " \t")
+	h.target = trim(h.target)
 	return len(h.target) > 0
 }
 
@@ -315,7 +315,7 @@ func (h *head) read(line []byte) {
 	if h.field == fieldOther {
 		return
 	}
-	value = bytes.Trim(value, " \t")
+	value = trim(value)
 	switch h.field {
 	case fieldLength:
 		h.contentLength(value)
@@ -323,7 +323,7 @@ func (h *head) read(line []byte) {
 		// The last coding decides (RFC 9112, 6.3). identity is none.
 		if i := bytes.LastIndexByte(value, ','); i >= 0 {
 			h.coded, h.chunked = true, false
-			value = bytes.Trim(value[i+1:], " \t")
+			value = trim(value[i+1:])
 		}
 		if len(value) > 0 && !fold(value, "identity") {
 			h.coded, h.chunked = true, fold(value, "chunked")
@@ -347,7 +347,7 @@ func (h *head) contentLength(value []byte) {
 		} else {
 			value = nil
 		}
-		item = bytes.Trim(item, " \t")
+		item = trim(item)
 		n := int64(0)
 		for _, ch := range item {
 			if ch < '0' || ch > '9' || n > (1<<62)/10 {
@@ -372,7 +372,7 @@ func match(line []byte, name string, f field) (field, []byte) {
 	rest := line[len(name):]
 	if rest[0] != ':' {
 		// Space before the colon is forbidden and still read (RFC 9112, 5.1).
-		rest = bytes.TrimLeft(rest, " \t")
+		rest = trimLeft(rest)
 		if len(rest) == 0 || rest[0] != ':' {
 			return fieldOther, nil
 		}
@@ -432,6 +432,23 @@ func trimCR(line []byte) []byte {
 		return line[:n-1]
 	}
 	return line
+}
+
+// trim takes off the white space of RFC 9110, 5.6.3.
+func trim(b []byte) []byte { return trimLeft(trimRight(b)) }
+
+func trimLeft(b []byte) []byte {
+	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
+		b = b[1:]
+	}
+	return b
+}
+
+func trimRight(b []byte) []byte {
+	for n := len(b); n > 0 && (b[n-1] == ' ' || b[n-1] == '\t'); n-- {
+		b = b[:n-1]
+	}
+	return b
 }
 
 // tchar holds the bytes of a token (RFC 9110, 5.6.2).

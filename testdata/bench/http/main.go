@@ -214,7 +214,7 @@ func bulk(seconds int, back bool) {
 
 // empty attaches programs that only return.
 func empty() {
-	for _, hook := range []string{"sock_send_length", "sock_recv_length"} {
+	for _, hook := range []string{"sock_send_length", "sock_recv_length", "tcp_rcv_space_adjust"} {
 		program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 			Type:         ebpf.Tracing,
 			AttachType:   ebpf.AttachTraceRawTp,

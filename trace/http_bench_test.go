@@ -1,0 +1,150 @@
+package trace
+
+import (
+	"bytes"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"tracer/bpf"
+	"tracer/trace/event"
+	"tracer/trace/http1"
+)
+
+// A countingSink makes lines of events, and counts them.
+type countingSink struct {
+	buf   []byte
+	lines int
+}
+
+func (s *countingSink) Event(e event.Event) bool {
+	s.buf = append(event.AppendJSON(s.buf[:0], e), '\n')
+	s.lines++
+	return true
+}
+
+func (*countingSink) Flush() error            { return nil }
+func (*countingSink) Broken() <-chan struct{} { return nil }
+func (*countingSink) Close() (uint64, error)  { return 0, nil }
+
+// An exchangeFeed makes the records of exchanges on connections that have both
+// their ends here, as the kernel sends them: the server's end first.
+type exchangeFeed struct {
+	tracer  *httpTracer
+	session *Session
+	sink    *countingSink
+	records [2][]uint64 // by role; records are aligned
+	now     uint64
+}
+
+func newExchangeFeed(summary bool) *exchangeFeed {
+	const (
+		request  = "GET /api/v1/users/42 HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n"
+		response = "HTTP/1.1 200 OK\r\nServer: nginx/1.26.0\r\nDate: Tue, 24 Nov 2026 09:00:00 GMT\r\n" +
+			"Content-Type: application/json\r\nContent-Length: 20\r\nConnection: keep-alive\r\n\r\n{\"id\":42,\"name\":\"a\"}"
+	)
+	f := &exchangeFeed{
+		tracer: &httpTracer{prefix: 1 << 10, summary: summary},
+		sink:   &countingSink{},
+		now:    bootNow(),
+	}
+	f.session = &Session{
+		tracer: f.tracer,
+		sink:   f.sink,
+		clock:  newClock(),
+		stats:  newStats(),
+		comms:  map[[16]int8]string{},
+	}
+	if err := f.tracer.attached(f.session); err != nil {
+		panic(err)
+	}
+	for role := range f.records {
+		way := role // which way requests go: sent by the client
+		record := bpf.HttpHttpRecord{
+			Socket: uint64(role+1) << 12, Seen: 1, Type: httpCall, Parts: partIntro, Requests: uint8(way),
+			Kept: bpf.HttpHttpCall{Size: uint32(len(request)), Len: uint16(len(request)), Dir: uint8(way)},
+			Call: bpf.HttpHttpCall{Size: uint32(len(response)), Len: uint16(len(response)), Dir: uint8(1 - way)},
+		}
+		intro := bpf.HttpHttpIntro{
+			Socket: bpf.HttpHttpSocket{LocalPort: 40000, RemotePort: 80, Family: unix.AF_INET},
+			Owner:  bpf.HttpHttpOwner{Pid: uint32(100 + role), Comm: [16]int8{'n', 'a', 'm', 'e'}},
+		}
+		copy(intro.Socket.Local[:], []byte{10, 0, 0, 1})
+		copy(intro.Socket.Remote[:], []byte{10, 0, 0, 2})
+		if http1.Role(role) == http1.Server {
+			s := &intro.Socket
+			s.Local, s.Remote = s.Remote, s.Local
+			s.LocalPort, s.RemotePort = s.RemotePort, s.LocalPort
+		}
+		var b bytes.Buffer
+		b.Write(unsafe.Slice((*byte)(unsafe.Pointer(&record)), unsafe.Sizeof(record)))
+		b.WriteString(response + request)
+		b.Write(unsafe.Slice((*byte)(unsafe.Pointer(&intro)), unsafe.Sizeof(intro)))
+		f.records[role] = make([]uint64, (b.Len()+7)/8)
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(&f.records[role][0])), b.Len()), b.Bytes())
+	}
+	f.exchange()
+	for role := range f.records {
+		f.record(role).Parts = 0 // introduced
+	}
+	return f
+}
+
+func (f *exchangeFeed) record(role int) *bpf.HttpHttpRecord {
+	return (*bpf.HttpHttpRecord)(unsafe.Pointer(&f.records[role][0]))
+}
+
+// exchange decodes the two records of the next one.
+func (f *exchangeFeed) exchange() {
+	f.now += 100_000
+	for _, role := range []int{int(http1.Server), int(http1.Client)} {
+		r, d := f.record(role), uint64(1_000*role)
+		r.Kept.Time, r.Call.Time = f.now+d, f.now+50_000-d
+		r.Kept.Last, r.Call.Last, r.Time = r.Kept.Time, r.Call.Time, r.Call.Time
+		r.Kept.Offset, r.Call.Offset = r.Bytes[r.Kept.Dir], r.Bytes[r.Call.Dir]
+		r.Bytes[r.Kept.Dir] += uint64(r.Kept.Size)
+		r.Bytes[r.Call.Dir] += uint64(r.Call.Size)
+		if !f.tracer.decode(f.session, unsafe.Slice((*byte)(unsafe.Pointer(&f.records[role][0])), len(f.records[role])*8)) {
+			panic("a record was not taken")
+		}
+	}
+}
+
+// cpuTime is what this process has used of it: what else the machine does counts little.
+func cpuTime() time.Duration {
+	var ru unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &ru) // of oneself it cannot fail
+	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+}
+
+// From the kernel's records to a line of JSON, or to a place in the summary.
+func BenchmarkHTTPExchange(b *testing.B) {
+	for _, summary := range []bool{false, true} {
+		b.Run(map[bool]string{false: "line", true: "summary"}[summary], func(b *testing.B) {
+			f := newExchangeFeed(summary)
+			b.ReportAllocs()
+			begin := cpuTime()
+			for b.Loop() {
+				f.exchange()
+			}
+			b.ReportMetric(float64((cpuTime()-begin).Nanoseconds())/float64(b.N), "cpu-ns/op")
+			if want := b.N + 1; !summary && f.sink.lines != want {
+				b.Fatalf("%d lines of %d exchanges", f.sink.lines, want)
+			}
+		})
+	}
+}
+
+func TestHTTPExchangesDoNotAllocate(t *testing.T) {
+	for _, summary := range []bool{false, true} {
+		f := newExchangeFeed(summary)
+		if n := testing.AllocsPerRun(5000, f.exchange); n != 0 {
+			t.Errorf("summary %v: %v allocations an exchange", summary, n)
+		}
+		if !summary && f.sink.lines != 5002 {
+			t.Errorf("%d lines of %d exchanges", f.sink.lines, 5002)
+		}
+	}
+}
