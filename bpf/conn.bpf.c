@@ -625,12 +625,15 @@ static __always_inline int connect_failed(void *ctx, struct sock *sk, void *addr
 	return 0;
 }
 
-/* fentry and fexit. An IPv6 socket that calls an IPv4 address passes both. */
+/*
+ * fentry and fexit. An IPv6 socket that calls an IPv4 address passes both. Not
+ * step_of(): the verifier lets nobody calculate with these pointers.
+ */
 
 static __always_inline int connect4_returns(void *ctx, int copy, struct sock *sk, void *addr,
 					    int ret)
 {
-	if (!first_to_see(copy, COPIED_CONNECT4, step_of(sk, 0, 0)) || ret >= 0 ||
+	if (!first_to_see(copy, COPIED_CONNECT4, (__u64)sk) || ret >= 0 ||
 	    BPF_CORE_READ(sk, __sk_common.skc_family) != AF_INET)
 		return 0;
 	return connect_failed(ctx, sk, addr, -ret, false);
@@ -639,7 +642,7 @@ static __always_inline int connect4_returns(void *ctx, int copy, struct sock *sk
 static __always_inline int connect6_returns(void *ctx, int copy, struct sock *sk, void *addr,
 					    int ret)
 {
-	if (!first_to_see(copy, COPIED_CONNECT6, step_of(sk, 0, 0)) || ret >= 0)
+	if (!first_to_see(copy, COPIED_CONNECT6, (__u64)sk) || ret >= 0)
 		return 0;
 	return connect_failed(ctx, sk, addr, -ret, false);
 }
@@ -648,8 +651,7 @@ static __always_inline int connect6_returns(void *ctx, int copy, struct sock *sk
 	SEC("fentry/security_sock_graft")                                                          \
 	int BPF_PROG(conn_accept_fentry##suffix, struct sock *sk)                                  \
 	{                                                                                          \
-		return first_to_see(copy, COPIED_ACCEPT, step_of(sk, 0, 0)) ?                      \
-			       accepted(ctx, copy, sk) : 0;                                \
+		return first_to_see(copy, COPIED_ACCEPT, (__u64)sk) ? accepted(ctx, copy, sk) : 0; \
 	}                                                                                          \
 	SEC("fexit/tcp_v4_connect")                                                                \
 	int BPF_PROG(conn_connect4_fexit##suffix, struct sock *sk, void *addr, int len, int ret)   \
@@ -749,7 +751,8 @@ static __always_inline int accept_returns(void *ctx, int copy, int fd)
 {
 	struct sock *sk = fd_tcp_socket(fd);
 
-	return sk ? accepted(ctx, copy, sk) : 0;
+	/* It may be closed again when the copies have their turn. */
+	return sk && first_to_see(copy, COPIED_ACCEPT, step_of(sk, 0, 0)) ? accepted(ctx, copy, sk) : 0;
 }
 
 static __always_inline int connect_syscall_returns(void *ctx, void *regs, int error)
@@ -768,10 +771,7 @@ static __always_inline int connect_syscall_returns(void *ctx, void *regs, int er
 	return sk ? connect_failed(ctx, sk, (void *)syscall_arg(regs, 1), error, true) : 0;
 }
 
-/*
- * Most of what this sees is not its own. The copy finds out by itself whether
- * an accept is known already; a connect that fails is told once in any case.
- */
+/* Most of what this sees is not its own: who is first is asked of the rest. */
 static __always_inline int syscall_returns(void *ctx, int copy, void *regs, long ret)
 {
 	int nr = syscall_number(regs);

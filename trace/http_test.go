@@ -1125,7 +1125,7 @@ func TestKernelHTTPFullMap(t *testing.T) {
 // A lone exchange is shown soon after its end, and one that is stuck soon after
 // it became so: for people. Most, since others may take the processors.
 func TestHTTPRowsAreSoon(t *testing.T) {
-	const n = 15
+	const n = 12
 	w := startWorkload(t, "serveHTTP")
 	port := w.hearInt()
 	c := traceHTTP(t, Options{}, atPorts(port), "--stuck=200ms")
@@ -1135,8 +1135,8 @@ func TestHTTPRowsAreSoon(t *testing.T) {
 	var late []time.Duration
 	for i := range n {
 		path, want := "/", 1
-		if i%3 == 2 {
-			path, want = "/sleep/400", 2
+		if i%4 == 3 {
+			path, want = "/sleep/1300", 2
 		}
 		before := len(c.of(port))
 		began := time.Now()

@@ -110,7 +110,7 @@ begin() {
 	for _ in $(seq 30); do
 		"$work/wake" exchange 10 >/dev/null
 		sleep 0.3
-		! grep -q wake "$work/out" || return 0
+		! grep -qE 'wake|Refreshing' "$work/out" || return 0
 		kill -0 $tool 2>/dev/null || break
 	done
 	kill -INT $tool 2>/dev/null || :
