@@ -552,7 +552,9 @@ static __always_inline int accepted(void *ctx, int copy, struct sock *sk)
 	if (!sk)
 		return 0;
 	key = (__u64)sk;
-	if (bpf_map_lookup_elem(&socks, &key))
+	found = bpf_map_lookup_elem(&socks, &key);
+	/* What was found open before is not accepted now: it is gone, or was met on its way here. */
+	if (found && !found->before)
 		return 0;
 	state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	if (state == TCP_LISTEN)
@@ -772,9 +774,8 @@ static __always_inline int connect_syscall_returns(void *ctx, void *regs, int er
 }
 
 /* Most of what this sees is not its own: who is first is asked of the rest. */
-static __always_inline int syscall_returns(void *ctx, int copy, void *regs, long ret)
+static __always_inline int syscall_returns(void *ctx, int copy, int nr, void *regs, long ret)
 {
-	int nr = syscall_number(regs);
 	bool accept = nr == nr_accept4 || nr == nr_accept;
 
 	if (!accept && nr != nr_connect)
@@ -787,16 +788,25 @@ static __always_inline int syscall_returns(void *ctx, int copy, void *regs, long
 		       connect_syscall_returns(ctx, regs, -ret) : 0;
 }
 
-#define SYS_EXIT(name, copy)                                   \
-	SEC("tp_btf/sys_exit")                                 \
-	int BPF_PROG(name, void *regs, long ret)               \
-	{                                                      \
-		return syscall_returns(ctx, copy, regs, ret);  \
+#define SYS_EXIT(name, copy)                                                             \
+	SEC("tp_btf/sys_exit")                                                           \
+	int BPF_PROG(name, void *regs, long ret)                                         \
+	{                                                                                \
+		return syscall_returns(ctx, copy, syscall_number(regs, true), regs, ret); \
 	}
 
 SYS_EXIT(conn_sys_exit, 0)
 SYS_EXIT(conn_sys_exit_copy1, 1)
 SYS_EXIT(conn_sys_exit_copy2, 2)
+
+/* Where the kernel does not describe its types itself. */
+SEC("raw_tp/sys_exit")
+int conn_sys_exit_raw(struct bpf_raw_tracepoint_args *ctx)
+{
+	void *regs = (void *)ctx->args[0];
+
+	return syscall_returns(ctx, 0, syscall_number(regs, false), regs, ctx->args[1]);
+}
 
 /*
  * A request that goes on (multishot) comes without its own kind here: what
@@ -871,8 +881,13 @@ int conn_open_before(struct bpf_iter__task_file *ctx)
 		return 0;
 	/* Several processes may hold it; and its owner may be known by now. */
 	key = (__u64)sk;
-	if (bpf_map_update_elem(&socks, &key, &c, BPF_NOEXIST) && !bpf_map_lookup_elem(&socks, &key))
-		count_lost(LOST_MAP_FULL);
+	if (bpf_map_update_elem(&socks, &key, &c, BPF_NOEXIST)) {
+		if (!bpf_map_lookup_elem(&socks, &key))
+			count_lost(LOST_MAP_FULL);
+	} else if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE) {
+		/* It has ended meanwhile: nobody would take the entry away. */
+		bpf_map_delete_elem(&socks, &key);
+	}
 	return 0;
 }
 

@@ -113,6 +113,7 @@ const (
 	ConnProgConnSysExit            = "conn_sys_exit"
 	ConnProgConnSysExitCopy1       = "conn_sys_exit_copy1"
 	ConnProgConnSysExitCopy2       = "conn_sys_exit_copy2"
+	ConnProgConnSysExitRaw         = "conn_sys_exit_raw"
 	ConnVarFilterCgroups           = "filter_cgroups"
 	ConnVarFilterPids              = "filter_pids"
 	ConnVarFilterPorts             = "filter_ports"
@@ -201,6 +202,7 @@ type ConnProgramSpecs struct {
 	ConnSysExit            *ebpf.ProgramSpec `ebpf:"conn_sys_exit"`
 	ConnSysExitCopy1       *ebpf.ProgramSpec `ebpf:"conn_sys_exit_copy1"`
 	ConnSysExitCopy2       *ebpf.ProgramSpec `ebpf:"conn_sys_exit_copy2"`
+	ConnSysExitRaw         *ebpf.ProgramSpec `ebpf:"conn_sys_exit_raw"`
 }
 
 // ConnMapSpecs contains maps before they are loaded into the kernel.
@@ -347,6 +349,7 @@ type ConnPrograms struct {
 	ConnSysExit            *ebpf.Program `ebpf:"conn_sys_exit"`
 	ConnSysExitCopy1       *ebpf.Program `ebpf:"conn_sys_exit_copy1"`
 	ConnSysExitCopy2       *ebpf.Program `ebpf:"conn_sys_exit_copy2"`
+	ConnSysExitRaw         *ebpf.Program `ebpf:"conn_sys_exit_raw"`
 }
 
 func (p *ConnPrograms) Close() error {
@@ -380,6 +383,7 @@ func (p *ConnPrograms) Close() error {
 		p.ConnSysExit,
 		p.ConnSysExitCopy1,
 		p.ConnSysExitCopy2,
+		p.ConnSysExitRaw,
 	)
 }
 

@@ -37,8 +37,13 @@
 
 /* The largest --prefix, and what is captured of calls that may hold many heads. */
 #define PREFIX_MAX 16384
-/* Segments of a gathered call that are looked at. */
+/*
+ * Segments of a gathered call that are looked at, and how many of them by one
+ * call of a function: the verifier goes through each turn of a loop, but only
+ * once through the function.
+ */
 #define SEGMENTS 64
+#define SEGMENTS_STEP 8
 /* What is looked at to tell what a socket speaks: a method and a space. */
 #define START_LEN 24
 /* Calls after a change of direction that may still be parts of a head. */
@@ -253,6 +258,12 @@ struct source {
 	bool data_user;	 /* and so are the bytes */
 };
 
+/* struct iovec, in numbers. */
+struct segment {
+	__u64 base;
+	__u64 len;
+};
+
 /*
  * A record under construction. One for each CPU and program that can be
  * interrupted by another one, by a softirq or, on a preemptible kernel, by a
@@ -266,6 +277,9 @@ struct http_scratch {
 	struct source src;
 	__u64 at;   /* of the next byte in data */
 	__u64 skip; /* what is left of src.skip */
+	/* For gather_tail: bytes from here to the end; the last segment, and that before it. */
+	__u64 left;
+	struct segment seg, before;
 };
 
 enum scratch_use {
@@ -504,6 +518,46 @@ __noinline int source_of_regs(__u32 index)
 
 /* ------------------------------------------------------------------------ */
 
+/* Adds the bytes of some segments to data, up to n. False: that was all. */
+__noinline int gather_segments(__u32 index, __u32 first, __u32 n)
+{
+	struct http_scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	struct source *src;
+
+	if (!s)
+		return false;
+	src = &s->src;
+	_Pragma("clang loop unroll(disable)") for (__u32 i = 0; i < SEGMENTS_STEP; i++) {
+		struct iovec seg = {};
+		__u64 at = s->at, skip, len, left;
+
+		barrier_var(at);
+		if (first + i >= src->segments || at >= n || at >= PREFIX_MAX)
+			return false;
+		if (read_data(&seg, sizeof(seg), src->base + (first + i) * sizeof(seg),
+			      src->array_user))
+			return false;
+		len = seg.iov_len;
+		skip = s->skip;
+		if (skip >= len) {
+			s->skip = skip - len;
+			continue;
+		}
+		len -= skip;
+		left = n - at;
+		if (len > left)
+			len = left;
+		barrier_var(len);
+		if (len > PREFIX_MAX)
+			len = PREFIX_MAX;
+		if (read_data(&s->data[at], len, (__u64)seg.iov_base + skip, src->data_user))
+			return false;
+		s->skip = 0;
+		s->at = at + len;
+	}
+	return true;
+}
+
 /*
  * Copies the first bytes of a call to data of a scratch, at most max.
  *
@@ -538,43 +592,53 @@ __noinline int gather(__u32 index, __u32 max)
 			call->len = n;
 		return 0;
 	}
-	_Pragma("clang loop unroll(disable)") for (__u32 i = 0; i < SEGMENTS; i++) {
-		struct iovec seg = {};
-		__u64 at = s->at, skip, len, left;
-
-		barrier_var(at);
-		if (i >= src->segments || at >= n || at >= PREFIX_MAX)
+	_Pragma("clang loop unroll(disable)") for (__u32 i = 0; i < SEGMENTS; i += SEGMENTS_STEP) {
+		if (!gather_segments(index, i, n))
 			break;
-		if (read_data(&seg, sizeof(seg), src->base + i * sizeof(seg), src->array_user))
-			break;
-		len = seg.iov_len;
-		skip = s->skip;
-		if (skip >= len) {
-			s->skip = skip - len;
-			continue;
-		}
-		len -= skip;
-		left = n - at;
-		if (len > left)
-			len = left;
-		barrier_var(len);
-		if (len > PREFIX_MAX)
-			len = PREFIX_MAX;
-		if (read_data(&s->data[at], len, (__u64)seg.iov_base + skip, src->data_user))
-			break;
-		s->skip = 0;
-		s->at = at + len;
 	}
 	call->len = s->at;
 	return 0;
+}
+
+enum search {
+	GO_ON,
+	FOUND,
+	IN_VAIN,
+};
+
+/* Looks among some segments for that in which the last byte of a call is. */
+__noinline int tail_segment(__u32 index, __u32 first)
+{
+	struct http_scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	struct segment seg = {};
+	struct source *src;
+
+	if (!s)
+		return IN_VAIN;
+	src = &s->src;
+	_Pragma("clang loop unroll(disable)") for (__u32 i = 0; i < SEGMENTS_STEP; i++) {
+		if (first + i >= src->segments ||
+		    read_data(&seg, sizeof(seg), src->base + (first + i) * sizeof(seg),
+			      src->array_user))
+			return IN_VAIN;
+		if (seg.len >= s->left) {
+			s->seg = seg;
+			return FOUND;
+		}
+		s->left -= seg.len;
+		if (seg.len)
+			s->before = seg;
+	}
+	return GO_ON;
 }
 
 /* Copies the last bytes of a call: the end of a chunked body. */
 __noinline int gather_tail(__u32 index)
 {
 	struct http_scratch *s = bpf_map_lookup_elem(&scratches, &index);
-	struct iovec seg = {}, before = {};
+	struct segment seg, before = {};
 	struct http_call *call;
+	int found = GO_ON;
 	struct source *src;
 	__u64 left, n;
 
@@ -590,23 +654,23 @@ __noinline int gather_tail(__u32 index)
 			call->tail_len = TAIL_LEN;
 		return 0;
 	}
-	_Pragma("clang loop unroll(disable)") for (__u32 i = 0; i < SEGMENTS; i++) {
-		if (i >= src->segments ||
-		    read_data(&seg, sizeof(seg), src->base + i * sizeof(seg), src->array_user))
-			return 0;
-		if (seg.iov_len >= left)
+	s->left = left;
+	s->before = before;
+	_Pragma("clang loop unroll(disable)") for (__u32 i = 0; i < SEGMENTS; i += SEGMENTS_STEP) {
+		found = tail_segment(index, i);
+		if (found != GO_ON)
 			break;
-		left -= seg.iov_len;
-		if (seg.iov_len)
-			before = seg;
 	}
-	if (seg.iov_len < left)
+	if (found != FOUND)
 		return 0;
+	left = s->left;
+	seg = s->seg;
+	before = s->before;
 	/* left bytes of seg moved; if they are few, before has the others. */
 	n = left;
 	barrier_var(n);
 	if (n >= TAIL_LEN) {
-		if (!read_data(call->tail, TAIL_LEN, (__u64)seg.iov_base + left - TAIL_LEN,
+		if (!read_data(call->tail, TAIL_LEN, seg.base + left - TAIL_LEN,
 			       src->data_user))
 			call->tail_len = TAIL_LEN;
 		return 0;
@@ -616,12 +680,12 @@ __noinline int gather_tail(__u32 index)
 	__u64 m = TAIL_LEN - n;
 
 	barrier_var(m);
-	if (m > TAIL_LEN || before.iov_len < m)
+	if (m > TAIL_LEN || before.len < m)
 		return 0;
-	if (read_data(both, m, (__u64)before.iov_base + before.iov_len - m, src->data_user))
+	if (read_data(both, m, before.base + before.len - m, src->data_user))
 		return 0;
 	n &= TAIL_LEN - 1; /* below TAIL_LEN */
-	if (n && read_data(&both[m], n, (__u64)seg.iov_base, src->data_user))
+	if (n && read_data(&both[m], n, seg.base, src->data_user))
 		return 0;
 	__builtin_memcpy(call->tail, both, TAIL_LEN);
 	call->tail_len = TAIL_LEN;

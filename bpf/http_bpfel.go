@@ -88,6 +88,17 @@ type HttpHttpScratch struct {
 	}
 	At   uint64
 	Skip uint64
+	Left uint64
+	Seg  struct {
+		_    structs.HostLayout
+		Base uint64
+		Len  uint64
+	}
+	Before struct {
+		_    structs.HostLayout
+		Base uint64
+		Len  uint64
+	}
 }
 
 type HttpHttpSocket struct {

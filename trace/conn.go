@@ -171,20 +171,26 @@ func (t *connTracer) features() []feature {
 	ipv6 := []string{bpf.ConnProgConnConnect6FexitCopy2, bpf.ConnProgConnConnect6FexitCopy1, bpf.ConnProgConnConnect6Fexit}
 	kprobe4 := []string{bpf.ConnProgConnAcceptKprobe, bpf.ConnProgConnConnect4Kprobe, bpf.ConnProgConnConnect4Kretprobe}
 	kprobe6 := []string{bpf.ConnProgConnConnect6Kprobe, bpf.ConnProgConnConnect6Kretprobe}
-	// Without IPv6 there is no tcp_v6_connect, and with an older io_uring no
-	// tracepoint that fits.
+	// Without IPv6 there is no tcp_v6_connect, with an older io_uring no
+	// tracepoint that fits, and without types of the kernel's own only the
+	// plain tracepoint.
+	doors := []door{
+		{tierFunction, slices.Concat(ipv4, ipv6)},
+		{tierFunction, ipv4},
+		{tierKprobe, slices.Concat(kprobe4, kprobe6)},
+		{tierKprobe, kprobe4},
+	}
+	for _, exits := range [][]string{syscalls, {bpf.ConnProgConnSysExitRaw}} {
+		doors = append(doors,
+			door{tierTracepoint, slices.Concat(exits, []string{bpf.ConnProgConnResultIoUring})},
+			door{tierTracepoint, slices.Concat(exits, []string{bpf.ConnProgConnCqeIoUring})},
+			door{tierTracepoint, exits},
+		)
+	}
 	return append(f,
 		feature{
-			name: "accepts, and connects that fail at once",
-			doors: []door{
-				{tierFunction, slices.Concat(ipv4, ipv6)},
-				{tierFunction, ipv4},
-				{tierKprobe, slices.Concat(kprobe4, kprobe6)},
-				{tierKprobe, kprobe4},
-				{tierTracepoint, slices.Concat(syscalls, []string{bpf.ConnProgConnResultIoUring})},
-				{tierTracepoint, slices.Concat(syscalls, []string{bpf.ConnProgConnCqeIoUring})},
-				{tierTracepoint, syscalls},
-			},
+			name:  "accepts, and connects that fail at once",
+			doors: doors,
 			misses: map[tier]string{
 				tierTracepoint: "immediate failures of fast open and io_uring, and what 32-bit programs accept (and every system call of the host takes a little longer)",
 			},

@@ -38,7 +38,7 @@ const (
 	minPrefix  = 64
 	maxPrefix  = 16 << 10
 	headsBytes = 16 << 20 // of requests that are kept in the kernel
-	httpRing   = 16 << 20
+	httpRing   = 8 << 20
 
 	// An answer may be told before its request, whose thread has not come
 	// back from sending it. The kernel is asked for it every orphanLook, until

@@ -443,15 +443,18 @@ static __always_inline __u64 syscall_arg(void *regs, int i)
 	return register_arg(regs, i);
 }
 
-/* Of registers that the kernel vouches for (tp_btf): a plain load, not a call. */
-static __always_inline int syscall_number(void *regs)
+/*
+ * Registers that the kernel vouches for (tp_btf) take a plain load, and others a
+ * call.
+ */
+static __always_inline int syscall_number(void *regs, bool vouched)
 {
 	struct pt_regs___x86 *x86 = regs;
 	struct pt_regs___arm64 *arm64 = regs;
 
 	if (bpf_core_field_exists(x86->orig_ax))
-		return x86->orig_ax;
-	return arm64->syscallno;
+		return vouched ? x86->orig_ax : BPF_CORE_READ(x86, orig_ax);
+	return vouched ? arm64->syscallno : BPF_CORE_READ(arm64, syscallno);
 }
 
 /* 32-bit programs number their system calls differently. */
