@@ -2,8 +2,9 @@
 SHELL := bash
 BUILD := $(or $(TRACER_BUILD),/tmp/tracer-build)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-FUZZTIME ?= 5s
+FUZZTIME ?= 2s
 SOAK ?= 15m
+BENCHES ?= start exec conn traffic http
 export CGO_ENABLED := 0
 
 .PHONY: help
@@ -45,7 +46,7 @@ uninstall: ## what install has put there
 
 .PHONY: test
 test: ## everything that CI runs; as root, after make install-tools
-	@for part in check test-unit fuzz test-kernels; do \
+	@for part in check test-unit "soak SOAK=20s" fuzz test-kernels; do \
 		begin=$$SECONDS; \
 		$(MAKE) --no-print-directory $$part || exit 1; \
 		echo "$$part took $$((SECONDS - begin)) s"; \
@@ -110,6 +111,18 @@ check-generated: ## whether the committed objects are what their sources give
 	cp -r bpf go.mod go.sum $(BUILD)/generated/
 	cd $(BUILD)/generated/bpf && rm -f *_bpfel.go *_bpfel.o && go generate ./...
 	diff -r bpf $(BUILD)/generated/bpf && echo "the committed objects are up to date"
+
+.PHONY: install-bench-tools
+install-bench-tools: install-tools ## what make bench holds tracer beside, by apt
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
+		gcc libc6-dev bpftrace libbpf-tools tcpdump tshark nethogs >/dev/null
+
+.PHONY: bench
+bench: build ## all benchmarks on an idle machine (BENCHES="exec conn"), into testdata/bench/*.txt
+	@set -o pipefail; for b in $(BENCHES); do \
+		{ echo "$$(date -u +%F), Linux $$(uname -r), $$(nproc) processors"; echo; testdata/bench/$$b.sh; } 2>&1 | \
+			tee testdata/bench/$$b.txt || exit 1; \
+	done
 
 .PHONY: bench-exec
 bench-exec: build ## exec beside execsnoop and bpftrace, in alternating pairs

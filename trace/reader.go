@@ -17,7 +17,9 @@ import (
 // costs nothing.
 const (
 	pollInterval = 10 * time.Millisecond
-	pollsIdle    = 10 // without a record before the reader waits
+	calmInterval = 30 * time.Millisecond // after a look that found fewer than
+	calmRecords  = 500                   // records: most of its cost was its own
+	pollsIdle    = 10                    // without a record before the reader waits
 )
 
 const (
@@ -114,7 +116,11 @@ func (r *reader) run() {
 			}
 			return
 		}
-		timer.Reset(pollInterval)
+		if n < calmRecords {
+			timer.Reset(calmInterval)
+		} else {
+			timer.Reset(pollInterval)
+		}
 	}
 }
 

@@ -43,7 +43,8 @@ const (
 	execs, dials, gets = 5, 10, 50
 	payload            = 1000 // bytes of a connection, from its client
 
-	patience = time.Minute // for whatever should be there already
+	warm     = 5 * time.Minute // before memory can be judged
+	patience = time.Minute     // for whatever should be there already
 	// What a process may have grown by between the second and the last
 	// quarter, in KiB: a garbage collector is not exact.
 	growth = 3 << 10
@@ -435,7 +436,7 @@ func judge(all []*tracer, duration time.Duration) {
 		}
 		verdict(a.Duration > 0, "%s: account: %d seen, %d shown, %d lost; %.2f %% of a core, %.2f %% in the kernel", t.name, a.Seen, a.Shown, a.Lost,
 			100*float64(a.CPU)/float64(a.Duration), float64(a.BPF)/float64(a.Duration)/10)
-		if n := len(t.memory) / 4; n > 0 {
+		if n := len(t.memory) / 4; duration >= warm {
 			first, last := median(t.memory[n:2*n]), median(t.memory[len(t.memory)-n:])
 			verdict(last-first < growth, "%s: memory of its own %.1f MiB in the second quarter, %.1f in the last; at most %.1f with the rings", t.name,
 				float64(first)/1024, float64(last)/1024, float64(t.peak)/1024)
