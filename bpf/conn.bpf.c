@@ -798,6 +798,7 @@ static __always_inline int syscall_returns(void *ctx, int copy, int nr, void *re
 SYS_EXIT(conn_sys_exit, 0)
 SYS_EXIT(conn_sys_exit_copy1, 1)
 SYS_EXIT(conn_sys_exit_copy2, 2)
+SYS_EXIT(conn_sys_exit_copy3, 3)
 
 /* Where the kernel does not describe its types itself. */
 SEC("raw_tp/sys_exit")

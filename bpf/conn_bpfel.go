@@ -113,6 +113,7 @@ const (
 	ConnProgConnSysExit            = "conn_sys_exit"
 	ConnProgConnSysExitCopy1       = "conn_sys_exit_copy1"
 	ConnProgConnSysExitCopy2       = "conn_sys_exit_copy2"
+	ConnProgConnSysExitCopy3       = "conn_sys_exit_copy3"
 	ConnProgConnSysExitRaw         = "conn_sys_exit_raw"
 	ConnVarFilterCgroups           = "filter_cgroups"
 	ConnVarFilterPids              = "filter_pids"
@@ -202,6 +203,7 @@ type ConnProgramSpecs struct {
 	ConnSysExit            *ebpf.ProgramSpec `ebpf:"conn_sys_exit"`
 	ConnSysExitCopy1       *ebpf.ProgramSpec `ebpf:"conn_sys_exit_copy1"`
 	ConnSysExitCopy2       *ebpf.ProgramSpec `ebpf:"conn_sys_exit_copy2"`
+	ConnSysExitCopy3       *ebpf.ProgramSpec `ebpf:"conn_sys_exit_copy3"`
 	ConnSysExitRaw         *ebpf.ProgramSpec `ebpf:"conn_sys_exit_raw"`
 }
 
@@ -349,6 +351,7 @@ type ConnPrograms struct {
 	ConnSysExit            *ebpf.Program `ebpf:"conn_sys_exit"`
 	ConnSysExitCopy1       *ebpf.Program `ebpf:"conn_sys_exit_copy1"`
 	ConnSysExitCopy2       *ebpf.Program `ebpf:"conn_sys_exit_copy2"`
+	ConnSysExitCopy3       *ebpf.Program `ebpf:"conn_sys_exit_copy3"`
 	ConnSysExitRaw         *ebpf.Program `ebpf:"conn_sys_exit_raw"`
 }
 
@@ -383,6 +386,7 @@ func (p *ConnPrograms) Close() error {
 		p.ConnSysExit,
 		p.ConnSysExitCopy1,
 		p.ConnSysExitCopy2,
+		p.ConnSysExitCopy3,
 		p.ConnSysExitRaw,
 	)
 }

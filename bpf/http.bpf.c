@@ -170,8 +170,9 @@ struct socket_state {
 	__u8 wide;	 /* calls may hold many heads */
 	__u8 advised;	 /* user space knows whether they do */
 	__u8 ending;	 /* it has ended within a send that is still to be told */
+	__u8 late;	 /* it has ended, and its client may still take an answer out */
 	__u8 kind;	 /* enum counted: as what it was counted */
-	__u8 pad[4];
+	__u8 pad[3];
 	__u8 start_len; /* bytes in start: too few to decide */
 	char start[2 * START_LEN];
 };
@@ -1038,7 +1039,7 @@ static __noinline int forget(void *ctx, struct socket_state *st, struct sock *sk
 {
 	__u64 key = (__u64)sk;
 
-	tell_close(ctx, st, sk, use, st->ending ? st->ending : ENDING_CLOSED);
+	tell_close(ctx, st, sk, use, st->ending ?: st->late ?: ENDING_CLOSED);
 	if (st->kept)
 		bpf_map_delete_elem(&heads, &key);
 	bpf_map_delete_elem(&sockets, &key);
@@ -1120,11 +1121,12 @@ static __always_inline int data_call(void *ctx, enum door door, enum scratch_use
 	struct http_call *call;
 	struct tcp_sock *tp;
 	__u32 tgid, seq, gone, ports_now;
-	bool turned;
+	bool turned, known;
 
 	/* Called for other sockets too; this one has no state. */
 	st = bpf_map_lookup_elem(&sockets, &key);
-	if (has_copies && door != BY_KPROBE) {
+	known = st != NULL;
+	if (has_copies && door != BY_KPROBE && !st) {
 		/* To the verifier a pointer is no number; a copy of it is. */
 		__u64 event = 0;
 
@@ -1141,7 +1143,7 @@ static __always_inline int data_call(void *ctx, enum door door, enum scratch_use
 		/* The end of what the other side sends; for a client that is all. */
 		if (ret == 0 && dir == RECEIVED && st && st->verdict != IS_OTHER &&
 		    st->requests == SENT && READ(door, sk, sk_shutdown) & RCV_SHUTDOWN)
-			tell_close(ctx, st, sk, use + copy, ENDING_CLOSED);
+			tell_close(ctx, st, sk, use + copy, st->late ?: ENDING_CLOSED);
 		return 0;
 	}
 	if (st) {
@@ -1180,6 +1182,16 @@ static __always_inline int data_call(void *ctx, enum door door, enum scratch_use
 	seq = dir == SENT ? READ(door, tp, write_seq) : READ(door, tp, copied_seq);
 	gone = seq - st->next[dir & 1];
 	st->next[dir & 1] = seq;
+	/*
+	 * A copy of this program has told already. Where it ran, the task may
+	 * have left since: what its CPU remembers does not tell.
+	 */
+	if (has_copies && door != BY_KPROBE && known) {
+		if (!gone)
+			return 0;
+		if (copy > 0)
+			count_lost(LOST_NOT);
+	}
 	if (gone > moved && gone < 1U << 31) {
 		/* A FIN is taken out with the last bytes and counts as one. */
 		if (dir == RECEIVED && READ(door, sk, sk_shutdown) & RCV_SHUTDOWN &&
@@ -1304,6 +1316,16 @@ static __always_inline int data_call(void *ctx, enum door door, enum scratch_use
 	return 0;
 }
 
+/* Whether bytes have come that no process has taken out, beside a FIN. */
+static __always_inline bool has_unread(struct sock *sk)
+{
+	struct tcp_sock *tp = (void *)sk;
+	__u32 unread = BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq);
+	bool fin = BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN;
+
+	return unread > fin;
+}
+
 static __always_inline int state_change(void *ctx, int copy, struct sock *sk, int from, int to)
 {
 	struct tcp_sock *tp = (void *)sk;
@@ -1311,7 +1333,7 @@ static __always_inline int state_change(void *ctx, int copy, struct sock *sk, in
 	struct socket_state *st;
 	enum ending ending = ENDING_CLOSED;
 
-	if (!first_to_see(copy, SEES_STATE, key ^ (__u64)to << 56))
+	if (!first_to_see(copy, SEES_STATE, step_of(sk, from, to)))
 		return 0;
 	if (to == TCP_ESTABLISHED)
 		return established(ctx, sk, FOR_STATE + copy);
@@ -1333,15 +1355,22 @@ static __always_inline int state_change(void *ctx, int copy, struct sock *sk, in
 			st->ending = ending;
 			return 0;
 		}
-		/* A client that sends nothing more may still have an answer to take out. */
-		if (!error && st->requests == SENT && from != TCP_ESTABLISHED && from != TCP_CLOSE_WAIT)
+		/*
+		 * A client may still take out what has come, also after a reset; one
+		 * that only said that it sends nothing more, the end as well.
+		 */
+		if (st->requests == SENT &&
+		    (has_unread(sk) ||
+		     (!error && from != TCP_ESTABLISHED && from != TCP_CLOSE_WAIT))) {
+			st->late = ending;
 			return 0;
+		}
 	} else if (st->requests == SENT &&
 		   ((BPF_CORE_READ(sk, sk_shutdown) & SHUTDOWN_MASK) != SHUTDOWN_MASK ||
-		    BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq) > 1)) {
+		    has_unread(sk))) {
 		/*
 		 * A client that only says that it sends nothing more. With bytes
-		 * left to take out, beside a FIN, a close would be a reset.
+		 * left to take out a close would be a reset.
 		 */
 		return 0;
 	}
@@ -1354,7 +1383,7 @@ static __always_inline int destroyed(void *ctx, int copy, struct sock *sk)
 	__u64 key = (__u64)sk;
 	struct socket_state *st;
 
-	if (!first_to_see(copy, SEES_DESTROY, key))
+	if (!first_to_see(copy, SEES_DESTROY, step_of(sk, 0, 0)))
 		return 0;
 	st = bpf_map_lookup_elem(&sockets, &key);
 	if (!st)
@@ -1378,6 +1407,13 @@ int http_set_state_copy1(struct bpf_raw_tracepoint_args *ctx)
 	return state_change(ctx, 1, (void *)ctx->args[0], ctx->args[1], ctx->args[2]);
 }
 
+/* Where programs may be preempted, one more. */
+SEC("raw_tp/inet_sock_set_state")
+int http_set_state_copy2(struct bpf_raw_tracepoint_args *ctx)
+{
+	return state_change(ctx, 2, (void *)ctx->args[0], ctx->args[1], ctx->args[2]);
+}
+
 SEC("raw_tp/tcp_destroy_sock")
 int http_destroy_sock(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -1388,6 +1424,12 @@ SEC("raw_tp/tcp_destroy_sock")
 int http_destroy_sock_copy1(struct bpf_raw_tracepoint_args *ctx)
 {
 	return destroyed(ctx, 1, (void *)ctx->args[0]);
+}
+
+SEC("raw_tp/tcp_destroy_sock")
+int http_destroy_sock_copy2(struct bpf_raw_tracepoint_args *ctx)
+{
+	return destroyed(ctx, 2, (void *)ctx->args[0]);
 }
 
 /* --- C ------------------------------------------------------------------- */

@@ -157,8 +157,9 @@ type HttpSocketState struct {
 	Wide       uint8
 	Advised    uint8
 	Ending     uint8
+	Late       uint8
 	Kind       uint8
-	Pad        [4]uint8
+	Pad        [3]uint8
 	StartLen   uint8
 	Start      [48]int8
 }
@@ -184,6 +185,7 @@ const (
 	HttpMapSockets               = "sockets"
 	HttpProgHttpDestroySock      = "http_destroy_sock"
 	HttpProgHttpDestroySockCopy1 = "http_destroy_sock_copy1"
+	HttpProgHttpDestroySockCopy2 = "http_destroy_sock_copy2"
 	HttpProgHttpK_recvmsg        = "http_k_recvmsg"
 	HttpProgHttpK_recvmsgOld     = "http_k_recvmsg_old"
 	HttpProgHttpK_sendmsg        = "http_k_sendmsg"
@@ -210,6 +212,7 @@ const (
 	HttpProgHttpSendpage         = "http_sendpage"
 	HttpProgHttpSetState         = "http_set_state"
 	HttpProgHttpSetStateCopy1    = "http_set_state_copy1"
+	HttpProgHttpSetStateCopy2    = "http_set_state_copy2"
 	HttpProgHttpSpaceAdjust      = "http_space_adjust"
 	HttpProgHttpSpliceRead       = "http_splice_read"
 	HttpVarAsleep                = "asleep"
@@ -285,6 +288,7 @@ type HttpSpecs struct {
 type HttpProgramSpecs struct {
 	HttpDestroySock      *ebpf.ProgramSpec `ebpf:"http_destroy_sock"`
 	HttpDestroySockCopy1 *ebpf.ProgramSpec `ebpf:"http_destroy_sock_copy1"`
+	HttpDestroySockCopy2 *ebpf.ProgramSpec `ebpf:"http_destroy_sock_copy2"`
 	HttpK_recvmsg        *ebpf.ProgramSpec `ebpf:"http_k_recvmsg"`
 	HttpK_recvmsgOld     *ebpf.ProgramSpec `ebpf:"http_k_recvmsg_old"`
 	HttpK_sendmsg        *ebpf.ProgramSpec `ebpf:"http_k_sendmsg"`
@@ -311,6 +315,7 @@ type HttpProgramSpecs struct {
 	HttpSendpage         *ebpf.ProgramSpec `ebpf:"http_sendpage"`
 	HttpSetState         *ebpf.ProgramSpec `ebpf:"http_set_state"`
 	HttpSetStateCopy1    *ebpf.ProgramSpec `ebpf:"http_set_state_copy1"`
+	HttpSetStateCopy2    *ebpf.ProgramSpec `ebpf:"http_set_state_copy2"`
 	HttpSpaceAdjust      *ebpf.ProgramSpec `ebpf:"http_space_adjust"`
 	HttpSpliceRead       *ebpf.ProgramSpec `ebpf:"http_splice_read"`
 }
@@ -465,6 +470,7 @@ type HttpVariables struct {
 type HttpPrograms struct {
 	HttpDestroySock      *ebpf.Program `ebpf:"http_destroy_sock"`
 	HttpDestroySockCopy1 *ebpf.Program `ebpf:"http_destroy_sock_copy1"`
+	HttpDestroySockCopy2 *ebpf.Program `ebpf:"http_destroy_sock_copy2"`
 	HttpK_recvmsg        *ebpf.Program `ebpf:"http_k_recvmsg"`
 	HttpK_recvmsgOld     *ebpf.Program `ebpf:"http_k_recvmsg_old"`
 	HttpK_sendmsg        *ebpf.Program `ebpf:"http_k_sendmsg"`
@@ -491,6 +497,7 @@ type HttpPrograms struct {
 	HttpSendpage         *ebpf.Program `ebpf:"http_sendpage"`
 	HttpSetState         *ebpf.Program `ebpf:"http_set_state"`
 	HttpSetStateCopy1    *ebpf.Program `ebpf:"http_set_state_copy1"`
+	HttpSetStateCopy2    *ebpf.Program `ebpf:"http_set_state_copy2"`
 	HttpSpaceAdjust      *ebpf.Program `ebpf:"http_space_adjust"`
 	HttpSpliceRead       *ebpf.Program `ebpf:"http_splice_read"`
 }
@@ -499,6 +506,7 @@ func (p *HttpPrograms) Close() error {
 	return _HttpClose(
 		p.HttpDestroySock,
 		p.HttpDestroySockCopy1,
+		p.HttpDestroySockCopy2,
 		p.HttpK_recvmsg,
 		p.HttpK_recvmsgOld,
 		p.HttpK_sendmsg,
@@ -525,6 +533,7 @@ func (p *HttpPrograms) Close() error {
 		p.HttpSendpage,
 		p.HttpSetState,
 		p.HttpSetStateCopy1,
+		p.HttpSetStateCopy2,
 		p.HttpSpaceAdjust,
 		p.HttpSpliceRead,
 	)

@@ -150,7 +150,7 @@ func (t *connTracer) features() []feature {
 	syscalls := []string{bpf.ConnProgConnSysExit}
 	if t.preempts {
 		states = append(states, bpf.ConnProgConnSetStateCopy2, bpf.ConnProgConnSetStateCopy3, bpf.ConnProgConnDestroyCopy2)
-		syscalls = append(syscalls, bpf.ConnProgConnSysExitCopy1, bpf.ConnProgConnSysExitCopy2)
+		syscalls = append(syscalls, bpf.ConnProgConnSysExitCopy1, bpf.ConnProgConnSysExitCopy2, bpf.ConnProgConnSysExitCopy3)
 	}
 	f := []feature{{name: "connections", doors: []door{{tierTracepoint, states}}}}
 	if t.tellsStuck() {

@@ -248,6 +248,10 @@ func (t *httpTracer) features() []feature {
 		function = append(function, bpf.HttpProgHttpSendpage)
 		kprobe = append(kprobe, bpf.HttpProgHttpR_sendpage, bpf.HttpProgHttpK_sendpage)
 	}
+	ends := []string{
+		bpf.HttpProgHttpSetState, bpf.HttpProgHttpSetStateCopy1,
+		bpf.HttpProgHttpDestroySock, bpf.HttpProgHttpDestroySockCopy1,
+	}
 	if t.preempts {
 		// Of programs at a function's end the last one that was attached
 		// runs first, at tracepoints the first one.
@@ -255,12 +259,10 @@ func (t *httpTracer) features() []feature {
 			bpf.HttpProgHttpRecvmsg4Copy2, bpf.HttpProgHttpRecvmsg4Copy1}, function...)
 		tracepoint = append(tracepoint, bpf.HttpProgHttpSendLengthCopy1, bpf.HttpProgHttpSendLengthCopy2,
 			bpf.HttpProgHttpRecvLengthCopy1, bpf.HttpProgHttpRecvLengthCopy2)
+		ends = append(ends, bpf.HttpProgHttpSetStateCopy2, bpf.HttpProgHttpDestroySockCopy2)
 	}
 	return []feature{
-		{name: "ends of connections", doors: []door{{tierTracepoint, []string{
-			bpf.HttpProgHttpSetState, bpf.HttpProgHttpSetStateCopy1,
-			bpf.HttpProgHttpDestroySock, bpf.HttpProgHttpDestroySockCopy1,
-		}}}},
+		{name: "ends of connections", doors: []door{{tierTracepoint, ends}}},
 		{
 			name:  "HTTP messages",
 			doors: []door{{tierFunction, function}, {tierKprobe, kprobe}, {tierTracepoint, tracepoint}},

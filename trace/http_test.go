@@ -100,6 +100,10 @@ func traceHTTP(t *testing.T, opts Options, args ...string) *httpEvents {
 	stop := c.stop
 	c.stop = sync.OnceValue(func() *event.Account {
 		a := stop()
+		// The kernel may leave a kprobe out while a task is in bpf(2): it says so.
+		if opts.tier == tierKprobe {
+			a.Lost -= a.LostBy[causeNames[lostMissed]]
+		}
 		if a.Lost != 0 || a.Incomplete != 0 {
 			t.Errorf("lost %d %v, %d details", a.Lost, a.LostBy, a.Incomplete)
 		}
@@ -837,10 +841,12 @@ func writeAll(fd int, text string) { must1(0, play(must1(unix.Dup(fd)), []move{s
 func TestKernelHTTPOlderConnections(t *testing.T) {
 	tiersOf(t, func(t *testing.T, tier tier) {
 		// One that is idle, and one in the middle of an answer.
-		idleServer, idlePorts := serve(t, []move{recv(len(get)), send(ok5), recv(len(get)), send(ok5), recv(len(get)), send(ok5)})
+		// A receive that waits since before tracing began is not seen where
+		// functions are hooked: these wait by poll, as most servers do.
+		idleServer, idlePorts := serve(t, []move{recv(len(get)), send(ok5), recv(len(get)).by("poll"), send(ok5), recv(len(get)), send(ok5)})
 		head := response("200 OK", length(1000))
 		busyServer, busyPorts := serve(t, []move{
-			recv(len(get)), send(head + "x"), recv(1), send("x").times(999), recv(len(get)), send(ok5), recv(len(get)), send(ok5),
+			recv(len(get)), send(head + "x"), recv(1).by("poll"), send("x").times(999), recv(len(get)), send(ok5), recv(len(get)), send(ok5),
 		})
 		ports := []int{idlePorts[0], busyPorts[0]}
 		idle, busy := dial("127.0.0.1", ports[0]), dial("127.0.0.1", ports[1])

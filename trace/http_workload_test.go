@@ -30,7 +30,7 @@ type move struct {
 	Send   string // these bytes
 	Repeat int    // so many times over, in one go; 0: once
 	Recv   int    // so many bytes, -1: until the end
-	How    string // of Send: "", each (byte), writev, sendmsg, sendfile; of Recv: "", each, readv, recvmsg, peek, splice
+	How    string // of Send: "", each (byte), writev, sendmsg, sendfile; of Recv: "", each, readv, recvmsg, peek, splice, poll (and read)
 	Parts  int    // of writev, sendmsg, readv and recvmsg
 	Pause  int    // ms
 	End    string // reset (at the end, instead of a proper close), shutdown (of sending)
@@ -149,6 +149,9 @@ func (m *move) recv(fd int) error {
 		switch m.How {
 		case "each":
 			n, err = unix.Read(fd, buf[:1])
+		case "poll": // it is in no call while it waits
+			waitFor(fd, unix.POLLIN)
+			n, err = unix.Read(fd, buf[:room])
 		case "readv":
 			n, err = unix.Readv(fd, split(buf[:room], m.Parts))
 		case "recvmsg":
@@ -228,7 +231,7 @@ func listenFixed() net.Listener {
 
 // timeouts sees to it that no test hangs for ever.
 func timeouts(fd int) {
-	tv := unix.Timeval{Sec: 5}
+	tv := unix.Timeval{Sec: 30}
 	must(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv))
 	must(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv))
 }
