@@ -2,7 +2,7 @@
 SHELL := bash
 BUILD := $(or $(TRACER_BUILD),/tmp/tracer-build)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-FUZZTIME ?= 2s
+FUZZTIME ?= 10000x
 SOAK ?= 15m
 BENCHES ?= start exec conn traffic http
 export CGO_ENABLED := 0
@@ -71,7 +71,7 @@ test-unit: ## unit tests and, as root, the privileged tests on this kernel
 	CI=$(or $(CI),true) go test -p 1 -count 1 ./... # one after the other: each sees what the others do
 
 .PHONY: fuzz
-fuzz: ## each fuzz target for FUZZTIME
+fuzz: ## each fuzz target for FUZZTIME (10000x runs, or a time)
 	@for p in $$(go list ./...); do \
 		for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
 			go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
