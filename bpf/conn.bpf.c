@@ -76,7 +76,8 @@ struct conn {
 	__u8 closed_by; /* who sent the first FIN */
 	__u8 before;	/* open when tracing began */
 	__u8 reset_by;	/* who sent a RST */
-	__u8 pad[3];
+	__u8 adopted;	/* met when it began to close: its accept may be told yet */
+	__u8 pad[2];
 };
 
 struct conn_record {
@@ -351,10 +352,10 @@ static __always_inline void closed(void *ctx, struct sock *sk, struct conn *foun
 	int err;
 
 	__builtin_memcpy(&c, found, sizeof(c));
-	err = bpf_map_delete_elem(&socks, &key);
+	err = found->adopted ? -EBUSY : bpf_map_delete_elem(&socks, &key);
 	if (err == -ENOENT)
 		return;
-	if (err) /* a bucket that is busy: it goes with the socket */
+	if (err) /* a late accept must find it, or its bucket is busy: it goes with the socket */
 		found->state = CONN_ENDED;
 	send_closed(ctx, sk, &c, from, error);
 }
@@ -389,6 +390,7 @@ static __always_inline void adopt(struct sock *sk, int from)
 		return;
 	c.role = has_called(sk, from) ? ROLE_CLIENT : ROLE_SERVER;
 	c.state = CONN_OPEN;
+	c.adopted = 1;
 	c.closed_by = first_to_close(from);
 	fill_current(&c);
 	fill_tuple(&c, sk);

@@ -30,7 +30,8 @@ type ConnConn struct {
 	ClosedBy uint8
 	Before   uint8
 	ResetBy  uint8
-	Pad      [3]uint8
+	Adopted  uint8
+	Pad      [2]uint8
 }
 
 type ConnConnRecord struct {

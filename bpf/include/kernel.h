@@ -430,6 +430,7 @@ enum tcp_state {
 
 /* include/uapi/asm-generic/errno*.h, include/linux/errno.h */
 #define ENOENT 2
+#define EBUSY 16
 #define EINTR 4
 #define EEXIST 17
 #define EPIPE 32
