@@ -114,12 +114,12 @@ const (
 	ConnProgConnSysExit            = "conn_sys_exit"
 	ConnProgConnSysExitCopy1       = "conn_sys_exit_copy1"
 	ConnProgConnSysExitCopy2       = "conn_sys_exit_copy2"
-	ConnProgConnSysExitCopy3       = "conn_sys_exit_copy3"
 	ConnProgConnSysExitRaw         = "conn_sys_exit_raw"
 	ConnVarFilterCgroups           = "filter_cgroups"
 	ConnVarFilterPids              = "filter_pids"
 	ConnVarFilterPorts             = "filter_ports"
 	ConnVarFilterUid               = "filter_uid"
+	ConnVarHasCopies               = "has_copies"
 	ConnVarNrAccept                = "nr_accept"
 	ConnVarNrAccept4               = "nr_accept4"
 	ConnVarNrConnect               = "nr_connect"
@@ -204,7 +204,6 @@ type ConnProgramSpecs struct {
 	ConnSysExit            *ebpf.ProgramSpec `ebpf:"conn_sys_exit"`
 	ConnSysExitCopy1       *ebpf.ProgramSpec `ebpf:"conn_sys_exit_copy1"`
 	ConnSysExitCopy2       *ebpf.ProgramSpec `ebpf:"conn_sys_exit_copy2"`
-	ConnSysExitCopy3       *ebpf.ProgramSpec `ebpf:"conn_sys_exit_copy3"`
 	ConnSysExitRaw         *ebpf.ProgramSpec `ebpf:"conn_sys_exit_raw"`
 }
 
@@ -234,6 +233,7 @@ type ConnVariableSpecs struct {
 	FilterPids       *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterPorts      *ebpf.VariableSpec `ebpf:"filter_ports"`
 	FilterUid        *ebpf.VariableSpec `ebpf:"filter_uid"`
+	HasCopies        *ebpf.VariableSpec `ebpf:"has_copies"`
 	NrAccept         *ebpf.VariableSpec `ebpf:"nr_accept"`
 	NrAccept4        *ebpf.VariableSpec `ebpf:"nr_accept4"`
 	NrConnect        *ebpf.VariableSpec `ebpf:"nr_connect"`
@@ -306,6 +306,7 @@ type ConnVariables struct {
 	FilterPids       *ebpf.Variable `ebpf:"filter_pids"`
 	FilterPorts      *ebpf.Variable `ebpf:"filter_ports"`
 	FilterUid        *ebpf.Variable `ebpf:"filter_uid"`
+	HasCopies        *ebpf.Variable `ebpf:"has_copies"`
 	NrAccept         *ebpf.Variable `ebpf:"nr_accept"`
 	NrAccept4        *ebpf.Variable `ebpf:"nr_accept4"`
 	NrConnect        *ebpf.Variable `ebpf:"nr_connect"`
@@ -352,7 +353,6 @@ type ConnPrograms struct {
 	ConnSysExit            *ebpf.Program `ebpf:"conn_sys_exit"`
 	ConnSysExitCopy1       *ebpf.Program `ebpf:"conn_sys_exit_copy1"`
 	ConnSysExitCopy2       *ebpf.Program `ebpf:"conn_sys_exit_copy2"`
-	ConnSysExitCopy3       *ebpf.Program `ebpf:"conn_sys_exit_copy3"`
 	ConnSysExitRaw         *ebpf.Program `ebpf:"conn_sys_exit_raw"`
 }
 
@@ -387,7 +387,6 @@ func (p *ConnPrograms) Close() error {
 		p.ConnSysExit,
 		p.ConnSysExitCopy1,
 		p.ConnSysExitCopy2,
-		p.ConnSysExitCopy3,
 		p.ConnSysExitRaw,
 	)
 }

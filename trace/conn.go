@@ -128,6 +128,7 @@ func (t *connTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 	spec.Maps[bpf.ConnMapPorts].MaxEntries = uint32(max(len(t.ports), 1))
 	return spec, setKnobs(spec, map[string]any{
 		bpf.ConnVarFilterPorts: len(t.ports) > 0,
+		bpf.ConnVarHasCopies:   t.preempts,
 		bpf.ConnVarOnlyFailed:  t.failed,
 		bpf.ConnVarOnlySlow:    t.slow > 0,
 		bpf.ConnVarSlowNs:      uint64(t.slow),
@@ -150,7 +151,7 @@ func (t *connTracer) features() []feature {
 	syscalls := []string{bpf.ConnProgConnSysExit}
 	if t.preempts {
 		states = append(states, bpf.ConnProgConnSetStateCopy2, bpf.ConnProgConnSetStateCopy3, bpf.ConnProgConnDestroyCopy2)
-		syscalls = append(syscalls, bpf.ConnProgConnSysExitCopy1, bpf.ConnProgConnSysExitCopy2, bpf.ConnProgConnSysExitCopy3)
+		syscalls = append(syscalls, bpf.ConnProgConnSysExitCopy1, bpf.ConnProgConnSysExitCopy2)
 	}
 	f := []feature{{name: "connections", doors: []door{{tierTracepoint, states}}}}
 	if t.tellsStuck() {
