@@ -144,7 +144,6 @@ const volatile bool filter_ports;
 const volatile bool only_failed;
 const volatile bool only_slow;	   /* connects, and nothing else */
 const volatile __u64 slow_ns;
-const volatile bool has_copies; /* programs are preempted: what tells accepts has copies */
 const volatile bool tell_first; /* the first SYN, too, not only those sent again */
 const volatile __s32 nr_accept = -1;
 const volatile __s32 nr_accept4 = -1;
@@ -353,10 +352,10 @@ static __always_inline void closed(void *ctx, struct sock *sk, struct conn *foun
 	int err;
 
 	__builtin_memcpy(&c, found, sizeof(c));
-	err = found->adopted || has_copies ? -EBUSY : bpf_map_delete_elem(&socks, &key);
+	err = found->adopted ? -EBUSY : bpf_map_delete_elem(&socks, &key);
 	if (err == -ENOENT)
 		return;
-	if (err) /* a late accept, or copy, must find it, or its bucket is busy: it goes with the socket */
+	if (err) /* a late accept must find it, or its bucket is busy: it goes with the socket */
 		found->state = CONN_ENDED;
 	send_closed(ctx, sk, &c, from, error);
 }

@@ -128,7 +128,6 @@ func (t *connTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 	spec.Maps[bpf.ConnMapPorts].MaxEntries = uint32(max(len(t.ports), 1))
 	return spec, setKnobs(spec, map[string]any{
 		bpf.ConnVarFilterPorts: len(t.ports) > 0,
-		bpf.ConnVarHasCopies:   t.preempts,
 		bpf.ConnVarOnlyFailed:  t.failed,
 		bpf.ConnVarOnlySlow:    t.slow > 0,
 		bpf.ConnVarSlowNs:      uint64(t.slow),
