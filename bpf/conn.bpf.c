@@ -556,7 +556,7 @@ static __always_inline int accepted(void *ctx, int copy, struct sock *sk)
 	key = (__u64)sk;
 	found = bpf_map_lookup_elem(&socks, &key);
 	/* What was found open before is not accepted now: it is gone, or was met on its way here. */
-	if (found && !found->before)
+	if (found && !found->before && found->state == CONN_OPEN)
 		return 0;
 	state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	if (state == TCP_LISTEN)
@@ -566,6 +566,10 @@ static __always_inline int accepted(void *ctx, int copy, struct sock *sk)
 	c.state = CONN_OPEN;
 	fill_current(&c);
 	fill_tuple(&c, sk);
+	/* Another one that was here may not have gone with its socket: its bucket was busy. */
+	if (found && found->state == CONN_ENDED && found->sport == c.sport &&
+	    found->dport == c.dport)
+		return 0;
 	if (copy ? !at_ports(&c) : !wanted_ports(&c))
 		return 0;
 	if (only_failed)
