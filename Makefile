@@ -25,7 +25,7 @@ FISH_COMPLETION = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 COMMANDS = exec conn traffic http check completion
 
 .PHONY: man
-man: build ## the man pages, out of the commands, into man/
+man: build ## the man pages, out of the commands
 	mkdir -p $(BUILD)/man
 	./tracer help --man >$(BUILD)/man/tracer.1
 	for c in $(COMMANDS); do ./tracer help --man $$c >$(BUILD)/man/tracer-$$c.1 || exit 1; done

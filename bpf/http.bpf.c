@@ -23,7 +23,8 @@
  * and inet_sock_set_state and tcp_destroy_sock, on every kernel, for the end.
  *
  * Missed: the bytes, not their number, of sendfile, splice and zero-copy
- * receives, and in C of io_uring, sendmmsg and recvmmsg and of 32-bit
+ * receives; in A and B what a receive takes that waited before tracing began;
+ * and in C of io_uring, sendmmsg and recvmmsg and of 32-bit
  * programs. In C what a ring of io_uring splices out of a socket is known only
  * by the next call. Multipath TCP.
  *
