@@ -906,7 +906,7 @@ func TestKernelConnStorm(t *testing.T) {
 }
 
 func TestKernelConnStormInPerfBuffers(t *testing.T) {
-	n := 5003
+	n := 1009
 	if os.Getenv("TRACER_VM") != "" {
 		n = 101
 	}
