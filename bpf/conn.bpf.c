@@ -23,6 +23,10 @@
  * that are multishot or into a fixed file; a connect by io_uring or by
  * sendto(MSG_FASTOPEN) that fails before a SYN is sent.
  *
+ * Some kernels run no programs while one of their protected tasks is current, and
+ * a packet may take a connection a step further then: what was missed in such a
+ * way is noticed later and counted (LOST_STEP).
+ *
  * Oldest kernel: 5.8 (bpf_ktime_get_boot_ns, iterators).
  */
 #include "socket.h"
@@ -232,11 +236,38 @@ static __always_inline void send_failed(void *ctx, struct conn *c, struct sock *
 	send(ctx, RECORD_FAILED, c, sk, now, 0);
 }
 
+/* Whether this is the socket of an entry still, and not another one at its address. */
+static __always_inline bool same_socket(const struct conn *c, struct sock *sk)
+{
+	bool client = c->role == ROLE_CLIENT;
+
+	return (client ? c->sport : c->dport) == local_port(sk) &&
+	       (client ? c->dport : c->sport) == remote_port(sk);
+}
+
+/* Freed, though its memory may not have been used again. */
+static __always_inline bool is_gone(struct sock *sk)
+{
+	return !BPF_CORE_READ(sk, __sk_common.skc_refcnt.refs.counter);
+}
+
+/*
+ * What is left of a socket at whose address there is another one now: nothing,
+ * if all of its steps were seen. No program sees a step while the CPU is at
+ * something that the kernel keeps them from.
+ */
+static __always_inline void count_unseen(const struct conn *left)
+{
+	if (left->state != CONN_FAILED && left->state != CONN_ENDED)
+		count_lost(LOST_STEP);
+}
+
 /* CLOSE to SYN_SENT: the current task connects. */
 static __always_inline void connecting(void *ctx, struct sock *sk)
 {
-	struct conn c = {};
+	struct conn *found, c = {};
 	__u64 key = (__u64)sk;
+	int err;
 
 	if (!wanted(bpf_get_current_pid_tgid() >> 32))
 		return;
@@ -245,7 +276,15 @@ static __always_inline void connecting(void *ctx, struct sock *sk)
 	c.state = CONN_CONNECTING;
 	fill_current(&c);
 	fill_tuple(&c, sk);
-	if (bpf_map_update_elem(&socks, &key, &c, BPF_ANY))
+	/* As an int: before 6.4 the upper half of the result is undefined. */
+	err = bpf_map_update_elem(&socks, &key, &c, BPF_NOEXIST);
+	if (err == -EEXIST) {
+		found = bpf_map_lookup_elem(&socks, &key);
+		if (found)
+			count_unseen(found);
+		err = bpf_map_update_elem(&socks, &key, &c, BPF_ANY);
+	}
+	if (err)
 		count_lost(LOST_MAP_FULL);
 	/* The source port is not chosen yet: it may be a wanted one. */
 	if (tell_first)
@@ -351,6 +390,11 @@ static __always_inline void closed(void *ctx, struct sock *sk, struct conn *foun
 	struct conn c;
 	int err;
 
+	if (!same_socket(found, sk)) {
+		count_unseen(found);
+		bpf_map_delete_elem(&socks, &key);
+		return;
+	}
 	__builtin_memcpy(&c, found, sizeof(c));
 	err = found->adopted ? -EBUSY : bpf_map_delete_elem(&socks, &key);
 	if (err == -ENOENT)
@@ -444,6 +488,12 @@ static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int f
 		if (!c)
 			return 0;
 	}
+	if (c->state == CONN_CONNECTING && from != TCP_SYN_SENT) {
+		/* That it was connected was not seen. */
+		count_lost(LOST_STEP);
+		fill_tuple(c, sk);
+		c->state = CONN_OPEN;
+	}
 	if (to != TCP_CLOSE) {
 		/* A FIN was sent or has come; the first one counts. */
 		if (!c->closed_by)
@@ -487,7 +537,9 @@ static __always_inline int destroyed(void *ctx, int copy, struct sock *sk)
 		closed(ctx, sk, c, TCP_CLOSE, BPF_CORE_READ(sk, sk_err));
 		return 0;
 	}
-	if (c->state == CONN_AT_ONCE) {
+	if (c->state == CONN_CONNECTING) {
+		count_lost(LOST_STEP); /* why it failed is not known any more */
+	} else if (c->state == CONN_AT_ONCE) {
 		/* No return of connect was seen: it was dissolved. */
 		c->error = ECANCELED;
 		if (wanted_ports(c))
@@ -554,22 +606,20 @@ static __always_inline int accepted(void *ctx, int copy, struct sock *sk)
 	if (!sk)
 		return 0;
 	key = (__u64)sk;
+	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN)
+		return 0;
 	found = bpf_map_lookup_elem(&socks, &key);
-	/* What was found open before is not accepted now: it is gone, or was met on its way here. */
-	if (found && !found->before && found->state == CONN_OPEN)
+	if (found && !same_socket(found, sk)) {
+		count_unseen(found);
+	} else if (found && !(found->before && found->state == CONN_OPEN)) {
+		/* Told already; what was found open before was met on its way here. */
 		return 0;
-	state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	if (state == TCP_LISTEN)
-		return 0;
+	}
 	c.start = bpf_ktime_get_boot_ns();
 	c.role = ROLE_SERVER;
 	c.state = CONN_OPEN;
 	fill_current(&c);
 	fill_tuple(&c, sk);
-	/* Another one that was here may not have gone with its socket: its bucket was busy. */
-	if (found && found->state == CONN_ENDED && found->sport == c.sport &&
-	    found->dport == c.dport)
-		return 0;
 	if (copy ? !at_ports(&c) : !wanted_ports(&c))
 		return 0;
 	if (only_failed)
@@ -583,8 +633,13 @@ static __always_inline int accepted(void *ctx, int copy, struct sock *sk)
 	/* What has happened since it was established; later steps find the entry. */
 	state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	found = bpf_map_lookup_elem(&socks, &key);
-	if (!found)
+	if (!found || found->start != c.start)
 		return 0;
+	if (is_gone(sk)) {
+		/* Another thread has closed it: nobody would take the entry away. */
+		bpf_map_delete_elem(&socks, &key);
+		return 0;
+	}
 	if (!found->closed_by)
 		found->closed_by = first_to_close(state);
 	if (state == TCP_CLOSE && found->state == CONN_OPEN) {
@@ -608,7 +663,10 @@ static __always_inline int connect_failed(void *ctx, struct sock *sk, void *addr
 	struct conn c = {};
 	__u64 now = bpf_ktime_get_boot_ns();
 
-	if (found && found->state == CONN_AT_ONCE) {
+	/* Steps are told before they are taken: one that was taken and not told was not seen. */
+	if (found && (found->state == CONN_AT_ONCE ||
+		      (found->state == CONN_CONNECTING &&
+		       BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE))) {
 		found->state = CONN_FAILED;
 		found->error = 0;
 		__builtin_memcpy(&c, found, sizeof(c));
@@ -894,6 +952,30 @@ int conn_open_before(struct bpf_iter__task_file *ctx)
 		/* It has ended meanwhile: nobody would take the entry away. */
 		bpf_map_delete_elem(&socks, &key);
 	}
+	return 0;
+}
+
+/*
+ * Connections whose end nobody has seen: counted once, when tracing ends. That
+ * of others is found out when their address is used again.
+ */
+SEC("iter/bpf_map_elem")
+int conn_ended_unseen(struct bpf_iter__bpf_map_elem *ctx)
+{
+	__u64 *at = ctx->key, key;
+	struct conn *c;
+	struct sock *sk;
+
+	if (!at || !ctx->value)
+		return 0;
+	key = *at;
+	sk = (struct sock *)key;
+	/* What the iterator has may be another one's meanwhile. */
+	c = bpf_map_lookup_elem(&socks, &key);
+	if (!c || !(is_gone(sk) || (c->state == CONN_OPEN && !same_socket(c, sk))))
+		return 0;
+	count_unseen(c);
+	bpf_map_delete_elem(&socks, &key);
 	return 0;
 }
 

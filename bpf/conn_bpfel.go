@@ -103,6 +103,7 @@ const (
 	ConnProgConnDestroy            = "conn_destroy"
 	ConnProgConnDestroyCopy1       = "conn_destroy_copy1"
 	ConnProgConnDestroyCopy2       = "conn_destroy_copy2"
+	ConnProgConnEndedUnseen        = "conn_ended_unseen"
 	ConnProgConnOpenBefore         = "conn_open_before"
 	ConnProgConnResultIoUring      = "conn_result_io_uring"
 	ConnProgConnRetransmit         = "conn_retransmit"
@@ -192,6 +193,7 @@ type ConnProgramSpecs struct {
 	ConnDestroy            *ebpf.ProgramSpec `ebpf:"conn_destroy"`
 	ConnDestroyCopy1       *ebpf.ProgramSpec `ebpf:"conn_destroy_copy1"`
 	ConnDestroyCopy2       *ebpf.ProgramSpec `ebpf:"conn_destroy_copy2"`
+	ConnEndedUnseen        *ebpf.ProgramSpec `ebpf:"conn_ended_unseen"`
 	ConnOpenBefore         *ebpf.ProgramSpec `ebpf:"conn_open_before"`
 	ConnResultIoUring      *ebpf.ProgramSpec `ebpf:"conn_result_io_uring"`
 	ConnRetransmit         *ebpf.ProgramSpec `ebpf:"conn_retransmit"`
@@ -339,6 +341,7 @@ type ConnPrograms struct {
 	ConnDestroy            *ebpf.Program `ebpf:"conn_destroy"`
 	ConnDestroyCopy1       *ebpf.Program `ebpf:"conn_destroy_copy1"`
 	ConnDestroyCopy2       *ebpf.Program `ebpf:"conn_destroy_copy2"`
+	ConnEndedUnseen        *ebpf.Program `ebpf:"conn_ended_unseen"`
 	ConnOpenBefore         *ebpf.Program `ebpf:"conn_open_before"`
 	ConnResultIoUring      *ebpf.Program `ebpf:"conn_result_io_uring"`
 	ConnRetransmit         *ebpf.Program `ebpf:"conn_retransmit"`
@@ -373,6 +376,7 @@ func (p *ConnPrograms) Close() error {
 		p.ConnDestroy,
 		p.ConnDestroyCopy1,
 		p.ConnDestroyCopy2,
+		p.ConnEndedUnseen,
 		p.ConnOpenBefore,
 		p.ConnResultIoUring,
 		p.ConnRetransmit,

@@ -58,7 +58,8 @@ type connTracer struct {
 	stuck  time.Duration
 	slow   time.Duration
 
-	preempts bool // the kernel may preempt programs: more of them have copies
+	preempts bool       // the kernel may preempt programs: more of them have copies
+	unseen   *link.Iter // counts connections whose end was missed; nil where there are no iterators
 
 	// Connects without an answer yet, until their end.
 	waits  map[wait]*waiter
@@ -197,7 +198,7 @@ func (t *connTracer) features() []feature {
 		},
 		feature{
 			name:    "connections older than tracing",
-			doors:   []door{{tierTracepoint, []string{bpf.ConnProgConnOpenBefore}}},
+			doors:   []door{{tierTracepoint, []string{bpf.ConnProgConnOpenBefore, bpf.ConnProgConnEndedUnseen}}},
 			without: "connections that are open already stay unknown: this kernel cannot list them",
 		})
 }
@@ -209,17 +210,40 @@ func (t *connTracer) attached(s *Session) error {
 	if p == nil {
 		return nil
 	}
-	return runIterator(p)
-}
-
-// runIterator runs a program once for each object of its kind.
-func runIterator(p *ebpf.Program) error {
-	iter, err := link.AttachIter(link.IterOptions{Program: p})
+	var err error
+	t.unseen, err = link.AttachIter(link.IterOptions{
+		Program: s.programs[bpf.ConnProgConnEndedUnseen],
+		Map:     s.objects.Maps[bpf.ConnMapSocks],
+	})
 	if err != nil {
 		return fmt.Errorf("attach iterator: %w", err)
 	}
-	defer iter.Close()
-	r, err := iter.Open()
+	s.links = append(s.links, t.unseen)
+	it, err := link.AttachIter(link.IterOptions{Program: p})
+	if err != nil {
+		return fmt.Errorf("attach iterator: %w", err)
+	}
+	defer it.Close()
+	return runIterator(it)
+}
+
+func (t *connTracer) every() time.Duration { return 0 }
+
+func (t *connTracer) report(*Session) {}
+
+// read counts the connections whose end was missed.
+func (t *connTracer) read(s *Session, _ bool) {
+	if t.unseen == nil {
+		return
+	}
+	if err := runIterator(t.unseen); err != nil {
+		s.opts.Notice(&event.Notice{Kind: "warning", Message: "connections could not be looked through: " + err.Error()})
+	}
+}
+
+// runIterator runs a program once for each object of its kind.
+func runIterator(it *link.Iter) error {
+	r, err := it.Open()
 	if err != nil {
 		return fmt.Errorf("open iterator: %w", err)
 	}

@@ -15,6 +15,7 @@ const (
 	lostDetail          // no event, but something that a later one would have told
 	lostNot             // no loss: a copy of a program has seen what the first one missed
 	lostAccept          // an accept that was found out at the connection's end
+	lostStep            // another step of a connection that was found out when it was over
 	kernelCauses
 
 	lostBadRecord  = iota - 1 // a record that could not be decoded
@@ -32,6 +33,7 @@ var causeNames = [lostCauses]string{
 	lostDetail:     "detail",
 	lostNot:        "not",
 	lostAccept:     "accept_missed",
+	lostStep:       "step_missed",
 	lostBadRecord:  "bad_record",
 	lostOutputFull: "output_full",
 	lostMissed:     "program_missed",

@@ -254,6 +254,10 @@ typedef struct {
 	struct net *net;
 } possible_net_t;
 
+typedef struct refcount_struct {
+	atomic_t refs;
+} refcount_t;
+
 struct sock_common {
 	u32 skc_portpair; /* skc_dport, and above it the own port */
 	possible_net_t skc_net;
@@ -263,6 +267,7 @@ struct sock_common {
 	unsigned short skc_family;
 	unsigned char skc_state;
 	unsigned long skc_flags;
+	refcount_t skc_refcnt;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 };

@@ -26,6 +26,7 @@ enum lost_cause {
 	LOST_DETAIL,	   /* no event: something that a later one would have told */
 	LOST_NOT,	   /* no loss: a copy of a program has seen what the first one missed */
 	LOST_ACCEPT,	   /* an accept that was found out at the connection's end */
+	LOST_STEP,	   /* another step of a connection that was found out when it was over */
 	LOST_CAUSES,
 };
 
