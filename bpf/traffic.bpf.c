@@ -389,6 +389,20 @@ static __always_inline void gone(void *ctx, struct tcp *t, struct sock *sk)
 		send_record(ctx, &r, sizeof(r), LOST_RING_FULL);
 }
 
+/*
+ * Whether what is noted at an address is of an earlier use of the socket, or of
+ * another one, whose end was missed.
+ */
+static __always_inline bool begins_anew(const struct tcp *t, struct sock *sk, int from, int to)
+{
+	if (to == TCP_SYN_SENT)
+		return true;
+	if (to != TCP_ESTABLISHED)
+		return false;
+	return t->ended || (from == TCP_SYN_RECV && t->placed &&
+			    (t->lport != local_port(sk) || t->rport != remote_port(sk)));
+}
+
 static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int from, int to)
 {
 	__u64 key = (__u64)sk, event = key ^ (__u64)to << 56 ^ (__u64)from << 48;
@@ -413,8 +427,10 @@ static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int f
 	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	found = bpf_map_lookup_elem(&socks, &key);
-	/* It was used before, or its end was missed. */
-	if (found && (to == TCP_SYN_SENT || (to == TCP_ESTABLISHED && found->ended))) {
+	if (found && begins_anew(found, sk, from, to)) {
+		/* Its end was missed: what it moved since the last reading nobody can tell. */
+		if (!found->ended)
+			count_lost(LOST_STEP);
 		gone(ctx, found, sk);
 		found = NULL;
 	}

@@ -15,7 +15,7 @@ const (
 	lostDetail          // no event, but something that a later one would have told
 	lostNot             // no loss: a copy of a program has seen what the first one missed
 	lostAccept          // an accept that was found out at the connection's end
-	lostStep            // another step of a connection that was found out when it was over
+	lostStep            // a step of a connection, or its end, that was missed and found out later
 	kernelCauses
 
 	lostBadRecord  = iota - 1 // a record that could not be decoded

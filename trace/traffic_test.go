@@ -287,6 +287,72 @@ func TestKernelTrafficOfConnectionsShorterThanTheInterval(t *testing.T) {
 	}
 }
 
+// Ends that nobody has seen, as the map looks after them: they are counted, and
+// who uses an address again is not taken for who had it before.
+func TestKernelTrafficUnseenEnds(t *testing.T) {
+	const held, n = 11, 211
+	s := openTraffic(t, Options{}, "--interval", "1h")
+	socks := s.objects.Maps[bpf.TrafficMapSocks]
+	of := func(pid int) map[uint64]bpf.TrafficTcp {
+		entries := map[uint64]bpf.TrafficTcp{}
+		var key uint64
+		var sock bpf.TrafficTcp
+		for iter := socks.Iterate(); iter.Next(&key, &sock); {
+			if int(sock.Owner.Pid) == pid {
+				entries[key] = sock
+			}
+		}
+		return entries
+	}
+	holder := startWorkload(t, "holdMany", strconv.Itoa(held))
+	holder.hear()
+	left := of(holder.pid)
+	holder.say("end")
+	for deadline := time.Now().Add(20 * time.Second); len(of(holder.pid)) > 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d sockets left", len(of(holder.pid)))
+		}
+	}
+	for key, sock := range left {
+		if err := socks.Put(key, &sock); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put := len(of(holder.pid))
+	var pids [][2]int
+	for put == len(of(holder.pid)) {
+		if len(pids) == 30 {
+			t.Fatal("no address was used again")
+		}
+		server := startWorkload(t, "echoServer", strconv.Itoa(n))
+		client := startWorkload(t, "echoClient", server.hear(), strconv.Itoa(n))
+		server.hear()
+		client.hear()
+		pids = append(pids, [2]int{server.pid, client.pid})
+	}
+	reused := put - len(of(holder.pid))
+	c := &trafficRows{t: t, session: s}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Run(ctx, c); err != nil {
+		t.Fatal(err)
+	}
+	a, err := s.Account()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if by := a.LostBy[causeNames[lostStep]]; by != uint64(reused) || a.Lost != by {
+		t.Errorf("%d of %d left at addresses that were used again, lost %v", reused, put, a.LostBy)
+	}
+	for _, p := range pids {
+		server, client := c.sum(p[0], nil), c.sum(p[1], nil)
+		want := moved{n * shortAnswers, n * shortAsks}
+		if server != want || client.tx != want.rx || client.rx != want.tx {
+			t.Errorf("server moved %+v, client %+v, want %+v and the reverse", server, client, want)
+		}
+	}
+}
+
 // A reading may come at any moment of a socket's life, and then the kernel is
 // between two steps.
 func TestKernelTrafficIsReadWhileItMoves(t *testing.T) {

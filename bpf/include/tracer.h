@@ -26,7 +26,7 @@ enum lost_cause {
 	LOST_DETAIL,	   /* no event: something that a later one would have told */
 	LOST_NOT,	   /* no loss: a copy of a program has seen what the first one missed */
 	LOST_ACCEPT,	   /* an accept that was found out at the connection's end */
-	LOST_STEP,	   /* another step of a connection that was found out when it was over */
+	LOST_STEP,	   /* a step of a connection, or its end, that was missed and found out later */
 	LOST_CAUSES,
 };
 
