@@ -263,7 +263,7 @@ static __always_inline void count_unseen(const struct conn *left)
 }
 
 /* CLOSE to SYN_SENT: the current task connects. */
-static __always_inline void connecting(void *ctx, struct sock *sk)
+static __always_inline void connecting(void *ctx, int copy, struct sock *sk)
 {
 	struct conn *found, c = {};
 	__u64 key = (__u64)sk;
@@ -280,6 +280,9 @@ static __always_inline void connecting(void *ctx, struct sock *sk)
 	err = bpf_map_update_elem(&socks, &key, &c, BPF_NOEXIST);
 	if (err == -EEXIST) {
 		found = bpf_map_lookup_elem(&socks, &key);
+		/* A task may go to another CPU between two copies: this was handled there. */
+		if (copy && found && found->state == CONN_CONNECTING)
+			return;
 		if (found)
 			count_unseen(found);
 		err = bpf_map_update_elem(&socks, &key, &c, BPF_ANY);
@@ -471,7 +474,7 @@ static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int f
 	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	if (to == TCP_SYN_SENT) {
-		connecting(ctx, sk);
+		connecting(ctx, copy, sk);
 		return 0;
 	}
 	if (to == TCP_ESTABLISHED) {

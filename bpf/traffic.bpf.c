@@ -393,10 +393,12 @@ static __always_inline void gone(void *ctx, struct tcp *t, struct sock *sk)
  * Whether what is noted at an address is of an earlier use of the socket, or of
  * another one, whose end was missed.
  */
-static __always_inline bool begins_anew(const struct tcp *t, struct sock *sk, int from, int to)
+static __always_inline bool begins_anew(const struct tcp *t, int copy, struct sock *sk, int from,
+					int to)
 {
+	/* A task may go to another CPU between two copies: this was handled there. */
 	if (to == TCP_SYN_SENT)
-		return true;
+		return !copy || t->ended;
 	if (to != TCP_ESTABLISHED)
 		return false;
 	return t->ended || (from == TCP_SYN_RECV && t->placed &&
@@ -427,7 +429,7 @@ static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int f
 	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	found = bpf_map_lookup_elem(&socks, &key);
-	if (found && begins_anew(found, sk, from, to)) {
+	if (found && begins_anew(found, copy, sk, from, to)) {
 		/* Its end was missed: what it moved since the last reading nobody can tell. */
 		if (!found->ended)
 			count_lost(LOST_STEP);

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What tracing connections costs: N connections on loopback, opened and closed
-# one after the other as fast as it goes, with nothing, with tracer conn and with
-# libbpf-tools' tcplife and tcpstates, in alternating order, and what each saw.
+# one after the other as fast as it goes, with nothing, with tracer conn, with
+# libbpf-tools' tcplife and tcpstates, and with programs that do nothing on the
+# hooks of tracer conn, in alternating order, and what each saw.
 #
 #   testdata/bench/conn.sh [N] [ROUNDS]     as root, beside ./tracer
 #
@@ -47,7 +48,9 @@ int main(int argc, char **argv)
 C
 load() { "$work/storm" "$1"; }
 
+CGO_ENABLED=0 go build -o "$work/hooks" ./testdata/bench/http
 start[tracer]='./tracer conn --json'
+start[empty]="$work/hooks empty sys_exit tcp_destroy_sock tcp_destroy_sock inet_sock_set_state inet_sock_set_state tcp_retransmit_skb tcp_retransmit_skb"
 start[tcplife]="unshare -m bash -c '$tracefs; exec stdbuf -oL tcplife'"
 start[tcpstates]="unshare -m bash -c '$tracefs; exec stdbuf -oL tcpstates'"
 count() { # what a tool saw of the storm
@@ -61,7 +64,7 @@ count() { # what a tool saw of the storm
 	esac | paste -sd+
 }
 
-pairs tracer tcplife tcpstates
+pairs tracer empty tcplife tcpstates
 table 'a connection' connections
 echo "complete: rows of the storm, tracer's connects + accepts + closes with their true owners; at least $n+$n+$((2 * n)) and one or more of each from the check that the tool sees"
 echo

@@ -122,8 +122,10 @@ if command -v tshark >/dev/null; then
 else
 	echo "bench: no tshark here: left out"
 fi
-if timeout -s INT 2 "$http" empty >/dev/null 2>&1 || [ $? = 124 ]; then
-	offer empty "$http empty" line
+empty="$http empty sock_send_length sock_recv_length tcp_rcv_space_adjust"
+# shellcheck disable=SC2086 # a command
+if timeout -s INT 2 $empty >/dev/null 2>&1 || [ $? = 124 ]; then
+	offer empty "$empty" line
 fi
 
 # started NAME COMMAND HOW WAKE: starts a tool and waits until it sees something.

@@ -1,6 +1,7 @@
 // Command http is the load of http.sh that no package brings: requests at a
 // fixed rate, a server and clients that tell their own times, traffic that is
-// not HTTP, and programs that do nothing on the hooks of tracer http.
+// not HTTP; and programs that do nothing on the hooks of tracer, for this one
+// and others.
 package main
 
 import (
@@ -30,7 +31,7 @@ const usage = `usage:
   http ask ADDRESS RATE SECONDS            asks it; prints path, server's and client's own µs
   http stream SECONDS                      64 KiB writes, one way; prints bytes a second and calls
   http pingpong SECONDS                    64 bytes there and back; prints round trips a second and calls
-  http empty                               programs that do nothing, until interrupted`
+  http empty TRACEPOINT…                   programs that do nothing, until interrupted`
 
 func main() {
 	if len(os.Args) < 2 {
@@ -48,8 +49,8 @@ func main() {
 		bulk(number(args[0]), false)
 	case verb == "pingpong" && len(args) == 1:
 		bulk(number(args[0]), true)
-	case verb == "empty" && len(args) == 0:
-		empty()
+	case verb == "empty" && len(args) > 0:
+		empty(args)
 	default:
 		fail(usage)
 	}
@@ -213,8 +214,8 @@ func bulk(seconds int, back bool) {
 }
 
 // empty attaches programs that only return.
-func empty() {
-	for _, hook := range []string{"sock_send_length", "sock_recv_length", "tcp_rcv_space_adjust"} {
+func empty(hooks []string) {
+	for _, hook := range hooks {
 		program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 			Type:         ebpf.Tracing,
 			AttachType:   ebpf.AttachTraceRawTp,
