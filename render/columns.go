@@ -39,13 +39,13 @@ var Views = map[string]View{
 
 // The columns that every command has.
 var (
-	timeColumn = Column{Name: "time", Title: "TIME", Width: 12, Rank: 30, Cell: func(b []byte, e event.Event) []byte {
+	timeColumn = Column{Name: "time", Title: "TIME", Width: 12, Rank: 65, Cell: func(b []byte, e event.Event) []byte {
 		return e.Head().Time.In(time.Local).AppendFormat(b, "15:04:05.000")
 	}}
 	pidColumn = Column{Name: "pid", Title: "PID", Width: 7, Right: true, Rank: 80, Cell: func(b []byte, e event.Event) []byte {
 		return appendID(b, e.Head().PID)
 	}}
-	commColumn = Column{Name: "comm", Title: "COMM", Width: 15, Min: 8, Rank: 70, Cell: func(b []byte, e event.Event) []byte {
+	commColumn = Column{Name: "comm", Title: "COMM", Width: 15, Min: 8, Rank: 70, Spare: 18, Cell: func(b []byte, e event.Event) []byte {
 		return AppendText(b, e.Head().Comm)
 	}}
 	uidColumn = Column{Name: "uid", Title: "UID", Width: 6, Right: true, Rank: 10, Cell: func(b []byte, e event.Event) []byte {

@@ -17,10 +17,10 @@ var connColumns = []Column{
 	{Name: "src", Title: "SOURCE →", Width: 23, Min: 16, Rank: 35, Right: true, KeepEnd: true, Cell: func(b []byte, e event.Event) []byte {
 		return append(appendEndpoint(b, connOf(e).Src), " →"...)
 	}},
-	{Name: "dst", Title: "DESTINATION", Width: 21, Min: 10, Rank: 90, Keep: true, KeepEnd: true, Cell: func(b []byte, e event.Event) []byte {
+	{Name: "dst", Title: "DESTINATION", Width: 21, Min: 7, Rank: 90, Keep: true, KeepEnd: true, Cell: func(b []byte, e event.Event) []byte {
 		return appendEndpoint(b, connOf(e).Dst)
 	}},
-	{Name: "result", Title: "RESULT", Width: 21, Min: 14, Rank: 85, Keep: true, Cell: appendConnResult},
+	{Name: "result", Title: "RESULT", Width: 28, Min: 17, Rank: 85, Spare: 67, Keep: true, Cell: appendConnResult},
 	extra(eventColumn), extra(uidColumn), extra(cgroupColumn),
 	{Name: "role", Title: "ROLE", Width: 6, Rank: 15, Extra: true, Cell: func(b []byte, e event.Event) []byte {
 		return append(b, connOf(e).Role...)

@@ -33,6 +33,7 @@ type Column struct {
 	Width int  // usual width in cells
 	Min   int  // width it can be cut to; 0: it goes before it is cut
 	Rank  int  // usefulness: the lowest gives way first; equals go together
+	Spare int  // Rank of what is wider than Min; 0: Rank
 	Right bool // numbers stand to the right
 	Extra bool // shown only if asked for
 	// Interval: it tells of an interval, hence nothing of a whole run.
@@ -268,6 +269,14 @@ func cutStart(text []byte, width int) []byte {
 	return append([]byte("…"), text[start:]...)
 }
 
+// rank is how useful what gives way next is.
+func (c *Column) rank() int {
+	if c.Spare > 0 && c.Width > c.Min {
+		return c.Spare
+	}
+	return c.Rank
+}
+
 // growing is which column takes what is left of a line: the last one with text
 // that may be long; -1 if there is none, so that numbers stay side by side.
 func growing(columns []Column) int {
@@ -302,7 +311,7 @@ func Fit(columns []Column, width int) []Column {
 				if !kept && c.Keep && c.Width <= c.Min {
 					continue // rather something more useful gets narrow
 				}
-				if least < 0 || c.Rank < fit[least].Rank {
+				if least < 0 || c.rank() < fit[least].rank() {
 					least = i
 				}
 			}

@@ -326,7 +326,7 @@ func TestColumns(t *testing.T) {
 				t.Errorf("%s: %q is no name for a column, or there are two", command, c.Name)
 			}
 			seen[c.Name] = true
-			if c.Width < 1 || c.Min < 0 || c.Min > c.Width || c.Rank < 1 || len(c.Title) > c.Width || c.Cell == nil {
+			if c.Width < 1 || c.Min < 0 || c.Spare > 0 && (c.Min == 0 || c.Spare > c.Rank) || c.Min > c.Width || c.Rank < 1 || len(c.Title) > c.Width || c.Cell == nil {
 				t.Errorf("%s: %+v", command, c)
 			}
 			for _, e := range slices.Concat(execEvents(), connEvents(), []event.Event{
@@ -448,10 +448,11 @@ func TestFit(t *testing.T) {
 		}
 		for i, c := range fit {
 			usual := columns[slices.IndexFunc(columns, func(o Column) bool { return o.Name == c.Name })]
+			rank := usual.rank() // that it was cut at
 			switch {
 			case c.Width > usual.Width && i != grows:
 				t.Errorf("%d cells: %s has grown to %d and has no long text", width, c.Name, c.Width)
-			case c.Width < usual.Width && c.Rank > least:
+			case c.Width < usual.Width && rank > least:
 				t.Errorf("%d cells: %s is cut to %d, though less useful ones are left: %s", width, c.Name, c.Width, Names(fit))
 			case c.Width < 1, len(fit) > 1 && c.Width < usual.Width && (usual.Min == 0 || c.Width < usual.Min):
 				t.Errorf("%d cells: %s is cut to %d, too short", width, c.Name, c.Width)
@@ -510,6 +511,18 @@ func TestFitInOrder(t *testing.T) {
 		}
 		if diff := cmp.Diff(c.want, strings.Join(got, ", ")); diff != "" {
 			t.Errorf("%d cells: %s", c.width, diff)
+		}
+	}
+	// What is to spare of one goes before a less useful one does.
+	columns[1].Spare, columns[2].Spare = 1, 1
+	columns[0].Rank = 2
+	for width, want := range map[int]string{31: "a 10, b 9, c 10", 26: "a 10, b 4, c 10", 21: "a 10, b 4, c 5", 20: "c 20"} {
+		var got []string
+		for _, f := range Fit(columns, width) {
+			got = append(got, fmt.Sprintf("%s %d", f.Name, f.Width))
+		}
+		if diff := cmp.Diff(want, strings.Join(got, ", ")); diff != "" {
+			t.Errorf("%d cells: %s", width, diff)
 		}
 	}
 	// Numbers that come last do not leave the others.
@@ -784,6 +797,24 @@ func TestTableOfConnKeepsErrorAndPort(t *testing.T) {
 			if !strings.Contains(lines[i], port) || !strings.Contains(lines[i], words[i]) {
 				t.Errorf("%d cells: no %q or %q in %q", width, port, words[i], lines[i])
 			}
+		}
+	}
+}
+
+// On the usual terminal a row says when it happened, who it was, and of a
+// connection or an exchange what became of it.
+func TestTimeIsShownIn80Cells(t *testing.T) {
+	for name, want := range map[string]string{
+		"exec": "time 12, pid 7, ppid 7, user 8, command 42",
+		"conn": "time 12, pid 7, comm 8, dst 21, result 28",
+		"http": "time 12, pid 7, comm 8, latency 7, status 7, method 7, path 26",
+	} {
+		var got []string
+		for _, c := range Fit(Defaults(Views[name].Columns), 80) {
+			got = append(got, fmt.Sprintf("%s %d", c.Name, c.Width))
+		}
+		if diff := cmp.Diff(want, strings.Join(got, ", ")); diff != "" {
+			t.Errorf("%s: %s", name, diff)
 		}
 	}
 }
