@@ -39,6 +39,9 @@ const (
 	exitUsage  = 2 // the command line is wrong
 )
 
+// maxComm is how much the kernel keeps of a process's name, in bytes.
+const maxComm = 15
+
 // grace is how long a command that was told to end may take.
 const grace = 2 * time.Second
 
@@ -49,14 +52,37 @@ func main() {
 
 // run is main without the exit.
 func run() int {
+	// A write to a closed pipe is an error to handle. The default is to die
+	// of it if it is stdout's; to ignore the signal would pass on to COMMAND.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+
 	status := 0
 	root := newRoot(&status)
+	var out stdout
+	root.SetOut(&out)
 	if err := root.Execute(); err != nil {
 		// Whatever cobra itself rejects is the command line's fault.
 		complain(usage(err))
 		return exitUsage
 	}
+	if out.err != nil {
+		complain(out.err)
+		return exitFailed
+	}
 	return status
+}
+
+// stdout is where what traces nothing writes. It keeps the first error, which is
+// no fault of the command line; that the reader left is none.
+type stdout struct{ err error }
+
+func (s *stdout) Write(b []byte) (int, error) {
+	if _, err := os.Stdout.Write(b); err != nil {
+		if err = render.WriteError(err); s.err == nil && !errors.Is(err, render.ErrReaderGone) {
+			s.err = err
+		}
+	}
+	return len(b), nil
 }
 
 // usageError is a wrong command line: exit status 2.
@@ -176,7 +202,7 @@ func newHelp() *cobra.Command {
 	return cmd
 }
 
-// show writes help. Who closes stdout does not want it.
+// show writes what traces nothing has to say. What fails is kept by stdout.
 func show(cmd *cobra.Command, text []byte) { _, _ = cmd.OutOrStdout().Write(text) }
 
 // Annotations of flags.
@@ -365,7 +391,7 @@ show, and taken off again. Nothing is reported of what happens meanwhile. The ex
 status is 0 if all commands can run, 1 otherwise.`,
 		Example: `  tracer check
   tracer check --json | jq '.commands[] | select(.ok | not)'`,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usage(fmt.Errorf("unexpected argument %q", args[0]))
 			}
@@ -378,6 +404,9 @@ status is 0 if all commands can run, 1 otherwise.`,
 			if opts.Buffer, err = trace.ParseBuffer(buffer); err != nil {
 				return usage(fmt.Errorf("--buffer: %w", err))
 			}
+			if cmd.Flags().Changed("btf") && opts.BTF == "" {
+				return usage(errors.New("--btf: names nothing"))
+			}
 			check := trace.Check(opts)
 			var text []byte
 			if json {
@@ -389,10 +418,7 @@ status is 0 if all commands can run, 1 otherwise.`,
 				}
 				text = render.AppendCheck(nil, check, width)
 			}
-			if _, err := os.Stdout.Write(text); err != nil && !errors.Is(err, syscall.EPIPE) {
-				complain(fmt.Errorf("write to stdout: %w", err))
-				*status = exitFailed
-			}
+			show(cmd, text)
 			if !check.OK() {
 				*status = exitFailed
 			}
@@ -558,6 +584,11 @@ func (c *config) options(flags *pflag.FlagSet, viewName string) (opts trace.Opti
 	if flags.Changed("comm") && (len(c.comms) == 0 || slices.Contains(c.comms, "")) {
 		return opts, view, errors.New("--comm: a name is empty")
 	}
+	for _, name := range c.comms {
+		if len(strings.ReplaceAll(name, "*", "")) > maxComm {
+			return opts, view, fmt.Errorf("--comm: %q is too long: the kernel keeps %d bytes of a name", name, maxComm)
+		}
+	}
 	opts.Comms = c.comms
 	if flags.Changed("uid") {
 		uid, err := proc.NewUsers("/etc/passwd").ID(c.user)
@@ -566,8 +597,8 @@ func (c *config) options(flags *pflag.FlagSet, viewName string) (opts trace.Opti
 		}
 		opts.UID = &uid
 	}
-	for _, name := range []string{"container", "pod", "namespace", "kubelet-token", "kubelet-cert", "kubelet-key", "kubelet-ca"} {
-		if f := flags.Lookup(name); f.Changed && f.Value.String() == "" {
+	for _, name := range []string{"container", "pod", "namespace", "host", "path", "role", "btf", "kubelet-token", "kubelet-cert", "kubelet-key", "kubelet-ca"} {
+		if f := flags.Lookup(name); f != nil && f.Changed && f.Value.String() == "" {
 			return opts, view, fmt.Errorf("--%s: names nothing", name)
 		}
 	}
@@ -645,9 +676,6 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 	msg := render.NewMessages(os.Stderr, c.json)
 	opts.Notice = msg.Notice
 
-	// A write to a closed pipe is an error to handle. The default is to die
-	// of it if it is stdout's; to ignore the signal would pass on to COMMAND.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	stop := make(chan os.Signal, 4)
 	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 

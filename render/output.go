@@ -263,13 +263,13 @@ func (o *Output) watch(fd int32) {
 // fail keeps the first error. The caller holds the lock.
 func (o *Output) fail(err error) {
 	if err != nil && o.err == nil {
-		o.err = writeError(err)
+		o.err = WriteError(err)
 		close(o.broken)
 	}
 }
 
-// writeError says what to do about a write that failed.
-func writeError(err error) error {
+// WriteError says what to do about a write that failed.
+func WriteError(err error) error {
 	switch {
 	case errors.Is(err, unix.EPIPE), errors.Is(err, unix.ECONNRESET):
 		return ErrReaderGone

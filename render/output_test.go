@@ -288,7 +288,7 @@ func TestWriteError(t *testing.T) {
 		{"a full quota", unix.EDQUOT, "write to stdout: no space left on the device; free some or write elsewhere"},
 		{"a broken disk", unix.EIO, "write /dev/stdout: input/output error"},
 	} {
-		got := writeError(&os.PathError{Op: "write", Path: "/dev/stdout", Err: c.err})
+		got := WriteError(&os.PathError{Op: "write", Path: "/dev/stdout", Err: c.err})
 		if got.Error() != c.want {
 			t.Errorf("%s: %v", c.name, got)
 		}

@@ -7,6 +7,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"tracer/trace/http1"
 )
 
 // portList is the value of --port.
@@ -34,6 +36,9 @@ func (l *nameList) Set(s string) error {
 	for _, item := range strings.Split(s, ",") {
 		if item = strings.TrimSpace(item); item == "" {
 			return errors.New("a method is empty")
+		}
+		if !http1.IsMethod(item) {
+			return fmt.Errorf("%q is no method", item)
 		}
 		*l = append(*l, item)
 	}

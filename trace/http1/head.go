@@ -1,6 +1,9 @@
 package http1
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // A head is what framing and pairing need of a message's head. Its slices
 // point into the bytes that were read.
@@ -81,6 +84,11 @@ func shapeOf(b []byte) shape {
 		}
 	}
 	return shapeShort
+}
+
+// IsMethod reports whether s can be a request's method.
+func IsMethod(s string) bool {
+	return !strings.Contains(s, " ") && shapeOf([]byte(s+" ")) == shapeRequest
 }
 
 // A doubt says how much there is that a head begins where bytes are read.
