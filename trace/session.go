@@ -331,7 +331,12 @@ func (s *Session) open(spec *ebpf.CollectionSpec, opts ebpf.CollectionOptions, f
 
 // openDoor loads and attaches some programs, all or none of them.
 func (s *Session) openDoor(from *ebpf.CollectionSpec, opts ebpf.CollectionOptions, d door) (err error) {
-	spec := from.Copy()
+	if d.tier == tierKprobe && !haveKprobes() {
+		return fmt.Errorf("attach %s: this kernel has none: %w", d.tier, ebpf.ErrNotSupported)
+	}
+	maps := *from
+	maps.Programs = nil // most are not needed
+	spec := maps.Copy()
 	spec.Programs = map[string]*ebpf.ProgramSpec{}
 	for _, name := range d.programs {
 		p := from.Programs[name]
