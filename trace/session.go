@@ -48,6 +48,7 @@ type Options struct {
 	placeWait  time.Duration // the longest that an event waits for a name, 0: as always
 	maxFollows uint32        // processes that can be followed, 0: as many as the object says
 	maxSocks   uint32        // sockets that can be noted, 0: as many as the object says
+	maxHeads   uint32        // requests that can be kept in the kernel, 0: as many as there is room for
 	tier       tier          // the only one to use where there is a choice, 0: the best
 }
 
