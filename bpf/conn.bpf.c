@@ -148,6 +148,7 @@ const volatile bool filter_ports;
 const volatile bool only_failed;
 const volatile bool only_slow;	   /* connects, and nothing else */
 const volatile __u64 slow_ns;
+const volatile bool has_copies; /* what returns from a system call is seen by copies */
 const volatile bool tell_first; /* the first SYN, too, not only those sent again */
 const volatile __s32 nr_accept = -1;
 const volatile __s32 nr_accept4 = -1;
@@ -820,8 +821,14 @@ static __always_inline int accept_returns(void *ctx, int copy, int fd)
 {
 	struct sock *sk = fd_tcp_socket(fd);
 
-	/* It may be closed again when the copies have their turn. */
-	return sk && first_to_see(copy, COPIED_ACCEPT, step_of(sk, 0, 0)) ? accepted(ctx, copy, sk) : 0;
+	/*
+	 * When the copies have their turn it may have ended, and the task be on
+	 * another CPU.
+	 */
+	if (!sk || (has_copies && !first_sight(copy, step_of(sk, 0, 0), bpf_get_current_pid_tgid(),
+					       SIGHT_THREAD)))
+		return 0;
+	return accepted(ctx, copy, sk);
 }
 
 static __always_inline int connect_syscall_returns(void *ctx, void *regs, int error)

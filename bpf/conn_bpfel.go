@@ -120,6 +120,7 @@ const (
 	ConnVarFilterPids              = "filter_pids"
 	ConnVarFilterPorts             = "filter_ports"
 	ConnVarFilterUid               = "filter_uid"
+	ConnVarHasCopies               = "has_copies"
 	ConnVarNrAccept                = "nr_accept"
 	ConnVarNrAccept4               = "nr_accept4"
 	ConnVarNrConnect               = "nr_connect"
@@ -234,6 +235,7 @@ type ConnVariableSpecs struct {
 	FilterPids       *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterPorts      *ebpf.VariableSpec `ebpf:"filter_ports"`
 	FilterUid        *ebpf.VariableSpec `ebpf:"filter_uid"`
+	HasCopies        *ebpf.VariableSpec `ebpf:"has_copies"`
 	NrAccept         *ebpf.VariableSpec `ebpf:"nr_accept"`
 	NrAccept4        *ebpf.VariableSpec `ebpf:"nr_accept4"`
 	NrConnect        *ebpf.VariableSpec `ebpf:"nr_connect"`
@@ -306,6 +308,7 @@ type ConnVariables struct {
 	FilterPids       *ebpf.Variable `ebpf:"filter_pids"`
 	FilterPorts      *ebpf.Variable `ebpf:"filter_ports"`
 	FilterUid        *ebpf.Variable `ebpf:"filter_uid"`
+	HasCopies        *ebpf.Variable `ebpf:"has_copies"`
 	NrAccept         *ebpf.Variable `ebpf:"nr_accept"`
 	NrAccept4        *ebpf.Variable `ebpf:"nr_accept4"`
 	NrConnect        *ebpf.Variable `ebpf:"nr_connect"`

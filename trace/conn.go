@@ -132,6 +132,7 @@ func (t *connTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 		bpf.ConnVarOnlyFailed:  t.failed,
 		bpf.ConnVarOnlySlow:    t.slow > 0,
 		bpf.ConnVarSlowNs:      uint64(t.slow),
+		bpf.ConnVarHasCopies:   t.preempts,
 		bpf.ConnVarTellFirst:   t.tellsStuck() && t.stuck < firstRetry,
 		bpf.ConnVarNrAccept:    int32(unix.SYS_ACCEPT),
 		bpf.ConnVarNrAccept4:   int32(unix.SYS_ACCEPT4),

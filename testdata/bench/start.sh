@@ -41,7 +41,8 @@ offer() { # NAME COMMAND: if its first word is here
 	tools="$tools|$1"
 }
 for c in exec conn traffic http; do start[tracer $c]="./tracer $c --json"; tools="$tools|tracer $c"; done
-start[tracer traffic]+=" --interval 100ms"
+often=' --interval 100ms' # the first row comes with the first interval
+start[tracer traffic]+=$often
 offer execsnoop "unshare -m bash -c '$tracefs; exec stdbuf -oL execsnoop'"
 offer tcplife "unshare -m bash -c '$tracefs; exec stdbuf -oL tcplife'"
 offer bpftrace "unshare -m bash -c '$tracefs; exec bpftrace -e \"tracepoint:syscalls:sys_enter_execve { join(args->argv); }\"'"
@@ -71,7 +72,7 @@ for t in "${tools[@]}"; do
 	kill "$noise"
 	wait "$noise" 2>/dev/null || :
 	noise=
-	bash -c "exec ${start[$t]}" >/dev/null 2>&1 &
+	bash -c "exec ${start[$t]%"$often"}" >/dev/null 2>&1 &
 	tool=$!
 	sleep 3
 	before=$(ticks $tool)
