@@ -1297,9 +1297,9 @@ func TestKernelHTTPFamilies(t *testing.T) {
 			}
 			resp.Body.Close()
 			want = append(want, fmt.Sprintf("both %s → %s at %s", host, to, to))
+			c.await(port, len(want)) // those of two connections come in any order
 		}
 		http.DefaultClient.CloseIdleConnections()
-		c.await(port, len(want))
 		c.stop()
 		var got []string
 		for _, e := range c.of(port) {
