@@ -44,7 +44,7 @@
  * once through the function.
  */
 #define SEGMENTS 64
-#define SEGMENTS_STEP 8
+#define SEGMENTS_STEP 4
 /* What is looked at to tell what a socket speaks: a method and a space. */
 #define START_LEN 24
 /* Calls after a change of direction that may still be parts of a head. */
@@ -55,6 +55,8 @@
 /* Calls that are not HTTP, after which a socket is given up. */
 #define MISSES 2
 #define MISSES_JOINED 16
+/* Entries of heads that a socket asks for. */
+#define CLAIM_TRIES 4
 /* A sum is told before it grows beyond this. */
 #define SUM_MAX (1U << 30)
 
@@ -160,6 +162,8 @@ struct socket_state {
 	/* Calls in the map heads: as many as were put there and not taken, 0 or 1. */
 	__u32 kept;
 	__u32 taken;
+	__u32 head; /* the entry there, if that is this socket's */
+	__u32 pad1;
 	struct http_call sum;
 	__u8 requests;
 	__u8 verdict;
@@ -173,7 +177,7 @@ struct socket_state {
 	__u8 ending;	 /* it has ended within a send that is still to be told */
 	__u8 late;	 /* it has ended, and its client may still take an answer out */
 	__u8 kind;	 /* enum counted: as what it was counted */
-	__u8 pad[3];
+	__u8 pad2[3];
 	__u8 start_len; /* bytes in start: too few to decide */
 	char start[2 * START_LEN];
 };
@@ -192,24 +196,46 @@ struct {
 } sockets SEC(".maps");
 
 struct http_head {
+	__u64 socket; /* whose it is */
 	struct http_call call;
 	char data[PREFIX_MAX];
 };
 
+/* What is kept is copied in steps, the last one whole, if it is not longer than this. */
+#define KEPT_STEP 64
+#define KEPT_SHORT 512
+
+struct kept_step {
+	__u64 words[KEPT_STEP / 8];
+};
+
 /*
- * The last call in the direction of requests, until the next call tells it.
- * Inserted at a socket's first request, deleted with the socket. A socket that
- * finds no room tells its requests at once. User space sets the length of data
- * to that of the prefix and the number of entries, and looks for requests that
- * are old.
+ * The last call in the direction of requests, until the next call tells it. An
+ * array, because to look into one is not even a call. A socket claims an entry
+ * at its first request and gives it back at its end; one that finds none free
+ * tells its requests at once. Two threads that send the first request of a
+ * socket at the same moment may claim two, of which one is lost to the others.
+ * User space sets the length of data to that of the prefix, in whole steps, and
+ * the number of entries, and looks for requests that are old.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct http_head);
+} heads SEC(".maps");
+
+/*
+ * The entries of heads that belong to a socket. Inserted and deleted by who
+ * claims one and gives it back: the first to do so has done it.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, __u64);
-	__type(value, struct http_head);
-} heads SEC(".maps");
+	__type(key, __u32);
+	__type(value, __u8);
+} claims SEC(".maps");
 
 /* What user space knows of a socket. */
 enum hint_flags {
@@ -282,6 +308,7 @@ struct http_scratch {
 	/* For gather_tail: bytes from here to the end; the last segment, and that before it. */
 	__u64 left;
 	struct segment seg, before;
+	struct segment segs[SEGMENTS_STEP]; /* of src, for gather_step */
 };
 
 enum scratch_use {
@@ -319,11 +346,15 @@ struct {
 
 /* Knobs. */
 const volatile __u32 prefix = 1024;
+const volatile __u32 max_heads = 4096;
 const volatile bool filter_ports;
 const volatile bool has_copies; /* programs have copies: see first_to_see */
 /* System calls by number. */
 const volatile __s32 nr_read, nr_write, nr_readv, nr_writev, nr_preadv2, nr_pwritev2;
 const volatile __s32 nr_sendto, nr_recvfrom, nr_sendmsg, nr_recvmsg, nr_splice;
+
+/* From the beginning of a task's stack to the registers of its system call; 0: not known yet. */
+volatile __u32 regs_at;
 
 /* Boot clock − monotonic clock, ns: kept by user space. */
 volatile __u64 asleep;
@@ -346,6 +377,23 @@ enum door {
 };
 
 #define READ(door, p, field) ((door) == BY_KPROBE ? BPF_CORE_READ(p, field) : (p)->field)
+
+extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak; /* 6.2 */
+
+/* A socket as one of TCP, or NULL; the cast, unlike the helper, is no call. */
+static __always_inline struct tcp_sock *as_tcp(enum door door, struct sock *sk)
+{
+	switch (door) {
+	case BY_FUNCTION:
+		return bpf_skc_to_tcp_sock(sk);
+	case BY_TRACEPOINT:
+		if (sk->sk_protocol != IPPROTO_TCP)
+			return NULL;
+		return bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
+	default:
+		return (void *)sk;
+	}
+}
 
 static __always_inline __u32 scratch_index(__u32 use)
 {
@@ -444,9 +492,29 @@ __noinline int source_of_msg(__u32 index)
 
 /* --- The same from the registers of the system call (C) ----------------- */
 
+/* The lower half of an address, which to the verifier is a number, as the whole is not. */
+static __always_inline __u32 lower_half(const void *p)
+{
+	__u64 n;
+
+	asm volatile("r0 = %1; w0 = w0; %0 = r0" : "=r"(n) : "r"(p) : "r0");
+	return n;
+}
+
+/*
+ * The registers are equally far into the stack of every task: the helper, whose
+ * call takes longer than all that is done with them, is asked once.
+ */
+static __always_inline void *regs_of(struct task_struct *task)
+{
+	if (!regs_at)
+		regs_at = lower_half((void *)bpf_task_pt_regs(task)) - lower_half(task->stack);
+	return bpf_rdonly_cast(task->stack + regs_at,
+			       bpf_core_type_id_kernel(struct pt_regs___x86));
+}
+
 static __always_inline bool same_socket(struct task_struct *task, __u64 fd, struct sock *sk)
 {
-	
 	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
 	struct file **files = BPF_CORE_READ(table, fd);
 	struct file *file = NULL;
@@ -457,34 +525,28 @@ static __always_inline bool same_socket(struct task_struct *task, __u64 fd, stru
 	return BPF_CORE_READ(socket, sk) == sk;
 }
 
-__noinline int source_of_regs(__u32 index)
+static __always_inline void source_of_regs(struct source *src, struct task_struct *task)
 {
-	struct http_scratch *s = bpf_map_lookup_elem(&scratches, &index);
-	struct task_struct *task = bpf_get_current_task_btf();
-	void *regs = (void *)bpf_task_pt_regs(task);
+	void *regs = regs_of(task);
 	struct task_struct___uring *ring = (void *)task;
 	struct pt_regs___x86 *x86 = regs;
 	struct pt_regs___arm64 *arm64 = regs;
 	__u64 arg0, arg1, arg2;
-	struct source *src;
 	__s32 nr;
 
-	if (!s)
-		return 0;
-	src = &s->src;
 	/* A kernel thread works for somebody else, who has gone on since. */
 	if (task->flags & (TASK_IS_KTHREAD | TASK_IS_IO_WORKER))
-		return 0;
+		return;
 	if (bpf_core_field_exists(x86->orig_ax)) {
 		if (task->thread_info.status & X86_TS_COMPAT)
-			return 0;
+			return;
 		nr = x86->orig_ax;
 		arg0 = x86->di;
 		arg1 = x86->si;
 		arg2 = x86->dx;
 	} else {
 		if (task->thread_info.flags & ARM64_32BIT)
-			return 0;
+			return;
 		nr = arm64->syscallno;
 		arg0 = arm64->orig_x0;
 		arg1 = arm64->regs[1];
@@ -504,42 +566,44 @@ __noinline int source_of_regs(__u32 index)
 		__u64 iov[2] = {};
 
 		if (bpf_probe_read_user(iov, sizeof(iov), (void *)arg1 + 16))
-			return 0;
+			return;
 		src->base = iov[0];
 		src->segments = iov[1] < SEGMENTS ? iov[1] : SEGMENTS;
 	} else {
-		return 0;
+		return;
 	}
 	/* A ring's work may run at the end of a system call on something else. */
 	if (bpf_core_field_exists(ring->io_uring) && ring->io_uring &&
 	    !same_socket(task, arg0, (void *)src->sk))
-		return 0;
+		return;
 	src->known = true;
-	return 0;
 }
 
 /* ------------------------------------------------------------------------ */
 
 /* Adds the bytes of some segments to data, up to n. False: that was all. */
-__noinline int gather_segments(__u32 index, __u32 first, __u32 n)
+static __always_inline bool gather_step(struct http_scratch *s, __u32 first, __u64 n)
 {
-	struct http_scratch *s = bpf_map_lookup_elem(&scratches, &index);
-	struct source *src;
+	struct source *src = &s->src;
+	__u64 ahead;
 
-	if (!s)
+	if (first >= src->segments)
 		return false;
-	src = &s->src;
+	ahead = src->segments - first;
+	barrier_var(ahead);
+	if (ahead > SEGMENTS_STEP)
+		ahead = SEGMENTS_STEP;
+	if (read_data(s->segs, ahead * sizeof(s->segs[0]), src->base + first * sizeof(s->segs[0]),
+		      src->array_user))
+		return false;
 	_Pragma("clang loop unroll(disable)") for (__u32 i = 0; i < SEGMENTS_STEP; i++) {
-		struct iovec seg = {};
+		struct segment *seg = &s->segs[i];
 		__u64 at = s->at, skip, len, left;
 
 		barrier_var(at);
 		if (first + i >= src->segments || at >= n || at >= PREFIX_MAX)
 			return false;
-		if (read_data(&seg, sizeof(seg), src->base + (first + i) * sizeof(seg),
-			      src->array_user))
-			return false;
-		len = seg.iov_len;
+		len = seg->len;
 		skip = s->skip;
 		if (skip >= len) {
 			s->skip = skip - len;
@@ -552,12 +616,19 @@ __noinline int gather_segments(__u32 index, __u32 first, __u32 n)
 		barrier_var(len);
 		if (len > PREFIX_MAX)
 			len = PREFIX_MAX;
-		if (read_data(&s->data[at], len, (__u64)seg.iov_base + skip, src->data_user))
+		if (read_data(&s->data[at], len, seg->base + skip, src->data_user))
 			return false;
 		s->skip = 0;
 		s->at = at + len;
 	}
 	return true;
+}
+
+__noinline int gather_segments(__u32 index, __u32 first, __u32 n)
+{
+	struct http_scratch *s = bpf_map_lookup_elem(&scratches, &index);
+
+	return s && gather_step(s, first, n);
 }
 
 /*
@@ -594,12 +665,33 @@ __noinline int gather(__u32 index, __u32 max)
 			call->len = n;
 		return 0;
 	}
-	_Pragma("clang loop unroll(disable)") for (__u32 i = 0; i < SEGMENTS; i += SEGMENTS_STEP) {
-		if (!gather_segments(index, i, n))
-			break;
+	if (gather_step(s, 0, n)) {
+		_Pragma("clang loop unroll(disable)") for (__u32 i = SEGMENTS_STEP; i < SEGMENTS;
+							   i += SEGMENTS_STEP) {
+			if (!gather_segments(index, i, n))
+				break;
+		}
 	}
 	call->len = s->at;
 	return 0;
+}
+
+/* The same, the first time: most calls have their bytes in one place. */
+static __always_inline void gather_first(struct http_scratch *s, __u32 index, __u32 max)
+{
+	struct source *src = &s->src;
+	__u64 n = s->rec.call.size;
+
+	if (!src->known || src->segments) {
+		gather(index, max);
+		return;
+	}
+	if (n > max)
+		n = max;
+	barrier_var(n);
+	if (n > PREFIX_MAX)
+		n = PREFIX_MAX;
+	s->rec.call.len = read_data(s->data, n, src->base, src->data_user) ? 0 : n;
 }
 
 enum search {
@@ -716,6 +808,7 @@ __noinline int shape_of(__u32 index, __u32 n)
 	struct http_scratch *s = bpf_map_lookup_elem(&scratches, &index);
 	const char *b;
 	char next;
+	__u64 at;
 	__u32 i;
 
 	if (!s)
@@ -733,15 +826,21 @@ __noinline int shape_of(__u32 index, __u32 n)
 		if (!(token_bytes[c >> 6] >> (c & 63) & 1) && !(c == '/' && i == 4))
 			return SHAPE_OTHER;
 	}
-	if (i == 0 || i >= START_LEN - 1)
+	/* To the verifier it is now any number: it need not go on from each turn. */
+	*(volatile __u64 *)&s->left = i;
+	at = *(volatile __u64 *)&s->left;
+	if (at == 0 || at >= START_LEN - 1)
 		return SHAPE_OTHER;
-	if (i + 1 >= n)
+	if (at + 1 >= n)
 		return SHAPE_SHORT;
-	if (i == 3 && b[0] == 'P' && b[1] == 'R' && b[2] == 'I')
+	if (at == 3 && b[0] == 'P' && b[1] == 'R' && b[2] == 'I')
 		return SHAPE_OTHER; /* HTTP/2 */
-	next = b[i + 1];
+	barrier_var(at);
+	if (at >= START_LEN - 1)
+		return SHAPE_OTHER;
+	next = b[at + 1];
 	if (next == '/' || next == '*' || next == 'h' || next == 'H' ||
-	    (i == 7 && b[0] == 'C' && b[1] == 'O' && b[2] == 'N' && b[6] == 'T'))
+	    (at == 7 && b[0] == 'C' && b[1] == 'O' && b[2] == 'N' && b[6] == 'T'))
 		return SHAPE_REQUEST;
 	return SHAPE_OTHER;
 }
@@ -902,8 +1001,56 @@ static __noinline int decide(struct socket_state *st, struct http_scratch *s, __
 	return false;
 }
 
+/* The socket's entry of heads, or NULL. */
+static __always_inline struct http_head *head_of(struct socket_state *st, __u64 key)
+{
+	__u32 entry = st->head;
+	struct http_head *head = bpf_map_lookup_elem(&heads, &entry);
+
+	return head && head->socket == key ? head : NULL;
+}
+
+/* Makes an entry of heads the socket's own, if a few that its beginning picks are not all taken. */
+static __noinline struct http_head *claim(struct socket_state *st, __u64 key)
+{
+	for (int i = 0; i < CLAIM_TRIES; i++) {
+		__u32 entry = ((__u32)st->seen * 0x9e3779b1 + i) % max_heads;
+		struct http_head *head;
+		__u8 one = 1;
+
+		if ((int)bpf_map_update_elem(&claims, &entry, &one, BPF_NOEXIST))
+			continue;
+		head = bpf_map_lookup_elem(&heads, &entry);
+		if (!head)
+			continue;
+		head->call.size = 0; /* it is of another socket */
+		barrier();
+		head->socket = key;
+		st->head = entry;
+		return head;
+	}
+	return NULL;
+}
+
+/* Most are so short that to call for a copy takes longer than to make it. */
+static __always_inline void copy_kept(char *to, const char *from, __u64 len, bool often)
+{
+	if (!often || len > KEPT_SHORT) {
+		bpf_probe_read_kernel(to, len, from);
+		return;
+	}
+	_Pragma("clang loop unroll(disable)") for (__u32 i = 0; i < KEPT_SHORT; i += KEPT_STEP) {
+		const struct kept_step *step = (void *)from + i;
+
+		if (i >= len)
+			break;
+		*(struct kept_step *)(to + i) = *step;
+	}
+}
+
 /* Moves what was kept into the record, behind the bytes of its call. */
-static __noinline int take_kept(struct socket_state *st, struct http_scratch *s, __u64 key)
+static __always_inline void take_kept(struct socket_state *st, struct http_scratch *s, __u64 key,
+				      bool often)
 {
 	struct http_record *rec = &s->rec;
 	__u64 at = rec->call.len, len;
@@ -914,10 +1061,10 @@ static __noinline int take_kept(struct socket_state *st, struct http_scratch *s,
 	rec->kept.size = 0;
 	rec->kept.len = 0;
 	if (kept == st->taken)
-		return 0;
-	head = bpf_map_lookup_elem(&heads, &key);
+		return;
+	head = head_of(st, key);
 	if (!head)
-		return 0;
+		return;
 	rec->kept = head->call;
 	len = rec->kept.len;
 	barrier_var(at);
@@ -926,15 +1073,13 @@ static __noinline int take_kept(struct socket_state *st, struct http_scratch *s,
 		at = PREFIX_MAX;
 	if (len > prefix)
 		len = prefix;
-	if (len)
-		bpf_probe_read_kernel(&s->data[at], len, head->data);
+	copy_kept(&s->data[at], head->data, len, often);
 	/* Another thread may have put the next one there meanwhile. */
 	if (st->kept != kept)
 		rec->kept.size = rec->kept.len = len = 0;
 	else
 		st->taken = kept;
 	s->at = at + len;
-	return 0;
 }
 
 static __always_inline void append_part(struct http_scratch *s, const void *part, __u32 size,
@@ -951,7 +1096,8 @@ static __always_inline void append_part(struct http_scratch *s, const void *part
 }
 
 /* Sends the record; what was kept is in it already. */
-static __noinline int tell(void *ctx, struct socket_state *st, struct http_scratch *s, __u64 key)
+static __always_inline void tell(void *ctx, struct socket_state *st, struct http_scratch *s,
+				 __u64 key)
 {
 	struct http_record *rec = &s->rec;
 	bool intro = !st->introduced;
@@ -975,7 +1121,50 @@ static __noinline int tell(void *ctx, struct socket_state *st, struct http_scrat
 		size = 2 * PREFIX_MAX + 256;
 	if (send_record(ctx, rec, sizeof(*rec) + size, LOST_RING_FULL) && intro)
 		st->introduced = 1;
+}
+
+static __noinline int tell_kept(void *ctx, struct socket_state *st, struct http_scratch *s, __u64 key)
+{
+	take_kept(st, s, key, false);
+	tell(ctx, st, s, key);
 	return 0;
+}
+
+static __noinline int tell_alone(void *ctx, struct socket_state *st, struct http_scratch *s, __u64 key)
+{
+	s->rec.kept.size = s->rec.kept.len = 0;
+	s->at = s->rec.call.len;
+	tell(ctx, st, s, key);
+	return 0;
+}
+
+/*
+ * Copies the bytes of a request to where it will be kept, if it is one like
+ * most: whole, in one place, and nothing is kept before it.
+ */
+static __always_inline struct http_head *keep_at_once(struct socket_state *st,
+						      struct http_scratch *s, __u64 key)
+{
+	struct http_call *call = &s->rec.call;
+	struct source *src = &s->src;
+	struct http_head *head;
+	__u64 base, n;
+	bool user;
+
+	if (call->dir != st->requests || st->verdict != IS_HTTP || !st->introduced ||
+	    st->kept != st->taken || st->sum.size || !src->known || src->segments ||
+	    call->size > prefix)
+		return NULL;
+	head = head_of(st, key);
+	if (!head)
+		return NULL;
+	base = src->base;
+	user = src->data_user;
+	call->len = n = call->size;
+	barrier_var(n);
+	if (n > prefix)
+		n = prefix;
+	return read_data(head->data, n, base, user) ? NULL : head;
 }
 
 /* Keeps the record's call for later, if there is room. */
@@ -986,15 +1175,9 @@ static __noinline int keep(struct socket_state *st, struct http_scratch *s, __u6
 
 	if (len > prefix)
 		return false;
-	head = bpf_map_lookup_elem(&heads, &key);
-	if (!head) {
-		/* The bytes that matter are written below. */
-		if ((int)bpf_map_update_elem(&heads, &key, &s->rec.call, BPF_NOEXIST))
-			return false;
-		head = bpf_map_lookup_elem(&heads, &key);
-		if (!head)
-			return false;
-	}
+	head = head_of(st, key) ?: claim(st, key);
+	if (!head)
+		return false;
 	barrier_var(len);
 	if (len > prefix)
 		len = prefix;
@@ -1030,8 +1213,7 @@ static __noinline int tell_close(void *ctx, struct socket_state *st, struct sock
 	s->rec.ending = ending;
 	s->rec.time = bpf_ktime_get_boot_ns();
 	__builtin_memset(&s->rec.call, 0, sizeof(s->rec.call));
-	take_kept(st, s, key);
-	tell(ctx, st, s, key);
+	tell_kept(ctx, st, s, key);
 	return 0;
 }
 
@@ -1039,11 +1221,18 @@ static __noinline int tell_close(void *ctx, struct socket_state *st, struct sock
 static __noinline int forget(void *ctx, struct socket_state *st, struct sock *sk, __u32 use)
 {
 	__u64 key = (__u64)sk;
+	struct http_head *head;
+	__u32 entry;
 
 	tell_close(ctx, st, sk, use, st->ending ?: st->late ?: ENDING_CLOSED);
-	if (st->kept)
-		bpf_map_delete_elem(&heads, &key);
-	bpf_map_delete_elem(&sockets, &key);
+	head = head_of(st, key);
+	entry = st->head;
+	/* Who deletes it, and nobody else, gives its entry back. */
+	if ((int)bpf_map_delete_elem(&sockets, &key) || !head)
+		return 0;
+	head->socket = 0;
+	barrier();
+	bpf_map_delete_elem(&claims, &entry);
 	return 0;
 }
 
@@ -1105,6 +1294,27 @@ static __noinline int is_quiet(struct socket_state *st, struct http_scratch *s,
 }
 
 /*
+ * Says when a send's bytes left and returns the time. A send returns after the
+ * other side may have worked on it. If all bytes have left, the last of them did
+ * within this call, and the kernel has noted when: in the stamp of what was sent
+ * last (left), which may be a later acknowledgement or, with pacing, what may be
+ * sent next, and, in µs, in that of the flight that it belongs to, which may have
+ * begun before the send. The clock is only looked at where these do not tell.
+ */
+static __always_inline __u64 time_of_send(struct http_call *call, __u64 sent_at, __u64 left, __u64 flight)
+{
+	__u64 now = flight;
+
+	call->time = left - flight < 1000 ? left : flight;
+	if (flight <= sent_at || call->size > 65536)
+		now = bpf_ktime_get_boot_ns();
+	if (flight <= sent_at)
+		call->time = left < now ? left : now;
+	call->last = call->size > 65536 ? now : call->time;
+	return now;
+}
+
+/*
  * A data call has returned. msg tells where its bytes are, if not NOWHERE; from
  * tracepoints the registers of the system call do.
  */
@@ -1118,11 +1328,13 @@ static __always_inline int data_call(void *ctx, enum door door, enum scratch_use
 	struct socket_state *st;
 	struct http_scratch *s;
 	struct http_hint *hint;
+	struct http_head *head;
 	__u32 index;
 	struct http_call *call;
 	struct tcp_sock *tp;
+	struct task_struct *task = NULL;
 	__u32 tgid, seq, gone, ports_now;
-	bool turned, known;
+	bool turned, known, part, unseen = use == FOR_SPLICE; /* the bytes are nowhere */
 
 	/* Called for other sockets too; this one has no state. */
 	st = bpf_map_lookup_elem(&sockets, &key);
@@ -1157,19 +1369,20 @@ static __always_inline int data_call(void *ctx, enum door door, enum scratch_use
 			st = NULL;
 		}
 	}
-	if (door == BY_KPROBE) {
-		tp = (void *)sk;
-	} else {
-		tp = bpf_skc_to_tcp_sock(sk);
-		if (!tp)
+	if (!st) {
+		if (door != BY_KPROBE && !bpf_skc_to_tcp_sock(sk))
 			return 0;
-	}
-	if (!st)
 		st = meet(sk, moved, dir);
+	}
 	if (!st || st->verdict == IS_OTHER)
 		return 0;
+	tp = as_tcp(door, sk);
+	if (!tp)
+		return 0;
 	/* Where nothing is wanted nothing is followed; the numbers tell later. */
-	tgid = bpf_get_current_pid_tgid() >> 32;
+	if (door == BY_TRACEPOINT)
+		task = bpf_get_current_task_btf();
+	tgid = door == BY_TRACEPOINT ? task->tgid : bpf_get_current_pid_tgid() >> 32;
 	if (tgid != st->intro.owner.pid)
 		take_over(st, tgid);
 	if (!st->wanted)
@@ -1216,10 +1429,12 @@ static __always_inline int data_call(void *ctx, enum door door, enum scratch_use
 	s->src.known = false;
 	s->src.sk = (__u64)sk;
 	s->src.msg = (__u64)msg;
-	if (door != BY_TRACEPOINT && msg)
-		source_of_msg(index);
+	if (unseen)
+		;
 	else if (door == BY_TRACEPOINT)
-		source_of_regs(index);
+		source_of_regs(&s->src, task);
+	else if (msg)
+		source_of_msg(index);
 	if (st->run >= HEAD_CALLS || (st->calls & 15) == 15) {
 		hint = bpf_map_lookup_elem(&hints, &key);
 		if (hint && hint->seen == st->seen) {
@@ -1235,20 +1450,24 @@ static __always_inline int data_call(void *ctx, enum door door, enum scratch_use
 		}
 	}
 	st->calls++;
-	max = st->wide ? PREFIX_MAX : prefix;
-	if (moved > prefix && st->run >= HEAD_CALLS) {
-		gather(index, BODY_LEN);
-		__builtin_memcpy(s->start, s->data, sizeof(s->start));
-		if (shape_of(index, call->len) >= SHAPE_REQUEST)
-			gather(index, max);
-	} else {
-		gather(index, max);
+	head = unseen ? NULL : keep_at_once(st, s, key);
+	if (unseen) {
+		call->len = 0;
+	} else if (!head) {
+		max = st->wide ? PREFIX_MAX : prefix;
+		part = moved > prefix && st->run >= HEAD_CALLS;
+		gather_first(s, index, part ? BODY_LEN : max);
+		if (part) {
+			__builtin_memcpy(s->start, s->data, sizeof(s->start));
+			if (shape_of(index, call->len) >= SHAPE_REQUEST)
+				gather(index, max);
+		}
 	}
-	if (st->verdict == UNDECIDED && !decide(st, s, index)) {
+	if (!head && st->verdict == UNDECIDED && !decide(st, s, index)) {
 		st->intro.socket.joined = 1; /* to user space: it will not be told of this call */
 		return 0;
 	}
-	if (call->len < moved) {
+	if (!head && !unseen && call->len < moved) {
 		/* A long head, or many requests at once: all of them are wanted. */
 		if (!st->wide && !st->advised && turned && dir == st->requests &&
 		    call->len == prefix && s->data[0] != 'P') {
@@ -1259,58 +1478,40 @@ static __always_inline int data_call(void *ctx, enum door door, enum scratch_use
 			gather_tail(index);
 	}
 
-	now = bpf_ktime_get_boot_ns();
-	call->time = call->last = now;
-	if (dir == SENT) {
-		if (READ(door, tp, snd_nxt) == seq) {
-			/*
-			 * A send returns after the other side may have worked on it.
-			 * Since all bytes have left, the last of them did within this
-			 * call, and the kernel has noted when: in the stamp of what
-			 * was sent last, which may be a later acknowledgement, and,
-			 * in µs, in that of the flight that it belongs to, which may
-			 * have begun before.
-			 */
-			__u64 left = READ(door, tp, tcp_wstamp_ns) + asleep;
-			__u64 flight = READ(door, tp, first_tx_mstamp) * 1000 + asleep;
-
-			if (left < now)
-				call->time = left;
-			if (flight > st->sent_at && flight + 1000 < call->time)
-				call->time = flight;
-			if (moved <= 65536)
-				call->last = call->time;
-		}
+	if (dir == SENT && READ(door, tp, snd_nxt) == seq)
+		now = time_of_send(call, st->sent_at, READ(door, tp, tcp_wstamp_ns) + asleep,
+				   READ(door, tp, first_tx_mstamp) * 1000 + asleep);
+	else
+		call->time = call->last = now = bpf_ktime_get_boot_ns();
+	if (dir == SENT)
 		st->sent_at = call->last;
-	}
 
 	s->rec.type = RECORD_CALL;
 	s->rec.ending = 0;
 	s->rec.time = now;
-	if (dir != st->requests) {
-		take_kept(st, s, key);
+	if (head) {
+		barrier(); /* its bytes are there already */
+		head->call = *call;
+		st->kept++;
+	} else if (dir != st->requests) {
+		take_kept(st, s, key, true);
 		tell(ctx, st, s, key);
-		if (st->ending)
-			tell_close(ctx, st, sk, use + copy, st->ending);
-		return 0;
-	}
-	if (st->kept != st->taken || st->sum.size) {
-		struct http_call this = *call;
+	} else {
+		if (st->kept != st->taken || st->sum.size) {
+			struct http_call this = *call;
 
-		/* Its bytes stay where they are: only the kept call is told. */
-		take_kept(st, s, key);
-		call->size = 0;
-		tell(ctx, st, s, key);
-		*call = this;
-	}
-	/*
-	 * The first one is told at once: user space has to know of both ends of a
-	 * connection before it can wait for what either of them says.
-	 */
-	if ((!st->introduced && st->verdict == IS_HTTP) || !keep(st, s, key)) {
-		s->rec.kept.size = s->rec.kept.len = 0;
-		s->at = call->len;
-		tell(ctx, st, s, key);
+			/* Its bytes stay where they are: only the kept call is told. */
+			call->size = 0;
+			tell_kept(ctx, st, s, key);
+			*call = this;
+		}
+		/*
+		 * The first one is told at once: user space has to know of both
+		 * ends of a connection before it can wait for what either of them
+		 * says.
+		 */
+		if ((!st->introduced && st->verdict == IS_HTTP) || !keep(st, s, key))
+			tell_alone(ctx, st, s, key);
 	}
 	if (st->ending)
 		tell_close(ctx, st, sk, use + copy, st->ending);
@@ -1469,7 +1670,7 @@ SEC("tp_btf/tcp_rcv_space_adjust")
 int http_space_adjust(__u64 *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	void *regs = (void *)bpf_task_pt_regs(task);
+	void *regs = regs_of(task);
 	struct pt_regs___x86 *x86 = regs;
 	struct pt_regs___arm64 *arm64 = regs;
 	struct sock *sk = (void *)ctx[0];

@@ -26,9 +26,10 @@ type HttpHttpCall struct {
 }
 
 type HttpHttpHead struct {
-	_    structs.HostLayout
-	Call HttpHttpCall
-	Data [16384]int8
+	_      structs.HostLayout
+	Socket uint64
+	Call   HttpHttpCall
+	Data   [16384]int8
 }
 
 type HttpHttpHint struct {
@@ -99,6 +100,11 @@ type HttpHttpScratch struct {
 		Base uint64
 		Len  uint64
 	}
+	Segs [4]struct {
+		_    structs.HostLayout
+		Base uint64
+		Len  uint64
+	}
 }
 
 type HttpHttpSocket struct {
@@ -146,6 +152,8 @@ type HttpSocketState struct {
 	Calls      uint32
 	Kept       uint32
 	Taken      uint32
+	Head       uint32
+	Pad1       uint32
 	Sum        HttpHttpCall
 	Requests   uint8
 	Verdict    uint8
@@ -159,7 +167,7 @@ type HttpSocketState struct {
 	Ending     uint8
 	Late       uint8
 	Kind       uint8
-	Pad        [3]uint8
+	Pad2       [3]uint8
 	StartLen   uint8
 	Start      [48]int8
 }
@@ -170,6 +178,7 @@ type HttpSocketState struct {
 const (
 	HttpMapBell                  = "bell"
 	HttpMapCgroups               = "cgroups"
+	HttpMapClaims                = "claims"
 	HttpMapCounts                = "counts"
 	HttpMapEvents                = "events"
 	HttpMapHeads                 = "heads"
@@ -221,6 +230,7 @@ const (
 	HttpVarFilterPorts           = "filter_ports"
 	HttpVarFilterUid             = "filter_uid"
 	HttpVarHasCopies             = "has_copies"
+	HttpVarMaxHeads              = "max_heads"
 	HttpVarNrPreadv2             = "nr_preadv2"
 	HttpVarNrPwritev2            = "nr_pwritev2"
 	HttpVarNrRead                = "nr_read"
@@ -235,6 +245,7 @@ const (
 	HttpVarPerfBuffers           = "perf_buffers"
 	HttpVarPrefix                = "prefix"
 	HttpVarReaderWaits           = "reader_waits"
+	HttpVarRegsAt                = "regs_at"
 	HttpVarTokenBytes            = "token_bytes"
 	HttpVarUnusedHttpHead        = "unused_http_head"
 	HttpVarUnusedHttpHint        = "unused_http_hint"
@@ -326,6 +337,7 @@ type HttpProgramSpecs struct {
 type HttpMapSpecs struct {
 	Bell      *ebpf.MapSpec `ebpf:"bell"`
 	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
+	Claims    *ebpf.MapSpec `ebpf:"claims"`
 	Counts    *ebpf.MapSpec `ebpf:"counts"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Heads     *ebpf.MapSpec `ebpf:"heads"`
@@ -351,6 +363,7 @@ type HttpVariableSpecs struct {
 	FilterPorts       *ebpf.VariableSpec `ebpf:"filter_ports"`
 	FilterUid         *ebpf.VariableSpec `ebpf:"filter_uid"`
 	HasCopies         *ebpf.VariableSpec `ebpf:"has_copies"`
+	MaxHeads          *ebpf.VariableSpec `ebpf:"max_heads"`
 	NrPreadv2         *ebpf.VariableSpec `ebpf:"nr_preadv2"`
 	NrPwritev2        *ebpf.VariableSpec `ebpf:"nr_pwritev2"`
 	NrRead            *ebpf.VariableSpec `ebpf:"nr_read"`
@@ -365,6 +378,7 @@ type HttpVariableSpecs struct {
 	PerfBuffers       *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	Prefix            *ebpf.VariableSpec `ebpf:"prefix"`
 	ReaderWaits       *ebpf.VariableSpec `ebpf:"reader_waits"`
+	RegsAt            *ebpf.VariableSpec `ebpf:"regs_at"`
 	TokenBytes        *ebpf.VariableSpec `ebpf:"token_bytes"`
 	UnusedHttpHead    *ebpf.VariableSpec `ebpf:"unused_http_head"`
 	UnusedHttpHint    *ebpf.VariableSpec `ebpf:"unused_http_hint"`
@@ -396,6 +410,7 @@ func (o *HttpObjects) Close() error {
 type HttpMaps struct {
 	Bell      *ebpf.Map `ebpf:"bell"`
 	Cgroups   *ebpf.Map `ebpf:"cgroups"`
+	Claims    *ebpf.Map `ebpf:"claims"`
 	Counts    *ebpf.Map `ebpf:"counts"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Heads     *ebpf.Map `ebpf:"heads"`
@@ -415,6 +430,7 @@ func (m *HttpMaps) Close() error {
 	return _HttpClose(
 		m.Bell,
 		m.Cgroups,
+		m.Claims,
 		m.Counts,
 		m.Events,
 		m.Heads,
@@ -441,6 +457,7 @@ type HttpVariables struct {
 	FilterPorts       *ebpf.Variable `ebpf:"filter_ports"`
 	FilterUid         *ebpf.Variable `ebpf:"filter_uid"`
 	HasCopies         *ebpf.Variable `ebpf:"has_copies"`
+	MaxHeads          *ebpf.Variable `ebpf:"max_heads"`
 	NrPreadv2         *ebpf.Variable `ebpf:"nr_preadv2"`
 	NrPwritev2        *ebpf.Variable `ebpf:"nr_pwritev2"`
 	NrRead            *ebpf.Variable `ebpf:"nr_read"`
@@ -455,6 +472,7 @@ type HttpVariables struct {
 	PerfBuffers       *ebpf.Variable `ebpf:"perf_buffers"`
 	Prefix            *ebpf.Variable `ebpf:"prefix"`
 	ReaderWaits       *ebpf.Variable `ebpf:"reader_waits"`
+	RegsAt            *ebpf.Variable `ebpf:"regs_at"`
 	TokenBytes        *ebpf.Variable `ebpf:"token_bytes"`
 	UnusedHttpHead    *ebpf.Variable `ebpf:"unused_http_head"`
 	UnusedHttpHint    *ebpf.Variable `ebpf:"unused_http_hint"`

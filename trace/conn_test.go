@@ -925,7 +925,7 @@ func testConnStorm(t *testing.T, buffer Buffer, n int) {
 		if os.Getenv("TRACER_VM") != "" && tier == tierTracepoint && mayMiss(c.session, tier) {
 			// Emulated, tasks are preempted within programs all the time: of
 			// a larger storm more would be missed than copies make good.
-			n = 53
+			n = 199
 		}
 		c.mu.Lock()
 		c.only = true

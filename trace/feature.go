@@ -59,6 +59,13 @@ type openedFeature struct {
 	tier tier
 }
 
+// haveKprobes is whether this kernel has kprobes. One without would verify the
+// programs all the same, which takes longer than all else at the start.
+func haveKprobes() bool {
+	_, err := os.Stat("/sys/bus/event_source/devices/kprobe")
+	return err == nil
+}
+
 // preempts is whether the kernel may preempt programs at tracepoints, which then
 // miss what other tasks do meanwhile on their CPU, and need copies: see
 // first_sight() in bpf/include/tracer.h.

@@ -37,8 +37,11 @@ const (
 const (
 	minPrefix  = 64
 	maxPrefix  = 16 << 10
-	headsBytes = 16 << 20 // of requests that are kept in the kernel
-	httpRing   = 8 << 20
+	headsBytes = 16 << 20 // of requests that are kept in the kernel, at most
+	maxHeads   = 4096
+	keptStep   = 64      // KEPT_STEP
+	ringOfTwo  = 4 << 20 // what two CPUs that do nothing but HTTP fill in about 60 ms
+	maxRing    = 16 << 20
 
 	// An answer may be told before its request, whose thread has not come
 	// back from sending it. The kernel is asked for it every orphanLook, until
@@ -74,8 +77,9 @@ type httpTracer struct {
 	messages http1.Sink
 	conns    map[uint64]*httpConn // by the address of the kernel's socket
 	orphans  []orphan
-	due      []waiting // requests that will be stuck before the next look at all
-	head     []byte    // of the map heads, while it is looked at
+	due      []waiting           // requests that will be stuck before the next look at all
+	head     []byte              // of the map heads, while it is looked at
+	state    bpf.HttpSocketState // the same, of the map sockets
 	summed   bpf.HttpHttpCall
 	swept    uint64 // when silent connections were looked at
 
@@ -170,14 +174,17 @@ func (t *httpTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 	if t.preempts, err = s.preempts(); err != nil {
 		return nil, err
 	}
-	spec.Maps[bpf.HttpMapEvents].MaxEntries = httpRing
+	spec.Maps[bpf.HttpMapEvents].MaxEntries = httpRing(cpus)
 	spec.Maps[bpf.HttpMapScratches].MaxEntries *= uint32(cpus)
 	if s.opts.maxSocks > 0 {
 		spec.Maps[bpf.HttpMapSockets].MaxEntries = s.opts.maxSocks
 	}
 	heads := spec.Maps[bpf.HttpMapHeads]
-	heads.ValueSize = uint32(unsafe.Offsetof(bpf.HttpHttpHead{}.Data)) + uint32(t.prefix)
-	heads.MaxEntries = uint32(headsBytes / t.prefix)
+	heads.ValueSize = uint32(unsafe.Offsetof(bpf.HttpHttpHead{}.Data)) + (uint32(t.prefix)+keptStep-1)/keptStep*keptStep
+	heads.MaxEntries = min(uint32(headsBytes/t.prefix), maxHeads)
+	if s.opts.maxHeads > 0 {
+		heads.MaxEntries = s.opts.maxHeads
+	}
 	heads.Key, heads.Value = nil, nil // the type has another length
 	for _, p := range t.ports {
 		spec.Maps[bpf.HttpMapPorts].Contents = append(spec.Maps[bpf.HttpMapPorts].Contents, ebpf.MapKV{Key: p, Value: uint8(1)})
@@ -185,6 +192,7 @@ func (t *httpTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 	spec.Maps[bpf.HttpMapPorts].MaxEntries = uint32(max(len(t.ports), 1))
 	return spec, setKnobs(spec, map[string]any{
 		bpf.HttpVarPrefix:      uint32(t.prefix),
+		bpf.HttpVarMaxHeads:    heads.MaxEntries,
 		bpf.HttpVarFilterPorts: len(t.ports) > 0,
 		bpf.HttpVarHasCopies:   t.preempts,
 		bpf.HttpVarAsleep:      asleep(),
@@ -202,17 +210,27 @@ func (t *httpTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 	})
 }
 
-// asleep is the distance of the boot clock to the monotonic one, in ns.
-func asleep() uint64 {
-	var boot, mono unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &mono)
-	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot)
-	// The clocks are read one after the other: what is less was awake time.
-	const noise = int64(10 * time.Millisecond)
-	if d := boot.Nano() - mono.Nano(); d > noise {
-		return uint64(d)
+// httpRing is the size of the ring where there are so many CPUs.
+func httpRing(cpus int) uint32 {
+	size := uint32(ringOfTwo)
+	for n := 2; n < cpus && size < maxRing; n *= 2 {
+		size *= 2
 	}
-	return 0
+	return size
+}
+
+// asleep is the distance of the boot clock to the monotonic one, in ns. Programs
+// add it to the kernel's own stamps, which must not come to lie in the future:
+// what passes between the two readings makes it less, never more.
+func asleep() uint64 {
+	var longest int64
+	for range 5 {
+		var boot, mono unix.Timespec
+		_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot)
+		_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &mono)
+		longest = max(longest, boot.Nano()-mono.Nano())
+	}
+	return uint64(longest)
 }
 
 // know finds out what this kernel's functions are like. A wrong number of
@@ -662,7 +680,7 @@ func (t *httpTracer) adopt(last bool) {
 // fetch feeds what the kernel keeps of a connection's requests.
 func (t *httpTracer) fetch(c *httpConn) {
 	// What the kernel told before it must have been decoded.
-	if call, data, ok := t.kept(c.address); ok && call.Time <= t.sure {
+	if call, data, ok := t.kept(c); ok && call.Time <= t.sure {
 		t.conn = c
 		t.feed(c, call, data)
 	}
@@ -670,17 +688,30 @@ func (t *httpTracer) fetch(c *httpConn) {
 
 // kept is the request that the kernel keeps for the next record of a socket. It
 // is valid until the next call.
-func (t *httpTracer) kept(address uint64) (call *bpf.HttpHttpCall, data []byte, ok bool) {
+func (t *httpTracer) kept(c *httpConn) (call *bpf.HttpHttpCall, data []byte, ok bool) {
 	const at = int(unsafe.Offsetof(bpf.HttpHttpHead{}.Data))
-	if t.head == nil {
-		t.head = make([]byte, t.session.objects.Maps[bpf.HttpMapHeads].ValueSize())
+	maps, st := t.session.objects.Maps, &t.state
+	kept := func() (uint32, bool) {
+		err := maps[bpf.HttpMapSockets].Lookup(c.address, st)
+		return st.Kept, err == nil && st.Seen == c.seen && st.Kept != st.Taken
 	}
-	if t.session.objects.Maps[bpf.HttpMapHeads].Lookup(address, unsafe.Pointer(unsafe.SliceData(t.head))) != nil {
+	before, ok := kept()
+	if !ok {
 		return nil, nil, false // there is none
 	}
-	call = (*bpf.HttpHttpCall)(unsafe.Pointer(unsafe.SliceData(t.head)))
-	data = t.head[at:]
-	return call, data, call.Size > 0 && int(call.Len) <= len(data) && call.TailLen <= 8
+	if t.head == nil {
+		t.head = make([]byte, maps[bpf.HttpMapHeads].ValueSize())
+	}
+	if maps[bpf.HttpMapHeads].Lookup(st.Head, unsafe.Pointer(unsafe.SliceData(t.head))) != nil {
+		return nil, nil, false
+	}
+	// What has not been taken has not been overwritten either.
+	if after, ok := kept(); !ok || after != before {
+		return nil, nil, false // it is told
+	}
+	head := (*bpf.HttpHttpHead)(unsafe.Pointer(unsafe.SliceData(t.head))) // but for the length of Data
+	call, data = &head.Call, t.head[at:]
+	return call, data, head.Socket == c.address && call.Size > 0 && int(call.Len) <= len(data) && call.TailLen <= 8
 }
 
 func (t *httpTracer) lookInterval() time.Duration {
@@ -782,7 +813,7 @@ func (t *httpTracer) scan(s *Session, now uint64) {
 		}
 		if start, ok := c.Oldest(); ok {
 			note(address, uint64(start))
-		} else if call, _, ok := t.kept(address); ok && call.Offset >= c.next[call.Dir&1] {
+		} else if call, _, ok := t.kept(c); ok && call.Offset >= c.next[call.Dir&1] {
 			note(address, call.Time) // not told yet
 		}
 	}

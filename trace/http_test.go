@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"tracer/bpf"
 	"tracer/trace/event"
 )
 
@@ -1129,6 +1130,63 @@ func TestKernelHTTPFullMap(t *testing.T) {
 	}
 }
 
+// Requests that find no room to be kept in the kernel are told at once, and
+// connections that end leave their room to others.
+func TestKernelHTTPFullHeads(t *testing.T) {
+	const n, each, room = 5, 3, 2
+	var moves []move
+	var want []string
+	for range each {
+		moves = append(moves, send(get), send(ok5))
+		want = append(want, row("both", "GET", "/a", 200, get, ok5))
+	}
+	client, script := both(moves...)
+	tiersOf(t, func(t *testing.T, tier tier) {
+		server, ports := serve(t, slices.Repeat([][]move{script}, 2*n)...)
+		c := openHTTP(t, Options{tier: tier, maxHeads: room}, atPorts(ports...))
+		c.run()
+		claims := func() (taken int) {
+			var entry uint32
+			var one uint8
+			all := c.session.objects.Maps[bpf.HttpMapClaims].Iterate()
+			for all.Next(&entry, &one) {
+				taken++
+			}
+			if err := all.Err(); err != nil {
+				t.Fatal(err)
+			}
+			return taken
+		}
+		for half := range 2 {
+			var fds []int
+			for i := range n {
+				fd := dial("127.0.0.1", ports[half*n+i])
+				timeouts(fd)
+				fds = append(fds, fd)
+				if err := play(must1(unix.Dup(fd)), client); err != nil {
+					t.Fatal(err)
+				}
+				server.hear()
+			}
+			if taken := claims(); taken < 1 || taken > room {
+				t.Errorf("%d of %d entries are taken", taken, room)
+			}
+			for i, fd := range fds {
+				closeFD(fd)
+				if diff := cmp.Diff(want, rows(c.await(ports[half*n+i], each))); diff != "" {
+					t.Error(diff)
+				}
+			}
+			for deadline := time.Now().Add(30 * time.Second); claims() > 0; time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("entries of connections that have ended are not given back")
+				}
+			}
+		}
+		c.stop()
+	})
+}
+
 // A lone exchange is shown soon after its end, and one that is stuck soon after
 // it became so: for people. Most, since others may take the processors.
 func TestHTTPRowsAreSoon(t *testing.T) {
@@ -1164,6 +1222,19 @@ func TestHTTPRowsAreSoon(t *testing.T) {
 	t.Logf("from the event to the row: median %v, longest %v", late[len(late)/2], late[len(late)-1])
 	if most := late[len(late)*3/4]; most > 100*time.Millisecond {
 		t.Errorf("a quarter took more than 100ms: %v", late)
+	}
+}
+
+// However busy the machine is, what the clocks differ by is not taken for more
+// than it is: a request would be told to be later than its answer.
+func TestAsleepIsNeverTooLong(t *testing.T) {
+	for range 10_000 {
+		var mono, boot unix.Timespec
+		must(unix.ClockGettime(unix.CLOCK_MONOTONIC, &mono))
+		must(unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot))
+		if most, got := boot.Nano()-mono.Nano(), asleep(); got > uint64(most) {
+			t.Fatalf("%d, and it is at most %d", got, most)
+		}
 	}
 }
 
@@ -1226,9 +1297,9 @@ func TestKernelHTTPFamilies(t *testing.T) {
 			}
 			resp.Body.Close()
 			want = append(want, fmt.Sprintf("both %s → %s at %s", host, to, to))
+			c.await(port, len(want)) // those of two connections come in any order
 		}
 		http.DefaultClient.CloseIdleConnections()
-		c.await(port, len(want))
 		c.stop()
 		var got []string
 		for _, e := range c.of(port) {

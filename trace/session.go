@@ -48,6 +48,7 @@ type Options struct {
 	placeWait  time.Duration // the longest that an event waits for a name, 0: as always
 	maxFollows uint32        // processes that can be followed, 0: as many as the object says
 	maxSocks   uint32        // sockets that can be noted, 0: as many as the object says
+	maxHeads   uint32        // requests that can be kept in the kernel, 0: as many as there is room for
 	tier       tier          // the only one to use where there is a choice, 0: the best
 }
 
@@ -331,7 +332,12 @@ func (s *Session) open(spec *ebpf.CollectionSpec, opts ebpf.CollectionOptions, f
 
 // openDoor loads and attaches some programs, all or none of them.
 func (s *Session) openDoor(from *ebpf.CollectionSpec, opts ebpf.CollectionOptions, d door) (err error) {
-	spec := from.Copy()
+	if d.tier == tierKprobe && !haveKprobes() {
+		return fmt.Errorf("attach %s: this kernel has none: %w", d.tier, ebpf.ErrNotSupported)
+	}
+	maps := *from
+	maps.Programs = nil // most are not needed
+	spec := maps.Copy()
 	spec.Programs = map[string]*ebpf.ProgramSpec{}
 	for _, name := range d.programs {
 		p := from.Programs[name]
