@@ -39,9 +39,8 @@ const (
 	maxPrefix  = 16 << 10
 	headsBytes = 16 << 20 // of requests that are kept in the kernel, at most
 	maxHeads   = 4096
-	keptStep   = 64      // KEPT_STEP
-	ringOfTwo  = 4 << 20 // what two CPUs that do nothing but HTTP fill in about 60 ms
-	maxRing    = 16 << 20
+	keptStep   = 64 // KEPT_STEP
+	httpRing   = 8 << 20
 
 	// An answer may be told before its request, whose thread has not come
 	// back from sending it. The kernel is asked for it every orphanLook, until
@@ -174,7 +173,7 @@ func (t *httpTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 	if t.preempts, err = s.preempts(); err != nil {
 		return nil, err
 	}
-	spec.Maps[bpf.HttpMapEvents].MaxEntries = httpRing(cpus)
+	spec.Maps[bpf.HttpMapEvents].MaxEntries = httpRing
 	spec.Maps[bpf.HttpMapScratches].MaxEntries *= uint32(cpus)
 	if s.opts.maxSocks > 0 {
 		spec.Maps[bpf.HttpMapSockets].MaxEntries = s.opts.maxSocks
@@ -208,15 +207,6 @@ func (t *httpTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 		bpf.HttpVarNrRecvmsg:   int32(unix.SYS_RECVMSG),
 		bpf.HttpVarNrSplice:    int32(unix.SYS_SPLICE),
 	})
-}
-
-// httpRing is the size of the ring where there are so many CPUs.
-func httpRing(cpus int) uint32 {
-	size := uint32(ringOfTwo)
-	for n := 2; n < cpus && size < maxRing; n *= 2 {
-		size *= 2
-	}
-	return size
 }
 
 // asleep is the distance of the boot clock to the monotonic one, in ns. Programs
