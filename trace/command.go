@@ -51,6 +51,10 @@ func commandError(name string, err error) *CommandError {
 	if errors.As(err, &wrapped) {
 		why = wrapped.Err
 	}
+	var path *fs.PathError
+	if errors.As(why, &path) && path.Op == "stat" {
+		why = path.Err // the name is told already
+	}
 	return &CommandError{status, fmt.Errorf("run %q: %w", name, why)}
 }
 
