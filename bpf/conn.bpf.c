@@ -237,6 +237,21 @@ static __always_inline void send_failed(void *ctx, struct conn *c, struct sock *
 	send(ctx, RECORD_FAILED, c, sk, now, 0);
 }
 
+#define NO_LAST -1
+
+/*
+ * first_to_see() of what may come again and look the same: the last copy forgets
+ * it.
+ */
+static __always_inline bool is_first(int copy, int last, enum copied program, __u64 event)
+{
+	bool first = first_to_see(copy, program, event);
+
+	if (copy == last)
+		all_have_seen(program, event);
+	return first;
+}
+
 /* Whether this is the socket of an entry still, and not another one at its address. */
 static __always_inline bool same_socket(const struct conn *c, struct sock *sk)
 {
@@ -453,12 +468,14 @@ static __always_inline void adopt(struct sock *sk, int from)
 
 static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int from, int to)
 {
+	/* At its first step a socket has no sequence number yet. */
+	bool anonymous = has_copies && to == TCP_SYN_SENT;
 	__u64 key = (__u64)sk;
 	struct conn *c;
 	int error;
 
 	/* First of all: what one misses and another sees is no loss, whatever it is. */
-	if (!first_to_see(copy, COPIED_SET_STATE, step_of(sk, from, to)))
+	if (!is_first(copy, anonymous ? 3 : NO_LAST, COPIED_SET_STATE, step_of(sk, from, to)))
 		return 0;
 	switch (to) {
 	case TCP_SYN_SENT:
@@ -703,7 +720,7 @@ static __always_inline int connect_failed(void *ctx, struct sock *sk, void *addr
 static __always_inline int connect4_returns(void *ctx, int copy, struct sock *sk, void *addr,
 					    int ret)
 {
-	if (!first_to_see(copy, COPIED_CONNECT4, (__u64)sk) || ret >= 0 ||
+	if (!is_first(copy, 2, COPIED_CONNECT4, (__u64)sk) || ret >= 0 ||
 	    BPF_CORE_READ(sk, __sk_common.skc_family) != AF_INET)
 		return 0;
 	return connect_failed(ctx, sk, addr, -ret, false);
@@ -712,7 +729,7 @@ static __always_inline int connect4_returns(void *ctx, int copy, struct sock *sk
 static __always_inline int connect6_returns(void *ctx, int copy, struct sock *sk, void *addr,
 					    int ret)
 {
-	if (!first_to_see(copy, COPIED_CONNECT6, (__u64)sk) || ret >= 0)
+	if (!is_first(copy, 2, COPIED_CONNECT6, (__u64)sk) || ret >= 0)
 		return 0;
 	return connect_failed(ctx, sk, addr, -ret, false);
 }
@@ -721,7 +738,7 @@ static __always_inline int connect6_returns(void *ctx, int copy, struct sock *sk
 	SEC("fentry/security_sock_graft")                                                          \
 	int BPF_PROG(conn_accept_fentry##suffix, struct sock *sk)                                  \
 	{                                                                                          \
-		return first_to_see(copy, COPIED_ACCEPT, (__u64)sk) ? accepted(ctx, copy, sk) : 0; \
+		return is_first(copy, 2, COPIED_ACCEPT, (__u64)sk) ? accepted(ctx, copy, sk) : 0;  \
 	}                                                                                          \
 	SEC("fexit/tcp_v4_connect")                                                                \
 	int BPF_PROG(conn_connect4_fexit##suffix, struct sock *sk, void *addr, int len, int ret)   \
@@ -858,7 +875,7 @@ static __always_inline int syscall_returns(void *ctx, int copy, int nr, void *re
 		return 0;
 	if (accept)
 		return accept_returns(ctx, copy, ret);
-	return first_to_see(copy, COPIED_CONNECT4, bpf_get_current_pid_tgid()) ?
+	return is_first(copy, has_copies ? 2 : NO_LAST, COPIED_CONNECT4, bpf_get_current_pid_tgid()) ?
 		       connect_syscall_returns(ctx, regs, -ret) : 0;
 }
 
