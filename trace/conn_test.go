@@ -1006,6 +1006,7 @@ func rarely(missing string) bool { return strings.Count(missing, "\n") <= 2 }
 func lossesOf(t *testing.T, c *connEvents) (accepts, steps int) {
 	c.session.tracer.(*connTracer).read(c.session, false)
 	s := newStats()
+	s.before = c.session.stats.before
 	if err := s.readKernel(c.session.objects.Maps[bpf.ConnMapLost]); err != nil {
 		t.Fatal(err)
 	}
@@ -1101,6 +1102,38 @@ func TestKernelConnUnseenSteps(t *testing.T) {
 			missed(c.missed + 2*n)
 			if left := left(t, c, w.pid, m.pid); left != 0 {
 				t.Fatalf("%d sockets left in the map", left)
+			}
+		}
+	})
+}
+
+// A session that begins and ends while connections come and go counts none of
+// them as missed: hooks are attached and detached one by one.
+func TestKernelConnMissesNothingAtItsEnds(t *testing.T) {
+	tiersOf(t, func(t *testing.T, tier tier) {
+		w := startWorkload(t, "many", "1000000000")
+		w.hear()
+		w.say("go")
+		for range 3 {
+			c := traceConn(t, Options{tier: tier}) // whose stop fails if anything is lost
+			c.mu.Lock()
+			c.only = true
+			c.mu.Unlock()
+			for deadline := time.After(15 * time.Second); ; {
+				c.mu.Lock()
+				n := c.counts[fmt.Sprint("close ", w.pid)]
+				c.mu.Unlock()
+				if n > 100 {
+					break
+				}
+				select {
+				case <-c.changed:
+				case <-deadline:
+					t.Fatalf("%d closes", n)
+				}
+			}
+			if err := c.stop(); err != nil {
+				t.Fatal(err)
 			}
 		}
 	})

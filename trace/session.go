@@ -472,6 +472,9 @@ func (s *Session) Run(ctx context.Context, sink Sink) error {
 	}
 	s.duration = time.Since(s.started)
 	s.cost.close(s.programs)
+	if endErr := s.stats.end(s.objects.Maps[bpf.ExecMapLost]); err == nil {
+		err = endErr
+	}
 	s.detach()
 	if stopErr := s.reader.stop(); err == nil {
 		err = stopErr

@@ -83,6 +83,7 @@ type Stats struct {
 	shown   uint64
 	lost    [lostCauses]uint64
 	before  [kernelCauses]uint64 // what the kernel had counted when tracing began
+	ended   bool                 // what is noticed as missed does not count any more
 
 	kinds    map[string]uint64 // what came, before any filter of tracer's own
 	filtered map[string]uint64 // what they kept out, by filter
@@ -101,6 +102,9 @@ func newStats() *Stats {
 // readKernel takes over the counters of the map lost.
 func (s *Stats) readKernel(m *ebpf.Map) error {
 	for cause := uint32(0); cause < kernelCauses; cause++ {
+		if s.ended && (cause == lostAccept || cause == lostStep) {
+			continue
+		}
 		sum, err := s.sum(m, cause)
 		if err != nil {
 			return fmt.Errorf("read map %q: %w", "lost", err)
@@ -145,6 +149,14 @@ func (s *Stats) begin(m *ebpf.Map) error {
 		s.before[cause] += s.lost[cause]
 		s.lost[cause] = 0
 	}
+	return err
+}
+
+// end leaves out what the programs take for missed while they are detached one by
+// one: what those that are gone already would have seen.
+func (s *Stats) end(m *ebpf.Map) error {
+	err := s.readKernel(m)
+	s.ended = true
 	return err
 }
 
