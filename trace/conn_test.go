@@ -108,6 +108,9 @@ func traceConn(t *testing.T, opts Options, args ...string) *connEvents {
 				a.Lost -= a.LostBy[causeNames[lostAccept]]
 				a.Incomplete = 0
 			}
+			if s.tracer.(*connTracer).preempts {
+				a.Lost -= a.LostBy[causeNames[lostMissed]]
+			}
 			if a.LostBy[causeNames[lostStep]] == uint64(c.missed) {
 				a.Lost -= uint64(c.missed)
 			}
@@ -977,6 +980,16 @@ func testConnStorm(t *testing.T, buffer Buffer, n int) {
 			select {
 			case <-c.changed:
 			case <-deadline:
+				// Where programs are preempted all copies of one may be under way:
+				// the kernel counts that.
+				a, err := c.session.Account()
+				if err != nil {
+					t.Fatal(err)
+				}
+				missed := 2 * int(a.LostBy[causeNames[lostMissed]]) // each connects, or ends, unseen
+				if c.session.tracer.(*connTracer).preempts && accepts <= 0 && steps <= 0 && -accepts-steps <= missed {
+					return
+				}
 				accepts, steps := lossesOf(t, c)
 				t.Fatalf("%scounted as missed: %d accepts and %d other steps", missing, accepts, steps)
 			}
