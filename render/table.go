@@ -237,9 +237,10 @@ func runeWidth(r rune) int {
 	case r >= 0x1f3fb && r <= 0x1f3ff: // the colour of an emoji, or one itself
 		return 2
 	case unicode.In(r, unicode.Mn, unicode.Me):
-		return 0
+		// Terminals with older tables give a cell to some of them.
+		return ansi.StringWidthWc(string(r))
 	}
-	return max(1, ansi.StringWidth(string(r)))
+	return max(1, ansi.StringWidth(string(r)), ansi.StringWidthWc(string(r)))
 }
 
 // cut shortens text, in place, to so many cells; the last is the mark of the
