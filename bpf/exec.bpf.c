@@ -294,11 +294,11 @@ static __always_inline void process_exit(void *ctx, int copy, struct task_struct
 	}
 	/*
 	 * The last thread to leave ends the process, the leader or not. The
-	 * last two may both find that nobody is left.
+	 * last two may both find that nobody is left. Kernel threads are sorted
+	 * out after it: one that was missed would be a loss.
 	 */
-	if (BPF_CORE_READ(task, flags) & TASK_IS_KTHREAD ||
-	    !first_sight(copy, BPF_CORE_READ(leader, start_boottime), pid, RECORD_EXIT) ||
-	    !wanted(pid))
+	if (!first_sight(copy, BPF_CORE_READ(leader, start_boottime), pid, RECORD_EXIT) ||
+	    BPF_CORE_READ(task, flags) & TASK_IS_KTHREAD || !wanted(pid))
 		return;
 	fill_record(&rec, RECORD_EXIT, task);
 	if (BPF_CORE_READ(signal, flags) & GROUP_EXIT)
