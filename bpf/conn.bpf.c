@@ -219,11 +219,11 @@ static __always_inline void send(void *ctx, enum record_type type, struct conn *
 	__builtin_memcpy(&rec.conn, c, sizeof(*c));
 	rec.type = type;
 	rec.reason = reason;
-	rec.retransmits = BPF_CORE_READ(tp, total_retrans);
+	rec.retransmits = LOAD(tp, total_retrans);
 	if (type == RECORD_CLOSE) {
 		rec.tx = tcp_sent_bytes(sk);
 		rec.rx = tcp_received_bytes(sk);
-		rec.srtt_us = BPF_CORE_READ(tp, srtt_us) >> 3;
+		rec.srtt_us = LOAD(tp, srtt_us) >> 3;
 	}
 	send_record(ctx, &rec, sizeof(rec), type == RECORD_WAITING ? LOST_DETAIL : LOST_RING_FULL);
 }
@@ -264,7 +264,7 @@ static __always_inline bool same_socket(const struct conn *c, struct sock *sk)
 /* Freed, though its memory may not have been used again. */
 static __always_inline bool is_gone(struct sock *sk)
 {
-	return !BPF_CORE_READ(sk, __sk_common.skc_refcnt.refs.counter);
+	return !LOAD(sk, __sk_common.skc_refcnt.refs.counter);
 }
 
 /*
@@ -344,8 +344,8 @@ static __always_inline void failed(void *ctx, struct sock *sk, struct conn *c, i
 	struct tcp_sock *tp = (void *)sk;
 
 	fill_tuple(c, sk);
-	if (!error && BPF_CORE_READ(sk, sk_shutdown) != SHUTDOWN_MASK &&
-	    !BPF_CORE_READ(tp, segs_out)) {
+	if (!error && LOAD(sk, sk_shutdown) != SHUTDOWN_MASK &&
+	    !LOAD(tp, segs_out)) {
 		c->state = CONN_AT_ONCE;
 		return;
 	}
@@ -379,7 +379,7 @@ static __always_inline enum close_reason close_reason(struct sock *sk, int from,
 	case TCP_FIN_WAIT2:
 		/* Closed with data unread, which is answered by RST, before a FIN came. */
 		if (!fin_has_come(sk) &&
-		    BPF_CORE_READ(tp, rcv_nxt) != BPF_CORE_READ(tp, copied_seq))
+		    LOAD(tp, rcv_nxt) != LOAD(tp, copied_seq))
 			return REASON_RESET;
 	}
 	return REASON_CLOSED;
@@ -489,7 +489,7 @@ static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int f
 		return 0;
 	}
 	/* MPTCP and SCTP sockets take such steps as well. */
-	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+	if (LOAD(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	if (to == TCP_SYN_SENT) {
 		connecting(ctx, copy, sk);
@@ -521,7 +521,7 @@ static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int f
 			c->closed_by = to == TCP_FIN_WAIT1 ? SIDE_OWN : SIDE_PEER;
 		return 0;
 	}
-	error = BPF_CORE_READ(sk, sk_err);
+	error = LOAD(sk, sk_err);
 	if (c->state == CONN_CONNECTING)
 		failed(ctx, sk, c, error);
 	else if (c->state == CONN_OPEN)
@@ -555,7 +555,7 @@ static __always_inline int destroyed(void *ctx, int copy, struct sock *sk)
 		return 0;
 	if (c->state == CONN_OPEN) {
 		/* It ended while it was accepted: steps are told before they are taken. */
-		closed(ctx, sk, c, TCP_CLOSE, BPF_CORE_READ(sk, sk_err));
+		closed(ctx, sk, c, TCP_CLOSE, LOAD(sk, sk_err));
 		return 0;
 	}
 	if (c->state == CONN_CONNECTING) {
@@ -589,8 +589,8 @@ static __always_inline int sent_again(void *ctx, int copy, struct sock *sk)
 	struct conn *c;
 
 	if (!first_to_see(copy, COPIED_RETRANSMIT,
-			  key ^ (__u64)BPF_CORE_READ(tp, total_retrans) << 48) ||
-	    BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT)
+			  key ^ (__u64)LOAD(tp, total_retrans) << 48) ||
+	    LOAD(sk, __sk_common.skc_state) != TCP_SYN_SENT)
 		return 0;
 	c = bpf_map_lookup_elem(&socks, &key);
 	if (!c || c->state != CONN_CONNECTING || !c->start)
@@ -627,7 +627,7 @@ static __always_inline int accepted(void *ctx, int copy, struct sock *sk)
 	if (!sk)
 		return 0;
 	key = (__u64)sk;
-	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN)
+	if (LOAD(sk, __sk_common.skc_state) == TCP_LISTEN)
 		return 0;
 	found = bpf_map_lookup_elem(&socks, &key);
 	if (found && !same_socket(found, sk)) {
@@ -652,7 +652,7 @@ static __always_inline int accepted(void *ctx, int copy, struct sock *sk)
 		return 0;
 	}
 	/* What has happened since it was established; later steps find the entry. */
-	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	state = LOAD(sk, __sk_common.skc_state);
 	found = bpf_map_lookup_elem(&socks, &key);
 	if (!found || found->start != c.start)
 		return 0;
@@ -666,7 +666,7 @@ static __always_inline int accepted(void *ctx, int copy, struct sock *sk)
 	if (state == TCP_CLOSE && found->state == CONN_OPEN) {
 		found->state = CONN_ENDED;
 		__builtin_memcpy(&c, found, sizeof(c));
-		send_closed(ctx, sk, &c, TCP_CLOSE, BPF_CORE_READ(sk, sk_err));
+		send_closed(ctx, sk, &c, TCP_CLOSE, LOAD(sk, sk_err));
 	}
 	return 0;
 }
@@ -687,7 +687,7 @@ static __always_inline int connect_failed(void *ctx, struct sock *sk, void *addr
 	/* Steps are told before they are taken: one that was taken and not told was not seen. */
 	if (found && (found->state == CONN_AT_ONCE ||
 		      (found->state == CONN_CONNECTING &&
-		       BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE))) {
+		       LOAD(sk, __sk_common.skc_state) == TCP_CLOSE))) {
 		found->state = CONN_FAILED;
 		found->error = 0;
 		__builtin_memcpy(&c, found, sizeof(c));
@@ -721,7 +721,7 @@ static __always_inline int connect4_returns(void *ctx, int copy, struct sock *sk
 					    int ret)
 {
 	if (!is_first(copy, 2, COPIED_CONNECT4, (__u64)sk) || ret >= 0 ||
-	    BPF_CORE_READ(sk, __sk_common.skc_family) != AF_INET)
+	    LOAD(sk, __sk_common.skc_family) != AF_INET)
 		return 0;
 	return connect_failed(ctx, sk, addr, -ret, false);
 }
@@ -773,7 +773,7 @@ static __always_inline int connect_called(void *ctx, __u16 family)
 	};
 	struct sock *sk = (struct sock *)call.sk;
 
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == family)
+	if (LOAD(sk, __sk_common.skc_family) == family)
 		bpf_map_update_elem(&calls, &thread, &call, BPF_ANY);
 	return 0;
 }
@@ -824,11 +824,12 @@ int conn_connect6_kretprobe(void *ctx)
 static __always_inline struct sock *fd_tcp_socket(__u32 fd)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct fdtable *fdt = BPF_CORE_READ(task, files, fdt);
-	struct file **files = BPF_CORE_READ(fdt, fd);
+	struct files_struct *table = LOAD(task, files);
+	struct fdtable *fdt = LOAD(table, fdt);
+	struct file **files = LOAD(fdt, fd);
 	struct file *file = NULL;
 
-	if (fd >= BPF_CORE_READ(fdt, max_fds))
+	if (fd >= LOAD(fdt, max_fds))
 		return NULL;
 	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
 	return file_tcp_socket(file);
@@ -953,7 +954,7 @@ int conn_open_before(struct bpf_iter__task_file *ctx)
 	sk = file_tcp_socket(file);
 	if (!sk)
 		return 0;
-	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	state = LOAD(sk, __sk_common.skc_state);
 	if (state == TCP_CLOSE || state == TCP_LISTEN || state == TCP_SYN_RECV)
 		return 0;
 	c.uid = BPF_CORE_READ(task, cred, uid.val);
@@ -975,7 +976,7 @@ int conn_open_before(struct bpf_iter__task_file *ctx)
 	if (bpf_map_update_elem(&socks, &key, &c, BPF_NOEXIST)) {
 		if (!bpf_map_lookup_elem(&socks, &key))
 			count_lost(LOST_MAP_FULL);
-	} else if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE) {
+	} else if (LOAD(sk, __sk_common.skc_state) == TCP_CLOSE) {
 		/* It has ended meanwhile: nobody would take the entry away. */
 		bpf_map_delete_elem(&socks, &key);
 	}

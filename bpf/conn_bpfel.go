@@ -120,6 +120,7 @@ const (
 	ConnVarFilterPids              = "filter_pids"
 	ConnVarFilterPorts             = "filter_ports"
 	ConnVarFilterUid               = "filter_uid"
+	ConnVarHasCasts                = "has_casts"
 	ConnVarHasCopies               = "has_copies"
 	ConnVarNrAccept                = "nr_accept"
 	ConnVarNrAccept4               = "nr_accept4"
@@ -235,6 +236,7 @@ type ConnVariableSpecs struct {
 	FilterPids       *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterPorts      *ebpf.VariableSpec `ebpf:"filter_ports"`
 	FilterUid        *ebpf.VariableSpec `ebpf:"filter_uid"`
+	HasCasts         *ebpf.VariableSpec `ebpf:"has_casts"`
 	HasCopies        *ebpf.VariableSpec `ebpf:"has_copies"`
 	NrAccept         *ebpf.VariableSpec `ebpf:"nr_accept"`
 	NrAccept4        *ebpf.VariableSpec `ebpf:"nr_accept4"`
@@ -308,6 +310,7 @@ type ConnVariables struct {
 	FilterPids       *ebpf.Variable `ebpf:"filter_pids"`
 	FilterPorts      *ebpf.Variable `ebpf:"filter_ports"`
 	FilterUid        *ebpf.Variable `ebpf:"filter_uid"`
+	HasCasts         *ebpf.Variable `ebpf:"has_casts"`
 	HasCopies        *ebpf.Variable `ebpf:"has_copies"`
 	NrAccept         *ebpf.Variable `ebpf:"nr_accept"`
 	NrAccept4        *ebpf.Variable `ebpf:"nr_accept4"`

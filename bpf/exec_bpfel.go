@@ -82,6 +82,7 @@ const (
 	ExecVarFilterCgroups         = "filter_cgroups"
 	ExecVarFilterPids            = "filter_pids"
 	ExecVarFilterUid             = "filter_uid"
+	ExecVarHasCasts              = "has_casts"
 	ExecVarHasCopies             = "has_copies"
 	ExecVarNrExecve              = "nr_execve"
 	ExecVarNrExecveat            = "nr_execveat"
@@ -168,6 +169,7 @@ type ExecVariableSpecs struct {
 	FilterCgroups    *ebpf.VariableSpec `ebpf:"filter_cgroups"`
 	FilterPids       *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid        *ebpf.VariableSpec `ebpf:"filter_uid"`
+	HasCasts         *ebpf.VariableSpec `ebpf:"has_casts"`
 	HasCopies        *ebpf.VariableSpec `ebpf:"has_copies"`
 	NrExecve         *ebpf.VariableSpec `ebpf:"nr_execve"`
 	NrExecveat       *ebpf.VariableSpec `ebpf:"nr_execveat"`
@@ -231,6 +233,7 @@ type ExecVariables struct {
 	FilterCgroups    *ebpf.Variable `ebpf:"filter_cgroups"`
 	FilterPids       *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid        *ebpf.Variable `ebpf:"filter_uid"`
+	HasCasts         *ebpf.Variable `ebpf:"has_casts"`
 	HasCopies        *ebpf.Variable `ebpf:"has_copies"`
 	NrExecve         *ebpf.Variable `ebpf:"nr_execve"`
 	NrExecveat       *ebpf.Variable `ebpf:"nr_execveat"`

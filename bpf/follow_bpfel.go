@@ -47,6 +47,7 @@ const (
 	FollowVarFilterCgroups           = "filter_cgroups"
 	FollowVarFilterPids              = "filter_pids"
 	FollowVarFilterUid               = "filter_uid"
+	FollowVarHasCasts                = "has_casts"
 	FollowVarHasCopies               = "has_copies"
 	FollowVarPerfBuffers             = "perf_buffers"
 	FollowVarReaderWaits             = "reader_waits"
@@ -123,6 +124,7 @@ type FollowVariableSpecs struct {
 	FilterCgroups *ebpf.VariableSpec `ebpf:"filter_cgroups"`
 	FilterPids    *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid     *ebpf.VariableSpec `ebpf:"filter_uid"`
+	HasCasts      *ebpf.VariableSpec `ebpf:"has_casts"`
 	HasCopies     *ebpf.VariableSpec `ebpf:"has_copies"`
 	PerfBuffers   *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	ReaderWaits   *ebpf.VariableSpec `ebpf:"reader_waits"`
@@ -181,6 +183,7 @@ type FollowVariables struct {
 	FilterCgroups *ebpf.Variable `ebpf:"filter_cgroups"`
 	FilterPids    *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid     *ebpf.Variable `ebpf:"filter_uid"`
+	HasCasts      *ebpf.Variable `ebpf:"has_casts"`
 	HasCopies     *ebpf.Variable `ebpf:"has_copies"`
 	PerfBuffers   *ebpf.Variable `ebpf:"perf_buffers"`
 	ReaderWaits   *ebpf.Variable `ebpf:"reader_waits"`

@@ -378,8 +378,6 @@ enum door {
 
 #define READ(door, p, field) ((door) == BY_KPROBE ? BPF_CORE_READ(p, field) : (p)->field)
 
-extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak; /* 6.2 */
-
 /* A socket as one of TCP, or NULL; the cast, unlike the helper, is no call. */
 static __always_inline struct tcp_sock *as_tcp(enum door door, struct sock *sk)
 {

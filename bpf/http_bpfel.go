@@ -229,6 +229,7 @@ const (
 	HttpVarFilterPids            = "filter_pids"
 	HttpVarFilterPorts           = "filter_ports"
 	HttpVarFilterUid             = "filter_uid"
+	HttpVarHasCasts              = "has_casts"
 	HttpVarHasCopies             = "has_copies"
 	HttpVarMaxHeads              = "max_heads"
 	HttpVarNrPreadv2             = "nr_preadv2"
@@ -362,6 +363,7 @@ type HttpVariableSpecs struct {
 	FilterPids        *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterPorts       *ebpf.VariableSpec `ebpf:"filter_ports"`
 	FilterUid         *ebpf.VariableSpec `ebpf:"filter_uid"`
+	HasCasts          *ebpf.VariableSpec `ebpf:"has_casts"`
 	HasCopies         *ebpf.VariableSpec `ebpf:"has_copies"`
 	MaxHeads          *ebpf.VariableSpec `ebpf:"max_heads"`
 	NrPreadv2         *ebpf.VariableSpec `ebpf:"nr_preadv2"`
@@ -456,6 +458,7 @@ type HttpVariables struct {
 	FilterPids        *ebpf.Variable `ebpf:"filter_pids"`
 	FilterPorts       *ebpf.Variable `ebpf:"filter_ports"`
 	FilterUid         *ebpf.Variable `ebpf:"filter_uid"`
+	HasCasts          *ebpf.Variable `ebpf:"has_casts"`
 	HasCopies         *ebpf.Variable `ebpf:"has_copies"`
 	MaxHeads          *ebpf.Variable `ebpf:"max_heads"`
 	NrPreadv2         *ebpf.Variable `ebpf:"nr_preadv2"`

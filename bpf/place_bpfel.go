@@ -56,6 +56,7 @@ const (
 	PlaceVarFilterCgroups     = "filter_cgroups"
 	PlaceVarFilterPids        = "filter_pids"
 	PlaceVarFilterUid         = "filter_uid"
+	PlaceVarHasCasts          = "has_casts"
 	PlaceVarPerfBuffers       = "perf_buffers"
 	PlaceVarReaderWaits       = "reader_waits"
 	PlaceVarUnusedPlaceRecord = "unused_place_record"
@@ -133,6 +134,7 @@ type PlaceVariableSpecs struct {
 	FilterCgroups     *ebpf.VariableSpec `ebpf:"filter_cgroups"`
 	FilterPids        *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid         *ebpf.VariableSpec `ebpf:"filter_uid"`
+	HasCasts          *ebpf.VariableSpec `ebpf:"has_casts"`
 	PerfBuffers       *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	ReaderWaits       *ebpf.VariableSpec `ebpf:"reader_waits"`
 	UnusedPlaceRecord *ebpf.VariableSpec `ebpf:"unused_place_record"`
@@ -196,6 +198,7 @@ type PlaceVariables struct {
 	FilterCgroups     *ebpf.Variable `ebpf:"filter_cgroups"`
 	FilterPids        *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid         *ebpf.Variable `ebpf:"filter_uid"`
+	HasCasts          *ebpf.Variable `ebpf:"has_casts"`
 	PerfBuffers       *ebpf.Variable `ebpf:"perf_buffers"`
 	ReaderWaits       *ebpf.Variable `ebpf:"reader_waits"`
 	UnusedPlaceRecord *ebpf.Variable `ebpf:"unused_place_record"`

@@ -206,6 +206,7 @@ const (
 	TrafficVarFilterCgroups                  = "filter_cgroups"
 	TrafficVarFilterPids                     = "filter_pids"
 	TrafficVarFilterUid                      = "filter_uid"
+	TrafficVarHasCasts                       = "has_casts"
 	TrafficVarLook                           = "look"
 	TrafficVarPerfBuffers                    = "perf_buffers"
 	TrafficVarReaderWaits                    = "reader_waits"
@@ -338,6 +339,7 @@ type TrafficVariableSpecs struct {
 	FilterCgroups     *ebpf.VariableSpec `ebpf:"filter_cgroups"`
 	FilterPids        *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid         *ebpf.VariableSpec `ebpf:"filter_uid"`
+	HasCasts          *ebpf.VariableSpec `ebpf:"has_casts"`
 	Look              *ebpf.VariableSpec `ebpf:"look"`
 	PerfBuffers       *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	ReaderWaits       *ebpf.VariableSpec `ebpf:"reader_waits"`
@@ -416,6 +418,7 @@ type TrafficVariables struct {
 	FilterCgroups     *ebpf.Variable `ebpf:"filter_cgroups"`
 	FilterPids        *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid         *ebpf.Variable `ebpf:"filter_uid"`
+	HasCasts          *ebpf.Variable `ebpf:"has_casts"`
 	Look              *ebpf.Variable `ebpf:"look"`
 	PerfBuffers       *ebpf.Variable `ebpf:"perf_buffers"`
 	ReaderWaits       *ebpf.Variable `ebpf:"reader_waits"`

@@ -119,6 +119,10 @@ func (t *connTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 	if t.preempts, err = s.preempts(); err != nil {
 		return nil, err
 	}
+	casts, err := s.hasCasts()
+	if err != nil {
+		return nil, err
+	}
 	if t.slow > t.stuck && t.stuck > 0 {
 		t.stuck = t.slow
 	}
@@ -133,6 +137,7 @@ func (t *connTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 		bpf.ConnVarOnlySlow:    t.slow > 0,
 		bpf.ConnVarSlowNs:      uint64(t.slow),
 		bpf.ConnVarHasCopies:   t.preempts,
+		bpf.ConnVarHasCasts:    casts,
 		bpf.ConnVarTellFirst:   t.tellsStuck() && t.stuck < firstRetry,
 		bpf.ConnVarNrAccept:    int32(unix.SYS_ACCEPT),
 		bpf.ConnVarNrAccept4:   int32(unix.SYS_ACCEPT4),

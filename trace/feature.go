@@ -79,6 +79,20 @@ func (s *Session) preempts() (bool, error) {
 	return err == nil, nil
 }
 
+// hasCasts reports whether programs can turn a number into a pointer. A kernel
+// that does not describe its types itself has no such functions.
+func (s *Session) hasCasts() (bool, error) {
+	if s.opts.BTF != "" {
+		return false, nil
+	}
+	types, err := s.kernelTypes()
+	if err != nil {
+		return false, fmt.Errorf("read the kernel's types: %w", err)
+	}
+	_, err = types.AnyTypeByName("bpf_rdonly_cast")
+	return err == nil, nil
+}
+
 // followFeature keeps track of the processes behind --pid.
 func followFeature(preempts bool) feature {
 	programs := []string{

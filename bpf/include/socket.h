@@ -21,16 +21,16 @@ static __always_inline void map_ipv4(__u8 *to, __be32 addr)
 
 static __always_inline void fill_local(__u8 *to, struct sock *sk)
 {
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET)
-		map_ipv4(to, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
+	if (LOAD(sk, __sk_common.skc_family) == AF_INET)
+		map_ipv4(to, LOAD(sk, __sk_common.skc_rcv_saddr));
 	else
 		bpf_core_read(to, 16, &sk->__sk_common.skc_v6_rcv_saddr);
 }
 
 static __always_inline void fill_remote(__u8 *to, struct sock *sk)
 {
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET)
-		map_ipv4(to, BPF_CORE_READ(sk, __sk_common.skc_daddr));
+	if (LOAD(sk, __sk_common.skc_family) == AF_INET)
+		map_ipv4(to, LOAD(sk, __sk_common.skc_daddr));
 	else
 		bpf_core_read(to, 16, &sk->__sk_common.skc_v6_daddr);
 }
@@ -38,12 +38,12 @@ static __always_inline void fill_remote(__u8 *to, struct sock *sk)
 /* At the end of a connection skc_num is gone; inet_sport stays. */
 static __always_inline __u16 local_port(struct sock *sk)
 {
-	return bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+	return bpf_ntohs(LOAD((struct inet_sock *)sk, inet_sport));
 }
 
 static __always_inline __u16 remote_port(struct sock *sk)
 {
-	return bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	return bpf_ntohs(LOAD(sk, __sk_common.skc_dport));
 }
 
 /*
@@ -99,19 +99,25 @@ static __always_inline struct sock *first_subflow(struct sock *sk)
 static __always_inline struct sock *file_socket(struct file *file)
 {
 	struct socket *socket;
+	struct super_block *sb;
+	struct inode *inode;
 
-	if (!file || BPF_CORE_READ(file, f_inode, i_sb, s_magic) != SOCKFS_MAGIC)
+	if (!file)
 		return NULL;
-	socket = BPF_CORE_READ(file, private_data);
+	inode = LOAD(file, f_inode);
+	sb = LOAD(inode, i_sb);
+	if (LOAD(sb, s_magic) != SOCKFS_MAGIC)
+		return NULL;
+	socket = LOAD(file, private_data);
 	return BPF_CORE_READ(socket, sk);
 }
 
 /* The TCP socket of a socket: itself, or a subflow of an MPTCP one. */
 static __always_inline struct sock *tcp_socket(struct sock *sk)
 {
-	__u16 protocol = BPF_CORE_READ(sk, sk_protocol);
+	__u16 protocol = LOAD(sk, sk_protocol);
 
-	if (!is_inet(BPF_CORE_READ(sk, __sk_common.skc_family)))
+	if (!is_inet(LOAD(sk, __sk_common.skc_family)))
 		return NULL;
 	if (protocol == IPPROTO_MPTCP)
 		return first_subflow(sk);
@@ -128,7 +134,7 @@ static __always_inline struct sock *file_tcp_socket(struct file *file)
 
 static __always_inline bool fin_has_come(struct sock *sk)
 {
-	return BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1;
+	return LOAD(sk, __sk_common.skc_flags) >> SOCK_DONE & 1;
 }
 
 /*
@@ -139,8 +145,8 @@ static __always_inline bool fin_has_come(struct sock *sk)
 static __always_inline __u64 tcp_sent_bytes(struct sock *sk)
 {
 	struct tcp_sock *tp = (void *)sk;
-	__u64 sent = BPF_CORE_READ(tp, bytes_sent);
-	__u64 again = BPF_CORE_READ(tp, bytes_retrans);
+	__u64 sent = LOAD(tp, bytes_sent);
+	__u64 again = LOAD(tp, bytes_retrans);
 
 	return sent > again ? sent - again : 0;
 }
@@ -152,7 +158,7 @@ static __always_inline __u64 tcp_sent_bytes(struct sock *sk)
 static __always_inline __u64 tcp_received_bytes(struct sock *sk)
 {
 	bool fin = fin_has_come(sk);
-	__u64 received = BPF_CORE_READ((struct tcp_sock *)sk, bytes_received);
+	__u64 received = LOAD((struct tcp_sock *)sk, bytes_received);
 
 	return received - fin;
 }
@@ -173,15 +179,15 @@ static __always_inline bool tcp_find_origin(struct sock *sk, struct tcp_origin *
 	struct tcp_sock *tp = (void *)sk;
 
 	for (int i = 0; i < 4; i++) {
-		__u32 sent = tcp_sent_bytes(sk), sent_to = BPF_CORE_READ(tp, snd_nxt);
-		__u32 received = BPF_CORE_READ(tp, bytes_received);
-		__u32 received_to = BPF_CORE_READ(tp, rcv_nxt);
+		__u32 sent = tcp_sent_bytes(sk), sent_to = LOAD(tp, snd_nxt);
+		__u32 received = LOAD(tp, bytes_received);
+		__u32 received_to = LOAD(tp, rcv_nxt);
 
 		o->tx = sent_to - sent;
 		o->rx = received_to - received;
-		if (sent == (__u32)tcp_sent_bytes(sk) && sent_to == BPF_CORE_READ(tp, snd_nxt) &&
-		    received == (__u32)BPF_CORE_READ(tp, bytes_received) &&
-		    received_to == BPF_CORE_READ(tp, rcv_nxt))
+		if (sent == (__u32)tcp_sent_bytes(sk) && sent_to == LOAD(tp, snd_nxt) &&
+		    received == (__u32)LOAD(tp, bytes_received) &&
+		    received_to == LOAD(tp, rcv_nxt))
 			return true;
 	}
 	return false;
@@ -202,7 +208,7 @@ static __always_inline __u64 tcp_written(struct sock *sk, struct tcp_origin from
 	struct tcp_sock *tp = (void *)sk;
 	__u64 about = tcp_sent_bytes(sk);
 
-	return tcp_widen(BPF_CORE_READ(tp, write_seq) - from.tx, about);
+	return tcp_widen(LOAD(tp, write_seq) - from.tx, about);
 }
 
 /*
@@ -212,10 +218,10 @@ static __always_inline __u64 tcp_written(struct sock *sk, struct tcp_origin from
 static __always_inline __u64 tcp_read(struct sock *sk, struct tcp_origin from, __u32 *unread)
 {
 	struct tcp_sock *tp = (void *)sk;
-	__u64 about = BPF_CORE_READ(tp, bytes_received);
-	__u32 copied = BPF_CORE_READ(tp, copied_seq);
+	__u64 about = LOAD(tp, bytes_received);
+	__u32 copied = LOAD(tp, copied_seq);
 	bool fin = fin_has_come(sk);
-	__u32 ahead = BPF_CORE_READ(tp, rcv_nxt) - copied;
+	__u32 ahead = LOAD(tp, rcv_nxt) - copied;
 
 	*unread = 0;
 	if (!about)
@@ -232,9 +238,9 @@ static __always_inline __u64 tcp_read(struct sock *sk, struct tcp_origin from, _
 static __always_inline bool has_called(struct sock *sk, int state)
 {
 	struct tcp_sock *tp = (void *)sk;
-	__u32 sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
-	__u32 flying = BPF_CORE_READ(tp, snd_nxt) - BPF_CORE_READ(tp, snd_una);
-	__u32 acked = BPF_CORE_READ(tp, bytes_acked);
+	__u32 sent = LOAD(tp, bytes_sent) - LOAD(tp, bytes_retrans);
+	__u32 flying = LOAD(tp, snd_nxt) - LOAD(tp, snd_una);
+	__u32 acked = LOAD(tp, bytes_acked);
 	bool fin = false; /* its own is in flight, or acknowledged */
 
 	switch (state) {

@@ -12,6 +12,27 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+/* Turns a number into a pointer to read from: 6.2. */
+extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
+const volatile bool has_casts; /* the kernel has that; set by user space */
+
+/*
+ * A field of a struct, like BPF_CORE_READ: by a load where there are casts. The
+ * helper's call takes much longer than what it does. What is loaded is a pointer
+ * to the verifier if it is one: take it to LOAD, and to nothing that calculates.
+ */
+#define LOAD(p, field)                                                                     \
+	({                                                                                 \
+		typeof((p)->field) value;                                                  \
+		if (has_casts)                                                             \
+			value = ((typeof(p))bpf_rdonly_cast(                               \
+					 p, bpf_core_type_id_kernel(typeof(*(p)))))        \
+					->field;                                           \
+		else                                                                       \
+			value = BPF_CORE_READ(p, field);                                   \
+		value;                                                                     \
+	})
+
 #define COMM_LEN 16
 
 /* Keeps the compiler from undoing or moving a bound that the verifier needs. */
@@ -297,7 +318,7 @@ static __always_inline __u64 step_of(struct sock *sk, int from, int to)
 	struct tcp_sock *tp = (void *)sk;
 
 	return (__u64)sk ^ (__u64)to << 56 ^ (__u64)from << 48 ^
-	       (__u64)BPF_CORE_READ(tp, write_seq) << 16;
+	       (__u64)LOAD(tp, write_seq) << 16;
 }
 
 /*
