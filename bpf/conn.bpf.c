@@ -991,8 +991,9 @@ SEC("iter/bpf_map_elem")
 int conn_ended_unseen(struct bpf_iter__bpf_map_elem *ctx)
 {
 	__u64 *at = ctx->key, key;
-	struct conn *c;
+	struct conn *c, *again;
 	struct sock *sk;
+	__u64 start;
 
 	if (!at || !ctx->value)
 		return 0;
@@ -1000,7 +1001,14 @@ int conn_ended_unseen(struct bpf_iter__bpf_map_elem *ctx)
 	sk = (struct sock *)key;
 	/* What the iterator has may be another one's meanwhile. */
 	c = bpf_map_lookup_elem(&socks, &key);
-	if (!c || !(is_gone(sk) || (c->state == CONN_OPEN && !same_socket(c, sk))))
+	if (!c)
+		return 0;
+	start = c->start;
+	if (!is_gone(sk) && (c->state != CONN_OPEN || same_socket(c, sk)))
+		return 0;
+	/* And what was found, while it was looked at. */
+	again = bpf_map_lookup_elem(&socks, &key);
+	if (again != c || c->start != start)
 		return 0;
 	count_unseen(c);
 	bpf_map_delete_elem(&socks, &key);
