@@ -91,15 +91,7 @@ func testExecLoss(t *testing.T, buffer Buffer) {
 			t.Fatal(err)
 		}
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := s.Run(ctx, c); err != nil {
-		t.Fatal(err)
-	}
-	a, err := s.Account()
-	if err != nil {
-		t.Fatal(err)
-	}
+	a := runEnded(t, s, c)
 	// Each makes an exec and an exit; Go may fork one more process to learn
 	// what the kernel can.
 	made := uint64(2 * n)

@@ -1,12 +1,15 @@
 package trace
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"tracer/trace/event"
 )
 
 // What a package of this module may import of it.
@@ -141,4 +144,19 @@ func TestClockAgreesWithTheWall(t *testing.T) {
 	if d := time.Since(c.wall(bootNow())); d > off || d < -off {
 		t.Errorf("an hour off before, %v after", d)
 	}
+}
+
+// runEnded runs a session whose time is over: it shows what was sent before.
+func runEnded(t *testing.T, s *Session, sink Sink) *event.Account {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Run(ctx, sink); err != nil {
+		t.Fatal(err)
+	}
+	a, err := s.Account()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
 }

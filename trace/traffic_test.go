@@ -332,15 +332,7 @@ func TestKernelTrafficUnseenEnds(t *testing.T) {
 	}
 	reused := put - len(of(holder.pid))
 	c := &trafficRows{t: t, session: s}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := s.Run(ctx, c); err != nil {
-		t.Fatal(err)
-	}
-	a, err := s.Account()
-	if err != nil {
-		t.Fatal(err)
-	}
+	a := runEnded(t, s, c)
 	if by := a.LostBy[causeNames[lostStep]]; by != uint64(reused) || a.Lost != by {
 		t.Errorf("%d of %d left at addresses that were used again, lost %v", reused, put, a.LostBy)
 	}
@@ -586,15 +578,7 @@ func TestKernelTrafficLossIsTold(t *testing.T) {
 		server.hear()
 		client.hear()
 		c := &trafficRows{t: t, session: s}
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel() // nobody has read
-		if err := s.Run(ctx, c); err != nil {
-			t.Fatal(err)
-		}
-		a, err := s.Account()
-		if err != nil {
-			t.Fatal(err)
-		}
+		a := runEnded(t, s, c)
 		got := c.sum(server.pid, nil)
 		told := got.tx / shortAnswers
 		if got.tx%shortAnswers != 0 || told+c.sum(client.pid, nil).tx/shortAsks+a.LostBy["ring_full"] < 2*n || a.LostBy["ring_full"] == 0 {
@@ -606,15 +590,7 @@ func TestKernelTrafficLossIsTold(t *testing.T) {
 		holder := startWorkload(t, "holdMany", "3")
 		holder.hear()
 		c := &trafficRows{t: t, session: s}
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		if err := s.Run(ctx, c); err != nil {
-			t.Fatal(err)
-		}
-		a, err := s.Account()
-		if err != nil {
-			t.Fatal(err)
-		}
+		a := runEnded(t, s, c)
 		if a.LostBy["map_full"] < 5 {
 			t.Errorf("%+v", a)
 		}
