@@ -6,6 +6,7 @@ FUZZTIME ?= 10000x
 SOAK ?= 15m
 BENCHES ?= start exec conn traffic http
 export CGO_ENABLED := 0
+export GOFLAGS := -trimpath
 
 .PHONY: help
 help: ## this list
@@ -13,7 +14,7 @@ help: ## this list
 
 .PHONY: build
 build: ## ./tracer, one static file; needs only Go
-	go build -trimpath -ldflags '-s -w' -o tracer .
+	go build -ldflags '-s -w' -o tracer .
 
 # A folder for each thing that is installed, as systems have them.
 PREFIX ?= /usr/local
@@ -44,11 +45,23 @@ uninstall: ## what install has put there
 	rm -f $(BIN)/tracer $(MAN)/tracer.1 $(patsubst %,$(MAN)/tracer-%.1,$(COMMANDS)) \
 		$(BASH_COMPLETION)/tracer $(ZSH_COMPLETION)/_tracer $(FISH_COMPLETION)/tracer.fish
 
+# The tests here leave the processors to themselves for half of the time: the kernel that minds it least runs beside
+# them. One that preempts programs would have them miss more.
 .PHONY: test
 test: ## everything that CI runs; as root, after make install-tools
-	@for part in check test-unit "soak SOAK=20s" fuzz test-kernels; do \
+	@mkdir -p $(BUILD); \
+	nice -n 5 $(MAKE) --no-print-directory test-kernels QUICK=-q KERNELS=5.10 >$(BUILD)/beside 2>&1 & \
+	beside=$$!; \
+	trap 'kill $$beside 2>/dev/null' EXIT; \
+	for part in check test-unit "soak SOAK=20s" fuzz beside 'test-kernels QUICK=-q KERNELS="6.1 6.12 7"'; do \
 		begin=$$SECONDS; \
-		$(MAKE) --no-print-directory $$part || exit 1; \
+		if [ "$$part" = beside ]; then \
+			wait $$beside; status=$$?; \
+			cat $(BUILD)/beside; \
+			[ $$status = 0 ] || exit 1; \
+		else \
+			eval $(MAKE) --no-print-directory $$part || exit 1; \
+		fi; \
 		echo "$$part took $$((SECONDS - begin)) s"; \
 	done
 
@@ -82,10 +95,10 @@ fuzz: ## each fuzz target for FUZZTIME (10000x runs, or a time)
 test-kernels: ## the privileged tests on other kernels, emulated (KERNELS="5.10 7")
 	rm -rf $(BUILD)/kernels
 	mkdir -p $(BUILD)/kernels/testdata
-	go build -trimpath -ldflags '-s -w' -o $(BUILD)/kernels/tracer .
+	go build -ldflags '-s -w' -o $(BUILD)/kernels/tracer .
 	go test -c -o $(BUILD)/kernels/main.test .
 	go test -c -o $(BUILD)/kernels/trace.test ./trace
-	testdata/kernels.sh $(if $(KERNELS),-k "$(KERNELS)") $(BUILD)/kernels
+	testdata/kernels.sh $(QUICK) $(if $(KERNELS),-k "$(KERNELS)") $(BUILD)/kernels
 
 .PHONY: soak
 soak: build ## all commands at once under a mixed load for SOAK, and what is left afterwards
@@ -95,7 +108,7 @@ soak: build ## all commands at once under a mixed load for SOAK, and what is lef
 test-arm64: ## the privileged tests on an arm64 machine, emulated (needs qemu-system-arm; KERNELS="6.1 6.12", RUN=regex)
 	rm -rf $(BUILD)/arm64
 	mkdir -p $(BUILD)/arm64/testdata
-	GOARCH=arm64 go build -trimpath -ldflags '-s -w' -o $(BUILD)/arm64/tracer .
+	GOARCH=arm64 go build -ldflags '-s -w' -o $(BUILD)/arm64/tracer .
 	GOARCH=arm64 go test -c -o $(BUILD)/arm64/main.test .
 	GOARCH=arm64 go test -c -o $(BUILD)/arm64/trace.test ./trace
 	testdata/kernels.sh -a arm64 -k "$(or $(KERNELS),6.12)" $(if $(RUN),-r '$(RUN)') $(BUILD)/arm64

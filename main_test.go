@@ -1100,7 +1100,13 @@ func TestKernelCapabilitiesAreEnough(t *testing.T) {
 			} else if got["traffic"] == 0 {
 				t.Errorf("no traffic: %s", errs.String())
 			}
-			if strings.Contains(errs.String(), `"lost_by"`) || strings.Contains(errs.String(), "privileges are kept") {
+			said := errs.String()
+			if os.Getenv("TRACER_VM") != "" {
+				// What is missed where programs are preempted, which is
+				// told, is no matter of privileges.
+				said = regexp.MustCompile(`"lost_by":{"program_missed":\d+}`).ReplaceAllString(said, "")
+			}
+			if strings.Contains(said, `"lost_by"`) || strings.Contains(said, "privileges are kept") {
 				t.Error(errs.String())
 			}
 		})
