@@ -176,24 +176,23 @@ static __always_inline bool wanted_ports(const struct conn *c)
 
 static __always_inline void fill_owner(struct conn *c, struct task_struct *task)
 {
-	c->pid = BPF_CORE_READ(task, tgid);
-	BPF_CORE_READ_STR_INTO(&c->comm, task, group_leader, comm);
+	struct task_struct *leader = LOAD(task, group_leader);
+	struct cred *cred = (void *)LOAD(task, cred);
+
+	c->pid = LOAD(task, tgid);
+	c->uid = LOAD(cred, uid.val);
+	load_words(c->comm, (void *)leader + bpf_core_field_offset(leader->comm));
 }
 
-static __always_inline void fill_current(struct conn *c)
+static __always_inline void fill_current(struct conn *c, struct task_struct *task)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-
 	fill_owner(c, task);
-	c->uid = bpf_get_current_uid_gid();
 	c->cgroup = current_cgroup(task);
 }
 
-static __always_inline bool current_is_kernel(void)
+static __always_inline bool is_kernel(struct task_struct *task)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-
-	return BPF_CORE_READ(task, flags) & TASK_IS_KTHREAD;
+	return LOAD(task, flags) & TASK_IS_KTHREAD;
 }
 
 static __always_inline void fill_tuple(struct conn *c, struct sock *sk)
@@ -281,16 +280,17 @@ static __always_inline void count_unseen(const struct conn *left)
 /* CLOSE to SYN_SENT: the current task connects. */
 static __always_inline void connecting(void *ctx, int copy, struct sock *sk)
 {
+	struct task_struct *task = (void *)bpf_get_current_task();
 	struct conn *found, c = {};
 	__u64 key = (__u64)sk;
 	int err;
 
-	if (!wanted(bpf_get_current_pid_tgid() >> 32))
+	if (!wanted(LOAD(task, tgid)))
 		return;
 	c.start = bpf_ktime_get_boot_ns();
 	c.role = ROLE_CLIENT;
 	c.state = CONN_CONNECTING;
-	fill_current(&c);
+	fill_current(&c, task);
 	fill_tuple(&c, sk);
 	/* As an int: before 6.4 the upper half of the result is undefined. */
 	err = bpf_map_update_elem(&socks, &key, &c, BPF_NOEXIST);
@@ -444,18 +444,18 @@ static __always_inline enum conn_side first_to_close(int state)
  */
 static __always_inline void adopt(struct sock *sk, int from)
 {
+	struct task_struct *task = (void *)bpf_get_current_task();
 	__u64 key = (__u64)sk;
 	struct conn c = {};
 
 	/* What filters leave out was counted when it began. */
-	if (only_slow || current_is_kernel() ||
-	    filtered(bpf_get_current_pid_tgid() >> 32) != WANTED)
+	if (only_slow || is_kernel(task) || filtered(LOAD(task, tgid)) != WANTED)
 		return;
 	c.role = has_called(sk, from) ? ROLE_CLIENT : ROLE_SERVER;
 	c.state = CONN_OPEN;
 	c.adopted = 1;
 	c.closed_by = first_to_close(from);
-	fill_current(&c);
+	fill_current(&c, task);
 	fill_tuple(&c, sk);
 	if (!at_ports(&c))
 		return;
@@ -614,14 +614,14 @@ RETRANSMIT(conn_retransmit_copy1, 1)
 /* The current task accepts a socket, or has done so a moment ago. */
 static __always_inline int accepted(void *ctx, int copy, struct sock *sk)
 {
+	struct task_struct *task = (void *)bpf_get_current_task();
 	struct conn c = {};
 	struct conn *found;
 	__u64 key;
 	int state;
 
 	/* A copy sees again what is left out. */
-	if (copy ? filtered(bpf_get_current_pid_tgid() >> 32) != WANTED :
-		   !wanted(bpf_get_current_pid_tgid() >> 32))
+	if (copy ? filtered(LOAD(task, tgid)) != WANTED : !wanted(LOAD(task, tgid)))
 		return 0;
 	sk = tcp_socket(sk);
 	if (!sk)
@@ -639,7 +639,7 @@ static __always_inline int accepted(void *ctx, int copy, struct sock *sk)
 	c.start = bpf_ktime_get_boot_ns();
 	c.role = ROLE_SERVER;
 	c.state = CONN_OPEN;
-	fill_current(&c);
+	fill_current(&c, task);
 	fill_tuple(&c, sk);
 	if (copy ? !at_ports(&c) : !wanted_ports(&c))
 		return 0;
@@ -679,6 +679,7 @@ static __always_inline int accepted(void *ctx, int copy, struct sock *sk)
 static __always_inline int connect_failed(void *ctx, struct sock *sk, void *addr, int error,
 					  bool syscall)
 {
+	struct task_struct *task = (void *)bpf_get_current_task();
 	__u64 key = (__u64)sk;
 	struct conn *found = bpf_map_lookup_elem(&socks, &key);
 	struct conn c = {};
@@ -697,11 +698,11 @@ static __always_inline int connect_failed(void *ctx, struct sock *sk, void *addr
 		found->error = 0;
 		return 0;
 	} else {
-		if (!wanted(bpf_get_current_pid_tgid() >> 32))
+		if (!wanted(LOAD(task, tgid)))
 			return 0;
 		c.role = ROLE_CLIENT;
 		c.start = now;
-		fill_current(&c);
+		fill_current(&c, task);
 		fill_tuple(&c, sk);
 		if (!read_sockaddr(addr, syscall, c.dst, &c.dport))
 			return 0;
@@ -826,13 +827,11 @@ static __always_inline struct sock *fd_tcp_socket(__u32 fd)
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct files_struct *table = LOAD(task, files);
 	struct fdtable *fdt = LOAD(table, fdt);
-	struct file **files = LOAD(fdt, fd);
-	struct file *file = NULL;
+	__u64 files = load_word((void *)fdt + bpf_core_field_offset(fdt->fd));
 
 	if (fd >= LOAD(fdt, max_fds))
 		return NULL;
-	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
-	return file_tcp_socket(file);
+	return file_tcp_socket((void *)load_word((void *)(files + fd * sizeof(struct file *))));
 }
 
 static __always_inline int accept_returns(void *ctx, int copy, int fd)
@@ -934,7 +933,7 @@ int conn_cqe_io_uring(struct bpf_raw_tracepoint_args *ctx)
 	if (bpf_core_field_exists(req->cqe))
 		return request_completes(ctx, req, BPF_CORE_READ(cqe, res));
 	/* What the kernel's workers complete is not in their own table of files. */
-	return current_is_kernel() ? 0 : request_completes(ctx, NULL, (__s64)cqe);
+	return is_kernel((void *)bpf_get_current_task()) ? 0 : request_completes(ctx, NULL, (__s64)cqe);
 }
 
 /* Sockets that are older than tracing. */
@@ -957,7 +956,6 @@ int conn_open_before(struct bpf_iter__task_file *ctx)
 	state = LOAD(sk, __sk_common.skc_state);
 	if (state == TCP_CLOSE || state == TCP_LISTEN || state == TCP_SYN_RECV)
 		return 0;
-	c.uid = BPF_CORE_READ(task, cred, uid.val);
 	fill_owner(&c, task);
 	if (!wanted_process(c.pid, c.uid))
 		return 0;

@@ -78,7 +78,6 @@ const (
 	ConnMapCgroups                 = "cgroups"
 	ConnMapCounts                  = "counts"
 	ConnMapEvents                  = "events"
-	ConnMapHidden                  = "hidden"
 	ConnMapLost                    = "lost"
 	ConnMapPids                    = "pids"
 	ConnMapPorts                   = "ports"
@@ -122,6 +121,7 @@ const (
 	ConnVarFilterUid               = "filter_uid"
 	ConnVarHasCasts                = "has_casts"
 	ConnVarHasCopies               = "has_copies"
+	ConnVarHidden                  = "hidden"
 	ConnVarNrAccept                = "nr_accept"
 	ConnVarNrAccept4               = "nr_accept4"
 	ConnVarNrConnect               = "nr_connect"
@@ -219,7 +219,6 @@ type ConnMapSpecs struct {
 	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
 	Counts  *ebpf.MapSpec `ebpf:"counts"`
 	Events  *ebpf.MapSpec `ebpf:"events"`
-	Hidden  *ebpf.MapSpec `ebpf:"hidden"`
 	Lost    *ebpf.MapSpec `ebpf:"lost"`
 	Pids    *ebpf.MapSpec `ebpf:"pids"`
 	Ports   *ebpf.MapSpec `ebpf:"ports"`
@@ -238,6 +237,7 @@ type ConnVariableSpecs struct {
 	FilterUid        *ebpf.VariableSpec `ebpf:"filter_uid"`
 	HasCasts         *ebpf.VariableSpec `ebpf:"has_casts"`
 	HasCopies        *ebpf.VariableSpec `ebpf:"has_copies"`
+	Hidden           *ebpf.VariableSpec `ebpf:"hidden"`
 	NrAccept         *ebpf.VariableSpec `ebpf:"nr_accept"`
 	NrAccept4        *ebpf.VariableSpec `ebpf:"nr_accept4"`
 	NrConnect        *ebpf.VariableSpec `ebpf:"nr_connect"`
@@ -276,7 +276,6 @@ type ConnMaps struct {
 	Cgroups *ebpf.Map `ebpf:"cgroups"`
 	Counts  *ebpf.Map `ebpf:"counts"`
 	Events  *ebpf.Map `ebpf:"events"`
-	Hidden  *ebpf.Map `ebpf:"hidden"`
 	Lost    *ebpf.Map `ebpf:"lost"`
 	Pids    *ebpf.Map `ebpf:"pids"`
 	Ports   *ebpf.Map `ebpf:"ports"`
@@ -292,7 +291,6 @@ func (m *ConnMaps) Close() error {
 		m.Cgroups,
 		m.Counts,
 		m.Events,
-		m.Hidden,
 		m.Lost,
 		m.Pids,
 		m.Ports,
@@ -312,6 +310,7 @@ type ConnVariables struct {
 	FilterUid        *ebpf.Variable `ebpf:"filter_uid"`
 	HasCasts         *ebpf.Variable `ebpf:"has_casts"`
 	HasCopies        *ebpf.Variable `ebpf:"has_copies"`
+	Hidden           *ebpf.Variable `ebpf:"hidden"`
 	NrAccept         *ebpf.Variable `ebpf:"nr_accept"`
 	NrAccept4        *ebpf.Variable `ebpf:"nr_accept4"`
 	NrConnect        *ebpf.Variable `ebpf:"nr_connect"`

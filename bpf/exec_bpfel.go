@@ -63,7 +63,6 @@ const (
 	ExecMapCgroups               = "cgroups"
 	ExecMapCounts                = "counts"
 	ExecMapEvents                = "events"
-	ExecMapHidden                = "hidden"
 	ExecMapLost                  = "lost"
 	ExecMapPids                  = "pids"
 	ExecMapRecents               = "recents"
@@ -84,6 +83,7 @@ const (
 	ExecVarFilterUid             = "filter_uid"
 	ExecVarHasCasts              = "has_casts"
 	ExecVarHasCopies             = "has_copies"
+	ExecVarHidden                = "hidden"
 	ExecVarNrExecve              = "nr_execve"
 	ExecVarNrExecveat            = "nr_execveat"
 	ExecVarPerfBuffers           = "perf_buffers"
@@ -154,7 +154,6 @@ type ExecMapSpecs struct {
 	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
 	Counts    *ebpf.MapSpec `ebpf:"counts"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
-	Hidden    *ebpf.MapSpec `ebpf:"hidden"`
 	Lost      *ebpf.MapSpec `ebpf:"lost"`
 	Pids      *ebpf.MapSpec `ebpf:"pids"`
 	Recents   *ebpf.MapSpec `ebpf:"recents"`
@@ -171,6 +170,7 @@ type ExecVariableSpecs struct {
 	FilterUid        *ebpf.VariableSpec `ebpf:"filter_uid"`
 	HasCasts         *ebpf.VariableSpec `ebpf:"has_casts"`
 	HasCopies        *ebpf.VariableSpec `ebpf:"has_copies"`
+	Hidden           *ebpf.VariableSpec `ebpf:"hidden"`
 	NrExecve         *ebpf.VariableSpec `ebpf:"nr_execve"`
 	NrExecveat       *ebpf.VariableSpec `ebpf:"nr_execveat"`
 	PerfBuffers      *ebpf.VariableSpec `ebpf:"perf_buffers"`
@@ -203,7 +203,6 @@ type ExecMaps struct {
 	Cgroups   *ebpf.Map `ebpf:"cgroups"`
 	Counts    *ebpf.Map `ebpf:"counts"`
 	Events    *ebpf.Map `ebpf:"events"`
-	Hidden    *ebpf.Map `ebpf:"hidden"`
 	Lost      *ebpf.Map `ebpf:"lost"`
 	Pids      *ebpf.Map `ebpf:"pids"`
 	Recents   *ebpf.Map `ebpf:"recents"`
@@ -217,7 +216,6 @@ func (m *ExecMaps) Close() error {
 		m.Cgroups,
 		m.Counts,
 		m.Events,
-		m.Hidden,
 		m.Lost,
 		m.Pids,
 		m.Recents,
@@ -235,6 +233,7 @@ type ExecVariables struct {
 	FilterUid        *ebpf.Variable `ebpf:"filter_uid"`
 	HasCasts         *ebpf.Variable `ebpf:"has_casts"`
 	HasCopies        *ebpf.Variable `ebpf:"has_copies"`
+	Hidden           *ebpf.Variable `ebpf:"hidden"`
 	NrExecve         *ebpf.Variable `ebpf:"nr_execve"`
 	NrExecveat       *ebpf.Variable `ebpf:"nr_execveat"`
 	PerfBuffers      *ebpf.Variable `ebpf:"perf_buffers"`

@@ -35,7 +35,6 @@ const (
 	FollowMapCgroups                 = "cgroups"
 	FollowMapCounts                  = "counts"
 	FollowMapEvents                  = "events"
-	FollowMapHidden                  = "hidden"
 	FollowMapLost                    = "lost"
 	FollowMapPids                    = "pids"
 	FollowMapRecents                 = "recents"
@@ -49,6 +48,7 @@ const (
 	FollowVarFilterUid               = "filter_uid"
 	FollowVarHasCasts                = "has_casts"
 	FollowVarHasCopies               = "has_copies"
+	FollowVarHidden                  = "hidden"
 	FollowVarPerfBuffers             = "perf_buffers"
 	FollowVarReaderWaits             = "reader_waits"
 	FollowVarWantedUid               = "wanted_uid"
@@ -110,7 +110,6 @@ type FollowMapSpecs struct {
 	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
 	Counts  *ebpf.MapSpec `ebpf:"counts"`
 	Events  *ebpf.MapSpec `ebpf:"events"`
-	Hidden  *ebpf.MapSpec `ebpf:"hidden"`
 	Lost    *ebpf.MapSpec `ebpf:"lost"`
 	Pids    *ebpf.MapSpec `ebpf:"pids"`
 	Recents *ebpf.MapSpec `ebpf:"recents"`
@@ -126,6 +125,7 @@ type FollowVariableSpecs struct {
 	FilterUid     *ebpf.VariableSpec `ebpf:"filter_uid"`
 	HasCasts      *ebpf.VariableSpec `ebpf:"has_casts"`
 	HasCopies     *ebpf.VariableSpec `ebpf:"has_copies"`
+	Hidden        *ebpf.VariableSpec `ebpf:"hidden"`
 	PerfBuffers   *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	ReaderWaits   *ebpf.VariableSpec `ebpf:"reader_waits"`
 	WantedUid     *ebpf.VariableSpec `ebpf:"wanted_uid"`
@@ -155,7 +155,6 @@ type FollowMaps struct {
 	Cgroups *ebpf.Map `ebpf:"cgroups"`
 	Counts  *ebpf.Map `ebpf:"counts"`
 	Events  *ebpf.Map `ebpf:"events"`
-	Hidden  *ebpf.Map `ebpf:"hidden"`
 	Lost    *ebpf.Map `ebpf:"lost"`
 	Pids    *ebpf.Map `ebpf:"pids"`
 	Recents *ebpf.Map `ebpf:"recents"`
@@ -168,7 +167,6 @@ func (m *FollowMaps) Close() error {
 		m.Cgroups,
 		m.Counts,
 		m.Events,
-		m.Hidden,
 		m.Lost,
 		m.Pids,
 		m.Recents,
@@ -185,6 +183,7 @@ type FollowVariables struct {
 	FilterUid     *ebpf.Variable `ebpf:"filter_uid"`
 	HasCasts      *ebpf.Variable `ebpf:"has_casts"`
 	HasCopies     *ebpf.Variable `ebpf:"has_copies"`
+	Hidden        *ebpf.Variable `ebpf:"hidden"`
 	PerfBuffers   *ebpf.Variable `ebpf:"perf_buffers"`
 	ReaderWaits   *ebpf.Variable `ebpf:"reader_waits"`
 	WantedUid     *ebpf.Variable `ebpf:"wanted_uid"`

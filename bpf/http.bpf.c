@@ -85,11 +85,12 @@ enum record_parts {
 	PART_INTRO = 1 << 1, /* struct http_intro: the first record, or another process */
 };
 
-/* http1.Ending */
+/* http1.Ending, and one more */
 enum ending {
 	ENDING_CLOSED = 1,
 	ENDING_RESET,
 	ENDING_TIMEOUT,
+	ENDING_UNSEEN, /* its address was used again: how and when is not known */
 };
 
 /* Which socket, between whom. */
@@ -1215,7 +1216,7 @@ static __noinline int tell_close(void *ctx, struct socket_state *st, struct sock
 	return 0;
 }
 
-/* The end of a socket, or of one before it whose end was missed. */
+/* The end of a socket. */
 static __noinline int forget(void *ctx, struct socket_state *st, struct sock *sk, __u32 use)
 {
 	__u64 key = (__u64)sk;
@@ -1234,6 +1235,15 @@ static __noinline int forget(void *ctx, struct socket_state *st, struct sock *sk
 	return 0;
 }
 
+/* Another socket was at this address before, and its end was not seen. */
+static __always_inline void ended_unseen(void *ctx, struct socket_state *old, struct sock *sk, __u32 use)
+{
+	old->ending = ENDING_UNSEEN;
+	/* How far this one has come says nothing of that one. */
+	old->next[RECEIVED] = BPF_CORE_READ((struct tcp_sock *)sk, copied_seq);
+	forget(ctx, old, sk, use);
+}
+
 /* A connection begins. */
 static __noinline int established(void *ctx, struct sock *sk, __u32 use)
 {
@@ -1245,7 +1255,7 @@ static __noinline int established(void *ctx, struct sock *sk, __u32 use)
 	if (old) {
 		if (old->ports == BPF_CORE_READ(sk, __sk_common.skc_portpair))
 			return 0; /* fast open: bytes have moved already */
-		forget(ctx, old, sk, use);
+		ended_unseen(ctx, old, sk, use);
 	}
 	st.next[SENT] = BPF_CORE_READ(tp, write_seq);
 	st.next[RECEIVED] = BPF_CORE_READ(tp, copied_seq);
@@ -1362,8 +1372,7 @@ static __always_inline int data_call(void *ctx, enum door door, enum scratch_use
 		ports_now = READ(door, sk, __sk_common.skc_portpair);
 		if (st->ports != ports_now &&
 		    (ports_now >> 16 || (__u16)st->ports != (__u16)ports_now)) {
-			/* Another socket, whose end was missed, was at this address. */
-			forget(ctx, st, sk, use + copy);
+			ended_unseen(ctx, st, sk, use + copy);
 			st = NULL;
 		}
 	}

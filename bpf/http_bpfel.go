@@ -182,7 +182,6 @@ const (
 	HttpMapCounts                = "counts"
 	HttpMapEvents                = "events"
 	HttpMapHeads                 = "heads"
-	HttpMapHidden                = "hidden"
 	HttpMapHints                 = "hints"
 	HttpMapLost                  = "lost"
 	HttpMapPending               = "pending"
@@ -231,6 +230,7 @@ const (
 	HttpVarFilterUid             = "filter_uid"
 	HttpVarHasCasts              = "has_casts"
 	HttpVarHasCopies             = "has_copies"
+	HttpVarHidden                = "hidden"
 	HttpVarMaxHeads              = "max_heads"
 	HttpVarNrPreadv2             = "nr_preadv2"
 	HttpVarNrPwritev2            = "nr_pwritev2"
@@ -342,7 +342,6 @@ type HttpMapSpecs struct {
 	Counts    *ebpf.MapSpec `ebpf:"counts"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Heads     *ebpf.MapSpec `ebpf:"heads"`
-	Hidden    *ebpf.MapSpec `ebpf:"hidden"`
 	Hints     *ebpf.MapSpec `ebpf:"hints"`
 	Lost      *ebpf.MapSpec `ebpf:"lost"`
 	Pending   *ebpf.MapSpec `ebpf:"pending"`
@@ -365,6 +364,7 @@ type HttpVariableSpecs struct {
 	FilterUid         *ebpf.VariableSpec `ebpf:"filter_uid"`
 	HasCasts          *ebpf.VariableSpec `ebpf:"has_casts"`
 	HasCopies         *ebpf.VariableSpec `ebpf:"has_copies"`
+	Hidden            *ebpf.VariableSpec `ebpf:"hidden"`
 	MaxHeads          *ebpf.VariableSpec `ebpf:"max_heads"`
 	NrPreadv2         *ebpf.VariableSpec `ebpf:"nr_preadv2"`
 	NrPwritev2        *ebpf.VariableSpec `ebpf:"nr_pwritev2"`
@@ -416,7 +416,6 @@ type HttpMaps struct {
 	Counts    *ebpf.Map `ebpf:"counts"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Heads     *ebpf.Map `ebpf:"heads"`
-	Hidden    *ebpf.Map `ebpf:"hidden"`
 	Hints     *ebpf.Map `ebpf:"hints"`
 	Lost      *ebpf.Map `ebpf:"lost"`
 	Pending   *ebpf.Map `ebpf:"pending"`
@@ -436,7 +435,6 @@ func (m *HttpMaps) Close() error {
 		m.Counts,
 		m.Events,
 		m.Heads,
-		m.Hidden,
 		m.Hints,
 		m.Lost,
 		m.Pending,
@@ -460,6 +458,7 @@ type HttpVariables struct {
 	FilterUid         *ebpf.Variable `ebpf:"filter_uid"`
 	HasCasts          *ebpf.Variable `ebpf:"has_casts"`
 	HasCopies         *ebpf.Variable `ebpf:"has_copies"`
+	Hidden            *ebpf.Variable `ebpf:"hidden"`
 	MaxHeads          *ebpf.Variable `ebpf:"max_heads"`
 	NrPreadv2         *ebpf.Variable `ebpf:"nr_preadv2"`
 	NrPwritev2        *ebpf.Variable `ebpf:"nr_pwritev2"`

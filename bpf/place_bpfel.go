@@ -44,7 +44,6 @@ const (
 	PlaceMapCgroups           = "cgroups"
 	PlaceMapCounts            = "counts"
 	PlaceMapEvents            = "events"
-	PlaceMapHidden            = "hidden"
 	PlaceMapLost              = "lost"
 	PlaceMapPids              = "pids"
 	PlaceMapPlaceScratch      = "place_scratch"
@@ -57,6 +56,7 @@ const (
 	PlaceVarFilterPids        = "filter_pids"
 	PlaceVarFilterUid         = "filter_uid"
 	PlaceVarHasCasts          = "has_casts"
+	PlaceVarHidden            = "hidden"
 	PlaceVarPerfBuffers       = "perf_buffers"
 	PlaceVarReaderWaits       = "reader_waits"
 	PlaceVarUnusedPlaceRecord = "unused_place_record"
@@ -118,7 +118,6 @@ type PlaceMapSpecs struct {
 	Cgroups      *ebpf.MapSpec `ebpf:"cgroups"`
 	Counts       *ebpf.MapSpec `ebpf:"counts"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
-	Hidden       *ebpf.MapSpec `ebpf:"hidden"`
 	Lost         *ebpf.MapSpec `ebpf:"lost"`
 	Pids         *ebpf.MapSpec `ebpf:"pids"`
 	PlaceScratch *ebpf.MapSpec `ebpf:"place_scratch"`
@@ -135,6 +134,7 @@ type PlaceVariableSpecs struct {
 	FilterPids        *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid         *ebpf.VariableSpec `ebpf:"filter_uid"`
 	HasCasts          *ebpf.VariableSpec `ebpf:"has_casts"`
+	Hidden            *ebpf.VariableSpec `ebpf:"hidden"`
 	PerfBuffers       *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	ReaderWaits       *ebpf.VariableSpec `ebpf:"reader_waits"`
 	UnusedPlaceRecord *ebpf.VariableSpec `ebpf:"unused_place_record"`
@@ -166,7 +166,6 @@ type PlaceMaps struct {
 	Cgroups      *ebpf.Map `ebpf:"cgroups"`
 	Counts       *ebpf.Map `ebpf:"counts"`
 	Events       *ebpf.Map `ebpf:"events"`
-	Hidden       *ebpf.Map `ebpf:"hidden"`
 	Lost         *ebpf.Map `ebpf:"lost"`
 	Pids         *ebpf.Map `ebpf:"pids"`
 	PlaceScratch *ebpf.Map `ebpf:"place_scratch"`
@@ -181,7 +180,6 @@ func (m *PlaceMaps) Close() error {
 		m.Cgroups,
 		m.Counts,
 		m.Events,
-		m.Hidden,
 		m.Lost,
 		m.Pids,
 		m.PlaceScratch,
@@ -199,6 +197,7 @@ type PlaceVariables struct {
 	FilterPids        *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid         *ebpf.Variable `ebpf:"filter_uid"`
 	HasCasts          *ebpf.Variable `ebpf:"has_casts"`
+	Hidden            *ebpf.Variable `ebpf:"hidden"`
 	PerfBuffers       *ebpf.Variable `ebpf:"perf_buffers"`
 	ReaderWaits       *ebpf.Variable `ebpf:"reader_waits"`
 	UnusedPlaceRecord *ebpf.Variable `ebpf:"unused_place_record"`

@@ -146,7 +146,6 @@ const (
 	TrafficMapCounts                         = "counts"
 	TrafficMapEvents                         = "events"
 	TrafficMapFlows                          = "flows"
-	TrafficMapHidden                         = "hidden"
 	TrafficMapLost                           = "lost"
 	TrafficMapMarks                          = "marks"
 	TrafficMapPids                           = "pids"
@@ -207,6 +206,7 @@ const (
 	TrafficVarFilterPids                     = "filter_pids"
 	TrafficVarFilterUid                      = "filter_uid"
 	TrafficVarHasCasts                       = "has_casts"
+	TrafficVarHidden                         = "hidden"
 	TrafficVarLook                           = "look"
 	TrafficVarPerfBuffers                    = "perf_buffers"
 	TrafficVarReaderWaits                    = "reader_waits"
@@ -319,7 +319,6 @@ type TrafficMapSpecs struct {
 	Counts  *ebpf.MapSpec `ebpf:"counts"`
 	Events  *ebpf.MapSpec `ebpf:"events"`
 	Flows   *ebpf.MapSpec `ebpf:"flows"`
-	Hidden  *ebpf.MapSpec `ebpf:"hidden"`
 	Lost    *ebpf.MapSpec `ebpf:"lost"`
 	Marks   *ebpf.MapSpec `ebpf:"marks"`
 	Pids    *ebpf.MapSpec `ebpf:"pids"`
@@ -340,6 +339,7 @@ type TrafficVariableSpecs struct {
 	FilterPids        *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid         *ebpf.VariableSpec `ebpf:"filter_uid"`
 	HasCasts          *ebpf.VariableSpec `ebpf:"has_casts"`
+	Hidden            *ebpf.VariableSpec `ebpf:"hidden"`
 	Look              *ebpf.VariableSpec `ebpf:"look"`
 	PerfBuffers       *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	ReaderWaits       *ebpf.VariableSpec `ebpf:"reader_waits"`
@@ -378,7 +378,6 @@ type TrafficMaps struct {
 	Counts  *ebpf.Map `ebpf:"counts"`
 	Events  *ebpf.Map `ebpf:"events"`
 	Flows   *ebpf.Map `ebpf:"flows"`
-	Hidden  *ebpf.Map `ebpf:"hidden"`
 	Lost    *ebpf.Map `ebpf:"lost"`
 	Marks   *ebpf.Map `ebpf:"marks"`
 	Pids    *ebpf.Map `ebpf:"pids"`
@@ -397,7 +396,6 @@ func (m *TrafficMaps) Close() error {
 		m.Counts,
 		m.Events,
 		m.Flows,
-		m.Hidden,
 		m.Lost,
 		m.Marks,
 		m.Pids,
@@ -419,6 +417,7 @@ type TrafficVariables struct {
 	FilterPids        *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid         *ebpf.Variable `ebpf:"filter_uid"`
 	HasCasts          *ebpf.Variable `ebpf:"has_casts"`
+	Hidden            *ebpf.Variable `ebpf:"hidden"`
 	Look              *ebpf.Variable `ebpf:"look"`
 	PerfBuffers       *ebpf.Variable `ebpf:"perf_buffers"`
 	ReaderWaits       *ebpf.Variable `ebpf:"reader_waits"`

@@ -32,6 +32,8 @@ const (
 	hintBlind  = 1 << 2
 
 	noDirection = 2
+
+	endingUnseen = 4 // beside those of http1
 )
 
 const (
@@ -341,6 +343,10 @@ func (t *httpTracer) decode(s *Session, record []byte) bool {
 	case httpCall:
 		t.feed(c, &r.Call, data)
 	case httpClose:
+		if r.Ending == endingUnseen {
+			t.vanish(c)
+			break
+		}
 		for dir, n := range r.Bytes {
 			c.Feed(&http1.Segment{Dir: http1.Direction(dir), Offset: max(n, c.base[dir]) - c.base[dir]}, &t.messages)
 		}

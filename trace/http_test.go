@@ -24,6 +24,7 @@ import (
 
 	"tracer/bpf"
 	"tracer/trace/event"
+	"tracer/trace/http1"
 )
 
 // The events of http by the port of the server.
@@ -1185,6 +1186,69 @@ func TestKernelHTTPFullHeads(t *testing.T) {
 			}
 		}
 		c.stop()
+	})
+}
+
+// What the map has of the servers is another socket's, as far as ports tell, whose
+// end no program has seen: what it had been asked is counted, and gets no answer
+// that is another's; the socket of now is followed from its next request on.
+func TestKernelHTTPUnseenEnds(t *testing.T) {
+	const n = 11
+	tiersOf(t, func(t *testing.T, tier tier) {
+		l, port := fixedListener()
+		defer closeFD(l)
+		c := openHTTP(t, Options{tier: tier}, atPorts(port))
+		c.run()
+		var clients, servers []int
+		exchange := func(i int) {
+			writeAll(servers[i], ok5)
+			must(ptr(recv(len(ok5))).recv(clients[i]))
+		}
+		for i := range n {
+			clients = append(clients, dial("127.0.0.1", port))
+			servers = append(servers, accept(l))
+			for _, fd := range []int{clients[i], servers[i]} {
+				defer closeFD(fd)
+				timeouts(fd)
+			}
+			writeAll(clients[i], get)
+			must(ptr(recv(len(get))).recv(servers[i]))
+		}
+		var sockets []uint64
+		var key uint64
+		var state bpf.HttpSocketState
+		known := c.session.objects.Maps[bpf.HttpMapSockets]
+		for iter := known.Iterate(); iter.Next(&key, &state); {
+			sockets = append(sockets, key)
+		}
+		if len(sockets) != 2*n {
+			t.Fatalf("%d sockets are known", len(sockets))
+		}
+		for _, key := range sockets {
+			must(known.Lookup(key, &state))
+			if http1.Direction(state.Requests) == http1.Received {
+				state.Ports ^= 1
+				must(known.Update(key, &state, ebpf.UpdateExist))
+			}
+		}
+		for i := range n {
+			exchange(i)
+			writeAll(clients[i], get)
+			must(ptr(recv(len(get))).recv(servers[i]))
+			exchange(i)
+		}
+		a := c.stop()
+		got := rows(c.of(port))
+		slices.Sort(got)
+		want := slices.Concat(slices.Repeat([]string{row("both", "GET", "/a", 200, get, ok5)}, n),
+			slices.Repeat([]string{row(event.RoleClient, "GET", "/a", 200, get, ok5)}, n))
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+		// Each is half of a request: what the clients have of it is told.
+		if want := uint64(n+1) / 2; a.LostBy["unpaired"] != want || a.Lost != want {
+			t.Errorf("lost %v, want %d unpaired", a.LostBy, want)
+		}
 	})
 }
 

@@ -231,6 +231,11 @@ func (s *Session) load(opts ebpf.CollectionOptions) error {
 		bpf.ExecVarFilterUid:     s.opts.UID != nil,
 		bpf.ExecVarFilterCgroups: s.filtersPlaces(),
 	}
+	if !s.opts.Self {
+		var hidden [16]uint32 // sessions within sessions go no deeper
+		copy(hidden[:], s.Own())
+		knobs[bpf.ExecVarHidden] = hidden
+	}
 	if s.opts.UID != nil {
 		knobs[bpf.ExecVarWantedUid] = *s.opts.UID
 	}
@@ -420,19 +425,11 @@ func setKnobs(spec *ebpf.CollectionSpec, knobs map[string]any) error {
 	return nil
 }
 
-// fillPIDs tells the kernel which processes are wanted and which are hidden.
+// fillPIDs tells the kernel which processes are wanted.
 func (s *Session) fillPIDs() error {
 	for _, pid := range s.opts.PIDs {
 		if err := s.objects.Maps[bpf.ExecMapPids].Put(pid, uint8(1)); err != nil {
 			return fmt.Errorf("write map %q: %w", "pids", err)
-		}
-	}
-	if s.opts.Self {
-		return nil
-	}
-	for _, pid := range s.Own() {
-		if err := s.objects.Maps[bpf.ExecMapHidden].Put(pid, uint8(1)); err != nil {
-			return fmt.Errorf("write map %q: %w", "hidden", err)
 		}
 	}
 	return nil

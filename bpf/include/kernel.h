@@ -80,6 +80,12 @@ struct list_head {
 	struct list_head *next;
 };
 
+/* include/linux/time64.h */
+struct timespec64 {
+	s64 tv_sec;
+	long tv_nsec;
+};
+
 /* fs/mount.h, include/linux/{dcache,path,fs,fs_struct}.h */
 struct qstr {
 	const unsigned char *name;

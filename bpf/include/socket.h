@@ -24,7 +24,7 @@ static __always_inline void fill_local(__u8 *to, struct sock *sk)
 	if (LOAD(sk, __sk_common.skc_family) == AF_INET)
 		map_ipv4(to, LOAD(sk, __sk_common.skc_rcv_saddr));
 	else
-		bpf_core_read(to, 16, &sk->__sk_common.skc_v6_rcv_saddr);
+		load_words(to, (void *)sk + bpf_core_field_offset(sk->__sk_common.skc_v6_rcv_saddr));
 }
 
 static __always_inline void fill_remote(__u8 *to, struct sock *sk)
@@ -32,7 +32,7 @@ static __always_inline void fill_remote(__u8 *to, struct sock *sk)
 	if (LOAD(sk, __sk_common.skc_family) == AF_INET)
 		map_ipv4(to, LOAD(sk, __sk_common.skc_daddr));
 	else
-		bpf_core_read(to, 16, &sk->__sk_common.skc_v6_daddr);
+		load_words(to, (void *)sk + bpf_core_field_offset(sk->__sk_common.skc_v6_daddr));
 }
 
 /* At the end of a connection skc_num is gone; inet_sport stays. */
@@ -109,7 +109,7 @@ static __always_inline struct sock *file_socket(struct file *file)
 	if (LOAD(sb, s_magic) != SOCKFS_MAGIC)
 		return NULL;
 	socket = LOAD(file, private_data);
-	return BPF_CORE_READ(socket, sk);
+	return (struct sock *)load_word((void *)socket + bpf_core_field_offset(socket->sk));
 }
 
 /* The TCP socket of a socket: itself, or a subflow of an MPTCP one. */

@@ -33,6 +33,36 @@ const volatile bool has_casts; /* the kernel has that; set by user space */
 		value;                                                                     \
 	})
 
+/*
+ * Two words, or one, at an address: as numbers, with which anybody may calculate.
+ * Where there are casts they are loaded as those of a struct that has just two.
+ */
+#define WORDS(from) \
+	((struct timespec64 *)bpf_rdonly_cast(from, bpf_core_type_id_kernel(struct timespec64)))
+
+static __always_inline void load_words(void *to, const void *from)
+{
+	if (has_casts) {
+		struct timespec64 *words = WORDS(from);
+
+		((__u64 *)to)[0] = words->tv_sec;
+		((__u64 *)to)[1] = words->tv_nsec;
+	} else {
+		bpf_probe_read_kernel(to, 16, from);
+	}
+}
+
+static __always_inline __u64 load_word(const void *from)
+{
+	__u64 word = 0;
+
+	if (has_casts)
+		word = WORDS(from)->tv_sec;
+	else
+		bpf_probe_read_kernel(&word, sizeof(word), from);
+	return word;
+}
+
 #define COMM_LEN 16
 
 /* Keeps the compiler from undoing or moving a bound that the verifier needs. */
@@ -126,14 +156,6 @@ struct {
 	__type(value, __u8);
 } pids SEC(".maps");
 
-/* Processes left out unless --self: written once by user space. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 64);
-	__type(key, __u32);
-	__type(value, __u8);
-} hidden SEC(".maps");
-
 /*
  * What --container, --pod and --namespace say of cgroups, by current_cgroup():
  * 1 is wanted, 0 is not. User space inserts and deletes, as it learns of
@@ -154,6 +176,8 @@ const volatile bool filter_cgroups;
 const volatile bool filter_pids;
 const volatile bool filter_uid;
 const volatile __u32 wanted_uid;
+/* Processes left out unless --self, by thread-group id; up to the first 0. */
+const volatile __u32 hidden[16];
 
 static __always_inline void count_lost(__u32 cause)
 {
@@ -344,7 +368,11 @@ static __always_inline int filtered_process(__u32 tgid, __u32 uid)
 		return FILTERED_UID;
 	if (filter_pids)
 		return bpf_map_lookup_elem(&pids, &tgid) ? WANTED : FILTERED_PID;
-	return bpf_map_lookup_elem(&hidden, &tgid) ? FILTERED_SELF : WANTED;
+	for (int i = 0; i < sizeof(hidden) / sizeof(hidden[0]) && hidden[i]; i++) {
+		if (hidden[i] == tgid)
+			return FILTERED_SELF;
+	}
+	return WANTED;
 }
 
 static __always_inline bool wanted_process(__u32 tgid, __u32 uid)
@@ -375,7 +403,7 @@ static __always_inline int filtered(__u32 tgid)
 {
 	if (filter_cgroups && !wanted_cgroup())
 		return FILTERED_PLACE;
-	return filtered_process(tgid, bpf_get_current_uid_gid());
+	return filtered_process(tgid, filter_uid ? bpf_get_current_uid_gid() : 0);
 }
 
 /*
@@ -405,7 +433,7 @@ static __always_inline __u64 cgroup_or_v1(struct task_struct *task, __u64 id)
 	if (id <= 1 &&
 	    bpf_core_enum_value_exists(enum cgroup_subsys_id___memory, memory_cgrp_id)) {
 		int memory = bpf_core_enum_value(enum cgroup_subsys_id___memory, memory_cgrp_id);
-		struct css_set *css = BPF_CORE_READ(task, cgroups);
+		struct css_set *css = LOAD(task, cgroups);
 		struct cgroup_subsys_state *state = NULL;
 
 		bpf_probe_read_kernel(&state, sizeof(state),
@@ -417,16 +445,20 @@ static __always_inline __u64 cgroup_or_v1(struct task_struct *task, __u64 id)
 	return id;
 }
 
-/* The cgroup of the current task. */
-static __always_inline __u64 current_cgroup(struct task_struct *task)
-{
-	return cgroup_or_v1(task, bpf_get_current_cgroup_id());
-}
-
 /* The cgroup of any task. */
 static __always_inline __u64 task_cgroup(struct task_struct *task)
 {
-	return cgroup_or_v1(task, BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id));
+	struct css_set *css = LOAD(task, cgroups);
+	struct cgroup *cgroup = LOAD(css, dfl_cgrp);
+	struct kernfs_node *kn = LOAD(cgroup, kn);
+
+	return cgroup_or_v1(task, LOAD(kn, id));
+}
+
+/* The cgroup of the current task. */
+static __always_inline __u64 current_cgroup(struct task_struct *task)
+{
+	return has_casts ? task_cgroup(task) : cgroup_or_v1(task, bpf_get_current_cgroup_id());
 }
 
 /*
