@@ -110,7 +110,7 @@ func (t *connTracer) Validate() error {
 }
 
 func (t *connTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
-	spec, err := bpf.LoadConn()
+	spec, err := object("conn", bpf.LoadConn)
 	if err != nil {
 		return nil, err
 	}

@@ -96,7 +96,7 @@ func (t *execTracer) Flags(fs *flag.FlagSet) {
 func (t *execTracer) Validate() error { return nil }
 
 func (t *execTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
-	spec, err := bpf.LoadExec()
+	spec, err := object("exec", bpf.LoadExec)
 	if err != nil {
 		return nil, err
 	}

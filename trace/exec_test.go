@@ -12,6 +12,8 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/google/go-cmp/cmp"
 
 	"tracer/bpf"
@@ -25,6 +27,7 @@ func TestMain(m *testing.M) {
 	BecomeCommand()
 	becomeRunc()
 	time.Local = time.UTC // golden files show local time
+	kept = &library{types: btf.NewCache(), objects: map[string]*ebpf.CollectionSpec{}}
 	os.Exit(m.Run())
 }
 

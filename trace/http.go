@@ -159,7 +159,7 @@ func (t *httpTracer) Validate() error {
 }
 
 func (t *httpTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
-	spec, err := bpf.LoadHttp()
+	spec, err := object("http", bpf.LoadHttp)
 	if err != nil {
 		return nil, err
 	}

@@ -66,7 +66,7 @@ func (s *Session) openPlaces(opts ebpf.CollectionOptions) error {
 		s.warnings = append(s.warnings, fmt.Sprintf("containers and pods are not shown: %v", err))
 		return nil
 	}
-	spec, err := bpf.LoadPlace()
+	spec, err := object("place", bpf.LoadPlace)
 	if err != nil {
 		return fmt.Errorf("read object %q: %w", "place", err)
 	}

@@ -17,7 +17,7 @@ import (
 // costs nothing.
 const (
 	pollInterval = 10 * time.Millisecond
-	calmInterval = 30 * time.Millisecond // after a look that found fewer than
+	calmInterval = 50 * time.Millisecond // after a look that found fewer than
 	calmRecords  = 500                   // records: most of its cost was its own
 	pollsIdle    = 10                    // without a record before the reader waits
 )

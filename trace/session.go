@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -146,7 +147,7 @@ func Open(t Tracer, opts Options) (_ *Session, err error) {
 		return nil, errors.New("a command cannot be followed from a pid namespace of its own, as a container has: its id is another one on the host; " +
 			"run this in the host's (docker run --pid=host)")
 	}
-	load := ebpf.CollectionOptions{Cache: btf.NewCache()}
+	load := ebpf.CollectionOptions{Cache: typesCache()}
 	if load.Programs.KernelTypes, err = kernelTypes(opts.BTF); err != nil {
 		return nil, err
 	}
@@ -181,6 +182,42 @@ func Open(t Tracer, opts Options) (_ *Session, err error) {
 	// any more.
 	go debug.FreeOSMemory()
 	return s, nil
+}
+
+// A library keeps from one session to the next what takes long to read: the
+// kernel's types and the objects. For tests, which open hundreds.
+type library struct {
+	mu      sync.Mutex
+	types   *btf.Cache
+	objects map[string]*ebpf.CollectionSpec
+}
+
+// kept is nil where there is one session, which keeps nothing.
+var kept *library
+
+func typesCache() *btf.Cache {
+	if kept != nil {
+		return kept.types
+	}
+	return btf.NewCache()
+}
+
+// object is what load reads, to be changed at will.
+func object(name string, load func() (*ebpf.CollectionSpec, error)) (*ebpf.CollectionSpec, error) {
+	if kept == nil {
+		return load()
+	}
+	kept.mu.Lock()
+	defer kept.mu.Unlock()
+	spec := kept.objects[name]
+	if spec == nil {
+		var err error
+		if spec, err = load(); err != nil {
+			return nil, err
+		}
+		kept.objects[name] = spec
+	}
+	return spec.Copy(), nil
 }
 
 // kernelTypes are the types in a BTF file, or nil for the kernel's own.
@@ -285,7 +322,7 @@ func (s *Session) load(opts ebpf.CollectionOptions) error {
 	if len(s.opts.PIDs) == 0 {
 		return nil
 	}
-	if spec, err = bpf.LoadFollow(); err != nil {
+	if spec, err = object("follow", bpf.LoadFollow); err != nil {
 		return fmt.Errorf("read object %q: %w", "follow", err)
 	}
 	preempts, err := s.preempts()

@@ -160,7 +160,7 @@ func (t *trafficTracer) View() string {
 }
 
 func (t *trafficTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
-	spec, err := bpf.LoadTraffic()
+	spec, err := object("traffic", bpf.LoadTraffic)
 	if err != nil {
 		return nil, err
 	}
