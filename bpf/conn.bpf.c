@@ -385,12 +385,29 @@ static __always_inline enum close_reason close_reason(struct sock *sk, int from,
 	return REASON_CLOSED;
 }
 
+/* A state says which side the first FIN is from. */
+static __always_inline enum conn_side first_to_close(int state)
+{
+	switch (state) {
+	case TCP_FIN_WAIT1:
+	case TCP_FIN_WAIT2:
+	case TCP_CLOSING:
+		return SIDE_OWN;
+	case TCP_CLOSE_WAIT:
+	case TCP_LAST_ACK:
+		return SIDE_PEER;
+	}
+	return 0;
+}
+
 /* from is CLOSE if that was before it was accepted. */
 static __always_inline void send_closed(void *ctx, struct sock *sk, struct conn *c, int from,
 					int error)
 {
 	enum close_reason reason = close_reason(sk, from, error);
 
+	if (!c->closed_by)
+		c->closed_by = first_to_close(from);
 	if (reason == REASON_RESET) {
 		c->reset_by = error && error != ECONNABORTED ? SIDE_PEER : SIDE_OWN;
 		if (!c->closed_by)
@@ -421,20 +438,6 @@ static __always_inline void closed(void *ctx, struct sock *sk, struct conn *foun
 	if (err) /* a late accept must find it, or its bucket is busy: it goes with the socket */
 		found->state = CONN_ENDED;
 	send_closed(ctx, sk, &c, from, error);
-}
-
-static __always_inline enum conn_side first_to_close(int state)
-{
-	switch (state) {
-	case TCP_FIN_WAIT1:
-	case TCP_FIN_WAIT2:
-	case TCP_CLOSING:
-		return SIDE_OWN;
-	case TCP_CLOSE_WAIT:
-	case TCP_LAST_ACK:
-		return SIDE_PEER;
-	}
-	return 0;
 }
 
 /*
@@ -482,7 +485,6 @@ static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int f
 	case TCP_ESTABLISHED:
 	case TCP_FIN_WAIT1:
 	case TCP_LAST_ACK:
-	case TCP_CLOSE_WAIT:
 	case TCP_CLOSE:
 		break;
 	default:
@@ -496,8 +498,9 @@ static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int f
 		return 0;
 	}
 	if (to == TCP_ESTABLISHED) {
-		/* Of the accepted ones the owner is not known yet. */
-		connected(ctx, sk);
+		/* Those that are to be accepted have no owner yet, and no file. */
+		if (from == TCP_SYN_SENT || LOAD(sk, sk_socket))
+			connected(ctx, sk);
 		return 0;
 	}
 	c = bpf_map_lookup_elem(&socks, &key);
@@ -515,12 +518,8 @@ static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int f
 		fill_tuple(c, sk);
 		c->state = CONN_OPEN;
 	}
-	if (to != TCP_CLOSE) {
-		/* A FIN was sent or has come; the first one counts. */
-		if (!c->closed_by)
-			c->closed_by = to == TCP_FIN_WAIT1 ? SIDE_OWN : SIDE_PEER;
+	if (to != TCP_CLOSE)
 		return 0;
-	}
 	error = LOAD(sk, sk_err);
 	if (c->state == CONN_CONNECTING)
 		failed(ctx, sk, c, error);
@@ -627,7 +626,8 @@ static __always_inline int accepted(void *ctx, int copy, struct sock *sk)
 	if (!sk)
 		return 0;
 	key = (__u64)sk;
-	if (LOAD(sk, __sk_common.skc_state) == TCP_LISTEN)
+	state = LOAD(sk, __sk_common.skc_state);
+	if (state == TCP_LISTEN)
 		return 0;
 	found = bpf_map_lookup_elem(&socks, &key);
 	if (found && !same_socket(found, sk)) {
@@ -639,6 +639,7 @@ static __always_inline int accepted(void *ctx, int copy, struct sock *sk)
 	c.start = bpf_ktime_get_boot_ns();
 	c.role = ROLE_SERVER;
 	c.state = CONN_OPEN;
+	c.closed_by = first_to_close(state);
 	fill_current(&c, task);
 	fill_tuple(&c, sk);
 	if (copy ? !at_ports(&c) : !wanted_ports(&c))
@@ -651,8 +652,9 @@ static __always_inline int accepted(void *ctx, int copy, struct sock *sk)
 		count_lost(LOST_MAP_FULL);
 		return 0;
 	}
-	/* What has happened since it was established; later steps find the entry. */
-	state = LOAD(sk, __sk_common.skc_state);
+	/* It may have ended already; later steps find the entry. */
+	if (LOAD(sk, __sk_common.skc_state) != TCP_CLOSE)
+		return 0;
 	found = bpf_map_lookup_elem(&socks, &key);
 	if (!found || found->start != c.start)
 		return 0;
@@ -661,9 +663,7 @@ static __always_inline int accepted(void *ctx, int copy, struct sock *sk)
 		bpf_map_delete_elem(&socks, &key);
 		return 0;
 	}
-	if (!found->closed_by)
-		found->closed_by = first_to_close(state);
-	if (state == TCP_CLOSE && found->state == CONN_OPEN) {
+	if (found->state == CONN_OPEN) {
 		found->state = CONN_ENDED;
 		__builtin_memcpy(&c, found, sizeof(c));
 		send_closed(ctx, sk, &c, TCP_CLOSE, LOAD(sk, sk_err));

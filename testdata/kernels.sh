@@ -15,16 +15,18 @@ umask 022 # others than root must be able to read the machine's root folder, too
 all="5.10 6.1 6.12 7"
 kernels=$all regex='^TestKernel' limit=900 arch=amd64 quick=
 # What these are about is user space's, and the same on each kernel.
-user='CommandKeeps|ConnOfAHostileName|ContainerFlags|HTTPOfHostileText|KubeletIsAsked|LiveScreen|NamespacesOfOnesOwn|'
-user+='OwnSession|SlowReader|TableOnATerminal'
+here='CommandKeeps|ConnOfAHostileName|ContainerFlags|HTTPOfHostileText|KubeletIsAsked|LiveScreen|NamespacesOfOnesOwn|'
+here+='OwnSession|SlowReader|TableOnATerminal'
+# What these are about is the same code on each kernel: the oldest is the hardest to please.
+oldest='ConnFilters|ConnFullMap|ExecLoss|HTTPFull|HTTPLoss|HTTPTimeout|TrafficByPeer|TrafficLossIsTold|TrafficMakesRoom|'
+oldest+='TrafficOfConnectionsShorter|TrafficOfUDPByConnection|TypesFromAFile|WhatSocketsSpeak'
 # These are about what the oldest and the newest kernel have in common with those between.
-between='CapabilitiesAreEnough|ConnFilters|ConnMissesNothing|ConnUnseenSteps|HTTPFullHeads|HTTPLoss|HTTPRandom|HTTPTimeout|'
-between+='HTTPTimes|PlaceIsFiltered|PrivilegesAreDropped|TrafficByPeer|TrafficLossIsTold|TrafficMakesRoom|'
-between+='TrafficOfConnectionsShorter|TrafficOfWantedProcesses|TypesFromAFile'
+ends='CapabilitiesAreEnough|ConnMissesNothing|ConnUnseenSteps|HTTPRandom|HTTPTimes|HTTPUnseenEnds|PlaceIsFiltered|'
+ends+='PrivilegesAreDropped|TrafficOfWantedProcesses'
 usage() { sed -n '4s/^# *//p' "$0" >&2; exit 2; }
 while getopts qa:k:r:t: option; do
 	case $option in
-	q) quick=user ;;
+	q) quick=yes ;;
 	a) arch=$OPTARG ;;
 	k) kernels=$OPTARG ;;
 	r) regex=$OPTARG ;;
@@ -128,7 +130,7 @@ pack() {
 	printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n' >"$root/etc/passwd"
 	printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
 	printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
-	printf 'regex=%q user=%q between=%q timeout=%ds\n' "$regex" "$user" "$between" $((limit * 2 / 3)) >"$root/etc/settings" # earlier than ours: a hang leaves its stacks
+	printf 'regex=%q here=%q oldest=%q ends=%q timeout=%ds\n' "$regex" "$here" "$oldest" "$ends" $((limit * 2 / 3)) >"$root/etc/settings" # earlier than ours: a hang leaves its stacks
 	install -m 755 "$here/kernels/init" "$root/init"
 	(cd "$root" && find . | cpio -o -H newc -R 0:0 --quiet) >"$work/initrd"
 }
@@ -139,8 +141,8 @@ pack() {
 boot() {
 	local spare=$quick
 	case "$quick $all " in
-	"user $1 "* | "user "*" $1 ") ;;
-	user*) spare=between ;;
+	"yes $1 "*) spare=here ;;
+	"yes "*" $1 ") spare=oldest ;;
 	esac
 	timeout -k 5 "$limit" "${qemu[@]}" -accel tcg,thread=single -m 1024 -smp 2 -display none -monitor none -no-reboot \
 		-serial "file:$work/console-$1" -kernel "$cache/vmlinuz-$1$of" -initrd "$work/initrd" \

@@ -119,7 +119,7 @@ func judge(m *ebpf.Map, id uint64, v kube.Verdict) {
 	}
 }
 
-// read passes records on until their source is closed.
+// read passes records on until their source is flushed.
 func (p *places) read() {
 	defer close(p.done)
 	if p.records == nil {
@@ -143,7 +143,7 @@ func (p *places) read() {
 // that cannot be told.
 func (p *places) behind() bool {
 	r, ok := p.records.(*ring)
-	return ok && r.AvailableBytes() > 0
+	return ok && r.idle(1) == 0
 }
 
 // decode reports false for a record that is none. It has the layout of
@@ -174,9 +174,12 @@ func (p *places) close() {
 	}
 	p.stop()
 	if p.records != nil {
-		_ = p.records.close() // which ends the goroutine
+		_ = p.records.flush() // which ends the goroutine
 	}
 	<-p.done
+	if p.records != nil {
+		_ = p.records.close()
+	}
 	p.resolver.Close()
 }
 

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/ringbuf"
+	"github.com/cilium/ebpf/perf"
 )
 
 // While records come the reader drains its source on a timer, because programs
@@ -51,7 +51,7 @@ type source interface {
 	begin(wait bool) error
 	// next copies the next record to the start of buf, or into a larger one.
 	// It returns [os.ErrDeadlineExceeded] when all are taken, and
-	// [ringbuf.ErrFlushed] when they are after flush.
+	// [perf.ErrFlushed] when they are after flush.
 	next(buf []byte) ([]byte, error)
 	// taken is a moment of the boot clock: what was sent before has been taken,
 	// once next has told that all are, if begin was called at this time.
@@ -111,7 +111,7 @@ func (r *reader) run() {
 			err = r.wait()
 		}
 		if err != nil {
-			if !errors.Is(err, ringbuf.ErrFlushed) {
+			if !errors.Is(err, perf.ErrFlushed) {
 				r.err = fmt.Errorf("read records: %w", err)
 			}
 			return
@@ -202,50 +202,3 @@ func (r *reader) stop() error {
 
 // poll is a deadline that has passed: read what is there, do not wait for more.
 var poll = time.Unix(1, 0)
-
-// A ring is a ring buffer: one for all CPUs, in which records are in order.
-type ring struct {
-	*ringbuf.Reader
-	rec   ringbuf.Record
-	first bool // the next record is the one that was waited for
-}
-
-func newRing(m *ebpf.Map) (*ring, error) {
-	r, err := ringbuf.NewReader(m)
-	if err != nil {
-		return nil, fmt.Errorf("create reader: %w", err)
-	}
-	return &ring{Reader: r}, nil
-}
-
-func (r *ring) begin(wait bool) error {
-	r.first = wait
-	if wait {
-		r.SetDeadline(time.Time{})
-	} else {
-		r.SetDeadline(poll)
-	}
-	return nil
-}
-
-func (r *ring) next(buf []byte) ([]byte, error) {
-	r.rec.RawSample = buf
-	err := r.ReadInto(&r.rec)
-	if r.first {
-		r.first = false // take the others, then return
-		r.SetDeadline(poll)
-	}
-	return r.rec.RawSample, err
-}
-
-func (r *ring) taken(began uint64) uint64 { return began }
-
-func (r *ring) idle(now uint64) uint64 {
-	if r.AvailableBytes() > 0 {
-		return 0
-	}
-	return now
-}
-
-func (r *ring) flush() error { return r.Flush() }
-func (r *ring) close() error { return r.Close() }

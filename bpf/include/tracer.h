@@ -518,8 +518,8 @@ static __always_inline bool syscall_is_32bit(void)
 	struct pt_regs___x86 *x86 = NULL;
 
 	if (bpf_core_field_exists(x86->orig_ax))
-		return BPF_CORE_READ(task, thread_info.status) & X86_TS_COMPAT;
-	return BPF_CORE_READ(task, thread_info.flags) & ARM64_32BIT;
+		return LOAD(task, thread_info.status) & X86_TS_COMPAT;
+	return LOAD(task, thread_info.flags) & ARM64_32BIT;
 }
 
 #endif
