@@ -6,7 +6,7 @@ FUZZTIME ?= 10000x
 SOAK ?= 15m
 BENCHES ?= start exec conn traffic http
 export CGO_ENABLED := 0
-export GOFLAGS := -trimpath
+export GOFLAGS := $(GOFLAGS) -trimpath
 
 .PHONY: help
 help: ## this list
@@ -50,13 +50,13 @@ uninstall: ## what install has put there
 .PHONY: test
 test: ## everything that CI runs; as root, after make install-tools
 	@mkdir -p $(BUILD); \
-	nice -n 5 $(MAKE) --no-print-directory test-kernels QUICK=-q KERNELS=5.10 >$(BUILD)/beside 2>&1 & \
-	beside=$$!; \
-	trap 'kill $$beside 2>/dev/null' EXIT; \
+	$(MAKE) --no-print-directory test-kernels QUICK=-q KERNELS=5.10 >$(BUILD)/beside 2>&1 & \
+	trap 'kill %1' EXIT; \
 	for part in check test-unit "soak SOAK=20s" fuzz beside 'test-kernels QUICK=-q KERNELS="6.1 6.12 7"'; do \
 		begin=$$SECONDS; \
 		if [ "$$part" = beside ]; then \
-			wait $$beside; status=$$?; \
+			wait %1; status=$$?; \
+			trap - EXIT; \
 			cat $(BUILD)/beside; \
 			[ $$status = 0 ] || exit 1; \
 		else \

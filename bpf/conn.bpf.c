@@ -143,6 +143,20 @@ enum copied {
 	COPIED_CONNECT6,
 };
 
+/*
+ * Where programs may be preempted a task may go to another CPU between two copies:
+ * steps that were handled lately, on whichever. Written and read by the programs;
+ * of two that share a place the later one stays.
+ */
+#define HANDLED 1024
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, HANDLED);
+	__type(key, __u32);
+	__type(value, __u64);
+} handled SEC(".maps");
+
 /* Knobs. */
 const volatile bool filter_ports;
 const volatile bool only_failed;
@@ -248,6 +262,25 @@ static __always_inline bool is_first(int copy, int last, enum copied program, __
 
 	if (copy == last)
 		all_have_seen(program, event);
+	return first;
+}
+
+/* is_first() of a step, which is none if it was handled on another CPU. */
+static __always_inline bool is_first_step(int copy, int last, __u64 step)
+{
+	__u32 at = (step ^ step >> 10 ^ step >> 20 ^ step >> 48) % HANDLED;
+	__u64 *known = has_copies ? bpf_map_lookup_elem(&handled, &at) : NULL;
+	bool first;
+
+	if (copy && known && *known == step) {
+		first = false;
+		if (copy == last)
+			all_have_seen(COPIED_SET_STATE, step);
+	} else {
+		first = is_first(copy, last, COPIED_SET_STATE, step);
+	}
+	if (known)
+		*known = copy == last ? 0 : step;
 	return first;
 }
 
@@ -400,7 +433,7 @@ static __always_inline enum conn_side first_to_close(int state)
 	return 0;
 }
 
-/* from is CLOSE if that was before it was accepted. */
+/* from is CLOSE if the step to that was not seen, or before it was accepted. */
 static __always_inline void send_closed(void *ctx, struct sock *sk, struct conn *c, int from,
 					int error)
 {
@@ -478,7 +511,7 @@ static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int f
 	int error;
 
 	/* First of all: what one misses and another sees is no loss, whatever it is. */
-	if (!is_first(copy, anonymous ? 3 : NO_LAST, COPIED_SET_STATE, step_of(sk, from, to)))
+	if (!is_first_step(copy, anonymous ? 3 : NO_LAST, step_of(sk, from, to)))
 		return 0;
 	switch (to) {
 	case TCP_SYN_SENT:
@@ -518,8 +551,11 @@ static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int f
 		fill_tuple(c, sk);
 		c->state = CONN_OPEN;
 	}
-	if (to != TCP_CLOSE)
+	if (to != TCP_CLOSE) {
+		if (!c->closed_by) /* in case that nobody sees the last step */
+			c->closed_by = first_to_close(to);
 		return 0;
+	}
 	error = LOAD(sk, sk_err);
 	if (c->state == CONN_CONNECTING)
 		failed(ctx, sk, c, error);

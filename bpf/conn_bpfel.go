@@ -78,6 +78,7 @@ const (
 	ConnMapCgroups                 = "cgroups"
 	ConnMapCounts                  = "counts"
 	ConnMapEvents                  = "events"
+	ConnMapHandled                 = "handled"
 	ConnMapLost                    = "lost"
 	ConnMapPids                    = "pids"
 	ConnMapPorts                   = "ports"
@@ -219,6 +220,7 @@ type ConnMapSpecs struct {
 	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
 	Counts  *ebpf.MapSpec `ebpf:"counts"`
 	Events  *ebpf.MapSpec `ebpf:"events"`
+	Handled *ebpf.MapSpec `ebpf:"handled"`
 	Lost    *ebpf.MapSpec `ebpf:"lost"`
 	Pids    *ebpf.MapSpec `ebpf:"pids"`
 	Ports   *ebpf.MapSpec `ebpf:"ports"`
@@ -276,6 +278,7 @@ type ConnMaps struct {
 	Cgroups *ebpf.Map `ebpf:"cgroups"`
 	Counts  *ebpf.Map `ebpf:"counts"`
 	Events  *ebpf.Map `ebpf:"events"`
+	Handled *ebpf.Map `ebpf:"handled"`
 	Lost    *ebpf.Map `ebpf:"lost"`
 	Pids    *ebpf.Map `ebpf:"pids"`
 	Ports   *ebpf.Map `ebpf:"ports"`
@@ -291,6 +294,7 @@ func (m *ConnMaps) Close() error {
 		m.Cgroups,
 		m.Counts,
 		m.Events,
+		m.Handled,
 		m.Lost,
 		m.Pids,
 		m.Ports,

@@ -44,7 +44,8 @@ func (b *batch) samples(f func([]byte)) {
 }
 
 // A source is where records come from: a ring, or perf buffers. One goroutine
-// takes them; idle, flush and close may be called by others.
+// takes them; idle and flush may be called by others, close when nobody takes
+// any more.
 type source interface {
 	// begin readies next to take what is there now. With wait, and if nothing
 	// is there, it or next returns when a program has woken the reader.
@@ -106,7 +107,8 @@ func (r *reader) run() {
 		if idle++; n > 0 {
 			idle = 0
 		}
-		if err == nil && idle >= pollsIdle {
+		woken := err == nil && idle >= pollsIdle
+		if woken {
 			idle = 0
 			err = r.wait()
 		}
@@ -116,7 +118,7 @@ func (r *reader) run() {
 			}
 			return
 		}
-		if n < calmRecords {
+		if n < calmRecords && !woken { // what has woken it may be the first of many
 			timer.Reset(calmInterval)
 		} else {
 			timer.Reset(pollInterval)

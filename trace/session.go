@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
@@ -105,6 +106,7 @@ type Session struct {
 	buffer   Buffer          // not BufferAuto
 	reader   *reader
 	places   *places // nil: not known here
+	castless bool    // the kernel has no casts: see LOAD in bpf/include/tracer.h
 
 	types *btf.Spec // the kernel's, nil: those that cache has
 	cache *btf.Cache
@@ -263,6 +265,11 @@ func (s *Session) load(opts ebpf.CollectionOptions) error {
 	if err != nil {
 		return err
 	}
+	casts, err := s.hasCasts()
+	if err != nil {
+		return err
+	}
+	s.castless = !casts && s.opts.BTF == ""
 	knobs := map[string]any{
 		bpf.ExecVarFilterPids:    len(s.opts.PIDs) > 0,
 		bpf.ExecVarFilterUid:     s.opts.UID != nil,
@@ -387,6 +394,9 @@ func (s *Session) openDoor(from *ebpf.CollectionSpec, opts ebpf.CollectionOption
 			return fmt.Errorf("load program %q: the object has none", name)
 		}
 		spec.Programs[name] = p.Copy()
+		if s.castless {
+			dropCasts(spec.Programs[name].Instructions)
+		}
 	}
 	opts.MapReplacements = map[string]*ebpf.Map{}
 	for name, m := range s.objects.Maps {
@@ -428,6 +438,16 @@ func (s *Session) openDoor(from *ebpf.CollectionSpec, opts ebpf.CollectionOption
 		s.programs[name] = c.DetachProgram(name)
 	}
 	return nil
+}
+
+// dropCasts takes casts out of a program that does not reach them. They are calls
+// of a function of the kernel, which would be looked for in all its modules.
+func dropCasts(program asm.Instructions) {
+	for i, ins := range program {
+		if ins.IsKfuncCall() {
+			program[i] = asm.Mov.Imm(asm.R0, 0).WithSource(ins.Source())
+		}
+	}
 }
 
 // attach attaches a program to what its section names. Iterators are run, not

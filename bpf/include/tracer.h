@@ -14,7 +14,7 @@
 
 /* Turns a number into a pointer to read from: 6.2. */
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
-const volatile bool has_casts; /* the kernel has that; set by user space */
+const volatile bool has_casts; /* the kernel has that, and it pays: conn */
 
 /*
  * A field of a struct, like BPF_CORE_READ: by a load where there are casts. The
