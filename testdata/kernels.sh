@@ -21,8 +21,10 @@ here+='SlowReader|TableOnATerminal'
 oldest='ConnFilters|ConnFullMap|ExecLoss|HTTPFull|HTTPLoss|HTTPTimeout|OwnSession|TrafficByPeer|TrafficLossIsTold|TrafficMakesRoom|'
 oldest+='TrafficOfConnectionsShorter|TrafficOfUDPByConnection|TypesFromAFile|WhatSocketsSpeak'
 # These are about what the oldest and the newest kernel have in common with those between.
-ends='CapabilitiesAreEnough|ConnMissesNothing|ConnUnseenSteps|HTTPRandom|HTTPTimes|HTTPUnseenEnds|PlaceIsFiltered|'
-ends+='PrivilegesAreDropped|TrafficOfWantedProcesses'
+ends='CapabilitiesAreEnough|ExecStorm|HTTPFamilies|HTTPOlder|HTTPRandom|HTTPRings|HTTPUnseenEnds|TrafficBelongs|'
+ends+='TrafficIsRead|TrafficOfProcesses'
+# What these are about is hardest for the newest, which preempts programs.
+newest='ConnMissesNothing|ConnUnseenSteps|HTTPTimes|PlaceIsFiltered|PrivilegesAreDropped|TrafficOfWantedProcesses'
 usage() { sed -n '4s/^# *//p' "$0" >&2; exit 2; }
 while getopts qa:k:r:t: option; do
 	case $option in
@@ -130,7 +132,7 @@ pack() {
 	printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n' >"$root/etc/passwd"
 	printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
 	printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
-	printf 'regex=%q here=%q oldest=%q ends=%q timeout=%ds\n' "$regex" "$here" "$oldest" "$ends" $((limit * 2 / 3)) >"$root/etc/settings" # earlier than ours: a hang leaves its stacks
+	printf 'regex=%q here=%q oldest=%q ends=%q newest=%q timeout=%ds\n' "$regex" "$here" "$oldest" "$ends" "$newest" $((limit * 2 / 3)) >"$root/etc/settings" # earlier than ours: a hang leaves its stacks
 	install -m 755 "$here/kernels/init" "$root/init"
 	(cd "$root" && find . | cpio -o -H newc -R 0:0 --quiet) >"$work/initrd"
 }
@@ -141,7 +143,7 @@ pack() {
 boot() {
 	local spare=$quick
 	case "$quick $all " in
-	"yes $1 "*) spare=here ;;
+	"yes $1 "*) spare=newest ;;
 	"yes "*" $1 ") spare=oldest ;;
 	esac
 	timeout -k 5 "$limit" "${qemu[@]}" -accel tcg,thread=single -m 1024 -smp 2 -display none -monitor none -no-reboot \
