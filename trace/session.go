@@ -608,18 +608,10 @@ func (s *Session) pipeline(ctx context.Context) error {
 	return nil
 }
 
-// politeness is after how many records others may have the processor, while few
-// come: who waits for it is mostly who is traced. Where many come it is fought
-// for, and who gives way falls behind.
-const politeness = 8
-
 func (s *Session) decode(b *batch) {
 	n := uint64(0)
-	few := len(b.ends) < 2*calmRecords
 	b.samples(func(record []byte) {
-		if n++; few && n%politeness == 0 {
-			_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) // cannot fail
-		}
+		n++
 		if !s.tracer.decode(s, record) {
 			s.stats.lost[lostBadRecord]++
 		}
