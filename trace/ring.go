@@ -23,15 +23,13 @@ const (
 	ringDiscard = 1 << 30 // it is none
 )
 
-// ringStep is how much is read before the programs are told that it was. Both
-// positions stand in memory that programs look at whenever they send something:
-// to move ours for each record would slow them down.
+// ringStep is how much is read before the programs are told that it was: the
+// position stands in memory that they look at whenever they send something.
 const ringStep = 64 << 10
 
 // A ring is a ring buffer: one for all CPUs, in which records are in order.
 //
-// The library's reader maps the data twice, which counts as memory twice, and
-// moves the consumer's position for each record.
+// The library's reader maps the data twice, which counts as memory twice.
 type ring struct {
 	file *os.File // the map, for the runtime to wait for
 	conn syscall.RawConn
