@@ -110,7 +110,7 @@ func traceHTTP(t *testing.T, opts Options, args ...string) *httpEvents {
 			a.Lost -= a.LostBy[causeNames[lostMissed]]
 		}
 		if preempts {
-			a.Lost -= min(a.LostBy[causeNames[lostUnpaired]], 1)
+			a.Lost -= min(a.LostBy[causeNames[lostUnpaired]], 1+a.LostBy[causeNames[lostMissed]])
 		}
 		if a.Lost != 0 || a.Incomplete != 0 {
 			t.Errorf("lost %d %v, %d details", a.Lost, a.LostBy, a.Incomplete)
@@ -1424,51 +1424,72 @@ func TestKernelHTTPRandom(t *testing.T) {
 	}
 	t.Logf("SEED=%d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
-	const conns = 11
-	var scripts, clients [conns][]move
-	var want [conns][]string
-	for i := range conns {
-		clients[i], scripts[i], want[i] = randomScripts(r)
+	plays := make([]randomPlay, 11)
+	for i := range plays {
+		plays[i] = randomScripts(r)
 	}
 	tiersOf(t, func(t *testing.T, tier tier) {
-		var servers []*connWorkload
-		var ports []int
-		for i := range conns {
-			w, p := serve(t, scripts[i])
-			servers, ports = append(servers, w), append(ports, p[0])
-		}
-		roles := []string{event.RoleBoth, event.RoleClient, event.RoleServer}
-		var sessions []*httpEvents
-		for _, role := range roles {
-			args := []string{atPorts(ports...)}
-			if role != event.RoleBoth {
-				args = append(args, "--role="+role)
+		for try := 1; ; try++ {
+			diff, misses := differs(t, tier, plays)
+			if diff == "" {
+				return
 			}
-			sessions = append(sessions, traceHTTP(t, Options{tier: tier}, args...))
-		}
-		for i := range conns {
-			call(t, ports[i], clients[i])
-			servers[i].hear()
-		}
-		for i := range conns {
-			for j, role := range roles {
-				var lines []string
-				for _, line := range want[i] {
-					lines = append(lines, role+line)
-				}
-				sessions[j].await(ports[i], len(lines))
-				if diff := cmp.Diff(lines, rows(sessions[j].of(ports[i]))); diff != "" {
-					t.Errorf("%d, %s:\n%s\nclient %+v\nserver %+v", i, role, diff, clients[i], scripts[i])
-					return
-				}
+			if !misses || try == 3 {
+				t.Fatal(diff)
 			}
+			t.Logf("a program may have been missed, once more: %s", diff)
 		}
 	})
 }
 
-// randomScripts invents what a client and a server say to each other, and how
-// they move it; and the rows of that, without their role.
-func randomScripts(r *rand.Rand) (client, server []move, want []string) {
+// differs plays all, and returns how what is told differs from what was done;
+// and whether this kernel may leave a program out, which a row is lost by.
+func differs(t *testing.T, tier tier, plays []randomPlay) (diff string, misses bool) {
+	var scripts [][]move
+	for _, p := range plays {
+		scripts = append(scripts, p.server)
+	}
+	server, ports := serve(t, scripts...)
+	var sessions []*httpEvents
+	roles := []string{event.RoleBoth, event.RoleClient, event.RoleServer}
+	for _, role := range roles {
+		args := []string{atPorts(ports...)}
+		if role != event.RoleBoth {
+			args = append(args, "--role="+role)
+		}
+		c := traceHTTP(t, Options{tier: tier}, args...)
+		defer c.stop()
+		misses = tier == tierKprobe || c.session.tracer.(*httpTracer).preempts
+		sessions = append(sessions, c)
+	}
+	for i, p := range plays {
+		call(t, ports[i], p.client)
+		server.hear()
+	}
+	for i, p := range plays {
+		for j, role := range roles {
+			var lines []string
+			for _, line := range p.rows {
+				lines = append(lines, role+line)
+			}
+			sessions[j].await(ports[i], len(lines))
+			if diff := cmp.Diff(lines, rows(sessions[j].of(ports[i]))); diff != "" {
+				return fmt.Sprintf("%d, %s:\n%s\nclient %+v\nserver %+v", i, role, diff, p.client, p.server), misses
+			}
+		}
+	}
+	return "", misses
+}
+
+// randomPlay is what a client and a server say to each other, and the rows of
+// that, without their role.
+type randomPlay struct {
+	client, server []move
+	rows           []string
+}
+
+// randomScripts invents a play, and how they move what they say.
+func randomScripts(r *rand.Rand) (play randomPlay) {
 	// A part of what is said: text is sent as it is, or n bytes of a body of
 	// known length, which may go any way.
 	type part struct {
@@ -1573,11 +1594,11 @@ func randomScripts(r *rand.Rand) (client, server []move, want []string) {
 			}
 			ask := message(method+" "+path+" HTTP/1.1\r\nHost: h\r\n", depth > 1)
 			answer := message(fmt.Sprintf("HTTP/1.1 %d X\r\n", status), depth > 1)
-			want = append(want, fmt.Sprintf(" %s %s %d %d+%d", method, path, status, total(ask), total(answer)))
+			play.rows = append(play.rows, fmt.Sprintf(" %s %s %d %d+%d", method, path, status, total(ask), total(answer)))
 			asks, answers = append(asks, ask...), append(answers, answer...)
 		}
-		client = append(append(client, sendAll(asks)...), receiveAll(answers)...)
-		server = append(append(server, receiveAll(asks)...), sendAll(answers)...)
+		play.client = append(append(play.client, sendAll(asks)...), receiveAll(answers)...)
+		play.server = append(append(play.server, receiveAll(asks)...), sendAll(answers)...)
 	}
-	return client, server, want
+	return play
 }
