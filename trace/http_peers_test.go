@@ -1197,11 +1197,11 @@ func peerWrkLoad(t *testing.T, p *peers) {
 		}
 		return n
 	}
-	const conns = 3
+	const conns = 16 // enough to keep all processors busy
 	p.file = filepath.Join(p.dir, "rows")
 	p.trace(ports[0])
 	before := requests()
-	p.output("wrk", "-t", "1", "-c", strconv.Itoa(conns), "-d", "1s", "http://"+local(ports[0])+"/load")
+	p.output("wrk", "-t", "2", "-c", strconv.Itoa(conns), "-d", "2s", "http://"+local(ports[0])+"/load")
 	n := requests() - before - 1 // without the count itself
 	if n < 100 {
 		t.Fatalf("only %d requests", n)

@@ -9,17 +9,22 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/perf"
+	"golang.org/x/sys/unix"
 )
 
 // While records come the reader drains its source on a timer, because programs
 // do not wake it: the wake-up of a reader costs the traced process more than all
 // the rest. When none have come for a while it asks to be woken by the next and
 // costs nothing.
+//
+// Most of what a look costs is its own: waking up, with cold caches. How long after
+// one the next is depends on how many records come.
 const (
-	pollInterval = 10 * time.Millisecond
-	calmInterval = 50 * time.Millisecond // after a look that found fewer than
-	calmRecords  = 500                   // records: most of its cost was its own
-	pollsIdle    = 10                    // without a record before the reader waits
+	pollRecords  = 2000                   // are to be found in a look
+	pollLeast    = 5 * time.Millisecond   // between two looks, and
+	pollMost     = 100 * time.Millisecond // at most
+	pollInterval = 10 * time.Millisecond  // where it is not known how many will come
+	pollsIdle    = 10                     // without a record before the reader waits
 )
 
 const (
@@ -98,19 +103,26 @@ func (r *reader) run() {
 	defer close(r.full)
 	timer := time.NewTimer(pollInterval)
 	defer timer.Stop()
+	last := time.Now() // look
 	for idle := 0; ; {
 		select {
 		case <-timer.C:
 		case <-r.quit:
 		}
 		n, err := r.drain(false)
+		now := time.Now()
+		next := pollMost
+		if n > 0 {
+			next = min(max(now.Sub(last)*pollRecords/time.Duration(n), pollLeast), pollMost)
+		}
+		last = now
 		if idle++; n > 0 {
 			idle = 0
 		}
-		woken := err == nil && idle >= pollsIdle
-		if woken {
+		if err == nil && idle >= pollsIdle {
 			idle = 0
 			err = r.wait()
+			last, next = time.Now(), pollInterval // what has woken it may be the first of many
 		}
 		if err != nil {
 			if !errors.Is(err, perf.ErrFlushed) {
@@ -118,11 +130,7 @@ func (r *reader) run() {
 			}
 			return
 		}
-		if n < calmRecords && !woken { // what has woken it may be the first of many
-			timer.Reset(calmInterval)
-		} else {
-			timer.Reset(pollInterval)
-		}
+		timer.Reset(next)
 	}
 }
 
@@ -194,6 +202,34 @@ func (r *reader) horizon() uint64 {
 	}
 	r.seen = max(r.seen, drained)
 	return r.seen
+}
+
+// While it handles what one look has found, which takes a millisecond or more, a
+// session gives way to others every few records: who waits for the processor is
+// mostly who is traced. It does not when it is behind, nor for a while after it
+// had to wait long itself: then all processors are busy, and the scheduler gives
+// each who waits a whole slice of time.
+const (
+	yieldRecords = 16 // some 30 µs
+	yieldBehind  = 3  // batches that wait
+	yieldLong    = time.Millisecond
+	yieldPause   = 100 * time.Millisecond
+)
+
+// A yielder gives way; the zero value is ready.
+type yielder struct {
+	again time.Time // not before
+}
+
+func (y *yielder) yield() {
+	began := time.Now()
+	if began.Before(y.again) {
+		return
+	}
+	_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) // cannot fail
+	if time.Since(began) > yieldLong {
+		y.again = began.Add(yieldPause)
+	}
 }
 
 // stop makes run read what is there now and return. It must be called once.

@@ -105,6 +105,7 @@ type Session struct {
 	warnings []string        // features that could not be had
 	buffer   Buffer          // not BufferAuto
 	reader   *reader
+	yielder  yielder
 	places   *places // nil: not known here
 	castless bool    // the kernel has no casts: see LOAD in bpf/include/tracer.h
 
@@ -611,7 +612,9 @@ func (s *Session) pipeline(ctx context.Context) error {
 func (s *Session) decode(b *batch) {
 	n := uint64(0)
 	b.samples(func(record []byte) {
-		n++
+		if n++; n%yieldRecords == 0 && len(s.reader.full) < yieldBehind {
+			s.yielder.yield()
+		}
 		if !s.tracer.decode(s, record) {
 			s.stats.lost[lostBadRecord]++
 		}
