@@ -15,8 +15,8 @@ umask 022 # others than root must be able to read the machine's root folder, too
 all="5.10 6.1 6.12 7"
 kernels=$all regex='^TestKernel' limit=900 arch=amd64 quick=
 # What these are about is user space's, and the same on each kernel.
-here='CommandKeeps|ConnOfAHostileName|ContainerFlags|HTTPOfHostileText|KubeletIsAsked|LiveScreen|NamespacesOfOnesOwn|'
-here+='SlowReader|TableOnATerminal'
+alike='CommandKeeps|ConnOfAHostileName|ContainerFlags|HTTPOfHostileText|KubeletIsAsked|LiveScreen|NamespacesOfOnesOwn|'
+alike+='SlowReader|TableOnATerminal'
 # What these are about is the same code on each kernel: the oldest is the hardest to please.
 oldest='ConnFilters|ConnFullMap|ExecLoss|HTTPFull|HTTPLoss|HTTPTimeout|OwnSession|TrafficByPeer|TrafficLossIsTold|TrafficMakesRoom|'
 oldest+='TrafficOfConnectionsShorter|TrafficOfUDPByConnection|TypesFromAFile|WhatSocketsSpeak'
@@ -132,7 +132,7 @@ pack() {
 	printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n' >"$root/etc/passwd"
 	printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
 	printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
-	printf 'regex=%q here=%q oldest=%q ends=%q newest=%q timeout=%ds\n' "$regex" "$here" "$oldest" "$ends" "$newest" $((limit * 2 / 3)) >"$root/etc/settings" # earlier than ours: a hang leaves its stacks
+	printf 'regex=%q alike=%q oldest=%q ends=%q newest=%q timeout=%ds\n' "$regex" "$alike" "$oldest" "$ends" "$newest" $((limit * 2 / 3)) >"$root/etc/settings" # earlier than ours: a hang leaves its stacks
 	install -m 755 "$here/kernels/init" "$root/init"
 	(cd "$root" && find . | cpio -o -H newc -R 0:0 --quiet) >"$work/initrd"
 }

@@ -111,10 +111,7 @@ func (r *reader) run() {
 		}
 		n, err := r.drain(false)
 		now := time.Now()
-		next := pollMost
-		if n > 0 {
-			next = min(max(now.Sub(last)*pollRecords/time.Duration(n), pollLeast), pollMost)
-		}
+		next := lookAfter(n, now.Sub(last))
 		last = now
 		if idle++; n > 0 {
 			idle = 0
@@ -132,6 +129,15 @@ func (r *reader) run() {
 		}
 		timer.Reset(next)
 	}
+}
+
+// lookAfter is how long after a look that found n records, which came in a while,
+// the next one is.
+func lookAfter(n int, while time.Duration) time.Duration {
+	if n == 0 {
+		return pollMost
+	}
+	return min(max(while*pollRecords/time.Duration(n), pollLeast), pollMost)
 }
 
 // wait returns when a program has sent a record, or with ErrFlushed when stop is
