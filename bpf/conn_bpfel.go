@@ -129,7 +129,7 @@ const (
 	ConnVarOnlyFailed              = "only_failed"
 	ConnVarOnlySlow                = "only_slow"
 	ConnVarPerfBuffers             = "perf_buffers"
-	ConnVarReaderWaits             = "reader_waits"
+	ConnVarReaderState             = "reader_state"
 	ConnVarSlowNs                  = "slow_ns"
 	ConnVarTellFirst               = "tell_first"
 	ConnVarUnusedConnRecord        = "unused_conn_record"
@@ -246,7 +246,7 @@ type ConnVariableSpecs struct {
 	OnlyFailed       *ebpf.VariableSpec `ebpf:"only_failed"`
 	OnlySlow         *ebpf.VariableSpec `ebpf:"only_slow"`
 	PerfBuffers      *ebpf.VariableSpec `ebpf:"perf_buffers"`
-	ReaderWaits      *ebpf.VariableSpec `ebpf:"reader_waits"`
+	ReaderState      *ebpf.VariableSpec `ebpf:"reader_state"`
 	SlowNs           *ebpf.VariableSpec `ebpf:"slow_ns"`
 	TellFirst        *ebpf.VariableSpec `ebpf:"tell_first"`
 	UnusedConnRecord *ebpf.VariableSpec `ebpf:"unused_conn_record"`
@@ -321,7 +321,7 @@ type ConnVariables struct {
 	OnlyFailed       *ebpf.Variable `ebpf:"only_failed"`
 	OnlySlow         *ebpf.Variable `ebpf:"only_slow"`
 	PerfBuffers      *ebpf.Variable `ebpf:"perf_buffers"`
-	ReaderWaits      *ebpf.Variable `ebpf:"reader_waits"`
+	ReaderState      *ebpf.Variable `ebpf:"reader_state"`
 	SlowNs           *ebpf.Variable `ebpf:"slow_ns"`
 	TellFirst        *ebpf.Variable `ebpf:"tell_first"`
 	UnusedConnRecord *ebpf.Variable `ebpf:"unused_conn_record"`

@@ -87,7 +87,7 @@ const (
 	ExecVarNrExecve              = "nr_execve"
 	ExecVarNrExecveat            = "nr_execveat"
 	ExecVarPerfBuffers           = "perf_buffers"
-	ExecVarReaderWaits           = "reader_waits"
+	ExecVarReaderState           = "reader_state"
 	ExecVarUnusedExecRecord      = "unused_exec_record"
 	ExecVarWantedUid             = "wanted_uid"
 )
@@ -174,7 +174,7 @@ type ExecVariableSpecs struct {
 	NrExecve         *ebpf.VariableSpec `ebpf:"nr_execve"`
 	NrExecveat       *ebpf.VariableSpec `ebpf:"nr_execveat"`
 	PerfBuffers      *ebpf.VariableSpec `ebpf:"perf_buffers"`
-	ReaderWaits      *ebpf.VariableSpec `ebpf:"reader_waits"`
+	ReaderState      *ebpf.VariableSpec `ebpf:"reader_state"`
 	UnusedExecRecord *ebpf.VariableSpec `ebpf:"unused_exec_record"`
 	WantedUid        *ebpf.VariableSpec `ebpf:"wanted_uid"`
 }
@@ -237,7 +237,7 @@ type ExecVariables struct {
 	NrExecve         *ebpf.Variable `ebpf:"nr_execve"`
 	NrExecveat       *ebpf.Variable `ebpf:"nr_execveat"`
 	PerfBuffers      *ebpf.Variable `ebpf:"perf_buffers"`
-	ReaderWaits      *ebpf.Variable `ebpf:"reader_waits"`
+	ReaderState      *ebpf.Variable `ebpf:"reader_state"`
 	UnusedExecRecord *ebpf.Variable `ebpf:"unused_exec_record"`
 	WantedUid        *ebpf.Variable `ebpf:"wanted_uid"`
 }

@@ -50,7 +50,7 @@ const (
 	FollowVarHasCopies               = "has_copies"
 	FollowVarHidden                  = "hidden"
 	FollowVarPerfBuffers             = "perf_buffers"
-	FollowVarReaderWaits             = "reader_waits"
+	FollowVarReaderState             = "reader_state"
 	FollowVarWantedUid               = "wanted_uid"
 )
 
@@ -127,7 +127,7 @@ type FollowVariableSpecs struct {
 	HasCopies     *ebpf.VariableSpec `ebpf:"has_copies"`
 	Hidden        *ebpf.VariableSpec `ebpf:"hidden"`
 	PerfBuffers   *ebpf.VariableSpec `ebpf:"perf_buffers"`
-	ReaderWaits   *ebpf.VariableSpec `ebpf:"reader_waits"`
+	ReaderState   *ebpf.VariableSpec `ebpf:"reader_state"`
 	WantedUid     *ebpf.VariableSpec `ebpf:"wanted_uid"`
 }
 
@@ -185,7 +185,7 @@ type FollowVariables struct {
 	HasCopies     *ebpf.Variable `ebpf:"has_copies"`
 	Hidden        *ebpf.Variable `ebpf:"hidden"`
 	PerfBuffers   *ebpf.Variable `ebpf:"perf_buffers"`
-	ReaderWaits   *ebpf.Variable `ebpf:"reader_waits"`
+	ReaderState   *ebpf.Variable `ebpf:"reader_state"`
 	WantedUid     *ebpf.Variable `ebpf:"wanted_uid"`
 }
 

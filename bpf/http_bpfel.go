@@ -245,7 +245,7 @@ const (
 	HttpVarNrWritev              = "nr_writev"
 	HttpVarPerfBuffers           = "perf_buffers"
 	HttpVarPrefix                = "prefix"
-	HttpVarReaderWaits           = "reader_waits"
+	HttpVarReaderState           = "reader_state"
 	HttpVarRegsAt                = "regs_at"
 	HttpVarTokenBytes            = "token_bytes"
 	HttpVarUnusedHttpHead        = "unused_http_head"
@@ -379,7 +379,7 @@ type HttpVariableSpecs struct {
 	NrWritev          *ebpf.VariableSpec `ebpf:"nr_writev"`
 	PerfBuffers       *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	Prefix            *ebpf.VariableSpec `ebpf:"prefix"`
-	ReaderWaits       *ebpf.VariableSpec `ebpf:"reader_waits"`
+	ReaderState       *ebpf.VariableSpec `ebpf:"reader_state"`
 	RegsAt            *ebpf.VariableSpec `ebpf:"regs_at"`
 	TokenBytes        *ebpf.VariableSpec `ebpf:"token_bytes"`
 	UnusedHttpHead    *ebpf.VariableSpec `ebpf:"unused_http_head"`
@@ -473,7 +473,7 @@ type HttpVariables struct {
 	NrWritev          *ebpf.Variable `ebpf:"nr_writev"`
 	PerfBuffers       *ebpf.Variable `ebpf:"perf_buffers"`
 	Prefix            *ebpf.Variable `ebpf:"prefix"`
-	ReaderWaits       *ebpf.Variable `ebpf:"reader_waits"`
+	ReaderState       *ebpf.Variable `ebpf:"reader_state"`
 	RegsAt            *ebpf.Variable `ebpf:"regs_at"`
 	TokenBytes        *ebpf.Variable `ebpf:"token_bytes"`
 	UnusedHttpHead    *ebpf.Variable `ebpf:"unused_http_head"`

@@ -58,7 +58,7 @@ const (
 	PlaceVarHasCasts          = "has_casts"
 	PlaceVarHidden            = "hidden"
 	PlaceVarPerfBuffers       = "perf_buffers"
-	PlaceVarReaderWaits       = "reader_waits"
+	PlaceVarReaderState       = "reader_state"
 	PlaceVarUnusedPlaceRecord = "unused_place_record"
 	PlaceVarV1Hierarchy       = "v1_hierarchy"
 	PlaceVarWantedUid         = "wanted_uid"
@@ -136,7 +136,7 @@ type PlaceVariableSpecs struct {
 	HasCasts          *ebpf.VariableSpec `ebpf:"has_casts"`
 	Hidden            *ebpf.VariableSpec `ebpf:"hidden"`
 	PerfBuffers       *ebpf.VariableSpec `ebpf:"perf_buffers"`
-	ReaderWaits       *ebpf.VariableSpec `ebpf:"reader_waits"`
+	ReaderState       *ebpf.VariableSpec `ebpf:"reader_state"`
 	UnusedPlaceRecord *ebpf.VariableSpec `ebpf:"unused_place_record"`
 	V1Hierarchy       *ebpf.VariableSpec `ebpf:"v1_hierarchy"`
 	WantedUid         *ebpf.VariableSpec `ebpf:"wanted_uid"`
@@ -199,7 +199,7 @@ type PlaceVariables struct {
 	HasCasts          *ebpf.Variable `ebpf:"has_casts"`
 	Hidden            *ebpf.Variable `ebpf:"hidden"`
 	PerfBuffers       *ebpf.Variable `ebpf:"perf_buffers"`
-	ReaderWaits       *ebpf.Variable `ebpf:"reader_waits"`
+	ReaderState       *ebpf.Variable `ebpf:"reader_state"`
 	UnusedPlaceRecord *ebpf.Variable `ebpf:"unused_place_record"`
 	V1Hierarchy       *ebpf.Variable `ebpf:"v1_hierarchy"`
 	WantedUid         *ebpf.Variable `ebpf:"wanted_uid"`

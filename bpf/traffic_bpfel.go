@@ -209,7 +209,7 @@ const (
 	TrafficVarHidden                         = "hidden"
 	TrafficVarLook                           = "look"
 	TrafficVarPerfBuffers                    = "perf_buffers"
-	TrafficVarReaderWaits                    = "reader_waits"
+	TrafficVarReaderState                    = "reader_state"
 	TrafficVarRecvFlagsArg                   = "recv_flags_arg"
 	TrafficVarTellAll                        = "tell_all"
 	TrafficVarUnusedFlowRecord               = "unused_flow_record"
@@ -342,7 +342,7 @@ type TrafficVariableSpecs struct {
 	Hidden            *ebpf.VariableSpec `ebpf:"hidden"`
 	Look              *ebpf.VariableSpec `ebpf:"look"`
 	PerfBuffers       *ebpf.VariableSpec `ebpf:"perf_buffers"`
-	ReaderWaits       *ebpf.VariableSpec `ebpf:"reader_waits"`
+	ReaderState       *ebpf.VariableSpec `ebpf:"reader_state"`
 	RecvFlagsArg      *ebpf.VariableSpec `ebpf:"recv_flags_arg"`
 	TellAll           *ebpf.VariableSpec `ebpf:"tell_all"`
 	UnusedFlowRecord  *ebpf.VariableSpec `ebpf:"unused_flow_record"`
@@ -420,7 +420,7 @@ type TrafficVariables struct {
 	Hidden            *ebpf.Variable `ebpf:"hidden"`
 	Look              *ebpf.Variable `ebpf:"look"`
 	PerfBuffers       *ebpf.Variable `ebpf:"perf_buffers"`
-	ReaderWaits       *ebpf.Variable `ebpf:"reader_waits"`
+	ReaderState       *ebpf.Variable `ebpf:"reader_state"`
 	RecvFlagsArg      *ebpf.Variable `ebpf:"recv_flags_arg"`
 	TellAll           *ebpf.Variable `ebpf:"tell_all"`
 	UnusedFlowRecord  *ebpf.Variable `ebpf:"unused_flow_record"`

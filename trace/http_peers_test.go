@@ -1168,19 +1168,21 @@ func peerWrkPipelining(t *testing.T, p *peers) {
 	}
 }
 
-// peerWrkLoad lets wrk go as fast as it can; nginx counts.
+// peerWrkLoad lets wrk go as fast as it can, with all that is captured of an
+// answer, and from one moment to the next, while the reader dozes; nginx counts.
 func peerWrkLoad(t *testing.T, p *peers) {
+	const prefix = 1000
 	ports := p.freePorts(2) // the load, and the count, which is not traced
 	_, _ = p.nginx("nginx", ports[0], fmt.Sprintf(`
 	access_log off;
 	server {
 		listen %s;
-		location / { return 200 "hello\n"; }
+		location / { return 200 %q; }
 	}
 	server {
 		listen %s;
 		location / { stub_status; }
-	}`, local(ports[0]), local(ports[1])))
+	}`, local(ports[0]), strings.Repeat("x", prefix), local(ports[1])))
 	client, _ := p.goClient(1)
 	requests := func() (n int) {
 		resp, err := client.Get("http://" + local(ports[1]))
@@ -1199,7 +1201,7 @@ func peerWrkLoad(t *testing.T, p *peers) {
 	}
 	const conns = 16 // enough to keep all processors busy
 	p.file = filepath.Join(p.dir, "rows")
-	p.trace(ports[0])
+	p.traceWith([]string{"--prefix", strconv.Itoa(prefix)}, ports[0])
 	before := requests()
 	p.output("wrk", "-t", "2", "-c", strconv.Itoa(conns), "-d", "2s", "http://"+local(ports[0])+"/load")
 	n := requests() - before - 1 // without the count itself

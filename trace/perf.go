@@ -77,11 +77,11 @@ func (b Buffer) fit(spec *ebpf.CollectionSpec) error {
 // open opens what a map's records come from. If the programs wake the reader only
 // when it waits, bell is how. A perf buffer has a share of what a ring would
 // have, and not less than a quarter: one CPU may send most of it.
-func (b Buffer) open(events, bell *ebpf.Map, waits *ebpf.Variable, bytes uint32) (source, error) {
+func (b Buffer) open(events, bell *ebpf.Map, state *ebpf.Variable, bytes uint32) (source, error) {
 	if b == BufferRing {
 		return newRing(events)
 	}
-	return newPerfBuffers(events, bell, waits, int(bytes/min(events.MaxEntries(), 4)))
+	return newPerfBuffers(events, bell, state, int(bytes/min(events.MaxEntries(), 4)))
 }
 
 // isRecord reports whether a sample is a record of this size. A perf buffer adds
@@ -106,7 +106,7 @@ const (
 type perfBuffers struct {
 	events *perf.Reader
 	bell   *perf.Reader   // wakes the reader; nil: events does
-	waits  *ebpf.Variable // reader_waits of the programs, if there is a bell
+	state  *ebpf.Variable // reader_state of the programs, if there is a bell
 
 	rec    perf.Record
 	asleep atomic.Bool // nothing is held nor was there when the bell was asked for
@@ -128,8 +128,8 @@ type heldRecord struct {
 }
 
 // newPerfBuffers makes buffers of this size for each CPU.
-func newPerfBuffers(events, bell *ebpf.Map, waits *ebpf.Variable, size int) (*perfBuffers, error) {
-	p := &perfBuffers{waits: waits, last: map[int]uint64{}}
+func newPerfBuffers(events, bell *ebpf.Map, state *ebpf.Variable, size int) (*perfBuffers, error) {
+	p := &perfBuffers{state: state, last: map[int]uint64{}}
 	var opts perf.ReaderOptions
 	var err error
 	if bell != nil {
@@ -294,8 +294,8 @@ func (p *perfBuffers) taken(uint64) uint64 { return p.past }
 // idle tells by the programs' own word that nobody has sent anything: who does
 // takes it back.
 func (p *perfBuffers) idle(now uint64) uint64 {
-	var waits uint32
-	if !p.asleep.Load() || p.waits.Get(&waits) != nil || waits == 0 {
+	var state uint32
+	if !p.asleep.Load() || p.state.Get(&state) != nil || state == readerPolls {
 		return 0
 	}
 	return now - uint64(settling)

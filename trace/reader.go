@@ -20,11 +20,20 @@ import (
 // Most of what a look costs is its own: waking up, with cold caches. How long after
 // one the next is depends on how many records come.
 const (
-	pollRecords  = 2000                   // are to be found in a look
+	pollRecords  = 2000                   // are to be found in a look, or
+	pollBytes    = 1 << 20                // of them
 	pollLeast    = 5 * time.Millisecond   // between two looks, and
-	pollMost     = 100 * time.Millisecond // at most
+	pollMost     = 100 * time.Millisecond // at most, where the programs wake who dozes
+	pollBlind    = 30 * time.Millisecond  // at most, where they do not
 	pollInterval = 10 * time.Millisecond  // where it is not known how many will come
 	pollsIdle    = 10                     // without a record before the reader waits
+)
+
+// What the programs know of the reader: enum reader_state of bpf/include/tracer.h.
+const (
+	readerPolls uint32 = iota
+	readerWaits
+	readerDozes
 )
 
 const (
@@ -68,12 +77,20 @@ type source interface {
 	close() error
 }
 
+// A dozer is a source whose programs wake the reader in time, though it does not
+// wait for the next record.
+type dozer interface {
+	// doze returns after a while; earlier if a quarter of all room has filled, or
+	// after flush.
+	doze(while time.Duration) error
+}
+
 // A reader copies records out of a source into batches and does nothing else.
 // There are batchCount batches: when the pipeline falls behind by that much the
 // reader stops, the source fills, and the programs count what they cannot send.
 type reader struct {
 	source
-	waits *ebpf.Variable // reader_waits of the programs
+	state *ebpf.Variable // reader_state of the programs
 	full  chan *batch
 	free  chan *batch
 	quit  chan struct{}
@@ -84,10 +101,10 @@ type reader struct {
 	seen     uint64        // the pipeline's: see horizon
 }
 
-func newReader(from source, waits *ebpf.Variable) *reader {
+func newReader(from source, state *ebpf.Variable) *reader {
 	r := &reader{
 		source: from,
-		waits:  waits,
+		state:  state,
 		full:   make(chan *batch, batchCount),
 		free:   make(chan *batch, batchCount),
 		quit:   make(chan struct{}),
@@ -101,18 +118,21 @@ func newReader(from source, waits *ebpf.Variable) *reader {
 // run reads until stop is called, then what is left, and closes r.full.
 func (r *reader) run() {
 	defer close(r.full)
-	timer := time.NewTimer(pollInterval)
-	defer timer.Stop()
-	last := time.Now() // look
+	if err := r.poll(); !errors.Is(err, perf.ErrFlushed) {
+		r.err = fmt.Errorf("read records: %w", err)
+	}
+}
+
+// poll returns why nothing more can be read.
+func (r *reader) poll() error {
+	last, next := time.Now(), pollInterval
 	for idle := 0; ; {
-		select {
-		case <-timer.C:
-		case <-r.quit:
+		if err := r.doze(next); err != nil {
+			return err
 		}
-		n, err := r.drain(false)
+		n, bytes, err := r.drain(false)
 		now := time.Now()
-		next := lookAfter(n, now.Sub(last))
-		last = now
+		last, next = now, lookAfter(n, bytes, now.Sub(last))
 		if idle++; n > 0 {
 			idle = 0
 		}
@@ -122,41 +142,57 @@ func (r *reader) run() {
 			last, next = time.Now(), pollInterval // what has woken it may be the first of many
 		}
 		if err != nil {
-			if !errors.Is(err, perf.ErrFlushed) {
-				r.err = fmt.Errorf("read records: %w", err)
-			}
-			return
+			return err
 		}
-		timer.Reset(next)
 	}
 }
 
-// lookAfter is how long after a look that found n records, which came in a while,
-// the next one is.
-func lookAfter(n int, while time.Duration) time.Duration {
+// doze lets time pass until the next look.
+func (r *reader) doze(while time.Duration) error {
+	d, ok := r.source.(dozer)
+	if !ok || while <= pollInterval {
+		select {
+		case <-time.After(min(while, pollBlind)):
+		case <-r.quit:
+		}
+		return nil
+	}
+	if err := r.state.Set(readerDozes); err != nil {
+		return err
+	}
+	if err := d.doze(while); err != nil {
+		return err
+	}
+	return r.state.Set(readerPolls)
+}
+
+// lookAfter is how long after a look the next one is, if it found n records of so
+// many bytes, which came in a while.
+func lookAfter(n, bytes int, while time.Duration) time.Duration {
 	if n == 0 {
 		return pollMost
 	}
-	return min(max(while*pollRecords/time.Duration(n), pollLeast), pollMost)
+	enough := max(float64(n)/pollRecords, float64(bytes)/pollBytes)
+	return min(max(time.Duration(float64(while)/enough), pollLeast), pollMost)
 }
 
 // wait returns when a program has sent a record, or with ErrFlushed when stop is
 // called. What came before the programs knew that they have to wake the reader
 // is read first.
 func (r *reader) wait() error {
-	if err := r.waits.Set(uint32(1)); err != nil {
+	if err := r.state.Set(readerWaits); err != nil {
 		return err
 	}
-	n, err := r.drain(false)
+	n, _, err := r.drain(false)
 	if n == 0 && err == nil {
-		_, err = r.drain(true)
+		_, _, err = r.drain(true)
 	}
 	return err
 }
 
-// drain copies all records that are there and says how many there were. With
-// wait it waits for the first if there are none.
-func (r *reader) drain(wait bool) (n int, err error) {
+// drain copies all records that are there and says how many there were, and of how
+// many bytes. With wait it waits for the first if there are none.
+func (r *reader) drain(wait bool) (n, bytes int, err error) {
 	began := bootNow()
 	r.draining.Store(!wait) // not while it waits
 	defer r.draining.Store(false)
@@ -187,13 +223,14 @@ func (r *reader) drain(wait bool) (n int, err error) {
 			break
 		}
 		n += len(b.ends)
+		bytes += len(b.buf)
 		r.full <- b
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = nil
 		r.drained.Store(r.taken(began))
 	}
-	return n, err
+	return n, bytes, err
 }
 
 // horizon is a moment of the boot clock: whatever was sent before has been taken

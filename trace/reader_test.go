@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"net"
 	"slices"
 	"testing"
 	"time"
@@ -10,24 +11,25 @@ import (
 
 func TestReaderLooksAsOftenAsRecordsCome(t *testing.T) {
 	for _, c := range []struct {
-		n    int
-		came time.Duration
-		want time.Duration
+		n, bytes int
+		came     time.Duration
+		want     time.Duration
 	}{
-		{0, 0, pollMost},
-		{0, time.Hour, pollMost},
-		{1, pollInterval, pollMost},
-		{200, pollInterval, pollMost},
-		{500, pollInterval, 40 * time.Millisecond},
-		{pollRecords, pollInterval, pollInterval},
-		{pollRecords, pollMost, pollMost},
-		{5 * pollRecords, pollMost, 20 * time.Millisecond},
-		{10 * pollRecords, pollInterval, pollLeast},
-		{pollRecords, 0, pollLeast},
-		{1, 24 * time.Hour, pollMost}, // a machine that slept
+		{0, 0, 0, pollMost},
+		{0, 0, time.Hour, pollMost},
+		{1, 100, pollInterval, pollMost},
+		{200, 20_000, pollInterval, pollMost},
+		{500, 50_000, pollInterval, 40 * time.Millisecond},
+		{pollRecords, 200_000, pollInterval, pollInterval},
+		{pollRecords, 200_000, pollMost, pollMost},
+		{5 * pollRecords, 1_000_000, pollMost, 20 * time.Millisecond},
+		{10 * pollRecords, 2_000_000, pollInterval, pollLeast},
+		{100, 8 * pollBytes, pollMost, 12_500 * time.Microsecond}, // few, and the ring was full
+		{pollRecords, 200_000, 0, pollLeast},
+		{1, 100, 1000 * time.Hour, pollMost}, // a machine that slept
 	} {
-		if got := lookAfter(c.n, c.came); got != c.want {
-			t.Errorf("%d records in %v: the next look after %v, want %v", c.n, c.came, got, c.want)
+		if got := lookAfter(c.n, c.bytes, c.came); got != c.want {
+			t.Errorf("%d records, %d bytes in %v: the next look after %v, want %v", c.n, c.bytes, c.came, got, c.want)
 		}
 	}
 }
@@ -58,4 +60,84 @@ func TestCastsAreDropped(t *testing.T) {
 	if casts == 0 {
 		t.Error("no program has a cast")
 	}
+}
+
+// A reader that dozes is woken when a quarter of the ring has filled, not by the
+// first record, and by flush.
+func TestKernelRingWakesWhoDozes(t *testing.T) {
+	needRoot(t)
+	const size = 1 << 18
+	s, err := Open(&connTracer{}, Options{Self: true, Buffer: BufferRing, ringBytes: size})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	r := s.reader.source.(*ring)
+	filled := func() uint64 { _ = r.begin(false); return r.until - r.at }
+	doze := func() chan error {
+		if err := s.reader.state.Set(readerDozes); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- r.doze(time.Hour) }()
+		return done
+	}
+	ended := func(done chan error) {
+		t.Helper()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("it sleeps on; %d of %d bytes are filled", filled(), size)
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	connect := func() {
+		t.Helper()
+		out, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.Close()
+		in.Close()
+	}
+
+	done := doze()
+	for filled() < size/8 {
+		connect()
+	}
+	var state uint32
+	if err := s.reader.state.Get(&state); err != nil || state != readerDozes || len(done) > 0 {
+		t.Errorf("an eighth has filled: state %d, %v, woken %t", state, err, len(done) > 0)
+	}
+	for filled() < size/3 {
+		connect()
+	}
+	ended(done)
+	if err := s.reader.state.Get(&state); err != nil || state != readerPolls {
+		t.Errorf("a third has filled: state %d, %v", state, err)
+	}
+
+	for err == nil { // as the reader does
+		_, err = r.next(nil)
+	}
+	if filled() != 0 {
+		t.Errorf("%d bytes are left", filled())
+	}
+	done = doze()
+	if err := r.flush(); err != nil {
+		t.Fatal(err)
+	}
+	ended(done)
+	ended(doze()) // and from then on
 }

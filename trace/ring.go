@@ -96,6 +96,28 @@ func (r *ring) begin(wait bool) error {
 	return err
 }
 
+func (r *ring) doze(while time.Duration) error {
+	if err := r.wakeAt(time.Now().Add(while)); err != nil {
+		return err
+	}
+	err := r.conn.Read(func(uintptr) bool {
+		return atomic.LoadUint64(r.written)-r.at > uint64(len(r.data))/4
+	})
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	return r.wakeAt(time.Time{})
+}
+
+// wakeAt ends what waits for the ring at some time, but not later than flush does.
+func (r *ring) wakeAt(t time.Time) error {
+	err := r.file.SetReadDeadline(t)
+	if r.flushed.Load() { // else flush has the last word
+		err = r.file.SetReadDeadline(poll)
+	}
+	return err
+}
+
 func (r *ring) next(buf []byte) ([]byte, error) {
 	for r.at != r.until {
 		mask := uint64(len(r.data) - 1)

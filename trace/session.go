@@ -310,12 +310,12 @@ func (s *Session) load(opts ebpf.CollectionOptions) error {
 		return fmt.Errorf("create maps: %w", err)
 	}
 	spec.Programs = programs
-	waits := s.objects.Variables[bpf.ExecVarReaderWaits]
-	records, err := s.buffer.open(s.objects.Maps[bpf.ExecMapEvents], s.objects.Maps[bpf.ExecMapBell], waits, bytes)
+	state := s.objects.Variables[bpf.ExecVarReaderState]
+	records, err := s.buffer.open(s.objects.Maps[bpf.ExecMapEvents], s.objects.Maps[bpf.ExecMapBell], state, bytes)
 	if err != nil {
 		return err
 	}
-	s.reader = newReader(records, waits)
+	s.reader = newReader(records, state)
 	if err := s.fillPIDs(); err != nil {
 		return err
 	}

@@ -65,6 +65,11 @@ enum {
 	BPF_RB_FORCE_WAKEUP = 1ULL << 1,
 };
 
+enum {
+	BPF_RB_AVAIL_DATA = 0,
+	BPF_RB_RING_SIZE = 1,
+};
+
 /* Helpers that a kernel may lack: what counts is whether they are named. */
 enum bpf_func_id___new {
 	BPF_FUNC_task_pt_regs___new = 1000,

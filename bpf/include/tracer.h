@@ -211,11 +211,22 @@ static __always_inline long output(void *ctx, void *map, void *record, __u64 siz
 	return bpf_perf_event_output(ctx, map, BPF_F_CURRENT_CPU, record, size);
 }
 
-/*
- * Set by the reader when nothing has come for a while and it stops polling,
- * cleared by whoever wakes it.
- */
-volatile __u32 reader_waits;
+/* What the reader does. */
+enum reader_state {
+	READER_POLLS, /* it looks soon */
+	READER_WAITS, /* until it is woken, as nothing has come for a while */
+	READER_DOZES, /* it looks by itself, but late: little has come */
+};
+
+/* One of those. Set by the reader; who wakes it has it poll. */
+volatile __u32 reader_state;
+
+/* Whether a quarter of the ring is waiting to be read. */
+static __always_inline bool much_waits(void)
+{
+	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >
+	       bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 4;
+}
 
 /* In a ring a discarded record wakes; perf buffers have one more for it. */
 static __always_inline void wake_reader(void *ctx)
@@ -223,10 +234,10 @@ static __always_inline void wake_reader(void *ctx)
 	__u64 nothing = 0;
 	void *record;
 
-	reader_waits = 0;
+	reader_state = READER_POLLS;
 	if (perf_buffers) {
 		if (bpf_perf_event_output(ctx, &bell, BPF_F_CURRENT_CPU, &nothing, sizeof(nothing)))
-			reader_waits = 1; /* the next one tries again */
+			reader_state = READER_WAITS; /* the next one tries again */
 		return;
 	}
 	record = bpf_ringbuf_reserve(&events, 8, 0);
@@ -238,15 +249,18 @@ static __always_inline void wake_reader(void *ctx)
  * Sends a record, with the program's ctx. A reader that polls is not woken: the
  * wake-up would cost more than everything else together. One that waits is,
  * after the record is in the buffer: both sides write first and look then, so
- * that no record can stay behind.
+ * that no record can stay behind; and one that dozes before the ring is full.
  */
 static __always_inline bool send_record(void *ctx, void *record, __u64 size, enum lost_cause cause)
 {
+	__u32 state;
+
 	if (output(ctx, &events, record, size, BPF_RB_NO_WAKEUP)) {
 		count_lost(cause);
 		return false;
 	}
-	if (reader_waits)
+	state = reader_state;
+	if (state == READER_WAITS || (state == READER_DOZES && !perf_buffers && much_waits()))
 		wake_reader(ctx);
 	return true;
 }
