@@ -280,14 +280,15 @@ full() { # PATH
 # --- a fixed rate
 
 fixed() {
-	local rate=5000 round mode p ticks a b
+	local rate=5000 round mode modes='off tracer' p ticks a b
+	[ -z "${start[empty]:-}" ] || modes='off tracer empty'
 	rm -f "$work"/fixed.*
 	for round in $(seq "$rounds"); do
-		p='off tracer'
-		[ $((round % 2)) = 1 ] || p='tracer off'
+		p=$modes
+		[ $((round % 2)) = 1 ] || p=$(tr ' ' '\n' <<<"$modes" | tac | tr '\n' ' ')
 		for mode in $p; do
-			if [ "$mode" = tracer ]; then
-				started tracer "${start[tracer]}" line wake
+			if [ "$mode" != off ]; then
+				started "$mode" "${start[$mode]}" line wake
 				ticks=$(cpu)
 			fi
 			"$http" pace "127.0.0.1:$port" /return $rate "$seconds" >"$work/pace"
@@ -297,13 +298,14 @@ fixed() {
 				stopped
 				echo "$(cat "$work/pace") $ticks $(rows return tracer) $(account lost)" >>"$work/fixed.$mode"
 			else
+				[ "$mode" = off ] || stopped
 				cat "$work/pace" >>"$work/fixed.$mode"
 			fi
 		done
 	done
 	echo
 	echo "== fixed rate: $rate requests a second for $seconds s, $rounds rounds each, 10 connections"
-	for mode in off tracer; do
+	for mode in $modes; do
 		a=$work/fixed.$mode
 		echo "$mode: median $(column 1 "$a" | median) µs ($(column 1 "$a" | spread)), p99 $(column 2 "$a" | median) µs ($(column 2 "$a" | spread)), $(column 3 "$a" | median) a second"
 	done
