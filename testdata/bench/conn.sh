@@ -2,7 +2,8 @@
 # What tracing connections costs: N connections on loopback, opened and closed
 # one after the other as fast as it goes, with nothing, with tracer conn, with
 # libbpf-tools' tcplife and tcpstates, and with programs that do nothing on the
-# hooks of tracer conn, in alternating order, and what each saw.
+# hooks of tracer conn, in alternating order, and what each saw; then the same of
+# connections as programs make them, which ask and are answered.
 #
 #   testdata/bench/conn.sh [N] [ROUNDS]     as root, beside ./tracer
 #
@@ -67,5 +68,41 @@ count() { # what a tool saw of the storm
 pairs tracer empty tcplife tcpstates
 table 'a connection' connections
 echo "complete: rows of the storm, tracer's connects + accepts + closes with their true owners; at least $n+$n+$((2 * n)) and one or more of each from the check that the tool sees"
+
+cat >"$work/storm.py" <<'PYTHON'
+import os, socket, sys
+
+def named(name):
+    with open("/proc/self/comm", "w") as f:
+        f.write(name)
+
+n, listener = int(sys.argv[1]), socket.create_server(("127.0.0.1", 0), backlog=128)
+if os.fork() == 0:
+    named("storm-server")
+    for i in range(n):
+        c, _ = listener.accept()
+        c.recv(1000)
+        c.sendall(b"y" * 100)
+        if i % 2:
+            c.recv(1)
+        c.close()
+    os._exit(0)
+named("storm-client")
+for i in range(n):
+    c = socket.create_connection(listener.getsockname())
+    c.sendall(b"x" * 100)
+    c.recv(1000)
+    if i % 2 == 0:
+        c.recv(1)
+    c.close()
+os._exit(os.wait()[1] != 0)
+PYTHON
+load() { python3 "$work/storm.py" "$1"; }
+rm -f "$work"/ratio.* "$work"/result.*
+complete=()
+echo
+echo "== the same in Python, 100 bytes there and back on each connection"
+pairs tracer tcplife
+table 'a connection' connections
 echo
 ./tracer conn --duration 10s --uid 4294967294 >/dev/null 2>"$work/idle" && echo "idle for 10 s, start included: $(tail -1 "$work/idle")"
