@@ -1399,7 +1399,7 @@ func TestKernelEventsAreShownAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		took = append(took, arrived.Sub(at))
-		time.Sleep(20 * time.Millisecond) // each comes after a pause, when the reader sleeps
+		time.Sleep(20 * time.Millisecond) // each comes after a pause, when the reader dozes
 	}
 	r.stop()
 	slices.Sort(took)

@@ -45,7 +45,7 @@ const (
 	// waits is noticed without a cost for those that do not.
 	firstRetry = time.Second
 	// connRing is the size of the ring, in bytes: some 20,000 records, for a
-	// reader that looks every 10 ms.
+	// reader that is woken when a quarter of it waits.
 	connRing = 4 << 20
 	// maxWaits bounds what is remembered of connects without an answer.
 	maxWaits = 1 << 16

@@ -33,7 +33,7 @@ const (
 
 const (
 	// execRing is the size of the ring, in bytes: some 8,000 usual records,
-	// for a reader that looks every 10 ms.
+	// for a reader that is woken when a quarter of it waits.
 	execRing = 4 << 20
 	// walkQuiet is how long after a failed attempt the next one of the same
 	// walk through PATH may come.

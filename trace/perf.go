@@ -110,6 +110,7 @@ type perfBuffers struct {
 
 	rec    perf.Record
 	asleep atomic.Bool // nothing is held nor was there when the bell was asked for
+	size   int         // of a buffer, in bytes
 	limit  int         // bytes that may be held
 	ended  error       // why nothing more will come
 
@@ -150,9 +151,12 @@ func newPerfBuffers(events, bell *ebpf.Map, state *ebpf.Variable, size int) (*pe
 			return nil, fmt.Errorf("create reader: %w", err)
 		}
 	}
+	p.size = size
 	p.limit = 2 * size * int(events.MaxEntries())
 	return p, nil
 }
+
+func (p *perfBuffers) room() int { return p.size }
 
 func (p *perfBuffers) begin(wait bool) error {
 	if wait {

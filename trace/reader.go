@@ -20,13 +20,13 @@ import (
 // Most of what a look costs is its own: waking up, with cold caches. How long after
 // one the next is depends on how many records come.
 const (
-	pollRecords  = 2000                   // are to be found in a look, or
-	pollBytes    = 1 << 20                // of them
-	pollLeast    = 5 * time.Millisecond   // between two looks, and
-	pollMost     = 100 * time.Millisecond // at most, where the programs wake who dozes
-	pollBlind    = 30 * time.Millisecond  // at most, where they do not
-	pollInterval = 10 * time.Millisecond  // where it is not known how many will come
-	pollsIdle    = 10                     // without a record before the reader waits
+	pollRecords  = 2000                  // are to be found in a look, or
+	pollShare    = 8                     // of all room, a part of so many
+	pollLeast    = 5 * time.Millisecond  // between two looks, and
+	pollMost     = 75 * time.Millisecond // at most: an event is told within 100 ms
+	pollBlind    = 30 * time.Millisecond // at most, where programs do not wake who dozes
+	pollInterval = 10 * time.Millisecond // where it is not known how many will come
+	pollsIdle    = 10                    // without a record before the reader waits
 )
 
 // What the programs know of the reader: enum reader_state of bpf/include/tracer.h.
@@ -73,6 +73,8 @@ type source interface {
 	taken(began uint64) uint64
 	// idle is such a moment as well, if nothing is there to be taken, else 0.
 	idle(now uint64) uint64
+	// room is how many bytes have room, of one CPU at least.
+	room() int
 	flush() error
 	close() error
 }
@@ -132,7 +134,7 @@ func (r *reader) poll() error {
 		}
 		n, bytes, err := r.drain(false)
 		now := time.Now()
-		last, next = now, lookAfter(n, bytes, now.Sub(last))
+		last, next = now, lookAfter(n, float64(bytes)/float64(r.room()), now.Sub(last))
 		if idle++; n > 0 {
 			idle = 0
 		}
@@ -166,13 +168,13 @@ func (r *reader) doze(while time.Duration) error {
 	return r.state.Set(readerPolls)
 }
 
-// lookAfter is how long after a look the next one is, if it found n records of so
-// many bytes, which came in a while.
-func lookAfter(n, bytes int, while time.Duration) time.Duration {
+// lookAfter is how long after a look the next one is, if it found n records, which
+// came in a while and took a share of all room.
+func lookAfter(n int, share float64, while time.Duration) time.Duration {
 	if n == 0 {
 		return pollMost
 	}
-	enough := max(float64(n)/pollRecords, float64(bytes)/pollBytes)
+	enough := max(float64(n)/pollRecords, share*pollShare)
 	return min(max(time.Duration(float64(while)/enough), pollLeast), pollMost)
 }
 

@@ -96,6 +96,8 @@ func (r *ring) begin(wait bool) error {
 	return err
 }
 
+func (r *ring) room() int { return len(r.data) }
+
 func (r *ring) doze(while time.Duration) error {
 	if err := r.wakeAt(time.Now().Add(while)); err != nil {
 		return err
