@@ -1127,7 +1127,9 @@ func TestKernelConnMissesNothingAtItsEnds(t *testing.T) {
 		w := startWorkload(t, "many", "1000000000")
 		w.hear()
 		w.say("go")
-		c := traceConn(t, Options{tier: tier}) // whose stop fails if anything is lost
+		// Its stop fails if anything is lost. Nobody reads until all programs are
+		// attached, which takes seconds where the kernel is emulated.
+		c := traceConn(t, Options{tier: tier, ringBytes: 32 << 20})
 		c.mu.Lock()
 		c.only = true
 		c.mu.Unlock()
