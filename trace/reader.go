@@ -18,7 +18,8 @@ import (
 // costs nothing.
 //
 // Most of what a look costs is its own: waking up, with cold caches. How long after
-// one the next is depends on how many records come.
+// one the next is depends on how many records come. In a longer pause the programs of
+// a ring wake the reader once a quarter of it waits.
 const (
 	pollRecords  = 2000                  // are to be found in a look, or
 	pollShare    = 8                     // of all room, a part of so many

@@ -32,8 +32,7 @@ const (
 
 const (
 	// trafficRing is the size of the ring, in bytes: the last readings of some
-	// 20,000 sockets, for a reader that is woken when a quarter
-	// of it waits.
+	// 20,000 sockets, for a reader that is woken when a quarter of it waits.
 	trafficRing = 4 << 20
 	// callCopies is the number of programs that see each call, where one may
 	// miss it.
