@@ -399,6 +399,8 @@ static __always_inline bool begins_anew(const struct tcp *t, int copy, struct so
 	/* A task may go to another CPU between two copies: this was handled there. */
 	if (to == TCP_SYN_SENT)
 		return !copy || t->ended;
+	if (from == TCP_LISTEN)
+		return true;
 	if (to != TCP_ESTABLISHED)
 		return false;
 	return t->ended || (from == TCP_SYN_RECV && t->placed &&
@@ -483,8 +485,12 @@ static __always_inline int destroyed(void *ctx, int copy, struct sock *sk)
 	if (copy == DESTROY_LAST)
 		all_have_seen(COPIED_DESTROY, key);
 	t = bpf_map_lookup_elem(&socks, &key);
-	if (t)
-		gone(ctx, t, sk);
+	if (!t)
+		return 0;
+	/* One that had no connection, at the address of one whose end was missed. */
+	if (!t->ended && t->placed && t->rport != remote_port(sk))
+		count_lost(LOST_STEP);
+	gone(ctx, t, sk);
 	return 0;
 }
 
