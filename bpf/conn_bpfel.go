@@ -59,7 +59,7 @@ type ConnRecent struct {
 	_      structs.HostLayout
 	Events [4]uint64
 	Next   uint32
-	Pad    [7]uint32
+	_      [4]byte
 }
 
 type ConnSight struct {

@@ -37,7 +37,7 @@ type ExecRecent struct {
 	_      structs.HostLayout
 	Events [4]uint64
 	Next   uint32
-	Pad    [7]uint32
+	_      [4]byte
 }
 
 type ExecScratch struct {

@@ -17,7 +17,7 @@ type FollowRecent struct {
 	_      structs.HostLayout
 	Events [4]uint64
 	Next   uint32
-	Pad    [7]uint32
+	_      [4]byte
 }
 
 type FollowSight struct {

@@ -131,7 +131,7 @@ type HttpRecent struct {
 	_      structs.HostLayout
 	Events [4]uint64
 	Next   uint32
-	Pad    [7]uint32
+	_      [4]byte
 }
 
 type HttpSight struct {

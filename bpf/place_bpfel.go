@@ -26,7 +26,7 @@ type PlaceRecent struct {
 	_      structs.HostLayout
 	Events [4]uint64
 	Next   uint32
-	Pad    [7]uint32
+	_      [4]byte
 }
 
 type PlaceSight struct {

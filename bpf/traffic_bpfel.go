@@ -63,7 +63,7 @@ type TrafficRecent struct {
 	_      structs.HostLayout
 	Events [4]uint64
 	Next   uint32
-	Pad    [7]uint32
+	_      [4]byte
 }
 
 type TrafficShare struct {

@@ -295,11 +295,6 @@ func (s *Session) load(opts ebpf.CollectionOptions) error {
 	if err := s.buffer.fit(spec); err != nil {
 		return err
 	}
-	cpus, err := ebpf.PossibleCPU()
-	if err != nil {
-		return err
-	}
-	spec.Maps[bpf.ExecMapRecents].MaxEntries *= uint32(cpus)
 	if len(s.opts.PIDs) == 0 {
 		spec.Maps[bpf.ExecMapPids].MaxEntries = 1
 	} else if s.opts.maxFollows > 0 {

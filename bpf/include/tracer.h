@@ -316,36 +316,23 @@ static __always_inline bool first_sight(int copy, __u64 start, __u32 pid, __u32 
  * first to see it.
  */
 #define RECENT 4
-#define RECENTS 8 /* programs that have copies, at most */
 
 struct recent {
 	__u64 events[RECENT];
 	__u32 next;
-	__u32 pad[7]; /* to a cache line */
 };
 
-/*
- * Written and read by the programs; RECENTS entries for each CPU. Not one of the
- * kernel's own per-CPU maps: where those have a CPU's part is to be looked up in
- * memory, and that takes longer than the rest.
- */
+/* Written and read by the programs; one entry for each of those that have copies. */
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, RECENTS); /* of one CPU: user space multiplies it */
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 8);
 	__type(key, __u32);
 	__type(value, struct recent);
 } recents SEC(".maps");
 
-static __always_inline struct recent *recent_of(__u32 program)
-{
-	__u32 at = bpf_get_smp_processor_id() * RECENTS + program;
-
-	return bpf_map_lookup_elem(&recents, &at);
-}
-
 static __always_inline bool first_to_see(int copy, __u32 program, __u64 event)
 {
-	struct recent *r = recent_of(program);
+	struct recent *r = bpf_map_lookup_elem(&recents, &program);
 
 	if (!r)
 		return true;
@@ -378,7 +365,7 @@ static __always_inline __u64 step_of(struct sock *sk, int from, int to)
  */
 static __always_inline void all_have_seen(__u32 program, __u64 event)
 {
-	struct recent *r = recent_of(program);
+	struct recent *r = bpf_map_lookup_elem(&recents, &program);
 
 	for (int i = 0; r && i < RECENT; i++) {
 		if (r->events[i] == event)
