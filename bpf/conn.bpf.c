@@ -545,15 +545,13 @@ static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int f
 		if (!c)
 			return 0;
 	}
-	if (from == TCP_LISTEN) {
-		/* At the address of one whose end was missed. */
-		count_unseen(c);
-		bpf_map_delete_elem(&socks, &key);
-		return 0;
-	}
 	if (c->state == CONN_CONNECTING && from != TCP_SYN_SENT) {
-		/* That it was connected was not seen. */
+		/* That it was connected was not seen, or that it failed. */
 		count_lost(LOST_STEP);
+		if (c->dport != remote_port(sk)) {
+			bpf_map_delete_elem(&socks, &key);
+			return 0;
+		}
 		fill_tuple(c, sk);
 		c->state = CONN_OPEN;
 	}

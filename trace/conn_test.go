@@ -1094,14 +1094,17 @@ func TestKernelConnUnseenSteps(t *testing.T) {
 		wait(w.pid, n, n, 2*n)
 		missed(n)
 
-		// Nor the end of any; more of them are opened and closed then, some of
-		// them at the same addresses.
+		// Nor the end of any, of connects and of connections; more of them are
+		// opened and closed then, some of them at the same addresses.
 		reused := 0
-		for round := 0; reused == 0 || round < 3; round++ {
+		for round := 0; reused == 0 || round < 4; round++ {
 			if round == 30 {
 				t.Fatal("no address was used again")
 			}
 			for key, conn := range held {
+				if conn.Role == roleClient && round%2 == 1 {
+					conn.State = stateConnecting
+				}
 				if err := socks.Put(key, &conn); err != nil {
 					t.Fatal(err)
 				}
@@ -1114,6 +1117,7 @@ func TestKernelConnUnseenSteps(t *testing.T) {
 			wait(m.pid, after, after, 2*after)
 			reused += 2*n - len(of(w.pid))
 			missed(c.missed + 2*n)
+			wait(w.pid, n, n, 2*n) // no more than before
 			if left := left(t, c, w.pid, m.pid); left != 0 {
 				t.Fatalf("%d sockets left in the map", left)
 			}

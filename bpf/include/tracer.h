@@ -448,13 +448,18 @@ static __always_inline __u64 cgroup_or_v1(struct task_struct *task, __u64 id)
 	    bpf_core_enum_value_exists(enum cgroup_subsys_id___memory, memory_cgrp_id)) {
 		int memory = bpf_core_enum_value(enum cgroup_subsys_id___memory, memory_cgrp_id);
 		struct css_set *css = LOAD(task, cgroups);
-		struct cgroup_subsys_state *state = NULL;
+		struct cgroup_subsys_state *state =
+			(void *)load_word((void *)css + bpf_core_field_offset(css->subsys) +
+					  memory * sizeof(state));
 
-		bpf_probe_read_kernel(&state, sizeof(state),
-				      (void *)css + bpf_core_field_offset(css->subsys) +
-					      memory * sizeof(state));
-		if (state && BPF_CORE_READ(state, cgroup, root, hierarchy_id))
-			id = BPF_CORE_READ(state, cgroup, kn, id) | CGROUP_V1;
+		if (state) {
+			struct cgroup *cgroup = LOAD(state, cgroup);
+			struct cgroup_root *root = LOAD(cgroup, root);
+			struct kernfs_node *kn = LOAD(cgroup, kn);
+
+			if (LOAD(root, hierarchy_id))
+				id = LOAD(kn, id) | CGROUP_V1;
+		}
 	}
 	return id;
 }
