@@ -311,7 +311,7 @@ static __always_inline void count_unseen(const struct conn *left)
 }
 
 /* CLOSE to SYN_SENT: the current task connects. */
-static __always_inline void connecting(void *ctx, int copy, struct sock *sk)
+static __noinline void connecting(void *ctx, int copy, struct sock *sk)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct conn *found, c = {};
@@ -343,7 +343,7 @@ static __always_inline void connecting(void *ctx, int copy, struct sock *sk)
 		send(ctx, RECORD_WAITING, &c, sk, c.start, 0);
 }
 
-static __always_inline void connected(void *ctx, struct sock *sk)
+static __noinline void connected(void *ctx, struct sock *sk)
 {
 	__u64 key = (__u64)sk, now;
 	struct conn *c = bpf_map_lookup_elem(&socks, &key);
@@ -372,7 +372,7 @@ static __always_inline void connected(void *ctx, struct sock *sk)
  * socket, or connect itself is failing and its return tells why: then no SYN
  * has left.
  */
-static __always_inline void failed(void *ctx, struct sock *sk, struct conn *c, int error)
+static __noinline void failed(void *ctx, struct sock *sk, struct conn *c, int error)
 {
 	struct tcp_sock *tp = (void *)sk;
 
@@ -452,7 +452,7 @@ static __always_inline void send_closed(void *ctx, struct sock *sk, struct conn 
 }
 
 /* Any open state to CLOSE. */
-static __always_inline void closed(void *ctx, struct sock *sk, struct conn *found, int from,
+static __noinline void closed(void *ctx, struct sock *sk, struct conn *found, int from,
 				   int error)
 {
 	__u64 key = (__u64)sk;
@@ -478,7 +478,7 @@ static __always_inline void closed(void *ctx, struct sock *sk, struct conn *foun
  * task that has it. It was accepted in a way that is not hooked, or handed over
  * while tracing began.
  */
-static __always_inline void adopt(struct sock *sk, int from)
+static __noinline void adopt(struct sock *sk, int from)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	__u64 key = (__u64)sk;
@@ -651,7 +651,7 @@ RETRANSMIT(conn_retransmit, 0)
 RETRANSMIT(conn_retransmit_copy1, 1)
 
 /* The current task accepts a socket, or has done so a moment ago. */
-static __always_inline int accepted(void *ctx, int copy, struct sock *sk)
+static __noinline int accepted(void *ctx, int copy, struct sock *sk)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct conn c = {};
@@ -716,7 +716,7 @@ static __always_inline int accepted(void *ctx, int copy, struct sock *sk)
  * be what has been told already, or no failure: the caller has sorted those
  * out that never are.
  */
-static __always_inline int connect_failed(void *ctx, struct sock *sk, void *addr, int error,
+static __noinline int connect_failed(void *ctx, struct sock *sk, void *addr, int error,
 					  bool syscall)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
@@ -874,7 +874,7 @@ static __always_inline struct sock *fd_tcp_socket(__u32 fd)
 	return file_tcp_socket((void *)load_word((void *)(files + fd * sizeof(struct file *))));
 }
 
-static __always_inline int accept_returns(void *ctx, int copy, int fd)
+static __noinline int accept_returns(void *ctx, int copy, int fd)
 {
 	struct sock *sk = fd_tcp_socket(fd);
 
@@ -888,7 +888,7 @@ static __always_inline int accept_returns(void *ctx, int copy, int fd)
 	return accepted(ctx, copy, sk);
 }
 
-static __always_inline int connect_syscall_returns(void *ctx, void *regs, int error)
+static __noinline int connect_syscall_returns(void *ctx, void *regs, int error)
 {
 	struct sock *sk;
 

@@ -229,8 +229,9 @@ enum copied {
 	COPIED_DESTROY,
 };
 
-#define SET_STATE_LAST 3
-#define DESTROY_LAST 2
+/* The last copy: one is for the packet that interrupts a program, wherever that is. */
+#define SET_STATE_LAST (has_copies ? 3 : 1)
+#define DESTROY_LAST (has_copies ? 2 : 1)
 
 enum direction {
 	SENT,
@@ -238,6 +239,7 @@ enum direction {
 };
 
 /* Knobs. */
+const volatile bool has_copies;	   /* the kernel may preempt programs: see COPIES */
 const volatile bool by_connection; /* of UDP: both addresses matter */
 const volatile bool by_peer;	   /* only the other side's host */
 const volatile __u32 recv_flags_arg = 3; /* which argument of tcp_recvmsg flags are */
@@ -285,7 +287,7 @@ static __always_inline void own(struct tcp *t, const struct party *p)
 	t->owner.pid = p->pid;
 }
 
-static __always_inline void own_by_current(struct tcp *t)
+static __noinline void own_by_current(struct tcp *t)
 {
 	struct party p = {};
 
@@ -294,7 +296,7 @@ static __always_inline void own_by_current(struct tcp *t)
 }
 
 /* What is to be known of a connection as soon as there is one. False: not now. */
-static __always_inline bool place(struct tcp *t, struct sock *sk)
+static __noinline bool place(struct tcp *t, struct sock *sk)
 {
 	fill_local(t->local, sk);
 	fill_remote(t->remote, sk);
@@ -370,7 +372,7 @@ static __always_inline void end(struct tcp *t, struct sock *sk)
 }
 
 /* Tells the last reading and forgets the socket. */
-static __always_inline void gone(void *ctx, struct tcp *t, struct sock *sk)
+static __noinline void gone(void *ctx, struct tcp *t, struct sock *sk)
 {
 	struct tcp_record r = { .socket = (__u64)sk, .last = 1 };
 
@@ -474,7 +476,7 @@ static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int f
 SET_STATE(traffic_set_state, 0)
 SET_STATE(traffic_set_state_copy1, 1)
 SET_STATE(traffic_set_state_copy2, 2)
-SET_STATE(traffic_set_state_copy3, SET_STATE_LAST)
+SET_STATE(traffic_set_state_copy3, 3)
 
 static __always_inline int destroyed(void *ctx, int copy, struct sock *sk)
 {
@@ -503,7 +505,7 @@ static __always_inline int destroyed(void *ctx, int copy, struct sock *sk)
 
 DESTROY(traffic_destroy, 0)
 DESTROY(traffic_destroy_copy1, 1)
-DESTROY(traffic_destroy_copy2, DESTROY_LAST)
+DESTROY(traffic_destroy_copy2, 2)
 
 /* Calls. */
 
@@ -513,7 +515,7 @@ static __always_inline void add(__u64 *sum, __u64 n)
 }
 
 /* Counts what a process moves of a socket that several do. */
-static __always_inline void add_share(struct tcp *t, __u64 sk, __u32 pid, enum direction dir,
+static __noinline void add_share(struct tcp *t, __u64 sk, __u32 pid, enum direction dir,
 				      __u64 n)
 {
 	struct share_key key = { .socket = sk, .born = t->born, .pid = pid };
@@ -535,7 +537,7 @@ static __always_inline void add_share(struct tcp *t, __u64 sk, __u32 pid, enum d
 }
 
 /* A call on a socket that is not known: it was nowhere when tracing began. */
-static __always_inline void meet(struct sock *sk, enum direction dir, __u64 n)
+static __noinline void meet(struct sock *sk, enum direction dir, __u64 n)
 {
 	int state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	struct tcp t = { .sure = 1 };

@@ -206,6 +206,7 @@ const (
 	TrafficVarFilterPids                     = "filter_pids"
 	TrafficVarFilterUid                      = "filter_uid"
 	TrafficVarHasCasts                       = "has_casts"
+	TrafficVarHasCopies                      = "has_copies"
 	TrafficVarHidden                         = "hidden"
 	TrafficVarLook                           = "look"
 	TrafficVarPerfBuffers                    = "perf_buffers"
@@ -339,6 +340,7 @@ type TrafficVariableSpecs struct {
 	FilterPids        *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid         *ebpf.VariableSpec `ebpf:"filter_uid"`
 	HasCasts          *ebpf.VariableSpec `ebpf:"has_casts"`
+	HasCopies         *ebpf.VariableSpec `ebpf:"has_copies"`
 	Hidden            *ebpf.VariableSpec `ebpf:"hidden"`
 	Look              *ebpf.VariableSpec `ebpf:"look"`
 	PerfBuffers       *ebpf.VariableSpec `ebpf:"perf_buffers"`
@@ -417,6 +419,7 @@ type TrafficVariables struct {
 	FilterPids        *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid         *ebpf.Variable `ebpf:"filter_uid"`
 	HasCasts          *ebpf.Variable `ebpf:"has_casts"`
+	HasCopies         *ebpf.Variable `ebpf:"has_copies"`
 	Hidden            *ebpf.Variable `ebpf:"hidden"`
 	Look              *ebpf.Variable `ebpf:"look"`
 	PerfBuffers       *ebpf.Variable `ebpf:"perf_buffers"`

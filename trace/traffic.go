@@ -186,6 +186,7 @@ func (t *trafficTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 		}
 	}
 	return spec, setKnobs(spec, map[string]any{
+		bpf.TrafficVarHasCopies:    t.preempts,
 		bpf.TrafficVarByConnection: t.by == byConnection,
 		bpf.TrafficVarByPeer:       t.by == byPeer,
 		bpf.TrafficVarRecvFlagsArg: flags,
@@ -212,12 +213,17 @@ func (t *trafficTracer) features() []feature {
 		// Functions know whom a UDP socket speaks to that is not connected.
 		calls = append(calls[1:], calls[0])
 	}
+	// One copy for the packet that interrupts a program, wherever that is.
+	states := []string{
+		bpf.TrafficProgTrafficSetState, bpf.TrafficProgTrafficSetStateCopy1,
+		bpf.TrafficProgTrafficDestroy, bpf.TrafficProgTrafficDestroyCopy1,
+	}
+	if t.preempts {
+		states = append(states, bpf.TrafficProgTrafficSetStateCopy2, bpf.TrafficProgTrafficSetStateCopy3,
+			bpf.TrafficProgTrafficDestroyCopy2)
+	}
 	return []feature{
-		{name: "TCP sockets", doors: []door{{tierTracepoint, []string{
-			bpf.TrafficProgTrafficSetState, bpf.TrafficProgTrafficSetStateCopy1,
-			bpf.TrafficProgTrafficSetStateCopy2, bpf.TrafficProgTrafficSetStateCopy3,
-			bpf.TrafficProgTrafficDestroy, bpf.TrafficProgTrafficDestroyCopy1, bpf.TrafficProgTrafficDestroyCopy2,
-		}}}},
+		{name: "TCP sockets", doors: []door{{tierTracepoint, states}}},
 		{name: "readings of sockets", doors: []door{{tierTracepoint, []string{
 			bpf.TrafficProgTrafficReadSocks, bpf.TrafficProgTrafficReadShares,
 			bpf.TrafficProgTrafficReadFlows, bpf.TrafficProgTrafficLook,
