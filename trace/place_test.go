@@ -187,6 +187,16 @@ func newContainer(t *testing.T, tree kube.Hierarchy, pod, container string) *fak
 	c.dir = filepath.Join(c.parent, c.ContainerID)
 	t.Cleanup(func() {
 		c.remove()
+		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			if _, err := os.Stat(c.dir); err != nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Errorf("cgroup %q stays: something runs in it", c.dir)
+				break
+			}
+			c.remove() // who has just ended may be in it for a moment
+		}
 		for dir := c.dir; dir != tree.Dir; dir = filepath.Dir(dir) {
 			_ = os.Remove(dir) // where it is empty
 		}

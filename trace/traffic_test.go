@@ -467,10 +467,10 @@ func TestKernelTrafficByPeerAndByCgroup(t *testing.T) {
 	for _, by := range []string{"peer", "container", "pod"} {
 		t.Run(by, func(t *testing.T) {
 			c := traceTraffic(t, Options{}, "--by", by, "--interval", "20ms", "--sort", "rx")
+			in := newContainer(t, trees(t)["cgroup2"], "traffic-"+by, "app")
 			server := startWorkload(t, "waysServer", "::1")
 			port := server.hear()
 			// The server is in a container from here on.
-			in := newContainer(t, trees(t)["cgroup2"], "traffic-"+by, "app")
 			if err := os.WriteFile(filepath.Join(in.dir, "cgroup.procs"), []byte(strconv.Itoa(server.pid)), 0); err != nil {
 				t.Fatal(err)
 			}
