@@ -47,6 +47,9 @@ const (
 	// connRing is the size of the ring, in bytes: some 20,000 records, for a
 	// reader that is woken when a quarter of it waits.
 	connRing = 4 << 20
+	// resultArguments is what io_uring_complete hands over at least where it has
+	// results as numbers, and not what they are in.
+	resultArguments = 5
 	// maxWaits bounds what is remembered of connects without an answer.
 	maxWaits = 1 << 16
 )
@@ -59,6 +62,7 @@ type connTracer struct {
 	slow   time.Duration
 
 	preempts bool       // the kernel may preempt programs: more of them have copies
+	uring    []string   // programs of which one may fit the kernel's io_uring
 	unseen   *link.Iter // counts connections whose end was missed; nil where there are no iterators
 
 	// Connects without an answer yet, until their end.
@@ -122,6 +126,16 @@ func (t *connTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 	casts, err := s.hasCasts()
 	if err != nil {
 		return nil, err
+	}
+	types, err := s.kernelTypes()
+	if err != nil {
+		return nil, fmt.Errorf("read the kernel's types: %w", err)
+	}
+	t.uring = []string{bpf.ConnProgConnResultIoUring, bpf.ConnProgConnCqeIoUring}
+	if n := arguments(types, "io_uring_complete"); n >= resultArguments {
+		t.uring = t.uring[:1]
+	} else if n > 0 {
+		t.uring = t.uring[1:]
 	}
 	if t.slow > t.stuck && t.stuck > 0 {
 		t.stuck = t.slow
@@ -188,11 +202,10 @@ func (t *connTracer) features() []feature {
 		{tierKprobe, kprobe4},
 	}
 	for _, exits := range [][]string{syscalls, {bpf.ConnProgConnSysExitRaw}} {
-		doors = append(doors,
-			door{tierTracepoint, slices.Concat(exits, []string{bpf.ConnProgConnResultIoUring})},
-			door{tierTracepoint, slices.Concat(exits, []string{bpf.ConnProgConnCqeIoUring})},
-			door{tierTracepoint, exits},
-		)
+		for _, p := range t.uring {
+			doors = append(doors, door{tierTracepoint, slices.Concat(exits, []string{p})})
+		}
+		doors = append(doors, door{tierTracepoint, exits})
 	}
 	return append(f,
 		feature{

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
 	"tracer/bpf"
@@ -91,6 +92,37 @@ func (s *Session) hasCasts() (bool, error) {
 	}
 	_, err = types.AnyTypeByName("bpf_rdonly_cast")
 	return err == nil, nil
+}
+
+// parameters is the number of parameters of a function of the kernel, 0 if it
+// has none of this name.
+func parameters(types *btf.Spec, name string) int {
+	var f *btf.Func
+	if types.TypeByName(name, &f) != nil {
+		return 0
+	}
+	if p, ok := f.Type.(*btf.FuncProto); ok {
+		return len(p.Params)
+	}
+	return 0
+}
+
+// arguments is the number of arguments that a tracepoint of the kernel hands over,
+// 0 if the types tell of none of this name.
+func arguments(types *btf.Spec, tracepoint string) int {
+	var t *btf.Typedef
+	if types.TypeByName("btf_trace_"+tracepoint, &t) != nil {
+		return 0
+	}
+	pointer, ok := t.Type.(*btf.Pointer)
+	if !ok {
+		return 0
+	}
+	f, ok := pointer.Target.(*btf.FuncProto)
+	if !ok {
+		return 0
+	}
+	return max(len(f.Params)-1, 0) // the first is the tracepoint's own
 }
 
 // followFeature keeps track of the processes behind --pid.

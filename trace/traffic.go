@@ -14,7 +14,6 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 
 	"tracer/bpf"
@@ -191,19 +190,6 @@ func (t *trafficTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 		bpf.TrafficVarByPeer:       t.by == byPeer,
 		bpf.TrafficVarRecvFlagsArg: flags,
 	})
-}
-
-// parameters is the number of parameters of a function of the kernel, 0 if it
-// has none of this name.
-func parameters(types *btf.Spec, name string) int {
-	var f *btf.Func
-	if types.TypeByName(name, &f) != nil {
-		return 0
-	}
-	if p, ok := f.Type.(*btf.FuncProto); ok {
-		return len(p.Params)
-	}
-	return 0
 }
 
 func (t *trafficTracer) features() []feature {
