@@ -409,6 +409,23 @@ static __always_inline bool begins_anew(const struct tcp *t, int copy, struct so
 			    (t->lport != local_port(sk) || t->rport != remote_port(sk)));
 }
 
+static __noinline void note_client(struct sock *sk)
+{
+	struct tcp t = { .role = ROLE_CLIENT };
+
+	fill_current(&t.owner);
+	t.wanted = wanted_process(t.owner.pid, t.owner.uid);
+	note(&t, sk);
+}
+
+static __noinline void note_server(struct sock *sk)
+{
+	struct tcp t = { .role = ROLE_SERVER };
+
+	place(&t, sk);
+	note(&t, sk);
+}
+
 static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int from, int to)
 {
 	__u64 key = (__u64)sk, event = key ^ (__u64)to << 56 ^ (__u64)from << 48;
@@ -441,21 +458,13 @@ static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int f
 		found = NULL;
 	}
 	if (to == TCP_SYN_SENT) {
-		struct tcp t = { .role = ROLE_CLIENT };
-
-		fill_current(&t.owner);
-		t.wanted = wanted_process(t.owner.pid, t.owner.uid);
-		note(&t, sk);
+		note_client(sk);
 	} else if (to == TCP_ESTABLISHED) {
 		/* From SYN_SENT: ends are known. Else the current task is a stranger. */
-		if (found) {
+		if (found)
 			place(found, sk);
-		} else if (from == TCP_SYN_RECV) {
-			struct tcp t = { .role = ROLE_SERVER };
-
-			place(&t, sk);
-			note(&t, sk);
-		}
+		else if (from == TCP_SYN_RECV)
+			note_server(sk);
 	} else if (found && to == TCP_CLOSE) {
 		end(found, sk);
 	} else if (found && !found->owner.pid && from != TCP_SYN_SENT) {
