@@ -496,8 +496,8 @@ static __noinline void adopt(struct sock *sk, int from)
 	if (!at_ports(&c))
 		return;
 	/* With these filters somebody else may have opened it, who is not wanted. */
-	if (c.role == ROLE_SERVER && !filter_pids && !filter_uid && !only_failed)
-		count_lost(LOST_ACCEPT);
+	if (!filter_pids && !filter_uid && !only_failed)
+		count_lost(c.role == ROLE_SERVER ? LOST_ACCEPT : LOST_STEP);
 	if (bpf_map_update_elem(&socks, &key, &c, BPF_NOEXIST))
 		count_lost(LOST_MAP_FULL);
 }

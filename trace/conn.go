@@ -159,6 +159,11 @@ func (t *connTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 	})
 }
 
+// overlooks reports whether a copy may take for missed by the others what they
+// have seen: what they tell of that is too much then. Who saw a step is remembered
+// by CPU, and a task may go to another one between two copies.
+func (t *connTracer) overlooks() bool { return t.preempts }
+
 func (t *connTracer) tellsStuck() bool { return t.stuck > 0 && !t.failed }
 
 func (t *connTracer) features() []feature {

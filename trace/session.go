@@ -726,15 +726,23 @@ func (s *Session) tellLosses() error {
 func (s *Session) Account() (_ *event.Account, err error) {
 	a := &event.Account{Duration: s.duration}
 	var missed uint64
+	byAll := map[string]uint64{} // by a program and its copies together, at most
 	for name, p := range s.programs {
 		st, err := p.Stats()
 		if err != nil {
 			continue // a kernel that does not tell
 		}
+		if name == bpf.FollowProgFollowProcessFree {
+			continue // what it misses only takes room
+		}
+		first, _, _ := strings.Cut(name, "_copy")
+		if n, ok := byAll[first]; !isSparse(first) && (!ok || st.RecursionMisses < n) {
+			byAll[first] = st.RecursionMisses
+		}
 		switch {
 		case isSparse(name):
 			s.stats.lost[lostDetail] += st.RecursionMisses
-		case !isCopy(name) && name != bpf.FollowProgFollowProcessFree:
+		case !isCopy(name):
 			missed += st.RecursionMisses
 		}
 	}
@@ -743,6 +751,12 @@ func (s *Session) Account() (_ *event.Account, err error) {
 		return nil, err
 	}
 	s.stats.lost[lostMissed] = missed - min(missed, s.stats.lost[lostNot])
+	if t, ok := s.tracer.(interface{ overlooks() bool }); ok && t.overlooks() {
+		s.stats.lost[lostMissed] = 0
+		for _, n := range byAll {
+			s.stats.lost[lostMissed] += n
+		}
+	}
 	if t, ok := s.tracer.(interface{ missed(*Session) uint64 }); ok {
 		s.stats.lost[lostMissed] += t.missed(s)
 	}
