@@ -271,7 +271,10 @@ func (t *trafficTracer) copies(programs ...string) []string {
 	return all
 }
 
-// missed is the number of calls that no copy has counted.
+// overlooks: see connTracer's.
+func (t *trafficTracer) overlooks() bool { return t.preempts }
+
+// missed is the number of calls that copies have seen and none has counted.
 func (t *trafficTracer) missed(s *Session) (n uint64) {
 	if !t.preempts {
 		return 0

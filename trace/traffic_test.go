@@ -35,6 +35,7 @@ type trafficRows struct {
 	last    event.Page
 	pages   int
 	stop    func() *event.Account
+	missed  uint64 // runs that the kernel left out, as it says: known when it has stopped
 }
 
 func (c *trafficRows) Event(e event.Event) bool {
@@ -116,7 +117,10 @@ func traceTraffic(t *testing.T, opts Options, args ...string) *trafficRows {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if a.Lost != 0 || a.Incomplete != 0 {
+		if s.tracer.(*trafficTracer).preempts {
+			c.missed = a.LostBy[causeNames[lostMissed]]
+		}
+		if a.Lost != c.missed || a.Incomplete != 0 {
 			t.Errorf("lost %d %v, %d details", a.Lost, a.LostBy, a.Incomplete)
 			for name, p := range s.programs {
 				if st, err := p.Stats(); err == nil && st.RecursionMisses > 0 {
@@ -155,6 +159,10 @@ func (c *trafficRows) want(t *testing.T, what string, pid int, tx, rx int) {
 	c.stop()
 	want := moved{uint64(tx), uint64(rx)}
 	if got := c.sum(pid, nil); got != want {
+		if c.missed > 0 { // who called is not known then, which is told
+			t.Logf("%s: moved %+v, want %+v, and programs were not run %d times", what, got, want, c.missed)
+			return
+		}
 		t.Errorf("%s: moved %+v, want %+v", what, got, want)
 	}
 	var closing moved
@@ -338,7 +346,7 @@ func TestKernelTrafficUnseenEnds(t *testing.T) {
 	reused := put - len(of(holder.pid))
 	c := &trafficRows{t: t, session: s}
 	a := runEnded(t, s, c)
-	if by := a.LostBy[causeNames[lostStep]]; by != uint64(reused) || a.Lost != by {
+	if by := a.LostBy[causeNames[lostStep]]; by != uint64(reused) || a.Lost-a.LostBy[causeNames[lostMissed]] != by {
 		t.Errorf("%d of %d left at addresses that were used again, lost %v", reused, put, a.LostBy)
 	}
 	for _, p := range pids {
@@ -719,7 +727,7 @@ func TestKernelTrafficMakesRoomForFlows(t *testing.T) {
 	if want := (moved{uint64(sent), uint64(sent)}); got != want {
 		t.Errorf("moved %+v, want %+v", got, want)
 	}
-	if a, err := s.Account(); err != nil || a.Lost != 0 {
+	if a, err := s.Account(); err != nil || a.Lost != a.LostBy[causeNames[lostMissed]] {
 		t.Errorf("lost %v, %v", a.LostBy, err)
 	}
 }
