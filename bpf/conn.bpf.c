@@ -452,8 +452,7 @@ static __always_inline void send_closed(void *ctx, struct sock *sk, struct conn 
 }
 
 /* Any open state to CLOSE. */
-static __noinline void closed(void *ctx, struct sock *sk, struct conn *found, int from,
-				   int error)
+static __noinline void closed(void *ctx, struct sock *sk, struct conn *found, int from, int error)
 {
 	__u64 key = (__u64)sk;
 	struct conn c;
@@ -549,6 +548,7 @@ static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int f
 		/* That it was connected was not seen, or that it failed. */
 		count_lost(LOST_STEP);
 		if (c->dport != remote_port(sk)) {
+			/* And this is another socket at its address. */
 			bpf_map_delete_elem(&socks, &key);
 			return 0;
 		}
@@ -717,7 +717,7 @@ static __noinline int accepted(void *ctx, int copy, struct sock *sk)
  * out that never are.
  */
 static __noinline int connect_failed(void *ctx, struct sock *sk, void *addr, int error,
-					  bool syscall)
+				     bool syscall)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	__u64 key = (__u64)sk;
