@@ -29,7 +29,7 @@ import (
 	"tracer/render"
 	"tracer/trace"
 	"tracer/trace/event"
-	"tracer/trace/kube"
+	"tracer/trace/place"
 	"tracer/trace/proc"
 )
 
@@ -299,15 +299,15 @@ func complete(cmd *cobra.Command, columns func() []render.Column) {
 		},
 		"uid": proc.NewUsers("/etc/passwd").List,
 		"container": func() []string {
-			containers, _, _ := kube.Names(kube.Roots{})
+			containers, _, _ := place.Names(place.Roots{})
 			return containers
 		},
 		"pod": func() []string {
-			_, pods, _ := kube.Names(kube.Roots{})
+			_, pods, _ := place.Names(place.Roots{})
 			return pods
 		},
 		"namespace": func() []string {
-			_, _, namespaces := kube.Names(kube.Roots{})
+			_, _, namespaces := place.Names(place.Roots{})
 			return namespaces
 		},
 		"columns": func() []string { return render.Names(columns()) },

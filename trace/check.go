@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tracer/trace/event"
-	"tracer/trace/kube"
+	"tracer/trace/place"
 )
 
 // Check finds out what can be traced here: it loads and attaches each probe
@@ -45,7 +45,7 @@ func Check(opts Options) *event.Check {
 		}
 		c.Grant = grant(list)
 	}
-	c.Cgroups, c.Runtimes = kube.Survey(kube.Roots{})
+	c.Cgroups, c.Runtimes = place.Survey(place.Roots{})
 	if !inFirstNamespace("pid") {
 		c.Warnings = append(c.Warnings, ownPIDs)
 	}

@@ -14,18 +14,18 @@ import (
 
 	"tracer/bpf"
 	"tracer/trace/event"
-	"tracer/trace/kube"
+	"tracer/trace/place"
 )
 
 // Place says which containers and pods are wanted; the zero value wants
 // everything.
-type Place = kube.Filter
+type Place = place.Filter
 
 // PlaceNames lists what Place can ask for now, for a shell to complete.
-func PlaceNames() (containers, pods, namespaces []string) { return kube.Names(kube.Roots{}) }
+func PlaceNames() (containers, pods, namespaces []string) { return place.Names(place.Roots{}) }
 
 // Kubelet says how to ask the kubelet for names.
-type Kubelet = kube.Kubelet
+type Kubelet = place.Kubelet
 
 // placeFeature tells of cgroups as they come and go.
 var placeFeature = feature{
@@ -43,7 +43,7 @@ const namesDue = 2 * time.Second
 // places says in which container and pod events happened, and which of those
 // are wanted. Its goroutine only passes on what place.bpf.c sends.
 type places struct {
-	resolver *kube.Resolver
+	resolver *place.Resolver
 	filter   Place
 	records  source        // nil: the kernel does not tell of new cgroups
 	stop     func()        // ends what keeps the kernel's filter current
@@ -58,7 +58,7 @@ type places struct {
 // Without cgroups in sight events have no place, which is an error only if they
 // are chosen by it.
 func (s *Session) openPlaces(opts ebpf.CollectionOptions) error {
-	trees, err := kube.FindHierarchies(kube.Roots{})
+	trees, err := place.FindHierarchies(place.Roots{})
 	switch {
 	case err != nil && s.filtersPlaces():
 		return fmt.Errorf("tell containers and pods apart: %w", err)
@@ -86,7 +86,7 @@ func (s *Session) openPlaces(opts ebpf.CollectionOptions) error {
 		return err
 	}
 	p := &places{filter: s.opts.Place, stop: func() {}, done: make(chan struct{})}
-	if p.resolver, err = kube.New(kube.Roots{}, kube.Options{Kubelet: s.opts.Kubelet, Wait: s.opts.placeWait, Behind: p.behind}); err != nil {
+	if p.resolver, err = place.New(place.Roots{}, place.Options{Kubelet: s.opts.Kubelet, Wait: s.opts.placeWait, Behind: p.behind}); err != nil {
 		return err
 	}
 	if m := s.objects.Maps[bpf.PlaceMapPlaces]; m != nil {
@@ -99,7 +99,7 @@ func (s *Session) openPlaces(opts ebpf.CollectionOptions) error {
 	go p.read()
 	if s.filtersPlaces() {
 		m := s.objects.Maps[bpf.ExecMapCgroups]
-		p.stop = p.resolver.Watch(p.filter, func(id uint64, v kube.Verdict) { judge(m, id, v) })
+		p.stop = p.resolver.Watch(p.filter, func(id uint64, v place.Verdict) { judge(m, id, v) })
 	}
 	return nil
 }
@@ -108,11 +108,11 @@ func (s *Session) filtersPlaces() bool { return s.opts.Place != Place{} }
 
 // judge tells the kernel's filter of a cgroup. What finds no room in the map
 // passes, and is decided here.
-func judge(m *ebpf.Map, id uint64, v kube.Verdict) {
+func judge(m *ebpf.Map, id uint64, v place.Verdict) {
 	switch v {
-	case kube.Wanted:
+	case place.Wanted:
 		_ = m.Put(id, uint8(1))
-	case kube.Unwanted:
+	case place.Unwanted:
 		_ = m.Put(id, uint8(0))
 	default:
 		_ = m.Delete(id)
@@ -185,11 +185,11 @@ func (p *places) close() {
 
 // locate fills in where an event happened and reports whether that is wanted.
 // An event without a cgroup keeps the place that its probe gave it. For a
-// cgroup that was never heard of it waits, for at most 50 ms: kube.Options.
+// cgroup that was never heard of it waits, for at most 50 ms: place.Options.
 func (s *Session) locate(h *event.Common) bool {
 	p := s.places
 	id := h.CgroupID
-	h.CgroupID &^= kube.V1
+	h.CgroupID &^= place.V1
 	if p == nil {
 		return true
 	}
@@ -200,14 +200,14 @@ func (s *Session) locate(h *event.Common) bool {
 	if p.filter == (Place{}) {
 		return true
 	}
-	var place *kube.Place
+	var at *place.Place
 	if h.Place != (event.Place{}) {
-		place = (*kube.Place)(&h.Place)
+		at = &h.Place
 	}
-	switch p.filter.Judge(place, complete) {
-	case kube.Wanted:
+	switch p.filter.Judge(at, complete) {
+	case place.Wanted:
 		return true
-	case kube.Unknown:
+	case place.Unknown:
 		s.stats.lost[lostPlace]++
 	}
 	return false
@@ -220,14 +220,14 @@ func (s *Session) place(cgroup uint64, pid uint32) (event.Place, bool) {
 	if p == nil {
 		return event.Place{}, false
 	}
-	place, complete := p.resolver.Lookup(cgroup, int(pid))
+	at, complete := p.resolver.Lookup(cgroup, int(pid))
 	if !complete && p.nameless.IsZero() {
 		p.nameless = time.Now()
 	}
-	if place == nil {
+	if at == nil {
 		return event.Place{}, complete
 	}
-	return event.Place(*place), complete
+	return *at, complete
 }
 
 // tellNameless says, once, why names are missing.

@@ -22,7 +22,7 @@ import (
 
 	"tracer/bpf"
 	"tracer/trace/event"
-	"tracer/trace/kube"
+	"tracer/trace/place"
 	"tracer/trace/proc"
 )
 
@@ -163,7 +163,7 @@ type fakeContainer struct {
 }
 
 // newContainer makes one, before or while it is traced.
-func newContainer(t *testing.T, tree kube.Hierarchy, pod, container string) *fakeContainer {
+func newContainer(t *testing.T, tree place.Hierarchy, pod, container string) *fakeContainer {
 	t.Helper()
 	var random [48]byte
 	for i := range random {
@@ -232,14 +232,14 @@ func (c *fakeContainer) run(t *testing.T, args ...string) {
 func (c *fakeContainer) remove() { _ = os.Remove(c.dir) }
 
 // trees are the cgroup trees of this host, whose ids events carry.
-func trees(t *testing.T) map[string]kube.Hierarchy {
+func trees(t *testing.T) map[string]place.Hierarchy {
 	t.Helper()
 	needRoot(t)
-	found, err := kube.FindHierarchies(kube.Roots{})
+	found, err := place.FindHierarchies(place.Roots{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := map[string]kube.Hierarchy{}
+	all := map[string]place.Hierarchy{}
 	for _, h := range found {
 		if h.V1 {
 			all["v1"] = h
@@ -359,7 +359,7 @@ func TestKernelPlaceIsFilteredByTheKernel(t *testing.T) {
 			} {
 				r := traceWith(t, &execTracer{}, Options{Place: c.place})
 				// Behind what is still to be told to the kernel.
-				r.s.places.resolver.Watch(Place{}, func(uint64, kube.Verdict) {})()
+				r.s.places.resolver.Watch(Place{}, func(uint64, place.Verdict) {})()
 				want := 0
 				for i := range n {
 					web.run(t, "/bin/sleep", "0.001"+strconv.Itoa(i))
@@ -445,7 +445,7 @@ func placeRecord(id uint64, hierarchy, gone uint32, path string) []byte {
 }
 
 // fakeHost is a directory with a cgroup2 tree and docker's names.
-func fakeHost(t testing.TB, containers map[string]string) (*kube.Resolver, string) {
+func fakeHost(t testing.TB, containers map[string]string) (*place.Resolver, string) {
 	t.Helper()
 	root := t.TempDir()
 	for path, text := range map[string]string{
@@ -460,7 +460,7 @@ func fakeHost(t testing.TB, containers map[string]string) (*kube.Resolver, strin
 	for id, name := range containers {
 		writeFile(t, filepath.Join(root, "var/lib/docker/containers", id, "config.v2.json"), `{"Name":"/`+name+`"}`)
 	}
-	r, err := kube.New(kube.Roots{FS: root}, kube.Options{Kubelet: kube.Kubelet{URL: "http://127.0.0.1:1"}})
+	r, err := place.New(place.Roots{FS: root}, place.Options{Kubelet: place.Kubelet{URL: "http://127.0.0.1:1"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -541,7 +541,7 @@ func located(t *testing.T, filter Place) (*Session, *collector) {
 
 func TestEmitTellsTheContainer(t *testing.T) {
 	s, sink := located(t, Place{})
-	for _, cgroup := range []uint64{100, 101, 102, 1 << 40, 1<<40 | kube.V1, 0} {
+	for _, cgroup := range []uint64{100, 101, 102, 1 << 40, 1<<40 | place.V1, 0} {
 		s.emit(&event.Exec{Common: event.Common{Process: event.Process{CgroupID: cgroup}}})
 	}
 	given := event.Process{Place: event.Place{Pod: "web-0", PodUID: "u"}} // of a row that is no process

@@ -27,7 +27,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"tracer/trace/event"
-	"tracer/trace/kube"
+	"tracer/trace/place"
 	"tracer/trace/proc"
 )
 
@@ -173,7 +173,7 @@ func ownHost(t *testing.T, kind string) {
 		mount("tmpfs", dir, "tmpfs", 0)
 	}
 	const trees = "/sys/fs/cgroup"
-	has, err := kube.FindHierarchies(kube.Roots{})
+	has, err := place.FindHierarchies(place.Roots{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -341,7 +341,7 @@ func checkRows(t *testing.T, filter Place, run func(wanted bool, args []string) 
 		if filter != (Place{}) {
 			run(false, workload)
 		}
-		place := run(true, workload)
+		where := run(true, workload)
 		a := r.stop()
 		var got []string
 		for _, e := range r.sink.events {
@@ -352,10 +352,10 @@ func checkRows(t *testing.T, filter Place, run func(wanted bool, args []string) 
 			switch {
 			case strings.HasPrefix(row, "exec runc"), strings.HasPrefix(row, "exec crun"):
 				continue // the runtime's own, that has moved in before
-			case at == place:
+			case at == where:
 				got = append(got, row)
-			case at.ContainerID == place.ContainerID, filter != Place{} && filter.Judge((*kube.Place)(&at), true) != kube.Wanted:
-				t.Errorf("%s %+v: %v (-want +got):\n%s", p.Name, filter, row, cmp.Diff(place, at))
+			case at.ContainerID == where.ContainerID, filter != Place{} && filter.Judge(&at, true) != place.Wanted:
+				t.Errorf("%s %+v: %v (-want +got):\n%s", p.Name, filter, row, cmp.Diff(where, at))
 			}
 		}
 		slices.Sort(got)
@@ -417,14 +417,14 @@ func checkCRI(t *testing.T, s *sandbox) {
 			t.Fatal(err)
 		}
 	}
-	r, err := kube.New(kube.Roots{FS: root}, kube.Options{})
+	r, err := place.New(place.Roots{FS: root}, place.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
 	found := make(chan uint64, 1)
-	defer r.Watch(Place{Pod: s.Pod}, func(id uint64, v kube.Verdict) {
-		if v == kube.Wanted && len(found) == 0 {
+	defer r.Watch(Place{Pod: s.Pod}, func(id uint64, v place.Verdict) {
+		if v == place.Wanted && len(found) == 0 {
 			found <- id
 		}
 	})()

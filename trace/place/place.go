@@ -1,4 +1,4 @@
-// Package kube says in which container and pod an event happened: from the
+// Package place says in which container and pod an event happened: from the
 // cgroup id that the kernel puts into every event to the cgroup's path, from
 // the path to a pod's uid and a container's id, and from those to names.
 //
@@ -18,7 +18,7 @@
 //	sockets.go  names from gRPC over unix sockets
 //	kubelet.go  names from the kubelet's HTTP interface
 //	resolve.go  the goroutines that do the reading and asking
-package kube
+package place
 
 import (
 	"cmp"
@@ -33,6 +33,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"tracer/trace/event"
 )
 
 // Bounds of what is kept and how long.
@@ -51,17 +53,11 @@ const (
 	tree       = "cgroup tree" // as a source of problems
 )
 
-// A Place is where a process runs. What is not known, or does not apply, is
-// empty. It is shared between events: do not change it.
-type Place struct {
-	// Container is the name; the first 12 digits of ContainerID until one is
-	// known; empty for a pod's sandbox, which has none.
-	Container   string
-	ContainerID string // 64 hex digits
-	Pod         string
-	Namespace   string
-	PodUID      string // as in the cgroup: of a static pod, not the API server's
-}
+// A Place is where a process runs. Container is the name; the first 12 digits of
+// ContainerID until one is known; empty for a pod's sandbox, which has none.
+// PodUID is as in the cgroup: of a static pod, not the API server's. It is shared
+// between events: do not change it.
+type Place = event.Place
 
 // Roots are where the host's files are found, so that tests, and a tracer in
 // a container, bring their own.
