@@ -29,8 +29,10 @@ import (
 	"tracer/render"
 	"tracer/trace"
 	"tracer/trace/event"
+	"tracer/trace/kernel"
 	"tracer/trace/place"
 	"tracer/trace/proc"
+	"tracer/trace/session"
 )
 
 // Exit statuses.
@@ -379,7 +381,7 @@ func processes() (list []string) {
 // newCheck is the command that traces nothing, but says what could be.
 func newCheck(status *int) *cobra.Command {
 	var json bool
-	var opts trace.Options
+	var opts session.Options
 	var tier, buffer string
 	cmd := &cobra.Command{
 		Use:   "check [flags]",
@@ -396,12 +398,12 @@ status is 0 if all commands can run, 1 otherwise.`,
 				return usage(fmt.Errorf("unexpected argument %q", args[0]))
 			}
 			if tier != "" {
-				if err := opts.SetTier(tier); err != nil {
+				if err := setTier(&opts, tier); err != nil {
 					return usage(fmt.Errorf("--tier: %w", err))
 				}
 			}
 			var err error
-			if opts.Buffer, err = trace.ParseBuffer(buffer); err != nil {
+			if opts.Buffer, err = kernel.ParseBuffer(buffer); err != nil {
 				return usage(fmt.Errorf("--buffer: %w", err))
 			}
 			if cmd.Flags().Changed("btf") && opts.BTF == "" {
@@ -461,12 +463,12 @@ type config struct {
 	btf                       string
 	buffer                    string
 	tier                      string
-	place                     trace.Place
-	kubelet                   trace.Kubelet
+	place                     place.Filter
+	kubelet                   place.Kubelet
 	command                   []string
 }
 
-func newCommand(p *trace.Probe, status *int) *cobra.Command {
+func newCommand(p *session.Probe, status *int) *cobra.Command {
 	var c config
 	tracer := p.New()
 	cmd := &cobra.Command{
@@ -559,8 +561,8 @@ func (c *config) flags() (groups []flagGroup) {
 }
 
 // options checks the flags and turns them into what the packages want.
-func (c *config) options(flags *pflag.FlagSet, viewName string) (opts trace.Options, view render.View, err error) {
-	opts = trace.Options{Self: c.self, Count: c.count, BTF: c.btf, Place: c.place, Kubelet: c.kubelet}
+func (c *config) options(flags *pflag.FlagSet, viewName string) (opts session.Options, view render.View, err error) {
+	opts = session.Options{Self: c.self, Count: c.count, BTF: c.btf, Place: c.place, Kubelet: c.kubelet}
 	view = render.Views[viewName]
 	view.Columns = render.WithPlaces(view.Columns, view.Paged)
 	if flags.Changed("pid") && len(c.pids) == 0 {
@@ -573,11 +575,11 @@ func (c *config) options(flags *pflag.FlagSet, viewName string) (opts trace.Opti
 		}
 		opts.PIDs = append(opts.PIDs, uint32(pid))
 	}
-	if opts.Buffer, err = trace.ParseBuffer(c.buffer); err != nil {
+	if opts.Buffer, err = kernel.ParseBuffer(c.buffer); err != nil {
 		return opts, view, fmt.Errorf("--buffer: %w", err)
 	}
 	if c.tier != "" {
-		if err := opts.SetTier(c.tier); err != nil {
+		if err := setTier(&opts, c.tier); err != nil {
 			return opts, view, fmt.Errorf("--tier: %w", err)
 		}
 	}
@@ -672,7 +674,7 @@ func (c *config) share(msg *render.Messages, format render.Format) (release func
 }
 
 // trace runs a session to its end and returns the exit status.
-func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, view render.View) int {
+func (c *config) trace(p *session.Probe, tracer session.Tracer, opts session.Options, view render.View) int {
 	msg := render.NewMessages(os.Stderr, c.json)
 	opts.Notice = msg.Notice
 
@@ -699,7 +701,7 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 		opts.Command = command.PID
 		opts.PIDs = append(opts.PIDs, command.PID)
 	}
-	session, err := trace.Open(tracer, opts)
+	s, err := session.Open([]session.Tracer{tracer}, opts)
 	if err != nil {
 		if command != nil {
 			command.Cancel()
@@ -707,17 +709,17 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 		complain(err)
 		return exitFailed
 	}
-	defer session.Close()
-	unconfined := session.Confine()
+	defer s.Close()
+	unconfined := s.Confine()
 
-	msg.Start(&event.Start{Command: p.Name, PID: os.Getpid()}, c.ready(p, session))
+	msg.Start(&event.Start{Command: p.Name, PID: os.Getpid()}, c.ready(p, s))
 	if unconfined != nil {
 		msg.Notice(&event.Notice{Kind: "warning", Message: fmt.Sprintf("privileges are kept while tracing: %v", unconfined)})
 	}
-	for _, w := range session.Warnings() {
+	for _, w := range s.Warnings() {
 		msg.Notice(&event.Notice{Kind: "warning", Message: w})
 	}
-	if own := session.Own(); !c.self && len(own) > 0 && len(opts.PIDs) == 0 {
+	if own := s.Own(); !c.self && len(own) > 0 && len(opts.PIDs) == 0 {
 		msg.Notice(&event.Notice{Kind: "note", Message: ownNotice(own)})
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -743,7 +745,7 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 		defer cancel()
 		wait(command, stop, ended, interrupted)
 	}()
-	err = session.Run(ctx, render.NewOutput(os.Stdout, format))
+	err = s.Run(ctx, render.NewOutput(os.Stdout, format))
 	close(ended)
 	release()
 
@@ -757,7 +759,7 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 			status = command.Status()
 		}
 	}
-	account, err := session.Account()
+	account, err := s.Account()
 	if err != nil {
 		complain(err)
 		return exitFailed
@@ -850,7 +852,7 @@ func commandStatus(err error) int {
 }
 
 // ready is the first line on stderr.
-func (c *config) ready(p *trace.Probe, _ *trace.Session) string {
+func (c *config) ready(p *session.Probe, _ *session.Session) string {
 	what := "tracing " + p.Name
 	switch {
 	case len(c.command) > 0:
@@ -874,4 +876,14 @@ func ownNotice(own []uint32) string {
 		text += " and its SSH session (sshd " + strings.Join(list, ", ") + ")"
 	}
 	return text + " left out; --self shows it"
+}
+
+// setTier makes a session use hooks of one kind only where there is a choice.
+func setTier(o *session.Options, name string) error {
+	t, ok := kernel.ParseTier(name)
+	if !ok {
+		return fmt.Errorf("no tier %q; there are fentry, kprobe and tracepoint", name)
+	}
+	o.Tier = t
+	return nil
 }

@@ -86,6 +86,9 @@ func (o *Output) reopen() {
 	}
 }
 
+// Name is what the account calls it.
+func (o *Output) Name() string { return "stdout" }
+
 // Event formats e, or reports false if too much waits already.
 func (o *Output) Event(e event.Event) bool {
 	o.mu.Lock()

@@ -10,7 +10,7 @@ import "bytes"
 // where bytes moved unseen whose number the framing does not know. It is found
 // again at a turn only: see Conn.turn.
 type Conn struct {
-	dirs [2]stream
+	dirs [2]flow
 	pairing
 
 	kind     Kind
@@ -55,14 +55,14 @@ func (c *Conn) Opaque() bool { return c.opaque }
 
 // asking and answering return the streams of requests and responses, nil where
 // it is not known which is which.
-func (c *Conn) asking() *stream {
+func (c *Conn) asking() *flow {
 	if !c.known {
 		return nil
 	}
 	return &c.dirs[c.requests]
 }
 
-func (c *Conn) answering() *stream {
+func (c *Conn) answering() *flow {
 	if !c.known {
 		return nil
 	}
@@ -130,7 +130,7 @@ func (c *Conn) take(s *Segment, to *Sink) {
 	}
 	gap := rest - uint64(len(tail))
 
-	if data = data[c.run(st, s, data, !s.rest, rest > 0, to):]; len(data) == 0 {
+	if data = data[c.run(st, s, data, !s.Rest, rest > 0, to):]; len(data) == 0 {
 		c.skip(st, gap, s, len(tail) > 0, to)
 		data = tail[c.run(st, s, tail, false, false, to):]
 		tail = nil
@@ -142,7 +142,7 @@ func (c *Conn) take(s *Segment, to *Sink) {
 	if left > 0 && !c.opaque {
 		// What has to wait for its request waits with all that follows it.
 		held := *s
-		held.Offset, held.Size, held.rest = st.next, left, s.rest || left < s.Size
+		held.Offset, held.Size, held.Rest = st.next, left, s.Rest || left < s.Size
 		c.hold(held, data, tail, to)
 		return
 	}
@@ -153,7 +153,7 @@ func (c *Conn) take(s *Segment, to *Sink) {
 
 // over reports whether the response under way, whose end cannot be read, is as
 // good as surely over behind a segment.
-func (c *Conn) over(st *stream, s *Segment) bool {
+func (c *Conn) over(st *flow, s *Segment) bool {
 	if st.msg.bytes >= c.likely {
 		return true
 	}
@@ -168,7 +168,7 @@ func (c *Conn) over(st *stream, s *Segment) bool {
 // run moves captured bytes, from a segment's start or not and with more of it
 // to follow or not, and returns how many. Fewer than all means that a response
 // has to wait for its request.
-func (c *Conn) run(st *stream, s *Segment, b []byte, start, more bool, to *Sink) int {
+func (c *Conn) run(st *flow, s *Segment, b []byte, start, more bool, to *Sink) int {
 	all := len(b)
 	for len(b) > 0 && !c.opaque {
 		if st.state == atHead || st.state == lost {
@@ -196,7 +196,7 @@ func (c *Conn) run(st *stream, s *Segment, b []byte, start, more bool, to *Sink)
 }
 
 // skip moves n bytes that were not captured, of segment s or untold.
-func (c *Conn) skip(st *stream, n uint64, s *Segment, more bool, to *Sink) {
+func (c *Conn) skip(st *flow, n uint64, s *Segment, more bool, to *Sink) {
 	if n == 0 || c.opaque {
 		return
 	}
@@ -226,7 +226,7 @@ func (c *Conn) skip(st *stream, n uint64, s *Segment, more bool, to *Sink) {
 }
 
 // stray moves bytes of a stream whose place is lost, of segment s or untold.
-func (c *Conn) stray(st *stream, n uint64, s *Segment, to *Sink) {
+func (c *Conn) stray(st *flow, n uint64, s *Segment, to *Sink) {
 	st.msg.bytes += n
 	if s != nil {
 		st.msg.last = max(st.msg.last, s.Last)
@@ -238,7 +238,7 @@ func (c *Conn) stray(st *stream, n uint64, s *Segment, to *Sink) {
 }
 
 // misplace is called where the place in a stream is lost.
-func (c *Conn) misplace(st *stream, to *Sink) {
+func (c *Conn) misplace(st *flow, to *Sink) {
 	to.Resyncs++
 	st.state = lost
 	if st == c.answering() {
@@ -255,7 +255,7 @@ func (c *Conn) misplace(st *stream, to *Sink) {
 }
 
 // end is called where a message is over.
-func (c *Conn) end(st *stream, to *Sink) {
+func (c *Conn) end(st *flow, to *Sink) {
 	st.state = atHead
 	if st.inner {
 		st.msg.inexact |= InexactTime
@@ -269,13 +269,13 @@ func (c *Conn) end(st *stream, to *Sink) {
 }
 
 // drop forgets a head that is not whole.
-func (st *stream) drop(to *Sink) {
+func (st *flow) drop(to *Sink) {
 	to.put(st.buf)
 	st.buf, st.lined = nil, false
 }
 
 // abandon takes what was kept of a head for something else.
-func (c *Conn) abandon(st *stream, to *Sink) {
+func (c *Conn) abandon(st *flow, to *Sink) {
 	n := uint64(len(st.buf))
 	if n == 0 {
 		return
@@ -289,7 +289,7 @@ func (c *Conn) abandon(st *stream, to *Sink) {
 
 // seek returns what a head that begins in a segment has to look like and how
 // sure it is that one does, and false where none is to be looked for.
-func (c *Conn) seek(st *stream, s *Segment, start bool) (as shape, in doubt, ok bool) {
+func (c *Conn) seek(st *flow, s *Segment, start bool) (as shape, in doubt, ok bool) {
 	switch {
 	case st.state == atHead && !c.known:
 		return shapeShort, sure, true
@@ -309,7 +309,7 @@ func (c *Conn) seek(st *stream, s *Segment, start bool) (as shape, in doubt, ok 
 
 // head reads b, which begins or goes on with a head if anything does. It
 // returns how much of b it took, and false if the rest has to wait.
-func (c *Conn) head(st *stream, s *Segment, b []byte, start, more bool, to *Sink) (n int, ok bool) {
+func (c *Conn) head(st *flow, s *Segment, b []byte, start, more bool, to *Sink) (n int, ok bool) {
 	had := len(st.buf)
 	if had == 0 {
 		if _, _, ok := c.seek(st, s, start); !ok {
@@ -323,7 +323,7 @@ func (c *Conn) head(st *stream, s *Segment, b []byte, start, more bool, to *Sink
 		if b = b[n:]; len(b) == 0 {
 			return n, true
 		}
-		st.begun = message{start: s.Time, offset: st.next + uint64(n), first: start, turn: start && c.turn, turned: start && c.turned}
+		st.begun = progress{start: s.Time, offset: st.next + uint64(n), first: start, turn: start && c.turn, turned: start && c.turned}
 		if s.Time != s.Last && !start {
 			st.begun.inexact = InexactTime
 		}
@@ -383,7 +383,7 @@ func (c *Conn) head(st *stream, s *Segment, b []byte, start, more bool, to *Sink
 
 // expect returns what a head that begins with b must be, or else what it looks
 // like, and how sure it is that one does.
-func (c *Conn) expect(st *stream, b []byte) (as shape, in doubt) {
+func (c *Conn) expect(st *flow, b []byte) (as shape, in doubt) {
 	as = shapeResponse
 	if st == c.asking() {
 		as = shapeRequest
@@ -407,7 +407,7 @@ func (c *Conn) expect(st *stream, b []byte) (as shape, in doubt) {
 }
 
 // cut reads what came of a head whose rest was not captured.
-func (c *Conn) cut(st *stream, to *Sink) {
+func (c *Conn) cut(st *flow, to *Sink) {
 	if len(st.buf) == 0 {
 		return
 	}
@@ -422,7 +422,7 @@ func (c *Conn) cut(st *stream, to *Sink) {
 
 // foreign reports whether what came instead of a head shows that the connection
 // does not speak HTTP/1.
-func (c *Conn) foreign(st *stream, as shape, preface bool) bool {
+func (c *Conn) foreign(st *flow, as shape, preface bool) bool {
 	if c.kind != Unknown || !preface && (c.joined || st.state == lost) {
 		return false
 	}
@@ -439,7 +439,7 @@ func (c *Conn) foreign(st *stream, as shape, preface bool) bool {
 }
 
 // accept takes a head. Its buffer may be reused afterwards.
-func (c *Conn) accept(st *stream, as shape, h *head, cut bool, to *Sink) {
+func (c *Conn) accept(st *flow, as shape, h *head, cut bool, to *Sink) {
 	c.kind = HTTP1
 	m := st.begun
 	if as == shapeRequest {
@@ -457,9 +457,9 @@ func (c *Conn) accept(st *stream, as shape, h *head, cut bool, to *Sink) {
 	st.drop(to)
 }
 
-func (c *Conn) opposite(st *stream) *stream { return &c.dirs[c.direction(st)^1] }
+func (c *Conn) opposite(st *flow) *flow { return &c.dirs[c.direction(st)^1] }
 
-func (c *Conn) direction(st *stream) Direction {
+func (c *Conn) direction(st *flow) Direction {
 	if st == &c.dirs[Sent] {
 		return Sent
 	}

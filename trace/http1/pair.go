@@ -70,7 +70,7 @@ func (c *pairing) unanswered() int {
 func (c *pairing) waiting() int { return len(c.queue) - c.unanswered() }
 
 // request takes the head of a request.
-func (c *Conn) request(st *stream, h *head, m message, cut bool, to *Sink) {
+func (c *Conn) request(st *flow, h *head, m progress, cut bool, to *Sink) {
 	if c.open { // and its end was not seen
 		c.endRequest(InexactRequest)
 	}
@@ -120,7 +120,7 @@ func (c *Conn) settle(now int64, to *Sink) {
 	}
 }
 
-func (c *Conn) push(h *head, m message, to *Sink) {
+func (c *Conn) push(h *head, m progress, to *Sink) {
 	if c.first > 0 && c.first >= cap(c.queue)/2 && len(c.queue) == cap(c.queue) {
 		n := copy(c.queue, c.queue[c.first:])
 		clear(c.queue[n:])
@@ -149,7 +149,7 @@ func (c *Conn) endRequest(inexact Inexact) {
 }
 
 // response takes the head of a response.
-func (c *Conn) response(st *stream, h *head, m message, cut bool, to *Sink) {
+func (c *Conn) response(st *flow, h *head, m progress, cut bool, to *Sink) {
 	c.due = false
 	switch {
 	case c.waiting() == 0 || c.front().start > m.start:
@@ -377,7 +377,7 @@ func (c *Conn) Close(now int64, why Ending, to *Sink) {
 
 // mustWait reports whether a response has to wait for its request: two threads
 // on two processors may have their segments told in the wrong order.
-func (c *Conn) mustWait(st *stream) bool {
+func (c *Conn) mustWait(st *flow) bool {
 	return c.waiting() == 0 && st.state == atHead && !c.forced
 }
 

@@ -1,0 +1,361 @@
+package exchange
+
+import (
+	"slices"
+	"time"
+
+	"tracer/trace/event"
+	"tracer/trace/message"
+	"tracer/trace/stream"
+)
+
+const (
+	// partnerPatience is how long an exchange waits for the same one seen
+	// from the other end before it is asked what became of that.
+	partnerPatience = 40 * time.Millisecond
+	// IdlePatience is how long it waits if the other end is there and does
+	// not seem to have it: a thread may not have come back from sending it.
+	IdlePatience = 500 * time.Millisecond
+	// maxHalves bounds the exchanges that wait for their other end.
+	maxHalves = 1 << 16
+	// maxOld bounds what a wire remembers of exchanges that were told early.
+	maxOld = 64
+)
+
+// A Join puts together what the two ends of a connection saw, where both are on
+// this host. Both saw the same bytes, which TCP numbers: the number of a
+// request's first byte is the same at both ends. It is not safe for concurrent use.
+type Join struct {
+	// Report is called with each exchange as it was seen from one end, the other
+	// one being nil, or from both. The halves are valid during the call.
+	Report func(client, server *Half)
+
+	now    uint64 // boot clock: see Advance
+	links  map[stream.Pair]*wire
+	halves []*Half // that wait for their other end, oldest first; nil up to first
+	first  int
+	aged   []*Half // of stuck requests, while they are looked at
+	spare  []*Half
+}
+
+// NewJoin returns an empty Join.
+func NewJoin(report func(client, server *Half)) *Join {
+	return &Join{Report: report, links: map[stream.Pair]*wire{}}
+}
+
+// A Source is what an end of a connection is to whoever reads its bytes.
+type Source interface {
+	// Fetch asks for what has not been told yet.
+	Fetch()
+	// Opaque, Busy: see message.Parser.
+	Opaque() bool
+	Busy() bool
+	// Closed reports whether the connection has ended.
+	Closed() bool
+}
+
+// An End is one end of a connection. Who has its Source keeps one for it.
+type End struct {
+	Source
+	stream.End
+	Owner event.Process
+
+	link *wire // nil until it is connected
+	role message.Role
+}
+
+// Connected reports whether the end's role is known.
+func (e *End) Connected() bool { return e.link != nil }
+
+// Role is what the end is, once it is connected.
+func (e *End) Role() message.Role { return e.role }
+
+// A wire joins the two ends of a connection, as far as both are here.
+type wire struct {
+	stream.Pair
+	ends   [2]*End    // by role
+	halves [2][]*Half // that wait, by role
+	alone  bool       // one end waited in vain: the other one is elsewhere
+	told   []uint32   // exchanges that were told before their other end had them
+	stuck  []uint32   // requests that were told to be stuck
+}
+
+// A Half is an exchange seen from one end.
+type Half struct {
+	Exchange message.Exchange
+	Owner    event.Process
+	Pair     stream.Pair
+
+	link    *wire
+	waiting bool   // for the other end
+	listed  bool   // in Join.halves
+	seq     uint32 // TCP's number of the request's first byte
+	began   uint64 // when it began to wait
+	since   uint64 // the same, or when the other end was looked at last
+	text    []byte // holds the text of Exchange, if it is kept
+}
+
+// Advance tells the time: what was sent before has come.
+func (j *Join) Advance(now uint64) { j.now = max(j.now, now) }
+
+// Connect makes e an end of its wire, in the place of one that had its role.
+func (j *Join) Connect(e *End, role message.Role) {
+	if e.link != nil {
+		if e.role == role {
+			return
+		}
+		j.Disconnect(e)
+	}
+	key := e.Pair(role == message.Client)
+	l := j.links[key]
+	if l == nil {
+		l = &wire{Pair: key}
+		j.links[key] = l
+	}
+	if old := l.ends[role]; old != nil {
+		old.link = nil // its end was not told yet: it is over
+	}
+	e.role, e.link = role, l
+	l.ends[role] = e
+	l.alone = false
+}
+
+// Disconnect takes an end from its wire.
+func (j *Join) Disconnect(e *End) {
+	l := e.link
+	if l == nil {
+		return
+	}
+	e.link = nil
+	if l.ends[e.role] == e {
+		l.ends[e.role] = nil
+	}
+	j.forget(l)
+}
+
+// Partner is the other end of e's connection, nil if it is not known here.
+func (j *Join) Partner(e *End) *End {
+	if e.link == nil {
+		return nil
+	}
+	return e.link.ends[1-e.role]
+}
+
+// forget removes a wire that nothing needs.
+func (j *Join) forget(l *wire) {
+	if l.ends[0] == nil && l.ends[1] == nil && len(l.halves[0]) == 0 && len(l.halves[1]) == 0 && j.links[l.Pair] == l {
+		delete(j.links, l.Pair)
+	}
+}
+
+// AddAlone takes an exchange that is reported as this end has seen it.
+func (j *Join) AddAlone(e *End, x *message.Exchange, seq uint32) { j.reportHalf(j.half(e, x, seq)) }
+
+// Add takes an exchange that one end has seen, whose request begins with TCP's number
+// seq: it is reported together with the other end's, which may have come before or is
+// waited for.
+func (j *Join) Add(e *End, x *message.Exchange, seq uint32) {
+	h := j.half(e, x, seq)
+	l := e.link
+	if i := slices.Index(l.told, h.seq); i >= 0 {
+		l.told = slices.Delete(l.told, i, i+1)
+		j.drop(h)
+		return
+	}
+	for len(l.halves[1-e.role]) > 0 {
+		o := l.halves[1-e.role][0]
+		d := int32(o.seq - h.seq)
+		if d > 0 {
+			break
+		}
+		l.take(o)
+		if d == 0 {
+			j.reportEnds(h, o)
+			j.drop(o)
+			j.drop(h)
+			return
+		}
+		j.reportHalf(o) // this end has gone past it
+	}
+	if l.alone && l.ends[1-e.role] == nil || len(j.halves)-j.first >= maxHalves {
+		j.reportHalf(h)
+		return
+	}
+	// Most have met their other end since: forget them as they come to the front.
+	for ; j.first < len(j.halves) && !j.halves[j.first].waiting; j.first++ {
+		j.halves[j.first].listed = false
+		j.drop(j.halves[j.first])
+		j.halves[j.first] = nil
+	}
+	if j.first > len(j.halves)/2 {
+		j.halves, j.first = slices.Delete(j.halves, 0, j.first), 0
+	}
+	h.keep()
+	h.link, h.waiting, h.listed, h.began, h.since = l, true, true, j.now, j.now
+	l.halves[e.role] = append(l.halves[e.role], h)
+	j.halves = append(j.halves, h)
+}
+
+// take removes a half from those that wait.
+func (l *wire) take(h *Half) {
+	list := l.halves[h.Exchange.Role]
+	i := slices.Index(list, h)
+	l.halves[h.Exchange.Role] = slices.Delete(list, i, i+1)
+	h.waiting = false
+}
+
+// half is what is known of an exchange; its text is that of x until it is kept.
+func (j *Join) half(e *End, x *message.Exchange, seq uint32) *Half {
+	var h *Half
+	if n := len(j.spare); n > 0 {
+		h, j.spare = j.spare[n-1], j.spare[:n-1]
+	} else {
+		h = &Half{}
+	}
+	h.Owner = e.Owner
+	h.Pair = e.link.Pair
+	h.seq = seq
+	h.Exchange = *x
+	return h
+}
+
+// keep copies the text of an exchange, which is valid only while it is told.
+func (h *Half) keep() {
+	x := &h.Exchange
+	h.text = append(append(append(h.text[:0], x.Method...), x.Target...), x.Host...)
+	m, p := len(x.Method), len(x.Method)+len(x.Target)
+	x.Method, x.Target, x.Host = h.text[:m], h.text[m:p], h.text[p:]
+}
+
+// reportHalf reports an exchange of which one end is known.
+func (j *Join) reportHalf(h *Half) {
+	j.reportEnds(h, nil)
+	j.drop(h)
+}
+
+// reportEnds reports an exchange as one end saw it or, if other is not nil, both.
+func (j *Join) reportEnds(h, other *Half) {
+	if h.Exchange.Role == message.Client {
+		j.Report(h, other)
+	} else {
+		j.Report(other, h)
+	}
+}
+
+// drop keeps a half for reuse, as soon as nothing refers to it.
+func (j *Join) drop(h *Half) {
+	h.waiting = false
+	if !h.listed && len(j.spare) < 4096 && cap(h.text) <= 4096 {
+		h.link = nil
+		j.spare = append(j.spare, h)
+	}
+}
+
+// Due is when [Join.Look] has something to do next, and whether it will.
+func (j *Join) Due() (uint64, bool) {
+	if len(j.halves) == j.first {
+		return 0, false
+	}
+	return j.halves[j.first].since + uint64(partnerPatience), true
+}
+
+// Look looks at the exchanges that have waited for their other end for long enough,
+// with all at every one.
+func (j *Join) Look(all bool) {
+	list, n := j.halves[j.first:], 0
+	j.halves, j.first = nil, 0 // to look at one may bring others
+	var again []*Half
+	for ; n < len(list); n++ {
+		h := list[n]
+		if h.waiting && !all && h.since+uint64(partnerPatience) > j.now {
+			break
+		}
+		if h.waiting && !all && j.waitOn(h) {
+			h.since = j.now
+			again = append(again, h)
+			continue
+		}
+		h.listed = false
+		if !h.waiting {
+			j.drop(h) // it met its other end
+			continue
+		}
+		l := h.link
+		l.take(h)
+		j.reportHalf(h)
+		j.forget(l)
+	}
+	j.halves, j.first = append(append(list[n:], again...), j.halves[j.first:]...), 0
+}
+
+// waitOn decides what becomes of a half that has waited, and reports whether it
+// goes on to.
+func (j *Join) waitOn(h *Half) bool {
+	l := h.link
+	other := l.ends[1-h.Exchange.Role]
+	if other == nil || other.Closed() {
+		l.alone = true
+		return false
+	}
+	// It may have the request, and the source may not have told yet.
+	other.Fetch()
+	if !h.waiting || other.Opaque() {
+		return false
+	}
+	if !other.Busy() {
+		return j.now < h.began+uint64(IdlePatience)
+	}
+	if h.Exchange.Status != 0 {
+		return true // it is still at it
+	}
+	// This end has given up. What the other one will still do is no answer.
+	l.take(h)
+	j.reportEnds(h, &Half{Exchange: h.Exchange, Owner: other.Owner, Pair: h.Pair})
+	if len(l.told) < maxOld {
+		l.told = append(l.told, h.seq)
+	}
+	return false
+}
+
+// Age takes a request without an answer that waits too long, as one end sees it:
+// Aged reports it.
+func (j *Join) Age(e *End, x *message.Exchange, seq uint32) {
+	h := j.half(e, x, seq)
+	h.keep()
+	j.aged = append(j.aged, h)
+}
+
+// Aging reports whether Age was called since Aged was.
+func (j *Join) Aging() bool { return len(j.aged) > 0 }
+
+// Aged calls report with the requests of a connection that Age took, each once, with
+// both halves where both ends have it. Of one end alone those are left out that began
+// after a time: they are younger, and were taken only for the other half's sake.
+func (j *Join) Aged(e *End, before int64, join bool, report func(client, server *Half)) {
+	for _, h := range j.aged {
+		if h == nil {
+			continue
+		}
+		var other *Half
+		for i, o := range j.aged {
+			if o != nil && o.Exchange.Role != h.Exchange.Role && o.seq == h.seq && join {
+				other, j.aged[i] = o, nil
+			}
+		}
+		if other == nil && h.Exchange.RequestStart > before {
+			continue
+		}
+		if l := e.link; slices.Contains(l.stuck, h.seq) {
+			continue // told when the other end's was
+		} else if len(l.stuck) < maxOld {
+			l.stuck = append(l.stuck, h.seq)
+		}
+		if h.Exchange.Role == message.Client {
+			report(h, other)
+		} else {
+			report(other, h)
+		}
+	}
+	clear(j.aged)
+	j.aged = j.aged[:0]
+}

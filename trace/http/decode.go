@@ -1,0 +1,116 @@
+package http
+
+import (
+	"unsafe"
+
+	"tracer/bpf"
+	"tracer/trace/stream"
+)
+
+// What stands in records and hints: the enums of bpf/http.bpf.c.
+const (
+	httpCall = iota + 1
+	httpClose
+
+	partSum   = 1 << 0
+	partIntro = 1 << 1
+
+	hintOpaque = 1 << 0
+	hintWide   = 1 << 1
+	hintBlind  = 1 << 2
+
+	noDirection = 2
+
+	endingUnseen = 4 // beside those of stream
+)
+
+// Decode takes a record: the calls that it tells of go to their connection.
+func (t *tracer) Decode(record []byte) bool {
+	const head = int(unsafe.Sizeof(bpf.HttpHttpRecord{}))
+	if len(record) < head {
+		return false
+	}
+	r := (*bpf.HttpHttpRecord)(unsafe.Pointer(unsafe.SliceData(record)))
+	data := record[head:]
+	if int(r.Call.Len)+int(r.Kept.Len) > len(data) || r.Call.TailLen > 8 || r.Kept.TailLen > 8 {
+		return false
+	}
+	kept := data[r.Call.Len:]
+	parts := kept[r.Kept.Len:]
+	sum := &t.summed
+	*sum = bpf.HttpHttpCall{}
+	var intro *bpf.HttpHttpIntro
+	if r.Parts&partSum != 0 && !take(&parts, sum) || sum.TailLen > 8 || sum.Len > 0 {
+		return false
+	}
+	if r.Parts&partIntro != 0 {
+		intro = new(bpf.HttpHttpIntro)
+		if !take(&parts, intro) {
+			return false
+		}
+	}
+	t.now = max(t.now, r.Time)
+	t.join.Advance(t.now)
+	c := t.open(r.Socket, r.Seen, intro)
+	if c == nil {
+		return false
+	}
+	if !c.based {
+		c.start(r, sum)
+	}
+	c.requests = r.Requests & 1
+	c.heard = r.Time
+	t.conn = c
+	before := sum.Size > 0 && (sum.Dir != c.requests || sum.Offset < r.Kept.Offset)
+	if before {
+		t.feed(c, sum, nil)
+	}
+	t.feed(c, &r.Kept, kept)
+	if sum.Size > 0 && !before {
+		t.feed(c, sum, nil)
+	}
+	switch r.Type {
+	case httpCall:
+		t.feed(c, &r.Call, data)
+	case httpClose:
+		if r.Ending == endingUnseen {
+			t.vanish(c)
+			break
+		}
+		for dir, n := range r.Bytes {
+			c.parser.Feed(&stream.Segment{Dir: stream.Direction(dir), Offset: max(n, c.base[dir]) - c.base[dir]})
+		}
+		t.close(c, r.Time, stream.Ending(r.Ending))
+	default:
+		return false
+	}
+	t.settle()
+	return true
+}
+
+// start sets where the streams of a connection begin: one that is older than
+// what was told of it begins with that.
+func (c *conn) start(r *bpf.HttpHttpRecord, sum *bpf.HttpHttpCall) {
+	c.based = true
+	if !c.Joined {
+		return
+	}
+	c.base = r.Bytes
+	for _, call := range []*bpf.HttpHttpCall{&r.Kept, sum, &r.Call} {
+		if dir := call.Dir & 1; call.Size > 0 {
+			c.base[dir] = min(c.base[dir], call.Offset)
+		}
+	}
+	c.next = c.base
+}
+
+// take copies a value from the front of b: there it may stand at any address.
+func take[T any](b *[]byte, v *T) bool {
+	size := int(unsafe.Sizeof(*v))
+	if len(*b) < size {
+		return false
+	}
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(v)), size), *b)
+	*b = (*b)[size:]
+	return true
+}

@@ -1,0 +1,123 @@
+package http
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"tracer/bpf"
+	"tracer/trace/kernel"
+	"tracer/trace/session"
+)
+
+const (
+	headsBytes = 16 << 20 // of requests that are kept in the kernel, at most
+	maxHeads   = 4096
+	keptStep   = 64 // KEPT_STEP
+	ringBytes  = 8 << 20
+)
+
+// kernelFacts are what is known of the kernel before the programs are loaded. A wrong
+// number of parameters would load, and read a parameter for the result.
+type kernelFacts struct {
+	sendpage bool // it has tcp_sendpage
+	recvmsg  int  // how many parameters its tcp_recvmsg has
+	preempts bool // it may preempt programs: they need copies
+}
+
+func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, error) {
+	t.kernelFacts = kernelFacts{
+		sendpage: types.Has("tcp_sendpage"),
+		recvmsg:  types.Parameters("tcp_recvmsg"),
+		preempts: types.Preempts(),
+	}
+	heads := opts.Limits.Heads
+	if heads == 0 {
+		heads = min(uint32(headsBytes/t.prefix), maxHeads)
+	}
+	ports := kernel.Size{Entries: uint32(max(len(t.ports), 1))}
+	for _, p := range t.ports {
+		ports.Keys = append(ports.Keys, p)
+	}
+	return kernel.Plan{
+		Name: Probe.Name, Load: bpf.LoadHttp, Ring: bpf.HttpMapEvents,
+		Maps: map[string]kernel.Size{
+			bpf.HttpMapEvents:    {Entries: ringBytes},
+			bpf.HttpMapScratches: {PerCPU: true},
+			bpf.HttpMapSockets:   {Entries: opts.Limits.Socks},
+			bpf.HttpMapPorts:     ports,
+			bpf.HttpMapHeads: {
+				Entries: heads,
+				Value:   uint32(unsafe.Offsetof(bpf.HttpHttpHead{}.Data)) + (uint32(t.prefix)+keptStep-1)/keptStep*keptStep,
+			},
+		},
+		Knobs: map[string]any{
+			bpf.HttpVarPrefix:      uint32(t.prefix),
+			bpf.HttpVarMaxHeads:    heads,
+			bpf.HttpVarFilterPorts: len(t.ports) > 0,
+			bpf.HttpVarHasCopies:   t.preempts,
+			bpf.HttpVarAsleep:      kernel.Asleep(),
+			bpf.HttpVarNrRead:      int32(unix.SYS_READ),
+			bpf.HttpVarNrWrite:     int32(unix.SYS_WRITE),
+			bpf.HttpVarNrReadv:     int32(unix.SYS_READV),
+			bpf.HttpVarNrWritev:    int32(unix.SYS_WRITEV),
+			bpf.HttpVarNrPreadv2:   int32(unix.SYS_PREADV2),
+			bpf.HttpVarNrPwritev2:  int32(unix.SYS_PWRITEV2),
+			bpf.HttpVarNrSendto:    int32(unix.SYS_SENDTO),
+			bpf.HttpVarNrRecvfrom:  int32(unix.SYS_RECVFROM),
+			bpf.HttpVarNrSendmsg:   int32(unix.SYS_SENDMSG),
+			bpf.HttpVarNrRecvmsg:   int32(unix.SYS_RECVMSG),
+			bpf.HttpVarNrSplice:    int32(unix.SYS_SPLICE),
+		},
+		Features: t.features(),
+	}, nil
+}
+
+func (t *tracer) features() []kernel.Feature {
+	recvmsg := map[int]string{6: bpf.HttpProgHttpRecvmsg6, 5: bpf.HttpProgHttpRecvmsg5}[t.recvmsg]
+	recvmsgProbe := bpf.HttpProgHttpK_recvmsg
+	if t.recvmsg == 6 {
+		recvmsgProbe = bpf.HttpProgHttpK_recvmsgOld
+	}
+	if recvmsg == "" {
+		recvmsg = bpf.HttpProgHttpRecvmsg4
+	}
+	function := []string{bpf.HttpProgHttpSendmsg, recvmsg, bpf.HttpProgHttpSpliceRead}
+	// The return first: a call that is noted must find it.
+	kprobe := []string{
+		bpf.HttpProgHttpR_sendmsg, bpf.HttpProgHttpR_recvmsg, bpf.HttpProgHttpR_spliceRead,
+		bpf.HttpProgHttpK_sendmsg, recvmsgProbe, bpf.HttpProgHttpK_spliceRead,
+	}
+	tracepoint := []string{bpf.HttpProgHttpSendLength, bpf.HttpProgHttpRecvLength, bpf.HttpProgHttpSpaceAdjust}
+	if t.sendpage {
+		function = append(function, bpf.HttpProgHttpSendpage)
+		kprobe = append(kprobe, bpf.HttpProgHttpR_sendpage, bpf.HttpProgHttpK_sendpage)
+	}
+	ends := []string{
+		bpf.HttpProgHttpSetState, bpf.HttpProgHttpSetStateCopy1,
+		bpf.HttpProgHttpDestroySock, bpf.HttpProgHttpDestroySockCopy1,
+	}
+	if t.preempts {
+		// Of programs at a function's end the last one that was attached
+		// runs first, at tracepoints the first one.
+		function = append([]string{bpf.HttpProgHttpSendmsgCopy2, bpf.HttpProgHttpSendmsgCopy1,
+			bpf.HttpProgHttpRecvmsg4Copy2, bpf.HttpProgHttpRecvmsg4Copy1}, function...)
+		tracepoint = append(tracepoint, bpf.HttpProgHttpSendLengthCopy1, bpf.HttpProgHttpSendLengthCopy2,
+			bpf.HttpProgHttpRecvLengthCopy1, bpf.HttpProgHttpRecvLengthCopy2)
+		ends = append(ends, bpf.HttpProgHttpSetStateCopy2, bpf.HttpProgHttpDestroySockCopy2)
+	}
+	return []kernel.Feature{
+		{Name: "ends of connections", Doors: []kernel.Door{{Tier: kernel.Tracepoint, Programs: ends}}},
+		{
+			Name: "HTTP messages",
+			Doors: []kernel.Door{
+				{Tier: kernel.Function, Programs: function},
+				{Tier: kernel.Kprobe, Programs: kprobe},
+				{Tier: kernel.Tracepoint, Programs: tracepoint},
+			},
+			Misses: map[kernel.Tier]string{
+				kernel.Tracepoint: "messages that go through io_uring, sendmmsg or recvmmsg, and those of 32-bit programs",
+			},
+		},
+	}
+}

@@ -1,0 +1,286 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/rlimit"
+
+	"tracer/bpf"
+)
+
+// Options say what is wanted of all objects of a session.
+type Options struct {
+	PIDs   []uint32 // these processes and the children that they start; empty: all
+	UID    *uint32  // this real user id; nil: all
+	Places bool     // of cgroups only those that [Kernel.Judge] was told to want
+	Hidden []uint32 // these processes are left out; 16 at most
+	BTF    string   // file with the kernel's types, empty: the kernel's own
+	Buffer Buffer   // how records travel
+	Tier   Tier     // the only one to use where there is a choice, 0: the best
+	Cache  *Cache   // nil: nothing is kept
+	Limits Limits
+}
+
+// Limits are for tests, which want maps that are soon full. 0: as always.
+type Limits struct {
+	RingBytes uint32 // size of each ring, or of each perf buffer
+	Follows   uint32 // processes that can be followed
+}
+
+// A Kernel is what a session holds in the kernel. It is not safe for concurrent
+// use. Close it.
+type Kernel struct {
+	Types *Types
+
+	opts     Options
+	load     ebpf.CollectionOptions
+	buffer   Buffer // not BufferAuto
+	castless bool   // the kernel has no casts: see LOAD in the C headers
+	shared   map[string]*ebpf.Map
+	objects  []*Object
+	warnings []string
+	cost     cost
+	perCPU   []uint64 // scratch for reading a counter
+
+	full    chan *Batch // of all readers
+	failed  chan error  // one of them stopped
+	yielder yielder
+}
+
+// shared are the maps that all objects of a session share. They are made for the
+// first object that is loaded.
+var shared = []string{bpf.ExecMapPids, bpf.ExecMapCgroups}
+
+// Open reads what is to be known before objects can be loaded.
+func Open(opts Options) (*Kernel, error) {
+	k := &Kernel{opts: opts, shared: map[string]*ebpf.Map{}, full: make(chan *Batch, batchCount), failed: make(chan error, 1)}
+	k.load.Cache = opts.Cache.typesCache()
+	var err error
+	if k.Types, err = readTypes(opts.BTF, k.load.Cache); err != nil {
+		return nil, err
+	}
+	if opts.BTF != "" {
+		k.load.Programs.KernelTypes = k.Types.spec
+		if foreign := ForeignTypes(opts.BTF); foreign != "" {
+			k.warnings = append(k.warnings, foreign)
+		}
+	}
+	// A kernel that cannot read its own types fails to load and says so.
+	k.castless = k.Types.own && k.Types.err == nil && !k.Types.Casts()
+	// Before 5.11 maps count against this limit. Where it cannot be raised,
+	// creating a map fails and says so.
+	_ = rlimit.RemoveMemlock()
+	if k.buffer, err = opts.Buffer.pick(HaveRing); err != nil {
+		return nil, err
+	}
+	k.perCPU = make([]uint64, ebpf.MustPossibleCPU())
+	return k, nil
+}
+
+// A Cache keeps from one session to the next what takes long to read: the kernel's
+// types and the objects. For tests, which open hundreds. It is safe for concurrent
+// use; nil keeps nothing.
+type Cache struct {
+	mu      sync.Mutex
+	types   *btf.Cache
+	objects map[string]*ebpf.CollectionSpec
+}
+
+// NewCache returns an empty Cache.
+func NewCache() *Cache {
+	return &Cache{types: btf.NewCache(), objects: map[string]*ebpf.CollectionSpec{}}
+}
+
+func (c *Cache) typesCache() *btf.Cache {
+	if c == nil {
+		return btf.NewCache()
+	}
+	return c.types
+}
+
+// object is what load reads, to be changed at will.
+func (c *Cache) object(name string, load func() (*ebpf.CollectionSpec, error)) (*ebpf.CollectionSpec, error) {
+	if c == nil {
+		return load()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	spec := c.objects[name]
+	if spec == nil {
+		var err error
+		if spec, err = load(); err != nil {
+			return nil, err
+		}
+		c.objects[name] = spec
+	}
+	return spec.Copy(), nil
+}
+
+// Warnings says what is missed on this kernel, in sentences.
+func (k *Kernel) Warnings() []string { return k.warnings }
+
+// Features are those of all objects, in the order in which they were opened.
+func (k *Kernel) Features() (all []OpenFeature) {
+	for _, o := range k.objects {
+		all = append(all, o.features...)
+	}
+	return all
+}
+
+// Began says that all objects are loaded. What only loading needs is given up.
+func (k *Kernel) Began() error {
+	k.Types, k.load = nil, ebpf.CollectionOptions{}
+	k.cost.open()
+	for _, o := range k.objects {
+		if err := o.beginCounters(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Ending takes the last look at what programs cost and at what they noticed as
+// missed: what they notice while they are detached, one after the other, is only
+// that the others are gone.
+func (k *Kernel) Ending() error {
+	k.cost.close(k.eachProgram)
+	for _, o := range k.objects {
+		if err := o.endCounters(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Read starts the readers, each in a goroutine of its own.
+func (k *Kernel) Read() {
+	var running sync.WaitGroup
+	for _, o := range k.objects {
+		if o.reader == nil {
+			continue
+		}
+		running.Go(func() {
+			if err := o.reader.run(); err != nil {
+				select {
+				case k.failed <- err:
+				default: // one is enough
+				}
+			}
+		})
+	}
+	go func() {
+		running.Wait()
+		close(k.full)
+	}()
+}
+
+// Batches is where records come from. It is closed when all have come after Flush.
+func (k *Kernel) Batches() <-chan *Batch { return k.full }
+
+// Failed tells why records cannot be read any more.
+func (k *Kernel) Failed() <-chan error { return k.failed }
+
+// Decode calls f with each record of a batch, and frees it. Between records it gives
+// way to others.
+func (k *Kernel) Decode(b *Batch, f func(record []byte)) {
+	n := uint64(0)
+	b.each(func(record []byte) {
+		n++
+		k.yielder.yield(n, len(k.full))
+		f(record)
+	})
+	k.cost.count(n, b.from.horizon(), k.eachProgram)
+	b.from.free <- b
+}
+
+// Flush makes the readers read what is there now and end.
+func (k *Kernel) Flush() error {
+	var err error
+	for _, o := range k.objects {
+		if o.reader != nil {
+			err = errors.Join(err, o.reader.stop())
+		}
+	}
+	return err
+}
+
+// Detach stops the programs. What they have sent stays in the rings.
+func (k *Kernel) Detach() {
+	for _, o := range k.objects {
+		o.detach()
+	}
+}
+
+// Close releases everything that is held.
+func (k *Kernel) Close() {
+	k.Detach()
+	k.cost.close(k.eachProgram)
+	for _, o := range k.objects {
+		o.close()
+	}
+	for _, m := range k.shared {
+		_ = m.Close()
+	}
+}
+
+// Judge tells the programs whether a cgroup is wanted. One that finds no room
+// passes there.
+func (k *Kernel) Judge(cgroup uint64, wanted bool) {
+	v := uint8(0)
+	if wanted {
+		v = 1
+	}
+	_ = k.shared[bpf.ExecMapCgroups].Put(cgroup, v)
+}
+
+// Unjudge makes the programs pass a cgroup.
+func (k *Kernel) Unjudge(cgroup uint64) { _ = k.shared[bpf.ExecMapCgroups].Delete(cgroup) }
+
+// look reads a map, to find out whether that is permitted.
+func (k *Kernel) look() error {
+	var one uint8
+	err := k.shared[bpf.ExecMapPids].Lookup(uint32(0), &one)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return nil
+	}
+	return err
+}
+
+// Cost is how long the programs ran in all of a session of this length, and
+// whether the kernel tells.
+func (k *Kernel) Cost(session time.Duration) (time.Duration, bool) { return k.cost.whole(session) }
+
+// SampleCost ends the taking of time, which costs more than most programs do, when
+// a session has lasted long enough.
+func (k *Kernel) SampleCost(session time.Duration) {
+	if session > sampleTime {
+		k.cost.close(k.eachProgram)
+	}
+}
+
+func (k *Kernel) eachProgram(f func(*ebpf.Program)) {
+	for _, o := range k.objects {
+		for _, p := range o.programs {
+			f(p)
+		}
+	}
+}
+
+// setKnobs sets variables of an object before it is loaded.
+func setKnobs(spec *ebpf.CollectionSpec, knobs map[string]any) error {
+	for name, value := range knobs {
+		v := spec.Variables[name]
+		if v == nil {
+			return fmt.Errorf("set variable %q: the object has none", name)
+		}
+		if err := v.Set(value); err != nil {
+			return fmt.Errorf("set variable %q: %w", name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,440 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+
+	"tracer/bpf"
+)
+
+// An Object is one that is loaded: its maps, and the programs of the features that
+// could be opened. It belongs to its Kernel.
+type Object struct {
+	name     string
+	kernel   *Kernel
+	maps     map[string]*ebpf.Map // those of Kernel.shared, too
+	vars     map[string]*ebpf.Variable
+	programs map[string]*ebpf.Program
+	links    []link.Link // kept: a link that nothing refers to is closed
+	features []OpenFeature
+	records  source  // of its ring, nil: it has none
+	reader   *reader // of records; nil: they are rare
+
+	overlooks  bool      // copies of its programs may take for missed what others saw
+	before     [8]uint64 // losses when the session began
+	last       [8]uint64 // the same, when they were read last
+	lastMissed uint64
+	lastSparse uint64
+	ended      bool // what is noticed as missed does not count any more
+}
+
+// Load creates the maps of an object and opens its features.
+func (k *Kernel) Load(p Plan) (*Object, error) {
+	o, err := k.loadMaps(p)
+	if err != nil {
+		return nil, Explain(err)
+	}
+	k.objects = append(k.objects, o.Object)
+	for _, f := range p.Features {
+		if err := k.openFeature(o, f); err != nil {
+			return nil, Explain(err)
+		}
+	}
+	return o.Object, nil
+}
+
+// A loading is an object on its way.
+type loading struct {
+	*Object
+	spec *ebpf.CollectionSpec
+}
+
+func (k *Kernel) loadMaps(p Plan) (_ *loading, err error) {
+	spec, err := k.opts.Cache.object(p.Name, p.Load)
+	if err != nil {
+		return nil, fmt.Errorf("read object %q: %w", p.Name, err)
+	}
+	if k.Types.err != nil {
+		return nil, fmt.Errorf("read the kernel's types: %w", k.Types.err)
+	}
+	o := &Object{name: p.Name, kernel: k, overlooks: p.Overlooks, maps: map[string]*ebpf.Map{}, programs: map[string]*ebpf.Program{}}
+	defer func() {
+		if err != nil {
+			o.close()
+		}
+	}()
+	knobs := map[string]any{
+		bpf.ExecVarFilterPids:    len(k.opts.PIDs) > 0,
+		bpf.ExecVarFilterUid:     k.opts.UID != nil,
+		bpf.ExecVarFilterCgroups: k.opts.Places,
+		bpf.ExecVarPerfBuffers:   k.buffer == BufferPerf,
+	}
+	var hidden [16]uint32
+	copy(hidden[:], k.opts.Hidden)
+	knobs[bpf.ExecVarHidden] = hidden
+	if k.opts.UID != nil {
+		knobs[bpf.ExecVarWantedUid] = *k.opts.UID
+	}
+	maps.Copy(knobs, p.Knobs)
+	if err := setKnobs(spec, knobs); err != nil {
+		return nil, err
+	}
+	forget(spec)
+	if err := k.size(spec, p); err != nil {
+		return nil, err
+	}
+	if err := k.share(spec); err != nil {
+		return nil, err
+	}
+	bytes := uint32(0)
+	if p.Ring != "" {
+		bytes = spec.Maps[p.Ring].MaxEntries
+	}
+	k.buffer.fit(spec)
+	programs := spec.Programs
+	spec.Programs = nil
+	opts := k.load
+	opts.MapReplacements = map[string]*ebpf.Map{}
+	for name, m := range k.shared {
+		if spec.Maps[name] != nil {
+			opts.MapReplacements[name] = m
+			spec.Maps[name].MaxEntries = m.MaxEntries()
+		}
+	}
+	c, err := ebpf.NewCollectionWithOptions(spec, opts)
+	if err != nil {
+		return nil, fmt.Errorf("create maps: %w", err)
+	}
+	o.maps, o.vars = c.Maps, c.Variables
+	spec.Programs = programs
+	if err := k.openRing(o, p, bytes); err != nil {
+		return nil, err
+	}
+	return &loading{o, spec}, nil
+}
+
+// openRing opens what an object's records come from, before a program can send any.
+func (k *Kernel) openRing(o *Object, p Plan, bytes uint32) (err error) {
+	switch {
+	case p.Ring == "":
+		return nil
+	case p.Rare:
+		o.records, err = k.buffer.open(o.maps[p.Ring], nil, nil, bytes)
+		return err
+	}
+	state := o.vars[bpf.ExecVarReaderState]
+	if o.records, err = k.buffer.open(o.maps[p.Ring], o.maps[bpf.ExecMapBell], state, bytes); err != nil {
+		return err
+	}
+	o.reader = newReader(o, o.records, state, k.full)
+	return nil
+}
+
+// forget takes out the maps that no program refers to: those of headers.
+func forget(spec *ebpf.CollectionSpec) {
+	used := map[string]bool{}
+	for _, p := range spec.Programs {
+		for _, ins := range p.Instructions {
+			if ins.IsLoadFromMap() {
+				used[ins.Reference()] = true
+			}
+		}
+	}
+	maps.DeleteFunc(spec.Maps, func(name string, _ *ebpf.MapSpec) bool {
+		return !used[name] && !strings.HasPrefix(name, ".")
+	})
+}
+
+// size gives maps the sizes that are wanted.
+func (k *Kernel) size(spec *ebpf.CollectionSpec, p Plan) error {
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return err
+	}
+	for name, size := range p.Maps {
+		m := spec.Maps[name]
+		if m == nil {
+			return fmt.Errorf("size map %q: object %q has none", name, p.Name)
+		}
+		if size.Entries > 0 {
+			m.MaxEntries = size.Entries
+		}
+		if size.PerCPU {
+			m.MaxEntries *= uint32(cpus)
+		}
+		if size.Value > 0 && size.Value != m.ValueSize {
+			m.ValueSize = size.Value
+			m.Key, m.Value = nil, nil // the type has another length
+		}
+		for _, key := range size.Keys {
+			m.Contents = append(m.Contents, ebpf.MapKV{Key: key, Value: uint8(1)})
+		}
+	}
+	for _, m := range spec.Maps {
+		if m.Type == ebpf.RingBuf && k.opts.Limits.RingBytes > 0 {
+			m.MaxEntries = k.opts.Limits.RingBytes
+		}
+	}
+	if m := spec.Maps[bpf.ExecMapPids]; m != nil {
+		switch {
+		case len(k.opts.PIDs) == 0:
+			m.MaxEntries = 1
+		case k.opts.Limits.Follows > 0:
+			m.MaxEntries = k.opts.Limits.Follows
+		}
+	}
+	if m := spec.Maps[bpf.ExecMapCgroups]; m != nil && !k.opts.Places {
+		m.MaxEntries = 1
+	}
+	return nil
+}
+
+// share creates the maps that all objects share, as far as this one needs them.
+func (k *Kernel) share(spec *ebpf.CollectionSpec) error {
+	for _, name := range shared {
+		s := spec.Maps[name]
+		if s == nil || k.shared[name] != nil {
+			continue
+		}
+		m, err := ebpf.NewMap(s)
+		if err != nil {
+			return fmt.Errorf("create map %q: %w", name, err)
+		}
+		k.shared[name] = m
+		if name != bpf.ExecMapPids {
+			continue
+		}
+		for _, pid := range k.opts.PIDs {
+			if err := m.Put(pid, uint8(1)); err != nil {
+				return fmt.Errorf("write map %q: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// openFeature loads and attaches the programs of a feature by the first of its
+// doors that this kernel lets it through.
+func (k *Kernel) openFeature(o *loading, f Feature) error {
+	var failed error
+	for _, d := range f.Doors {
+		if k.opts.Tier != 0 && len(f.Doors) > 1 && d.Tier != k.opts.Tier {
+			continue
+		}
+		if err := k.openDoor(o, d); err != nil {
+			if len(f.Doors) > 1 {
+				err = fmt.Errorf("by %s: %w", d.Tier, err)
+			}
+			if failed == nil {
+				failed = fmt.Errorf("%s: %w", f.Name, err)
+			} else {
+				failed = fmt.Errorf("%w; %w", failed, err)
+			}
+			continue
+		}
+		o.features = append(o.features, OpenFeature{f, d.Tier})
+		return nil
+	}
+	if failed == nil {
+		failed = fmt.Errorf("%s: not possible by %s", f.Name, k.opts.Tier)
+	}
+	if f.Without != "" && (k.opts.Tier == 0 || len(f.Doors) == 1) {
+		o.features = append(o.features, OpenFeature{Feature: f})
+		k.warnings = append(k.warnings, f.Without)
+		return nil
+	}
+	return failed
+}
+
+// openDoor loads and attaches some programs, all or none of them.
+func (k *Kernel) openDoor(o *loading, d Door) (err error) {
+	if d.Tier == Kprobe && !haveKprobes() {
+		return fmt.Errorf("attach %s: this kernel has none: %w", d.Tier, ebpf.ErrNotSupported)
+	}
+	own := *o.spec
+	own.Programs = nil // most are not needed
+	spec := own.Copy()
+	spec.Programs = map[string]*ebpf.ProgramSpec{}
+	for _, name := range d.Programs {
+		p := o.spec.Programs[name]
+		if p == nil {
+			return fmt.Errorf("load program %q: the object has none", name)
+		}
+		spec.Programs[name] = p.Copy()
+		if k.castless {
+			dropCasts(spec.Programs[name].Instructions)
+		}
+	}
+	opts := k.load
+	opts.MapReplacements = map[string]*ebpf.Map{}
+	for name, m := range o.maps {
+		if spec.Maps[name] != nil {
+			spec.Maps[name].MaxEntries = m.MaxEntries()
+			opts.MapReplacements[name] = m
+		}
+	}
+	c, err := ebpf.NewCollectionWithOptions(spec, opts)
+	if err != nil {
+		return fmt.Errorf("load programs: %w", err)
+	}
+	defer c.Close()
+	var links []link.Link
+	defer func() {
+		if err != nil {
+			for _, l := range links {
+				_ = l.Close() // it is not used
+			}
+		}
+	}()
+	for _, name := range d.Programs {
+		l, err := attach(spec.Programs[name], c.Programs[name])
+		if err != nil {
+			return fmt.Errorf("attach %s %q: %w", d.Tier, spec.Programs[name].AttachTo, err)
+		}
+		if l != nil {
+			links = append(links, l)
+		}
+	}
+	o.links = append(o.links, links...)
+	for _, name := range d.Programs {
+		o.programs[name] = c.DetachProgram(name)
+	}
+	return nil
+}
+
+// dropCasts takes casts out of a program that does not reach them. They are calls
+// of a function of the kernel, which would be looked for in all its modules.
+func dropCasts(program asm.Instructions) {
+	for i, ins := range program {
+		if ins.IsKfuncCall() {
+			program[i] = asm.Mov.Imm(asm.R0, 0).WithSource(ins.Source())
+		}
+	}
+}
+
+// attach attaches a program to what its section names. Iterators are run, not
+// attached: they have no link.
+func attach(spec *ebpf.ProgramSpec, p *ebpf.Program) (link.Link, error) {
+	switch {
+	case spec.Type == ebpf.RawTracepoint:
+		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: spec.AttachTo, Program: p})
+	case spec.Type == ebpf.Kprobe && strings.HasPrefix(spec.SectionName, "kretprobe/"):
+		return link.Kretprobe(spec.AttachTo, p, nil)
+	case spec.Type == ebpf.Kprobe:
+		return link.Kprobe(spec.AttachTo, p, nil)
+	case spec.AttachType == ebpf.AttachTraceIter:
+		return nil, nil
+	case spec.Type == ebpf.Tracing:
+		return link.AttachTracing(link.TracingOptions{Program: p})
+	}
+	return nil, fmt.Errorf("program type %s: %w", spec.Type, ebpf.ErrNotSupported)
+}
+
+// Map is one of the object's maps, nil if it has none of this name.
+func (o *Object) Map(name string) *ebpf.Map { return o.maps[name] }
+
+// Set sets a variable of an object that is loaded.
+func (o *Object) Set(variable string, value any) error {
+	if err := o.vars[variable].Set(value); err != nil {
+		return fmt.Errorf("set variable %q: %w", variable, err)
+	}
+	return nil
+}
+
+// Loaded reports whether a program is loaded: the feature that it is for is open.
+func (o *Object) Loaded(program string) bool { return o.programs[program] != nil }
+
+// Tier is the kind of hook of a feature, 0 if it is not open.
+func (o *Object) Tier(feature string) Tier {
+	i := slices.IndexFunc(o.features, func(f OpenFeature) bool { return f.Name == feature })
+	if i < 0 {
+		return 0
+	}
+	return o.features[i].Tier
+}
+
+// Sum reads a counter that each CPU has for itself.
+func (o *Object) Sum(mapName string, i uint32) (uint64, error) {
+	return o.kernel.sum(o.maps[mapName], i)
+}
+
+// An Iterator runs a program once for each object of a kind: socket, task, element
+// of a map. It is detached with its Object.
+type Iterator struct {
+	name string
+	it   *link.Iter
+}
+
+// Iterator attaches a program that is loaded, to the elements of a map if one is
+// named.
+func (o *Object) Iterator(program, mapName string) (*Iterator, error) {
+	it, err := link.AttachIter(link.IterOptions{Program: o.programs[program], Map: o.maps[mapName]})
+	if err != nil {
+		return nil, fmt.Errorf("attach iterator %q: %w", program, err)
+	}
+	o.links = append(o.links, it)
+	return &Iterator{program, it}, nil
+}
+
+// Run runs the program for all objects and discards what it writes.
+func (i *Iterator) Run() error { return i.Read(func(r io.Reader) error { return nil }) }
+
+// Read runs the program for all objects. What it writes is read by f, and discarded
+// where f stops.
+func (i *Iterator) Read(f func(io.Reader) error) error {
+	file, err := i.it.Open()
+	if err != nil {
+		return fmt.Errorf("open iterator %q: %w", i.name, err)
+	}
+	defer file.Close()
+	if err = f(file); err == nil {
+		_, err = io.Copy(io.Discard, file)
+	}
+	if err != nil {
+		return fmt.Errorf("run iterator %q: %w", i.name, err)
+	}
+	return nil
+}
+
+// Records reads records of one type, calling f with each, in r.
+func Records[T any](from io.Reader, r *T, f func()) error {
+	record := unsafe.Slice((*byte)(unsafe.Pointer(r)), unsafe.Sizeof(*r))
+	for {
+		if _, err := io.ReadFull(from, record); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		f()
+	}
+}
+
+// detach stops the programs. What they have sent stays in the ring.
+func (o *Object) detach() {
+	for _, l := range o.links {
+		_ = l.Close() // closing a link cannot fail but by misuse
+	}
+	o.links = nil
+}
+
+func (o *Object) close() {
+	o.detach()
+	if o.records != nil {
+		_ = o.records.close()
+	}
+	for _, p := range o.programs {
+		_ = p.Close()
+	}
+	for _, m := range o.maps {
+		_ = m.Close()
+	}
+}

@@ -1,0 +1,84 @@
+package kernel
+
+import (
+	"os"
+
+	"github.com/cilium/ebpf"
+)
+
+// A Plan says what an object is to be. The names are those of its C file.
+type Plan struct {
+	Name     string // for messages and for a Cache
+	Load     func() (*ebpf.CollectionSpec, error)
+	Ring     string          // the map that records come by, empty: there are none
+	Rare     bool            // records are rare: programs wake their reader for each
+	Maps     map[string]Size // those that differ from the C file
+	Knobs    map[string]any  // const volatile variables, set before loading
+	Features []Feature       // opened in this order
+	// Overlooks: copies of its programs may take for missed what others saw; what
+	// they tell of that is too much then.
+	Overlooks bool
+}
+
+// A Size changes a map before it is created.
+type Size struct {
+	Entries uint32 // 0: as in the C file
+	PerCPU  bool   // so many for each possible CPU
+	Value   uint32 // bytes of a value, 0: as in the C file
+	Keys    []any  // are in it from the start, each with an 8-bit 1
+}
+
+// A Tier is a kind of hook.
+type Tier int
+
+// Tiers, the best first.
+const (
+	Function   Tier = iota + 1 // A: fentry and fexit
+	Kprobe                     // B: kprobe and kretprobe
+	Tracepoint                 // C: tracepoints alone
+)
+
+var tierNames = []string{Function: "fentry", Kprobe: "kprobe", Tracepoint: "tracepoint"}
+
+func (t Tier) String() string { return tierNames[t] }
+
+// ParseTier is the inverse of String.
+func ParseTier(name string) (Tier, bool) {
+	for t, n := range tierNames {
+		if t > 0 && n == name {
+			return Tier(t), true
+		}
+	}
+	return 0, false
+}
+
+// A Feature is something that a probe wants to know, with the ways to learn it,
+// best first. Which of them is taken is found by loading and attaching, never by
+// the kernel's version.
+type Feature struct {
+	Name    string
+	Doors   []Door
+	Without string // what is missed if no door opens, as a sentence; empty: tracing is impossible
+	// Misses is what a kind of hook does not see and better ones do.
+	Misses map[Tier]string
+}
+
+// A Door is one way to a feature: programs that are attached together, in this
+// order, to what their sections name.
+type Door struct {
+	Tier     Tier
+	Programs []string
+}
+
+// An OpenFeature is a feature with the kind of hook that was found, 0 for none.
+type OpenFeature struct {
+	Feature
+	Tier Tier
+}
+
+// haveKprobes reports whether this kernel has kprobes. One without them would
+// verify the programs all the same, which takes longer than all else at the start.
+func haveKprobes() bool {
+	_, err := os.Stat("/sys/bus/event_source/devices/kprobe")
+	return err == nil
+}

@@ -1,0 +1,301 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/perf"
+)
+
+// While records come the reader drains its source on a timer, because programs
+// do not wake it: the wake-up of a reader costs the traced process more than all
+// the rest. When none have come for a while it asks to be woken by the next and
+// costs nothing.
+//
+// Most of what a look costs is its own: waking up, with cold caches. How long after
+// one the next is depends on how many records come. In a longer pause the programs of
+// a ring wake the reader once a quarter of it waits.
+const (
+	pollRecords  = 2000                  // are to be found in a look, or
+	pollShare    = 8                     // of all room, a part of so many
+	pollLeast    = 5 * time.Millisecond  // between two looks, and
+	pollMost     = 75 * time.Millisecond // at most: an event is told within 100 ms
+	pollBlind    = 30 * time.Millisecond // at most, where programs do not wake who dozes
+	pollInterval = 10 * time.Millisecond // where it is not known how many will come
+	pollsIdle    = 10                    // without a record before the reader waits
+)
+
+// What the programs know of the reader: enum reader_state of bpf/include/tracer.h.
+const (
+	readerPolls uint32 = iota
+	readerWaits
+	readerDozes
+)
+
+const (
+	batchBytes  = 256 << 10
+	batchCount  = 16
+	sampleBytes = 128 << 10 // the largest record of any program fits
+)
+
+// A Batch holds records of one object as they came, one after the other.
+type Batch struct {
+	from *reader
+	buf  []byte
+	ends []int // where each record ends in buf
+}
+
+// Object is whose records they are.
+func (b *Batch) Object() *Object { return b.from.object }
+
+// each calls f with each record, which is valid until f returns.
+func (b *Batch) each(f func([]byte)) {
+	b.from.waiting.Add(-1)
+	start := 0
+	for _, end := range b.ends {
+		f(b.buf[start:end:end])
+		start = (end + 7) &^ 7
+	}
+}
+
+// A source is where records come from: a ring, or perf buffers. One goroutine
+// takes them; idle and flush may be called by others, close when nobody takes
+// any more.
+type source interface {
+	// begin readies next to take what is there now. With wait, and if nothing
+	// is there, it or next returns when a program has woken the reader.
+	begin(wait bool) error
+	// next copies the next record to the start of buf, or into a larger one.
+	// It returns [os.ErrDeadlineExceeded] when all are taken, and
+	// [perf.ErrFlushed] when they are after flush.
+	next(buf []byte) ([]byte, error)
+	// taken is a moment of the boot clock: what was sent before has been taken,
+	// once next has told that all are, if begin was called at this time.
+	taken(began uint64) uint64
+	// idle is such a moment as well, if nothing is there to be taken, else 0.
+	idle(now uint64) uint64
+	// room is how many bytes have room, of one CPU at least.
+	room() int
+	flush() error
+	close() error
+}
+
+// A dozer is a source whose programs wake the reader in time, though it does not
+// wait for the next record.
+type dozer interface {
+	// doze returns after a while; earlier if a quarter of all room has filled, or
+	// after flush.
+	doze(while time.Duration) error
+}
+
+// A reader copies records out of a source into batches and does nothing else.
+// There are batchCount batches: when the pipeline falls behind by that much the
+// reader stops, the source fills, and the programs count what they cannot send.
+type reader struct {
+	source
+	object *Object
+	state  *ebpf.Variable // reader_state of the programs
+	full   chan<- *Batch
+	free   chan *Batch
+	quit   chan struct{}
+
+	waiting  atomic.Int64  // batches in full
+	draining atomic.Bool   // records may be out of the source and not in full yet
+	drained  atomic.Uint64 // boot clock: what came before is in full
+	seen     uint64        // the pipeline's: see horizon
+}
+
+func newReader(o *Object, from source, state *ebpf.Variable, full chan<- *Batch) *reader {
+	r := &reader{
+		source: from,
+		object: o,
+		state:  state,
+		full:   full,
+		free:   make(chan *Batch, batchCount),
+		quit:   make(chan struct{}),
+	}
+	for range batchCount {
+		r.free <- &Batch{from: r}
+	}
+	return r
+}
+
+// run reads until stop is called, then what is left. It returns why it stopped
+// before.
+func (r *reader) run() error {
+	if err := r.poll(); !errors.Is(err, perf.ErrFlushed) {
+		return fmt.Errorf("read records: %w", err)
+	}
+	return nil
+}
+
+// poll returns why nothing more can be read.
+func (r *reader) poll() error {
+	last, next := time.Now(), pollInterval
+	for idle := 0; ; {
+		if err := r.doze(next); err != nil {
+			return err
+		}
+		n, bytes, err := r.drain(false)
+		now := time.Now()
+		last, next = now, lookAfter(n, float64(bytes)/float64(r.room()), now.Sub(last))
+		if idle++; n > 0 {
+			idle = 0
+		}
+		if err == nil && idle >= pollsIdle {
+			idle = 0
+			err = r.wait()
+			last, next = time.Now(), pollInterval // what has woken it may be the first of many
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// doze lets time pass until the next look.
+func (r *reader) doze(while time.Duration) error {
+	d, ok := r.source.(dozer)
+	if !ok || while <= pollInterval {
+		select {
+		case <-time.After(min(while, pollBlind)):
+		case <-r.quit:
+		}
+		return nil
+	}
+	if err := r.state.Set(readerDozes); err != nil {
+		return err
+	}
+	if err := d.doze(while); err != nil {
+		return err
+	}
+	return r.state.Set(readerPolls)
+}
+
+// lookAfter is how long after a look the next one is, if it found n records, which
+// came in a while and took a share of all room.
+func lookAfter(n int, share float64, while time.Duration) time.Duration {
+	if n == 0 {
+		return pollMost
+	}
+	enough := max(float64(n)/pollRecords, share*pollShare)
+	return min(max(time.Duration(float64(while)/enough), pollLeast), pollMost)
+}
+
+// wait returns when a program has sent a record, or with ErrFlushed when stop is
+// called. What came before the programs knew that they have to wake the reader
+// is read first.
+func (r *reader) wait() error {
+	if err := r.state.Set(readerWaits); err != nil {
+		return err
+	}
+	n, _, err := r.drain(false)
+	if n == 0 && err == nil {
+		_, _, err = r.drain(true)
+	}
+	return err
+}
+
+// drain copies all records that are there and says how many there were, and of how
+// many bytes. With wait it waits for the first if there are none.
+func (r *reader) drain(wait bool) (n, bytes int, err error) {
+	began := Now()
+	r.draining.Store(!wait) // not while it waits
+	defer r.draining.Store(false)
+	err = r.begin(wait)
+	for err == nil {
+		b := <-r.free
+		if b.buf == nil {
+			b.buf = make([]byte, 0, batchBytes+sampleBytes)
+		}
+		b.buf, b.ends = b.buf[:0], b.ends[:0]
+		for len(b.buf) < batchBytes {
+			// Samples begin at multiples of eight, as records want it.
+			start := (len(b.buf) + 7) &^ 7
+			var record []byte
+			record, err = r.next(b.buf[start:start:cap(b.buf)])
+			r.draining.Store(true)
+			if err != nil {
+				break
+			}
+			// next leaves the buffer if a sample is larger than what is
+			// left of it, which no record is: sampleBytes.
+			end := start + min(len(record), sampleBytes)
+			b.buf = b.buf[:end]
+			b.ends = append(b.ends, end)
+		}
+		if len(b.ends) == 0 {
+			r.free <- b
+			break
+		}
+		n += len(b.ends)
+		bytes += len(b.buf)
+		r.waiting.Add(1)
+		r.full <- b
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = nil
+		r.drained.Store(r.taken(began))
+	}
+	return n, bytes, err
+}
+
+// Horizon is a moment of the boot clock: whatever the object's programs sent before
+// has been decoded. It only grows. It is for who calls [Kernel.Decode].
+func (o *Object) Horizon() uint64 { return o.reader.horizon() }
+
+// EachRare calls f with each rare record as it comes, until FlushRare is called. It
+// is for a goroutine of its own.
+func (o *Object) EachRare(f func(record []byte)) {
+	if o.records == nil {
+		return
+	}
+	var record []byte
+	for {
+		err := o.records.begin(true)
+		for err == nil {
+			if record, err = o.records.next(record); err == nil {
+				f(record)
+			}
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return
+		}
+	}
+}
+
+// FlushRare ends EachRare.
+func (o *Object) FlushRare() error { return o.records.flush() }
+
+// Behind reports whether there are rare records that EachRare has not told. Of perf
+// buffers that is not known: then it reports false.
+func (o *Object) Behind() bool {
+	r, ok := o.records.(*ring)
+	return ok && r.idle(1) == 0
+}
+
+// horizon: see Object.Horizon.
+func (r *reader) horizon() uint64 {
+	now, drained := Now(), r.drained.Load()
+	if idle := r.idle(now); idle > drained && !r.draining.Load() {
+		drained = idle
+	}
+	if r.waiting.Load() > 0 {
+		return r.seen
+	}
+	r.seen = max(r.seen, drained)
+	return r.seen
+}
+
+// stop makes run read what is there now and return. It must be called once.
+func (r *reader) stop() error {
+	close(r.quit)
+	return r.flush()
+}
+
+// poll is a deadline that has passed: read what is there, do not wait for more.
+var poll = time.Unix(1, 0)

@@ -1,0 +1,133 @@
+// Package message is what parsers find in streams: exchanges of requests and
+// answers, as one end of a connection saw them, whatever the protocol.
+//
+// It knows no protocol by itself: each has a package with a [Protocol]. Start with
+// [Exchange].
+package message
+
+import "tracer/trace/stream"
+
+// Role is what the process that owns the socket is in an exchange.
+type Role uint8
+
+const (
+	Client Role = iota // it sent the request
+	Server
+)
+
+func (r Role) String() string {
+	return roles[r&1]
+}
+
+var roles = [...]string{"client", "server"}
+
+// Kind is what a connection was seen to speak.
+type Kind uint8
+
+const (
+	Unknown Kind = iota // nothing to tell it by yet
+	HTTP1
+	HTTP2 // with prior knowledge
+	TLS
+	Other
+)
+
+func (k Kind) String() string {
+	return kinds[min(int(k), int(Other))]
+}
+
+var kinds = [...]string{"unknown", "http/1", "http/2", "tls", "other"}
+
+// Inexact marks the numbers of an exchange that are not certain.
+type Inexact uint8
+
+const (
+	// InexactRequest: RequestBytes and RequestEnd are what was seen so far,
+	// or the end of the request could only be concluded.
+	InexactRequest Inexact = 1 << iota
+	// InexactResponse: the same for ResponseBytes and ResponseEnd.
+	InexactResponse
+	// InexactTime: a message began or ended within a sum of calls, or in
+	// bytes that nobody told the time of.
+	InexactTime
+)
+
+// An Exchange is a request and its answer. It and its slices are valid during
+// the callback only. Times are in the clock of the segments, 0 where unknown.
+type Exchange struct {
+	Role   Role
+	Method []byte
+	Target []byte        // as sent
+	Host   []byte        // of the target where that is absolute, else of the Host field; nil where unknown
+	Minor  uint8         // HTTP/1.Minor, of the response or else of the request
+	Ending stream.Ending // why the answer is missing (Status is 0) or not whole
+	Status int           // of the final response; 0 where none came
+
+	TargetTruncated bool // more of the target was sent than was captured
+	Inexact         Inexact
+
+	RequestStart  int64 // first byte of the request
+	RequestEnd    int64 // last byte of the request
+	ResponseStart int64 // first byte of the final response
+	ResponseEnd   int64 // last byte of the response; without any, when the connection ended
+
+	RequestOffset uint64 // of the request's first byte, in that direction's Segment.Offset
+	RequestBytes  uint64 // the whole message: head, body, framing
+	ResponseBytes uint64 // the same, and interim (1xx) responses
+}
+
+// Counts says what [Parsers] did not tell as an exchange.
+type Counts struct {
+	Lost      uint64 // requests whose answer may have been missed
+	Overflow  uint64 // requests beyond the limits on those that wait
+	Unmatched uint64 // final responses whose request was not seen or not certain
+	Resyncs   uint64 // times the boundaries of messages were lost
+}
+
+// A Protocol is a row of the table of protocols.
+type Protocol struct {
+	Name string
+	// New returns the parsers of a session. They call exchange with an exchange
+	// that is over, and stuck where [Parser.Stuck] finds one. Both are called by
+	// the goroutine that feeds.
+	New func(exchange, stuck func(*Exchange)) Parsers
+}
+
+// Parsers are what the parsers of a session's connections share. They are used by
+// one goroutine.
+type Parsers interface {
+	// Conn returns a parser for one connection, joined if bytes moved on it
+	// before it was seen.
+	Conn(joined bool) Parser
+	// Counts are those of all connections; they only grow.
+	Counts() *Counts
+}
+
+// A Parser finds exchanges in the bytes of one connection, seen from one end.
+type Parser interface {
+	// Feed takes the next segment. Those of one direction come in the order of
+	// their offsets.
+	Feed(s *stream.Segment)
+	// Kind is what the connection speaks, as far as it is known.
+	Kind() Kind
+	// Opaque reports that no exchange will be found any more.
+	Opaque() bool
+	// Body returns up to which offset a direction is inside a body, 0 if it is
+	// not, and whether that may end before with an empty line.
+	Body(dir stream.Direction) (until uint64, blind bool)
+	// Waiting is how many requests have no answer under way.
+	Waiting() int
+	// Busy reports whether an exchange is under way.
+	Busy() bool
+	// Holds reports whether an answer waits for its request.
+	Holds() bool
+	// Settle gives up waiting for such requests.
+	Settle(now int64)
+	// Oldest is when the request that has waited longest began.
+	Oldest() (start int64, ok bool)
+	// Stuck tells of requests that began before a time and have no answer, each
+	// once.
+	Stuck(before int64)
+	// Close ends the connection.
+	Close(now int64, why stream.Ending)
+}

@@ -1,0 +1,187 @@
+package session
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"time"
+	"unsafe"
+
+	"tracer/bpf"
+	"tracer/trace/account"
+	"tracer/trace/event"
+	"tracer/trace/kernel"
+	"tracer/trace/place"
+)
+
+// placeFeature tells of cgroups as they come and go.
+var placeFeature = kernel.Feature{
+	Name: "containers as they start",
+	Doors: []kernel.Door{{Tier: kernel.Tracepoint, Programs: []string{
+		bpf.PlaceProgPlaceCgroupMkdir,
+		bpf.PlaceProgPlaceCgroupRmdir,
+	}}},
+	Without: "this kernel does not tell of new cgroups: containers that live shorter than a moment have no name",
+}
+
+// namesDue is how long names may be missing before it is said.
+const namesDue = 2 * time.Second
+
+// places says in which container and pod events happened, and which of those
+// are wanted. Its goroutine only passes on what place.bpf.c sends.
+type places struct {
+	resolver *place.Resolver
+	filter   place.Filter
+	object   *kernel.Object
+	stop     func()        // ends what keeps the kernel's filter current
+	done     chan struct{} // the goroutine has ended
+
+	nameless time.Time // when the first event with names missing came
+	told     bool      // that they are
+}
+
+// openPlaces opens the object that tells of cgroups, then begins to read what
+// cgroups and containers there are: in this order, so that none is missed.
+// Without cgroups in sight events have no place, which is an error only if they
+// are chosen by it.
+func (s *Session) openPlaces() error {
+	trees, err := place.FindHierarchies(place.Roots{})
+	switch {
+	case err != nil && s.opts.filtersPlaces():
+		return fmt.Errorf("tell containers and pods apart: %w", err)
+	case err != nil:
+		s.warnings = append(s.warnings, fmt.Sprintf("containers and pods are not shown: %v", err))
+		return nil
+	}
+	plan := kernel.Plan{
+		Name: "place", Load: bpf.LoadPlace, Ring: bpf.PlaceMapPlaces, Rare: true,
+		Knobs:    map[string]any{},
+		Features: []kernel.Feature{placeFeature},
+	}
+	for _, h := range trees {
+		if h.V1 {
+			plan.Knobs[bpf.PlaceVarV1Hierarchy] = h.ID
+		}
+	}
+	p := &places{filter: s.opts.Place, stop: func() {}, done: make(chan struct{})}
+	if p.object, err = s.kernel.Load(plan); err != nil {
+		return err
+	}
+	p.resolver, err = place.New(place.Roots{}, place.Options{
+		Kubelet: s.opts.Kubelet,
+		Wait:    s.opts.Limits.PlaceWait,
+		Behind:  p.object.Behind,
+	})
+	if err != nil {
+		return err
+	}
+	s.places = p
+	go func() {
+		defer close(p.done)
+		p.object.EachRare(func(record []byte) { p.decode(record) })
+	}()
+	if s.opts.filtersPlaces() {
+		// What finds no room in the kernel's map passes, and is decided here.
+		p.stop = p.resolver.Watch(p.filter, func(id uint64, v place.Verdict) {
+			switch v {
+			case place.Unknown:
+				s.kernel.Unjudge(id)
+			default:
+				s.kernel.Judge(id, v == place.Wanted)
+			}
+		})
+	}
+	return nil
+}
+
+// decode reports false for a record that is none. It has the layout of
+// bpf.PlacePlaceRecord, up to the end of its path.
+func (p *places) decode(record []byte) bool {
+	const head = int(unsafe.Offsetof(bpf.PlacePlaceRecord{}.Path))
+	if len(record) < head {
+		return false
+	}
+	id := binary.NativeEndian.Uint64(record[unsafe.Offsetof(bpf.PlacePlaceRecord{}.Id):])
+	hierarchy := binary.NativeEndian.Uint32(record[unsafe.Offsetof(bpf.PlacePlaceRecord{}.Hierarchy):])
+	gone := binary.NativeEndian.Uint32(record[unsafe.Offsetof(bpf.PlacePlaceRecord{}.Gone):]) != 0
+	path, _, ok := bytes.Cut(record[head:], []byte{0})
+	if !ok {
+		return false
+	}
+	if gone {
+		p.resolver.Rmdir(id, hierarchy, string(path))
+	} else {
+		p.resolver.Mkdir(id, hierarchy, string(path))
+	}
+	return true
+}
+
+func (p *places) close() {
+	if p == nil {
+		return
+	}
+	p.stop()
+	_ = p.object.FlushRare() // which ends the goroutine
+	<-p.done
+	p.resolver.Close()
+}
+
+// judge fills in where an event happened and says whether it passes --comm and the
+// place that is wanted. An event without a cgroup keeps the place that its probe
+// gave it. For a cgroup that was never heard of it waits, for at most 50 ms:
+// place.Options.
+func (s *Session) judge(h *event.Common) Refusal {
+	if !s.opts.Wants(h.Comm) {
+		return Refusal{Filter: "comm"}
+	}
+	p := s.places
+	id := h.CgroupID
+	h.CgroupID &^= place.V1
+	if p == nil {
+		return Refusal{}
+	}
+	complete := true
+	if id != 0 {
+		h.Place, complete = p.locate(id, h.PID)
+	}
+	if p.filter == (place.Filter{}) {
+		return Refusal{}
+	}
+	var at *place.Place
+	if h.Place != (event.Place{}) {
+		at = &h.Place
+	}
+	switch p.filter.Judge(at, complete) {
+	case place.Wanted:
+		return Refusal{}
+	case place.Unknown:
+		return Refusal{Cause: account.PlaceUnknown}
+	}
+	return Refusal{Filter: "place"}
+}
+
+// locate is where a process runs of which the kernel's records have this cgroup:
+// zero for one that runs on the host. It reports false if something is missing.
+func (p *places) locate(cgroup uint64, pid uint32) (event.Place, bool) {
+	at, complete := p.resolver.Lookup(cgroup, int(pid))
+	if !complete && p.nameless.IsZero() {
+		p.nameless = time.Now()
+	}
+	if at == nil {
+		return event.Place{}, complete
+	}
+	return *at, complete
+}
+
+// tellNameless says, once, why names are missing.
+func (s *Session) tellNameless() {
+	p := s.places
+	if p == nil || p.told || p.nameless.IsZero() || time.Since(p.nameless) < namesDue {
+		return
+	}
+	p.told = true
+	if problems := p.resolver.Problems(); len(problems) > 0 {
+		s.notice(&event.Notice{Kind: "note", Message: strings.Join(problems, "; ")})
+	}
+}

@@ -1,0 +1,136 @@
+package session
+
+import (
+	"flag"
+	"time"
+
+	"tracer/trace/account"
+	"tracer/trace/event"
+	"tracer/trace/kernel"
+)
+
+// A Probe is a row of the table of what can be traced: one subcommand.
+type Probe struct {
+	Name    string // of the subcommand, and of its columns in package render
+	Short   string // one line
+	Long    string // what it reports, from which hooks, what it misses
+	Example string
+	// Full are flags that make it use every feature that it has.
+	Full []string
+	// New makes a tracer with its options at their defaults.
+	New func() Tracer
+}
+
+// View is the name of the view that shows what t reports, which may depend on
+// its options.
+func (p *Probe) View(t Tracer) string {
+	if v, ok := t.(interface{ View() string }); ok {
+		return v.View()
+	}
+	return p.Name
+}
+
+// A Tracer is what a probe does, between its options and its events. Its methods
+// are called by one goroutine at a time, in the order in which they stand here.
+type Tracer interface {
+	// Flags declares the probe's own flags.
+	Flags(fs *flag.FlagSet)
+	// Validate says what is wrong with the options, naming the flag.
+	Validate() error
+	// Plan says what to load into a kernel with these types.
+	Plan(types *kernel.Types, opts *Options) (kernel.Plan, error)
+	// Attached is called once, when the programs run.
+	Attached(h *Host) error
+	// Decode turns a record into events, by Host.Emit. It reports false for a
+	// record that is none.
+	Decode(record []byte) bool
+	// Detaching is called before the programs are detached, for last readings.
+	Detaching()
+	// End tells what is left. All that was sent has been decoded.
+	End()
+}
+
+// A Host is a tracer's way to its session: its object in the kernel, the time, names,
+// and where events go. It is for the methods of the tracer alone.
+type Host struct {
+	*kernel.Object
+	Options *Options
+	Clock   *kernel.Clock
+	Ledger  *account.Ledger
+
+	session *Session
+	tracer  Tracer
+}
+
+// Notice tells a warning or a note on stderr.
+func (h *Host) Notice(n *event.Notice) { h.session.notice(n) }
+
+// Emit passes an event on to the sinks, if it passes the filters that user space
+// decides. The event may be used again when Emit returns.
+func (h *Host) Emit(e event.Event) {
+	s := h.session
+	if s.enough() {
+		return
+	}
+	s.ledger.Saw(e.Head().Kind)
+	h.Offer(e)
+}
+
+// Offer is Emit for events that are counted by another kind than their own.
+func (h *Host) Offer(e event.Event) {
+	s := h.session
+	if s.enough() {
+		return
+	}
+	if r := s.judge(e.Head()); r != (Refusal{}) {
+		h.Refuse(r, 1)
+		return
+	}
+	h.Show(e)
+}
+
+// Show passes on an event that is wanted.
+func (h *Host) Show(e event.Event) {
+	if s := h.session; !s.enough() {
+		s.sinks.event(e)
+	}
+}
+
+// ShowRow passes on a row that sums up n events, which were counted as shown when they
+// came.
+func (h *Host) ShowRow(e event.Event, n uint64) { h.session.sinks.row(e, n) }
+
+// Page shows all rows of a table whose rows are things, where a sink can; the events
+// of the interval were shown before.
+func (h *Host) Page(p *event.Page) { h.session.sinks.page(p) }
+
+// A Refusal says why an event is not shown; the zero value is none.
+type Refusal struct {
+	Filter string // the flag that leaves it out, or
+	Cause  string // why that is not known
+}
+
+// Judge fills in the place where an event happened, and says whether it passes the
+// filters that user space decides.
+func (h *Host) Judge(e *event.Common) Refusal { return h.session.judge(e) }
+
+// Refuse counts events that are not shown.
+func (h *Host) Refuse(r Refusal, n uint64) {
+	h.Ledger.Filtered(r.Filter, n)
+	h.Ledger.Lost(r.Cause, n)
+}
+
+// Losses brings what the programs have lost into the ledger, and tells what is new.
+func (h *Host) Counts() (leftOut, kinds map[string]uint64, err error) {
+	return h.session.kernel.Counts()
+}
+
+// Comm is the text of a kernel's name; equal names share their memory.
+func (h *Host) Comm(c [16]int8) string { return h.session.comm(c) }
+
+// User is the name of a user, empty if it has none.
+func (h *Host) User(uid uint32) string { return h.session.users.Name(uid, time.Now()) }
+
+// Timer returns a timer that calls f, in the goroutine that calls the tracer's other
+// methods.
+func (h *Host) Timer(f func()) *Timer { return h.session.timers.add(f) }

@@ -1,0 +1,383 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tracer/bpf"
+	"tracer/trace/account"
+	"tracer/trace/event"
+	"tracer/trace/kernel"
+	"tracer/trace/place"
+	"tracer/trace/proc"
+)
+
+// houseInterval is how long after one look at clock and losses the next is.
+const houseInterval = time.Second
+
+// OwnPIDs is what a session misses that runs in a container.
+const OwnPIDs = "this is a pid namespace of its own, as a container has: processes are reported, and named by --pid, by the host's ids, and what is only to be read in /proc is missing; " +
+	"run it in the host's (docker run --pid=host)"
+
+// Options say what a session traces and what of it is wanted.
+type Options struct {
+	Filter
+	Place   place.Filter        // only events in such a container or pod
+	Kubelet place.Kubelet       // who is asked where files and sockets give no names
+	Command uint32              // the process that a command waits in, 0: there is none
+	Self    bool                // also tracer itself and the SSH session it runs in
+	Count   uint64              // stop after so many events shown; 0: never
+	BTF     string              // file with the kernel's types, empty: the kernel's own
+	Buffer  kernel.Buffer       // how records travel
+	Tier    kernel.Tier         // for tests: the only one to use where there is a choice
+	Notice  func(*event.Notice) // told of warnings and losses; must not block
+	Cache   *kernel.Cache       // for tests, which open hundreds of sessions; nil: nothing is kept
+	Limits  Limits              // for tests
+}
+
+// Limits are for tests, which want what is soon full or over. 0: as always.
+type Limits struct {
+	kernel.Limits
+	PlaceWait time.Duration // the longest that an event waits for a name
+	Socks     uint32        // sockets that can be noted
+	Heads     uint32        // requests that can be kept in the kernel
+}
+
+func (o *Options) filtersPlaces() bool { return o.Place != place.Filter{} }
+
+// A Session is one run of some probes: attached programs, rings, a pipeline. Except
+// for Run's context, it is not safe for concurrent use.
+type Session struct {
+	opts     Options
+	kernel   *kernel.Kernel
+	hosts    []*Host
+	byObject map[*kernel.Object]*Host
+	places   *places // nil: not known here
+	warnings []string
+
+	ledger *account.Ledger
+	sinks  *fanout
+	timers timers
+	house  *Timer
+
+	clock *kernel.Clock
+	users *proc.Users
+	proc  proc.Dir
+	comms map[[16]int8]string
+
+	started  time.Time
+	duration time.Duration
+}
+
+// Open loads and attaches the probes of some tracers. When it returns, whatever
+// happens is reported once Run is called. Errors are sentences for people; some have
+// a Hint.
+func Open(tracers []Tracer, opts Options) (_ *Session, err error) {
+	s := &Session{
+		opts:     opts,
+		byObject: map[*kernel.Object]*Host{},
+		ledger:   account.New(),
+		clock:    kernel.NewClock(),
+		users:    proc.NewUsers("/etc/passwd"),
+		proc:     "/proc",
+		comms:    map[[16]int8]string{},
+	}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	if opts.Command != 0 && !kernel.InFirstNamespace("pid") {
+		return nil, kernel.Hint(errors.New("follow the command: this is a pid namespace of its own, as a container has, where its id is not the host's"),
+			"run this in the host's pid namespace (docker run --pid=host)")
+	}
+	var hidden []uint32
+	if !opts.Self {
+		hidden = s.Own()
+	}
+	s.kernel, err = kernel.Open(kernel.Options{
+		PIDs: opts.PIDs, UID: opts.UID, Places: opts.filtersPlaces(), Hidden: hidden,
+		BTF: opts.BTF, Buffer: opts.Buffer, Tier: opts.Tier, Cache: opts.Cache, Limits: opts.Limits.Limits,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.openPlaces(); err != nil {
+		return nil, err
+	}
+	for _, t := range tracers {
+		if err := s.open(t); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.follow(); err != nil {
+		return nil, err
+	}
+	for _, h := range s.hosts {
+		if err := h.tracer.Attached(h); err != nil {
+			return nil, err
+		}
+	}
+	s.warnings = append(s.warnings, s.kernel.Warnings()...)
+	if !kernel.InFirstNamespace("pid") {
+		s.warnings = append(s.warnings, OwnPIDs)
+	}
+	s.house = s.timers.add(s.keepHouse)
+	s.started = time.Now()
+	if err := s.kernel.Began(); err != nil {
+		return nil, err
+	}
+	// The kernel's types were most of the memory so far and are not needed
+	// any more.
+	go debug.FreeOSMemory()
+	return s, nil
+}
+
+// open loads a tracer's object.
+func (s *Session) open(t Tracer) error {
+	plan, err := t.Plan(s.kernel.Types, &s.opts)
+	if err != nil {
+		return err
+	}
+	o, err := s.kernel.Load(plan)
+	if err != nil {
+		return err
+	}
+	h := &Host{Object: o, Options: &s.opts, Clock: s.clock, Ledger: s.ledger, session: s, tracer: t}
+	s.hosts = append(s.hosts, h)
+	s.byObject[o] = h
+	return nil
+}
+
+// follow keeps track of the processes behind --pid.
+func (s *Session) follow() error {
+	if len(s.opts.PIDs) == 0 {
+		return nil
+	}
+	preempts := s.kernel.Types.Preempts()
+	programs := []string{bpf.FollowProgFollowProcessFork, bpf.FollowProgFollowProcessFree}
+	if preempts {
+		programs = append(programs, bpf.FollowProgFollowProcessForkCopy1, bpf.FollowProgFollowProcessForkCopy2)
+	}
+	_, err := s.kernel.Load(kernel.Plan{
+		Name: "follow", Load: bpf.LoadFollow,
+		Knobs:    map[string]any{bpf.FollowVarHasCopies: preempts},
+		Features: []kernel.Feature{{Name: "descendants", Doors: []kernel.Door{{Tier: kernel.Tracepoint, Programs: programs}}}},
+	})
+	return err
+}
+
+// Confine gives up, for the whole process and for good, what it takes to load and
+// attach programs.
+func (s *Session) Confine() error { return s.kernel.Confine(s.opts.Command != 0) }
+
+// Own lists tracer itself, then the processes that carry the SSH session it
+// runs in, nearest first. None in a pid namespace of its own: what the kernel
+// calls them is not known there.
+func (s *Session) Own() []uint32 {
+	if !kernel.InFirstNamespace("pid") {
+		return nil
+	}
+	self := uint32(os.Getpid())
+	pids := []uint32{self}
+	for _, p := range s.proc.Ancestors(self) {
+		// sshd-session since OpenSSH 9.8. The listener, which serves all
+		// sessions, is a child of init or of no one.
+		if (p.Comm == "sshd" || p.Comm == "sshd-session") && p.PPID > 1 {
+			pids = append(pids, p.PID)
+		}
+	}
+	return pids
+}
+
+// Warnings says what this session will miss on this kernel, in sentences.
+func (s *Session) Warnings() []string { return s.warnings }
+
+// Features are what the session sees, and by which hooks.
+func (s *Session) Features() []kernel.OpenFeature { return s.kernel.Features() }
+
+func (s *Session) notice(n *event.Notice) {
+	if s.opts.Notice != nil {
+		s.opts.Notice(n)
+	}
+}
+
+// Run reads events and passes them on to the sinks until ctx ends, as many were shown
+// as were asked for, or the first sink fails. Then it detaches the programs, passes on
+// what they had sent before, and closes the sinks. It must be called once.
+func (s *Session) Run(ctx context.Context, sinks ...Sink) error {
+	s.sinks = newFanout(s.ledger, sinks)
+	s.kernel.Read()
+	s.house.In(houseInterval)
+	err := s.pipeline(ctx)
+	for _, h := range s.hosts {
+		h.tracer.Detaching()
+	}
+	s.duration = time.Since(s.started)
+	if endErr := s.kernel.Ending(); err == nil {
+		err = endErr
+	}
+	s.kernel.Detach()
+	if flushErr := s.kernel.Flush(); err == nil {
+		err = flushErr
+	}
+	for b := range s.kernel.Batches() {
+		s.decode(b)
+	}
+	select {
+	case readErr := <-s.kernel.Failed():
+		if err == nil {
+			err = readErr
+		}
+	default:
+	}
+	for _, h := range s.hosts {
+		h.tracer.End()
+	}
+	if sinkErr := s.sinks.close(); err == nil {
+		err = sinkErr
+	}
+	return err
+}
+
+// pipeline decodes batches and runs timers until there is a reason to end.
+func (s *Session) pipeline(ctx context.Context) error {
+	alarm := time.NewTimer(0)
+	defer alarm.Stop()
+	for !s.enough() {
+		if wait, ok := s.timers.next(kernel.Now()); ok {
+			alarm.Reset(wait)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case b, ok := <-s.kernel.Batches():
+			if !ok {
+				return <-s.kernel.Failed() // all readers have stopped
+			}
+			s.decode(b)
+		case err := <-s.kernel.Failed():
+			return err
+		case <-alarm.C:
+		case <-s.sinks.sinks[0].Broken():
+		}
+		s.timers.run(kernel.Now())
+		if err := s.sinks.flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Session) decode(b *kernel.Batch) {
+	h := s.byObject[b.Object()]
+	s.kernel.Decode(b, func(record []byte) {
+		if !h.tracer.Decode(record) {
+			s.ledger.Lost(account.BadRecord, 1)
+		}
+	})
+}
+
+func (s *Session) enough() bool {
+	return s.opts.Count > 0 && s.ledger.ShownSoFar() >= s.opts.Count
+}
+
+// keepHouse looks at clock and losses.
+func (s *Session) keepHouse() {
+	s.house.In(houseInterval)
+	s.clock.Anchor()
+	s.kernel.SampleCost(time.Since(s.started))
+	_ = s.tellLosses() // the account tries again, and says why
+	s.tellNameless()
+}
+
+// tellLosses says at once what was lost since it was told last.
+func (s *Session) tellLosses() error {
+	by, details, err := s.kernel.Lost()
+	if err != nil {
+		return err
+	}
+	for _, h := range s.hosts {
+		if t, ok := h.tracer.(interface{ Missed() uint64 }); ok {
+			if n := t.Missed(); n > 0 {
+				by[account.ProgramMissed] += n
+			}
+		}
+	}
+	s.ledger.InKernel(by, details)
+	more, sum, all := s.ledger.News()
+	if more == 0 {
+		return nil
+	}
+	s.notice(&event.Notice{
+		Kind:    "lost",
+		Message: fmt.Sprintf("%d events lost since the last notice, %d in all", more, sum),
+		Lost:    sum,
+		LostBy:  all,
+	})
+	return nil
+}
+
+// comm is the text of a kernel's name; equal names share their memory.
+func (s *Session) comm(c [16]int8) string {
+	if name, ok := s.comms[c]; ok {
+		return name
+	}
+	if len(s.comms) >= 4096 {
+		clear(s.comms)
+	}
+	b := make([]byte, 0, len(c))
+	for _, ch := range c {
+		if ch == 0 {
+			break
+		}
+		b = append(b, byte(ch))
+	}
+	name := string(b)
+	s.comms[c] = name
+	return name
+}
+
+// Account says what was seen, shown and lost and what it cost. It is complete
+// after Run; last losses are told before it returns.
+func (s *Session) Account() (*event.Account, error) {
+	if err := s.tellLosses(); err != nil {
+		return nil, err
+	}
+	leftOut, sockets, err := s.kernel.Counts()
+	if err != nil {
+		return nil, err
+	}
+	s.ledger.LeftOut(leftOut, sockets)
+	a := s.ledger.Account(s.duration)
+	a.BPF, a.HasBPF = s.kernel.Cost(s.duration)
+	for _, f := range s.kernel.Features() {
+		if f.Tier == 0 {
+			a.Unseen = append(a.Unseen, f.Without)
+		} else if misses := f.Misses[f.Tier]; misses != "" {
+			a.Unseen = append(a.Unseen, misses)
+		}
+	}
+	var ru unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &ru); err == nil {
+		a.CPU = time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+	}
+	return a, nil
+}
+
+// Close releases everything that the session holds in the kernel.
+func (s *Session) Close() {
+	if s.kernel != nil {
+		s.kernel.Detach()
+	}
+	s.places.close()
+	if s.kernel != nil {
+		s.kernel.Close()
+	}
+}

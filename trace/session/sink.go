@@ -1,0 +1,116 @@
+package session
+
+import (
+	"errors"
+
+	"tracer/trace/account"
+	"tracer/trace/event"
+)
+
+// A Sink takes events: stdout, a recording, a collector. Its methods are called by
+// one goroutine and must not block: a sink that has to wait has a goroutine and a
+// bounded queue of its own.
+type Sink interface {
+	// Name is what the account calls it.
+	Name() string
+	// Event takes e, or reports false if it cannot because what it took before
+	// is still on its way. It must not keep e.
+	Event(e event.Event) bool
+	// Flush passes on what was taken. An error ends the session if the sink is
+	// the first one: nothing can be shown any more.
+	Flush() error
+	// Broken is closed when Flush would return an error.
+	Broken() <-chan struct{}
+	// Close waits, for a bounded time, until everything is passed on. It
+	// returns the number of events that Event took and that were not, and why.
+	Close() (undelivered uint64, err error)
+}
+
+// A Pager is a Sink that also shows pages.
+type Pager interface {
+	// Page shows p, or leaves it out if what was shown before is still not
+	// taken. It must not keep p.
+	Page(p *event.Page)
+}
+
+// fanout passes events on to any number of sinks. What the first one, stdout, does
+// not take is lost; what another one does not take was shown and is undelivered.
+type fanout struct {
+	sinks  []Sink
+	broken []bool
+	ledger *account.Ledger
+}
+
+func newFanout(ledger *account.Ledger, sinks []Sink) *fanout {
+	return &fanout{sinks, make([]bool, len(sinks)), ledger}
+}
+
+func (f *fanout) event(e event.Event) {
+	if f.take(e) {
+		f.ledger.Shown()
+	} else {
+		f.ledger.Lost(account.OutputFull, 1)
+	}
+}
+
+// row is event for a row that sums up n events, which were counted as shown.
+func (f *fanout) row(e event.Event, n uint64) {
+	if !f.take(e) {
+		f.ledger.Unwritten(n)
+	}
+}
+
+// take reports whether the first sink took e.
+func (f *fanout) take(e event.Event) bool {
+	first := true
+	for i, s := range f.sinks {
+		switch {
+		case !f.broken[i] && s.Event(e):
+		case i == 0:
+			first = false
+		default:
+			f.ledger.Undelivered(s.Name(), 1)
+		}
+	}
+	return first
+}
+
+func (f *fanout) page(p *event.Page) {
+	for _, s := range f.sinks {
+		if pager, ok := s.(Pager); ok {
+			pager.Page(p)
+		}
+	}
+}
+
+// flush returns an error if the first sink is broken. Another one that is takes no
+// more events.
+func (f *fanout) flush() error {
+	var first error
+	for i, s := range f.sinks {
+		if f.broken[i] {
+			continue
+		}
+		if err := s.Flush(); err != nil {
+			f.broken[i] = i > 0
+			if i == 0 {
+				first = err
+			}
+		}
+	}
+	return first
+}
+
+func (f *fanout) close() error {
+	var failed error
+	for i, s := range f.sinks {
+		n, err := s.Close()
+		if i == 0 {
+			f.ledger.Unwritten(n)
+		} else {
+			f.ledger.Undelivered(s.Name(), n)
+		}
+		failed = errors.Join(failed, err)
+	}
+	return failed
+}

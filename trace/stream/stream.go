@@ -1,0 +1,74 @@
+// Package stream is what is said of bytes that move on a connection: who moved
+// them, in which direction, where in the stream they stand. A source (the kernel's
+// sockets, a TLS library, a recording) makes segments, a parser reads messages out of
+// them.
+//
+// It knows no protocol and no eBPF. Start with [Segment].
+package stream
+
+import "net/netip"
+
+// A Direction is seen from the process that owns the socket.
+type Direction uint8
+
+const (
+	Sent Direction = iota
+	Received
+)
+
+// A Segment says that bytes moved: one data call, or a sum of calls in one
+// direction. Who is fed one keeps no reference to it.
+type Segment struct {
+	Dir    Direction
+	Offset uint64 // of the first byte: payload bytes in this direction since the socket was first seen
+	Size   uint64 // bytes moved; 0 only says that the stream has come to Offset by Time
+	Data   []byte // the first bytes, as far as they were captured
+	Tail   []byte // the last bytes (7 suffice), where they were captured and are not in Data
+	Time   int64  // ns, of the first byte: entry of a send, return of a receive
+	Last   int64  // ns, of the last byte; Time where it was one call
+
+	Rest bool // it begins within a data call: the first bytes were taken before
+}
+
+// Ending says why an exchange or a connection ended.
+type Ending uint8
+
+const (
+	Complete Ending = iota // the answer came, all of it
+	Closed
+	Reset
+	Timeout
+)
+
+func (e Ending) String() string {
+	return endings[e&3]
+}
+
+var endings = [...]string{"", "closed", "reset", "timeout"}
+
+// An End is one end of a connection, seen from the process that owns the socket.
+type End struct {
+	Local, Remote netip.AddrPort
+	Netns         uint32    // network namespace: loopback addresses may be in use in several
+	Seq           [2]uint32 // TCP's number of the byte at offset 0 of each direction
+	Joined        bool      // bytes moved before it was first seen
+}
+
+// Pair are the two ends' addresses, that of who called first: what a connection is
+// known by at both ends, as long as nobody translates addresses.
+type Pair struct {
+	Client, Server netip.AddrPort
+	Netns          uint32 // of loopback addresses, else 0
+}
+
+// Pair returns the addresses of both ends, if this is the client's or not.
+func (e *End) Pair(client bool) Pair {
+	p := Pair{Client: e.Local, Server: e.Remote}
+	if !client {
+		p.Client, p.Server = p.Server, p.Client
+	}
+	if e.Local.Addr().IsLoopback() {
+		p.Netns = e.Netns
+	}
+	return p
+}
