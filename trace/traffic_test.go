@@ -427,12 +427,6 @@ func TestKernelTrafficBelongsToWhoMovesIt(t *testing.T) {
 	})
 }
 
-// shareTotals is what the three processes of a shared socket move in all.
-func shareTotals() (sent, read int) {
-	sent = shareBefore + shareTurns*(3*shareSends+3*shareExtra)
-	read = shareTurns * (3*shareReads + 3*shareExtra)
-	return sent, read
-}
 
 func TestKernelTrafficOfUDP(t *testing.T) {
 	tiersOf(t, func(t *testing.T, tier tier) {

@@ -381,3 +381,17 @@ func (s *Session) Close() {
 		s.kernel.Close()
 	}
 }
+
+// Offline returns a host without a kernel, for records and events that come from
+// elsewhere than a program of this session.
+func Offline(t Tracer, opts Options, sinks ...Sink) *Host {
+	s := &Session{
+		opts:   opts,
+		ledger: account.New(),
+		clock:  &kernel.Clock{},
+		users:  proc.NewUsers("/nonexistent"),
+		comms:  map[[16]int8]string{},
+	}
+	s.sinks = newFanout(s.ledger, sinks)
+	return &Host{Options: &s.opts, Clock: s.clock, Ledger: s.ledger, session: s, tracer: t}
+}

@@ -1,4 +1,4 @@
-package trace
+package work
 
 import (
 	"bytes"
@@ -190,7 +190,7 @@ func (m *move) recv(fd int) error {
 // its own.
 func playAll(args []string) {
 	var scripts [][]move
-	must(json.Unmarshal(must1(base64.StdEncoding.DecodeString(args[0])), &scripts))
+	Must(json.Unmarshal(Must1(base64.StdEncoding.DecodeString(args[0])), &scripts))
 	var listeners []int
 	for range scripts {
 		fd, port := fixedListener()
@@ -225,22 +225,22 @@ func fixedListener() (fd, port int) {
 func listenFixed() net.Listener {
 	fd, port := fixedListener()
 	said(port)
-	l := must1(net.FileListener(os.NewFile(uintptr(fd), "listener")))
+	l := Must1(net.FileListener(os.NewFile(uintptr(fd), "listener")))
 	return l
 }
 
 // timeouts sees to it that no test hangs for ever.
 func timeouts(fd int) {
 	tv := unix.Timeval{Sec: 30}
-	must(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv))
-	must(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv))
+	Must(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv))
+	Must(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv))
 }
 
 // serveHTTP is a server by net/http. /status/N answers with that status,
 // /sleep/MS late, /bytes/N with so many bytes, /echo with what it got.
 func serveHTTP([]string) {
 	l := listenFixed()
-	number := func(r *http.Request) int { return must1(strconv.Atoi(r.PathValue("n"))) }
+	number := func(r *http.Request) int { return Must1(strconv.Atoi(r.PathValue("n"))) }
 	mux := http.NewServeMux()
 	mux.HandleFunc("/status/{n}", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(number(r)) })
 	mux.HandleFunc("/sleep/{n}", func(w http.ResponseWriter, r *http.Request) {
@@ -248,17 +248,17 @@ func serveHTTP([]string) {
 		time.Sleep(time.Duration(number(r)) * time.Millisecond)
 		w.Header().Set("X-Took", strconv.FormatInt(time.Since(began).Microseconds(), 10))
 	})
-	mux.HandleFunc("/bytes/{n}", func(w http.ResponseWriter, r *http.Request) { must1(w.Write(make([]byte, number(r)))) })
-	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) { must1(io.Copy(w, r.Body)) })
+	mux.HandleFunc("/bytes/{n}", func(w http.ResponseWriter, r *http.Request) { Must1(w.Write(make([]byte, number(r)))) })
+	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) { Must1(io.Copy(w, r.Body)) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "hello") })
-	must((&http.Server{Handler: mux}).Serve(l))
+	Must((&http.Server{Handler: mux}).Serve(l))
 }
 
 // proxyHTTP passes requests on to the server at a port.
 func proxyHTTP(args []string) {
 	l := listenFixed()
-	to := must1(url.Parse("http://127.0.0.1:" + args[0]))
-	must((&http.Server{Handler: httputil.NewSingleHostReverseProxy(to)}).Serve(l))
+	to := Must1(url.Parse("http://127.0.0.1:" + args[0]))
+	Must((&http.Server{Handler: httputil.NewSingleHostReverseProxy(to)}).Serve(l))
 }
 
 // getHTTP sends so many requests to a URL, by so many at a time, each on a
@@ -273,9 +273,9 @@ func getHTTP(args []string) {
 	for range workers {
 		done.Go(func() {
 			for left.Add(-1) >= 0 {
-				resp := must1(client.Get(target))
-				must1(io.Copy(io.Discard, resp.Body))
-				must(resp.Body.Close())
+				resp := Must1(client.Get(target))
+				Must1(io.Copy(io.Discard, resp.Body))
+				Must(resp.Body.Close())
 			}
 		})
 	}
@@ -301,7 +301,7 @@ func (u *uring) move(fd int, b []byte, send bool) int {
 // ringClient sends so many requests to a URL on one connection, by io_uring.
 func ringClient(args []string) {
 	u := newUring()
-	to := must1(url.Parse(args[0]))
+	to := Must1(url.Parse(args[0]))
 	request := fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: ring\r\n\r\n", to.Path)
 	buf := make([]byte, 4096)
 	heard()

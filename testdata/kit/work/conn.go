@@ -1,7 +1,6 @@
-package trace
+package work
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -21,78 +20,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What processes do that conn is tested with: plain system calls, one after the
-// other, so that it is known exactly which connections there are and who ends
-// them. A failure ends the process, and with it the test.
-var workloads map[string]func(args []string)
-
-func init() { // a literal would refer to itself
-	workloads = map[string]func(args []string){
-		"blockedAccept":     blockedAccept,
-		"connectTo":         connectTo,
-		"vanish":            vanish,
-		"byThreads":         byThreads,
-		"passFD":            passFD,
-		"echoPassed":        func([]string) { echo(receiveFD(3)) },
-		"goNet":             goNet,
-		"withoutIPv6":       withoutIPv6,
-		"older":             olderThanTracing,
-		"olderHalfClosed":   olderHalfClosed,
-		"olderConnecting":   olderConnecting,
-		"server":            server,
-		"client":            client,
-		"talk":              func(args []string) { talkAsClient(3, args[0]) },
-		"echo":              func([]string) { echo(3) },
-		"acceptParent":      acceptParent,
-		"connectParent":     connectParent,
-		"acceptLate":        acceptLate,
-		"resetBeforeAccept": resetBeforeAccept,
-		"reset":             reset,
-		"refused":           refused,
-		"atOnce":            atOnce,
-		"hostUnreachable":   hostUnreachable,
-		"lostSegments":      lostSegments,
-		"reused":            reused,
-		"bytes":             allWaysToSend,
-		"fastOpen":          fastOpen,
-		"mptcp":             mptcp,
-		"ioUring":           ioUring,
-		"noAnswer":          noAnswer,
-		"timeout":           timeout,
-		"many":              many,
-		"manyFates":         manyFates,
-		"manyRaces":         manyRaces,
-		"holdMany":          holdMany,
-		"play":              playAll,
-		"serveHTTP":         serveHTTP,
-		"proxyHTTP":         proxyHTTP,
-		"getHTTP":           getHTTP,
-		"ringClient":        ringClient,
-		"ringServer":        ringServer,
-	}
-}
-
-var fromTest = bufio.NewScanner(os.Stdin)
-
-func said(v any) { fmt.Println("said:", v) }
-
-// heard waits for the test's word, forever if there is none.
-func heard() {
-	if !fromTest.Scan() {
-		os.Exit(0)
-	}
-}
-
-func must(err error) {
-	if err != nil {
-		panic(err)
-	}
-}
-
-func must1[T any](v T, err error) T {
-	must(err)
-	return v
-}
+// What "server" and "client" send to each other, in bytes.
+const (
+	ClientSends = 1009 * 101
+	ServerSends = 2003 * 103
+)
 
 func sockaddr(host string, port int) (unix.Sockaddr, int) {
 	a := netip.MustParseAddr(host)
@@ -103,16 +35,16 @@ func sockaddr(host string, port int) (unix.Sockaddr, int) {
 }
 
 func socket(family, flags, protocol int) int {
-	return must1(unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|flags, protocol))
+	return Must1(unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|flags, protocol))
 }
 
 // bound is a socket on a port of its own, which listens if backlog is not 0.
 func bound(host string, protocol, backlog int) (fd, port int) {
 	addr, family := sockaddr(host, 0)
 	fd = socket(family, 0, protocol)
-	must(unix.Bind(fd, addr))
+	Must(unix.Bind(fd, addr))
 	if backlog > 0 {
-		must(unix.Listen(fd, backlog))
+		Must(unix.Listen(fd, backlog))
 	}
 	return fd, localPort(fd)
 }
@@ -120,7 +52,7 @@ func bound(host string, protocol, backlog int) (fd, port int) {
 func listener(host string) (fd, port int) { return bound(host, 0, 512) }
 
 func localPort(fd int) int {
-	switch a := must1(unix.Getsockname(fd)).(type) {
+	switch a := Must1(unix.Getsockname(fd)).(type) {
 	case *unix.SockaddrInet4:
 		return a.Port
 	case *unix.SockaddrInet6:
@@ -132,7 +64,7 @@ func localPort(fd int) int {
 func dial(host string, port int) int {
 	addr, family := sockaddr(host, port)
 	fd := socket(family, 0, 0)
-	must(unix.Connect(fd, addr))
+	Must(unix.Connect(fd, addr))
 	return fd
 }
 
@@ -140,7 +72,7 @@ func accept(fd int) int {
 	for {
 		conn, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC)
 		if err != unix.EINTR {
-			return must1(conn, err)
+			return Must1(conn, err)
 		}
 	}
 }
@@ -159,7 +91,7 @@ func closeBoth(first, second int) {
 	closeFD(second)
 }
 
-func closeFD(fd int) { must(unix.Close(fd)) }
+func closeFD(fd int) { Must(unix.Close(fd)) }
 
 var zeros = make([]byte, 1<<20)
 
@@ -167,7 +99,7 @@ func writeFull(fd, n int) {
 	for n > 0 {
 		w, err := unix.Write(fd, zeros[:min(n, len(zeros))])
 		if err != unix.EINTR {
-			n -= must1(w, err)
+			n -= Must1(w, err)
 		}
 	}
 }
@@ -178,7 +110,7 @@ func readFull(fd, n int) {
 		if err == unix.EINTR {
 			continue
 		}
-		if must1(r, err) == 0 {
+		if Must1(r, err) == 0 {
 			panic("the other side has closed")
 		}
 		n -= r
@@ -186,21 +118,21 @@ func readFull(fd, n int) {
 }
 
 func readEnd(fd int) {
-	if n := must1(unix.Read(fd, make([]byte, 1))); n != 0 {
+	if n := Must1(unix.Read(fd, make([]byte, 1))); n != 0 {
 		panic("data instead of the end")
 	}
 }
 
-func number(s string) int { return must1(strconv.Atoi(s)) }
+func number(s string) int { return Must1(strconv.Atoi(s)) }
 
 // child starts another workload with a file descriptor as its number 3.
 func child(fd int, name string, args ...string) *exec.Cmd {
-	cmd := exec.Command("/proc/self/exe", "-test.run=^TestConnWorkload$")
-	cmd.Env = append(os.Environ(), "CONN_WORKLOAD="+name+" "+strings.Join(args, " "))
-	cmd.ExtraFiles = []*os.File{os.NewFile(uintptr(must1(unix.Dup(fd))), "socket")}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), variable+"="+name+" "+strings.Join(args, " "))
+	cmd.ExtraFiles = []*os.File{os.NewFile(uintptr(Must1(unix.Dup(fd))), "socket")}
 	cmd.Stderr = os.Stderr
-	must(cmd.Start())
-	must(cmd.ExtraFiles[0].Close())
+	Must(cmd.Start())
+	Must(cmd.ExtraFiles[0].Close())
 	return cmd
 }
 
@@ -237,7 +169,7 @@ func byThreads([]string) {
 				return
 			}
 			name := []byte("a-thread\x00")
-			must(unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&name[0])), 0, 0, 0))
+			Must(unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&name[0])), 0, 0, 0))
 			fd <- f()
 		}()
 		return <-fd
@@ -264,14 +196,14 @@ func callEcho(c int) {
 
 // passFD hands a connection that it has accepted to a running process.
 func passFD([]string) {
-	pair := must1(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
+	pair := Must1(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
 	cmd := child(pair[1], "echoPassed")
 	c, s := callMyself()
-	must(unix.Sendmsg(pair[0], []byte{0}, unix.UnixRights(s), nil, 0))
+	Must(unix.Sendmsg(pair[0], []byte{0}, unix.UnixRights(s), nil, 0))
 	closeFD(s)
 	said(cmd.Process.Pid)
 	callEcho(c)
-	must(cmd.Wait())
+	Must(cmd.Wait())
 	said("done")
 	heard()
 }
@@ -279,23 +211,23 @@ func passFD([]string) {
 func receiveFD(from int) int {
 	oob := make([]byte, unix.CmsgSpace(4))
 	_, n, _, _, err := unix.Recvmsg(from, make([]byte, 1), oob, unix.MSG_CMSG_CLOEXEC)
-	must(err)
-	messages := must1(unix.ParseSocketControlMessage(oob[:n]))
-	return must1(unix.ParseUnixRights(&messages[0]))[0]
+	Must(err)
+	messages := Must1(unix.ParseSocketControlMessage(oob[:n]))
+	return Must1(unix.ParseUnixRights(&messages[0]))[0]
 }
 
 // goNet is what Go's own library does: listeners are MPTCP where there is such.
 func goNet([]string) {
-	l := must1(net.Listen("tcp", "127.0.0.1:0"))
-	c := must1(net.Dial("tcp", l.Addr().String()))
-	s := must1(l.Accept())
-	must1(c.Write(zeros[:1009]))
-	must1(io.ReadFull(s, make([]byte, 1009)))
-	must1(s.Write(zeros[:1013]))
-	must1(io.ReadFull(c, make([]byte, 1013)))
-	must(c.Close())
-	must1(io.Copy(io.Discard, s))
-	must(s.Close())
+	l := Must1(net.Listen("tcp", "127.0.0.1:0"))
+	c := Must1(net.Dial("tcp", l.Addr().String()))
+	s := Must1(l.Accept())
+	Must1(c.Write(zeros[:1009]))
+	Must1(io.ReadFull(s, make([]byte, 1009)))
+	Must1(s.Write(zeros[:1013]))
+	Must1(io.ReadFull(c, make([]byte, 1013)))
+	Must(c.Close())
+	Must1(io.Copy(io.Discard, s))
+	Must(s.Close())
 	said("done")
 	heard()
 }
@@ -309,7 +241,7 @@ func withoutIPv6([]string) {
 			said("skip: this kernel lacks IPv6")
 			os.Exit(0)
 		}
-		must(err)
+		Must(err)
 	}
 	l, port := listener("127.0.0.1")
 	for _, host := range []string{"127.0.0.1", "::ffff:127.0.0.1"} {
@@ -345,7 +277,7 @@ func olderThanTracing([]string) {
 func olderHalfClosed([]string) {
 	c, s := callMyself()
 	writeFull(c, 1009)
-	must(unix.Shutdown(c, unix.SHUT_WR))
+	Must(unix.Shutdown(c, unix.SHUT_WR))
 	readFull(s, 1009)
 	readEnd(s)
 	said("open")
@@ -367,7 +299,7 @@ func olderConnecting([]string) {
 	c := beginConnect(port, 3)
 	said("waits")
 	heard()
-	must(unix.SetsockoptInt(c, unix.IPPROTO_TCP, unix.TCP_SYNCNT, 1)) // the next timer is the last
+	Must(unix.SetsockoptInt(c, unix.IPPROTO_TCP, unix.TCP_SYNCNT, 1)) // the next timer is the last
 	wantPending(c, unix.ETIMEDOUT)
 	closeFD(c)
 	said("done")
@@ -379,8 +311,8 @@ func server(args []string) {
 	l, port := listener(host)
 	said(port)
 	conn := accept(l)
-	readFull(conn, clientSends)
-	writeFull(conn, serverSends)
+	readFull(conn, ClientSends)
+	writeFull(conn, ServerSends)
 	if first == "client" {
 		readEnd(conn)
 	}
@@ -398,8 +330,8 @@ func client(args []string) {
 }
 
 func talkAsClient(conn int, first string) {
-	writeFull(conn, clientSends)
-	readFull(conn, serverSends)
+	writeFull(conn, ClientSends)
+	readFull(conn, ServerSends)
 	if first == "server" {
 		readEnd(conn)
 	}
@@ -412,7 +344,7 @@ func acceptParent([]string) {
 	closeFD(s)
 	said(cmd.Process.Pid)
 	callEcho(c)
-	must(cmd.Wait())
+	Must(cmd.Wait())
 	said("done")
 	heard()
 }
@@ -435,7 +367,7 @@ func acceptLate([]string) {
 
 // abort closes a connection by a reset.
 func abort(fd int) {
-	must(unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
+	Must(unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
 	closeFD(fd)
 }
 
@@ -485,7 +417,7 @@ func waitFor(fd int, events int16) {
 	for {
 		_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: events}}, -1)
 		if err != unix.EINTR {
-			must(err)
+			Must(err)
 			return
 		}
 	}
@@ -497,7 +429,7 @@ func beginConnect(port, syns int) int {
 	addr, family := sockaddr("127.0.0.1", port)
 	c := socket(family, unix.SOCK_NONBLOCK, 0)
 	if syns > 0 {
-		must(unix.SetsockoptInt(c, unix.IPPROTO_TCP, unix.TCP_SYNCNT, syns))
+		Must(unix.SetsockoptInt(c, unix.IPPROTO_TCP, unix.TCP_SYNCNT, syns))
 	}
 	wantError(unix.Connect(c, addr), unix.EINPROGRESS)
 	return c
@@ -506,7 +438,7 @@ func beginConnect(port, syns int) int {
 // wantPending waits for a connect to fail.
 func wantPending(c int, want error) {
 	waitFor(c, unix.POLLOUT)
-	wantError(syscall.Errno(must1(unix.GetsockoptInt(c, unix.SOL_SOCKET, unix.SO_ERROR))), want)
+	wantError(syscall.Errno(Must1(unix.GetsockoptInt(c, unix.SOL_SOCKET, unix.SO_ERROR))), want)
 }
 
 func refused(args []string) {
@@ -554,10 +486,10 @@ func newNetwork(up bool) {
 
 // loopbackUp makes a new network usable.
 func loopbackUp() {
-	fd := must1(unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0))
-	ifr := must1(unix.NewIfreq("lo"))
+	fd := Must1(unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0))
+	ifr := Must1(unix.NewIfreq("lo"))
 	ifr.SetUint16(unix.IFF_UP)
-	must(unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr))
+	Must(unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr))
 	closeFD(fd)
 }
 
@@ -589,12 +521,12 @@ func atOnce(args []string) {
 		said(fmt.Sprintf("127.0.0.1:%d", port))
 		for i := range 2 {
 			c := socket(unix.AF_INET, 0, 0)
-			must(unix.SetsockoptInt(c, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
-			must(unix.Bind(c, from))
+			Must(unix.SetsockoptInt(c, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+			Must(unix.Bind(c, from))
 			from.(*unix.SockaddrInet4).Port = localPort(c)
 			err := unix.Connect(c, to)
 			if i == 0 {
-				must(err)
+				Must(err)
 			} else {
 				wantError(err, unix.EADDRNOTAVAIL)
 			}
@@ -607,7 +539,7 @@ func atOnce(args []string) {
 // addUnreachable adds a route to a network of 256 addresses that says: nobody
 // can be reached there.
 func addUnreachable(network string) {
-	fd := must1(unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE))
+	fd := Must1(unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE))
 	defer closeFD(fd)
 	dst := netip.MustParseAddr(network).As4()
 	var b []byte
@@ -620,10 +552,10 @@ func addUnreachable(network string) {
 	b = binary.NativeEndian.AppendUint16(b, 8)
 	b = binary.NativeEndian.AppendUint16(b, unix.RTA_DST)
 	b = append(b, dst[:]...)
-	must(unix.Sendto(fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}))
+	Must(unix.Sendto(fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}))
 	answer := make([]byte, 4096)
 	n, _, err := unix.Recvfrom(fd, answer, 0)
-	must(err)
+	Must(err)
 	if n < 20 {
 		panic("a short answer")
 	}
@@ -636,20 +568,20 @@ func addUnreachable(network string) {
 // not be delivered.
 func hostUnreachable([]string) {
 	newNetwork(true)
-	wire := must1(unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP))
+	wire := Must1(unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP))
 	l, port := listener("127.0.0.1")
 	dropAll(l)
 	c := beginConnect(port, 6)
 	syn := make([]byte, 20+8) // as much of a packet as ICMP quotes
-	must1(unix.Read(wire, syn))
+	Must1(unix.Read(wire, syn))
 	message := append([]byte{3, 1, 0, 0, 0, 0, 0, 0}, syn...) // host unreachable
 	var sum uint32
 	for i := 0; i < len(message); i += 2 {
 		sum += uint32(binary.BigEndian.Uint16(message[i:]))
 	}
 	binary.BigEndian.PutUint16(message[2:], ^uint16(sum+sum>>16))
-	router := must1(unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP))
-	must(unix.Sendto(router, message, 0, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	router := Must1(unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP))
+	Must(unix.Sendto(router, message, 0, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
 	wantPending(c, unix.EHOSTUNREACH)
 	said(port)
 	said("done")
@@ -662,7 +594,7 @@ func lostSegments([]string) {
 	c, s := callMyself()
 	dropAll(s)
 	writeFull(c, 1009)
-	info := func() *unix.TCPInfo { return must1(unix.GetsockoptTCPInfo(c, unix.IPPROTO_TCP, unix.TCP_INFO)) }
+	info := func() *unix.TCPInfo { return Must1(unix.GetsockoptTCPInfo(c, unix.IPPROTO_TCP, unix.TCP_INFO)) }
 	for info().Total_retrans < 2 {
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -688,7 +620,7 @@ func reused([]string) {
 	addr, _ := sockaddr("127.0.0.1", nobody)
 	wantError(unix.Connect(c, addr), unix.ECONNREFUSED)
 	addr, _ = sockaddr("127.0.0.1", port)
-	must(unix.Connect(c, addr))
+	Must(unix.Connect(c, addr))
 	s := accept(l)
 	unspec := unix.RawSockaddr{Family: unix.AF_UNSPEC}
 	if _, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(c), uintptr(unsafe.Pointer(&unspec)), unsafe.Sizeof(unspec)); errno != 0 {
@@ -697,7 +629,7 @@ func reused([]string) {
 	_, err := unix.Read(s, make([]byte, 1))
 	wantError(err, unix.ECONNRESET)
 	closeFD(s)
-	must(unix.Connect(c, addr))
+	Must(unix.Connect(c, addr))
 	s = accept(l)
 	writeFull(c, 1009)
 	closeFD(c)
@@ -711,9 +643,9 @@ func reused([]string) {
 // allWaysToSend sends by every system call that can, and receives by several.
 func allWaysToSend([]string) {
 	c, s := callMyself()
-	file := must1(os.CreateTemp("", "tracer"))
-	must(os.Remove(file.Name()))
-	must1(file.Write(zeros[:200_003]))
+	file := Must1(os.CreateTemp("", "tracer"))
+	Must(os.Remove(file.Name()))
+	Must1(file.Write(zeros[:200_003]))
 
 	const total = 1009 + 2*1013 + 1019 + 1021 + 2*1031 + 200_003 + 5003 + 4001 + 70_001 + 3*1_000_003
 	said(total)
@@ -724,44 +656,44 @@ func allWaysToSend([]string) {
 	}()
 
 	writeFull(c, 1009)
-	must1(unix.Writev(c, [][]byte{zeros[:1013], {}, zeros[:1013]}))
-	must(unix.Send(c, zeros[:1019], 0))
-	must1(unix.SendmsgN(c, zeros[:1021], nil, nil, 0))
+	Must1(unix.Writev(c, [][]byte{zeros[:1013], {}, zeros[:1013]}))
+	Must(unix.Send(c, zeros[:1019], 0))
+	Must1(unix.SendmsgN(c, zeros[:1021], nil, nil, 0))
 	sendmmsg(c, 1031, 2)
-	must1(file.Seek(0, 0))
+	Must1(file.Seek(0, 0))
 	for n := 200_003; n > 0; {
-		n -= must1(unix.Sendfile(c, int(file.Fd()), nil, n))
+		n -= Must1(unix.Sendfile(c, int(file.Fd()), nil, n))
 	}
 	// file → pipe → socket, and memory → pipe → socket
 	p := make([]int, 2)
-	must(unix.Pipe2(p, unix.O_CLOEXEC))
+	Must(unix.Pipe2(p, unix.O_CLOEXEC))
 	at := int64(0)
 	for n := 5003; n > 0; {
-		m := must1(unix.Splice(int(file.Fd()), &at, p[1], nil, n, 0))
+		m := Must1(unix.Splice(int(file.Fd()), &at, p[1], nil, n, 0))
 		n -= int(m)
 		for m > 0 {
-			m -= must1(unix.Splice(p[0], nil, c, nil, int(m), 0))
+			m -= Must1(unix.Splice(p[0], nil, c, nil, int(m), 0))
 		}
 	}
-	must1(unix.Vmsplice(p[1], []unix.Iovec{{Base: &zeros[0], Len: 4001}}, 0))
+	Must1(unix.Vmsplice(p[1], []unix.Iovec{{Base: &zeros[0], Len: 4001}}, 0))
 	for m := int64(4001); m > 0; {
-		m -= must1(unix.Splice(p[0], nil, c, nil, int(m), 0))
+		m -= Must1(unix.Splice(p[0], nil, c, nil, int(m), 0))
 	}
-	must(unix.SetsockoptInt(c, unix.SOL_SOCKET, unix.SO_ZEROCOPY, 1))
+	Must(unix.SetsockoptInt(c, unix.SOL_SOCKET, unix.SO_ZEROCOPY, 1))
 	for n := 70_001; n > 0; {
-		n -= must1(unix.SendmsgN(c, zeros[:n], nil, nil, unix.MSG_ZEROCOPY))
+		n -= Must1(unix.SendmsgN(c, zeros[:n], nil, nil, unix.MSG_ZEROCOPY))
 	}
 	// Short writes, and those that find no room at all.
-	must(unix.SetNonblock(c, true))
+	Must(unix.SetNonblock(c, true))
 	for n := 3 * 1_000_003; n > 0; {
 		w, err := unix.Write(c, zeros[:min(n, 1_000_003)])
 		if err == unix.EAGAIN {
 			waitFor(c, unix.POLLOUT)
 			continue
 		}
-		n -= must1(w, err)
+		n -= Must1(w, err)
 	}
-	must(unix.SetNonblock(c, false))
+	Must(unix.SetNonblock(c, false))
 	<-received
 	writeFull(s, 1013)
 	readFull(c, 1013)
@@ -791,7 +723,7 @@ func sendmmsg(fd, size, count int) {
 func receive(fd, total int) {
 	b := make([]byte, 60_013)
 	p := make([]int, 2)
-	must(unix.Pipe2(p, unix.O_CLOEXEC))
+	Must(unix.Pipe2(p, unix.O_CLOEXEC))
 	for i := 0; total > 0; i++ {
 		size := min(total, len(b))
 		var n int
@@ -812,26 +744,26 @@ func receive(fd, total int) {
 			m, err = unix.Splice(fd, nil, p[1], nil, min(size, 50_021), 0)
 			n = int(m)
 			for got := 0; got < n; {
-				got += must1(unix.Read(p[0], b))
+				got += Must1(unix.Read(p[0], b))
 			}
 		}
 		if err == unix.EINTR {
 			continue
 		}
-		must(err)
+		Must(err)
 		total -= n
 	}
 }
 
 func fastOpen([]string) {
 	newNetwork(true)
-	must(os.WriteFile("/proc/thread-self/root/proc/sys/net/ipv4/tcp_fastopen", []byte("3"), 0))
+	Must(os.WriteFile("/proc/thread-self/root/proc/sys/net/ipv4/tcp_fastopen", []byte("3"), 0))
 	l, port := listener("127.0.0.1")
-	must(unix.SetsockoptInt(l, unix.IPPROTO_TCP, unix.TCP_FASTOPEN, 16))
+	Must(unix.SetsockoptInt(l, unix.IPPROTO_TCP, unix.TCP_FASTOPEN, 16))
 	addr, _ := sockaddr("127.0.0.1", port)
 	for range 2 { // the first one earns the cookie
 		c := socket(unix.AF_INET, 0, 0)
-		must(unix.Sendto(c, zeros[:1009], unix.MSG_FASTOPEN, addr))
+		Must(unix.Sendto(c, zeros[:1009], unix.MSG_FASTOPEN, addr))
 		s := accept(l)
 		readFull(s, 1009)
 		closeBoth(c, s)
@@ -855,7 +787,7 @@ func mptcp(args []string) {
 		own = 0
 	}
 	c := socket(unix.AF_INET, 0, own)
-	must(unix.Connect(c, addr))
+	Must(unix.Connect(c, addr))
 	s := accept(l)
 	writeFull(c, 1009)
 	readFull(s, 1009)
@@ -891,7 +823,7 @@ func newUring() *uring {
 	const sqOff, cqOff = 10, 20 // of struct io_sqring_offsets, io_cqring_offsets
 	const offCQ, offSQEs = 0x8000000, 0x10000000
 	mmap := func(offset int64) []byte {
-		return must1(unix.Mmap(int(fd), offset, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE))
+		return Must1(unix.Mmap(int(fd), offset, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE))
 	}
 	u := &uring{fd: int(fd), sq: mmap(0), cq: mmap(offCQ), sqes: mmap(offSQEs)}
 	u.sqTail = (*uint32)(unsafe.Pointer(&u.sq[p[sqOff+1]]))
@@ -943,7 +875,7 @@ func ioUring([]string) {
 	u := newUring()
 	l, port := listener("127.0.0.1")
 	c := socket(unix.AF_INET, 0, 0)
-	must(u.connect(c, port))
+	Must(u.connect(c, port))
 	s := int(u.do(opAccept, l, nil, 0))
 	if s < 0 {
 		panic(syscall.Errno(-s))
@@ -958,11 +890,11 @@ func ioUring([]string) {
 // dropAll makes a socket take no notice of any packet.
 func dropAll(fd int) {
 	drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
-	must(unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop}))
+	Must(unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop}))
 }
 
 func takeAll(fd int) {
-	must(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0))
+	Must(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0))
 }
 
 func noAnswer([]string) {
@@ -970,7 +902,7 @@ func noAnswer([]string) {
 	// From 6.5 on the first waits do not grow: the test wants few SYNs.
 	err := os.WriteFile("/proc/thread-self/root/proc/sys/net/ipv4/tcp_syn_linear_timeouts", []byte("0"), 0)
 	if !errors.Is(err, os.ErrNotExist) {
-		must(err)
+		Must(err)
 	}
 	dead, deadPort := listener("127.0.0.1")
 	dropAll(dead)
@@ -997,7 +929,7 @@ func noAnswer([]string) {
 func timeout([]string) {
 	c, s := callMyself()
 	dropAll(s)
-	must(unix.SetsockoptInt(c, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 700))
+	Must(unix.SetsockoptInt(c, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 700))
 	writeFull(c, 1009)
 	_, err := unix.Read(c, make([]byte, 1))
 	wantError(err, unix.ETIMEDOUT)
@@ -1009,7 +941,7 @@ func timeout([]string) {
 // many opens and closes connections to itself as fast as it goes.
 func many(args []string) {
 	if len(args) > 1 {
-		must(syscall.Setuid(number(args[1])))
+		Must(syscall.Setuid(number(args[1])))
 	}
 	l, port := listener("127.0.0.1")
 	said(port)
@@ -1038,7 +970,7 @@ func manyFates(args []string) {
 		addr, _ := sockaddr("127.0.0.1", nobody)
 		wantError(unix.Connect(c, addr), unix.ECONNREFUSED)
 		addr, _ = sockaddr("127.0.0.1", port)
-		must(unix.Connect(c, addr))
+		Must(unix.Connect(c, addr))
 		s := accept(l)
 		abort(c)
 		closeFD(s)
