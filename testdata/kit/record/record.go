@@ -352,3 +352,20 @@ func (r *Recorder) Preempts() bool { return r.preempts }
 
 // Tier is the kind of hook of a feature.
 func (r *Recorder) Tier(feature string) kernel.Tier { return r.Host.Tier(feature) }
+
+// KernelObjects counts this process's descriptors of programs, maps and links.
+func KernelObjects(t testing.TB) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, e := range entries {
+		switch to, _ := os.Readlink("/proc/self/fd/" + e.Name()); to {
+		case "anon_inode:bpf-prog", "anon_inode:bpf-map", "anon_inode:bpf_link", "anon_inode:bpf-link", "anon_inode:bpf-stats":
+			n++
+		}
+	}
+	return n
+}

@@ -480,12 +480,12 @@ func newNetwork(up bool) {
 		os.Exit(0)
 	}
 	if up {
-		loopbackUp()
+		LoopbackUp()
 	}
 }
 
-// loopbackUp makes a new network usable.
-func loopbackUp() {
+// LoopbackUp makes a new network usable.
+func LoopbackUp() {
 	fd := Must1(unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0))
 	ifr := Must1(unix.NewIfreq("lo"))
 	ifr.SetUint16(unix.IFF_UP)

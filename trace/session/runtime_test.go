@@ -1,4 +1,4 @@
-package trace
+package session_test
 
 import (
 	"archive/tar"
@@ -7,14 +7,14 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
-	"flag"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
+	osexec "os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,7 +26,11 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"tracer/testdata/kit/record"
+	"tracer/testdata/kit/work"
+	"tracer/trace"
 	"tracer/trace/event"
+	"tracer/trace/exec"
 	"tracer/trace/place"
 	"tracer/trace/proc"
 )
@@ -53,7 +57,7 @@ var workload = []string{"/bin/sh", "-c", "/bin/httpd -p 127.0.0.1:8080 -h /www &
 // host's, and the cgroup trees as a host of that kind has them, and in a network
 // of its own, where no other's test has left a port in use.
 func TestKernelRuntimes(t *testing.T) {
-	needRoot(t)
+	record.NeedRoot(t)
 	if os.Getenv("TRACER_VM") != "" {
 		t.Skip("this kernel's machine has no container runtimes")
 	}
@@ -62,7 +66,7 @@ func TestKernelRuntimes(t *testing.T) {
 		return
 	}
 	for _, tool := range []string{"containerd", "ctr", "runc", "crun", "dockerd", "podman", "conmon", "busybox"} {
-		if _, err := exec.LookPath(tool); err == nil {
+		if _, err := osexec.LookPath(tool); err == nil {
 			continue
 		}
 		if os.Getenv("CI") != "" {
@@ -81,7 +85,7 @@ func TestKernelRuntimes(t *testing.T) {
 				strings.HasSuffix(stage, "v2") && !v2 || strings.HasSuffix(stage, "hybrid") && !(v1 && v2) {
 				t.Skip("this host has no such cgroups") // and hence the other stages
 			}
-			cmd := exec.Command("/proc/self/exe", "-test.run", "^TestKernelRuntimes$", "-test.v", "-test.timeout", "200s")
+			cmd := osexec.Command("/proc/self/exe", "-test.run", "^TestKernelRuntimes$", "-test.v", "-test.timeout", "200s")
 			cmd.Env = append(os.Environ(), runtimeStage+"="+stage)
 			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET}
 			before := runtimeCgroups()
@@ -161,7 +165,7 @@ func killOrphans(t *testing.T) {
 // brings up the network's loopback.
 func ownHost(t *testing.T, kind string) {
 	t.Helper()
-	loopbackUp()
+	work.LoopbackUp()
 	mount := func(what, where, kind string, flags uintptr) {
 		t.Helper()
 		if err := unix.Mount(what, where, kind, flags, ""); err != nil {
@@ -202,7 +206,7 @@ func ownHost(t *testing.T, kind string) {
 // said.
 func daemon(t *testing.T, args ...string) {
 	t.Helper()
-	cmd := exec.Command(args[0], args[1:]...)
+	cmd := osexec.Command(args[0], args[1:]...)
 	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	if err != nil {
 		t.Fatal(err)
@@ -225,7 +229,7 @@ func daemon(t *testing.T, args ...string) {
 func tool(t *testing.T, args ...string) string {
 	t.Helper()
 	var errs bytes.Buffer
-	cmd := exec.Command(args[0], args[1:]...)
+	cmd := osexec.Command(args[0], args[1:]...)
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
 	if err != nil {
@@ -256,7 +260,7 @@ const image = "docker.io/library/tool:1"
 // serve. As a pod's sandbox it sleeps.
 func writeImage(t *testing.T) string {
 	t.Helper()
-	busybox, err := exec.LookPath("busybox")
+	busybox, err := osexec.LookPath("busybox")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,40 +325,35 @@ func writeImage(t *testing.T) string {
 // checkRows holds the rows of every command against those of placedRows, and
 // with a filter that no other is shown: run runs workload in a container that
 // is wanted, or in another, to its end, and says where that was.
-func checkRows(t *testing.T, filter Place, run func(wanted bool, args []string) event.Place) {
+func checkRows(t *testing.T, filter place.Filter, run func(wanted bool, args []string) event.Place) {
 	t.Helper()
-	for i := range Probes {
-		p := &Probes[i]
+	for _, p := range trace.Probes {
 		want := placedRows[p.Name]
 		if want == nil {
 			continue
 		}
-		tracer := p.New()
-		flags := flag.NewFlagSet(p.Name, flag.ContinueOnError)
-		tracer.Flags(flags) // which sets the defaults
+		var args []string
 		if p.Name == "traffic" {
-			if err := flags.Parse([]string{"--by", "container", "--interval", "1h"}); err != nil {
-				t.Fatal(err)
-			}
+			args = []string{"--by", "container", "--interval", "1h"}
 		}
-		r := traceWith(t, tracer, Options{Place: filter})
-		if filter != (Place{}) {
+		r := traceWith(t, p, filter, args...)
+		if filter != (place.Filter{}) {
 			run(false, workload)
 		}
 		where := run(true, workload)
-		a := r.stop()
+		a := r.Stop()
 		var got []string
-		for _, e := range r.sink.events {
-			at, row := placeOf(e), fmt.Sprint(e["event"])
-			if e["comm"] != nil {
-				row += fmt.Sprint(" ", e["comm"])
+		for _, e := range r.Events() {
+			at, row := e.Head().Place, e.Head().Kind
+			if e.Head().PID != 0 {
+				row += " " + e.Head().Comm
 			}
 			switch {
 			case strings.HasPrefix(row, "exec runc"), strings.HasPrefix(row, "exec crun"):
 				continue // the runtime's own, that has moved in before
 			case at == where:
 				got = append(got, row)
-			case at.ContainerID == where.ContainerID, filter != Place{} && filter.Judge(&at, true) != place.Wanted:
+			case at.ContainerID == where.ContainerID, filter != place.Filter{} && filter.Judge(&at, true) != place.Wanted:
 				t.Errorf("%s %+v: %v (-want +got):\n%s", p.Name, filter, row, cmp.Diff(where, at))
 			}
 		}
@@ -363,7 +362,7 @@ func checkRows(t *testing.T, filter Place, run func(wanted bool, args []string) 
 			t.Errorf("%s %+v: (-want +got):\n%s", p.Name, filter, diff)
 		}
 		// Where v1 is out of sight nobody can tell of what is not in a container.
-		unknown := filter != (Place{}) && strings.HasSuffix(os.Getenv(runtimeStage), "v2")
+		unknown := filter != (place.Filter{}) && strings.HasSuffix(os.Getenv(runtimeStage), "v2")
 		if a.Lost != 0 && !(unknown && a.Lost == a.LostBy["place_unknown"]) || a.Incomplete != 0 {
 			t.Errorf("%s %+v: %+v", p.Name, filter, a)
 		}
@@ -375,15 +374,15 @@ func testContainerd(t *testing.T, kind string) {
 	ownHost(t, kind)
 	c := startContainerd(t)
 	// The sandbox itself is in the pod, and in no container that has a name.
-	r := traceWith(t, &execTracer{}, Options{})
+	r := traceWith(t, exec.Probe, place.Filter{})
 	web := c.sandbox(t, "web-0")
-	asleep := func(e map[string]any) bool { return e["comm"] == "sleep" }
+	asleep := func(e event.Event) bool { return e.Head().Comm == "sleep" }
 	r.until(asleep)
-	r.stop()
+	r.Stop()
 	var got []event.Place
-	for _, e := range r.sink.events {
+	for _, e := range r.Events() {
 		if asleep(e) {
-			got = append(got, placeOf(e))
+			got = append(got, e.Head().Place)
 		}
 	}
 	if diff := cmp.Diff([]event.Place{web.Place}, got); diff != "" {
@@ -391,10 +390,10 @@ func testContainerd(t *testing.T, kind string) {
 	}
 
 	other := c.sandbox(t, "db-0")
-	if _, pods, namespaces := PlaceNames(); !slices.Equal(pods, []string{"db-0", "web-0"}) || !slices.Equal(namespaces, []string{web.Namespace}) {
+	if _, pods, namespaces := place.Names(place.Roots{}); !slices.Equal(pods, []string{"db-0", "web-0"}) || !slices.Equal(namespaces, []string{web.Namespace}) {
 		t.Errorf("a shell would complete %q and %q", pods, namespaces)
 	}
-	for _, filter := range []Place{{}, {Pod: "web-*"}, {Pod: "web-0", Container: "job?", Namespace: "*"}, {Container: "job1"}} {
+	for _, filter := range []place.Filter{{}, {Pod: "web-*"}, {Pod: "web-0", Container: "job?", Namespace: "*"}, {Container: "job1"}} {
 		checkRows(t, filter, func(wanted bool, args []string) event.Place {
 			if wanted {
 				return c.run(t, web, "job1", args)
@@ -423,7 +422,7 @@ func checkCRI(t *testing.T, s *sandbox) {
 	}
 	defer r.Close()
 	found := make(chan uint64, 1)
-	defer r.Watch(Place{Pod: s.Pod}, func(id uint64, v place.Verdict) {
+	defer r.Watch(place.Filter{Pod: s.Pod}, func(id uint64, v place.Verdict) {
 		if v == place.Wanted && len(found) == 0 {
 			found <- id
 		}
@@ -462,7 +461,7 @@ func startContainerd(t *testing.T) *containerd {
 		t.Fatal(err)
 	}
 	config := filepath.Join(t.TempDir(), "config.toml")
-	writeFile(t, config, `version = 2
+	writeText(t, config, `version = 2
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "`+image+`"
   disable_apparmor = true
@@ -681,7 +680,7 @@ func becomeRunc() {
 		fail(err)
 		fail(os.WriteFile(path, b, 0o644))
 	}
-	runc, err := exec.LookPath("runc")
+	runc, err := osexec.LookPath("runc")
 	fail(err)
 	fail(syscall.Exec(runc, append([]string{"runc"}, os.Args[1:]...), os.Environ()))
 }
@@ -692,7 +691,7 @@ func testDocker(t *testing.T) {
 	docker := "/usr/bin/docker" // another may be before it in PATH
 	daemon(t, "dockerd", "--log-level", "warn", "--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver", "vfs",
 		"--exec-opt", "native.cgroupdriver=cgroupfs")
-	eventually(t, "dockerd", func() error { return exec.Command(docker, "version").Run() })
+	eventually(t, "dockerd", func() error { return osexec.Command(docker, "version").Run() })
 	tool(t, docker, "load", "-i", writeImage(t))
 	testCommand(t, docker, "run", "--network", "host")
 }
@@ -722,12 +721,20 @@ func testCommand(t *testing.T, command ...string) {
 		tool(t, append(slices.Clone(command[:slices.Index(command, "run")]), "rm", name)...)
 		return event.Place{Container: name, ContainerID: strings.TrimSpace(string(b))}
 	}
-	for _, filter := range []Place{{}, {Container: "web*"}, {Container: "?eb-1"}} {
+	for _, filter := range []place.Filter{{}, {Container: "web*"}, {Container: "?eb-1"}} {
 		checkRows(t, filter, func(wanted bool, args []string) event.Place {
 			if wanted {
 				return run("web-1", args)
 			}
 			return run("db", args)
 		})
+	}
+}
+
+// writeText writes a file, with the folders that lead to it.
+func writeText(t *testing.T, path, text string) {
+	t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+		t.Fatal(err)
 	}
 }

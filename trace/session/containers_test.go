@@ -1,0 +1,374 @@
+package session_test
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	osexec "os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tracer/testdata/kit/record"
+	"tracer/testdata/kit/work"
+	"tracer/trace/event"
+	"tracer/trace/exec"
+	"tracer/trace/place"
+	"tracer/trace/proc"
+	"tracer/trace/session"
+)
+
+func TestMain(m *testing.M) {
+	work.Main()
+	becomeRunc()
+	os.Exit(m.Run())
+}
+
+// A tracing is a session that runs.
+type tracing struct {
+	*record.Recorder
+	t *testing.T
+}
+
+// traceWith runs a session until stop, of this process and what it starts:
+// other tests may run beside it. All cgroups that there are are known when it
+// returns.
+func traceWith(t *testing.T, p session.Probe, where place.Filter, args ...string) *tracing {
+	t.Helper()
+	opts := session.Options{Place: where}
+	opts.PIDs = family(t)
+	if record.InVM() {
+		opts.Limits.PlaceWait = 2 * time.Second // an emulated machine is slow
+	}
+	r := record.Open(t, p, opts, args...)
+	scanned := r.Session.Scanned()
+	if scanned == nil {
+		t.Fatalf("no places: %q", r.Session.Warnings())
+	}
+	select {
+	case <-scanned:
+	case <-time.After(60 * time.Second):
+		t.Fatal("the cgroups were not read")
+	}
+	r.Run()
+	return &tracing{r, t}
+}
+
+// family is this process and all below it; where it is a stage of
+// TestKernelRuntimes those of its parent, whose children orphans become.
+func family(t *testing.T) (pids []uint32) {
+	t.Helper()
+	root := os.Getpid()
+	if os.Getenv(runtimeStage) != "" {
+		root = os.Getppid()
+	}
+	dir := proc.Dir("/proc")
+	all, err := dir.PIDs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range all {
+		below := slices.ContainsFunc(dir.Ancestors(pid), func(s proc.Stat) bool { return s.PID == uint32(root) })
+		if below || pid == uint32(root) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// until waits for an event of which f is true.
+func (r *tracing) until(f func(e event.Event) bool) {
+	r.t.Helper()
+	if !r.Wait(60*time.Second, func() bool { return slices.ContainsFunc(r.Events(), f) }) {
+		r.t.Fatal("the awaited event did not come")
+	}
+}
+
+// A fakeContainer is all that tracer sees of one: a cgroup, and the bundle that
+// containerd leaves.
+type fakeContainer struct {
+	dir    string // of the cgroup
+	parent string
+	event.Place
+}
+
+// newContainer makes one, before or while it is traced.
+func newContainer(t *testing.T, tree place.Hierarchy, pod, container string) *fakeContainer {
+	t.Helper()
+	var random [48]byte
+	for i := range random {
+		random[i] = byte(rand.Uint32())
+	}
+	text := hex.EncodeToString(random[:])
+	c := &fakeContainer{Place: event.Place{
+		Container: container, ContainerID: text[:64], Pod: pod, Namespace: "tracer-test",
+		PodUID: fmt.Sprintf("%s-%s-%s-%s-%s", text[64:72], text[72:76], text[76:80], text[80:84], text[84:96]),
+	}}
+	bundle := filepath.Join("/run/containerd/io.containerd.runtime.v2.task/tracer-test", c.ContainerID)
+	spec, err := json.Marshal(map[string]any{"annotations": map[string]string{
+		"io.kubernetes.cri.container-type": "container", "io.kubernetes.cri.container-name": c.Container,
+		"io.kubernetes.cri.sandbox-name": c.Pod, "io.kubernetes.cri.sandbox-namespace": c.Namespace,
+		"io.kubernetes.cri.sandbox-uid": c.PodUID,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.parent = filepath.Join(tree.Dir, "tracer-test/kubepods/besteffort/pod"+c.PodUID)
+	c.dir = filepath.Join(c.parent, c.ContainerID)
+	t.Cleanup(func() {
+		c.remove()
+		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			if _, err := os.Stat(c.dir); err != nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Errorf("cgroup %q stays: something runs in it", c.dir)
+				break
+			}
+			c.remove() // who has just ended may be in it for a moment
+		}
+		for dir := c.dir; dir != tree.Dir; dir = filepath.Dir(dir) {
+			_ = os.Remove(dir) // where it is empty
+		}
+		_ = os.RemoveAll(bundle)
+		for dir := filepath.Dir(bundle); dir != "/run"; dir = filepath.Dir(dir) {
+			_ = os.Remove(dir)
+		}
+	})
+	for _, err := range []error{
+		os.MkdirAll(bundle, 0o711),
+		os.WriteFile(filepath.Join(bundle, "config.json"), spec, 0o644),
+		os.MkdirAll(c.dir, 0o755),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
+// run runs a command in the container.
+func (c *fakeContainer) run(t *testing.T, args ...string) {
+	t.Helper()
+	// The shell moves itself, then becomes the command: one exec on the host,
+	// one in the container, whatever tree the cgroup is in.
+	cmd := osexec.Command("/bin/sh", append([]string{"-c", `echo $$ >"$0" && exec "$@"`, c.dir + "/cgroup.procs"}, args...)...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+// remove ends the container.
+func (c *fakeContainer) remove() { _ = os.Remove(c.dir) }
+
+// trees are the cgroup trees of this host, whose ids events carry.
+func trees(t *testing.T) map[string]place.Hierarchy {
+	t.Helper()
+	record.NeedRoot(t)
+	found, err := place.FindHierarchies(place.Roots{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]place.Hierarchy{}
+	for _, h := range found {
+		if h.V1 {
+			all["v1"] = h
+		} else {
+			all["cgroup2"] = h
+		}
+	}
+	return all
+}
+
+// execs are the events of execs of this program, by their last argument.
+func (r *tracing) execs(comm string) map[string]*event.Exec {
+	r.t.Helper()
+	found := map[string]*event.Exec{}
+	for _, e := range record.All[*event.Exec](r.Recorder) {
+		if e.Comm != comm {
+			continue
+		}
+		last := e.Args[len(e.Args)-1]
+		if found[last] != nil {
+			r.t.Errorf("two execs of %s %s", comm, last)
+		}
+		found[last] = e
+	}
+	return found
+}
+
+func TestKernelPlaceOfContainers(t *testing.T) {
+	for name, tree := range trees(t) {
+		t.Run(name, func(t *testing.T) {
+			older := newContainer(t, tree, "older-0", "app")
+			r := traceWith(t, exec.Probe, place.Filter{})
+			older.run(t, "/bin/sleep", "0.001")
+
+			// It is gone before anybody can look.
+			const n = 31
+			want := map[string]event.Place{"0.001": older.Place}
+			for i := range n {
+				c := newContainer(t, tree, "short-"+strconv.Itoa(i), "job")
+				arg := "0.000" + strconv.Itoa(i+1)
+				c.run(t, "/bin/sleep", arg)
+				c.remove()
+				want[arg] = c.Place
+			}
+			// One in another is not of interest: it is the outer one's.
+			nested := *older
+			nested.dir = filepath.Join(older.dir, "docker", strings.Repeat("ab", 32))
+			if err := os.MkdirAll(nested.dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			nested.run(t, "/bin/sleep", "0.002")
+			want["0.002"] = older.Place
+			_ = os.Remove(nested.dir)
+			_ = os.Remove(filepath.Dir(nested.dir))
+			if err := osexec.Command("/bin/sleep", "0.003").Run(); err != nil {
+				t.Fatal(err)
+			}
+			want["0.003"] = event.Place{}
+
+			a := r.Stop()
+			got := map[string]event.Place{}
+			for arg, e := range r.execs("sleep") {
+				if got[arg] = e.Place; e.CgroupID > 1<<62 {
+					t.Errorf("%s: cgroup_id is marked: %v", arg, e.CgroupID)
+				}
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if a.Lost != 0 || a.Incomplete != 0 {
+				t.Errorf("%+v", a)
+			}
+		})
+	}
+}
+
+// Where nothing names a container its id does.
+func TestKernelPlaceOfAContainerWithoutAName(t *testing.T) {
+	for name, tree := range trees(t) {
+		t.Run(name, func(t *testing.T) {
+			r := traceWith(t, exec.Probe, place.Filter{})
+			c := newContainer(t, tree, "x", "x")
+			id := c.ContainerID[32:] + c.ContainerID[:32] // which no bundle is of
+			dir := filepath.Join(tree.Dir, "tracer-test-"+id[:8], id)
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				_ = os.Remove(dir)
+				_ = os.Remove(filepath.Dir(dir))
+			})
+			(&fakeContainer{dir: dir}).run(t, "/bin/sleep", "0.001")
+			r.Stop()
+			want := event.Place{Container: id[:12], ContainerID: id}
+			if diff := cmp.Diff(want, r.execs("sleep")["0.001"].Place); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestKernelPlaceIsFilteredByTheKernel(t *testing.T) {
+	for name, tree := range trees(t) {
+		t.Run(name, func(t *testing.T) {
+			const n = 17
+			other := newContainer(t, tree, "db-0", "db")
+			web := newContainer(t, tree, "web-0", "web")
+			for what, c := range map[string]struct {
+				place place.Filter
+				want  bool // of containers like web
+			}{
+				"a pod":                {place.Filter{Pod: "web-?"}, true},
+				"a namespace and more": {place.Filter{Namespace: "tracer-*", Container: "web"}, true},
+				"an id":                {place.Filter{Container: web.ContainerID[:9]}, false},
+				"no pod":               {place.Filter{Pod: "web"}, false},
+			} {
+				r := traceWith(t, exec.Probe, c.place)
+				// Behind what is still to be told to the kernel.
+				r.Session.AfterVerdicts()
+				want := 0
+				for i := range n {
+					web.run(t, "/bin/sleep", "0.001"+strconv.Itoa(i))
+					other.run(t, "/bin/sleep", "0.001"+strconv.Itoa(i))
+					if c.want || what == "an id" {
+						want++
+					}
+				}
+				if a := r.Stop(); len(r.Events()) != want || a.Seen != uint64(want) || a.Lost != 0 {
+					t.Errorf("%s: %d shown, want %d; the kernel passed others: %+v", what, len(r.Events()), want, a)
+				}
+				for _, e := range r.Events() {
+					if e.Head().Place != web.Place || e.Head().Comm != "sleep" {
+						t.Errorf("%s: shows %v", what, e)
+					}
+				}
+				// Those that start later: none of the wanted is missed, from the
+				// first exec on, and no other is shown.
+				r = traceWith(t, exec.Probe, c.place)
+				wanted := map[string]event.Place{}
+				for i := range n {
+					later, stranger := newContainer(t, tree, "web-1", "web"), newContainer(t, tree, "db-1", "db")
+					arg := "0.002" + strconv.Itoa(i)
+					later.run(t, "/bin/sleep", arg)
+					stranger.run(t, "/bin/sleep", "0.003"+strconv.Itoa(i))
+					if c.want {
+						wanted[arg] = later.Place
+					}
+				}
+				a := r.Stop()
+				got := map[string]event.Place{}
+				for arg, e := range r.execs("sleep") {
+					got[arg] = e.Place
+				}
+				if diff := cmp.Diff(wanted, got); diff != "" || len(r.Events()) != len(got) || a.Lost != 0 {
+					t.Errorf("%s: %d shown, %+v (-want +got):\n%s", what, len(r.Events()), a, diff)
+				}
+			}
+		})
+	}
+}
+
+// What cannot be told to be wanted in time is a loss, not silence.
+func TestKernelPlaceThatIsNotKnownInTimeIsCounted(t *testing.T) {
+	for name, tree := range trees(t) {
+		t.Run(name, func(t *testing.T) {
+			c := newContainer(t, tree, "x", "x")
+			if err := os.RemoveAll(filepath.Join("/run/containerd/io.containerd.runtime.v2.task/tracer-test", c.ContainerID)); err != nil {
+				t.Fatal(err)
+			}
+			r := traceWith(t, exec.Probe, place.Filter{Pod: "x"})
+			const n = 7
+			for range n {
+				c.run(t, "/bin/sleep", "0.001")
+			}
+			if a := r.Stop(); a.Seen != n || a.Lost != n || a.LostBy["place_unknown"] != n || len(r.Events()) != 0 {
+				t.Errorf("made %d: %+v", n, a)
+			}
+		})
+	}
+}
+
+func TestKernelPlaceLeavesNothing(t *testing.T) {
+	record.NeedRoot(t)
+	before := record.KernelObjects(t)
+	for range 3 {
+		s, err := session.Open([]session.Tracer{exec.Probe.New()}, session.Options{Place: place.Filter{Pod: "x"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+	}
+	if after := record.KernelObjects(t); after != before {
+		t.Errorf("%d objects before, %d after", before, after)
+	}
+}
