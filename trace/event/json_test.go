@@ -67,7 +67,7 @@ func TestAppendJSON(t *testing.T) {
 				PPID: 17, User: "ann", Code: 1, Core: true, Duration: 1500*time.Microsecond + 999,
 			},
 			`{"time":"2024-03-05T13:04:05.120000000Z","event":"exit","pid":4242,"comm":"make","uid":1000,"ppid":17,` +
-				`"exe":"/bin/false","args":["false"],"exit_code":1,"duration_us":1500}`,
+				`"exe":"/bin/false","args":["false"],"user":"ann","exit_code":1,"duration_us":1500}`,
 		},
 		{
 			"a successful exit of a program that is unknown",
