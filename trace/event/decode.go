@@ -60,10 +60,10 @@ func DecodeLine(line []byte) (Object, error) {
 		return o, nil
 	}
 	whole := scanner{line: r.line} // what is wrong may stand before a cut
-	whole.skip()
+	whole.skipTo(maxDepth + 1)
 	whole.end()
 	if whole.err != nil {
-		return nil, whole.err
+		return nil, ErrSyntax
 	}
 	return nil, r.err
 }

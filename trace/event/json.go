@@ -30,6 +30,14 @@ func appendTime(b []byte, t time.Time) []byte {
 
 const hex = "0123456789abcdef"
 
+// plain are the bytes that stand for themselves in a string.
+var plain = func() (is [256]bool) {
+	for c := ' '; c < 0x7f; c++ {
+		is[c] = c != '"' && c != '\\'
+	}
+	return is
+}()
+
 // appendString appends s as a JSON string (RFC 8259 section 7). Bytes that are
 // no UTF-8 become U+FFFD; control characters are escaped, DEL and the C1
 // controls too, so that a line is harmless on a terminal.
@@ -38,7 +46,7 @@ func appendString(b []byte, s string) []byte {
 	start := 0
 	for i := 0; i < len(s); {
 		c := s[i]
-		if c >= 0x20 && c < 0x7f && c != '"' && c != '\\' {
+		if plain[c] {
 			i++
 			continue
 		}

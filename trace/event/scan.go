@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// maxDepth is how deep a line may nest. Lines of this version nest 3 deep.
+// maxDepth is how deep a value may nest that is skipped.
 const maxDepth = 100
 
 // scanner reads a line value by value (RFC 8259). After the first error it
@@ -96,6 +96,9 @@ func (r *scanner) next() bool {
 }
 
 func (r *scanner) member() bool {
+	if r.peek() != '"' {
+		r.fail(ErrSyntax)
+	}
 	key := r.text()
 	if !r.take(':') {
 		r.fail(ErrSyntax)
@@ -194,9 +197,17 @@ func (r *scanner) number() string {
 	return r.line[start:r.at]
 }
 
+// integer reads a number that should have neither fraction nor exponent.
+func (r *scanner) integer() string {
+	if c := r.peek(); c != '-' && c-'0' > 9 {
+		r.foreign("not a number")
+	}
+	return r.number()
+}
+
 // uint reads an integer from 0 to most.
 func (r *scanner) uint(most uint64) uint64 {
-	n, err := strconv.ParseUint(r.number(), 10, 64)
+	n, err := strconv.ParseUint(r.integer(), 10, 64)
 	if err != nil || n > most {
 		r.foreign("not an unsigned integer, or too large")
 	}
@@ -205,9 +216,9 @@ func (r *scanner) uint(most uint64) uint64 {
 
 // int reads an integer.
 func (r *scanner) int() int64 {
-	n, err := strconv.ParseInt(r.number(), 10, 64)
+	n, err := strconv.ParseInt(r.integer(), 10, 64)
 	if err != nil {
-		r.foreign("not an integer")
+		r.foreign("not an integer, or too large")
 	}
 	return n
 }
