@@ -47,52 +47,66 @@ func (c *Check) OK() bool {
 	return true
 }
 
-// AppendJSON appends c as one object.
-func (c *Check) AppendJSON(dst []byte) []byte {
-	o := object{buf: append(dst, '{')}
-	o.str("event", "check")
-	o.bool("ok", c.OK())
-	o.str("kernel", c.Kernel)
-	o.str("arch", c.Arch)
-	o.optional("btf", c.BTF)
-	o.optional("lockdown", c.Lockdown)
-	o.optional("buffer", c.Buffer)
-	list(&o, "missing_capabilities", c.Missing, func(o *object, m Capability) {
-		o.str("name", m.Name)
-		o.bool("needed", m.Needed)
-		o.str("for", m.For)
-	})
-	o.optional("remedy", c.Grant)
-	if len(c.Warnings) > 0 {
-		o.strings("warnings", c.Warnings)
-	}
-	o.optional("cgroups", c.Cgroups)
-	o.strings("runtimes", c.Runtimes)
-	list(&o, "commands", c.Commands, func(o *object, command CheckedCommand) {
-		o.str("command", command.Name)
-		o.bool("ok", command.Error == "")
-		o.optional("error", command.Error)
-		list(o, "features", command.Features, func(o *object, f CheckedFeature) {
-			o.str("feature", f.Name)
-			o.optional("hooks", f.Hooks)
-			o.optional("misses", f.Misses)
-			o.optional("remedy", f.Remedy)
-		})
-	})
-	return append(o.buf, '}')
+func (c *Check) fields(t *table) {
+	t.derived("event", "check")
+	ok := c.OK()
+	t.flag("ok", &ok, true)
+	t.text("kernel", &c.Kernel, true)
+	t.text("arch", &c.Arch, true)
+	t.text("btf", &c.BTF, c.BTF != "")
+	t.text("lockdown", &c.Lockdown, c.Lockdown != "")
+	t.text("buffer", &c.Buffer, c.Buffer != "")
+	objects(t, "missing_capabilities", c.Missing)
+	t.text("remedy", &c.Grant, c.Grant != "")
+	t.texts("warnings", &c.Warnings, len(c.Warnings) > 0)
+	t.text("cgroups", &c.Cgroups, c.Cgroups != "")
+	t.texts("runtimes", &c.Runtimes, true)
+	objects(t, "commands", c.Commands)
 }
 
-// list appends an array of objects.
-func list[T any](o *object, k string, items []T, members func(*object, T)) {
-	o.key(k)
-	o.buf = append(o.buf, '[')
-	for i, item := range items {
+func (c *Capability) fields(t *table) {
+	t.text("name", &c.Name, true)
+	t.flag("needed", &c.Needed, true)
+	t.text("for", &c.For, true)
+}
+
+func (c *CheckedCommand) fields(t *table) {
+	t.text("command", &c.Name, true)
+	ok := c.Error == ""
+	t.flag("ok", &ok, true)
+	t.text("error", &c.Error, c.Error != "")
+	objects(t, "features", c.Features)
+}
+
+func (f *CheckedFeature) fields(t *table) {
+	t.text("feature", &f.Name, true)
+	t.text("hooks", &f.Hooks, f.Hooks != "")
+	t.text("misses", &f.Misses, f.Misses != "")
+	t.text("remedy", &f.Remedy, f.Remedy != "")
+}
+
+// AppendJSON appends c as one object.
+func (c *Check) AppendJSON(dst []byte) []byte { return appendMembers(dst, c.fields) }
+
+// objects is a list of objects that are only written.
+func objects[V any, P interface {
+	*V
+	fields(*table)
+}](t *table, key string, list []V) {
+	t.writes(key, true)
+	t.out = append(t.out, '[')
+	for i := range list {
 		if i > 0 {
-			o.buf = append(o.buf, ',')
+			t.out = append(t.out, ',')
 		}
-		o.buf = append(o.buf, '{')
-		members(o, item)
-		o.buf = append(o.buf, '}')
+		t.out = appendMembers(t.out, P(&list[i]).fields)
 	}
-	o.buf = append(o.buf, ']')
+	t.out = append(t.out, ']')
+}
+
+// appendMembers appends what has a table, but is no Object.
+func appendMembers(dst []byte, fields func(*table)) []byte {
+	t := table{out: dst}
+	fields(&t)
+	return t.close(len(dst))
 }

@@ -76,77 +76,66 @@ type Close struct {
 	SRTT        time.Duration // smoothed round-trip time, 0 if never measured
 	Reason      string        // ReasonClosed, …
 	ClosedBy    string        // the role of who ended it first; empty if nobody did
-	ResetBy     string        // the role of who sent a reset, also after the other's end; not in JSON
+	ResetBy     string        // the role of who sent a reset, also after the other's end; empty if nobody did
 	OpenBefore  bool          // open when tracing began
 }
 
-func (c *Connection) appendConnection(o object) object {
-	o.str("role", c.Role)
+func (t *table) connection(c *Connection) {
+	t.text("role", &c.Role, true)
+	t.derived("family", c.family())
+	t.host("src_addr", &c.Src)
+	t.port("src_port", &c.Src)
+	t.host("dst_addr", &c.Dst)
+	t.port("dst_port", &c.Dst)
+}
+
+// family is that of the addresses; empty if none is known.
+func (c *Connection) family() string {
 	switch src, dst := c.Src.Addr(), c.Dst.Addr(); {
 	case src.Is4() || dst.Is4():
-		o.str("family", "ipv4")
+		return "ipv4"
 	case src.Is6() || dst.Is6():
-		o.str("family", "ipv6")
+		return "ipv6"
 	}
-	o.endpoint("src_addr", "src_port", c.Src)
-	o.endpoint("dst_addr", "dst_port", c.Dst)
-	return o
+	return ""
 }
 
-func (e *Connect) appendJSON(o object) object {
-	o = e.appendConnection(o)
-	o.optionalMicros("latency_us", e.Latency)
-	return o
+func (e *Connect) fields(t *table) {
+	t.common(&e.Common)
+	t.connection(&e.Connection)
+	t.knownMicros("latency_us", &e.Latency)
 }
 
-func (e *ConnectFailed) appendJSON(o object) object {
-	o = e.appendConnection(o)
-	o.optionalMicros("latency_us", e.Latency)
-	if e.SYNs > 0 {
-		o.uint("syns", uint64(e.SYNs))
-	}
-	o.str("error", e.Error)
-	return o
+func (e *ConnectFailed) fields(t *table) {
+	t.common(&e.Common)
+	t.connection(&e.Connection)
+	t.knownMicros("latency_us", &e.Latency)
+	t.uint32("syns", &e.SYNs, e.SYNs != 0)
+	t.text("error", &e.Error, true)
 }
 
-func (e *ConnectStuck) appendJSON(o object) object {
-	o = e.appendConnection(o)
-	o.micros("age_us", e.Age)
-	o.uint("syns", uint64(e.SYNs))
-	return o
+func (e *ConnectStuck) fields(t *table) {
+	t.common(&e.Common)
+	t.connection(&e.Connection)
+	t.micros("age_us", &e.Age, true)
+	t.uint32("syns", &e.SYNs, true)
 }
 
-func (e *Accept) appendJSON(o object) object { return e.appendConnection(o) }
-
-func (e *Close) appendJSON(o object) object {
-	o = e.appendConnection(o)
-	o.optionalMicros("duration_us", e.Duration)
-	o.uint("tx_bytes", e.Tx)
-	o.uint("rx_bytes", e.Rx)
-	o.uint("retransmits", uint64(e.Retransmits))
-	o.optionalMicros("srtt_us", e.SRTT)
-	o.str("reason", e.Reason)
-	o.optional("closed_by", e.ClosedBy)
-	o.flag("open_before", e.OpenBefore)
-	return o
+func (e *Accept) fields(t *table) {
+	t.common(&e.Common)
+	t.connection(&e.Connection)
 }
 
-// endpoint leaves out what is unknown.
-func (o *object) endpoint(addr, port string, ap netip.AddrPort) {
-	if ap.Addr().IsValid() {
-		o.key(addr)
-		o.buf = append(o.buf, '"')
-		o.buf = ap.Addr().AppendTo(o.buf)
-		o.buf = append(o.buf, '"')
-	}
-	if ap.Port() != 0 {
-		o.uint(port, uint64(ap.Port()))
-	}
-}
-
-// optionalMicros leaves the key out if d is 0.
-func (o *object) optionalMicros(k string, d time.Duration) {
-	if d != 0 {
-		o.micros(k, d)
-	}
+func (e *Close) fields(t *table) {
+	t.common(&e.Common)
+	t.connection(&e.Connection)
+	t.knownMicros("duration_us", &e.Duration)
+	t.uint64("tx_bytes", &e.Tx, true)
+	t.uint64("rx_bytes", &e.Rx, true)
+	t.uint32("retransmits", &e.Retransmits, true)
+	t.knownMicros("srtt_us", &e.SRTT)
+	t.text("reason", &e.Reason, true)
+	t.text("closed_by", &e.ClosedBy, e.ClosedBy != "")
+	t.text("reset_by", &e.ResetBy, e.ResetBy != "")
+	t.flag("open_before", &e.OpenBefore, e.OpenBefore)
 }

@@ -15,19 +15,10 @@ import "time"
 
 // Event is anything that tracer can report.
 type Event interface {
+	Object
 	// Head returns what all events share; it may be changed in place.
 	Head() *Common
-	// appendJSON returns o with the keys added that are the event's own. (By
-	// value: a pointer would cost an allocation for every event.)
-	appendJSON(o object) object
 }
-
-// Kinds of events: the values of the JSON key "event".
-const (
-	KindExec       = "exec"
-	KindExit       = "exit"
-	KindExecFailed = "exec_failed"
-)
 
 // Common is what every event begins with.
 type Common struct {
@@ -58,43 +49,18 @@ type Place struct {
 	PodUID      string
 }
 
-// Program is what a process runs, as far as it is known.
-type Program struct {
-	Exe  string   // absolute path; as asked for in ExecFailed; empty if unknown
-	Args []string // nil if unknown
-}
-
-// Exec is a program that was started: sched_process_exec.
-type Exec struct {
-	Common
-	Program
-	PPID          uint32
-	ParentComm    string
-	ArgsTruncated bool // Args is not all
-	Cwd           string
-	User          string // name of UID, empty if it has none
-}
-
-// Exit is the end of a process: sched_process_exit of its last thread.
-type Exit struct {
-	Common
-	Program
-	PPID     uint32
-	User     string
-	Signal   string        // name of the signal that killed it, as SIGKILL; empty if it exited
-	Code     int           // exit status if Signal is empty
-	Core     bool          // a core was dumped
-	Duration time.Duration // since the process began, also where that was before tracing
-}
-
-// ExecFailed is a call of execve or execveat that failed. Several in a row for
-// one command (a walk through PATH) make one event.
-type ExecFailed struct {
-	Common
-	Program
-	PPID          uint32
-	ParentComm    string
-	ArgsTruncated bool
-	User          string
-	Error         string // errno name, as ENOENT
+// common is what every event begins with.
+func (t *table) common(c *Common) {
+	process := c.PID != 0
+	t.time("time", &c.Time, true)
+	t.kind("event", &c.Kind)
+	t.uint32("pid", &c.PID, process)
+	t.text("comm", &c.Comm, process)
+	t.uint32("uid", &c.UID, process)
+	t.text("container", &c.Container, c.Container != "")
+	t.text("container_id", &c.ContainerID, c.ContainerID != "")
+	t.text("pod", &c.Pod, c.Pod != "")
+	t.text("namespace", &c.Namespace, c.Namespace != "")
+	t.text("pod_uid", &c.PodUID, c.PodUID != "")
+	t.uint64("cgroup_id", &c.CgroupID, c.CgroupID != 0)
 }

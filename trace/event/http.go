@@ -51,7 +51,7 @@ type HTTPSummary struct {
 	Route              string        // the path, what looks like an identifier replaced, as by {id}
 	Count              uint64
 	Errors             uint64 // of Count: status 5xx, and unanswered
-	Answered           uint64 // of Count; if 0 there are no latencies
+	Answered           uint64 // of Count; if 0 there are no latencies (a line tells only whether it is 0)
 	P50, P90, P99, Max time.Duration
 
 	// For tables.
@@ -59,49 +59,41 @@ type HTTPSummary struct {
 	Failing bool    // Errors has grown meanwhile
 }
 
-func (e *HTTP) appendJSON(o object) object {
-	o = e.appendConnection(o)
-	o.optional("version", e.Version)
-	o.str("method", e.Method)
-	o.str("path", e.Path)
-	o.flag("path_truncated", e.PathTruncated)
-	o.optional("host", e.Host)
-	if e.Status != 0 {
-		o.int("status", int64(e.Status))
-		o.micros("latency_us", e.Latency)
-	}
-	if e.Kind == KindHTTPStuck {
-		o.micros("age_us", e.Age)
-	} else {
-		o.micros("duration_us", e.Duration)
-	}
-	o.uint("request_bytes", e.RequestBytes)
-	if e.Kind != KindHTTPStuck {
-		o.uint("response_bytes", e.ResponseBytes)
-	}
-	o.optional("error", e.Error)
-	if e.Role == RoleBoth {
-		o.uint("peer_pid", uint64(e.PeerPID))
-		o.str("peer_comm", e.PeerComm)
-		if e.Status != 0 {
-			o.micros("server_latency_us", e.ServerLatency)
-		}
-	}
-	return o
+func (e *HTTP) fields(t *table) {
+	answered, stuck, both := e.Status != 0, e.Kind == KindHTTPStuck, e.Role == RoleBoth
+	t.common(&e.Common)
+	t.connection(&e.Connection)
+	t.text("version", &e.Version, e.Version != "")
+	t.text("method", &e.Method, true)
+	t.text("path", &e.Path, true)
+	t.flag("path_truncated", &e.PathTruncated, e.PathTruncated)
+	t.text("host", &e.Host, e.Host != "")
+	t.int("status", &e.Status, answered)
+	t.micros("latency_us", &e.Latency, answered)
+	t.micros("age_us", &e.Age, stuck)
+	t.micros("duration_us", &e.Duration, !stuck)
+	t.uint64("request_bytes", &e.RequestBytes, true)
+	t.uint64("response_bytes", &e.ResponseBytes, !stuck)
+	t.text("error", &e.Error, e.Error != "")
+	t.uint32("peer_pid", &e.PeerPID, both)
+	t.text("peer_comm", &e.PeerComm, both)
+	t.micros("server_latency_us", &e.ServerLatency, both && answered)
 }
 
-func (e *HTTPSummary) appendJSON(o object) object {
-	o.micros("interval_us", e.Interval)
-	o.optional("method", e.Method)
-	o.optional("host", e.Host)
-	o.optional("route", e.Route)
-	o.uint("count", e.Count)
-	o.uint("errors", e.Errors)
-	if e.Answered > 0 {
-		o.micros("p50_us", e.P50)
-		o.micros("p90_us", e.P90)
-		o.micros("p99_us", e.P99)
-		o.micros("max_us", e.Max)
+func (e *HTTPSummary) fields(t *table) {
+	t.common(&e.Common)
+	t.micros("interval_us", &e.Interval, true)
+	t.text("method", &e.Method, e.Method != "")
+	t.text("host", &e.Host, e.Host != "")
+	t.text("route", &e.Route, e.Route != "")
+	t.uint64("count", &e.Count, true)
+	t.uint64("errors", &e.Errors, true)
+	if t.reads("p50_us") {
+		e.Answered = 1
 	}
-	return o
+	answered := e.Answered != 0
+	t.micros("p50_us", &e.P50, answered)
+	t.micros("p90_us", &e.P90, answered)
+	t.micros("p99_us", &e.P99, answered)
+	t.micros("max_us", &e.Max, answered)
 }

@@ -30,19 +30,14 @@ type Traffic struct {
 	Part             float64 // of all bytes of the interval; in a closing table of the whole run
 }
 
-func (e *Traffic) appendJSON(o object) object {
-	o.micros("interval_us", e.Interval)
-	o.optional("proto", e.Proto)
-	if e.Role != "" {
-		o = e.appendConnection(o)
+func (e *Traffic) fields(t *table) {
+	t.common(&e.Common)
+	t.micros("interval_us", &e.Interval, true)
+	t.text("proto", &e.Proto, e.Proto != "")
+	if e.Role != "" || t.in != nil {
+		t.connection(&e.Connection)
 	}
-	if e.Peer.IsValid() {
-		o.key("peer_addr")
-		o.buf = append(o.buf, '"')
-		o.buf = e.Peer.AppendTo(o.buf)
-		o.buf = append(o.buf, '"')
-	}
-	o.uint("tx_bytes", e.Tx)
-	o.uint("rx_bytes", e.Rx)
-	return o
+	t.address("peer_addr", &e.Peer)
+	t.uint64("tx_bytes", &e.Tx, true)
+	t.uint64("rx_bytes", &e.Rx, true)
 }

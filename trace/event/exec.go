@@ -1,0 +1,90 @@
+package event
+
+import "time"
+
+// Kinds of events: the values of the JSON key "event".
+const (
+	KindExec       = "exec"
+	KindExit       = "exit"
+	KindExecFailed = "exec_failed"
+)
+
+// Program is what a process runs, as far as it is known.
+type Program struct {
+	Exe  string   // absolute path; as asked for in ExecFailed; empty if unknown
+	Args []string // nil if unknown
+}
+
+// Exec is a program that was started: sched_process_exec.
+type Exec struct {
+	Common
+	Program
+	PPID          uint32
+	ParentComm    string
+	ArgsTruncated bool // Args is not all
+	Cwd           string
+	User          string // name of UID, empty if it has none
+}
+
+// Exit is the end of a process: sched_process_exit of its last thread.
+type Exit struct {
+	Common
+	Program
+	PPID uint32
+	// Args is not all.
+	ArgsTruncated bool
+	User          string        // name of UID when the process ended, empty if it has none
+	Signal        string        // name of the signal that killed it, as SIGKILL; empty if it exited
+	Code          int           // exit status if Signal is empty
+	Core          bool          // a core was dumped
+	Duration      time.Duration // since the process began, also where that was before tracing
+}
+
+// ExecFailed is a call of execve or execveat that failed. Several in a row for
+// one command (a walk through PATH) make one event.
+type ExecFailed struct {
+	Common
+	Program
+	PPID          uint32
+	ParentComm    string
+	ArgsTruncated bool
+	User          string
+	Error         string // errno name, as ENOENT
+}
+
+func (t *table) program(p *Program) {
+	t.text("exe", &p.Exe, p.Exe != "")
+	t.texts("args", &p.Args, p.Args != nil)
+}
+
+func (e *Exec) fields(t *table) {
+	t.common(&e.Common)
+	t.uint32("ppid", &e.PPID, true)
+	t.text("parent_comm", &e.ParentComm, e.ParentComm != "")
+	t.program(&e.Program)
+	t.flag("args_truncated", &e.ArgsTruncated, e.ArgsTruncated)
+	t.text("cwd", &e.Cwd, e.Cwd != "")
+	t.text("user", &e.User, e.User != "")
+}
+
+func (e *Exit) fields(t *table) {
+	t.common(&e.Common)
+	t.uint32("ppid", &e.PPID, true)
+	t.program(&e.Program)
+	t.flag("args_truncated", &e.ArgsTruncated, e.ArgsTruncated)
+	t.text("user", &e.User, e.User != "")
+	t.text("signal", &e.Signal, e.Signal != "")
+	t.flag("core_dumped", &e.Core, e.Core && e.Signal != "")
+	t.int("exit_code", &e.Code, e.Signal == "")
+	t.micros("duration_us", &e.Duration, true)
+}
+
+func (e *ExecFailed) fields(t *table) {
+	t.common(&e.Common)
+	t.uint32("ppid", &e.PPID, true)
+	t.text("parent_comm", &e.ParentComm, e.ParentComm != "")
+	t.program(&e.Program)
+	t.flag("args_truncated", &e.ArgsTruncated, e.ArgsTruncated)
+	t.text("user", &e.User, e.User != "")
+	t.text("error", &e.Error, true)
+}
