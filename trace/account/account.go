@@ -145,8 +145,7 @@ func (l *Ledger) Account(duration time.Duration) *event.Account {
 	for what, n := range l.sockets {
 		a.Kinds[what] += n
 	}
-	for flag, n := range l.leftOut { // until it has a key of its own
-		a.Filtered[flag] += n
-	}
+	a.LeftOut = maps.Clone(l.leftOut)
+	a.Undelivered = maps.Clone(l.undelivered)
 	return a
 }

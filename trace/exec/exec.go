@@ -99,6 +99,7 @@ type tracer struct {
 type life struct {
 	start   uint64
 	program event.Program
+	cut     bool // the program's arguments are not all
 }
 
 // older is what /proc tells of a process that began before the session.
@@ -355,7 +356,7 @@ func (t *tracer) decodeExec(r *bpf.ExecExecRecord, exe, cwd, args []byte) {
 		}
 	}
 	if t.exits {
-		t.keep(r.Pid, life{r.Start, e.Program})
+		t.keep(r.Pid, life{r.Start, e.Program, e.ArgsTruncated})
 	}
 	t.host.Emit(e)
 }
@@ -382,7 +383,7 @@ func (t *tracer) decodeExit(r *bpf.ExecExecRecord) {
 		e.Code = int(r.Code >> 8 & 0xff)
 	}
 	if l, ok := t.history[r.Pid]; ok && (l.start == 0 || l.start == r.Start) {
-		e.Program = l.program
+		e.Program, e.ArgsTruncated = l.program, l.cut
 	}
 	for tid, w := range t.walks {
 		if w.PID == r.Pid { // whichever of its threads it was

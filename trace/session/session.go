@@ -72,7 +72,9 @@ type Session struct {
 	comms map[[16]int8]string
 
 	started  time.Time
+	ended    time.Time
 	duration time.Duration
+	reason   string // why it ended
 }
 
 // Open loads and attaches the probes of some tracers. When it returns, whatever
@@ -203,6 +205,7 @@ func (s *Session) Warnings() []string { return s.warnings }
 func (s *Session) Features() []kernel.OpenFeature { return s.kernel.Features() }
 
 func (s *Session) notice(n *event.Notice) {
+	n.Time = time.Now().UTC()
 	if s.opts.Notice != nil {
 		s.opts.Notice(n)
 	}
@@ -216,9 +219,11 @@ func (s *Session) Run(ctx context.Context, sinks ...Sink) error {
 	s.kernel.Read()
 	s.house.In(houseInterval)
 	err := s.pipeline(ctx)
+	s.reason = s.why(ctx, err)
 	for _, h := range s.hosts {
 		h.tracer.Detaching()
 	}
+	s.ended = time.Now().UTC()
 	s.duration = time.Since(s.started)
 	if endErr := s.kernel.Ending(); err == nil {
 		err = endErr
@@ -244,6 +249,22 @@ func (s *Session) Run(ctx context.Context, sinks ...Sink) error {
 		err = sinkErr
 	}
 	return err
+}
+
+// why says for what reason tracing ends.
+func (s *Session) why(ctx context.Context, err error) string {
+	var ended Ended
+	switch cause := context.Cause(ctx); {
+	case err != nil:
+		return event.EndedError
+	case s.enough():
+		return event.EndedCount
+	case errors.As(cause, &ended):
+		return string(ended)
+	case errors.Is(cause, context.DeadlineExceeded):
+		return event.EndedDuration
+	}
+	return event.EndedInterrupted
 }
 
 // pipeline decodes batches and runs timers until there is a reason to end.
@@ -357,13 +378,8 @@ func (s *Session) Account() (*event.Account, error) {
 	s.ledger.LeftOut(leftOut, sockets)
 	a := s.ledger.Account(s.duration)
 	a.BPF, a.HasBPF = s.kernel.Cost(s.duration)
-	for _, f := range s.kernel.Features() {
-		if f.Tier == 0 {
-			a.Unseen = append(a.Unseen, f.Without)
-		} else if misses := f.Misses[f.Tier]; misses != "" {
-			a.Unseen = append(a.Unseen, misses)
-		}
-	}
+	a.Time, a.Reason = s.ended, s.reason
+	a.Unseen = s.unseen()
 	var ru unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &ru); err == nil {
 		a.CPU = time.Duration(ru.Utime.Nano() + ru.Stime.Nano())

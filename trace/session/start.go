@@ -1,0 +1,65 @@
+package session
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"tracer/trace/event"
+	"tracer/trace/kernel"
+)
+
+// Start says that the probes are attached, on which host, and what cannot be seen
+// there. The caller adds its version, command and arguments.
+func (s *Session) Start() *event.Start {
+	e := &event.Start{
+		Time:      time.Now().UTC(),
+		Format:    event.Format,
+		Kernel:    kernel.Release(),
+		PID:       os.Getpid(),
+		Addresses: addresses(),
+		Misses:    s.unseen(),
+	}
+	e.Hostname, _ = os.Hostname()
+	if id, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
+		e.BootID = strings.TrimSpace(string(id))
+	}
+	return e
+}
+
+// addresses are this host's own, without those of loopback, which every host has.
+func addresses() (list []netip.Addr) {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil // what is unknown is left out
+	}
+	for _, a := range all {
+		n, ok := a.(*net.IPNet)
+		if !ok {
+			continue
+		}
+		if addr, ok := netip.AddrFromSlice(n.IP); ok && !addr.IsLoopback() {
+			list = append(list, addr.Unmap())
+		}
+	}
+	return list
+}
+
+// unseen is what this kernel does not let the session see, as sentences.
+func (s *Session) unseen() (list []string) {
+	for _, f := range s.kernel.Features() {
+		if f.Tier == 0 {
+			list = append(list, f.Without)
+		} else if misses := f.Misses[f.Tier]; misses != "" {
+			list = append(list, misses)
+		}
+	}
+	return list
+}
+
+// An Ended is the cause of a context's end, for [Session.Run]: why tracing ends.
+type Ended string
+
+func (e Ended) Error() string { return string(e) }
