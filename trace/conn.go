@@ -20,24 +20,11 @@ import (
 	"tracer/trace/event"
 )
 
-// What stands in records: the enums of bpf/conn.bpf.c.
-const (
-	recordConnect = iota + 1
-	recordConnectFailed
-	recordWaiting
-	recordAccept
-	recordClose
-
-	roleClient = 1
-	roleServer = 2
-
-	stateConnecting = 1
-
-	sideOwn  = 1
-	sidePeer = 2
-)
-
-var closeReasons = []string{1: event.ReasonClosed, 2: event.ReasonReset, 3: event.ReasonTimeout}
+var closeReasons = []string{
+	bpf.ConnReasonClosed:   event.ReasonClosed,
+	bpf.ConnReasonReset:    event.ReasonReset,
+	bpf.ConnReasonTimedOut: event.ReasonTimeout,
+}
 
 const (
 	// firstRetry is when a SYN without an answer is sent again. The kernel
@@ -159,42 +146,25 @@ func (t *connTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 	})
 }
 
-// overlooks reports whether a copy may take for missed by the others what they
-// have seen: what they tell of that is too much then. Who saw a step is remembered
-// by CPU, and a task may go to another one between two copies.
-func (t *connTracer) overlooks() bool { return t.preempts }
-
 func (t *connTracer) tellsStuck() bool { return t.stuck > 0 && !t.failed }
 
 func (t *connTracer) features() []feature {
-	// One copy for the packet that interrupts a program, wherever that is; a
-	// task that returns from a system call nothing else does so on its CPU.
-	states := []string{
-		bpf.ConnProgConnSetState, bpf.ConnProgConnSetStateCopy1,
-		bpf.ConnProgConnDestroy, bpf.ConnProgConnDestroyCopy1,
-	}
-	syscalls := []string{bpf.ConnProgConnSysExit}
-	if t.preempts {
-		states = append(states, bpf.ConnProgConnSetStateCopy2, bpf.ConnProgConnSetStateCopy3, bpf.ConnProgConnDestroyCopy2)
-		syscalls = append(syscalls, bpf.ConnProgConnSysExitCopy1, bpf.ConnProgConnSysExitCopy2)
-	}
+	expand := func(programs ...string) []string { return bpf.Expand(t.preempts, programs...) }
+	states := expand(bpf.ConnProgConnSetState, bpf.ConnProgConnDestroy)
+	syscalls := expand(bpf.ConnProgConnSysExit)
 	f := []feature{{name: "connections", doors: []door{{tierTracepoint, states}}}}
 	if t.tellsStuck() {
 		f = append(f, feature{
 			name:    "connects without an answer",
-			doors:   []door{{tierTracepoint, []string{bpf.ConnProgConnRetransmit, bpf.ConnProgConnRetransmitCopy1}}},
+			doors:   []door{{tierTracepoint, expand(bpf.ConnProgConnRetransmit)}},
 			without: "connects without an answer are shown at their end only: this kernel does not tell of SYNs that are sent again",
 		})
 	}
 	if t.slow > 0 {
 		return f // no accept, and nothing that fails at once, is slow
 	}
-	// Of the programs of one function the last to be attached runs first.
-	ipv4 := []string{
-		bpf.ConnProgConnAcceptFentryCopy2, bpf.ConnProgConnAcceptFentryCopy1, bpf.ConnProgConnAcceptFentry,
-		bpf.ConnProgConnConnect4FexitCopy2, bpf.ConnProgConnConnect4FexitCopy1, bpf.ConnProgConnConnect4Fexit,
-	}
-	ipv6 := []string{bpf.ConnProgConnConnect6FexitCopy2, bpf.ConnProgConnConnect6FexitCopy1, bpf.ConnProgConnConnect6Fexit}
+	ipv4 := expand(bpf.ConnProgConnAcceptFentry, bpf.ConnProgConnConnect4Fexit)
+	ipv6 := expand(bpf.ConnProgConnConnect6Fexit)
 	kprobe4 := []string{bpf.ConnProgConnAcceptKprobe, bpf.ConnProgConnConnect4Kprobe, bpf.ConnProgConnConnect4Kretprobe}
 	kprobe6 := []string{bpf.ConnProgConnConnect6Kprobe, bpf.ConnProgConnConnect6Kretprobe}
 	// Without IPv6 there is no tcp_v6_connect, with an older io_uring no
@@ -283,11 +253,11 @@ func (t *connTracer) decode(s *Session, record []byte) bool {
 		return false
 	}
 	r := (*bpf.ConnConnRecord)(unsafe.Pointer(unsafe.SliceData(record)))
-	if r.Conn.Role != roleClient && r.Conn.Role != roleServer {
+	if r.Conn.Role != bpf.ConnRoleClient && r.Conn.Role != bpf.ConnRoleServer {
 		return false
 	}
 	switch r.Type {
-	case recordConnect:
+	case bpf.ConnEventConnect:
 		t.answered(r)
 		t.connect = event.Connect{
 			Common:     t.common(s, event.KindConnect, r.Time, r),
@@ -295,7 +265,7 @@ func (t *connTracer) decode(s *Session, record []byte) bool {
 			Latency:    since(r.Conn.Start, r.Time),
 		}
 		s.emit(&t.connect)
-	case recordConnectFailed:
+	case bpf.ConnEventConnectFailed:
 		t.answered(r)
 		t.connectFailed = event.ConnectFailed{
 			Common:     t.common(s, event.KindConnectFailed, r.Time, r),
@@ -307,16 +277,16 @@ func (t *connTracer) decode(s *Session, record []byte) bool {
 			t.connectFailed.SYNs = r.Retransmits + 1
 		}
 		s.emit(&t.connectFailed)
-	case recordWaiting:
+	case bpf.ConnEventConnectWaits:
 		t.syn(s, r)
-	case recordAccept:
+	case bpf.ConnEventAccept:
 		t.accept = event.Accept{
 			Common:     t.common(s, event.KindAccept, r.Time, r),
 			Connection: connection(r),
 		}
 		s.emit(&t.accept)
-	case recordClose:
-		if r.Reason == 0 || r.Reason >= uint32(len(closeReasons)) {
+	case bpf.ConnEventClose:
+		if r.Reason == 0 || int(r.Reason) >= len(closeReasons) {
 			return false
 		}
 		t.close = event.Close{
@@ -359,7 +329,7 @@ func connection(r *bpf.ConnConnRecord) event.Connection {
 		Src:  netip.AddrPortFrom(addr(r.Conn.Src), r.Conn.Sport),
 		Dst:  netip.AddrPortFrom(addr(r.Conn.Dst), r.Conn.Dport),
 	}
-	if r.Conn.Role == roleServer {
+	if r.Conn.Role == bpf.ConnRoleServer {
 		c.Role = event.RoleServer
 	}
 	// Nothing was sent: no source address was chosen.
@@ -381,11 +351,11 @@ func since(start, end uint64) time.Duration {
 }
 
 // roleOf is the role of the side of a connection that has done something.
-func roleOf(r *bpf.ConnConnRecord, side uint8) string {
+func roleOf(r *bpf.ConnConnRecord, side bpf.ConnSide) string {
 	switch {
 	case side == 0:
 		return ""
-	case (side == sideOwn) == (r.Conn.Role == roleClient):
+	case (side == bpf.ConnSideOwn) == (r.Conn.Role == bpf.ConnRoleClient):
 		return event.RoleClient
 	}
 	return event.RoleServer
@@ -443,7 +413,7 @@ func (t *connTracer) forgetWaits(s *Session) {
 func (t *connTracer) stillWaits(s *Session, key wait) bool {
 	var c bpf.ConnConn
 	err := s.objects.Maps[bpf.ConnMapSocks].Lookup(key.socket, &c)
-	return err == nil && c.State == stateConnecting && c.Start == key.start
+	return err == nil && c.State == bpf.ConnStateConnecting && c.Start == key.start
 }
 
 func (t *connTracer) tellStuck(s *Session, w *waiter, now uint64) {

@@ -3,7 +3,6 @@ package trace
 import (
 	"bytes"
 	"flag"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,20 +14,6 @@ import (
 	"tracer/bpf"
 	"tracer/trace/event"
 	"tracer/trace/proc"
-)
-
-// Types and flags of records: enum record_type and record_flags in
-// bpf/exec.bpf.c.
-const (
-	recordExec = iota + 1
-	recordExit
-	recordFork
-	recordFailed
-
-	argsCut        = 1 << 0
-	argsUnreadable = 1 << 1
-	exeCut         = 1 << 2
-	cwdCut         = 1 << 3
 )
 
 const (
@@ -117,17 +102,11 @@ func (t *execTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 
 func (t *execTracer) features() []feature {
 	by := func(name string, programs ...string) feature {
-		if !t.preempts {
-			programs = slices.DeleteFunc(programs, isCopy)
-		}
-		return feature{name: name, doors: []door{{tierTracepoint, programs}}}
+		return feature{name: name, doors: []door{{tierTracepoint, bpf.Expand(t.preempts, programs...)}}}
 	}
-	f := []feature{by("programs that start",
-		bpf.ExecProgExecProcessExec, bpf.ExecProgExecProcessExecCopy1, bpf.ExecProgExecProcessExecCopy2)}
+	f := []feature{by("programs that start", bpf.ExecProgExecProcessExec)}
 	if t.exits {
-		f = append(f, by("how they end",
-			bpf.ExecProgExecProcessFork, bpf.ExecProgExecProcessForkCopy1, bpf.ExecProgExecProcessForkCopy2,
-			bpf.ExecProgExecProcessExit, bpf.ExecProgExecProcessExitCopy1, bpf.ExecProgExecProcessExitCopy2))
+		f = append(f, by("how they end", bpf.ExecProgExecProcessFork, bpf.ExecProgExecProcessExit))
 	}
 	if t.failed {
 		f = append(f, by("execs that fail", bpf.ExecProgExecSysExit))
@@ -248,16 +227,16 @@ func (t *execTracer) decode(s *Session, record []byte) bool {
 	}
 	exe, cwd, args := data[:exeLen], data[exeLen:exeLen+cwdLen], data[exeLen+cwdLen:exeLen+cwdLen+argsLen]
 	switch r.Type {
-	case recordExec:
+	case bpf.ExecEventStarted:
 		t.decodeExec(s, r, exe, cwd, args)
-	case recordExit:
+	case bpf.ExecEventEnded:
 		t.decodeExit(s, r)
-	case recordFork:
+	case bpf.ExecEventForked:
 		if l, ok := t.history[r.Ppid]; ok {
 			l.start = r.Start
 			t.keep(s, r.Pid, l)
 		}
-	case recordFailed:
+	case bpf.ExecEventExecFailed:
 		t.decodeFailed(s, r, exe, args)
 	default:
 		return false
@@ -285,14 +264,14 @@ func (t *execTracer) decodeExec(s *Session, r *bpf.ExecExecRecord, exe, cwd, arg
 		Common:        t.common(s, event.KindExec, r),
 		PPID:          r.Ppid,
 		ParentComm:    s.comm(r.ParentComm),
-		ArgsTruncated: r.Flags&(argsCut|argsUnreadable) != 0,
-		Cwd:           joinPath(cwd, r.Flags&cwdCut != 0),
+		ArgsTruncated: r.Flags&(uint32(bpf.ExecFlagArgsCut|bpf.ExecFlagArgsUnreadable)) != 0,
+		Cwd:           joinPath(cwd, r.Flags&uint32(bpf.ExecFlagCwdCut) != 0),
 		User:          s.users.Name(r.Uid, time.Now()),
 		Program: event.Program{
-			Exe: joinPath(exe, r.Flags&exeCut != 0),
+			Exe: joinPath(exe, r.Flags&uint32(bpf.ExecFlagExeCut) != 0),
 		},
 	}
-	if r.Flags&argsUnreadable == 0 {
+	if r.Flags&uint32(bpf.ExecFlagArgsUnreadable) == 0 {
 		e.Args = proc.SplitArgs(args)
 	}
 	if r.Pid == s.opts.Command && t.began == 0 {
@@ -349,7 +328,7 @@ func (t *execTracer) decodeFailed(s *Session, r *bpf.ExecExecRecord, exe, args [
 		Common:        t.common(s, event.KindExecFailed, r),
 		PPID:          r.Ppid,
 		ParentComm:    s.comm(r.ParentComm),
-		ArgsTruncated: r.Flags&(argsCut|argsUnreadable) != 0,
+		ArgsTruncated: r.Flags&(uint32(bpf.ExecFlagArgsCut|bpf.ExecFlagArgsUnreadable)) != 0,
 		User:          s.users.Name(r.Uid, time.Now()),
 		Error:         errnoName(unix.Errno(-r.Code)),
 		Program: event.Program{

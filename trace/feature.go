@@ -69,7 +69,7 @@ func haveKprobes() bool {
 
 // preempts is whether the kernel may preempt programs at tracepoints, which then
 // miss what other tasks do meanwhile on their CPU, and need copies: see
-// first_sight() in bpf/include/tracer.h.
+// bpf/include/copies.h.
 func (s *Session) preempts() (bool, error) {
 	types, err := s.kernelTypes()
 	if err != nil {
@@ -127,15 +127,7 @@ func arguments(types *btf.Spec, tracepoint string) int {
 
 // followFeature keeps track of the processes behind --pid.
 func followFeature(preempts bool) feature {
-	programs := []string{
-		bpf.FollowProgFollowProcessFork,
-		bpf.FollowProgFollowProcessForkCopy1,
-		bpf.FollowProgFollowProcessForkCopy2,
-		bpf.FollowProgFollowProcessFree,
-	}
-	if !preempts {
-		programs = slices.DeleteFunc(programs, isCopy)
-	}
+	programs := bpf.Expand(preempts, bpf.FollowProgFollowProcessFork, bpf.FollowProgFollowProcessFree)
 	return feature{name: "descendants", doors: []door{{tierTracepoint, programs}}}
 }
 

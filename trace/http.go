@@ -19,23 +19,6 @@ import (
 	"tracer/trace/http1"
 )
 
-// What stands in records and hints: the enums of bpf/http.bpf.c.
-const (
-	httpCall = iota + 1
-	httpClose
-
-	partSum   = 1 << 0
-	partIntro = 1 << 1
-
-	hintOpaque = 1 << 0
-	hintWide   = 1 << 1
-	hintBlind  = 1 << 2
-
-	noDirection = 2
-
-	endingUnseen = 4 // beside those of http1
-)
-
 const (
 	minPrefix  = 64
 	maxPrefix  = 16 << 10
@@ -102,8 +85,8 @@ type httpTracer struct {
 type httpConn struct {
 	http1.Conn
 	address  uint64
-	seen     uint64 // with address, tells the socket from all others
-	requests uint8  // which way they go, as far as the kernel can tell
+	seen     uint64            // with address, tells the socket from all others
+	requests bpf.HttpDirection // which way they go, as far as the kernel can tell
 	socket   bpf.HttpHttpSocket
 	owner    event.Process
 	base     [2]uint64        // where each direction begins
@@ -258,19 +241,8 @@ func (t *httpTracer) features() []feature {
 		function = append(function, bpf.HttpProgHttpSendpage)
 		kprobe = append(kprobe, bpf.HttpProgHttpR_sendpage, bpf.HttpProgHttpK_sendpage)
 	}
-	ends := []string{
-		bpf.HttpProgHttpSetState, bpf.HttpProgHttpSetStateCopy1,
-		bpf.HttpProgHttpDestroySock, bpf.HttpProgHttpDestroySockCopy1,
-	}
-	if t.preempts {
-		// Of programs at a function's end the last one that was attached
-		// runs first, at tracepoints the first one.
-		function = append([]string{bpf.HttpProgHttpSendmsgCopy2, bpf.HttpProgHttpSendmsgCopy1,
-			bpf.HttpProgHttpRecvmsg4Copy2, bpf.HttpProgHttpRecvmsg4Copy1}, function...)
-		tracepoint = append(tracepoint, bpf.HttpProgHttpSendLengthCopy1, bpf.HttpProgHttpSendLengthCopy2,
-			bpf.HttpProgHttpRecvLengthCopy1, bpf.HttpProgHttpRecvLengthCopy2)
-		ends = append(ends, bpf.HttpProgHttpSetStateCopy2, bpf.HttpProgHttpDestroySockCopy2)
-	}
+	ends := bpf.Expand(t.preempts, bpf.HttpProgHttpSetState, bpf.HttpProgHttpDestroySock)
+	function, tracepoint = bpf.Expand(t.preempts, function...), bpf.Expand(t.preempts, tracepoint...)
 	return []feature{
 		{name: "ends of connections", doors: []door{{tierTracepoint, ends}}},
 		{
@@ -311,10 +283,10 @@ func (t *httpTracer) decode(s *Session, record []byte) bool {
 	sum := &t.summed
 	*sum = bpf.HttpHttpCall{}
 	var intro *bpf.HttpHttpIntro
-	if r.Parts&partSum != 0 && !take(&parts, sum) || sum.TailLen > 8 || sum.Len > 0 {
+	if r.Parts&uint8(bpf.HttpPartWithSum) != 0 && !take(&parts, sum) || sum.TailLen > 8 || sum.Len > 0 {
 		return false
 	}
-	if r.Parts&partIntro != 0 {
+	if r.Parts&uint8(bpf.HttpPartWithIntro) != 0 {
 		intro = new(bpf.HttpHttpIntro)
 		if !take(&parts, intro) {
 			return false
@@ -340,10 +312,10 @@ func (t *httpTracer) decode(s *Session, record []byte) bool {
 		t.feed(c, sum, nil)
 	}
 	switch r.Type {
-	case httpCall:
+	case bpf.HttpEventDataMoved:
 		t.feed(c, &r.Call, data)
-	case httpClose:
-		if r.Ending == endingUnseen {
+	case bpf.HttpEventSocketClosed:
+		if r.Ending == bpf.HttpEndingUnseen {
 			t.vanish(c)
 			break
 		}
@@ -456,13 +428,13 @@ func (t *httpTracer) feed(c *httpConn, call *bpf.HttpHttpCall, data []byte) {
 func (t *httpTracer) advise(c *httpConn, dir http1.Direction, data []byte) {
 	h := c.hint
 	if c.Opaque() {
-		h.Flags |= hintOpaque
+		h.Flags |= uint32(bpf.HttpHintOpaque)
 	} else if c.Waiting() > 1 {
-		h.Flags |= hintWide
+		h.Flags |= uint32(bpf.HttpHintWide)
 		c.advised = true
 	} else if len(data) > int(t.prefix) && !c.advised {
 		c.advised = true // a long head: the others may be short
-		h.Dir = noDirection
+		h.Dir = uint32(bpf.HttpDirectionNeither)
 	}
 	next := c.next[dir] - c.base[dir]
 	if until, blind := c.Body(dir); until > next && until-next > quietBytes {
@@ -470,9 +442,9 @@ func (t *httpTracer) advise(c *httpConn, dir http1.Direction, data []byte) {
 		if h.Until < until {
 			h.Until = until // it was endless
 		}
-		h.Flags &^= hintBlind
+		h.Flags &^= uint32(bpf.HttpHintBlind)
 		if blind {
-			h.Flags |= hintBlind
+			h.Flags |= uint32(bpf.HttpHintBlind)
 		}
 	}
 	if h != c.hint {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -96,7 +97,8 @@ type Session struct {
 	tracer Tracer
 	sink   Sink
 
-	objects  *ebpf.Collection // the maps
+	spec     *ebpf.CollectionSpec // the probe's object
+	objects  *ebpf.Collection     // its maps
 	programs map[string]*ebpf.Program
 	links    []link.Link // kept: a link that nothing refers to is closed
 	cost     cost
@@ -107,7 +109,7 @@ type Session struct {
 	reader   *reader
 	yielder  yielder
 	places   *places // nil: not known here
-	castless bool    // the kernel has no casts: see LOAD in bpf/include/tracer.h
+	castless bool    // the kernel has no casts: see LOAD in bpf/include/read.h
 
 	types *btf.Spec // the kernel's, nil: those that cache has
 	cache *btf.Cache
@@ -303,6 +305,7 @@ func (s *Session) load(opts ebpf.CollectionOptions) error {
 	if !s.filtersPlaces() {
 		spec.Maps[bpf.ExecMapCgroups].MaxEntries = 1
 	}
+	s.spec = spec
 	programs := spec.Programs
 	spec.Programs = nil
 	s.objects, err = ebpf.NewCollection(spec)
@@ -335,9 +338,6 @@ func (s *Session) load(opts ebpf.CollectionOptions) error {
 	}
 	preempts, err := s.preempts()
 	if err != nil {
-		return err
-	}
-	if err := s.buffer.fit(spec); err != nil {
 		return err
 	}
 	if err := setKnobs(spec, map[string]any{bpf.FollowVarHasCopies: preempts}); err != nil {
@@ -401,8 +401,8 @@ func (s *Session) openDoor(from *ebpf.CollectionSpec, opts ebpf.CollectionOption
 	}
 	opts.MapReplacements = map[string]*ebpf.Map{}
 	for name, m := range s.objects.Maps {
-		if spec.Maps[name] == nil || from.Maps[name].ValueSize != m.ValueSize() {
-			continue // another object's own variables
+		if spec.Maps[name] == nil || from != s.spec && !slices.Contains(bpf.SharedMaps, name) {
+			continue // another object's own
 		}
 		spec.Maps[name].MaxEntries = m.MaxEntries()
 		opts.MapReplacements[name] = m
@@ -726,23 +726,20 @@ func (s *Session) tellLosses() error {
 func (s *Session) Account() (_ *event.Account, err error) {
 	a := &event.Account{Duration: s.duration}
 	var missed uint64
-	byAll := map[string]uint64{} // by a program and its copies together, at most
+	byAll := map[*bpf.Program]uint64{} // by a program and its copies together, at most
 	for name, p := range s.programs {
 		st, err := p.Stats()
 		if err != nil {
 			continue // a kernel that does not tell
 		}
-		if name == bpf.FollowProgFollowProcessFree {
-			continue // what it misses only takes room
+		row, copy := bpf.Find(name)
+		if row == nil || row.Lossless {
+			continue
 		}
-		first, _, _ := strings.Cut(name, "_copy")
-		if n, ok := byAll[first]; !isSparse(first) && (!ok || st.RecursionMisses < n) {
-			byAll[first] = st.RecursionMisses
+		if n, ok := byAll[row]; !ok || st.RecursionMisses < n {
+			byAll[row] = st.RecursionMisses
 		}
-		switch {
-		case isSparse(name):
-			s.stats.lost[lostDetail] += st.RecursionMisses
-		case !isCopy(name):
+		if copy == 0 && !row.Sparse {
 			missed += st.RecursionMisses
 		}
 	}
@@ -750,16 +747,15 @@ func (s *Session) Account() (_ *event.Account, err error) {
 	if err := s.stats.readKernel(s.objects.Maps[bpf.ExecMapLost]); err != nil {
 		return nil, err
 	}
-	s.stats.lost[lostMissed] = missed - min(missed, s.stats.lost[lostNot])
-	if t, ok := s.tracer.(interface{ overlooks() bool }); ok && t.overlooks() {
-		s.stats.lost[lostMissed] = 0
-		for _, n := range byAll {
-			s.stats.lost[lostMissed] += n
+	var most uint64
+	for row, n := range byAll {
+		if row.Sparse {
+			s.stats.lost[lostDetail] += n
+		} else {
+			most += n
 		}
 	}
-	if t, ok := s.tracer.(interface{ missed(*Session) uint64 }); ok {
-		s.stats.lost[lostMissed] += t.missed(s)
-	}
+	s.stats.lost[lostMissed] = min(most, missed-min(missed, s.stats.lost[lostNot]))
 	if err := s.tellLosses(); err != nil {
 		return nil, err
 	}
@@ -852,19 +848,6 @@ func (c *cost) whole(session time.Duration) (time.Duration, bool) {
 		factor = float64(c.records) / float64(c.inside)
 	}
 	return time.Duration(float64(c.sample) * max(factor, 1)), true
-}
-
-// isCopy tells the programs that see what the first of their kind has missed:
-// see first_sight and first_to_see in bpf/include/tracer.h.
-func isCopy(program string) bool { return strings.Contains(program, "_copy") }
-
-// isSparse tells the programs to which little of what they see matters: any
-// system call's return, of which few are failed execs or accepts; connects, of
-// which few fail at once; any call on a TCP socket, of which few are shared by
-// several processes.
-func isSparse(program string) bool {
-	return strings.HasSuffix(program, "_sys_exit") || strings.HasSuffix(program, "_io_uring") ||
-		strings.Contains(program, "_connect") || strings.HasPrefix(program, "traffic_tcp_")
 }
 
 // detach stops the programs. What they have sent stays in the ring.

@@ -5,75 +5,37 @@ import (
 	"maps"
 
 	"github.com/cilium/ebpf"
+
+	"tracer/bpf"
 )
 
-// Causes of loss, the kernel's first, in the order of enum lost_cause in
-// bpf/include/tracer.h: the values of "lost_by" in the account.
+// Causes of loss: the values of "lost_by" in the account. Those that the programs
+// count come first.
 const (
-	lostRingFull = iota // the reader was too slow for the ring
-	lostMapFull         // too many things at once for a map of the kernel's side
-	lostDetail          // no event, but something that a later one would have told
-	lostNot             // no loss: a copy of a program has seen what the first one missed
-	lostAccept          // an accept that was found out at the connection's end
-	lostStep            // a step of a connection, or its end, that was missed and found out later
-	kernelCauses
+	lostRingFull = bpf.ExecLossRingFull
+	lostMapFull  = bpf.ExecLossMapFull
+	lostDetail   = bpf.ExecLossDetailMissing
+	lostNot      = bpf.ExecLossSeenByCopy
+	lostAccept   = bpf.ExecLossAcceptMissed
+	lostStep     = bpf.ExecLossStepMissed
+	kernelCauses = len(bpf.LossNames)
 
-	lostBadRecord  = iota - 1 // a record that could not be decoded
-	lostOutputFull            // the reader of stdout was too slow
-	lostMissed                // the kernel did not run a program
-	lostPlace                 // whether its container or pod is wanted was not known in time
-	lostReading               // counters could not be read; a later reading tells what they tell
-	lostUnpaired              // a request that was seen, and not for certain which answer is its own
+	lostBadRecord  = iota + kernelCauses - 7 // a record that could not be decoded
+	lostOutputFull                           // the reader of stdout was too slow
+	lostMissed                               // the kernel did not run a program
+	lostPlace                                // whether its container or pod is wanted was not known in time
+	lostReading                              // counters could not be read; a later reading tells what they tell
+	lostUnpaired                             // a request that was seen, and not for certain which answer is its own
 	lostCauses
 )
 
 var causeNames = [lostCauses]string{
-	lostRingFull:   "ring_full",
-	lostMapFull:    "map_full",
-	lostDetail:     "detail",
-	lostNot:        "not",
-	lostAccept:     "accept_missed",
-	lostStep:       "step_missed",
 	lostBadRecord:  "bad_record",
 	lostOutputFull: "output_full",
 	lostMissed:     "program_missed",
 	lostPlace:      "place_unknown",
 	lostReading:    "reading_failed",
 	lostUnpaired:   "unpaired",
-}
-
-// What is counted for who sees nothing: enum counted of bpf/include/tracer.h,
-// the names of filters and kinds in the account. Those behind the kernel's are
-// decided here.
-const (
-	filteredPID = iota
-	filteredUID
-	filteredPlace
-	filteredSelf
-	filteredPort
-	filteredFailed
-	filteredSlow
-	kindHTTP1
-	kindHTTP2
-	kindTLS
-	kindOther
-	kindUnread
-	kernelCounts
-)
-
-var countNames = [kernelCounts]string{
-	filteredPID:    "pid",
-	filteredUID:    "uid",
-	filteredPlace:  "place",
-	filteredSelf:   "self",
-	filteredPort:   "port",
-	filteredFailed: "failed",
-	filteredSlow:   "slow",
-	kindHTTP1:      "http1",
-	kindHTTP2:      "http2",
-	kindTLS:        "tls",
-	kindOther:      "other",
-	kindUnread:     "unread",
 }
 
 // Stats counts what became of events. What the kernel lost is read from its
@@ -101,11 +63,11 @@ func newStats() *Stats {
 
 // readKernel takes over the counters of the map lost.
 func (s *Stats) readKernel(m *ebpf.Map) error {
-	for cause := uint32(0); cause < kernelCauses; cause++ {
+	for cause := range bpf.ExecLoss(kernelCauses) {
 		if s.ended && (cause == lostAccept || cause == lostStep) {
 			continue
 		}
-		sum, err := s.sum(m, cause)
+		sum, err := s.sum(m, uint32(cause))
 		if err != nil {
 			return fmt.Errorf("read map %q: %w", "lost", err)
 		}
@@ -126,17 +88,18 @@ func (s *Stats) sum(m *ebpf.Map, i uint32) (sum uint64, err error) {
 // tell adds what the kernel has counted to what was counted here.
 func (s *Stats) tell(m *ebpf.Map) (kinds, filtered map[string]uint64, err error) {
 	kinds, filtered = maps.Clone(s.kinds), maps.Clone(s.filtered)
-	for i, name := range countNames {
-		n, err := s.sum(m, uint32(i))
-		if err != nil {
-			return nil, nil, fmt.Errorf("read map %q: %w", "counts", err)
-		}
-		switch {
-		case n == 0:
-		case i >= kindHTTP1:
-			kinds[name] += n
-		default:
-			filtered[name] += n
+	for _, c := range []struct {
+		names map[bpf.ExecCounted]string
+		to    map[string]uint64
+	}{{bpf.ProtocolNames, kinds}, {bpf.FilterNames, filtered}} {
+		for what, name := range c.names {
+			n, err := s.sum(m, uint32(what))
+			if err != nil {
+				return nil, nil, fmt.Errorf("read map %q: %w", "counts", err)
+			}
+			if n != 0 {
+				c.to[name] += n
+			}
 		}
 	}
 	return kinds, filtered, nil
@@ -165,9 +128,13 @@ func (s *Stats) total() (uint64, map[string]uint64) {
 	var sum uint64
 	by := map[string]uint64{}
 	for cause, n := range s.lost {
-		if n > 0 && cause != lostDetail && cause != lostNot {
+		name := causeNames[cause]
+		if cause < kernelCauses {
+			name = bpf.LossNames[cause]
+		}
+		if n > 0 && name != "" {
 			sum += n
-			by[causeNames[cause]] = n
+			by[name] = n
 		}
 	}
 	return sum, by

@@ -33,9 +33,6 @@ const (
 	// trafficRing is the size of the ring, in bytes: the last readings of some
 	// 20,000 sockets, for a reader that is woken when a quarter of it waits.
 	trafficRing = 4 << 20
-	// callCopies is the number of programs that see each call, where one may
-	// miss it.
-	callCopies = 3
 	// leastInterval is how often sockets are read at most.
 	leastInterval = 10 * time.Millisecond
 	// flowIdle is after how long a UDP row of the kernel's side is forgotten,
@@ -193,21 +190,13 @@ func (t *trafficTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 }
 
 func (t *trafficTracer) features() []feature {
-	calls := []door{{tierTracepoint, t.copies(bpf.TrafficProgTrafficSendLength, bpf.TrafficProgTrafficRecvLength)}}
+	calls := []door{{tierTracepoint, bpf.Expand(t.preempts, bpf.TrafficProgTrafficSendLength, bpf.TrafficProgTrafficRecvLength)}}
 	calls = append(calls, t.functions()...)
 	if t.by == byConnection || t.by == byPeer {
 		// Functions know whom a UDP socket speaks to that is not connected.
 		calls = append(calls[1:], calls[0])
 	}
-	// One copy for the packet that interrupts a program, wherever that is.
-	states := []string{
-		bpf.TrafficProgTrafficSetState, bpf.TrafficProgTrafficSetStateCopy1,
-		bpf.TrafficProgTrafficDestroy, bpf.TrafficProgTrafficDestroyCopy1,
-	}
-	if t.preempts {
-		states = append(states, bpf.TrafficProgTrafficSetStateCopy2, bpf.TrafficProgTrafficSetStateCopy3,
-			bpf.TrafficProgTrafficDestroyCopy2)
-	}
+	states := bpf.Expand(t.preempts, bpf.TrafficProgTrafficSetState, bpf.TrafficProgTrafficDestroy)
 	return []feature{
 		{name: "TCP sockets", doors: []door{{tierTracepoint, states}}},
 		{name: "readings of sockets", doors: []door{{tierTracepoint, []string{
@@ -232,12 +221,9 @@ func (t *trafficTracer) functions() []door {
 		6: bpf.TrafficProgTrafficTcpRecvmsgFexit6,
 	}[t.recvArgs]
 	if recvmsg != "" {
-		base := t.copies(bpf.TrafficProgTrafficUdpSendmsgFexit, bpf.TrafficProgTrafficUdpConsumeFentry)
+		base := bpf.Expand(t.preempts, bpf.TrafficProgTrafficUdpSendmsgFexit, bpf.TrafficProgTrafficUdpConsumeFentry)
 		base = append(base, bpf.TrafficProgTrafficTcpSendmsgFexit, recvmsg, bpf.TrafficProgTrafficTcpSpliceReadFexit)
-		ipv6 := t.copies(bpf.TrafficProgTrafficUdpv6SendmsgFexit)
-		// Of the programs on a function the last one runs first.
-		slices.Reverse(base)
-		slices.Reverse(ipv6)
+		ipv6 := bpf.Expand(t.preempts, bpf.TrafficProgTrafficUdpv6SendmsgFexit)
 		page := []string{bpf.TrafficProgTrafficTcpSendpageFexit}
 		doors = append(doors,
 			door{tierFunction, slices.Concat(base, ipv6, page)},
@@ -254,42 +240,6 @@ func (t *trafficTracer) functions() []door {
 	}
 	ipv6 := []string{bpf.TrafficProgTrafficUdpv6SendmsgKprobe, bpf.TrafficProgTrafficUdpv6SendmsgKretprobe}
 	return append(doors, door{tierKprobe, slices.Concat(base, ipv6)}, door{tierKprobe, base})
-}
-
-// copies are the programs that do what these do: see enum mark in
-// bpf/traffic.bpf.c.
-func (t *trafficTracer) copies(programs ...string) []string {
-	if !t.preempts {
-		return programs
-	}
-	var all []string
-	for _, p := range programs {
-		for i := range callCopies {
-			all = append(all, fmt.Sprintf("%s_copy%d", p, i))
-		}
-	}
-	return all
-}
-
-// overlooks: see connTracer's.
-func (t *trafficTracer) overlooks() bool { return t.preempts }
-
-// missed is the number of calls that copies have seen and none has counted.
-func (t *trafficTracer) missed(s *Session) (n uint64) {
-	if !t.preempts {
-		return 0
-	}
-	var seen [callCopies + 1]uint64
-	for i := range seen {
-		if err := s.objects.Maps[bpf.TrafficMapRuns].Lookup(uint32(i), s.stats.perCPU); err != nil {
-			return 0
-		}
-		for _, n := range s.stats.perCPU {
-			seen[i] += n
-		}
-	}
-	counted := seen[callCopies]
-	return max(slices.Max(seen[:]), counted) - counted
 }
 
 // attached notes the sockets that are there already, of all processes in all
@@ -550,7 +500,7 @@ func (t *trafficTracer) distribute(s *Session, id socketID, st *socketState, fin
 
 // connectionOf is the connection of a socket.
 func (t *trafficTracer) connectionOf(r *bpf.TrafficTcp) event.Connection {
-	return bothEnds(r.Role == roleClient, r.Local, r.Lport, r.Remote, r.Rport)
+	return bothEnds(r.Role == bpf.TrafficRoleClient, r.Local, r.Lport, r.Remote, r.Rport)
 }
 
 // bothEnds are both ends of a socket, in the order of who called.
@@ -586,7 +536,7 @@ func (t *trafficTracer) flow(s *Session, r *bpf.TrafficFlowRecord, now uint64) {
 	k := &r.Key
 	t.add(s, &bpf.TrafficParty{
 		Start: k.Start, Pid: k.Pid, Cgroup: r.Flow.Cgroup, Uid: r.Flow.Uid, Comm: r.Flow.Comm,
-	}, bothEnds(r.Flow.Role == roleClient, k.Local, k.Lport, k.Remote, k.Rport), socketID{}, event.ProtoUDP, 0, m)
+	}, bothEnds(r.Flow.Role == bpf.TrafficRoleClient, k.Local, k.Lport, k.Remote, k.Rport), socketID{}, event.ProtoUDP, 0, m)
 }
 
 // forgetFlows makes room for others.
