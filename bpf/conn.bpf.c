@@ -72,9 +72,9 @@ struct conn {
 	__u32 uid;
 	__s32 error; /* why it failed, an errno */
 	__u32 ports; /* for has_ports() */
+	char comm[COMM_LEN];
 	__u16 sport;
 	__u16 dport;
-	char comm[COMM_LEN];
 	enum role role;
 	enum state state;
 	enum side closed_by; /* who sent the first FIN */

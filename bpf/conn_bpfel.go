@@ -23,9 +23,9 @@ type ConnConn struct {
 	Uid      uint32
 	Error    int32
 	Ports    uint32
+	Comm     [16]int8
 	Sport    uint16
 	Dport    uint16
-	Comm     [16]int8
 	Role     ConnRole
 	State    ConnState
 	ClosedBy ConnSide
