@@ -65,7 +65,8 @@ type httpTracer struct {
 	head     []byte              // of the map heads, while it is looked at
 	state    bpf.HttpSocketState // the same, of the map sockets
 	summed   bpf.HttpHttpCall
-	swept    uint64 // when silent connections were looked at
+	kernel   [4096]bpf.HttpWaitingRequest // the variable waiting, while it is looked at
+	swept    uint64                       // when silent connections were looked at
 
 	// What the callbacks of messages are about.
 	conn *httpConn
@@ -781,8 +782,23 @@ func (t *httpTracer) scan(s *Session, now uint64) {
 		}
 		if start, ok := c.Oldest(); ok {
 			note(address, uint64(start))
-		} else if call, _, ok := t.kept(c); ok && call.Offset >= c.next[call.Dir&1] {
-			note(address, call.Time) // not told yet
+		}
+	}
+	// What is in the kernel yet: the variable is mapped.
+	if err := s.objects.Variables[bpf.HttpVarWaiting].Get(&t.kernel); err != nil {
+		return // no kernel that this runs on lacks it
+	}
+	for i := range t.kernel {
+		w := &t.kernel[i]
+		c := t.conns[w.Socket]
+		if w.Since == 0 || w.Since+uint64(t.stuck) > soon || c == nil || c.Opaque() {
+			continue
+		}
+		if _, ok := c.Oldest(); ok {
+			continue // it stands before this one
+		}
+		if call, _, ok := t.kept(c); ok && call.Offset >= c.next[call.Dir&1] {
+			note(w.Socket, call.Time) // not told yet
 		}
 	}
 }
