@@ -25,42 +25,41 @@
  *
  * Some kernels run no programs while one of their protected tasks is current, and
  * a packet may take a connection a step further then: what was missed in such a
- * way is noticed later and counted (LOST_STEP).
+ * way is noticed later and counted (step_missed).
  *
  * Oldest kernel: 5.8 (bpf_ktime_get_boot_ns, iterators).
  */
+#include "copies.h"
+#include "filter.h"
+#include "output.h"
 #include "socket.h"
 
-enum record_type {
-	RECORD_CONNECT = 1,
-	RECORD_FAILED,
-	RECORD_WAITING, /* a SYN was sent; every one, or from the second on */
-	RECORD_ACCEPT,
-	RECORD_CLOSE,
+/* What a record tells of. */
+enum event {
+	connect = 1,
+	connect_failed,
+	connect_waits, /* a SYN was sent; every one, or from the second on */
+	accept,
+	close,
 };
 
-enum conn_role {
-	ROLE_CLIENT = 1,
-	ROLE_SERVER,
+enum __attribute__((packed)) state {
+	connecting = 1,
+	failing, /* at once; why is told by the return of connect */
+	failed,	 /* and told */
+	open,
+	ended, /* and told */
 };
 
-enum conn_state {
-	CONN_CONNECTING = 1,
-	CONN_AT_ONCE, /* failed; why is told by the return of connect */
-	CONN_FAILED,  /* and told */
-	CONN_OPEN,
-	CONN_ENDED, /* and told */
+enum __attribute__((packed)) side {
+	own = 1,
+	peer,
 };
 
-enum conn_side {
-	SIDE_OWN = 1,
-	SIDE_PEER,
-};
-
-enum close_reason {
-	REASON_CLOSED = 1,
-	REASON_RESET,
-	REASON_TIMEOUT,
+enum reason {
+	closed = 1,
+	reset,
+	timed_out,
 };
 
 /* A socket and who owns it. src is who called, whatever end this is. */
@@ -72,16 +71,17 @@ struct conn {
 	__u32 pid;
 	__u32 uid;
 	__s32 error; /* why it failed, an errno */
+	__u32 ports; /* for has_ports() */
+	char comm[COMM_LEN];
 	__u16 sport;
 	__u16 dport;
-	char comm[COMM_LEN];
-	__u8 role;
-	__u8 state;
-	__u8 closed_by; /* who sent the first FIN */
-	__u8 before;	/* open when tracing began */
-	__u8 reset_by;	/* who sent a RST */
-	__u8 adopted;	/* met when it began to close: its accept may be told yet */
-	__u8 pad[2];
+	enum role role;
+	enum state state;
+	enum side closed_by; /* who sent the first FIN */
+	enum side reset_by;  /* who sent a RST */
+	__u8 before;	     /* open when tracing began */
+	__u8 adopted;	     /* met when it began to close: its accept may be told yet */
+	__u8 pad[6];
 };
 
 struct conn_record {
@@ -91,18 +91,20 @@ struct conn_record {
 	struct conn conn;
 	__u64 tx; /* payload bytes sent at least once */
 	__u64 rx;
-	__u32 type;
+	enum event type;
 	__u32 retransmits; /* segments, SYNs included */
 	__u32 srtt_us;
-	__u32 reason;
+	enum reason reason;
 };
+
+FOR_GO(conn_record, struct conn_record);
 
 /*
  * Sockets by their address. Inserted by the owner (connect, accept) or by the
  * iterator that looks for sockets older than tracing; deleted when the
  * connection ends, or with the socket if it failed, which its owner may learn
  * long after. Who deletes an entry tells the end, so that it is told once.
- * Bounded by max_entries: a socket without room is counted as LOST_MAP_FULL.
+ * Bounded by max_entries: a socket without room is counted as map_full.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -133,43 +135,23 @@ struct {
 	__type(value, struct connect_call);
 } calls SEC(".maps");
 
-/* Programs that have copies: see first_to_see(). */
+/* Calls that have copies, for first_call(). */
 enum copied {
-	COPIED_SET_STATE,
-	COPIED_DESTROY,
-	COPIED_RETRANSMIT,
 	COPIED_ACCEPT,
 	COPIED_CONNECT4,
 	COPIED_CONNECT6,
+	COPIED_SYSCALL,
 };
-
-/*
- * Where programs may be preempted a task may go to another CPU between two copies:
- * steps that were handled lately, on whichever. Written and read by the programs;
- * of two that share a place the later one stays.
- */
-#define HANDLED 1024
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, HANDLED);
-	__type(key, __u32);
-	__type(value, __u64);
-} handled SEC(".maps");
 
 /* Knobs. */
 const volatile bool filter_ports;
 const volatile bool only_failed;
 const volatile bool only_slow;	   /* connects, and nothing else */
 const volatile __u64 slow_ns;
-const volatile bool has_copies; /* what returns from a system call is seen by copies */
 const volatile bool tell_first; /* the first SYN, too, not only those sent again */
 const volatile __s32 nr_accept = -1;
 const volatile __s32 nr_accept4 = -1;
 const volatile __s32 nr_connect = -1;
-
-/* bpf2go makes a Go type of what a variable has. */
-const struct conn_record *unused_conn_record __attribute__((unused));
 
 static __always_inline bool at_ports(const struct conn *c)
 {
@@ -184,7 +166,7 @@ static __always_inline bool wanted_ports(const struct conn *c)
 {
 	if (at_ports(c))
 		return true;
-	count(FILTERED_PORT, 1);
+	count(by_port, 1);
 	return false;
 }
 
@@ -211,17 +193,18 @@ static __always_inline bool is_kernel(struct task_struct *task)
 
 static __always_inline void fill_tuple(struct conn *c, struct sock *sk)
 {
-	bool client = c->role == ROLE_CLIENT;
+	bool calls = c->role == client;
 	__u16 lport = local_port(sk), rport = remote_port(sk);
 
-	fill_local(client ? c->src : c->dst, sk);
-	fill_remote(client ? c->dst : c->src, sk);
-	c->sport = client ? lport : rport;
-	c->dport = client ? rport : lport;
+	c->ports = LOAD(sk, __sk_common.skc_portpair);
+	fill_local(calls ? c->src : c->dst, sk);
+	fill_remote(calls ? c->dst : c->src, sk);
+	c->sport = calls ? lport : rport;
+	c->dport = calls ? rport : lport;
 }
 
-static __always_inline void send(void *ctx, enum record_type type, struct conn *c, struct sock *sk,
-				 __u64 now, enum close_reason reason)
+static __always_inline void send(void *ctx, enum event type, struct conn *c, struct sock *sk,
+				 __u64 now, enum reason reason)
 {
 	struct tcp_sock *tp = (void *)sk;
 	struct conn_record rec;
@@ -233,64 +216,21 @@ static __always_inline void send(void *ctx, enum record_type type, struct conn *
 	rec.type = type;
 	rec.reason = reason;
 	rec.retransmits = LOAD(tp, total_retrans);
-	if (type == RECORD_CLOSE) {
+	if (type == close) {
 		rec.tx = tcp_sent_bytes(sk);
 		rec.rx = tcp_received_bytes(sk);
 		rec.srtt_us = LOAD(tp, srtt_us) >> 3;
 	}
-	send_record(ctx, &rec, sizeof(rec), type == RECORD_WAITING ? LOST_DETAIL : LOST_RING_FULL);
+	send_record(ctx, &rec, sizeof(rec), type == connect_waits ? detail_missing : ring_full);
 }
 
 static __always_inline void send_failed(void *ctx, struct conn *c, struct sock *sk, __u64 now)
 {
 	if (only_slow && (!c->start || now - c->start < slow_ns)) {
-		count(FILTERED_SLOW, 1);
+		count(by_slow, 1);
 		return;
 	}
-	send(ctx, RECORD_FAILED, c, sk, now, 0);
-}
-
-#define NO_LAST -1
-
-/*
- * first_to_see() of what may come again and look the same: the last copy forgets
- * it.
- */
-static __always_inline bool is_first(int copy, int last, enum copied program, __u64 event)
-{
-	bool first = first_to_see(copy, program, event);
-
-	if (copy == last)
-		all_have_seen(program, event);
-	return first;
-}
-
-/* is_first() of a step, which is none if it was handled on another CPU. */
-static __always_inline bool is_first_step(int copy, int last, __u64 step)
-{
-	__u32 at = (step ^ step >> 10 ^ step >> 20 ^ step >> 48) % HANDLED;
-	__u64 *known = has_copies ? bpf_map_lookup_elem(&handled, &at) : NULL;
-	bool first;
-
-	if (copy && known && *known == step) {
-		first = false;
-		if (copy == last)
-			all_have_seen(COPIED_SET_STATE, step);
-	} else {
-		first = is_first(copy, last, COPIED_SET_STATE, step);
-	}
-	if (known)
-		*known = copy == last ? 0 : step;
-	return first;
-}
-
-/* Whether this is the socket of an entry still, and not another one at its address. */
-static __always_inline bool same_socket(const struct conn *c, struct sock *sk)
-{
-	bool client = c->role == ROLE_CLIENT;
-
-	return (client ? c->sport : c->dport) == local_port(sk) &&
-	       (client ? c->dport : c->sport) == remote_port(sk);
+	send(ctx, connect_failed, c, sk, now, 0);
 }
 
 /* Freed, though its memory may not have been used again. */
@@ -306,12 +246,12 @@ static __always_inline bool is_gone(struct sock *sk)
  */
 static __always_inline void count_unseen(const struct conn *left)
 {
-	if (left->state != CONN_FAILED && left->state != CONN_ENDED)
-		count_lost(LOST_STEP);
+	if (left->state != failed && left->state != ended)
+		count_lost(step_missed);
 }
 
 /* CLOSE to SYN_SENT: the current task connects. */
-static __noinline void connecting(void *ctx, int copy, struct sock *sk)
+static __noinline void begin_connect(void *ctx, struct sock *sk)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct conn *found, c = {};
@@ -321,48 +261,45 @@ static __noinline void connecting(void *ctx, int copy, struct sock *sk)
 	if (!wanted(LOAD(task, tgid)))
 		return;
 	c.start = bpf_ktime_get_boot_ns();
-	c.role = ROLE_CLIENT;
-	c.state = CONN_CONNECTING;
+	c.role = client;
+	c.state = connecting;
 	fill_current(&c, task);
 	fill_tuple(&c, sk);
 	/* As an int: before 6.4 the upper half of the result is undefined. */
 	err = bpf_map_update_elem(&socks, &key, &c, BPF_NOEXIST);
 	if (err == -EEXIST) {
 		found = bpf_map_lookup_elem(&socks, &key);
-		/* A task may go to another CPU between two copies: this was handled there. */
-		if (copy && found && found->state == CONN_CONNECTING)
-			return;
 		if (found)
 			count_unseen(found);
 		err = bpf_map_update_elem(&socks, &key, &c, BPF_ANY);
 	}
 	if (err)
-		count_lost(LOST_MAP_FULL);
+		count_lost(map_full);
 	/* The source port is not chosen yet: it may be a wanted one. */
 	if (tell_first)
-		send(ctx, RECORD_WAITING, &c, sk, c.start, 0);
+		send(ctx, connect_waits, &c, sk, c.start, 0);
 }
 
-static __noinline void connected(void *ctx, struct sock *sk)
+static __noinline void end_connect(void *ctx, struct sock *sk)
 {
 	__u64 key = (__u64)sk, now;
 	struct conn *c = bpf_map_lookup_elem(&socks, &key);
 
-	if (!c || c->state != CONN_CONNECTING)
+	if (!c || c->state != connecting)
 		return;
 	now = bpf_ktime_get_boot_ns();
-	c->state = CONN_OPEN;
+	c->state = open;
 	fill_tuple(c, sk);
 	if (!wanted_ports(c)) {
 		bpf_map_delete_elem(&socks, &key);
 		return;
 	}
 	if (only_slow && (!c->start || now - c->start < slow_ns))
-		count(FILTERED_SLOW, 1);
+		count(by_slow, 1);
 	else if (only_failed)
-		count(FILTERED_FAILED, 1);
+		count(by_failed, 1);
 	else
-		send(ctx, RECORD_CONNECT, c, sk, now, 0);
+		send(ctx, connect, c, sk, now, 0);
 	if (only_slow)
 		bpf_map_delete_elem(&socks, &key);
 }
@@ -372,23 +309,23 @@ static __noinline void connected(void *ctx, struct sock *sk)
  * socket, or connect itself is failing and its return tells why: then no SYN
  * has left.
  */
-static __noinline void failed(void *ctx, struct sock *sk, struct conn *c, int error)
+static __noinline void fail_connect(void *ctx, struct sock *sk, struct conn *c, int error)
 {
 	struct tcp_sock *tp = (void *)sk;
 
 	fill_tuple(c, sk);
 	if (!error && LOAD(sk, sk_shutdown) != SHUTDOWN_MASK &&
 	    !LOAD(tp, segs_out)) {
-		c->state = CONN_AT_ONCE;
+		c->state = failing;
 		return;
 	}
-	c->state = CONN_FAILED;
+	c->state = failed;
 	c->error = error ?: ECANCELED;
 	if (wanted_ports(c))
 		send_failed(ctx, c, sk, bpf_ktime_get_boot_ns());
 }
 
-static __always_inline enum close_reason close_reason(struct sock *sk, int from, int error)
+static __always_inline enum reason reason_of(struct sock *sk, int from, int error)
 {
 	struct tcp_sock *tp = (void *)sk;
 
@@ -398,9 +335,9 @@ static __always_inline enum close_reason close_reason(struct sock *sk, int from,
 	case ECONNRESET:
 	case EPIPE:	   /* reset after the peer's FIN */
 	case ECONNABORTED: /* by the administrator */
-		return REASON_RESET;
+		return reset;
 	default:
-		return REASON_TIMEOUT;
+		return timed_out;
 	}
 	switch (from) {
 	case TCP_SYN_RECV:
@@ -408,27 +345,27 @@ static __always_inline enum close_reason close_reason(struct sock *sk, int from,
 	case TCP_FIN_WAIT1:
 	case TCP_CLOSE_WAIT:
 		/* A step that only this side's own RST makes. */
-		return REASON_RESET;
+		return reset;
 	case TCP_FIN_WAIT2:
 		/* Closed with data unread, which is answered by RST, before a FIN came. */
 		if (!fin_has_come(sk) &&
 		    LOAD(tp, rcv_nxt) != LOAD(tp, copied_seq))
-			return REASON_RESET;
+			return reset;
 	}
-	return REASON_CLOSED;
+	return closed;
 }
 
 /* A state says which side the first FIN is from. */
-static __always_inline enum conn_side first_to_close(int state)
+static __always_inline enum side first_to_close(int state)
 {
 	switch (state) {
 	case TCP_FIN_WAIT1:
 	case TCP_FIN_WAIT2:
 	case TCP_CLOSING:
-		return SIDE_OWN;
+		return own;
 	case TCP_CLOSE_WAIT:
 	case TCP_LAST_ACK:
-		return SIDE_PEER;
+		return peer;
 	}
 	return 0;
 }
@@ -437,28 +374,28 @@ static __always_inline enum conn_side first_to_close(int state)
 static __always_inline void send_closed(void *ctx, struct sock *sk, struct conn *c, int from,
 					int error)
 {
-	enum close_reason reason = close_reason(sk, from, error);
+	enum reason reason = reason_of(sk, from, error);
 
 	if (!c->closed_by)
 		c->closed_by = first_to_close(from);
-	if (reason == REASON_RESET) {
-		c->reset_by = error && error != ECONNABORTED ? SIDE_PEER : SIDE_OWN;
+	if (reason == reset) {
+		c->reset_by = error && error != ECONNABORTED ? peer : own;
 		if (!c->closed_by)
 			c->closed_by = c->reset_by;
 	}
-	if (only_slow || (only_failed && reason != REASON_RESET))
+	if (only_slow || (only_failed && reason != reset))
 		return;
-	send(ctx, RECORD_CLOSE, c, sk, bpf_ktime_get_boot_ns(), reason);
+	send(ctx, close, c, sk, bpf_ktime_get_boot_ns(), reason);
 }
 
 /* Any open state to CLOSE. */
-static __noinline void closed(void *ctx, struct sock *sk, struct conn *found, int from, int error)
+static __noinline void end_open(void *ctx, struct sock *sk, struct conn *found, int from, int error)
 {
 	__u64 key = (__u64)sk;
 	struct conn c;
 	int err;
 
-	if (!same_socket(found, sk)) {
+	if (!has_ports(sk, found->ports)) {
 		count_unseen(found);
 		bpf_map_delete_elem(&socks, &key);
 		return;
@@ -468,7 +405,7 @@ static __noinline void closed(void *ctx, struct sock *sk, struct conn *found, in
 	if (err == -ENOENT)
 		return;
 	if (err) /* a late accept must find it, or its bucket is busy: it goes with the socket */
-		found->state = CONN_ENDED;
+		found->state = ended;
 	send_closed(ctx, sk, &c, from, error);
 }
 
@@ -486,8 +423,8 @@ static __noinline void adopt(struct sock *sk, int from)
 	/* What filters leave out was counted when it began. */
 	if (only_slow || is_kernel(task) || filtered(LOAD(task, tgid)) != WANTED)
 		return;
-	c.role = has_called(sk, from) ? ROLE_CLIENT : ROLE_SERVER;
-	c.state = CONN_OPEN;
+	c.role = has_called(sk, from) ? client : server;
+	c.state = open;
 	c.adopted = 1;
 	c.closed_by = first_to_close(from);
 	fill_current(&c, task);
@@ -496,21 +433,21 @@ static __noinline void adopt(struct sock *sk, int from)
 		return;
 	/* With these filters somebody else may have opened it, who is not wanted. */
 	if (!filter_pids && !filter_uid && !only_failed)
-		count_lost(c.role == ROLE_SERVER ? LOST_ACCEPT : LOST_STEP);
+		count_lost(c.role == server ? accept_missed : step_missed);
 	if (bpf_map_update_elem(&socks, &key, &c, BPF_NOEXIST))
-		count_lost(LOST_MAP_FULL);
+		count_lost(map_full);
 }
 
-static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int from, int to)
+static __noinline int set_state(__u64 *ctx, int copy)
 {
-	/* At its first step a socket has no sequence number yet. */
-	bool anonymous = has_copies && to == TCP_SYN_SENT;
+	struct sock *sk = (struct sock *)ctx[0];
+	int from = ctx[1], to = ctx[2];
 	__u64 key = (__u64)sk;
 	struct conn *c;
 	int error;
 
 	/* First of all: what one misses and another sees is no loss, whatever it is. */
-	if (!is_first_step(copy, anonymous ? 3 : NO_LAST, step_of(sk, from, to)))
+	if (!first_step(copy, step_of(sk, from, to)))
 		return 0;
 	switch (to) {
 	case TCP_SYN_SENT:
@@ -526,13 +463,13 @@ static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int f
 	if (LOAD(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	if (to == TCP_SYN_SENT) {
-		connecting(ctx, copy, sk);
+		begin_connect(ctx, sk);
 		return 0;
 	}
 	if (to == TCP_ESTABLISHED) {
 		/* Those that are to be accepted have no owner yet, and no file. */
 		if (from == TCP_SYN_SENT || LOAD(sk, sk_socket))
-			connected(ctx, sk);
+			end_connect(ctx, sk);
 		return 0;
 	}
 	c = bpf_map_lookup_elem(&socks, &key);
@@ -544,16 +481,16 @@ static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int f
 		if (!c)
 			return 0;
 	}
-	if (c->state == CONN_CONNECTING && from != TCP_SYN_SENT) {
+	if (c->state == connecting && from != TCP_SYN_SENT) {
 		/* That it was connected was not seen, or that it failed. */
-		count_lost(LOST_STEP);
+		count_lost(step_missed);
 		if (c->dport != remote_port(sk)) {
 			/* And this is another socket at its address. */
 			bpf_map_delete_elem(&socks, &key);
 			return 0;
 		}
 		fill_tuple(c, sk);
-		c->state = CONN_OPEN;
+		c->state = open;
 	}
 	if (to != TCP_CLOSE) {
 		if (!c->closed_by) /* in case that nobody sees the last step */
@@ -561,45 +498,35 @@ static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int f
 		return 0;
 	}
 	error = LOAD(sk, sk_err);
-	if (c->state == CONN_CONNECTING)
-		failed(ctx, sk, c, error);
-	else if (c->state == CONN_OPEN)
-		closed(ctx, sk, c, from, error);
+	if (c->state == connecting)
+		fail_connect(ctx, sk, c, error);
+	else if (c->state == open)
+		end_open(ctx, sk, c, from, error);
 	return 0;
 }
 
-#define SET_STATE(name, copy)                                                          \
-	SEC("raw_tp/inet_sock_set_state")                                              \
-	int name(struct bpf_raw_tracepoint_args *ctx)                                  \
-	{                                                                              \
-		return set_state(ctx, copy, (struct sock *)ctx->args[0], ctx->args[1], \
-				 ctx->args[2]);                                        \
-	}
-
-SET_STATE(conn_set_state, 0)
-SET_STATE(conn_set_state_copy1, 1)
-SET_STATE(conn_set_state_copy2, 2)
-SET_STATE(conn_set_state_copy3, 3)
+STEP_COPIES("raw_tp/inet_sock_set_state", conn_set_state, set_state)
 
 /* Nothing stays of a socket that is gone. */
-static __always_inline int destroyed(void *ctx, int copy, struct sock *sk)
+static __noinline int destroyed(__u64 *ctx, int copy)
 {
+	struct sock *sk = (struct sock *)ctx[0];
 	__u64 key = (__u64)sk;
 	struct conn *c;
 
-	if (!first_to_see(copy, COPIED_DESTROY, step_of(sk, 0, 0)))
+	if (!first_step(copy, step_of(sk, 0, 0)))
 		return 0;
 	c = bpf_map_lookup_elem(&socks, &key);
 	if (!c)
 		return 0;
-	if (c->state == CONN_OPEN) {
+	if (c->state == open) {
 		/* It ended while it was accepted: steps are told before they are taken. */
-		closed(ctx, sk, c, TCP_CLOSE, LOAD(sk, sk_err));
+		end_open(ctx, sk, c, TCP_CLOSE, LOAD(sk, sk_err));
 		return 0;
 	}
-	if (c->state == CONN_CONNECTING) {
-		count_lost(LOST_STEP); /* why it failed is not known any more */
-	} else if (c->state == CONN_AT_ONCE) {
+	if (c->state == connecting) {
+		count_lost(step_missed); /* why it failed is not known any more */
+	} else if (c->state == failing) {
 		/* No return of connect was seen: it was dissolved. */
 		c->error = ECANCELED;
 		if (wanted_ports(c))
@@ -609,49 +536,33 @@ static __always_inline int destroyed(void *ctx, int copy, struct sock *sk)
 	return 0;
 }
 
-#define DESTROY(name, copy)                                               \
-	SEC("raw_tp/tcp_destroy_sock")                                    \
-	int name(struct bpf_raw_tracepoint_args *ctx)                     \
-	{                                                                 \
-		return destroyed(ctx, copy, (struct sock *)ctx->args[0]); \
-	}
-
-DESTROY(conn_destroy, 0)
-DESTROY(conn_destroy_copy1, 1)
-DESTROY(conn_destroy_copy2, 2)
+STEP_COPIES("raw_tp/tcp_destroy_sock", conn_destroy, destroyed)
 
 /* A SYN is sent again. */
-static __always_inline int sent_again(void *ctx, int copy, struct sock *sk)
+static __noinline int sent_again(__u64 *ctx, int copy)
 {
+	struct sock *sk = (struct sock *)ctx[0];
 	struct tcp_sock *tp = (void *)sk;
 	__u64 key = (__u64)sk;
 	struct conn *c;
 
-	if (!first_to_see(copy, COPIED_RETRANSMIT,
-			  key ^ (__u64)LOAD(tp, total_retrans) << 48) ||
+	if (!first_step(copy, step_of(sk, TCP_SYN_SENT, TCP_SYN_SENT) ^
+				      (__u64)LOAD(tp, total_retrans) << 24) ||
 	    LOAD(sk, __sk_common.skc_state) != TCP_SYN_SENT)
 		return 0;
 	c = bpf_map_lookup_elem(&socks, &key);
-	if (!c || c->state != CONN_CONNECTING || !c->start)
+	if (!c || c->state != connecting || !c->start)
 		return 0;
 	fill_tuple(c, sk);
 	if (at_ports(c))
-		send(ctx, RECORD_WAITING, c, sk, bpf_ktime_get_boot_ns(), 0);
+		send(ctx, connect_waits, c, sk, bpf_ktime_get_boot_ns(), 0);
 	return 0;
 }
 
-#define RETRANSMIT(name, copy)                                             \
-	SEC("raw_tp/tcp_retransmit_skb")                                   \
-	int name(struct bpf_raw_tracepoint_args *ctx)                      \
-	{                                                                  \
-		return sent_again(ctx, copy, (struct sock *)ctx->args[0]); \
-	}
-
-RETRANSMIT(conn_retransmit, 0)
-RETRANSMIT(conn_retransmit_copy1, 1)
+STEP_COPIES("raw_tp/tcp_retransmit_skb", conn_retransmit, sent_again)
 
 /* The current task accepts a socket, or has done so a moment ago. */
-static __noinline int accepted(void *ctx, int copy, struct sock *sk)
+static __noinline int accepted(void *ctx, struct sock *sk)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct conn c = {};
@@ -659,8 +570,7 @@ static __noinline int accepted(void *ctx, int copy, struct sock *sk)
 	__u64 key;
 	int state;
 
-	/* A copy sees again what is left out. */
-	if (copy ? filtered(LOAD(task, tgid)) != WANTED : !wanted(LOAD(task, tgid)))
+	if (!wanted(LOAD(task, tgid)))
 		return 0;
 	sk = tcp_socket(sk);
 	if (!sk)
@@ -670,26 +580,26 @@ static __noinline int accepted(void *ctx, int copy, struct sock *sk)
 	if (state == TCP_LISTEN)
 		return 0;
 	found = bpf_map_lookup_elem(&socks, &key);
-	if (found && !same_socket(found, sk)) {
+	if (found && !has_ports(sk, found->ports)) {
 		count_unseen(found);
-	} else if (found && !(found->before && found->state == CONN_OPEN)) {
+	} else if (found && !(found->before && found->state == open)) {
 		/* Told already; what was found open before was met on its way here. */
 		return 0;
 	}
 	c.start = bpf_ktime_get_boot_ns();
-	c.role = ROLE_SERVER;
-	c.state = CONN_OPEN;
+	c.role = server;
+	c.state = open;
 	c.closed_by = first_to_close(state);
 	fill_current(&c, task);
 	fill_tuple(&c, sk);
-	if (copy ? !at_ports(&c) : !wanted_ports(&c))
+	if (!wanted_ports(&c))
 		return 0;
 	if (only_failed)
-		count(FILTERED_FAILED, 1);
+		count(by_failed, 1);
 	else
-		send(ctx, RECORD_ACCEPT, &c, sk, c.start, 0);
+		send(ctx, accept, &c, sk, c.start, 0);
 	if (bpf_map_update_elem(&socks, &key, &c, BPF_ANY)) {
-		count_lost(LOST_MAP_FULL);
+		count_lost(map_full);
 		return 0;
 	}
 	/* It may have ended already; later steps find the entry. */
@@ -703,8 +613,8 @@ static __noinline int accepted(void *ctx, int copy, struct sock *sk)
 		bpf_map_delete_elem(&socks, &key);
 		return 0;
 	}
-	if (found->state == CONN_OPEN) {
-		found->state = CONN_ENDED;
+	if (found->state == open) {
+		found->state = ended;
 		__builtin_memcpy(&c, found, sizeof(c));
 		send_closed(ctx, sk, &c, TCP_CLOSE, LOAD(sk, sk_err));
 	}
@@ -716,7 +626,7 @@ static __noinline int accepted(void *ctx, int copy, struct sock *sk)
  * be what has been told already, or no failure: the caller has sorted those
  * out that never are.
  */
-static __noinline int connect_failed(void *ctx, struct sock *sk, void *addr, int error,
+static __noinline int connect_returned(void *ctx, struct sock *sk, void *addr, int error,
 				     bool syscall)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
@@ -726,13 +636,13 @@ static __noinline int connect_failed(void *ctx, struct sock *sk, void *addr, int
 	__u64 now = bpf_ktime_get_boot_ns();
 
 	/* Steps are told before they are taken: one that was taken and not told was not seen. */
-	if (found && (found->state == CONN_AT_ONCE ||
-		      (found->state == CONN_CONNECTING &&
+	if (found && (found->state == failing ||
+		      (found->state == connecting &&
 		       LOAD(sk, __sk_common.skc_state) == TCP_CLOSE))) {
-		found->state = CONN_FAILED;
+		found->state = failed;
 		found->error = 0;
 		__builtin_memcpy(&c, found, sizeof(c));
-	} else if (found && syscall && found->state != CONN_FAILED) {
+	} else if (found && syscall && found->state != failed) {
 		return 0;
 	} else if (found && syscall && found->error == error) {
 		found->error = 0;
@@ -740,7 +650,7 @@ static __noinline int connect_failed(void *ctx, struct sock *sk, void *addr, int
 	} else {
 		if (!wanted(LOAD(task, tgid)))
 			return 0;
-		c.role = ROLE_CLIENT;
+		c.role = client;
 		c.start = now;
 		fill_current(&c, task);
 		fill_tuple(&c, sk);
@@ -754,54 +664,47 @@ static __noinline int connect_failed(void *ctx, struct sock *sk, void *addr, int
 }
 
 /*
- * fentry and fexit. An IPv6 socket that calls an IPv4 address passes both. Not
- * step_of(): the verifier lets nobody calculate with these pointers.
+ * fentry and fexit, which have copies on every kernel: tasks preempt them, too. An
+ * IPv6 socket that calls an IPv4 address passes both functions.
  */
 
-static __always_inline int connect4_returns(void *ctx, int copy, struct sock *sk, void *addr,
-					    int ret)
+static __noinline int accept_by_function(__u64 *ctx, int copy)
 {
-	if (!is_first(copy, 2, COPIED_CONNECT4, (__u64)sk) || ret >= 0 ||
+	return first_call(copy, COPIED_ACCEPT, false) ? accepted(ctx, (struct sock *)ctx[0]) : 0;
+}
+
+CALL_COPIES("fentry/security_sock_graft", conn_accept_fentry, accept_by_function)
+
+static __noinline int connect4_returns(__u64 *ctx, int copy)
+{
+	struct sock *sk = (struct sock *)ctx[0];
+	int ret = ctx[3];
+
+	if (!first_call(copy, COPIED_CONNECT4, true) || ret >= 0 ||
 	    LOAD(sk, __sk_common.skc_family) != AF_INET)
 		return 0;
-	return connect_failed(ctx, sk, addr, -ret, false);
+	return connect_returned(ctx, sk, (void *)ctx[1], -ret, false);
 }
 
-static __always_inline int connect6_returns(void *ctx, int copy, struct sock *sk, void *addr,
-					    int ret)
+CALL_COPIES("fexit/tcp_v4_connect", conn_connect4_fexit, connect4_returns)
+
+static __noinline int connect6_returns(__u64 *ctx, int copy)
 {
-	if (!is_first(copy, 2, COPIED_CONNECT6, (__u64)sk) || ret >= 0)
+	int ret = ctx[3];
+
+	if (!first_call(copy, COPIED_CONNECT6, true) || ret >= 0)
 		return 0;
-	return connect_failed(ctx, sk, addr, -ret, false);
+	return connect_returned(ctx, (struct sock *)ctx[0], (void *)ctx[1], -ret, false);
 }
 
-#define FUNCTIONS(suffix, copy)                                                                    \
-	SEC("fentry/security_sock_graft")                                                          \
-	int BPF_PROG(conn_accept_fentry##suffix, struct sock *sk)                                  \
-	{                                                                                          \
-		return is_first(copy, 2, COPIED_ACCEPT, (__u64)sk) ? accepted(ctx, copy, sk) : 0;  \
-	}                                                                                          \
-	SEC("fexit/tcp_v4_connect")                                                                \
-	int BPF_PROG(conn_connect4_fexit##suffix, struct sock *sk, void *addr, int len, int ret)   \
-	{                                                                                          \
-		return connect4_returns(ctx, copy, sk, addr, ret);                                 \
-	}                                                                                          \
-	SEC("fexit/tcp_v6_connect")                                                                \
-	int BPF_PROG(conn_connect6_fexit##suffix, struct sock *sk, void *addr, int len, int ret)   \
-	{                                                                                          \
-		return connect6_returns(ctx, copy, sk, addr, ret);                                 \
-	}
-
-FUNCTIONS(, 0)
-FUNCTIONS(_copy1, 1)
-FUNCTIONS(_copy2, 2)
+CALL_COPIES("fexit/tcp_v6_connect", conn_connect6_fexit, connect6_returns)
 
 /* kprobe and kretprobe. */
 
 SEC("kprobe/security_sock_graft")
 int conn_accept_kprobe(void *ctx)
 {
-	return accepted(ctx, 0, (struct sock *)register_arg(ctx, 0));
+	return accepted(ctx, (struct sock *)register_arg(ctx, 0));
 }
 
 static __always_inline int connect_called(void *ctx, __u16 family)
@@ -832,7 +735,7 @@ static __always_inline int connect_returns(void *ctx, __u16 family)
 	bpf_map_delete_elem(&calls, &thread);
 	if (ret >= 0)
 		return 0;
-	return connect_failed(ctx, (struct sock *)call.sk, (void *)call.addr, -ret, false);
+	return connect_returned(ctx, (struct sock *)call.sk, (void *)call.addr, -ret, false);
 }
 
 SEC("kprobe/tcp_v4_connect")
@@ -874,18 +777,11 @@ static __always_inline struct sock *fd_tcp_socket(__u32 fd)
 	return file_tcp_socket((void *)load_word((void *)(files + fd * sizeof(struct file *))));
 }
 
-static __noinline int accept_returns(void *ctx, int copy, int fd)
+static __noinline int accept_returns(void *ctx, int fd)
 {
 	struct sock *sk = fd_tcp_socket(fd);
 
-	/*
-	 * When the copies have their turn it may have ended, and the task be on
-	 * another CPU.
-	 */
-	if (!sk || (has_copies && !first_sight(copy, step_of(sk, 0, 0), bpf_get_current_pid_tgid(),
-					       SIGHT_THREAD)))
-		return 0;
-	return accepted(ctx, copy, sk);
+	return sk ? accepted(ctx, sk) : 0;
 }
 
 static __noinline int connect_syscall_returns(void *ctx, void *regs, int error)
@@ -900,43 +796,40 @@ static __noinline int connect_syscall_returns(void *ctx, void *regs, int error)
 	case EISCONN:
 		return 0;
 	}
-	sk = fd_tcp_socket(syscall_arg(regs, 0));
-	return sk ? connect_failed(ctx, sk, (void *)syscall_arg(regs, 1), error, true) : 0;
+	sk = fd_tcp_socket(syscall_arg(regs, 0, false));
+	return sk ? connect_returned(ctx, sk, (void *)syscall_arg(regs, 1, false), error, true) : 0;
 }
 
 /* Most of what this sees is not its own: who is first is asked of the rest. */
 static __always_inline int syscall_returns(void *ctx, int copy, int nr, void *regs, long ret)
 {
-	bool accept = nr == nr_accept4 || nr == nr_accept;
+	bool accepts = nr == nr_accept4 || nr == nr_accept;
 
-	if (!accept && nr != nr_connect)
+	if (!accepts && nr != nr_connect)
 		return 0;
-	if (accept != (ret >= 0) || syscall_is_32bit())
+	if (accepts != (ret >= 0) || syscall_is_32bit((void *)bpf_get_current_task(), false) ||
+	    (has_copies && !first_call(copy, COPIED_SYSCALL, true)))
 		return 0;
-	if (accept)
-		return accept_returns(ctx, copy, ret);
-	return is_first(copy, has_copies ? 2 : NO_LAST, COPIED_CONNECT4, bpf_get_current_pid_tgid()) ?
-		       connect_syscall_returns(ctx, regs, -ret) : 0;
+	return accepts ? accept_returns(ctx, ret) : connect_syscall_returns(ctx, regs, -ret);
 }
 
-#define SYS_EXIT(name, copy)                                                             \
-	SEC("tp_btf/sys_exit")                                                           \
-	int BPF_PROG(name, void *regs, long ret)                                         \
-	{                                                                                \
-		return syscall_returns(ctx, copy, syscall_number(regs, true), regs, ret); \
-	}
+/* Inlined, as most of its runs end at once. */
+static __always_inline int sys_exit(__u64 *ctx, int copy)
+{
+	void *regs = (void *)ctx[0];
 
-SYS_EXIT(conn_sys_exit, 0)
-SYS_EXIT(conn_sys_exit_copy1, 1)
-SYS_EXIT(conn_sys_exit_copy2, 2)
+	return syscall_returns(ctx, copy, syscall_number(regs, true), regs, ctx[1]);
+}
+
+CALL_COPIES("tp_btf/sys_exit", conn_sys_exit, sys_exit)
 
 /* Where the kernel does not describe its types itself. */
 SEC("raw_tp/sys_exit")
-int conn_sys_exit_raw(struct bpf_raw_tracepoint_args *ctx)
+int conn_sys_exit_raw(__u64 *ctx)
 {
-	void *regs = (void *)ctx->args[0];
+	void *regs = (void *)ctx[0];
 
-	return syscall_returns(ctx, 0, syscall_number(regs, false), regs, ctx->args[1]);
+	return syscall_returns(ctx, 0, syscall_number(regs, false), regs, ctx[1]);
 }
 
 /*
@@ -947,7 +840,7 @@ static __always_inline int request_completes(void *ctx, struct io_kiocb *req, in
 {
 	if (result <= 0 || (req && BPF_CORE_READ(req, opcode) != IORING_OP_ACCEPT))
 		return 0;
-	return accept_returns(ctx, 0, result);
+	return accept_returns(ctx, result);
 }
 
 /*
@@ -955,20 +848,20 @@ static __always_inline int request_completes(void *ctx, struct io_kiocb *req, in
  * maybe more. It does not attach where there are fewer.
  */
 SEC("raw_tp/io_uring_complete")
-int conn_result_io_uring(struct bpf_raw_tracepoint_args *ctx)
+int conn_result_io_uring(__u64 *ctx)
 {
-	__u64 flags = ctx->args[4];
+	__u64 flags = ctx[4];
 
 	barrier_var(flags);
-	return request_completes(ctx, (void *)ctx->args[1], ctx->args[3]);
+	return request_completes(ctx, (void *)ctx[1], ctx[3]);
 }
 
 /* Later: context, request, completion. Before: context, user data, result. */
 SEC("raw_tp/io_uring_complete")
-int conn_cqe_io_uring(struct bpf_raw_tracepoint_args *ctx)
+int conn_cqe_io_uring(__u64 *ctx)
 {
-	struct io_kiocb *req = (void *)ctx->args[1];
-	struct io_uring_cqe *cqe = (void *)ctx->args[2];
+	struct io_kiocb *req = (void *)ctx[1];
+	struct io_uring_cqe *cqe = (void *)ctx[2];
 
 	if (bpf_core_field_exists(req->cqe))
 		return request_completes(ctx, req, BPF_CORE_READ(cqe, res));
@@ -1001,10 +894,10 @@ int conn_open_before(struct bpf_iter__task_file *ctx)
 		return 0;
 	c.cgroup = task_cgroup(task);
 	c.before = 1;
-	c.state = CONN_OPEN;
-	c.role = has_called(sk, state) ? ROLE_CLIENT : ROLE_SERVER;
+	c.state = open;
+	c.role = has_called(sk, state) ? client : server;
 	if (state == TCP_SYN_SENT)
-		c.state = CONN_CONNECTING;
+		c.state = connecting;
 	c.closed_by = first_to_close(state);
 	fill_tuple(&c, sk);
 	if (!wanted_ports(&c))
@@ -1013,7 +906,7 @@ int conn_open_before(struct bpf_iter__task_file *ctx)
 	key = (__u64)sk;
 	if (bpf_map_update_elem(&socks, &key, &c, BPF_NOEXIST)) {
 		if (!bpf_map_lookup_elem(&socks, &key))
-			count_lost(LOST_MAP_FULL);
+			count_lost(map_full);
 	} else if (LOAD(sk, __sk_common.skc_state) == TCP_CLOSE) {
 		/* It has ended meanwhile: nobody would take the entry away. */
 		bpf_map_delete_elem(&socks, &key);
@@ -1042,7 +935,7 @@ int conn_ended_unseen(struct bpf_iter__bpf_map_elem *ctx)
 	if (!c)
 		return 0;
 	start = c->start;
-	if (!is_gone(sk) && (c->state != CONN_OPEN || same_socket(c, sk)))
+	if (!is_gone(sk) && (c->state != open || has_ports(sk, c->ports)))
 		return 0;
 	/* And what was found, while it was looked at. */
 	again = bpf_map_lookup_elem(&socks, &key);

@@ -22,16 +22,17 @@ type ConnConn struct {
 	Pid      uint32
 	Uid      uint32
 	Error    int32
+	Ports    uint32
+	Comm     [16]int8
 	Sport    uint16
 	Dport    uint16
-	Comm     [16]int8
-	Role     uint8
-	State    uint8
-	ClosedBy uint8
+	Role     ConnRole
+	State    ConnState
+	ClosedBy ConnSide
+	ResetBy  ConnSide
 	Before   uint8
-	ResetBy  uint8
 	Adopted  uint8
-	Pad      [2]uint8
+	Pad      [6]uint8
 }
 
 type ConnConnRecord struct {
@@ -42,32 +43,53 @@ type ConnConnRecord struct {
 	Conn        ConnConn
 	Tx          uint64
 	Rx          uint64
-	Type        uint32
+	Type        ConnEvent
 	Retransmits uint32
 	SrttUs      uint32
-	Reason      uint32
+	Reason      ConnReason
 }
 
-type ConnConnectCall struct {
-	_      structs.HostLayout
-	Sk     uint64
-	Addr   uint64
-	Family uint64
-}
+type ConnEvent uint32
 
-type ConnRecent struct {
-	_      structs.HostLayout
-	Events [4]uint64
-	Next   uint32
-	_      [4]byte
-}
+const (
+	ConnEventConnect       ConnEvent = 1
+	ConnEventConnectFailed ConnEvent = 2
+	ConnEventConnectWaits  ConnEvent = 3
+	ConnEventAccept        ConnEvent = 4
+	ConnEventClose         ConnEvent = 5
+)
 
-type ConnSight struct {
-	_     structs.HostLayout
-	Start uint64
-	Pid   uint32
-	What  uint32
-}
+type ConnReason uint32
+
+const (
+	ConnReasonClosed   ConnReason = 1
+	ConnReasonReset    ConnReason = 2
+	ConnReasonTimedOut ConnReason = 3
+)
+
+type ConnRole uint8
+
+const (
+	ConnRoleClient ConnRole = 1
+	ConnRoleServer ConnRole = 2
+)
+
+type ConnSide uint8
+
+const (
+	ConnSideOwn  ConnSide = 1
+	ConnSidePeer ConnSide = 2
+)
+
+type ConnState uint8
+
+const (
+	ConnStateConnecting ConnState = 1
+	ConnStateFailing    ConnState = 2
+	ConnStateFailed     ConnState = 3
+	ConnStateOpen       ConnState = 4
+	ConnStateEnded      ConnState = 5
+)
 
 // Names of all BPF objects in the ELF.
 //
@@ -78,13 +100,11 @@ const (
 	ConnMapCgroups                 = "cgroups"
 	ConnMapCounts                  = "counts"
 	ConnMapEvents                  = "events"
-	ConnMapHandled                 = "handled"
 	ConnMapLost                    = "lost"
 	ConnMapPids                    = "pids"
 	ConnMapPorts                   = "ports"
-	ConnMapRecents                 = "recents"
-	ConnMapSights                  = "sights"
 	ConnMapSocks                   = "socks"
+	ConnMapTurns                   = "turns"
 	ConnProgConnAcceptFentry       = "conn_accept_fentry"
 	ConnProgConnAcceptFentryCopy1  = "conn_accept_fentry_copy1"
 	ConnProgConnAcceptFentryCopy2  = "conn_accept_fentry_copy2"
@@ -103,11 +123,14 @@ const (
 	ConnProgConnDestroy            = "conn_destroy"
 	ConnProgConnDestroyCopy1       = "conn_destroy_copy1"
 	ConnProgConnDestroyCopy2       = "conn_destroy_copy2"
+	ConnProgConnDestroyCopy3       = "conn_destroy_copy3"
 	ConnProgConnEndedUnseen        = "conn_ended_unseen"
 	ConnProgConnOpenBefore         = "conn_open_before"
 	ConnProgConnResultIoUring      = "conn_result_io_uring"
 	ConnProgConnRetransmit         = "conn_retransmit"
 	ConnProgConnRetransmitCopy1    = "conn_retransmit_copy1"
+	ConnProgConnRetransmitCopy2    = "conn_retransmit_copy2"
+	ConnProgConnRetransmitCopy3    = "conn_retransmit_copy3"
 	ConnProgConnSetState           = "conn_set_state"
 	ConnProgConnSetStateCopy1      = "conn_set_state_copy1"
 	ConnProgConnSetStateCopy2      = "conn_set_state_copy2"
@@ -120,6 +143,8 @@ const (
 	ConnVarFilterPids              = "filter_pids"
 	ConnVarFilterPorts             = "filter_ports"
 	ConnVarFilterUid               = "filter_uid"
+	ConnVarForGoCgroupId           = "for_go_cgroup_id"
+	ConnVarForGoConnRecord         = "for_go_conn_record"
 	ConnVarHasCasts                = "has_casts"
 	ConnVarHasCopies               = "has_copies"
 	ConnVarHidden                  = "hidden"
@@ -132,7 +157,6 @@ const (
 	ConnVarReaderState             = "reader_state"
 	ConnVarSlowNs                  = "slow_ns"
 	ConnVarTellFirst               = "tell_first"
-	ConnVarUnusedConnRecord        = "unused_conn_record"
 	ConnVarWantedUid               = "wanted_uid"
 )
 
@@ -196,11 +220,14 @@ type ConnProgramSpecs struct {
 	ConnDestroy            *ebpf.ProgramSpec `ebpf:"conn_destroy"`
 	ConnDestroyCopy1       *ebpf.ProgramSpec `ebpf:"conn_destroy_copy1"`
 	ConnDestroyCopy2       *ebpf.ProgramSpec `ebpf:"conn_destroy_copy2"`
+	ConnDestroyCopy3       *ebpf.ProgramSpec `ebpf:"conn_destroy_copy3"`
 	ConnEndedUnseen        *ebpf.ProgramSpec `ebpf:"conn_ended_unseen"`
 	ConnOpenBefore         *ebpf.ProgramSpec `ebpf:"conn_open_before"`
 	ConnResultIoUring      *ebpf.ProgramSpec `ebpf:"conn_result_io_uring"`
 	ConnRetransmit         *ebpf.ProgramSpec `ebpf:"conn_retransmit"`
 	ConnRetransmitCopy1    *ebpf.ProgramSpec `ebpf:"conn_retransmit_copy1"`
+	ConnRetransmitCopy2    *ebpf.ProgramSpec `ebpf:"conn_retransmit_copy2"`
+	ConnRetransmitCopy3    *ebpf.ProgramSpec `ebpf:"conn_retransmit_copy3"`
 	ConnSetState           *ebpf.ProgramSpec `ebpf:"conn_set_state"`
 	ConnSetStateCopy1      *ebpf.ProgramSpec `ebpf:"conn_set_state_copy1"`
 	ConnSetStateCopy2      *ebpf.ProgramSpec `ebpf:"conn_set_state_copy2"`
@@ -220,37 +247,36 @@ type ConnMapSpecs struct {
 	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
 	Counts  *ebpf.MapSpec `ebpf:"counts"`
 	Events  *ebpf.MapSpec `ebpf:"events"`
-	Handled *ebpf.MapSpec `ebpf:"handled"`
 	Lost    *ebpf.MapSpec `ebpf:"lost"`
 	Pids    *ebpf.MapSpec `ebpf:"pids"`
 	Ports   *ebpf.MapSpec `ebpf:"ports"`
-	Recents *ebpf.MapSpec `ebpf:"recents"`
-	Sights  *ebpf.MapSpec `ebpf:"sights"`
 	Socks   *ebpf.MapSpec `ebpf:"socks"`
+	Turns   *ebpf.MapSpec `ebpf:"turns"`
 }
 
 // ConnVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ConnVariableSpecs struct {
-	FilterCgroups    *ebpf.VariableSpec `ebpf:"filter_cgroups"`
-	FilterPids       *ebpf.VariableSpec `ebpf:"filter_pids"`
-	FilterPorts      *ebpf.VariableSpec `ebpf:"filter_ports"`
-	FilterUid        *ebpf.VariableSpec `ebpf:"filter_uid"`
-	HasCasts         *ebpf.VariableSpec `ebpf:"has_casts"`
-	HasCopies        *ebpf.VariableSpec `ebpf:"has_copies"`
-	Hidden           *ebpf.VariableSpec `ebpf:"hidden"`
-	NrAccept         *ebpf.VariableSpec `ebpf:"nr_accept"`
-	NrAccept4        *ebpf.VariableSpec `ebpf:"nr_accept4"`
-	NrConnect        *ebpf.VariableSpec `ebpf:"nr_connect"`
-	OnlyFailed       *ebpf.VariableSpec `ebpf:"only_failed"`
-	OnlySlow         *ebpf.VariableSpec `ebpf:"only_slow"`
-	PerfBuffers      *ebpf.VariableSpec `ebpf:"perf_buffers"`
-	ReaderState      *ebpf.VariableSpec `ebpf:"reader_state"`
-	SlowNs           *ebpf.VariableSpec `ebpf:"slow_ns"`
-	TellFirst        *ebpf.VariableSpec `ebpf:"tell_first"`
-	UnusedConnRecord *ebpf.VariableSpec `ebpf:"unused_conn_record"`
-	WantedUid        *ebpf.VariableSpec `ebpf:"wanted_uid"`
+	FilterCgroups   *ebpf.VariableSpec `ebpf:"filter_cgroups"`
+	FilterPids      *ebpf.VariableSpec `ebpf:"filter_pids"`
+	FilterPorts     *ebpf.VariableSpec `ebpf:"filter_ports"`
+	FilterUid       *ebpf.VariableSpec `ebpf:"filter_uid"`
+	ForGoCgroupId   *ebpf.VariableSpec `ebpf:"for_go_cgroup_id"`
+	ForGoConnRecord *ebpf.VariableSpec `ebpf:"for_go_conn_record"`
+	HasCasts        *ebpf.VariableSpec `ebpf:"has_casts"`
+	HasCopies       *ebpf.VariableSpec `ebpf:"has_copies"`
+	Hidden          *ebpf.VariableSpec `ebpf:"hidden"`
+	NrAccept        *ebpf.VariableSpec `ebpf:"nr_accept"`
+	NrAccept4       *ebpf.VariableSpec `ebpf:"nr_accept4"`
+	NrConnect       *ebpf.VariableSpec `ebpf:"nr_connect"`
+	OnlyFailed      *ebpf.VariableSpec `ebpf:"only_failed"`
+	OnlySlow        *ebpf.VariableSpec `ebpf:"only_slow"`
+	PerfBuffers     *ebpf.VariableSpec `ebpf:"perf_buffers"`
+	ReaderState     *ebpf.VariableSpec `ebpf:"reader_state"`
+	SlowNs          *ebpf.VariableSpec `ebpf:"slow_ns"`
+	TellFirst       *ebpf.VariableSpec `ebpf:"tell_first"`
+	WantedUid       *ebpf.VariableSpec `ebpf:"wanted_uid"`
 }
 
 // ConnObjects contains all objects after they have been loaded into the kernel.
@@ -278,13 +304,11 @@ type ConnMaps struct {
 	Cgroups *ebpf.Map `ebpf:"cgroups"`
 	Counts  *ebpf.Map `ebpf:"counts"`
 	Events  *ebpf.Map `ebpf:"events"`
-	Handled *ebpf.Map `ebpf:"handled"`
 	Lost    *ebpf.Map `ebpf:"lost"`
 	Pids    *ebpf.Map `ebpf:"pids"`
 	Ports   *ebpf.Map `ebpf:"ports"`
-	Recents *ebpf.Map `ebpf:"recents"`
-	Sights  *ebpf.Map `ebpf:"sights"`
 	Socks   *ebpf.Map `ebpf:"socks"`
+	Turns   *ebpf.Map `ebpf:"turns"`
 }
 
 func (m *ConnMaps) Close() error {
@@ -294,13 +318,11 @@ func (m *ConnMaps) Close() error {
 		m.Cgroups,
 		m.Counts,
 		m.Events,
-		m.Handled,
 		m.Lost,
 		m.Pids,
 		m.Ports,
-		m.Recents,
-		m.Sights,
 		m.Socks,
+		m.Turns,
 	)
 }
 
@@ -308,24 +330,25 @@ func (m *ConnMaps) Close() error {
 //
 // It can be passed to LoadConnObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ConnVariables struct {
-	FilterCgroups    *ebpf.Variable `ebpf:"filter_cgroups"`
-	FilterPids       *ebpf.Variable `ebpf:"filter_pids"`
-	FilterPorts      *ebpf.Variable `ebpf:"filter_ports"`
-	FilterUid        *ebpf.Variable `ebpf:"filter_uid"`
-	HasCasts         *ebpf.Variable `ebpf:"has_casts"`
-	HasCopies        *ebpf.Variable `ebpf:"has_copies"`
-	Hidden           *ebpf.Variable `ebpf:"hidden"`
-	NrAccept         *ebpf.Variable `ebpf:"nr_accept"`
-	NrAccept4        *ebpf.Variable `ebpf:"nr_accept4"`
-	NrConnect        *ebpf.Variable `ebpf:"nr_connect"`
-	OnlyFailed       *ebpf.Variable `ebpf:"only_failed"`
-	OnlySlow         *ebpf.Variable `ebpf:"only_slow"`
-	PerfBuffers      *ebpf.Variable `ebpf:"perf_buffers"`
-	ReaderState      *ebpf.Variable `ebpf:"reader_state"`
-	SlowNs           *ebpf.Variable `ebpf:"slow_ns"`
-	TellFirst        *ebpf.Variable `ebpf:"tell_first"`
-	UnusedConnRecord *ebpf.Variable `ebpf:"unused_conn_record"`
-	WantedUid        *ebpf.Variable `ebpf:"wanted_uid"`
+	FilterCgroups   *ebpf.Variable `ebpf:"filter_cgroups"`
+	FilterPids      *ebpf.Variable `ebpf:"filter_pids"`
+	FilterPorts     *ebpf.Variable `ebpf:"filter_ports"`
+	FilterUid       *ebpf.Variable `ebpf:"filter_uid"`
+	ForGoCgroupId   *ebpf.Variable `ebpf:"for_go_cgroup_id"`
+	ForGoConnRecord *ebpf.Variable `ebpf:"for_go_conn_record"`
+	HasCasts        *ebpf.Variable `ebpf:"has_casts"`
+	HasCopies       *ebpf.Variable `ebpf:"has_copies"`
+	Hidden          *ebpf.Variable `ebpf:"hidden"`
+	NrAccept        *ebpf.Variable `ebpf:"nr_accept"`
+	NrAccept4       *ebpf.Variable `ebpf:"nr_accept4"`
+	NrConnect       *ebpf.Variable `ebpf:"nr_connect"`
+	OnlyFailed      *ebpf.Variable `ebpf:"only_failed"`
+	OnlySlow        *ebpf.Variable `ebpf:"only_slow"`
+	PerfBuffers     *ebpf.Variable `ebpf:"perf_buffers"`
+	ReaderState     *ebpf.Variable `ebpf:"reader_state"`
+	SlowNs          *ebpf.Variable `ebpf:"slow_ns"`
+	TellFirst       *ebpf.Variable `ebpf:"tell_first"`
+	WantedUid       *ebpf.Variable `ebpf:"wanted_uid"`
 }
 
 // ConnPrograms contains all programs after they have been loaded into the kernel.
@@ -350,11 +373,14 @@ type ConnPrograms struct {
 	ConnDestroy            *ebpf.Program `ebpf:"conn_destroy"`
 	ConnDestroyCopy1       *ebpf.Program `ebpf:"conn_destroy_copy1"`
 	ConnDestroyCopy2       *ebpf.Program `ebpf:"conn_destroy_copy2"`
+	ConnDestroyCopy3       *ebpf.Program `ebpf:"conn_destroy_copy3"`
 	ConnEndedUnseen        *ebpf.Program `ebpf:"conn_ended_unseen"`
 	ConnOpenBefore         *ebpf.Program `ebpf:"conn_open_before"`
 	ConnResultIoUring      *ebpf.Program `ebpf:"conn_result_io_uring"`
 	ConnRetransmit         *ebpf.Program `ebpf:"conn_retransmit"`
 	ConnRetransmitCopy1    *ebpf.Program `ebpf:"conn_retransmit_copy1"`
+	ConnRetransmitCopy2    *ebpf.Program `ebpf:"conn_retransmit_copy2"`
+	ConnRetransmitCopy3    *ebpf.Program `ebpf:"conn_retransmit_copy3"`
 	ConnSetState           *ebpf.Program `ebpf:"conn_set_state"`
 	ConnSetStateCopy1      *ebpf.Program `ebpf:"conn_set_state_copy1"`
 	ConnSetStateCopy2      *ebpf.Program `ebpf:"conn_set_state_copy2"`
@@ -385,11 +411,14 @@ func (p *ConnPrograms) Close() error {
 		p.ConnDestroy,
 		p.ConnDestroyCopy1,
 		p.ConnDestroyCopy2,
+		p.ConnDestroyCopy3,
 		p.ConnEndedUnseen,
 		p.ConnOpenBefore,
 		p.ConnResultIoUring,
 		p.ConnRetransmit,
 		p.ConnRetransmitCopy1,
+		p.ConnRetransmitCopy2,
+		p.ConnRetransmitCopy3,
 		p.ConnSetState,
 		p.ConnSetStateCopy1,
 		p.ConnSetStateCopy2,

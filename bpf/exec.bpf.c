@@ -17,7 +17,9 @@
  *
  * Oldest kernel: 5.8 (bpf_ktime_get_boot_ns).
  */
-#include "tracer.h"
+#include "copies.h"
+#include "filter.h"
+#include "output.h"
 
 /* Arguments that are kept whole, in bytes with their NULs. */
 #define ARGS_MAX 32768
@@ -27,18 +29,19 @@
 #define NAME_MAX_NUL 256
 #define FAILED_ARGS 1024
 
-enum record_type {
-	RECORD_EXEC = 1,
-	RECORD_EXIT,
-	RECORD_FORK,
-	RECORD_FAILED,
+/* What a record tells of. */
+enum event {
+	started = 1, /* a program */
+	ended,	     /* a process */
+	forked,
+	exec_failed,
 };
 
-enum record_flags {
-	ARGS_CUT = 1 << 0,	  /* more than ARGS_MAX bytes */
-	ARGS_UNREADABLE = 1 << 1, /* not in memory */
-	EXE_CUT = 1 << 2,	  /* the path begins before its first component */
-	CWD_CUT = 1 << 3,
+enum flag {
+	args_cut = 1 << 0,	  /* more than ARGS_MAX bytes */
+	args_unreadable = 1 << 1, /* not in memory */
+	exe_cut = 1 << 2,	  /* the path begins before its first component */
+	cwd_cut = 1 << 3,
 };
 
 /* data holds exe, cwd and args, one after the other. */
@@ -47,13 +50,13 @@ struct exec_record {
 	__u64 time;  /* ns, boot clock */
 	__u64 start; /* when the process began, the same clock */
 	__u64 cgroup;
-	__u32 type;
-	__u32 flags;
+	enum event type;
+	__u32 flags; /* enum flag */
 	__u32 pid;
 	__u32 tid; /* the thread that asked, as it was numbered then */
 	__u32 ppid;
 	__u32 uid;
-	__s32 code; /* RECORD_EXIT: wait status; RECORD_FAILED: -errno */
+	__s32 code; /* ended: wait status; exec_failed: -errno */
 	__u32 exe_len;
 	__u32 cwd_len;
 	__u32 args_len;
@@ -61,10 +64,12 @@ struct exec_record {
 	char parent_comm[COMM_LEN];
 };
 
+FOR_GO(flag, enum flag);
+
 /* Who builds records with text, on every CPU. */
 enum slot {
 	SLOT_EXEC, /* and its copies */
-	SLOT_FAILED = COPIES,
+	SLOT_FAILED = LAST_CALL + 1,
 	SLOTS,
 };
 
@@ -93,12 +98,32 @@ struct {
 /* Knobs. */
 const volatile __s32 nr_execve = -1;
 const volatile __s32 nr_execveat = -1;
-const volatile bool has_copies; /* programs have copies: see first_sight */
 
-/* bpf2go makes a Go type of what a variable has. */
-const struct exec_record *unused_exec_record __attribute__((unused));
+/*
+ * Processes whose end was told: of the last two threads either may find that
+ * nobody is left. Inserted by the first of them; the oldest give way.
+ */
+struct process {
+	__u64 start; /* with the id, no other */
+	__u32 pid;
+	__u32 pad;
+};
 
-static __always_inline void fill_record(struct exec_record *rec, enum record_type type,
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct process);
+	__type(value, __u8);
+} ends SEC(".maps");
+
+/* What has copies, for first_call(). */
+enum copied {
+	COPIED_EXEC,
+	COPIED_FORK,
+	COPIED_EXIT,
+};
+
+static __always_inline void fill_record(struct exec_record *rec, enum event type,
 					struct task_struct *task)
 {
 	__builtin_memset(rec, 0, sizeof(*rec));
@@ -120,7 +145,7 @@ static __always_inline __u32 scratch_index(__u32 slot)
 }
 
 /* Begins a record with text. */
-static __always_inline struct scratch *begin_record(enum record_type type, __u32 slot,
+static __always_inline struct scratch *begin_record(enum event type, __u32 slot,
 						    struct task_struct *task)
 {
 	__u32 index = scratch_index(slot);
@@ -128,7 +153,7 @@ static __always_inline struct scratch *begin_record(enum record_type type, __u32
 	struct task_struct *parent;
 
 	if (!s) {
-		count_lost(LOST_MAP_FULL);
+		count_lost(map_full);
 		return NULL;
 	}
 	fill_record(&s->rec, type, task);
@@ -145,7 +170,7 @@ static __always_inline void end_record(void *ctx, struct scratch *s)
 	barrier_var(size);
 	if (size > PATHS_MAX + ARGS_MAX)
 		size = PATHS_MAX + ARGS_MAX;
-	send_record(ctx, &s->rec, sizeof(s->rec) + size, LOST_RING_FULL);
+	send_record(ctx, &s->rec, sizeof(s->rec) + size, ring_full);
 }
 
 /*
@@ -201,43 +226,43 @@ __noinline int pack_path(__u32 index, __u64 address, __u32 limit)
 	return false;
 }
 
-static __always_inline void process_exec(void *ctx, int copy, struct task_struct *task,
-					 __u32 old_pid)
+/* A process runs another program. */
+static __noinline int process_exec(__u64 *ctx, int copy)
 {
-	__u32 pid = BPF_CORE_READ(task, tgid);
+	struct task_struct *task = (void *)ctx[0];
+	__u32 old_pid = ctx[1];
 	__u32 index = scratch_index(SLOT_EXEC + copy);
 	struct mm_struct *mm;
 	struct scratch *s;
 	struct file *exe;
 	__u64 start, len, at;
 
-	if ((has_copies &&
-	     !first_sight(copy, BPF_CORE_READ(task, group_leader, start_boottime), pid,
-			 RECORD_EXEC | ((BPF_CORE_READ(task, self_exec_id) << 4) & ~SIGHT_FOLLOW))) ||
-	    !wanted(pid))
-		return;
-	s = begin_record(RECORD_EXEC, SLOT_EXEC + copy, task);
+	if (!is_first_call(copy, COPIED_EXEC))
+		return 0;
+	if (!wanted(bpf_get_current_pid_tgid() >> 32))
+		return 0;
+	s = begin_record(started, SLOT_EXEC + copy, task);
 	if (!s)
-		return;
+		return 0;
 	s->rec.tid = old_pid;
 
 	mm = BPF_CORE_READ(task, mm);
 	exe = BPF_CORE_READ(mm, exe_file);
 	if (!pack_path(index, (__u64)exe + bpf_core_field_offset(exe->f_path), PATHS_MAX / 2))
-		s->rec.flags |= EXE_CUT;
+		s->rec.flags |= exe_cut;
 	s->rec.exe_len = s->at;
 
 	struct fs_struct *fs = BPF_CORE_READ(task, fs);
 
 	if (!pack_path(index, (__u64)fs + bpf_core_field_offset(fs->pwd), PATHS_MAX))
-		s->rec.flags |= CWD_CUT;
+		s->rec.flags |= cwd_cut;
 	s->rec.cwd_len = s->at - s->rec.exe_len;
 
 	start = BPF_CORE_READ(mm, arg_start);
 	len = BPF_CORE_READ(mm, arg_end) - start;
 	if (len > ARGS_MAX) {
 		len = ARGS_MAX;
-		s->rec.flags |= ARGS_CUT;
+		s->rec.flags |= args_cut;
 	}
 	at = s->at;
 	barrier_var(at);
@@ -248,95 +273,86 @@ static __always_inline void process_exec(void *ctx, int copy, struct task_struct
 	if (len > ARGS_MAX)
 		len = ARGS_MAX;
 	if (len && bpf_probe_read_user(&s->data[at], len, (void *)start)) {
-		s->rec.flags |= ARGS_UNREADABLE;
+		s->rec.flags |= args_unreadable;
 		len = 0;
 	}
 	s->rec.args_len = len;
 	s->at = at + len;
 	end_record(ctx, s);
+	return 0;
 }
 
-static __always_inline void process_fork(void *ctx, int copy, struct task_struct *parent,
-					  struct task_struct *child)
+CALL_COPIES("raw_tp/sched_process_exec", exec_process_exec, process_exec)
+
+static __noinline int process_fork(__u64 *ctx, int copy)
 {
-	__u64 start = BPF_CORE_READ(child, start_boottime);
+	struct task_struct *parent = (void *)ctx[0], *child = (void *)ctx[1];
 	__u32 pid = BPF_CORE_READ(child, tgid);
 	struct exec_record rec;
 
-	/*
-	 * Threads are no processes, and the kernel's own do not end as such. But
-	 * that one of them was missed must be found out, or it would be a loss.
-	 */
-	if ((has_copies && !first_sight(copy, start, BPF_CORE_READ(child, pid), RECORD_FORK)) ||
+	/* Threads are no processes, and the kernel's own do not end as such. */
+	if (!is_first_call(copy, COPIED_FORK) ||
 	    pid != BPF_CORE_READ(child, pid) || BPF_CORE_READ(child, flags) & TASK_IS_KTHREAD ||
 	    /* No event, and so not to be counted. */
 	    filtered(BPF_CORE_READ(parent, tgid)) != WANTED)
-		return;
-	fill_record(&rec, RECORD_FORK, parent);
+		return 0;
+	fill_record(&rec, forked, parent);
 	rec.ppid = rec.pid;
 	rec.pid = pid;
-	rec.start = start;
-	send_record(ctx, &rec, sizeof(rec), LOST_DETAIL);
+	rec.start = BPF_CORE_READ(child, start_boottime);
+	send_record(ctx, &rec, sizeof(rec), detail_missing);
+	return 0;
 }
 
-static __always_inline void process_exit(void *ctx, int copy, struct task_struct *task)
+CALL_COPIES("raw_tp/sched_process_fork", exec_process_fork, process_fork)
+
+/* Whether the end of a process is not told yet; it is, from now on. */
+static __always_inline bool first_to_end(struct task_struct *leader)
 {
+	struct process key = {};
+	__u8 one = 1;
+
+	key.start = BPF_CORE_READ(leader, start_boottime);
+	key.pid = BPF_CORE_READ(leader, pid);
+	/* As an int: before 6.4 the upper half of the result is undefined. */
+	return (int)bpf_map_update_elem(&ends, &key, &one, BPF_NOEXIST) != -EEXIST;
+}
+
+/* The last thread to leave ends the process, be it the leader or not. */
+static __noinline int process_exit(__u64 *ctx, int copy)
+{
+	struct task_struct *task = (void *)ctx[0];
 	struct signal_struct *signal = BPF_CORE_READ(task, signal);
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
-	__u32 pid = BPF_CORE_READ(task, tgid);
 	struct exec_record rec;
 
-	if (BPF_CORE_READ(signal, live.counter) != 0) {
-		if (has_copies)
-			first_sight(copy, BPF_CORE_READ(task, start_boottime),
-				    BPF_CORE_READ(task, pid), RECORD_EXIT | SIGHT_THREAD);
-		return;
-	}
-	/*
-	 * The last thread to leave ends the process, the leader or not. The
-	 * last two may both find that nobody is left. Kernel threads are sorted
-	 * out after it: one that was missed would be a loss.
-	 */
-	if (!first_sight(copy, BPF_CORE_READ(leader, start_boottime), pid, RECORD_EXIT) ||
-	    BPF_CORE_READ(task, flags) & TASK_IS_KTHREAD || !wanted(pid))
-		return;
-	fill_record(&rec, RECORD_EXIT, task);
+	if (!is_first_call(copy, COPIED_EXIT) ||
+	    BPF_CORE_READ(signal, live.counter) != 0 || !first_to_end(leader) ||
+	    BPF_CORE_READ(task, flags) & TASK_IS_KTHREAD || !wanted(BPF_CORE_READ(task, tgid)))
+		return 0;
+	fill_record(&rec, ended, task);
 	if (BPF_CORE_READ(signal, flags) & GROUP_EXIT)
 		rec.code = BPF_CORE_READ(signal, group_exit_code);
 	else
 		rec.code = BPF_CORE_READ(leader, exit_code);
-	send_record(ctx, &rec, sizeof(rec), LOST_RING_FULL);
+	send_record(ctx, &rec, sizeof(rec), ring_full);
+	return 0;
 }
+
+CALL_COPIES("raw_tp/sched_process_exit", exec_process_exit, process_exit)
 
 /* The arguments of the system call that is returning; false if it is not ours. */
 static __always_inline bool exec_arguments(void *regs, __u64 *filename, __u64 *argv)
 {
-	struct pt_regs___x86 *x86 = regs;
-	struct pt_regs___arm64 *arm64 = regs;
-	__u64 arg0, arg1, arg2;
-	__s32 nr;
+	__s32 nr = syscall_number(regs, false);
+	int first = nr == nr_execveat; /* where the file name is: behind a directory */
 
-	if (syscall_is_32bit())
+	if ((nr != nr_execve && nr != nr_execveat) ||
+	    syscall_is_32bit((void *)bpf_get_current_task(), false))
 		return false;
-	if (bpf_core_field_exists(x86->orig_ax)) {
-		nr = BPF_CORE_READ(x86, orig_ax);
-		arg0 = BPF_CORE_READ(x86, di);
-		arg1 = BPF_CORE_READ(x86, si);
-		arg2 = BPF_CORE_READ(x86, dx);
-	} else {
-		nr = BPF_CORE_READ(arm64, syscallno);
-		arg0 = BPF_CORE_READ(arm64, orig_x0);
-		arg1 = BPF_CORE_READ(arm64, regs[1]);
-		arg2 = BPF_CORE_READ(arm64, regs[2]);
-	}
-	if (nr == nr_execve) {
-		*filename = arg0;
-		*argv = arg1;
-		return true;
-	}
-	*filename = arg1;
-	*argv = arg2;
-	return nr == nr_execveat;
+	*filename = first ? syscall_arg(regs, 1, false) : syscall_arg(regs, 0, false);
+	*argv = first ? syscall_arg(regs, 2, false) : syscall_arg(regs, 1, false);
+	return true;
 }
 
 /*
@@ -365,7 +381,7 @@ static __always_inline void process_failed(void *ctx, void *regs, long error)
 
 	if (!exec_arguments(regs, &filename, &argv) || !wanted(bpf_get_current_pid_tgid() >> 32))
 		return;
-	s = begin_record(RECORD_FAILED, SLOT_FAILED, task);
+	s = begin_record(exec_failed, SLOT_FAILED, task);
 	if (!s)
 		return;
 	s->rec.code = error;
@@ -379,7 +395,7 @@ static __always_inline void process_failed(void *ctx, void *regs, long error)
 		__u64 arg = 0;
 
 		if (bpf_probe_read_user(&arg, sizeof(arg), (void *)(argv + i * sizeof(arg)))) {
-			s->rec.flags |= ARGS_UNREADABLE;
+			s->rec.flags |= args_unreadable;
 			break;
 		}
 		if (!arg)
@@ -387,18 +403,18 @@ static __always_inline void process_failed(void *ctx, void *regs, long error)
 		at = s->at;
 		barrier_var(at);
 		if (at >= PATHS_MAX / 2 + ARGS_MAX) {
-			s->rec.flags |= ARGS_CUT;
+			s->rec.flags |= args_cut;
 			break;
 		}
 		n = read_user_str(&s->data[at], ARGS_MAX, (void *)arg);
 		if (n <= 0) {
-			s->rec.flags |= ARGS_UNREADABLE;
+			s->rec.flags |= args_unreadable;
 			break;
 		}
 		s->at = at + n;
 	}
 	if (i == FAILED_ARGS || s->at > PATHS_MAX / 2 + ARGS_MAX)
-		s->rec.flags |= ARGS_CUT;
+		s->rec.flags |= args_cut;
 	at = s->at;
 	if (at > PATHS_MAX + ARGS_MAX)
 		at = PATHS_MAX + ARGS_MAX;
@@ -407,76 +423,13 @@ static __always_inline void process_failed(void *ctx, void *regs, long error)
 	end_record(ctx, s);
 }
 
-SEC("raw_tp/sched_process_exec")
-int exec_process_exec(struct bpf_raw_tracepoint_args *ctx)
-{
-	process_exec(ctx, 0, (void *)ctx->args[0], ctx->args[1]);
-	return 0;
-}
-
-SEC("raw_tp/sched_process_exec")
-int exec_process_exec_copy1(struct bpf_raw_tracepoint_args *ctx)
-{
-	process_exec(ctx, 1, (void *)ctx->args[0], ctx->args[1]);
-	return 0;
-}
-
-SEC("raw_tp/sched_process_exec")
-int exec_process_exec_copy2(struct bpf_raw_tracepoint_args *ctx)
-{
-	process_exec(ctx, 2, (void *)ctx->args[0], ctx->args[1]);
-	return 0;
-}
-
-SEC("raw_tp/sched_process_fork")
-int exec_process_fork(struct bpf_raw_tracepoint_args *ctx)
-{
-	process_fork(ctx, 0, (void *)ctx->args[0], (void *)ctx->args[1]);
-	return 0;
-}
-
-SEC("raw_tp/sched_process_fork")
-int exec_process_fork_copy1(struct bpf_raw_tracepoint_args *ctx)
-{
-	process_fork(ctx, 1, (void *)ctx->args[0], (void *)ctx->args[1]);
-	return 0;
-}
-
-SEC("raw_tp/sched_process_fork")
-int exec_process_fork_copy2(struct bpf_raw_tracepoint_args *ctx)
-{
-	process_fork(ctx, 2, (void *)ctx->args[0], (void *)ctx->args[1]);
-	return 0;
-}
-
-SEC("raw_tp/sched_process_exit")
-int exec_process_exit(struct bpf_raw_tracepoint_args *ctx)
-{
-	process_exit(ctx, 0, (void *)ctx->args[0]);
-	return 0;
-}
-
-SEC("raw_tp/sched_process_exit")
-int exec_process_exit_copy1(struct bpf_raw_tracepoint_args *ctx)
-{
-	process_exit(ctx, 1, (void *)ctx->args[0]);
-	return 0;
-}
-
-SEC("raw_tp/sched_process_exit")
-int exec_process_exit_copy2(struct bpf_raw_tracepoint_args *ctx)
-{
-	process_exit(ctx, 2, (void *)ctx->args[0]);
-	return 0;
-}
-
 SEC("raw_tp/sys_exit")
-int exec_sys_exit(struct bpf_raw_tracepoint_args *ctx)
+int exec_sys_exit(__u64 *ctx)
 {
-	long ret = ctx->args[1];
+	long ret = ctx[1];
 
 	if (ret < 0)
-		process_failed(ctx, (void *)ctx->args[0], ret);
+		process_failed(ctx, (void *)ctx[0], ret);
 	return 0;
 }
 

@@ -13,13 +13,45 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type ExecCgroupId uint32
+
+const (
+	ExecCgroupIdV1Bit ExecCgroupId = 63
+)
+
+type ExecCounted uint32
+
+const (
+	ExecCountedByPid        ExecCounted = 0
+	ExecCountedByUid        ExecCounted = 1
+	ExecCountedByPlace      ExecCounted = 2
+	ExecCountedBySelf       ExecCounted = 3
+	ExecCountedByPort       ExecCounted = 4
+	ExecCountedByFailed     ExecCounted = 5
+	ExecCountedBySlow       ExecCounted = 6
+	ExecCountedSpeaksHttp1  ExecCounted = 7
+	ExecCountedSpeaksHttp2  ExecCounted = 8
+	ExecCountedSpeaksTls    ExecCounted = 9
+	ExecCountedSpeaksOther  ExecCounted = 10
+	ExecCountedSpeaksUnread ExecCounted = 11
+)
+
+type ExecEvent uint32
+
+const (
+	ExecEventStarted    ExecEvent = 1
+	ExecEventEnded      ExecEvent = 2
+	ExecEventForked     ExecEvent = 3
+	ExecEventExecFailed ExecEvent = 4
+)
+
 type ExecExecRecord struct {
 	_          structs.HostLayout
 	Sent       uint64
 	Time       uint64
 	Start      uint64
 	Cgroup     uint64
-	Type       uint32
+	Type       ExecEvent
 	Flags      uint32
 	Pid        uint32
 	Tid        uint32
@@ -33,27 +65,33 @@ type ExecExecRecord struct {
 	ParentComm [16]int8
 }
 
-type ExecRecent struct {
-	_      structs.HostLayout
-	Events [4]uint64
-	Next   uint32
-	_      [4]byte
-}
+type ExecFlag uint32
 
-type ExecScratch struct {
-	_    structs.HostLayout
-	Rec  ExecExecRecord
-	Data [73728]int8
-	At   uint32
-	_    [4]byte
-}
+const (
+	ExecFlagArgsCut        ExecFlag = 1
+	ExecFlagArgsUnreadable ExecFlag = 2
+	ExecFlagExeCut         ExecFlag = 4
+	ExecFlagCwdCut         ExecFlag = 8
+)
 
-type ExecSight struct {
-	_     structs.HostLayout
-	Start uint64
-	Pid   uint32
-	What  uint32
-}
+type ExecLoss uint32
+
+const (
+	ExecLossRingFull      ExecLoss = 0
+	ExecLossMapFull       ExecLoss = 1
+	ExecLossDetailMissing ExecLoss = 2
+	ExecLossSeenByCopy    ExecLoss = 3
+	ExecLossAcceptMissed  ExecLoss = 4
+	ExecLossStepMissed    ExecLoss = 5
+)
+
+type ExecReader uint32
+
+const (
+	ExecReaderPolls ExecReader = 0
+	ExecReaderWaits ExecReader = 1
+	ExecReaderDozes ExecReader = 2
+)
 
 // Names of all BPF objects in the ELF.
 //
@@ -62,12 +100,12 @@ const (
 	ExecMapBell                  = "bell"
 	ExecMapCgroups               = "cgroups"
 	ExecMapCounts                = "counts"
+	ExecMapEnds                  = "ends"
 	ExecMapEvents                = "events"
 	ExecMapLost                  = "lost"
 	ExecMapPids                  = "pids"
-	ExecMapRecents               = "recents"
 	ExecMapScratches             = "scratches"
-	ExecMapSights                = "sights"
+	ExecMapTurns                 = "turns"
 	ExecProgExecProcessExec      = "exec_process_exec"
 	ExecProgExecProcessExecCopy1 = "exec_process_exec_copy1"
 	ExecProgExecProcessExecCopy2 = "exec_process_exec_copy2"
@@ -81,6 +119,8 @@ const (
 	ExecVarFilterCgroups         = "filter_cgroups"
 	ExecVarFilterPids            = "filter_pids"
 	ExecVarFilterUid             = "filter_uid"
+	ExecVarForGoCgroupId         = "for_go_cgroup_id"
+	ExecVarForGoFlag             = "for_go_flag"
 	ExecVarHasCasts              = "has_casts"
 	ExecVarHasCopies             = "has_copies"
 	ExecVarHidden                = "hidden"
@@ -88,7 +128,6 @@ const (
 	ExecVarNrExecveat            = "nr_execveat"
 	ExecVarPerfBuffers           = "perf_buffers"
 	ExecVarReaderState           = "reader_state"
-	ExecVarUnusedExecRecord      = "unused_exec_record"
 	ExecVarWantedUid             = "wanted_uid"
 )
 
@@ -153,30 +192,31 @@ type ExecMapSpecs struct {
 	Bell      *ebpf.MapSpec `ebpf:"bell"`
 	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
 	Counts    *ebpf.MapSpec `ebpf:"counts"`
+	Ends      *ebpf.MapSpec `ebpf:"ends"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Lost      *ebpf.MapSpec `ebpf:"lost"`
 	Pids      *ebpf.MapSpec `ebpf:"pids"`
-	Recents   *ebpf.MapSpec `ebpf:"recents"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
-	Sights    *ebpf.MapSpec `ebpf:"sights"`
+	Turns     *ebpf.MapSpec `ebpf:"turns"`
 }
 
 // ExecVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ExecVariableSpecs struct {
-	FilterCgroups    *ebpf.VariableSpec `ebpf:"filter_cgroups"`
-	FilterPids       *ebpf.VariableSpec `ebpf:"filter_pids"`
-	FilterUid        *ebpf.VariableSpec `ebpf:"filter_uid"`
-	HasCasts         *ebpf.VariableSpec `ebpf:"has_casts"`
-	HasCopies        *ebpf.VariableSpec `ebpf:"has_copies"`
-	Hidden           *ebpf.VariableSpec `ebpf:"hidden"`
-	NrExecve         *ebpf.VariableSpec `ebpf:"nr_execve"`
-	NrExecveat       *ebpf.VariableSpec `ebpf:"nr_execveat"`
-	PerfBuffers      *ebpf.VariableSpec `ebpf:"perf_buffers"`
-	ReaderState      *ebpf.VariableSpec `ebpf:"reader_state"`
-	UnusedExecRecord *ebpf.VariableSpec `ebpf:"unused_exec_record"`
-	WantedUid        *ebpf.VariableSpec `ebpf:"wanted_uid"`
+	FilterCgroups *ebpf.VariableSpec `ebpf:"filter_cgroups"`
+	FilterPids    *ebpf.VariableSpec `ebpf:"filter_pids"`
+	FilterUid     *ebpf.VariableSpec `ebpf:"filter_uid"`
+	ForGoCgroupId *ebpf.VariableSpec `ebpf:"for_go_cgroup_id"`
+	ForGoFlag     *ebpf.VariableSpec `ebpf:"for_go_flag"`
+	HasCasts      *ebpf.VariableSpec `ebpf:"has_casts"`
+	HasCopies     *ebpf.VariableSpec `ebpf:"has_copies"`
+	Hidden        *ebpf.VariableSpec `ebpf:"hidden"`
+	NrExecve      *ebpf.VariableSpec `ebpf:"nr_execve"`
+	NrExecveat    *ebpf.VariableSpec `ebpf:"nr_execveat"`
+	PerfBuffers   *ebpf.VariableSpec `ebpf:"perf_buffers"`
+	ReaderState   *ebpf.VariableSpec `ebpf:"reader_state"`
+	WantedUid     *ebpf.VariableSpec `ebpf:"wanted_uid"`
 }
 
 // ExecObjects contains all objects after they have been loaded into the kernel.
@@ -202,12 +242,12 @@ type ExecMaps struct {
 	Bell      *ebpf.Map `ebpf:"bell"`
 	Cgroups   *ebpf.Map `ebpf:"cgroups"`
 	Counts    *ebpf.Map `ebpf:"counts"`
+	Ends      *ebpf.Map `ebpf:"ends"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Lost      *ebpf.Map `ebpf:"lost"`
 	Pids      *ebpf.Map `ebpf:"pids"`
-	Recents   *ebpf.Map `ebpf:"recents"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
-	Sights    *ebpf.Map `ebpf:"sights"`
+	Turns     *ebpf.Map `ebpf:"turns"`
 }
 
 func (m *ExecMaps) Close() error {
@@ -215,12 +255,12 @@ func (m *ExecMaps) Close() error {
 		m.Bell,
 		m.Cgroups,
 		m.Counts,
+		m.Ends,
 		m.Events,
 		m.Lost,
 		m.Pids,
-		m.Recents,
 		m.Scratches,
-		m.Sights,
+		m.Turns,
 	)
 }
 
@@ -228,18 +268,19 @@ func (m *ExecMaps) Close() error {
 //
 // It can be passed to LoadExecObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ExecVariables struct {
-	FilterCgroups    *ebpf.Variable `ebpf:"filter_cgroups"`
-	FilterPids       *ebpf.Variable `ebpf:"filter_pids"`
-	FilterUid        *ebpf.Variable `ebpf:"filter_uid"`
-	HasCasts         *ebpf.Variable `ebpf:"has_casts"`
-	HasCopies        *ebpf.Variable `ebpf:"has_copies"`
-	Hidden           *ebpf.Variable `ebpf:"hidden"`
-	NrExecve         *ebpf.Variable `ebpf:"nr_execve"`
-	NrExecveat       *ebpf.Variable `ebpf:"nr_execveat"`
-	PerfBuffers      *ebpf.Variable `ebpf:"perf_buffers"`
-	ReaderState      *ebpf.Variable `ebpf:"reader_state"`
-	UnusedExecRecord *ebpf.Variable `ebpf:"unused_exec_record"`
-	WantedUid        *ebpf.Variable `ebpf:"wanted_uid"`
+	FilterCgroups *ebpf.Variable `ebpf:"filter_cgroups"`
+	FilterPids    *ebpf.Variable `ebpf:"filter_pids"`
+	FilterUid     *ebpf.Variable `ebpf:"filter_uid"`
+	ForGoCgroupId *ebpf.Variable `ebpf:"for_go_cgroup_id"`
+	ForGoFlag     *ebpf.Variable `ebpf:"for_go_flag"`
+	HasCasts      *ebpf.Variable `ebpf:"has_casts"`
+	HasCopies     *ebpf.Variable `ebpf:"has_copies"`
+	Hidden        *ebpf.Variable `ebpf:"hidden"`
+	NrExecve      *ebpf.Variable `ebpf:"nr_execve"`
+	NrExecveat    *ebpf.Variable `ebpf:"nr_execveat"`
+	PerfBuffers   *ebpf.Variable `ebpf:"perf_buffers"`
+	ReaderState   *ebpf.Variable `ebpf:"reader_state"`
+	WantedUid     *ebpf.Variable `ebpf:"wanted_uid"`
 }
 
 // ExecPrograms contains all programs after they have been loaded into the kernel.

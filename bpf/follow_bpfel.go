@@ -8,37 +8,19 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
-	"structs"
 
 	"github.com/cilium/ebpf"
 )
-
-type FollowRecent struct {
-	_      structs.HostLayout
-	Events [4]uint64
-	Next   uint32
-	_      [4]byte
-}
-
-type FollowSight struct {
-	_     structs.HostLayout
-	Start uint64
-	Pid   uint32
-	What  uint32
-}
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	FollowMapBell                    = "bell"
 	FollowMapCgroups                 = "cgroups"
 	FollowMapCounts                  = "counts"
-	FollowMapEvents                  = "events"
 	FollowMapLost                    = "lost"
 	FollowMapPids                    = "pids"
-	FollowMapRecents                 = "recents"
-	FollowMapSights                  = "sights"
+	FollowMapTurns                   = "turns"
 	FollowProgFollowProcessFork      = "follow_process_fork"
 	FollowProgFollowProcessForkCopy1 = "follow_process_fork_copy1"
 	FollowProgFollowProcessForkCopy2 = "follow_process_fork_copy2"
@@ -46,11 +28,10 @@ const (
 	FollowVarFilterCgroups           = "filter_cgroups"
 	FollowVarFilterPids              = "filter_pids"
 	FollowVarFilterUid               = "filter_uid"
+	FollowVarForGoCgroupId           = "for_go_cgroup_id"
 	FollowVarHasCasts                = "has_casts"
 	FollowVarHasCopies               = "has_copies"
 	FollowVarHidden                  = "hidden"
-	FollowVarPerfBuffers             = "perf_buffers"
-	FollowVarReaderState             = "reader_state"
 	FollowVarWantedUid               = "wanted_uid"
 )
 
@@ -106,14 +87,11 @@ type FollowProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FollowMapSpecs struct {
-	Bell    *ebpf.MapSpec `ebpf:"bell"`
 	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
 	Counts  *ebpf.MapSpec `ebpf:"counts"`
-	Events  *ebpf.MapSpec `ebpf:"events"`
 	Lost    *ebpf.MapSpec `ebpf:"lost"`
 	Pids    *ebpf.MapSpec `ebpf:"pids"`
-	Recents *ebpf.MapSpec `ebpf:"recents"`
-	Sights  *ebpf.MapSpec `ebpf:"sights"`
+	Turns   *ebpf.MapSpec `ebpf:"turns"`
 }
 
 // FollowVariableSpecs contains global variables before they are loaded into the kernel.
@@ -123,11 +101,10 @@ type FollowVariableSpecs struct {
 	FilterCgroups *ebpf.VariableSpec `ebpf:"filter_cgroups"`
 	FilterPids    *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterUid     *ebpf.VariableSpec `ebpf:"filter_uid"`
+	ForGoCgroupId *ebpf.VariableSpec `ebpf:"for_go_cgroup_id"`
 	HasCasts      *ebpf.VariableSpec `ebpf:"has_casts"`
 	HasCopies     *ebpf.VariableSpec `ebpf:"has_copies"`
 	Hidden        *ebpf.VariableSpec `ebpf:"hidden"`
-	PerfBuffers   *ebpf.VariableSpec `ebpf:"perf_buffers"`
-	ReaderState   *ebpf.VariableSpec `ebpf:"reader_state"`
 	WantedUid     *ebpf.VariableSpec `ebpf:"wanted_uid"`
 }
 
@@ -151,26 +128,20 @@ func (o *FollowObjects) Close() error {
 //
 // It can be passed to LoadFollowObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FollowMaps struct {
-	Bell    *ebpf.Map `ebpf:"bell"`
 	Cgroups *ebpf.Map `ebpf:"cgroups"`
 	Counts  *ebpf.Map `ebpf:"counts"`
-	Events  *ebpf.Map `ebpf:"events"`
 	Lost    *ebpf.Map `ebpf:"lost"`
 	Pids    *ebpf.Map `ebpf:"pids"`
-	Recents *ebpf.Map `ebpf:"recents"`
-	Sights  *ebpf.Map `ebpf:"sights"`
+	Turns   *ebpf.Map `ebpf:"turns"`
 }
 
 func (m *FollowMaps) Close() error {
 	return _FollowClose(
-		m.Bell,
 		m.Cgroups,
 		m.Counts,
-		m.Events,
 		m.Lost,
 		m.Pids,
-		m.Recents,
-		m.Sights,
+		m.Turns,
 	)
 }
 
@@ -181,11 +152,10 @@ type FollowVariables struct {
 	FilterCgroups *ebpf.Variable `ebpf:"filter_cgroups"`
 	FilterPids    *ebpf.Variable `ebpf:"filter_pids"`
 	FilterUid     *ebpf.Variable `ebpf:"filter_uid"`
+	ForGoCgroupId *ebpf.Variable `ebpf:"for_go_cgroup_id"`
 	HasCasts      *ebpf.Variable `ebpf:"has_casts"`
 	HasCopies     *ebpf.Variable `ebpf:"has_copies"`
 	Hidden        *ebpf.Variable `ebpf:"hidden"`
-	PerfBuffers   *ebpf.Variable `ebpf:"perf_buffers"`
-	ReaderState   *ebpf.Variable `ebpf:"reader_state"`
 	WantedUid     *ebpf.Variable `ebpf:"wanted_uid"`
 }
 

@@ -33,8 +33,10 @@
  *
  * Oldest kernel: 5.8 (bpf_ktime_get_boot_ns); C: 6.3.
  */
-#include "tracer.h"
-#include <bpf/bpf_endian.h>
+#include "copies.h"
+#include "filter.h"
+#include "output.h"
+#include "socket.h"
 
 /* The largest --prefix, and what is captured of calls that may hold many heads. */
 #define PREFIX_MAX 16384
@@ -55,42 +57,38 @@
 /* Calls that are not HTTP, after which a socket is given up. */
 #define MISSES 2
 #define MISSES_JOINED 16
-/* Entries of heads that a socket asks for. */
+/* Entries of heads, at most, and how many of them a socket asks for. */
+#define MAX_HEADS 4096
 #define CLAIM_TRIES 4
 /* A sum is told before it grows beyond this. */
 #define SUM_MAX (1U << 30)
 
-/* The direction of bytes, seen from the process: http1.Direction. */
-enum direction {
-	SENT,
-	RECEIVED,
+/* Calls that have copies, for first_call(): a task has no two of them at once. */
+enum copied {
+	COPIED_SEND,
+	COPIED_RECEIVE,
 };
 
-/* What first_to_see tells apart. */
-enum sees {
-	SEES_SEND = SENT,
-	SEES_RECEIVE = RECEIVED,
-	SEES_STATE,
-	SEES_DESTROY,
-};
-
-enum record_type {
-	RECORD_CALL = 1,
-	RECORD_CLOSE,
+/* What a record tells of. */
+enum __attribute__((packed)) event {
+	data_moved = 1,
+	socket_closed,
 };
 
 /* What follows the bytes in a record. */
-enum record_parts {
-	PART_SUM = 1 << 0,   /* struct http_call: calls that were summed */
-	PART_INTRO = 1 << 1, /* struct http_intro: the first record, or another process */
+enum part {
+	with_sum = 1 << 0,   /* struct http_call: calls that were summed */
+	with_intro = 1 << 1, /* struct http_intro: the first record, or another process */
 };
 
-/* http1.Ending, and one more */
-enum ending {
-	ENDING_CLOSED = 1,
-	ENDING_RESET,
-	ENDING_TIMEOUT,
-	ENDING_UNSEEN, /* its address was used again: how and when is not known */
+FOR_GO(part, enum part);
+
+/* How a connection ended: http1.Ending, and one more. */
+enum __attribute__((packed)) ending {
+	closed = 1,
+	reset,
+	timed_out,
+	unseen, /* its address was used again: how and when is not known */
 };
 
 /* Which socket, between whom. */
@@ -125,7 +123,7 @@ struct http_call {
 	__u64 offset; /* of the first byte since the socket was first seen */
 	__u32 size;   /* 0: there is no call */
 	__u16 len;    /* bytes captured */
-	__u8 dir;
+	enum direction dir;
 	__u8 tail_len;
 	char tail[TAIL_LEN]; /* the last bytes, if len is less than size */
 };
@@ -137,10 +135,10 @@ struct http_record {
 	__u64 socket;	/* address of the kernel's struct sock */
 	__u64 seen;	/* when it was first seen: tells it from another at that address */
 	__u64 bytes[2]; /* that moved in each direction so far */
-	__u8 type;
-	__u8 ending; /* RECORD_CLOSE */
-	__u8 parts;
-	__u8 requests; /* their direction, as far as the first bytes told */
+	enum event type;
+	enum ending ending; /* socket_closed */
+	__u8 parts;	    /* enum part */
+	enum direction requests; /* theirs, as far as the first bytes told */
 	__u8 pad[4];
 	struct http_call kept; /* before call */
 	struct http_call call;
@@ -166,17 +164,17 @@ struct socket_state {
 	__u32 head; /* the entry there, if that is this socket's */
 	__u32 pad1;
 	struct http_call sum;
-	__u8 requests;
+	enum direction requests;
 	__u8 verdict;
 	__u8 misses;
-	__u8 last_dir;	 /* of the last call, 2: none */
+	enum direction last_dir; /* of the last call */
 	__u8 run;	 /* calls before it in that direction in a row, up to 255 */
 	__u8 wanted;	 /* owner passes the filters */
 	__u8 introduced; /* user space has intro */
 	__u8 wide;	 /* calls may hold many heads */
 	__u8 advised;	 /* user space knows whether they do */
-	__u8 ending;	 /* it has ended within a send that is still to be told */
-	__u8 late;	 /* it has ended, and its client may still take an answer out */
+	enum ending ending; /* it has ended within a send that is still to be told */
+	enum ending late;   /* it has ended, and its client may still take an answer out */
 	__u8 kind;	 /* enum counted: as what it was counted */
 	__u8 pad2[3];
 	__u8 start_len; /* bytes in start: too few to decide */
@@ -221,10 +219,23 @@ struct kept_step {
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 4096);
+	__uint(max_entries, MAX_HEADS);
 	__type(key, __u32);
 	__type(value, struct http_head);
 } heads SEC(".maps");
+
+/* A request that waits in heads to be told. */
+struct waiting_request {
+	__u64 since;  /* ns, boot clock, of its first byte; 0: none waits */
+	__u64 socket; /* whose the entry is, or was */
+};
+
+/*
+ * One for each entry of heads. Written by who keeps a request there and by who
+ * takes it; user space has it mapped, and finds old requests without a system
+ * call. It is a hint: user space looks at the socket, too, before it tells of one.
+ */
+volatile struct waiting_request waiting[MAX_HEADS];
 
 /*
  * The entries of heads that belong to a socket. Inserted and deleted by who
@@ -232,24 +243,26 @@ struct {
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
+	__uint(max_entries, MAX_HEADS);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u32);
 	__type(value, __u8);
 } claims SEC(".maps");
 
 /* What user space knows of a socket. */
-enum hint_flags {
-	HINT_OPAQUE = 1 << 0, /* it does not speak HTTP any more */
-	HINT_WIDE = 1 << 1,   /* its calls may hold many heads */
-	HINT_BLIND = 1 << 2,  /* the body up to until may end before, with an empty line */
+enum hint {
+	opaque = 1 << 0, /* it does not speak HTTP any more */
+	wide = 1 << 1,	 /* its calls may hold many heads */
+	blind = 1 << 2,	 /* the body up to until may end before, with an empty line */
 };
+
+FOR_GO(hint, enum hint);
 
 struct http_hint {
 	__u64 seen;  /* whether the socket is still the same */
 	__u64 until; /* a body lasts up to this offset */
-	__u32 dir;
-	__u32 flags;
+	__u32 dir;   /* enum direction */
+	__u32 flags; /* enum hint */
 };
 
 /*
@@ -314,11 +327,11 @@ struct http_scratch {
 
 enum scratch_use {
 	FOR_SEND,
-	FOR_RECEIVE = FOR_SEND + COPIES,
-	FOR_SPLICE = FOR_RECEIVE + COPIES, /* out of a socket; it has no copies */
-	FOR_STATE = FOR_SPLICE + 1,
-	FOR_DESTROY = FOR_STATE + COPIES,
-	SCRATCH_USES = FOR_DESTROY + COPIES,
+	FOR_RECEIVE = FOR_SEND + LAST_CALL + 1,
+	FOR_SPLICE = FOR_RECEIVE + LAST_CALL + 1, /* out of a socket; it has no copies */
+	FOR_STATE,
+	FOR_DESTROY = FOR_STATE + STEP_COPIES_MOST,
+	SCRATCH_USES = FOR_DESTROY + STEP_COPIES_MOST,
 };
 
 struct {
@@ -347,9 +360,8 @@ struct {
 
 /* Knobs. */
 const volatile __u32 prefix = 1024;
-const volatile __u32 max_heads = 4096;
+const volatile __u32 max_heads = MAX_HEADS;
 const volatile bool filter_ports;
-const volatile bool has_copies; /* programs have copies: see first_to_see */
 /* System calls by number. */
 const volatile __s32 nr_read, nr_write, nr_readv, nr_writev, nr_preadv2, nr_pwritev2;
 const volatile __s32 nr_sendto, nr_recvfrom, nr_sendmsg, nr_recvmsg, nr_splice;
@@ -359,13 +371,6 @@ volatile __u32 regs_at;
 
 /* Boot clock − monotonic clock, ns: kept by user space. */
 volatile __u64 asleep;
-
-/* bpf2go makes Go types of what variables have. */
-const struct http_record *unused_http_record __attribute__((unused));
-const struct http_intro *unused_http_intro __attribute__((unused));
-const struct http_head *unused_http_head __attribute__((unused));
-const struct http_hint *unused_http_hint __attribute__((unused));
-const struct socket_state *unused_socket_state __attribute__((unused));
 
 /*
  * How the kernel lets us look at its memory: directly, where it knows the type
@@ -404,7 +409,7 @@ static __always_inline struct http_scratch *scratch(__u32 i)
 	struct http_scratch *s = bpf_map_lookup_elem(&scratches, &i);
 
 	if (!s)
-		count_lost(LOST_MAP_FULL);
+		count_lost(map_full);
 	return s;
 }
 
@@ -512,7 +517,7 @@ static __always_inline void *regs_of(struct task_struct *task)
 			       bpf_core_type_id_kernel(struct pt_regs___x86));
 }
 
-static __always_inline bool same_socket(struct task_struct *task, __u64 fd, struct sock *sk)
+static __always_inline bool is_of_file(struct task_struct *task, __u64 fd, struct sock *sk)
 {
 	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
 	struct file **files = BPF_CORE_READ(table, fd);
@@ -528,29 +533,18 @@ static __always_inline void source_of_regs(struct source *src, struct task_struc
 {
 	void *regs = regs_of(task);
 	struct task_struct___uring *ring = (void *)task;
-	struct pt_regs___x86 *x86 = regs;
-	struct pt_regs___arm64 *arm64 = regs;
 	__u64 arg0, arg1, arg2;
 	__s32 nr;
 
 	/* A kernel thread works for somebody else, who has gone on since. */
 	if (task->flags & (TASK_IS_KTHREAD | TASK_IS_IO_WORKER))
 		return;
-	if (bpf_core_field_exists(x86->orig_ax)) {
-		if (task->thread_info.status & X86_TS_COMPAT)
-			return;
-		nr = x86->orig_ax;
-		arg0 = x86->di;
-		arg1 = x86->si;
-		arg2 = x86->dx;
-	} else {
-		if (task->thread_info.flags & ARM64_32BIT)
-			return;
-		nr = arm64->syscallno;
-		arg0 = arm64->orig_x0;
-		arg1 = arm64->regs[1];
-		arg2 = arm64->regs[2];
-	}
+	if (syscall_is_32bit(task, true))
+		return;
+	nr = syscall_number(regs, true);
+	arg0 = syscall_arg(regs, 0, true);
+	arg1 = syscall_arg(regs, 1, true);
+	arg2 = syscall_arg(regs, 2, true);
 	src->data_user = true;
 	src->array_user = true;
 	src->skip = 0;
@@ -573,7 +567,7 @@ static __always_inline void source_of_regs(struct source *src, struct task_struc
 	}
 	/* A ring's work may run at the end of a system call on something else. */
 	if (bpf_core_field_exists(ring->io_uring) && ring->io_uring &&
-	    !same_socket(task, arg0, (void *)src->sk))
+	    !is_of_file(task, arg0, (void *)src->sk))
 		return;
 	src->known = true;
 }
@@ -879,7 +873,7 @@ static __noinline struct socket_state *insert(struct sock *sk, struct socket_sta
 		return NULL;
 	st->seen = bpf_ktime_get_boot_ns();
 	st->ports = BPF_CORE_READ(sk, __sk_common.skc_portpair);
-	st->last_dir = 2;
+	st->last_dir = neither;
 	id->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	id->local_port = bpf_ntohs(BPF_CORE_READ(inet, inet_sport));
 	id->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
@@ -890,16 +884,16 @@ static __noinline struct socket_state *insert(struct sock *sk, struct socket_sta
 		BPF_CORE_READ_INTO((struct in6_addr *)&id->local, sk, __sk_common.skc_v6_rcv_saddr);
 		BPF_CORE_READ_INTO((struct in6_addr *)&id->remote, sk, __sk_common.skc_v6_daddr);
 	}
-	id->seq[SENT] = st->next[SENT];
-	id->seq[RECEIVED] = st->next[RECEIVED];
+	id->seq[sent] = st->next[sent];
+	id->seq[received] = st->next[received];
 	if (!wanted_port(id)) {
 		st->verdict = IS_OTHER;
-		count(FILTERED_PORT, 1);
+		count(by_port, 1);
 	}
 	/* Another program may have been first. */
 	err = bpf_map_update_elem(&sockets, &key, st, BPF_NOEXIST);
 	if (err && err != -EEXIST) {
-		count_lost(LOST_MAP_FULL);
+		count_lost(map_full);
 		return NULL;
 	}
 	return bpf_map_lookup_elem(&sockets, &key);
@@ -916,19 +910,19 @@ static __noinline struct socket_state *meet(struct sock *sk, __u64 moved, __u32 
 	 * What moved before this call: SYN and FIN may be counted among it. What
 	 * was received and not read yet does not count.
 	 */
-	st.next[SENT] = BPF_CORE_READ(tp, write_seq) - (dir == SENT ? moved : 0);
-	st.next[RECEIVED] = BPF_CORE_READ(tp, copied_seq);
+	st.next[sent] = BPF_CORE_READ(tp, write_seq) - (dir == sent ? moved : 0);
+	st.next[received] = BPF_CORE_READ(tp, copied_seq);
 	got = BPF_CORE_READ(tp, bytes_received) -
-	      (__u32)(BPF_CORE_READ(tp, rcv_nxt) - st.next[RECEIVED]);
-	if (dir == RECEIVED) {
+	      (__u32)(BPF_CORE_READ(tp, rcv_nxt) - st.next[received]);
+	if (dir == received) {
 		if (BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN &&
-		    st.next[RECEIVED] == BPF_CORE_READ(tp, rcv_nxt))
-			st.next[RECEIVED]--; /* a FIN */
-		st.next[RECEIVED] -= moved;
+		    st.next[received] == BPF_CORE_READ(tp, rcv_nxt))
+			st.next[received]--; /* a FIN */
+		st.next[received] -= moved;
 	}
 	put = BPF_CORE_READ(tp, bytes_acked) +
 	      (__u32)(BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_una));
-	if (dir == SENT)
+	if (dir == sent)
 		st.intro.socket.joined = put > moved + 1 || got > 1;
 	else
 		st.intro.socket.joined = got > moved + 1 || put > 1;
@@ -950,10 +944,25 @@ static __always_inline void count_kind(struct socket_state *st, enum counted kin
 static __always_inline int kind_of(const char *b, __u64 n)
 {
 	if (n >= 3 && b[0] >= 0x14 && b[0] <= 0x17 && b[1] == 3 && b[2] <= 4)
-		return KIND_TLS;
+		return speaks_tls;
 	if (n >= 5 && b[0] == 'P' && b[1] == 'R' && b[2] == 'I' && b[3] == ' ' && b[4] == '*')
-		return KIND_HTTP2;
-	return KIND_OTHER;
+		return speaks_http2;
+	return speaks_other;
+}
+
+/* Notes for user space that a request waits in a socket's entry, or 0 that none does. */
+static __always_inline void note_waiting(struct socket_state *st, __u64 since)
+{
+	waiting[st->head % MAX_HEADS].since = since;
+}
+
+/* What is kept of a socket is not HTTP, or nobody is to know of it. */
+static __always_inline void forget_kept(struct socket_state *st)
+{
+	if (st->taken != st->kept) {
+		note_waiting(st, 0);
+		st->taken = st->kept;
+	}
 }
 
 /* Looks at a call on a socket of which it is not known yet what it speaks. */
@@ -984,18 +993,18 @@ static __noinline int decide(struct socket_state *st, struct http_scratch *s, __
 	case SHAPE_RESPONSE:
 		st->requests = shape == SHAPE_REQUEST ? dir : !dir;
 		st->verdict = IS_HTTP;
-		count_kind(st, KIND_HTTP1);
+		count_kind(st, speaks_http1);
 		return true;
 	default:
 		break;
 	}
 	st->start_len = 0;
-	st->taken = st->kept;
-	kind = s->rec.call.len ? kind_of(s->start, n) : KIND_UNREAD;
+	forget_kept(st);
+	kind = s->rec.call.len ? kind_of(s->start, n) : speaks_unread;
 	if (++st->misses >= (st->intro.socket.joined ? MISSES_JOINED : MISSES) ||
-	    (!st->intro.socket.joined && (kind == KIND_TLS || kind == KIND_HTTP2)))
+	    (!st->intro.socket.joined && (kind == speaks_tls || kind == speaks_http2)))
 		st->verdict = IS_OTHER;
-	if (!st->kind || kind == KIND_TLS || kind == KIND_HTTP2)
+	if (!st->kind || kind == speaks_tls || kind == speaks_http2)
 		count_kind(st, kind);
 	return false;
 }
@@ -1025,6 +1034,7 @@ static __noinline struct http_head *claim(struct socket_state *st, __u64 key)
 		head->call.size = 0; /* it is of another socket */
 		barrier();
 		head->socket = key;
+		waiting[entry % MAX_HEADS].socket = key;
 		st->head = entry;
 		return head;
 	}
@@ -1073,11 +1083,15 @@ static __always_inline void take_kept(struct socket_state *st, struct http_scrat
 	if (len > prefix)
 		len = prefix;
 	copy_kept(&s->data[at], head->data, len, often);
-	/* Another thread may have put the next one there meanwhile. */
-	if (st->kept != kept)
-		rec->kept.size = rec->kept.len = len = 0;
-	else
+	note_waiting(st, 0);
+	barrier();
+	if (st->kept == kept) {
 		st->taken = kept;
+	} else {
+		/* Another thread has put the next one there meanwhile. */
+		rec->kept.size = rec->kept.len = len = 0;
+		note_waiting(st, head->call.time);
+	}
 	s->at = at + len;
 }
 
@@ -1109,16 +1123,16 @@ static __always_inline void tell(void *ctx, struct socket_state *st, struct http
 	rec->requests = st->requests;
 	rec->parts = 0;
 	if (st->sum.size) {
-		append_part(s, &st->sum, sizeof(st->sum), PART_SUM);
+		append_part(s, &st->sum, sizeof(st->sum), with_sum);
 		st->sum.size = 0;
 	}
 	if (intro)
-		append_part(s, &st->intro, sizeof(st->intro), PART_INTRO);
+		append_part(s, &st->intro, sizeof(st->intro), with_intro);
 	size = s->at;
 	barrier_var(size);
 	if (size > 2 * PREFIX_MAX + 256)
 		size = 2 * PREFIX_MAX + 256;
-	if (send_record(ctx, rec, sizeof(*rec) + size, LOST_RING_FULL) && intro)
+	if (send_record(ctx, rec, sizeof(*rec) + size, ring_full) && intro)
 		st->introduced = 1;
 }
 
@@ -1184,6 +1198,7 @@ static __noinline int keep(struct socket_state *st, struct http_scratch *s, __u6
 		bpf_probe_read_kernel(head->data, len, s->data);
 	head->call = s->rec.call;
 	st->kept++;
+	note_waiting(st, head->call.time);
 	return true;
 }
 
@@ -1203,12 +1218,12 @@ static __noinline int tell_close(void *ctx, struct socket_state *st, struct sock
 	st->verdict = IS_OTHER;
 	/* What was taken out unseen at last, without the FIN. */
 	seq = BPF_CORE_READ(tp, copied_seq);
-	gone = seq - st->next[RECEIVED];
+	gone = seq - st->next[received];
 	if (gone && BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN && seq == BPF_CORE_READ(tp, rcv_nxt))
 		gone--;
 	if (gone < 1U << 31)
-		st->bytes[RECEIVED] += gone;
-	s->rec.type = RECORD_CLOSE;
+		st->bytes[received] += gone;
+	s->rec.type = socket_closed;
 	s->rec.ending = ending;
 	s->rec.time = bpf_ktime_get_boot_ns();
 	__builtin_memset(&s->rec.call, 0, sizeof(s->rec.call));
@@ -1223,12 +1238,13 @@ static __noinline int forget(void *ctx, struct socket_state *st, struct sock *sk
 	struct http_head *head;
 	__u32 entry;
 
-	tell_close(ctx, st, sk, use, st->ending ?: st->late ?: ENDING_CLOSED);
+	tell_close(ctx, st, sk, use, st->ending ?: st->late ?: closed);
 	head = head_of(st, key);
 	entry = st->head;
 	/* Who deletes it, and nobody else, gives its entry back. */
 	if ((int)bpf_map_delete_elem(&sockets, &key) || !head)
 		return 0;
+	waiting[entry % MAX_HEADS].since = 0;
 	head->socket = 0;
 	barrier();
 	bpf_map_delete_elem(&claims, &entry);
@@ -1238,9 +1254,9 @@ static __noinline int forget(void *ctx, struct socket_state *st, struct sock *sk
 /* Another socket was at this address before, and its end was not seen. */
 static __always_inline void ended_unseen(void *ctx, struct socket_state *old, struct sock *sk, __u32 use)
 {
-	old->ending = ENDING_UNSEEN;
+	old->ending = unseen;
 	/* How far this one has come says nothing of that one. */
-	old->next[RECEIVED] = BPF_CORE_READ((struct tcp_sock *)sk, copied_seq);
+	old->next[received] = BPF_CORE_READ((struct tcp_sock *)sk, copied_seq);
 	forget(ctx, old, sk, use);
 }
 
@@ -1253,12 +1269,12 @@ static __noinline int established(void *ctx, struct sock *sk, __u32 use)
 
 	old = bpf_map_lookup_elem(&sockets, &key);
 	if (old) {
-		if (old->ports == BPF_CORE_READ(sk, __sk_common.skc_portpair))
+		if (has_ports(sk, old->ports))
 			return 0; /* fast open: bytes have moved already */
 		ended_unseen(ctx, old, sk, use);
 	}
-	st.next[SENT] = BPF_CORE_READ(tp, write_seq);
-	st.next[RECEIVED] = BPF_CORE_READ(tp, copied_seq);
+	st.next[sent] = BPF_CORE_READ(tp, write_seq);
+	st.next[received] = BPF_CORE_READ(tp, copied_seq);
 	insert(sk, &st);
 	return 0;
 }
@@ -1282,7 +1298,7 @@ static __noinline int is_quiet(struct socket_state *st, struct http_scratch *s,
 	    sum->size > SUM_MAX || (sum->size && sum->dir != call->dir))
 		return false;
 	call->tail_len = 0;
-	if (hint->flags & HINT_BLIND) {
+	if (hint->flags & blind) {
 		gather_tail(index);
 		if (call->tail_len != TAIL_LEN || ends_blank(call))
 			return false;
@@ -1331,7 +1347,7 @@ static __always_inline __u64 time_of_send(struct http_call *call, __u64 sent_at,
 static __always_inline int data_call(void *ctx, enum door door, enum scratch_use use, int copy,
 				     struct sock *sk, struct msghdr *msg, long ret)
 {
-	__u32 dir = use == FOR_SEND ? SENT : RECEIVED;
+	__u32 dir = use == FOR_SEND ? sent : received;
 	__u64 key = (__u64)sk, moved = ret, max, now;
 	struct socket_state *st;
 	struct http_scratch *s;
@@ -1341,40 +1357,23 @@ static __always_inline int data_call(void *ctx, enum door door, enum scratch_use
 	struct http_call *call;
 	struct tcp_sock *tp;
 	struct task_struct *task = NULL;
-	__u32 tgid, seq, gone, ports_now;
-	bool turned, known, part, unseen = use == FOR_SPLICE; /* the bytes are nowhere */
+	__u32 tgid, seq, gone;
+	bool turned, part, unseen = use == FOR_SPLICE; /* the bytes are nowhere */
 
-	/* Called for other sockets too; this one has no state. */
 	st = bpf_map_lookup_elem(&sockets, &key);
-	known = st != NULL;
-	if (has_copies && door != BY_KPROBE && !st) {
-		/* To the verifier a pointer is no number; a copy of it is. */
-		__u64 event = 0;
-
-		bpf_probe_read_kernel(&event, sizeof(event), &key);
-		tp = bpf_skc_to_tcp_sock(sk);
-		if (tp)
-			event ^= (__u64)(dir == SENT ? tp->write_seq : tp->copied_seq) << 32;
-		if (!first_to_see(copy, dir, event ^ ret))
-			return 0;
-	}
 	if (st && st->verdict == IS_OTHER && st->ports == READ(door, sk, __sk_common.skc_portpair))
 		return 0;
 	if (ret <= 0) {
 		/* The end of what the other side sends; for a client that is all. */
-		if (ret == 0 && dir == RECEIVED && st && st->verdict != IS_OTHER &&
-		    st->requests == SENT && READ(door, sk, sk_shutdown) & RCV_SHUTDOWN)
-			tell_close(ctx, st, sk, use + copy, st->late ?: ENDING_CLOSED);
+		if (ret == 0 && dir == received && st && st->verdict != IS_OTHER &&
+		    st->requests == sent && READ(door, sk, sk_shutdown) & RCV_SHUTDOWN)
+			tell_close(ctx, st, sk, use + copy, st->late ?: closed);
 		return 0;
 	}
-	if (st) {
-		/* At its end a socket may lose its own port, the upper half. */
-		ports_now = READ(door, sk, __sk_common.skc_portpair);
-		if (st->ports != ports_now &&
-		    (ports_now >> 16 || (__u16)st->ports != (__u16)ports_now)) {
-			ended_unseen(ctx, st, sk, use + copy);
-			st = NULL;
-		}
+	if (st && st->ports != READ(door, sk, __sk_common.skc_portpair) &&
+	    !has_ports(sk, st->ports)) {
+		ended_unseen(ctx, st, sk, use + copy);
+		st = NULL;
 	}
 	if (!st) {
 		if (door != BY_KPROBE && !bpf_skc_to_tcp_sock(sk))
@@ -1400,22 +1399,12 @@ static __always_inline int data_call(void *ctx, enum door door, enum scratch_use
 		return 0;
 	call = &s->rec.call;
 	/* What was moved unseen is a gap before this call. */
-	seq = dir == SENT ? READ(door, tp, write_seq) : READ(door, tp, copied_seq);
+	seq = dir == sent ? READ(door, tp, write_seq) : READ(door, tp, copied_seq);
 	gone = seq - st->next[dir & 1];
 	st->next[dir & 1] = seq;
-	/*
-	 * A copy of this program has told already. Where it ran, the task may
-	 * have left since: what its CPU remembers does not tell.
-	 */
-	if (has_copies && door != BY_KPROBE && known) {
-		if (!gone)
-			return 0;
-		if (copy > 0)
-			count_lost(LOST_NOT);
-	}
 	if (gone > moved && gone < 1U << 31) {
 		/* A FIN is taken out with the last bytes and counts as one. */
-		if (dir == RECEIVED && READ(door, sk, sk_shutdown) & RCV_SHUTDOWN &&
+		if (dir == received && READ(door, sk, sk_shutdown) & RCV_SHUTDOWN &&
 		    seq == READ(door, tp, rcv_nxt))
 			gone--;
 		st->bytes[dir & 1] += gone - moved;
@@ -1445,11 +1434,12 @@ static __always_inline int data_call(void *ctx, enum door door, enum scratch_use
 	if (st->run >= HEAD_CALLS || (st->calls & 15) == 15) {
 		hint = bpf_map_lookup_elem(&hints, &key);
 		if (hint && hint->seen == st->seen) {
-			if (hint->flags & HINT_OPAQUE) {
+			if (hint->flags & opaque) {
 				st->verdict = IS_OTHER;
+				forget_kept(st);
 				return 0;
 			}
-			st->wide = !!(hint->flags & HINT_WIDE);
+			st->wide = !!(hint->flags & wide);
 			st->advised = 1;
 			/* The body that it is about may be over. */
 			if (st->run >= HEAD_CALLS && is_quiet(st, s, hint, index))
@@ -1485,21 +1475,22 @@ static __always_inline int data_call(void *ctx, enum door door, enum scratch_use
 			gather_tail(index);
 	}
 
-	if (dir == SENT && READ(door, tp, snd_nxt) == seq)
+	if (dir == sent && READ(door, tp, snd_nxt) == seq)
 		now = time_of_send(call, st->sent_at, READ(door, tp, tcp_wstamp_ns) + asleep,
 				   READ(door, tp, first_tx_mstamp) * 1000 + asleep);
 	else
 		call->time = call->last = now = bpf_ktime_get_boot_ns();
-	if (dir == SENT)
+	if (dir == sent)
 		st->sent_at = call->last;
 
-	s->rec.type = RECORD_CALL;
+	s->rec.type = data_moved;
 	s->rec.ending = 0;
 	s->rec.time = now;
 	if (head) {
 		barrier(); /* its bytes are there already */
 		head->call = *call;
 		st->kept++;
+		note_waiting(st, call->time);
 	} else if (dir != st->requests) {
 		take_kept(st, s, key, true);
 		tell(ctx, st, s, key);
@@ -1535,14 +1526,16 @@ static __always_inline bool has_unread(struct sock *sk)
 	return unread > fin;
 }
 
-static __always_inline int state_change(void *ctx, int copy, struct sock *sk, int from, int to)
+static __noinline int state_change(__u64 *ctx, int copy)
 {
+	struct sock *sk = (void *)ctx[0];
+	int from = ctx[1], to = ctx[2];
 	struct tcp_sock *tp = (void *)sk;
 	__u64 key = (__u64)sk;
 	struct socket_state *st;
-	enum ending ending = ENDING_CLOSED;
+	enum ending ending = closed;
 
-	if (!first_to_see(copy, SEES_STATE, step_of(sk, from, to)))
+	if (!first_step(copy, step_of(sk, from, to)))
 		return 0;
 	if (to == TCP_ESTABLISHED)
 		return established(ctx, sk, FOR_STATE + copy);
@@ -1555,12 +1548,12 @@ static __always_inline int state_change(void *ctx, int copy, struct sock *sk, in
 		int error = BPF_CORE_READ(sk, sk_err);
 
 		if (error == ETIMEDOUT)
-			ending = ENDING_TIMEOUT;
+			ending = timed_out;
 		else if (from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT || error)
-			ending = ENDING_RESET;
+			ending = reset;
 		/* The other side's answer to bytes of a call that has not returned yet. */
 		if ((from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT) &&
-		    BPF_CORE_READ(tp, write_seq) != st->next[SENT]) {
+		    BPF_CORE_READ(tp, write_seq) != st->next[sent]) {
 			st->ending = ending;
 			return 0;
 		}
@@ -1568,13 +1561,13 @@ static __always_inline int state_change(void *ctx, int copy, struct sock *sk, in
 		 * A client may still take out what has come, also after a reset; one
 		 * that only said that it sends nothing more, the end as well.
 		 */
-		if (st->requests == SENT &&
+		if (st->requests == sent &&
 		    (has_unread(sk) ||
 		     (!error && from != TCP_ESTABLISHED && from != TCP_CLOSE_WAIT))) {
 			st->late = ending;
 			return 0;
 		}
-	} else if (st->requests == SENT &&
+	} else if (st->requests == sent &&
 		   ((BPF_CORE_READ(sk, sk_shutdown) & SHUTDOWN_MASK) != SHUTDOWN_MASK ||
 		    has_unread(sk))) {
 		/*
@@ -1587,12 +1580,13 @@ static __always_inline int state_change(void *ctx, int copy, struct sock *sk, in
 	return 0;
 }
 
-static __always_inline int destroyed(void *ctx, int copy, struct sock *sk)
+static __noinline int destroyed(__u64 *ctx, int copy)
 {
+	struct sock *sk = (void *)ctx[0];
 	__u64 key = (__u64)sk;
 	struct socket_state *st;
 
-	if (!first_to_see(copy, SEES_DESTROY, step_of(sk, 0, 0)))
+	if (!first_step(copy, step_of(sk, 0, 0)))
 		return 0;
 	st = bpf_map_lookup_elem(&sockets, &key);
 	if (!st)
@@ -1600,74 +1594,30 @@ static __always_inline int destroyed(void *ctx, int copy, struct sock *sk)
 	return forget(ctx, st, sk, FOR_DESTROY + copy);
 }
 
-/*
- * These two run in softirqs, which may interrupt them in a process: each has a
- * copy that sees what the first one missed then.
- */
-SEC("raw_tp/inet_sock_set_state")
-int http_set_state(struct bpf_raw_tracepoint_args *ctx)
-{
-	return state_change(ctx, 0, (void *)ctx->args[0], ctx->args[1], ctx->args[2]);
-}
-
-SEC("raw_tp/inet_sock_set_state")
-int http_set_state_copy1(struct bpf_raw_tracepoint_args *ctx)
-{
-	return state_change(ctx, 1, (void *)ctx->args[0], ctx->args[1], ctx->args[2]);
-}
-
-/* Where programs may be preempted, one more. */
-SEC("raw_tp/inet_sock_set_state")
-int http_set_state_copy2(struct bpf_raw_tracepoint_args *ctx)
-{
-	return state_change(ctx, 2, (void *)ctx->args[0], ctx->args[1], ctx->args[2]);
-}
-
-SEC("raw_tp/tcp_destroy_sock")
-int http_destroy_sock(struct bpf_raw_tracepoint_args *ctx)
-{
-	return destroyed(ctx, 0, (void *)ctx->args[0]);
-}
-
-SEC("raw_tp/tcp_destroy_sock")
-int http_destroy_sock_copy1(struct bpf_raw_tracepoint_args *ctx)
-{
-	return destroyed(ctx, 1, (void *)ctx->args[0]);
-}
-
-SEC("raw_tp/tcp_destroy_sock")
-int http_destroy_sock_copy2(struct bpf_raw_tracepoint_args *ctx)
-{
-	return destroyed(ctx, 2, (void *)ctx->args[0]);
-}
+STEP_COPIES("raw_tp/inet_sock_set_state", http_set_state, state_change)
+STEP_COPIES("raw_tp/tcp_destroy_sock", http_destroy_sock, destroyed)
 
 /* --- C ------------------------------------------------------------------- */
 
-#define SEND_LENGTH(name, copy)                                                               \
-	SEC("tp_btf/sock_send_length")                                                        \
-	int name(__u64 *ctx)                                                                  \
-	{                                                                                     \
-		return data_call(ctx, BY_TRACEPOINT, FOR_SEND, copy, (void *)ctx[0], NOWHERE, \
-				 (int)ctx[1]);                                                \
-	}
+static __noinline int moved_by_length(__u64 *ctx, __u32 use, int copy)
+{
+	return data_call(ctx, BY_TRACEPOINT, use, copy, (void *)ctx[0], NOWHERE, (int)ctx[1]);
+}
 
-SEND_LENGTH(http_send_length, 0)
-SEND_LENGTH(http_send_length_copy1, 1)
-SEND_LENGTH(http_send_length_copy2, 2)
+static __always_inline int sent_length(__u64 *ctx, int copy)
+{
+	return is_first_call(copy, COPIED_SEND) ? moved_by_length(ctx, FOR_SEND, copy) : 0;
+}
 
-#define RECV_LENGTH(name, copy)                                                         \
-	SEC("tp_btf/sock_recv_length")                                                  \
-	int name(__u64 *ctx)                                                            \
-	{                                                                               \
-		if (ctx[2] & MSG_PEEK)                                                  \
-			return 0;                                                       \
-		return data_call(ctx, BY_TRACEPOINT, FOR_RECEIVE, copy, (void *)ctx[0], \
-				 NOWHERE, (int)ctx[1]);                                 \
-	}
+static __always_inline int received_length(__u64 *ctx, int copy)
+{
+	if (!is_first_call(copy, COPIED_RECEIVE) || ctx[2] & MSG_PEEK)
+		return 0;
+	return moved_by_length(ctx, FOR_RECEIVE, copy);
+}
 
-RECV_LENGTH(http_recv_length, 0)
-RECV_LENGTH(http_recv_length_copy1, 1)
-RECV_LENGTH(http_recv_length_copy2, 2)
+CALL_COPIES("tp_btf/sock_send_length", http_send_length, sent_length)
+CALL_COPIES("tp_btf/sock_recv_length", http_recv_length, received_length)
 
 /*
  * Called whenever bytes were taken out of a socket, with its lock held; this is
@@ -1678,75 +1628,88 @@ int http_space_adjust(__u64 *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	void *regs = regs_of(task);
-	struct pt_regs___x86 *x86 = regs;
-	struct pt_regs___arm64 *arm64 = regs;
 	struct sock *sk = (void *)ctx[0];
 	__u64 key = (__u64)sk;
 	struct socket_state *st;
 	struct tcp_sock *tp;
 	__u32 moved;
-	__s32 nr;
 
-	nr = bpf_core_field_exists(x86->orig_ax) ? (__s32)x86->orig_ax : (__s32)arm64->syscallno;
-	if (nr != nr_splice || task->flags & (TASK_IS_KTHREAD | TASK_IS_IO_WORKER))
+	if (syscall_number(regs, true) != nr_splice || task->flags & (TASK_IS_KTHREAD | TASK_IS_IO_WORKER))
 		return 0;
 	st = bpf_map_lookup_elem(&sockets, &key);
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!st || !tp)
 		return 0;
-	moved = tp->copied_seq - st->next[RECEIVED];
+	moved = tp->copied_seq - st->next[received];
 	if (moved && sk->sk_shutdown & RCV_SHUTDOWN && tp->copied_seq == tp->rcv_nxt)
 		moved--; /* a FIN */
-	return data_call(ctx, BY_TRACEPOINT, FOR_SPLICE, 0, sk, NOWHERE, (int)moved);
+	return data_call((void *)ctx, BY_TRACEPOINT, FOR_SPLICE, 0, sk, NOWHERE, (int)moved);
 }
 
 /* --- A ------------------------------------------------------------------- */
 
-#define SENDMSG(name, copy)                                                        \
-	SEC("fexit/tcp_sendmsg")                                                   \
-	int name(__u64 *ctx)                                                       \
-	{                                                                          \
-		return data_call(ctx, BY_FUNCTION, FOR_SEND, copy, (void *)ctx[0], \
-				 (void *)ctx[1], (int)ctx[3]);                     \
-	}
+static __noinline int moved_by_function(__u64 *ctx, __u32 use, int copy, struct sock *sk, int n)
+{
+	return data_call(ctx, BY_FUNCTION, use, copy, sk, (void *)ctx[1], n);
+}
 
-SENDMSG(http_sendmsg, 0)
-SENDMSG(http_sendmsg_copy1, 1)
-SENDMSG(http_sendmsg_copy2, 2)
+/* Functions that do not tell where the bytes are. */
+static __noinline int moved_unread(__u64 *ctx, __u32 use, struct sock *sk, int n)
+{
+	return data_call(ctx, BY_FUNCTION, use, 0, sk, NOWHERE, n);
+}
+
+static __always_inline int sendmsg_returns(__u64 *ctx, int copy)
+{
+	return is_first_call(copy, COPIED_SEND) ?
+		       moved_by_function(ctx, FOR_SEND, copy, (void *)ctx[0], ctx[3]) : 0;
+}
+
+CALL_COPIES("fexit/tcp_sendmsg", http_sendmsg, sendmsg_returns)
 
 SEC("fexit/tcp_sendpage")
 int http_sendpage(__u64 *ctx)
 {
-	return data_call(ctx, BY_FUNCTION, FOR_SEND, 0, (void *)ctx[0], NOWHERE, (int)ctx[5]);
+	return moved_unread(ctx, FOR_SEND, (void *)ctx[0], ctx[5]);
 }
 
 /*
  * tcp_recvmsg has had six, five and four arguments, the flags among them in
  * two places. A wrong number would load and read an argument for the result:
- * user space counts them.
+ * user space counts them. Kernels that preempt programs have four.
  */
-#define RECVMSG(name, copy, flags, result)                                            \
-	SEC("fexit/tcp_recvmsg")                                                      \
-	int name(__u64 *ctx)                                                          \
-	{                                                                             \
-		if (ctx[flags] & MSG_PEEK)                                            \
-			return 0;                                                     \
-		return data_call(ctx, BY_FUNCTION, FOR_RECEIVE, copy, (void *)ctx[0], \
-				 (void *)ctx[1], (int)ctx[result]);                   \
-	}
+static __always_inline int recvmsg_returns(__u64 *ctx, int copy, __u64 flags, int n)
+{
+	if (!is_first_call(copy, COPIED_RECEIVE) || flags & MSG_PEEK)
+		return 0;
+	return moved_by_function(ctx, FOR_RECEIVE, copy, (void *)ctx[0], n);
+}
 
-RECVMSG(http_recvmsg6, 0, 4, 6)
-RECVMSG(http_recvmsg5, 0, 3, 5)
-RECVMSG(http_recvmsg4, 0, 3, 4)
-RECVMSG(http_recvmsg4_copy1, 1, 3, 4)
-RECVMSG(http_recvmsg4_copy2, 2, 3, 4)
+static __always_inline int recvmsg4_returns(__u64 *ctx, int copy)
+{
+	return recvmsg_returns(ctx, copy, ctx[3], ctx[4]);
+}
+
+static __always_inline int recvmsg5_returns(__u64 *ctx, int copy)
+{
+	return recvmsg_returns(ctx, copy, ctx[3], ctx[5]);
+}
+
+static __always_inline int recvmsg6_returns(__u64 *ctx, int copy)
+{
+	return recvmsg_returns(ctx, copy, ctx[4], ctx[6]);
+}
+
+CALL_COPIES("fexit/tcp_recvmsg", http_recvmsg4, recvmsg4_returns)
+COPY("fexit/tcp_recvmsg", http_recvmsg5, recvmsg5_returns, 0)
+COPY("fexit/tcp_recvmsg", http_recvmsg6, recvmsg6_returns, 0)
 
 SEC("fexit/tcp_splice_read")
 int http_splice_read(__u64 *ctx)
 {
 	struct socket *socket = (void *)ctx[0];
 
-	return data_call(ctx, BY_FUNCTION, FOR_SPLICE, 0, socket->sk, NOWHERE, (int)ctx[5]);
+	return moved_unread(ctx, FOR_SPLICE, socket->sk, ctx[5]);
 }
 
 /* --- B ------------------------------------------------------------------- */
@@ -1757,12 +1720,13 @@ static __always_inline int called(struct sock *sk, __u64 msg, __u64 flags, __u32
 	struct pending_call call = {(__u64)sk, msg, flags};
 
 	if (bpf_map_update_elem(&pending, &key, &call, BPF_ANY))
-		count_lost(LOST_MAP_FULL);
+		count_lost(map_full);
 	return 0;
 }
 
-static __always_inline int returned(void *ctx, long ret, __u32 dir)
+static __noinline int returned(void *ctx, __u32 dir)
 {
+	int ret = register_return(ctx);
 	__u64 key = bpf_get_current_pid_tgid() | (__u64)dir << 63;
 	struct pending_call *call = bpf_map_lookup_elem(&pending, &key), c;
 
@@ -1772,84 +1736,65 @@ static __always_inline int returned(void *ctx, long ret, __u32 dir)
 	bpf_map_delete_elem(&pending, &key);
 	if (c.flags & MSG_PEEK)
 		return 0;
-	return data_call(ctx, BY_KPROBE, dir == SENT ? FOR_SEND : FOR_RECEIVE, 0, (void *)c.sk,
+	return data_call(ctx, BY_KPROBE, dir == sent ? FOR_SEND : FOR_RECEIVE, 0, (void *)c.sk,
 			 (void *)c.msg, ret);
-}
-
-/* An argument of the function, or with RESULT what it returned. */
-#define RESULT -1
-static __always_inline __u64 argument(void *ctx, int n)
-{
-	struct pt_regs___x86 *x86 = ctx;
-	struct pt_regs___arm64 *arm64 = ctx;
-
-	if (!bpf_core_field_exists(x86->orig_ax))
-		return n == 1 ? BPF_CORE_READ(arm64, regs[1]) :
-		       n == 3 ? BPF_CORE_READ(arm64, regs[3]) :
-		       n == 4 ? BPF_CORE_READ(arm64, regs[4]) :
-				BPF_CORE_READ(arm64, regs[0]);
-	return n == 0 ? BPF_CORE_READ(x86, di) :
-	       n == 1 ? BPF_CORE_READ(x86, si) :
-	       n == 3 ? BPF_CORE_READ(x86, cx) :
-	       n == 4 ? BPF_CORE_READ(x86, r8) :
-			BPF_CORE_READ(x86, ax);
 }
 
 SEC("kprobe/tcp_sendmsg")
 int http_k_sendmsg(void *ctx)
 {
-	return called((void *)argument(ctx, 0), argument(ctx, 1), 0, SENT);
+	return called((void *)register_arg(ctx, 0), register_arg(ctx, 1), 0, sent);
 }
 
 SEC("kretprobe/tcp_sendmsg")
 int http_r_sendmsg(void *ctx)
 {
-	return returned(ctx, (int)argument(ctx, RESULT), SENT);
+	return returned(ctx, sent);
 }
 
 SEC("kprobe/tcp_sendpage")
 int http_k_sendpage(void *ctx)
 {
-	return called((void *)argument(ctx, 0), (__u64)NOWHERE, 0, SENT);
+	return called((void *)register_arg(ctx, 0), (__u64)NOWHERE, 0, sent);
 }
 
 SEC("kretprobe/tcp_sendpage")
 int http_r_sendpage(void *ctx)
 {
-	return returned(ctx, (int)argument(ctx, RESULT), SENT);
+	return returned(ctx, sent);
 }
 
 SEC("kprobe/tcp_recvmsg")
 int http_k_recvmsg(void *ctx)
 {
-	return called((void *)argument(ctx, 0), argument(ctx, 1), argument(ctx, 3), RECEIVED);
+	return called((void *)register_arg(ctx, 0), register_arg(ctx, 1), register_arg(ctx, 3), received);
 }
 
 /* Up to 5.18 nonblock stood before flags. */
 SEC("kprobe/tcp_recvmsg")
 int http_k_recvmsg_old(void *ctx)
 {
-	return called((void *)argument(ctx, 0), argument(ctx, 1), argument(ctx, 4), RECEIVED);
+	return called((void *)register_arg(ctx, 0), register_arg(ctx, 1), register_arg(ctx, 4), received);
 }
 
 SEC("kretprobe/tcp_recvmsg")
 int http_r_recvmsg(void *ctx)
 {
-	return returned(ctx, (int)argument(ctx, RESULT), RECEIVED);
+	return returned(ctx, received);
 }
 
 SEC("kprobe/tcp_splice_read")
 int http_k_splice_read(void *ctx)
 {
-	struct socket *socket = (void *)argument(ctx, 0);
+	struct socket *socket = (void *)register_arg(ctx, 0);
 
-	return called(BPF_CORE_READ(socket, sk), (__u64)NOWHERE, 0, RECEIVED);
+	return called(BPF_CORE_READ(socket, sk), (__u64)NOWHERE, 0, received);
 }
 
 SEC("kretprobe/tcp_splice_read")
 int http_r_splice_read(void *ctx)
 {
-	return returned(ctx, (int)argument(ctx, RESULT), RECEIVED);
+	return returned(ctx, received);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -13,6 +13,38 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type HttpDirection uint8
+
+const (
+	HttpDirectionSent     HttpDirection = 0
+	HttpDirectionReceived HttpDirection = 1
+	HttpDirectionNeither  HttpDirection = 2
+)
+
+type HttpEnding uint8
+
+const (
+	HttpEndingClosed   HttpEnding = 1
+	HttpEndingReset    HttpEnding = 2
+	HttpEndingTimedOut HttpEnding = 3
+	HttpEndingUnseen   HttpEnding = 4
+)
+
+type HttpEvent uint8
+
+const (
+	HttpEventDataMoved    HttpEvent = 1
+	HttpEventSocketClosed HttpEvent = 2
+)
+
+type HttpHint uint32
+
+const (
+	HttpHintOpaque HttpHint = 1
+	HttpHintWide   HttpHint = 2
+	HttpHintBlind  HttpHint = 4
+)
+
 type HttpHttpCall struct {
 	_       structs.HostLayout
 	Time    uint64
@@ -20,7 +52,7 @@ type HttpHttpCall struct {
 	Offset  uint64
 	Size    uint32
 	Len     uint16
-	Dir     uint8
+	Dir     HttpDirection
 	TailLen uint8
 	Tail    [8]int8
 }
@@ -61,50 +93,13 @@ type HttpHttpRecord struct {
 	Socket   uint64
 	Seen     uint64
 	Bytes    [2]uint64
-	Type     uint8
-	Ending   uint8
+	Type     HttpEvent
+	Ending   HttpEnding
 	Parts    uint8
-	Requests uint8
+	Requests HttpDirection
 	Pad      [4]uint8
 	Kept     HttpHttpCall
 	Call     HttpHttpCall
-}
-
-type HttpHttpScratch struct {
-	_     structs.HostLayout
-	Rec   HttpHttpRecord
-	Data  [33024]int8
-	Start [32]int8
-	Src   struct {
-		_         structs.HostLayout
-		Sk        uint64
-		Msg       uint64
-		Base      uint64
-		Skip      uint64
-		Segments  uint32
-		Known     bool
-		ArrayUser bool
-		DataUser  bool
-		_         [1]byte
-	}
-	At   uint64
-	Skip uint64
-	Left uint64
-	Seg  struct {
-		_    structs.HostLayout
-		Base uint64
-		Len  uint64
-	}
-	Before struct {
-		_    structs.HostLayout
-		Base uint64
-		Len  uint64
-	}
-	Segs [4]struct {
-		_    structs.HostLayout
-		Base uint64
-		Len  uint64
-	}
 }
 
 type HttpHttpSocket struct {
@@ -120,26 +115,12 @@ type HttpHttpSocket struct {
 	Pad        [5]uint8
 }
 
-type HttpPendingCall struct {
-	_     structs.HostLayout
-	Sk    uint64
-	Msg   uint64
-	Flags uint64
-}
+type HttpPart uint32
 
-type HttpRecent struct {
-	_      structs.HostLayout
-	Events [4]uint64
-	Next   uint32
-	_      [4]byte
-}
-
-type HttpSight struct {
-	_     structs.HostLayout
-	Start uint64
-	Pid   uint32
-	What  uint32
-}
+const (
+	HttpPartWithSum   HttpPart = 1
+	HttpPartWithIntro HttpPart = 2
+)
 
 type HttpSocketState struct {
 	_          structs.HostLayout
@@ -155,21 +136,27 @@ type HttpSocketState struct {
 	Head       uint32
 	Pad1       uint32
 	Sum        HttpHttpCall
-	Requests   uint8
+	Requests   HttpDirection
 	Verdict    uint8
 	Misses     uint8
-	LastDir    uint8
+	LastDir    HttpDirection
 	Run        uint8
 	Wanted     uint8
 	Introduced uint8
 	Wide       uint8
 	Advised    uint8
-	Ending     uint8
-	Late       uint8
+	Ending     HttpEnding
+	Late       HttpEnding
 	Kind       uint8
 	Pad2       [3]uint8
 	StartLen   uint8
 	Start      [48]int8
+}
+
+type HttpWaitingRequest struct {
+	_      structs.HostLayout
+	Since  uint64
+	Socket uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -187,13 +174,13 @@ const (
 	HttpMapPending               = "pending"
 	HttpMapPids                  = "pids"
 	HttpMapPorts                 = "ports"
-	HttpMapRecents               = "recents"
 	HttpMapScratches             = "scratches"
-	HttpMapSights                = "sights"
 	HttpMapSockets               = "sockets"
+	HttpMapTurns                 = "turns"
 	HttpProgHttpDestroySock      = "http_destroy_sock"
 	HttpProgHttpDestroySockCopy1 = "http_destroy_sock_copy1"
 	HttpProgHttpDestroySockCopy2 = "http_destroy_sock_copy2"
+	HttpProgHttpDestroySockCopy3 = "http_destroy_sock_copy3"
 	HttpProgHttpK_recvmsg        = "http_k_recvmsg"
 	HttpProgHttpK_recvmsgOld     = "http_k_recvmsg_old"
 	HttpProgHttpK_sendmsg        = "http_k_sendmsg"
@@ -221,6 +208,7 @@ const (
 	HttpProgHttpSetState         = "http_set_state"
 	HttpProgHttpSetStateCopy1    = "http_set_state_copy1"
 	HttpProgHttpSetStateCopy2    = "http_set_state_copy2"
+	HttpProgHttpSetStateCopy3    = "http_set_state_copy3"
 	HttpProgHttpSpaceAdjust      = "http_space_adjust"
 	HttpProgHttpSpliceRead       = "http_splice_read"
 	HttpVarAsleep                = "asleep"
@@ -228,6 +216,9 @@ const (
 	HttpVarFilterPids            = "filter_pids"
 	HttpVarFilterPorts           = "filter_ports"
 	HttpVarFilterUid             = "filter_uid"
+	HttpVarForGoCgroupId         = "for_go_cgroup_id"
+	HttpVarForGoHint             = "for_go_hint"
+	HttpVarForGoPart             = "for_go_part"
 	HttpVarHasCasts              = "has_casts"
 	HttpVarHasCopies             = "has_copies"
 	HttpVarHidden                = "hidden"
@@ -248,11 +239,7 @@ const (
 	HttpVarReaderState           = "reader_state"
 	HttpVarRegsAt                = "regs_at"
 	HttpVarTokenBytes            = "token_bytes"
-	HttpVarUnusedHttpHead        = "unused_http_head"
-	HttpVarUnusedHttpHint        = "unused_http_hint"
-	HttpVarUnusedHttpIntro       = "unused_http_intro"
-	HttpVarUnusedHttpRecord      = "unused_http_record"
-	HttpVarUnusedSocketState     = "unused_socket_state"
+	HttpVarWaiting               = "waiting"
 	HttpVarWantedUid             = "wanted_uid"
 )
 
@@ -301,6 +288,7 @@ type HttpProgramSpecs struct {
 	HttpDestroySock      *ebpf.ProgramSpec `ebpf:"http_destroy_sock"`
 	HttpDestroySockCopy1 *ebpf.ProgramSpec `ebpf:"http_destroy_sock_copy1"`
 	HttpDestroySockCopy2 *ebpf.ProgramSpec `ebpf:"http_destroy_sock_copy2"`
+	HttpDestroySockCopy3 *ebpf.ProgramSpec `ebpf:"http_destroy_sock_copy3"`
 	HttpK_recvmsg        *ebpf.ProgramSpec `ebpf:"http_k_recvmsg"`
 	HttpK_recvmsgOld     *ebpf.ProgramSpec `ebpf:"http_k_recvmsg_old"`
 	HttpK_sendmsg        *ebpf.ProgramSpec `ebpf:"http_k_sendmsg"`
@@ -328,6 +316,7 @@ type HttpProgramSpecs struct {
 	HttpSetState         *ebpf.ProgramSpec `ebpf:"http_set_state"`
 	HttpSetStateCopy1    *ebpf.ProgramSpec `ebpf:"http_set_state_copy1"`
 	HttpSetStateCopy2    *ebpf.ProgramSpec `ebpf:"http_set_state_copy2"`
+	HttpSetStateCopy3    *ebpf.ProgramSpec `ebpf:"http_set_state_copy3"`
 	HttpSpaceAdjust      *ebpf.ProgramSpec `ebpf:"http_space_adjust"`
 	HttpSpliceRead       *ebpf.ProgramSpec `ebpf:"http_splice_read"`
 }
@@ -347,47 +336,45 @@ type HttpMapSpecs struct {
 	Pending   *ebpf.MapSpec `ebpf:"pending"`
 	Pids      *ebpf.MapSpec `ebpf:"pids"`
 	Ports     *ebpf.MapSpec `ebpf:"ports"`
-	Recents   *ebpf.MapSpec `ebpf:"recents"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
-	Sights    *ebpf.MapSpec `ebpf:"sights"`
 	Sockets   *ebpf.MapSpec `ebpf:"sockets"`
+	Turns     *ebpf.MapSpec `ebpf:"turns"`
 }
 
 // HttpVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type HttpVariableSpecs struct {
-	Asleep            *ebpf.VariableSpec `ebpf:"asleep"`
-	FilterCgroups     *ebpf.VariableSpec `ebpf:"filter_cgroups"`
-	FilterPids        *ebpf.VariableSpec `ebpf:"filter_pids"`
-	FilterPorts       *ebpf.VariableSpec `ebpf:"filter_ports"`
-	FilterUid         *ebpf.VariableSpec `ebpf:"filter_uid"`
-	HasCasts          *ebpf.VariableSpec `ebpf:"has_casts"`
-	HasCopies         *ebpf.VariableSpec `ebpf:"has_copies"`
-	Hidden            *ebpf.VariableSpec `ebpf:"hidden"`
-	MaxHeads          *ebpf.VariableSpec `ebpf:"max_heads"`
-	NrPreadv2         *ebpf.VariableSpec `ebpf:"nr_preadv2"`
-	NrPwritev2        *ebpf.VariableSpec `ebpf:"nr_pwritev2"`
-	NrRead            *ebpf.VariableSpec `ebpf:"nr_read"`
-	NrReadv           *ebpf.VariableSpec `ebpf:"nr_readv"`
-	NrRecvfrom        *ebpf.VariableSpec `ebpf:"nr_recvfrom"`
-	NrRecvmsg         *ebpf.VariableSpec `ebpf:"nr_recvmsg"`
-	NrSendmsg         *ebpf.VariableSpec `ebpf:"nr_sendmsg"`
-	NrSendto          *ebpf.VariableSpec `ebpf:"nr_sendto"`
-	NrSplice          *ebpf.VariableSpec `ebpf:"nr_splice"`
-	NrWrite           *ebpf.VariableSpec `ebpf:"nr_write"`
-	NrWritev          *ebpf.VariableSpec `ebpf:"nr_writev"`
-	PerfBuffers       *ebpf.VariableSpec `ebpf:"perf_buffers"`
-	Prefix            *ebpf.VariableSpec `ebpf:"prefix"`
-	ReaderState       *ebpf.VariableSpec `ebpf:"reader_state"`
-	RegsAt            *ebpf.VariableSpec `ebpf:"regs_at"`
-	TokenBytes        *ebpf.VariableSpec `ebpf:"token_bytes"`
-	UnusedHttpHead    *ebpf.VariableSpec `ebpf:"unused_http_head"`
-	UnusedHttpHint    *ebpf.VariableSpec `ebpf:"unused_http_hint"`
-	UnusedHttpIntro   *ebpf.VariableSpec `ebpf:"unused_http_intro"`
-	UnusedHttpRecord  *ebpf.VariableSpec `ebpf:"unused_http_record"`
-	UnusedSocketState *ebpf.VariableSpec `ebpf:"unused_socket_state"`
-	WantedUid         *ebpf.VariableSpec `ebpf:"wanted_uid"`
+	Asleep        *ebpf.VariableSpec `ebpf:"asleep"`
+	FilterCgroups *ebpf.VariableSpec `ebpf:"filter_cgroups"`
+	FilterPids    *ebpf.VariableSpec `ebpf:"filter_pids"`
+	FilterPorts   *ebpf.VariableSpec `ebpf:"filter_ports"`
+	FilterUid     *ebpf.VariableSpec `ebpf:"filter_uid"`
+	ForGoCgroupId *ebpf.VariableSpec `ebpf:"for_go_cgroup_id"`
+	ForGoHint     *ebpf.VariableSpec `ebpf:"for_go_hint"`
+	ForGoPart     *ebpf.VariableSpec `ebpf:"for_go_part"`
+	HasCasts      *ebpf.VariableSpec `ebpf:"has_casts"`
+	HasCopies     *ebpf.VariableSpec `ebpf:"has_copies"`
+	Hidden        *ebpf.VariableSpec `ebpf:"hidden"`
+	MaxHeads      *ebpf.VariableSpec `ebpf:"max_heads"`
+	NrPreadv2     *ebpf.VariableSpec `ebpf:"nr_preadv2"`
+	NrPwritev2    *ebpf.VariableSpec `ebpf:"nr_pwritev2"`
+	NrRead        *ebpf.VariableSpec `ebpf:"nr_read"`
+	NrReadv       *ebpf.VariableSpec `ebpf:"nr_readv"`
+	NrRecvfrom    *ebpf.VariableSpec `ebpf:"nr_recvfrom"`
+	NrRecvmsg     *ebpf.VariableSpec `ebpf:"nr_recvmsg"`
+	NrSendmsg     *ebpf.VariableSpec `ebpf:"nr_sendmsg"`
+	NrSendto      *ebpf.VariableSpec `ebpf:"nr_sendto"`
+	NrSplice      *ebpf.VariableSpec `ebpf:"nr_splice"`
+	NrWrite       *ebpf.VariableSpec `ebpf:"nr_write"`
+	NrWritev      *ebpf.VariableSpec `ebpf:"nr_writev"`
+	PerfBuffers   *ebpf.VariableSpec `ebpf:"perf_buffers"`
+	Prefix        *ebpf.VariableSpec `ebpf:"prefix"`
+	ReaderState   *ebpf.VariableSpec `ebpf:"reader_state"`
+	RegsAt        *ebpf.VariableSpec `ebpf:"regs_at"`
+	TokenBytes    *ebpf.VariableSpec `ebpf:"token_bytes"`
+	Waiting       *ebpf.VariableSpec `ebpf:"waiting"`
+	WantedUid     *ebpf.VariableSpec `ebpf:"wanted_uid"`
 }
 
 // HttpObjects contains all objects after they have been loaded into the kernel.
@@ -421,10 +408,9 @@ type HttpMaps struct {
 	Pending   *ebpf.Map `ebpf:"pending"`
 	Pids      *ebpf.Map `ebpf:"pids"`
 	Ports     *ebpf.Map `ebpf:"ports"`
-	Recents   *ebpf.Map `ebpf:"recents"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
-	Sights    *ebpf.Map `ebpf:"sights"`
 	Sockets   *ebpf.Map `ebpf:"sockets"`
+	Turns     *ebpf.Map `ebpf:"turns"`
 }
 
 func (m *HttpMaps) Close() error {
@@ -440,10 +426,9 @@ func (m *HttpMaps) Close() error {
 		m.Pending,
 		m.Pids,
 		m.Ports,
-		m.Recents,
 		m.Scratches,
-		m.Sights,
 		m.Sockets,
+		m.Turns,
 	)
 }
 
@@ -451,37 +436,36 @@ func (m *HttpMaps) Close() error {
 //
 // It can be passed to LoadHttpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HttpVariables struct {
-	Asleep            *ebpf.Variable `ebpf:"asleep"`
-	FilterCgroups     *ebpf.Variable `ebpf:"filter_cgroups"`
-	FilterPids        *ebpf.Variable `ebpf:"filter_pids"`
-	FilterPorts       *ebpf.Variable `ebpf:"filter_ports"`
-	FilterUid         *ebpf.Variable `ebpf:"filter_uid"`
-	HasCasts          *ebpf.Variable `ebpf:"has_casts"`
-	HasCopies         *ebpf.Variable `ebpf:"has_copies"`
-	Hidden            *ebpf.Variable `ebpf:"hidden"`
-	MaxHeads          *ebpf.Variable `ebpf:"max_heads"`
-	NrPreadv2         *ebpf.Variable `ebpf:"nr_preadv2"`
-	NrPwritev2        *ebpf.Variable `ebpf:"nr_pwritev2"`
-	NrRead            *ebpf.Variable `ebpf:"nr_read"`
-	NrReadv           *ebpf.Variable `ebpf:"nr_readv"`
-	NrRecvfrom        *ebpf.Variable `ebpf:"nr_recvfrom"`
-	NrRecvmsg         *ebpf.Variable `ebpf:"nr_recvmsg"`
-	NrSendmsg         *ebpf.Variable `ebpf:"nr_sendmsg"`
-	NrSendto          *ebpf.Variable `ebpf:"nr_sendto"`
-	NrSplice          *ebpf.Variable `ebpf:"nr_splice"`
-	NrWrite           *ebpf.Variable `ebpf:"nr_write"`
-	NrWritev          *ebpf.Variable `ebpf:"nr_writev"`
-	PerfBuffers       *ebpf.Variable `ebpf:"perf_buffers"`
-	Prefix            *ebpf.Variable `ebpf:"prefix"`
-	ReaderState       *ebpf.Variable `ebpf:"reader_state"`
-	RegsAt            *ebpf.Variable `ebpf:"regs_at"`
-	TokenBytes        *ebpf.Variable `ebpf:"token_bytes"`
-	UnusedHttpHead    *ebpf.Variable `ebpf:"unused_http_head"`
-	UnusedHttpHint    *ebpf.Variable `ebpf:"unused_http_hint"`
-	UnusedHttpIntro   *ebpf.Variable `ebpf:"unused_http_intro"`
-	UnusedHttpRecord  *ebpf.Variable `ebpf:"unused_http_record"`
-	UnusedSocketState *ebpf.Variable `ebpf:"unused_socket_state"`
-	WantedUid         *ebpf.Variable `ebpf:"wanted_uid"`
+	Asleep        *ebpf.Variable `ebpf:"asleep"`
+	FilterCgroups *ebpf.Variable `ebpf:"filter_cgroups"`
+	FilterPids    *ebpf.Variable `ebpf:"filter_pids"`
+	FilterPorts   *ebpf.Variable `ebpf:"filter_ports"`
+	FilterUid     *ebpf.Variable `ebpf:"filter_uid"`
+	ForGoCgroupId *ebpf.Variable `ebpf:"for_go_cgroup_id"`
+	ForGoHint     *ebpf.Variable `ebpf:"for_go_hint"`
+	ForGoPart     *ebpf.Variable `ebpf:"for_go_part"`
+	HasCasts      *ebpf.Variable `ebpf:"has_casts"`
+	HasCopies     *ebpf.Variable `ebpf:"has_copies"`
+	Hidden        *ebpf.Variable `ebpf:"hidden"`
+	MaxHeads      *ebpf.Variable `ebpf:"max_heads"`
+	NrPreadv2     *ebpf.Variable `ebpf:"nr_preadv2"`
+	NrPwritev2    *ebpf.Variable `ebpf:"nr_pwritev2"`
+	NrRead        *ebpf.Variable `ebpf:"nr_read"`
+	NrReadv       *ebpf.Variable `ebpf:"nr_readv"`
+	NrRecvfrom    *ebpf.Variable `ebpf:"nr_recvfrom"`
+	NrRecvmsg     *ebpf.Variable `ebpf:"nr_recvmsg"`
+	NrSendmsg     *ebpf.Variable `ebpf:"nr_sendmsg"`
+	NrSendto      *ebpf.Variable `ebpf:"nr_sendto"`
+	NrSplice      *ebpf.Variable `ebpf:"nr_splice"`
+	NrWrite       *ebpf.Variable `ebpf:"nr_write"`
+	NrWritev      *ebpf.Variable `ebpf:"nr_writev"`
+	PerfBuffers   *ebpf.Variable `ebpf:"perf_buffers"`
+	Prefix        *ebpf.Variable `ebpf:"prefix"`
+	ReaderState   *ebpf.Variable `ebpf:"reader_state"`
+	RegsAt        *ebpf.Variable `ebpf:"regs_at"`
+	TokenBytes    *ebpf.Variable `ebpf:"token_bytes"`
+	Waiting       *ebpf.Variable `ebpf:"waiting"`
+	WantedUid     *ebpf.Variable `ebpf:"wanted_uid"`
 }
 
 // HttpPrograms contains all programs after they have been loaded into the kernel.
@@ -491,6 +475,7 @@ type HttpPrograms struct {
 	HttpDestroySock      *ebpf.Program `ebpf:"http_destroy_sock"`
 	HttpDestroySockCopy1 *ebpf.Program `ebpf:"http_destroy_sock_copy1"`
 	HttpDestroySockCopy2 *ebpf.Program `ebpf:"http_destroy_sock_copy2"`
+	HttpDestroySockCopy3 *ebpf.Program `ebpf:"http_destroy_sock_copy3"`
 	HttpK_recvmsg        *ebpf.Program `ebpf:"http_k_recvmsg"`
 	HttpK_recvmsgOld     *ebpf.Program `ebpf:"http_k_recvmsg_old"`
 	HttpK_sendmsg        *ebpf.Program `ebpf:"http_k_sendmsg"`
@@ -518,6 +503,7 @@ type HttpPrograms struct {
 	HttpSetState         *ebpf.Program `ebpf:"http_set_state"`
 	HttpSetStateCopy1    *ebpf.Program `ebpf:"http_set_state_copy1"`
 	HttpSetStateCopy2    *ebpf.Program `ebpf:"http_set_state_copy2"`
+	HttpSetStateCopy3    *ebpf.Program `ebpf:"http_set_state_copy3"`
 	HttpSpaceAdjust      *ebpf.Program `ebpf:"http_space_adjust"`
 	HttpSpliceRead       *ebpf.Program `ebpf:"http_splice_read"`
 }
@@ -527,6 +513,7 @@ func (p *HttpPrograms) Close() error {
 		p.HttpDestroySock,
 		p.HttpDestroySockCopy1,
 		p.HttpDestroySockCopy2,
+		p.HttpDestroySockCopy3,
 		p.HttpK_recvmsg,
 		p.HttpK_recvmsgOld,
 		p.HttpK_sendmsg,
@@ -554,6 +541,7 @@ func (p *HttpPrograms) Close() error {
 		p.HttpSetState,
 		p.HttpSetStateCopy1,
 		p.HttpSetStateCopy2,
+		p.HttpSetStateCopy3,
 		p.HttpSpaceAdjust,
 		p.HttpSpliceRead,
 	)

@@ -6,8 +6,8 @@
  *
  * A container's cgroup is made before its first process runs and may be gone
  * before that one's events are read: its path, which says what container it
- * is, is sent when it is made. Loaded beside any other object, whose counters
- * it shares.
+ * is, is sent when it is made. Loaded beside other objects, whose map lost it
+ * shares.
  *
  * Hooks: the raw tracepoints cgroup_mkdir and cgroup_rmdir, on every kernel
  * that has cgroups. They run under a lock that all cgroups share, with
@@ -15,7 +15,7 @@
  *
  * Missed: paths beyond 1023 bytes, which the kernel cuts.
  */
-#include "tracer.h"
+#include "output.h"
 
 #define PATH_LEN 1024 /* kernel/cgroup: TRACE_CGROUP_PATH_LEN */
 
@@ -52,9 +52,6 @@ struct {
  */
 const volatile __u32 v1_hierarchy;
 
-/* bpf2go makes a Go type of what a variable has. */
-const struct place_record *unused_place_record __attribute__((unused));
-
 static __always_inline void send_place(void *ctx, struct cgroup *cgroup, const char *path,
 				       bool gone)
 {
@@ -76,20 +73,20 @@ static __always_inline void send_place(void *ctx, struct cgroup *cgroup, const c
 	/* What is not told here is looked for when an event names it. */
 	if (n <= 0 || n > PATH_LEN ||
 	    output(ctx, &places, rec, __builtin_offsetof(struct place_record, path) + n, 0))
-		count_lost(LOST_DETAIL);
+		count_lost(detail_missing);
 }
 
 SEC("raw_tp/cgroup_mkdir")
-int place_cgroup_mkdir(struct bpf_raw_tracepoint_args *ctx)
+int place_cgroup_mkdir(__u64 *ctx)
 {
-	send_place(ctx, (void *)ctx->args[0], (void *)ctx->args[1], false);
+	send_place(ctx, (void *)ctx[0], (void *)ctx[1], false);
 	return 0;
 }
 
 SEC("raw_tp/cgroup_rmdir")
-int place_cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx)
+int place_cgroup_rmdir(__u64 *ctx)
 {
-	send_place(ctx, (void *)ctx->args[0], (void *)ctx->args[1], true);
+	send_place(ctx, (void *)ctx[0], (void *)ctx[1], true);
 	return 0;
 }
 

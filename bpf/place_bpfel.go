@@ -22,46 +22,22 @@ type PlacePlaceRecord struct {
 	Path      [1024]int8
 }
 
-type PlaceRecent struct {
-	_      structs.HostLayout
-	Events [4]uint64
-	Next   uint32
-	_      [4]byte
-}
-
-type PlaceSight struct {
-	_     structs.HostLayout
-	Start uint64
-	Pid   uint32
-	What  uint32
-}
-
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	PlaceMapBell              = "bell"
-	PlaceMapCgroups           = "cgroups"
 	PlaceMapCounts            = "counts"
 	PlaceMapEvents            = "events"
 	PlaceMapLost              = "lost"
-	PlaceMapPids              = "pids"
 	PlaceMapPlaceScratch      = "place_scratch"
 	PlaceMapPlaces            = "places"
-	PlaceMapRecents           = "recents"
-	PlaceMapSights            = "sights"
 	PlaceProgPlaceCgroupMkdir = "place_cgroup_mkdir"
 	PlaceProgPlaceCgroupRmdir = "place_cgroup_rmdir"
-	PlaceVarFilterCgroups     = "filter_cgroups"
-	PlaceVarFilterPids        = "filter_pids"
-	PlaceVarFilterUid         = "filter_uid"
 	PlaceVarHasCasts          = "has_casts"
-	PlaceVarHidden            = "hidden"
 	PlaceVarPerfBuffers       = "perf_buffers"
 	PlaceVarReaderState       = "reader_state"
-	PlaceVarUnusedPlaceRecord = "unused_place_record"
 	PlaceVarV1Hierarchy       = "v1_hierarchy"
-	PlaceVarWantedUid         = "wanted_uid"
 )
 
 // LoadPlace returns the embedded CollectionSpec for Place.
@@ -115,31 +91,21 @@ type PlaceProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type PlaceMapSpecs struct {
 	Bell         *ebpf.MapSpec `ebpf:"bell"`
-	Cgroups      *ebpf.MapSpec `ebpf:"cgroups"`
 	Counts       *ebpf.MapSpec `ebpf:"counts"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Lost         *ebpf.MapSpec `ebpf:"lost"`
-	Pids         *ebpf.MapSpec `ebpf:"pids"`
 	PlaceScratch *ebpf.MapSpec `ebpf:"place_scratch"`
 	Places       *ebpf.MapSpec `ebpf:"places"`
-	Recents      *ebpf.MapSpec `ebpf:"recents"`
-	Sights       *ebpf.MapSpec `ebpf:"sights"`
 }
 
 // PlaceVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type PlaceVariableSpecs struct {
-	FilterCgroups     *ebpf.VariableSpec `ebpf:"filter_cgroups"`
-	FilterPids        *ebpf.VariableSpec `ebpf:"filter_pids"`
-	FilterUid         *ebpf.VariableSpec `ebpf:"filter_uid"`
-	HasCasts          *ebpf.VariableSpec `ebpf:"has_casts"`
-	Hidden            *ebpf.VariableSpec `ebpf:"hidden"`
-	PerfBuffers       *ebpf.VariableSpec `ebpf:"perf_buffers"`
-	ReaderState       *ebpf.VariableSpec `ebpf:"reader_state"`
-	UnusedPlaceRecord *ebpf.VariableSpec `ebpf:"unused_place_record"`
-	V1Hierarchy       *ebpf.VariableSpec `ebpf:"v1_hierarchy"`
-	WantedUid         *ebpf.VariableSpec `ebpf:"wanted_uid"`
+	HasCasts    *ebpf.VariableSpec `ebpf:"has_casts"`
+	PerfBuffers *ebpf.VariableSpec `ebpf:"perf_buffers"`
+	ReaderState *ebpf.VariableSpec `ebpf:"reader_state"`
+	V1Hierarchy *ebpf.VariableSpec `ebpf:"v1_hierarchy"`
 }
 
 // PlaceObjects contains all objects after they have been loaded into the kernel.
@@ -163,29 +129,21 @@ func (o *PlaceObjects) Close() error {
 // It can be passed to LoadPlaceObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PlaceMaps struct {
 	Bell         *ebpf.Map `ebpf:"bell"`
-	Cgroups      *ebpf.Map `ebpf:"cgroups"`
 	Counts       *ebpf.Map `ebpf:"counts"`
 	Events       *ebpf.Map `ebpf:"events"`
 	Lost         *ebpf.Map `ebpf:"lost"`
-	Pids         *ebpf.Map `ebpf:"pids"`
 	PlaceScratch *ebpf.Map `ebpf:"place_scratch"`
 	Places       *ebpf.Map `ebpf:"places"`
-	Recents      *ebpf.Map `ebpf:"recents"`
-	Sights       *ebpf.Map `ebpf:"sights"`
 }
 
 func (m *PlaceMaps) Close() error {
 	return _PlaceClose(
 		m.Bell,
-		m.Cgroups,
 		m.Counts,
 		m.Events,
 		m.Lost,
-		m.Pids,
 		m.PlaceScratch,
 		m.Places,
-		m.Recents,
-		m.Sights,
 	)
 }
 
@@ -193,16 +151,10 @@ func (m *PlaceMaps) Close() error {
 //
 // It can be passed to LoadPlaceObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PlaceVariables struct {
-	FilterCgroups     *ebpf.Variable `ebpf:"filter_cgroups"`
-	FilterPids        *ebpf.Variable `ebpf:"filter_pids"`
-	FilterUid         *ebpf.Variable `ebpf:"filter_uid"`
-	HasCasts          *ebpf.Variable `ebpf:"has_casts"`
-	Hidden            *ebpf.Variable `ebpf:"hidden"`
-	PerfBuffers       *ebpf.Variable `ebpf:"perf_buffers"`
-	ReaderState       *ebpf.Variable `ebpf:"reader_state"`
-	UnusedPlaceRecord *ebpf.Variable `ebpf:"unused_place_record"`
-	V1Hierarchy       *ebpf.Variable `ebpf:"v1_hierarchy"`
-	WantedUid         *ebpf.Variable `ebpf:"wanted_uid"`
+	HasCasts    *ebpf.Variable `ebpf:"has_casts"`
+	PerfBuffers *ebpf.Variable `ebpf:"perf_buffers"`
+	ReaderState *ebpf.Variable `ebpf:"reader_state"`
+	V1Hierarchy *ebpf.Variable `ebpf:"v1_hierarchy"`
 }
 
 // PlacePrograms contains all programs after they have been loaded into the kernel.

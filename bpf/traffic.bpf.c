@@ -35,6 +35,9 @@
  *
  * Oldest kernel: 5.9 (iterators over maps).
  */
+#include "copies.h"
+#include "filter.h"
+#include "output.h"
 #include "socket.h"
 
 /* A process, as it was called when it was met. */
@@ -44,11 +47,6 @@ struct party {
 	__u32 pid; /* 0: unknown */
 	__u32 uid;
 	char comm[COMM_LEN];
-};
-
-enum traffic_role {
-	ROLE_CLIENT = 1,
-	ROLE_SERVER,
 };
 
 /* What a TCP socket has moved, and who does. */
@@ -66,10 +64,11 @@ struct tcp {
 	struct tcp_origin origin; /* known from when it is established */
 	__u8 local[16]; /* IPv4 as ::ffff:a.b.c.d */
 	__u8 remote[16];
+	__u32 ports; /* for has_ports() */
 	__u16 lport;
 	__u16 rport;
 	__u32 look;    /* the last one at all files that met it */
-	__u8 role;
+	enum role role;
 	__u8 sure;     /* the owner has moved bytes, it is not only a guess */
 	__u8 shared;   /* others have, too */
 	__u8 several;  /* that look found more than one holder */
@@ -77,6 +76,7 @@ struct tcp {
 	__u8 ended;    /* end_tx and end_rx are known */
 	__u8 told;     /* flags, by the last reading */
 	__u8 placed;   /* ends and origin are known */
+	__u8 pad[4];
 };
 
 struct tcp_record {
@@ -87,11 +87,13 @@ struct tcp_record {
 	__u32 last;   /* the socket is gone */
 };
 
+FOR_GO(tcp_record, struct tcp_record);
+
 /*
  * TCP sockets by their address, whoever owns them. Inserted when they open, by
  * the iterator that looks for older ones, and by a call on an unknown one;
  * deleted when they are destroyed. Bounded by max_entries: a socket without
- * room is counted as LOST_MAP_FULL.
+ * room is counted as map_full.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -121,10 +123,12 @@ struct share_record {
 	struct share share;
 };
 
+FOR_GO(share_record, struct share_record);
+
 /*
  * Of sockets that several processes use. Inserted by calls, deleted by user
  * space after the last reading of the socket. A share without room is counted
- * as LOST_DETAIL: its bytes are the owner's.
+ * as detail_missing: its bytes are the owner's.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -151,8 +155,9 @@ struct flow {
 	__u64 told_tx; /* by the last reading */
 	__u64 told_rx;
 	__u32 uid;
-	__u32 role; /* who sent first */
 	char comm[COMM_LEN];
+	enum role role; /* who sent first */
+	__u8 pad[3];
 };
 
 struct flow_record {
@@ -160,9 +165,11 @@ struct flow_record {
 	struct flow flow;
 };
 
+FOR_GO(flow_record, struct flow_record);
+
 /*
  * Inserted by calls, deleted by user space when they have been idle for long.
- * One without room is counted as LOST_MAP_FULL, at each call.
+ * One without room is counted as map_full, at each call.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -188,58 +195,15 @@ struct {
 	__type(value, struct call);
 } calls SEC(".maps");
 
-/*
- * From 7.0 on a program that sees a call may be preempted, and what then runs on
- * its CPU has its own calls missed: see first_sight(). Calls are counted, each
- * once, and one is like the other: that it has been counted is noted by thread,
- * who has no two calls at once. The first copy says so, the others hand it on.
- * Only where more than one copy misses a call of a thread, and the first the
- * next, is one lost: then the counters of runs differ.
- */
-enum mark {
-	MARK_NONE,
-	MARK_COUNTED,
-	MARK_HANDED_ON,
-};
-
-/* Inserted and changed by the copies; the oldest give way. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
-	__type(key, __u32); /* thread */
-	__type(value, __u32);
-} marks SEC(".maps");
-
-/* The element of runs that is no copy's. */
-#define RUNS_COUNTED COPIES
-
-/* How many calls each copy has seen, and how many were counted. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, COPIES + 1);
-	__type(key, __u32);
-	__type(value, __u64);
-} runs SEC(".maps");
-
-#define NO_COPY -1
-
-/* Programs that have copies: see first_to_see(). */
+/* Calls that have copies, for first_call(): a task has no two of them at once. */
 enum copied {
-	COPIED_SET_STATE,
-	COPIED_DESTROY,
-};
-
-/* The last copy: one is for the packet that interrupts a program, wherever that is. */
-#define SET_STATE_LAST (has_copies ? 3 : 1)
-#define DESTROY_LAST (has_copies ? 2 : 1)
-
-enum direction {
-	SENT,
-	RECEIVED,
+	COPIED_LENGTH,
+	COPIED_UDP,
+	COPIED_UDPV6,
+	COPIED_CONSUME,
 };
 
 /* Knobs. */
-const volatile bool has_copies;	   /* the kernel may preempt programs: see COPIES */
 const volatile bool by_connection; /* of UDP: both addresses matter */
 const volatile bool by_peer;	   /* only the other side's host */
 const volatile __u32 recv_flags_arg = 3; /* which argument of tcp_recvmsg flags are */
@@ -247,12 +211,6 @@ const volatile __u32 recv_flags_arg = 3; /* which argument of tcp_recvmsg flags 
 /* Set by user space: which look at all files this is; a reading tells all. */
 volatile __u32 look;
 volatile __u32 tell_all;
-
-/* bpf2go makes Go types of what variables have. */
-const struct party *unused_party __attribute__((unused));
-const struct tcp_record *unused_tcp_record __attribute__((unused));
-const struct share_record *unused_share_record __attribute__((unused));
-const struct flow_record *unused_flow_record __attribute__((unused));
 
 static __always_inline void fill_party(struct party *p, struct task_struct *task, __u32 uid,
 				       __u64 cgroup)
@@ -302,6 +260,7 @@ static __noinline bool place(struct tcp *t, struct sock *sk)
 	fill_remote(t->remote, sk);
 	t->lport = local_port(sk);
 	t->rport = remote_port(sk);
+	t->ports = LOAD(sk, __sk_common.skc_portpair);
 	if (!tcp_find_origin(sk, &t->origin))
 		return false;
 	t->placed = 1;
@@ -325,7 +284,7 @@ static __always_inline void note(struct tcp *t, struct sock *sk)
 	t->born = bpf_ktime_get_boot_ns();
 	if (bpf_map_update_elem(&socks, &key, t, BPF_NOEXIST) &&
 	    !bpf_map_lookup_elem(&socks, &key))
-		count_lost(LOST_MAP_FULL);
+		count_lost(map_full);
 }
 
 static __always_inline __u64 since(__u64 n, __u64 before)
@@ -388,30 +347,25 @@ static __noinline void gone(void *ctx, struct tcp *t, struct sock *sk)
 	if (bpf_map_delete_elem(&socks, &r.socket))
 		return;
 	if ((r.tcp.tx || r.tcp.rx) && (r.tcp.wanted || r.tcp.shared))
-		send_record(ctx, &r, sizeof(r), LOST_RING_FULL);
+		send_record(ctx, &r, sizeof(r), ring_full);
 }
 
 /*
  * Whether what is noted at an address is of an earlier use of the socket, or of
  * another one, whose end was missed.
  */
-static __always_inline bool begins_anew(const struct tcp *t, int copy, struct sock *sk, int from,
-					int to)
+static __always_inline bool begins_anew(const struct tcp *t, struct sock *sk, int from, int to)
 {
-	/* A task may go to another CPU between two copies: this was handled there. */
-	if (to == TCP_SYN_SENT)
-		return !copy || t->ended;
-	if (from == TCP_LISTEN)
+	if (to == TCP_SYN_SENT || from == TCP_LISTEN)
 		return true;
 	if (to != TCP_ESTABLISHED)
 		return false;
-	return t->ended || (from == TCP_SYN_RECV && t->placed &&
-			    (t->lport != local_port(sk) || t->rport != remote_port(sk)));
+	return t->ended || (from == TCP_SYN_RECV && t->placed && !has_ports(sk, t->ports));
 }
 
 static __noinline void note_client(struct sock *sk)
 {
-	struct tcp t = { .role = ROLE_CLIENT };
+	struct tcp t = { .role = client };
 
 	fill_current(&t.owner);
 	t.wanted = wanted_process(t.owner.pid, t.owner.uid);
@@ -420,21 +374,20 @@ static __noinline void note_client(struct sock *sk)
 
 static __noinline void note_server(struct sock *sk)
 {
-	struct tcp t = { .role = ROLE_SERVER };
+	struct tcp t = { .role = server };
 
 	place(&t, sk);
 	note(&t, sk);
 }
 
-static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int from, int to)
+static __noinline int set_state(__u64 *ctx, int copy)
 {
-	__u64 key = (__u64)sk, event = key ^ (__u64)to << 56 ^ (__u64)from << 48;
-	bool first = first_to_see(copy, COPIED_SET_STATE, event);
+	struct sock *sk = (struct sock *)ctx[0];
+	int from = ctx[1], to = ctx[2];
+	__u64 key = (__u64)sk;
 	struct tcp *found;
 
-	if (copy == SET_STATE_LAST)
-		all_have_seen(COPIED_SET_STATE, event);
-	if (!first)
+	if (!first_step(copy, step_of(sk, from, to)))
 		return 0;
 	switch (to) {
 	case TCP_SYN_SENT:
@@ -450,10 +403,10 @@ static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int f
 	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	found = bpf_map_lookup_elem(&socks, &key);
-	if (found && begins_anew(found, copy, sk, from, to)) {
+	if (found && begins_anew(found, sk, from, to)) {
 		/* Its end was missed: what it moved since the last reading nobody can tell. */
 		if (!found->ended)
-			count_lost(LOST_STEP);
+			count_lost(step_missed);
 		gone(ctx, found, sk);
 		found = NULL;
 	}
@@ -474,47 +427,27 @@ static __always_inline int set_state(void *ctx, int copy, struct sock *sk, int f
 	return 0;
 }
 
-#define SET_STATE(name, copy)                                                          \
-	SEC("raw_tp/inet_sock_set_state")                                              \
-	int name(struct bpf_raw_tracepoint_args *ctx)                                  \
-	{                                                                              \
-		return set_state(ctx, copy, (struct sock *)ctx->args[0], ctx->args[1], \
-				 ctx->args[2]);                                        \
-	}
+STEP_COPIES("raw_tp/inet_sock_set_state", traffic_set_state, set_state)
 
-SET_STATE(traffic_set_state, 0)
-SET_STATE(traffic_set_state_copy1, 1)
-SET_STATE(traffic_set_state_copy2, 2)
-SET_STATE(traffic_set_state_copy3, 3)
-
-static __always_inline int destroyed(void *ctx, int copy, struct sock *sk)
+static __noinline int destroyed(__u64 *ctx, int copy)
 {
+	struct sock *sk = (struct sock *)ctx[0];
 	__u64 key = (__u64)sk;
 	struct tcp *t;
 
-	first_to_see(copy, COPIED_DESTROY, key); /* whoever comes later finds nothing */
-	if (copy == DESTROY_LAST)
-		all_have_seen(COPIED_DESTROY, key);
+	if (!first_step(copy, step_of(sk, 0, 0)))
+		return 0;
 	t = bpf_map_lookup_elem(&socks, &key);
 	if (!t)
 		return 0;
 	/* One that had no connection, at the address of one whose end was missed. */
-	if (!t->ended && t->placed && t->rport != remote_port(sk))
-		count_lost(LOST_STEP);
+	if (!t->ended && t->placed && !has_ports(sk, t->ports))
+		count_lost(step_missed);
 	gone(ctx, t, sk);
 	return 0;
 }
 
-#define DESTROY(name, copy)                                               \
-	SEC("raw_tp/tcp_destroy_sock")                                    \
-	int name(struct bpf_raw_tracepoint_args *ctx)                     \
-	{                                                                 \
-		return destroyed(ctx, copy, (struct sock *)ctx->args[0]); \
-	}
-
-DESTROY(traffic_destroy, 0)
-DESTROY(traffic_destroy_copy1, 1)
-DESTROY(traffic_destroy_copy2, 2)
+STEP_COPIES("raw_tp/tcp_destroy_sock", traffic_destroy, destroyed)
 
 /* Calls. */
 
@@ -538,11 +471,11 @@ static __noinline void add_share(struct tcp *t, __u64 sk, __u32 pid, enum direct
 		bpf_map_update_elem(&shares, &key, &fresh, BPF_NOEXIST);
 		s = bpf_map_lookup_elem(&shares, &key);
 		if (!s) {
-			count_lost(LOST_DETAIL);
+			count_lost(detail_missing);
 			return;
 		}
 	}
-	add(dir == SENT ? &s->tx : &s->rx, n);
+	add(dir == sent ? &s->tx : &s->rx, n);
 }
 
 /* A call on a socket that is not known: it was nowhere when tracing began. */
@@ -555,9 +488,9 @@ static __noinline void meet(struct sock *sk, enum direction dir, __u64 n)
 	if (state == TCP_CLOSE || state == TCP_LISTEN)
 		return;
 	place(&t, sk);
-	t.tx = since(tcp_written(sk, t.origin), dir == SENT ? n : 0);
-	t.rx = since(tcp_read(sk, t.origin, &unread), dir == RECEIVED ? n : 0);
-	t.role = has_called(sk, state) ? ROLE_CLIENT : ROLE_SERVER;
+	t.tx = since(tcp_written(sk, t.origin), dir == sent ? n : 0);
+	t.rx = since(tcp_read(sk, t.origin, &unread), dir == received ? n : 0);
+	t.role = has_called(sk, state) ? client : server;
 	fill_current(&t.owner);
 	t.wanted = wanted_process(t.owner.pid, t.owner.uid);
 	note(&t, sk);
@@ -588,8 +521,8 @@ static __always_inline int moved_tcp(struct sock *sk, enum direction dir, __u64 
 		}
 		if (!t->placed && !place(t, sk))
 			return 0;
-		t->own_tx = since(tcp_written(sk, t->origin), t->tx + (dir == SENT ? n : 0));
-		t->own_rx = since(tcp_read(sk, t->origin, &unread), t->rx + (dir == RECEIVED ? n : 0));
+		t->own_tx = since(tcp_written(sk, t->origin), t->tx + (dir == sent ? n : 0));
+		t->own_rx = since(tcp_read(sk, t->origin, &unread), t->rx + (dir == received ? n : 0));
 		barrier();
 		t->shared = 1;
 	}
@@ -597,53 +530,7 @@ static __always_inline int moved_tcp(struct sock *sk, enum direction dir, __u64 
 	return 0;
 }
 
-static __always_inline void count_run(__u32 index)
-{
-	__u64 *n = bpf_map_lookup_elem(&runs, &index);
-
-	if (n)
-		add(n, 1);
-}
-
-/* Whether this copy is the one to count the current call. */
-static __always_inline bool is_to_count(int copy)
-{
-	__u32 thread = bpf_get_current_pid_tgid(), none = MARK_NONE;
-	__u32 *mark;
-	bool to_count;
-
-	if (copy == NO_COPY)
-		return true;
-	mark = bpf_map_lookup_elem(&marks, &thread);
-	if (!mark) {
-		bpf_map_update_elem(&marks, &thread, &none, BPF_NOEXIST);
-		mark = bpf_map_lookup_elem(&marks, &thread);
-	}
-	if (!mark)
-		return copy == 0;
-	count_run(copy);
-	if (copy == 0) {
-		to_count = true;
-		*mark = MARK_COUNTED;
-	} else if (copy < COPIES - 1) {
-		to_count = *mark != MARK_COUNTED;
-		*mark = MARK_HANDED_ON;
-	} else {
-		to_count = *mark == MARK_NONE;
-		*mark = MARK_NONE;
-	}
-	if (to_count)
-		count_run(RUNS_COUNTED);
-	return to_count;
-}
-
-/* Where a datagram goes or comes from, as far as the call tells. */
-struct datagram {
-	struct msghdr *msg;
-	struct sk_buff *skb;
-};
-
-static __always_inline void fill_source(struct flow_key *key, struct sock *sk, struct sk_buff *skb)
+static __always_inline void fill_source(struct flow_key *key, struct sk_buff *skb)
 {
 	void *head = BPF_CORE_READ(skb, head);
 	void *ip = head + BPF_CORE_READ(skb, network_header);
@@ -658,33 +545,30 @@ static __always_inline void fill_source(struct flow_key *key, struct sock *sk, s
 		bpf_core_read(key->remote, 16, &((struct ipv6hdr *)ip)->saddr);
 }
 
-/* The other end of a UDP socket. */
-static __always_inline void fill_peer(struct flow_key *key, struct sock *sk, struct datagram d)
+/* The other end of a UDP socket, as far as it or the call, by msg or skb, tells. */
+static __always_inline void fill_peer(struct flow_key *key, struct sock *sk, struct msghdr *msg,
+				      struct sk_buff *skb)
 {
-	struct msghdr *msg = d.msg;
-
 	key->rport = remote_port(sk);
 	if (key->rport)
 		fill_remote(key->remote, sk);
-	else if (d.skb)
-		fill_source(key, sk, d.skb);
+	else if (skb)
+		fill_source(key, skb);
 	else if (msg)
 		read_sockaddr(BPF_CORE_READ(msg, msg_name), false, key->remote, &key->rport);
 }
 
-static __always_inline int moved_udp(int copy, struct sock *sk, struct datagram d,
-				     enum direction dir, __u64 n)
+static __noinline int moved_udp(struct sock *sk, struct msghdr *msg, struct sk_buff *skb,
+				enum direction dir, __u64 n)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct flow_key key = {};
 	struct flow *f;
 
-	if (!is_to_count(copy))
-		return 0;
 	key.pid = bpf_get_current_pid_tgid() >> 32;
 	key.start = BPF_CORE_READ(task, group_leader, start_boottime);
 	if (by_connection || by_peer)
-		fill_peer(&key, sk, d);
+		fill_peer(&key, sk, msg, skb);
 	if (by_connection) {
 		fill_local(key.local, sk);
 		key.lport = local_port(sk);
@@ -700,34 +584,36 @@ static __always_inline int moved_udp(int copy, struct sock *sk, struct datagram 
 		if (filtered_process(key.pid, fresh.uid) != WANTED)
 			return 0;
 		fresh.cgroup = current_cgroup(task);
-		fresh.role = dir == SENT ? ROLE_CLIENT : ROLE_SERVER;
+		fresh.role = dir == sent ? client : server;
 		BPF_CORE_READ_STR_INTO(&fresh.comm, task, group_leader, comm);
 		bpf_map_update_elem(&flows, &key, &fresh, BPF_NOEXIST);
 		f = bpf_map_lookup_elem(&flows, &key);
 		if (!f) {
-			count_lost(LOST_MAP_FULL);
+			count_lost(map_full);
 			return 0;
 		}
 	}
-	add(dir == SENT ? &f->tx : &f->rx, n);
+	add(dir == sent ? &f->tx : &f->rx, n);
 	return 0;
 }
 
 /* sock_send_length and sock_recv_length: any kind of socket. */
-static __always_inline int moved(int copy, struct sock *sk, enum direction dir, int n, int flags)
+static __always_inline int moved(__u64 *ctx, int copy, enum direction dir)
 {
+	struct sock *sk = (struct sock *)ctx[0];
+	int n = ctx[1], flags = ctx[2];
 	__u16 protocol;
 
+	/* First of all: what one misses and another sees is no loss, whatever it is. */
+	if (!is_first_call(copy, COPIED_LENGTH))
+		return 0;
 	/* What is looked at stays; errors are no traffic. */
 	if (n <= 0 || !is_inet(sk->__sk_common.skc_family) ||
-	    (dir == RECEIVED && flags & (MSG_PEEK | MSG_ERRQUEUE)))
+	    (dir == received && flags & (MSG_PEEK | MSG_ERRQUEUE)))
 		return 0;
 	protocol = sk->sk_protocol;
 	if (protocol == IPPROTO_UDP)
-		return moved_udp(copy, sk, (struct datagram){}, dir, n);
-	/* What is missed of these is the owner's. */
-	if (copy > 0)
-		return 0;
+		return moved_udp(sk, NULL, NULL, dir, n);
 	if (protocol == IPPROTO_MPTCP)
 		sk = first_subflow(sk);
 	else if (protocol != IPPROTO_TCP)
@@ -735,44 +621,40 @@ static __always_inline int moved(int copy, struct sock *sk, enum direction dir, 
 	return sk ? moved_tcp(sk, dir, n) : 0;
 }
 
-#define LENGTHS(suffix, copy)                                                             \
-	SEC("tp_btf/sock_send_length")                                                    \
-	int BPF_PROG(traffic_send_length##suffix, struct sock *sk, int n, int flags)      \
-	{                                                                                 \
-		return moved(copy, sk, SENT, n, flags);                                   \
-	}                                                                                 \
-	SEC("tp_btf/sock_recv_length")                                                    \
-	int BPF_PROG(traffic_recv_length##suffix, struct sock *sk, int n, int flags)      \
-	{                                                                                 \
-		return moved(copy, sk, RECEIVED, n, flags);                               \
-	}
+static __noinline int sent_length(__u64 *ctx, int copy)
+{
+	return moved(ctx, copy, sent);
+}
 
-LENGTHS(, NO_COPY)
-LENGTHS(_copy0, 0)
-LENGTHS(_copy1, 1)
-LENGTHS(_copy2, 2)
+static __noinline int received_length(__u64 *ctx, int copy)
+{
+	return moved(ctx, copy, received);
+}
+
+CALL_COPIES("tp_btf/sock_send_length", traffic_send_length, sent_length)
+CALL_COPIES("tp_btf/sock_recv_length", traffic_recv_length, received_length)
 
 /* Functions. */
 
 static __always_inline int tcp_sent(struct sock *sk, int n)
 {
-	return n > 0 ? moved_tcp(sk, SENT, n) : 0;
+	return n > 0 ? moved_tcp(sk, sent, n) : 0;
 }
 
 static __always_inline int tcp_received(struct sock *sk, int flags, int n)
 {
-	return n > 0 && !(flags & (MSG_PEEK | MSG_ERRQUEUE)) ? moved_tcp(sk, RECEIVED, n) : 0;
+	return n > 0 && !(flags & (MSG_PEEK | MSG_ERRQUEUE)) ? moved_tcp(sk, received, n) : 0;
 }
 
-static __always_inline int udp_sent(int copy, struct sock *sk, struct msghdr *msg, int n)
+static __always_inline int udp_sent(struct sock *sk, struct msghdr *msg, int n)
 {
-	return n > 0 ? moved_udp(copy, sk, (struct datagram){ .msg = msg }, SENT, n) : 0;
+	return n > 0 ? moved_udp(sk, msg, NULL, sent, n) : 0;
 }
 
 /* n is not positive if the datagram has only been looked at. */
-static __always_inline int udp_received(int copy, struct sock *sk, struct sk_buff *skb, int n)
+static __always_inline int udp_received(struct sock *sk, struct sk_buff *skb, int n)
 {
-	return n > 0 ? moved_udp(copy, sk, (struct datagram){ .skb = skb }, RECEIVED, n) : 0;
+	return n > 0 ? moved_udp(sk, NULL, skb, received, n) : 0;
 }
 
 /* To an IPv4 address an IPv6 socket sends by both functions. */
@@ -825,30 +707,32 @@ int BPF_PROG(traffic_tcp_splice_read_fexit, struct socket *socket, void *ppos, v
 	return tcp_received(socket->sk, 0, n);
 }
 
-#define UDP(suffix, copy)                                                                   \
-	SEC("fexit/udp_sendmsg")                                                            \
-	int BPF_PROG(traffic_udp_sendmsg_fexit##suffix, struct sock *sk, struct msghdr *msg, \
-		     __u64 size, int n)                                                     \
-	{                                                                                   \
-		return sends_by_other(sk) ? 0 : udp_sent(copy, sk, msg, n);                 \
-	}                                                                                   \
-	SEC("fexit/udpv6_sendmsg")                                                          \
-	int BPF_PROG(traffic_udpv6_sendmsg_fexit##suffix, struct sock *sk, struct msghdr *msg, \
-		     __u64 size, int n)                                                     \
-	{                                                                                   \
-		return udp_sent(copy, sk, msg, n);                                          \
-	}                                                                                   \
-	SEC("fentry/skb_consume_udp")                                                       \
-	int BPF_PROG(traffic_udp_consume_fentry##suffix, struct sock *sk, struct sk_buff *skb, \
-		     int n)                                                                 \
-	{                                                                                   \
-		return udp_received(copy, sk, skb, n);                                      \
-	}
+static __noinline int udp_sendmsg_returns(__u64 *ctx, int copy)
+{
+	struct sock *sk = (struct sock *)ctx[0];
 
-UDP(, NO_COPY)
-UDP(_copy0, 0)
-UDP(_copy1, 1)
-UDP(_copy2, 2)
+	if (!is_first_call(copy, COPIED_UDP) || sends_by_other(sk))
+		return 0;
+	return udp_sent(sk, (struct msghdr *)ctx[1], ctx[3]);
+}
+
+static __noinline int udpv6_sendmsg_returns(__u64 *ctx, int copy)
+{
+	if (!is_first_call(copy, COPIED_UDPV6))
+		return 0;
+	return udp_sent((struct sock *)ctx[0], (struct msghdr *)ctx[1], ctx[3]);
+}
+
+static __noinline int udp_consumed(__u64 *ctx, int copy)
+{
+	if (!is_first_call(copy, COPIED_CONSUME))
+		return 0;
+	return udp_received((struct sock *)ctx[0], (struct sk_buff *)ctx[1], ctx[2]);
+}
+
+CALL_COPIES("fexit/udp_sendmsg", traffic_udp_sendmsg_fexit, udp_sendmsg_returns)
+CALL_COPIES("fexit/udpv6_sendmsg", traffic_udpv6_sendmsg_fexit, udpv6_sendmsg_returns)
+CALL_COPIES("fentry/skb_consume_udp", traffic_udp_consume_fentry, udp_consumed)
 
 enum function {
 	TCP_SENDMSG,
@@ -856,30 +740,6 @@ enum function {
 	UDP_SENDMSG,
 	UDPV6_SENDMSG,
 };
-
-/* An argument of a function that register_arg() does not know. */
-static __always_inline __u64 register_arg_n(void *regs, __u32 i)
-{
-	struct pt_regs___x86 *x86 = regs;
-	struct pt_regs___arm64 *arm64 = regs;
-
-	if (!bpf_core_field_exists(x86->orig_ax)) {
-		switch (i) {
-		case 2:
-			return BPF_CORE_READ(arm64, regs[2]);
-		case 3:
-			return BPF_CORE_READ(arm64, regs[3]);
-		}
-		return BPF_CORE_READ(arm64, regs[4]);
-	}
-	switch (i) {
-	case 2:
-		return BPF_CORE_READ(x86, dx);
-	case 3:
-		return BPF_CORE_READ(x86, cx);
-	}
-	return BPF_CORE_READ(x86, r8);
-}
 
 static __always_inline int returns(struct call *call, int n)
 {
@@ -891,7 +751,7 @@ static __always_inline int returns(struct call *call, int n)
 	case TCP_RECVMSG:
 		return tcp_received(sk, call->flags, n);
 	}
-	return udp_sent(NO_COPY, sk, (struct msghdr *)call->msg, n);
+	return udp_sent(sk, (struct msghdr *)call->msg, n);
 }
 
 static __always_inline int called(void *ctx, enum function function)
@@ -902,14 +762,14 @@ static __always_inline int called(void *ctx, enum function function)
 	struct call call = {
 		.sk = (__u64)sk,
 		.msg = register_arg(ctx, 1),
-		.size = register_arg_n(ctx, 2),
+		.size = register_arg(ctx, 2),
 		.function = function,
 	};
 
 	if (function == UDP_SENDMSG && sends_by_other(sk))
 		return 0;
 	if (function == TCP_RECVMSG)
-		call.flags = register_arg_n(ctx, recv_flags_arg);
+		call.flags = register_arg(ctx, recv_flags_arg);
 	if (before && (before->function == UDP_SENDMSG || before->function == UDPV6_SENDMSG)) {
 		struct call missed = *before;
 
@@ -953,8 +813,8 @@ KPROBES(UDPV6_SENDMSG, udpv6_sendmsg)
 SEC("kprobe/skb_consume_udp")
 int traffic_udp_consume_kprobe(void *ctx)
 {
-	return udp_received(NO_COPY, (struct sock *)register_arg(ctx, 0),
-			    (struct sk_buff *)register_arg(ctx, 1), register_arg_n(ctx, 2));
+	return udp_received((struct sock *)register_arg(ctx, 0),
+			    (struct sk_buff *)register_arg(ctx, 1), register_arg(ctx, 2));
 }
 
 /* Readings: what has changed since the last one. */
@@ -1069,7 +929,7 @@ int traffic_look(struct bpf_iter__task_file *ctx)
 			fresh.tx = tcp_sent_bytes(sk);
 			fresh.rx = tcp_received_bytes(sk);
 		}
-		fresh.role = has_called(sk, state) ? ROLE_CLIENT : ROLE_SERVER;
+		fresh.role = has_called(sk, state) ? client : server;
 		note(&fresh, sk);
 		t = bpf_map_lookup_elem(&socks, &key);
 		if (!t)

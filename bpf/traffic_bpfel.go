@@ -13,15 +13,6 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type TrafficCall struct {
-	_        structs.HostLayout
-	Sk       uint64
-	Msg      uint64
-	Size     uint64
-	Function uint32
-	Flags    uint32
-}
-
 type TrafficFlow struct {
 	_      structs.HostLayout
 	Cgroup uint64
@@ -30,8 +21,9 @@ type TrafficFlow struct {
 	ToldTx uint64
 	ToldRx uint64
 	Uid    uint32
-	Role   uint32
 	Comm   [16]int8
+	Role   TrafficRole
+	Pad    [3]uint8
 }
 
 type TrafficFlowKey struct {
@@ -59,12 +51,12 @@ type TrafficParty struct {
 	Comm   [16]int8
 }
 
-type TrafficRecent struct {
-	_      structs.HostLayout
-	Events [4]uint64
-	Next   uint32
-	_      [4]byte
-}
+type TrafficRole uint8
+
+const (
+	TrafficRoleClient TrafficRole = 1
+	TrafficRoleServer TrafficRole = 2
+)
 
 type TrafficShare struct {
 	_      structs.HostLayout
@@ -88,36 +80,26 @@ type TrafficShareRecord struct {
 	Share TrafficShare
 }
 
-type TrafficSight struct {
-	_     structs.HostLayout
-	Start uint64
-	Pid   uint32
-	What  uint32
-}
-
 type TrafficTcp struct {
-	_      structs.HostLayout
-	Born   uint64
-	Tx     uint64
-	Rx     uint64
-	EndTx  uint64
-	EndRx  uint64
-	ToldTx uint64
-	ToldRx uint64
-	OwnTx  uint64
-	OwnRx  uint64
-	Owner  TrafficParty
-	Origin struct {
-		_  structs.HostLayout
-		Tx uint32
-		Rx uint32
-	}
+	_       structs.HostLayout
+	Born    uint64
+	Tx      uint64
+	Rx      uint64
+	EndTx   uint64
+	EndRx   uint64
+	ToldTx  uint64
+	ToldRx  uint64
+	OwnTx   uint64
+	OwnRx   uint64
+	Owner   TrafficParty
+	Origin  TrafficTcpOrigin
 	Local   [16]uint8
 	Remote  [16]uint8
+	Ports   uint32
 	Lport   uint16
 	Rport   uint16
 	Look    uint32
-	Role    uint8
+	Role    TrafficRole
 	Sure    uint8
 	Shared  uint8
 	Several uint8
@@ -125,6 +107,13 @@ type TrafficTcp struct {
 	Ended   uint8
 	Told    uint8
 	Placed  uint8
+	Pad     [4]uint8
+}
+
+type TrafficTcpOrigin struct {
+	_  structs.HostLayout
+	Tx uint32
+	Rx uint32
 }
 
 type TrafficTcpRecord struct {
@@ -147,26 +136,22 @@ const (
 	TrafficMapEvents                         = "events"
 	TrafficMapFlows                          = "flows"
 	TrafficMapLost                           = "lost"
-	TrafficMapMarks                          = "marks"
 	TrafficMapPids                           = "pids"
-	TrafficMapRecents                        = "recents"
-	TrafficMapRuns                           = "runs"
 	TrafficMapShares                         = "shares"
-	TrafficMapSights                         = "sights"
 	TrafficMapSocks                          = "socks"
+	TrafficMapTurns                          = "turns"
 	TrafficProgTrafficDestroy                = "traffic_destroy"
 	TrafficProgTrafficDestroyCopy1           = "traffic_destroy_copy1"
 	TrafficProgTrafficDestroyCopy2           = "traffic_destroy_copy2"
+	TrafficProgTrafficDestroyCopy3           = "traffic_destroy_copy3"
 	TrafficProgTrafficLook                   = "traffic_look"
 	TrafficProgTrafficReadFlows              = "traffic_read_flows"
 	TrafficProgTrafficReadShares             = "traffic_read_shares"
 	TrafficProgTrafficReadSocks              = "traffic_read_socks"
 	TrafficProgTrafficRecvLength             = "traffic_recv_length"
-	TrafficProgTrafficRecvLengthCopy0        = "traffic_recv_length_copy0"
 	TrafficProgTrafficRecvLengthCopy1        = "traffic_recv_length_copy1"
 	TrafficProgTrafficRecvLengthCopy2        = "traffic_recv_length_copy2"
 	TrafficProgTrafficSendLength             = "traffic_send_length"
-	TrafficProgTrafficSendLengthCopy0        = "traffic_send_length_copy0"
 	TrafficProgTrafficSendLengthCopy1        = "traffic_send_length_copy1"
 	TrafficProgTrafficSendLengthCopy2        = "traffic_send_length_copy2"
 	TrafficProgTrafficSetState               = "traffic_set_state"
@@ -184,18 +169,15 @@ const (
 	TrafficProgTrafficTcpSendpageFexit       = "traffic_tcp_sendpage_fexit"
 	TrafficProgTrafficTcpSpliceReadFexit     = "traffic_tcp_splice_read_fexit"
 	TrafficProgTrafficUdpConsumeFentry       = "traffic_udp_consume_fentry"
-	TrafficProgTrafficUdpConsumeFentryCopy0  = "traffic_udp_consume_fentry_copy0"
 	TrafficProgTrafficUdpConsumeFentryCopy1  = "traffic_udp_consume_fentry_copy1"
 	TrafficProgTrafficUdpConsumeFentryCopy2  = "traffic_udp_consume_fentry_copy2"
 	TrafficProgTrafficUdpConsumeKprobe       = "traffic_udp_consume_kprobe"
 	TrafficProgTrafficUdpSendmsgFexit        = "traffic_udp_sendmsg_fexit"
-	TrafficProgTrafficUdpSendmsgFexitCopy0   = "traffic_udp_sendmsg_fexit_copy0"
 	TrafficProgTrafficUdpSendmsgFexitCopy1   = "traffic_udp_sendmsg_fexit_copy1"
 	TrafficProgTrafficUdpSendmsgFexitCopy2   = "traffic_udp_sendmsg_fexit_copy2"
 	TrafficProgTrafficUdpSendmsgKprobe       = "traffic_udp_sendmsg_kprobe"
 	TrafficProgTrafficUdpSendmsgKretprobe    = "traffic_udp_sendmsg_kretprobe"
 	TrafficProgTrafficUdpv6SendmsgFexit      = "traffic_udpv6_sendmsg_fexit"
-	TrafficProgTrafficUdpv6SendmsgFexitCopy0 = "traffic_udpv6_sendmsg_fexit_copy0"
 	TrafficProgTrafficUdpv6SendmsgFexitCopy1 = "traffic_udpv6_sendmsg_fexit_copy1"
 	TrafficProgTrafficUdpv6SendmsgFexitCopy2 = "traffic_udpv6_sendmsg_fexit_copy2"
 	TrafficProgTrafficUdpv6SendmsgKprobe     = "traffic_udpv6_sendmsg_kprobe"
@@ -205,6 +187,10 @@ const (
 	TrafficVarFilterCgroups                  = "filter_cgroups"
 	TrafficVarFilterPids                     = "filter_pids"
 	TrafficVarFilterUid                      = "filter_uid"
+	TrafficVarForGoCgroupId                  = "for_go_cgroup_id"
+	TrafficVarForGoFlowRecord                = "for_go_flow_record"
+	TrafficVarForGoShareRecord               = "for_go_share_record"
+	TrafficVarForGoTcpRecord                 = "for_go_tcp_record"
 	TrafficVarHasCasts                       = "has_casts"
 	TrafficVarHasCopies                      = "has_copies"
 	TrafficVarHidden                         = "hidden"
@@ -213,10 +199,6 @@ const (
 	TrafficVarReaderState                    = "reader_state"
 	TrafficVarRecvFlagsArg                   = "recv_flags_arg"
 	TrafficVarTellAll                        = "tell_all"
-	TrafficVarUnusedFlowRecord               = "unused_flow_record"
-	TrafficVarUnusedParty                    = "unused_party"
-	TrafficVarUnusedShareRecord              = "unused_share_record"
-	TrafficVarUnusedTcpRecord                = "unused_tcp_record"
 	TrafficVarWantedUid                      = "wanted_uid"
 )
 
@@ -265,16 +247,15 @@ type TrafficProgramSpecs struct {
 	TrafficDestroy                *ebpf.ProgramSpec `ebpf:"traffic_destroy"`
 	TrafficDestroyCopy1           *ebpf.ProgramSpec `ebpf:"traffic_destroy_copy1"`
 	TrafficDestroyCopy2           *ebpf.ProgramSpec `ebpf:"traffic_destroy_copy2"`
+	TrafficDestroyCopy3           *ebpf.ProgramSpec `ebpf:"traffic_destroy_copy3"`
 	TrafficLook                   *ebpf.ProgramSpec `ebpf:"traffic_look"`
 	TrafficReadFlows              *ebpf.ProgramSpec `ebpf:"traffic_read_flows"`
 	TrafficReadShares             *ebpf.ProgramSpec `ebpf:"traffic_read_shares"`
 	TrafficReadSocks              *ebpf.ProgramSpec `ebpf:"traffic_read_socks"`
 	TrafficRecvLength             *ebpf.ProgramSpec `ebpf:"traffic_recv_length"`
-	TrafficRecvLengthCopy0        *ebpf.ProgramSpec `ebpf:"traffic_recv_length_copy0"`
 	TrafficRecvLengthCopy1        *ebpf.ProgramSpec `ebpf:"traffic_recv_length_copy1"`
 	TrafficRecvLengthCopy2        *ebpf.ProgramSpec `ebpf:"traffic_recv_length_copy2"`
 	TrafficSendLength             *ebpf.ProgramSpec `ebpf:"traffic_send_length"`
-	TrafficSendLengthCopy0        *ebpf.ProgramSpec `ebpf:"traffic_send_length_copy0"`
 	TrafficSendLengthCopy1        *ebpf.ProgramSpec `ebpf:"traffic_send_length_copy1"`
 	TrafficSendLengthCopy2        *ebpf.ProgramSpec `ebpf:"traffic_send_length_copy2"`
 	TrafficSetState               *ebpf.ProgramSpec `ebpf:"traffic_set_state"`
@@ -292,18 +273,15 @@ type TrafficProgramSpecs struct {
 	TrafficTcpSendpageFexit       *ebpf.ProgramSpec `ebpf:"traffic_tcp_sendpage_fexit"`
 	TrafficTcpSpliceReadFexit     *ebpf.ProgramSpec `ebpf:"traffic_tcp_splice_read_fexit"`
 	TrafficUdpConsumeFentry       *ebpf.ProgramSpec `ebpf:"traffic_udp_consume_fentry"`
-	TrafficUdpConsumeFentryCopy0  *ebpf.ProgramSpec `ebpf:"traffic_udp_consume_fentry_copy0"`
 	TrafficUdpConsumeFentryCopy1  *ebpf.ProgramSpec `ebpf:"traffic_udp_consume_fentry_copy1"`
 	TrafficUdpConsumeFentryCopy2  *ebpf.ProgramSpec `ebpf:"traffic_udp_consume_fentry_copy2"`
 	TrafficUdpConsumeKprobe       *ebpf.ProgramSpec `ebpf:"traffic_udp_consume_kprobe"`
 	TrafficUdpSendmsgFexit        *ebpf.ProgramSpec `ebpf:"traffic_udp_sendmsg_fexit"`
-	TrafficUdpSendmsgFexitCopy0   *ebpf.ProgramSpec `ebpf:"traffic_udp_sendmsg_fexit_copy0"`
 	TrafficUdpSendmsgFexitCopy1   *ebpf.ProgramSpec `ebpf:"traffic_udp_sendmsg_fexit_copy1"`
 	TrafficUdpSendmsgFexitCopy2   *ebpf.ProgramSpec `ebpf:"traffic_udp_sendmsg_fexit_copy2"`
 	TrafficUdpSendmsgKprobe       *ebpf.ProgramSpec `ebpf:"traffic_udp_sendmsg_kprobe"`
 	TrafficUdpSendmsgKretprobe    *ebpf.ProgramSpec `ebpf:"traffic_udp_sendmsg_kretprobe"`
 	TrafficUdpv6SendmsgFexit      *ebpf.ProgramSpec `ebpf:"traffic_udpv6_sendmsg_fexit"`
-	TrafficUdpv6SendmsgFexitCopy0 *ebpf.ProgramSpec `ebpf:"traffic_udpv6_sendmsg_fexit_copy0"`
 	TrafficUdpv6SendmsgFexitCopy1 *ebpf.ProgramSpec `ebpf:"traffic_udpv6_sendmsg_fexit_copy1"`
 	TrafficUdpv6SendmsgFexitCopy2 *ebpf.ProgramSpec `ebpf:"traffic_udpv6_sendmsg_fexit_copy2"`
 	TrafficUdpv6SendmsgKprobe     *ebpf.ProgramSpec `ebpf:"traffic_udpv6_sendmsg_kprobe"`
@@ -321,37 +299,34 @@ type TrafficMapSpecs struct {
 	Events  *ebpf.MapSpec `ebpf:"events"`
 	Flows   *ebpf.MapSpec `ebpf:"flows"`
 	Lost    *ebpf.MapSpec `ebpf:"lost"`
-	Marks   *ebpf.MapSpec `ebpf:"marks"`
 	Pids    *ebpf.MapSpec `ebpf:"pids"`
-	Recents *ebpf.MapSpec `ebpf:"recents"`
-	Runs    *ebpf.MapSpec `ebpf:"runs"`
 	Shares  *ebpf.MapSpec `ebpf:"shares"`
-	Sights  *ebpf.MapSpec `ebpf:"sights"`
 	Socks   *ebpf.MapSpec `ebpf:"socks"`
+	Turns   *ebpf.MapSpec `ebpf:"turns"`
 }
 
 // TrafficVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TrafficVariableSpecs struct {
-	ByConnection      *ebpf.VariableSpec `ebpf:"by_connection"`
-	ByPeer            *ebpf.VariableSpec `ebpf:"by_peer"`
-	FilterCgroups     *ebpf.VariableSpec `ebpf:"filter_cgroups"`
-	FilterPids        *ebpf.VariableSpec `ebpf:"filter_pids"`
-	FilterUid         *ebpf.VariableSpec `ebpf:"filter_uid"`
-	HasCasts          *ebpf.VariableSpec `ebpf:"has_casts"`
-	HasCopies         *ebpf.VariableSpec `ebpf:"has_copies"`
-	Hidden            *ebpf.VariableSpec `ebpf:"hidden"`
-	Look              *ebpf.VariableSpec `ebpf:"look"`
-	PerfBuffers       *ebpf.VariableSpec `ebpf:"perf_buffers"`
-	ReaderState       *ebpf.VariableSpec `ebpf:"reader_state"`
-	RecvFlagsArg      *ebpf.VariableSpec `ebpf:"recv_flags_arg"`
-	TellAll           *ebpf.VariableSpec `ebpf:"tell_all"`
-	UnusedFlowRecord  *ebpf.VariableSpec `ebpf:"unused_flow_record"`
-	UnusedParty       *ebpf.VariableSpec `ebpf:"unused_party"`
-	UnusedShareRecord *ebpf.VariableSpec `ebpf:"unused_share_record"`
-	UnusedTcpRecord   *ebpf.VariableSpec `ebpf:"unused_tcp_record"`
-	WantedUid         *ebpf.VariableSpec `ebpf:"wanted_uid"`
+	ByConnection     *ebpf.VariableSpec `ebpf:"by_connection"`
+	ByPeer           *ebpf.VariableSpec `ebpf:"by_peer"`
+	FilterCgroups    *ebpf.VariableSpec `ebpf:"filter_cgroups"`
+	FilterPids       *ebpf.VariableSpec `ebpf:"filter_pids"`
+	FilterUid        *ebpf.VariableSpec `ebpf:"filter_uid"`
+	ForGoCgroupId    *ebpf.VariableSpec `ebpf:"for_go_cgroup_id"`
+	ForGoFlowRecord  *ebpf.VariableSpec `ebpf:"for_go_flow_record"`
+	ForGoShareRecord *ebpf.VariableSpec `ebpf:"for_go_share_record"`
+	ForGoTcpRecord   *ebpf.VariableSpec `ebpf:"for_go_tcp_record"`
+	HasCasts         *ebpf.VariableSpec `ebpf:"has_casts"`
+	HasCopies        *ebpf.VariableSpec `ebpf:"has_copies"`
+	Hidden           *ebpf.VariableSpec `ebpf:"hidden"`
+	Look             *ebpf.VariableSpec `ebpf:"look"`
+	PerfBuffers      *ebpf.VariableSpec `ebpf:"perf_buffers"`
+	ReaderState      *ebpf.VariableSpec `ebpf:"reader_state"`
+	RecvFlagsArg     *ebpf.VariableSpec `ebpf:"recv_flags_arg"`
+	TellAll          *ebpf.VariableSpec `ebpf:"tell_all"`
+	WantedUid        *ebpf.VariableSpec `ebpf:"wanted_uid"`
 }
 
 // TrafficObjects contains all objects after they have been loaded into the kernel.
@@ -381,13 +356,10 @@ type TrafficMaps struct {
 	Events  *ebpf.Map `ebpf:"events"`
 	Flows   *ebpf.Map `ebpf:"flows"`
 	Lost    *ebpf.Map `ebpf:"lost"`
-	Marks   *ebpf.Map `ebpf:"marks"`
 	Pids    *ebpf.Map `ebpf:"pids"`
-	Recents *ebpf.Map `ebpf:"recents"`
-	Runs    *ebpf.Map `ebpf:"runs"`
 	Shares  *ebpf.Map `ebpf:"shares"`
-	Sights  *ebpf.Map `ebpf:"sights"`
 	Socks   *ebpf.Map `ebpf:"socks"`
+	Turns   *ebpf.Map `ebpf:"turns"`
 }
 
 func (m *TrafficMaps) Close() error {
@@ -399,13 +371,10 @@ func (m *TrafficMaps) Close() error {
 		m.Events,
 		m.Flows,
 		m.Lost,
-		m.Marks,
 		m.Pids,
-		m.Recents,
-		m.Runs,
 		m.Shares,
-		m.Sights,
 		m.Socks,
+		m.Turns,
 	)
 }
 
@@ -413,24 +382,24 @@ func (m *TrafficMaps) Close() error {
 //
 // It can be passed to LoadTrafficObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TrafficVariables struct {
-	ByConnection      *ebpf.Variable `ebpf:"by_connection"`
-	ByPeer            *ebpf.Variable `ebpf:"by_peer"`
-	FilterCgroups     *ebpf.Variable `ebpf:"filter_cgroups"`
-	FilterPids        *ebpf.Variable `ebpf:"filter_pids"`
-	FilterUid         *ebpf.Variable `ebpf:"filter_uid"`
-	HasCasts          *ebpf.Variable `ebpf:"has_casts"`
-	HasCopies         *ebpf.Variable `ebpf:"has_copies"`
-	Hidden            *ebpf.Variable `ebpf:"hidden"`
-	Look              *ebpf.Variable `ebpf:"look"`
-	PerfBuffers       *ebpf.Variable `ebpf:"perf_buffers"`
-	ReaderState       *ebpf.Variable `ebpf:"reader_state"`
-	RecvFlagsArg      *ebpf.Variable `ebpf:"recv_flags_arg"`
-	TellAll           *ebpf.Variable `ebpf:"tell_all"`
-	UnusedFlowRecord  *ebpf.Variable `ebpf:"unused_flow_record"`
-	UnusedParty       *ebpf.Variable `ebpf:"unused_party"`
-	UnusedShareRecord *ebpf.Variable `ebpf:"unused_share_record"`
-	UnusedTcpRecord   *ebpf.Variable `ebpf:"unused_tcp_record"`
-	WantedUid         *ebpf.Variable `ebpf:"wanted_uid"`
+	ByConnection     *ebpf.Variable `ebpf:"by_connection"`
+	ByPeer           *ebpf.Variable `ebpf:"by_peer"`
+	FilterCgroups    *ebpf.Variable `ebpf:"filter_cgroups"`
+	FilterPids       *ebpf.Variable `ebpf:"filter_pids"`
+	FilterUid        *ebpf.Variable `ebpf:"filter_uid"`
+	ForGoCgroupId    *ebpf.Variable `ebpf:"for_go_cgroup_id"`
+	ForGoFlowRecord  *ebpf.Variable `ebpf:"for_go_flow_record"`
+	ForGoShareRecord *ebpf.Variable `ebpf:"for_go_share_record"`
+	ForGoTcpRecord   *ebpf.Variable `ebpf:"for_go_tcp_record"`
+	HasCasts         *ebpf.Variable `ebpf:"has_casts"`
+	HasCopies        *ebpf.Variable `ebpf:"has_copies"`
+	Hidden           *ebpf.Variable `ebpf:"hidden"`
+	Look             *ebpf.Variable `ebpf:"look"`
+	PerfBuffers      *ebpf.Variable `ebpf:"perf_buffers"`
+	ReaderState      *ebpf.Variable `ebpf:"reader_state"`
+	RecvFlagsArg     *ebpf.Variable `ebpf:"recv_flags_arg"`
+	TellAll          *ebpf.Variable `ebpf:"tell_all"`
+	WantedUid        *ebpf.Variable `ebpf:"wanted_uid"`
 }
 
 // TrafficPrograms contains all programs after they have been loaded into the kernel.
@@ -440,16 +409,15 @@ type TrafficPrograms struct {
 	TrafficDestroy                *ebpf.Program `ebpf:"traffic_destroy"`
 	TrafficDestroyCopy1           *ebpf.Program `ebpf:"traffic_destroy_copy1"`
 	TrafficDestroyCopy2           *ebpf.Program `ebpf:"traffic_destroy_copy2"`
+	TrafficDestroyCopy3           *ebpf.Program `ebpf:"traffic_destroy_copy3"`
 	TrafficLook                   *ebpf.Program `ebpf:"traffic_look"`
 	TrafficReadFlows              *ebpf.Program `ebpf:"traffic_read_flows"`
 	TrafficReadShares             *ebpf.Program `ebpf:"traffic_read_shares"`
 	TrafficReadSocks              *ebpf.Program `ebpf:"traffic_read_socks"`
 	TrafficRecvLength             *ebpf.Program `ebpf:"traffic_recv_length"`
-	TrafficRecvLengthCopy0        *ebpf.Program `ebpf:"traffic_recv_length_copy0"`
 	TrafficRecvLengthCopy1        *ebpf.Program `ebpf:"traffic_recv_length_copy1"`
 	TrafficRecvLengthCopy2        *ebpf.Program `ebpf:"traffic_recv_length_copy2"`
 	TrafficSendLength             *ebpf.Program `ebpf:"traffic_send_length"`
-	TrafficSendLengthCopy0        *ebpf.Program `ebpf:"traffic_send_length_copy0"`
 	TrafficSendLengthCopy1        *ebpf.Program `ebpf:"traffic_send_length_copy1"`
 	TrafficSendLengthCopy2        *ebpf.Program `ebpf:"traffic_send_length_copy2"`
 	TrafficSetState               *ebpf.Program `ebpf:"traffic_set_state"`
@@ -467,18 +435,15 @@ type TrafficPrograms struct {
 	TrafficTcpSendpageFexit       *ebpf.Program `ebpf:"traffic_tcp_sendpage_fexit"`
 	TrafficTcpSpliceReadFexit     *ebpf.Program `ebpf:"traffic_tcp_splice_read_fexit"`
 	TrafficUdpConsumeFentry       *ebpf.Program `ebpf:"traffic_udp_consume_fentry"`
-	TrafficUdpConsumeFentryCopy0  *ebpf.Program `ebpf:"traffic_udp_consume_fentry_copy0"`
 	TrafficUdpConsumeFentryCopy1  *ebpf.Program `ebpf:"traffic_udp_consume_fentry_copy1"`
 	TrafficUdpConsumeFentryCopy2  *ebpf.Program `ebpf:"traffic_udp_consume_fentry_copy2"`
 	TrafficUdpConsumeKprobe       *ebpf.Program `ebpf:"traffic_udp_consume_kprobe"`
 	TrafficUdpSendmsgFexit        *ebpf.Program `ebpf:"traffic_udp_sendmsg_fexit"`
-	TrafficUdpSendmsgFexitCopy0   *ebpf.Program `ebpf:"traffic_udp_sendmsg_fexit_copy0"`
 	TrafficUdpSendmsgFexitCopy1   *ebpf.Program `ebpf:"traffic_udp_sendmsg_fexit_copy1"`
 	TrafficUdpSendmsgFexitCopy2   *ebpf.Program `ebpf:"traffic_udp_sendmsg_fexit_copy2"`
 	TrafficUdpSendmsgKprobe       *ebpf.Program `ebpf:"traffic_udp_sendmsg_kprobe"`
 	TrafficUdpSendmsgKretprobe    *ebpf.Program `ebpf:"traffic_udp_sendmsg_kretprobe"`
 	TrafficUdpv6SendmsgFexit      *ebpf.Program `ebpf:"traffic_udpv6_sendmsg_fexit"`
-	TrafficUdpv6SendmsgFexitCopy0 *ebpf.Program `ebpf:"traffic_udpv6_sendmsg_fexit_copy0"`
 	TrafficUdpv6SendmsgFexitCopy1 *ebpf.Program `ebpf:"traffic_udpv6_sendmsg_fexit_copy1"`
 	TrafficUdpv6SendmsgFexitCopy2 *ebpf.Program `ebpf:"traffic_udpv6_sendmsg_fexit_copy2"`
 	TrafficUdpv6SendmsgKprobe     *ebpf.Program `ebpf:"traffic_udpv6_sendmsg_kprobe"`
@@ -490,16 +455,15 @@ func (p *TrafficPrograms) Close() error {
 		p.TrafficDestroy,
 		p.TrafficDestroyCopy1,
 		p.TrafficDestroyCopy2,
+		p.TrafficDestroyCopy3,
 		p.TrafficLook,
 		p.TrafficReadFlows,
 		p.TrafficReadShares,
 		p.TrafficReadSocks,
 		p.TrafficRecvLength,
-		p.TrafficRecvLengthCopy0,
 		p.TrafficRecvLengthCopy1,
 		p.TrafficRecvLengthCopy2,
 		p.TrafficSendLength,
-		p.TrafficSendLengthCopy0,
 		p.TrafficSendLengthCopy1,
 		p.TrafficSendLengthCopy2,
 		p.TrafficSetState,
@@ -517,18 +481,15 @@ func (p *TrafficPrograms) Close() error {
 		p.TrafficTcpSendpageFexit,
 		p.TrafficTcpSpliceReadFexit,
 		p.TrafficUdpConsumeFentry,
-		p.TrafficUdpConsumeFentryCopy0,
 		p.TrafficUdpConsumeFentryCopy1,
 		p.TrafficUdpConsumeFentryCopy2,
 		p.TrafficUdpConsumeKprobe,
 		p.TrafficUdpSendmsgFexit,
-		p.TrafficUdpSendmsgFexitCopy0,
 		p.TrafficUdpSendmsgFexitCopy1,
 		p.TrafficUdpSendmsgFexitCopy2,
 		p.TrafficUdpSendmsgKprobe,
 		p.TrafficUdpSendmsgKretprobe,
 		p.TrafficUdpv6SendmsgFexit,
-		p.TrafficUdpv6SendmsgFexitCopy0,
 		p.TrafficUdpv6SendmsgFexitCopy1,
 		p.TrafficUdpv6SendmsgFexitCopy2,
 		p.TrafficUdpv6SendmsgKprobe,

@@ -1083,8 +1083,8 @@ func TestKernelConnUnseenSteps(t *testing.T) {
 		}
 		missed(0)
 		for key, conn := range held {
-			if conn.Role == roleClient {
-				conn.State = stateConnecting
+			if conn.Role == bpf.ConnRoleClient {
+				conn.State = bpf.ConnStateConnecting
 				if err := socks.Put(key, &conn); err != nil {
 					t.Fatal(err)
 				}
@@ -1102,8 +1102,8 @@ func TestKernelConnUnseenSteps(t *testing.T) {
 				t.Fatal("no address was used again")
 			}
 			for key, conn := range held {
-				if conn.Role == roleClient && round%2 == 1 {
-					conn.State = stateConnecting
+				if conn.Role == bpf.ConnRoleClient && round%2 == 1 {
+					conn.State = bpf.ConnStateConnecting
 				}
 				if err := socks.Put(key, &conn); err != nil {
 					t.Fatal(err)
@@ -1203,7 +1203,7 @@ func connSession(sink Sink) *Session {
 
 func TestConnDecode(t *testing.T) {
 	base := bpf.ConnConnRecord{Time: 5_000_000_000}
-	base.Conn = bpf.ConnConn{Start: 4_000_000_000, Pid: 4711, Uid: 1000, Cgroup: 77, Sport: 51234, Dport: 443, Role: roleClient}
+	base.Conn = bpf.ConnConn{Start: 4_000_000_000, Pid: 4711, Uid: 1000, Cgroup: 77, Sport: 51234, Dport: 443, Role: bpf.ConnRoleClient}
 	copy(base.Conn.Src[:], []uint8{10: 255, 11: 255, 12: 10, 15: 5})
 	copy(base.Conn.Dst[:], []uint8{10: 255, 11: 255, 12: 10, 15: 9})
 	for i, c := range "curl" {
@@ -1216,27 +1216,29 @@ func TestConnDecode(t *testing.T) {
 		change func(r *bpf.ConnConnRecord)
 		want   string
 	}{
-		{"connect", func(r *bpf.ConnConnRecord) { r.Type = recordConnect },
+		{"connect", func(r *bpf.ConnConnRecord) { r.Type = bpf.ConnEventConnect },
 			`"event":"connect",` + head + `"role":"client",` + ends + `,"latency_us":1000000`},
-		{"a connect whose beginning is unknown has no latency", func(r *bpf.ConnConnRecord) { r.Type, r.Conn.Start = recordConnect, 0 },
+		{"a connect whose beginning is unknown has no latency", func(r *bpf.ConnConnRecord) { r.Type, r.Conn.Start = bpf.ConnEventConnect, 0 },
 			`"event":"connect",` + head + `"role":"client",` + ends},
-		{"refused", func(r *bpf.ConnConnRecord) { r.Type, r.Conn.Error = recordConnectFailed, int32(unix.ECONNREFUSED) },
+		{"refused", func(r *bpf.ConnConnRecord) {
+			r.Type, r.Conn.Error = bpf.ConnEventConnectFailed, int32(unix.ECONNREFUSED)
+		},
 			`"event":"connect_failed",` + head + `"role":"client",` + ends + `,"latency_us":1000000,"syns":1,"error":"ECONNREFUSED"`},
 		{"no route: nothing was sent", func(r *bpf.ConnConnRecord) {
-			r.Type, r.Conn.Error, r.Conn.Start = recordConnectFailed, int32(unix.ENETUNREACH), r.Time
+			r.Type, r.Conn.Error, r.Conn.Start = bpf.ConnEventConnectFailed, int32(unix.ENETUNREACH), r.Time
 			r.Conn.Src, r.Conn.Sport = [16]uint8{}, 0
 		}, `"event":"connect_failed",` + head + `"role":"client","family":"ipv4","dst_addr":"10.0.0.9","dst_port":443,"error":"ENETUNREACH"`},
-		{"accept", func(r *bpf.ConnConnRecord) { r.Type, r.Conn.Role = recordAccept, roleServer },
+		{"accept", func(r *bpf.ConnConnRecord) { r.Type, r.Conn.Role = bpf.ConnEventAccept, bpf.ConnRoleServer },
 			`"event":"accept",` + head + `"role":"server",` + ends},
 		{"closed by the other side", func(r *bpf.ConnConnRecord) {
-			r.Type, r.Conn.Role, r.Conn.ClosedBy, r.Reason = recordClose, roleServer, sidePeer, 1
+			r.Type, r.Conn.Role, r.Conn.ClosedBy, r.Reason = bpf.ConnEventClose, bpf.ConnRoleServer, bpf.ConnSidePeer, 1
 			r.Tx, r.Rx, r.Retransmits, r.SrttUs = 1009, 2003, 3, 25
 		}, `"event":"close",` + head + `"role":"server",` + ends + `,"duration_us":1000000,"tx_bytes":1009,"rx_bytes":2003,"retransmits":3,"srtt_us":25,"reason":"closed","closed_by":"client"`},
 		{"reset by this side, open before", func(r *bpf.ConnConnRecord) {
-			r.Type, r.Conn.ClosedBy, r.Reason, r.Conn.Before, r.Conn.Start = recordClose, sideOwn, 2, 1, 0
+			r.Type, r.Conn.ClosedBy, r.Reason, r.Conn.Before, r.Conn.Start = bpf.ConnEventClose, bpf.ConnSideOwn, 2, 1, 0
 		}, `"event":"close",` + head + `"role":"client",` + ends + `,"tx_bytes":0,"rx_bytes":0,"retransmits":0,"reason":"reset","closed_by":"client","open_before":true`},
 		{"IPv6", func(r *bpf.ConnConnRecord) {
-			r.Type = recordAccept
+			r.Type = bpf.ConnEventAccept
 			r.Conn.Src, r.Conn.Dst = [16]uint8{0xfd, 15: 1}, [16]uint8{15: 1}
 		}, `"event":"accept",` + head + `"role":"client","family":"ipv6","src_addr":"fd00::1","src_port":51234,"dst_addr":"::1","dst_port":443`},
 	}
@@ -1275,22 +1277,22 @@ func TestConnStuckOnce(t *testing.T) {
 	sink := &lineSink{}
 	s := connSession(sink)
 	tracer := &connTracer{stuck: time.Second, waits: map[wait]*waiter{}}
-	send := func(kind uint32, start, after time.Duration, retransmits uint32) {
+	send := func(kind bpf.ConnEvent, start, after time.Duration, retransmits uint32) {
 		r := bpf.ConnConnRecord{Type: kind, Time: uint64(start + after), Socket: 1, Retransmits: retransmits}
-		r.Conn.Role, r.Conn.Start = roleClient, uint64(start)
+		r.Conn.Role, r.Conn.Start = bpf.ConnRoleClient, uint64(start)
 		if !tracer.decode(s, connRecordBytes(&r)) {
 			t.Fatal("not decoded")
 		}
 	}
 	const first, second = time.Minute, time.Hour
-	send(recordWaiting, first, time.Second, 1)
-	send(recordWaiting, first, 3*time.Second, 2)
+	send(bpf.ConnEventConnectWaits, first, time.Second, 1)
+	send(bpf.ConnEventConnectWaits, first, 3*time.Second, 2)
 	if sink.n != 1 || tracer.waiting() {
 		t.Fatalf("%d events, waiting %t: %s", sink.n, tracer.waiting(), sink.lines)
 	}
-	send(recordConnectFailed, first, 7*time.Second, 2)
-	send(recordWaiting, second, 2*time.Second, 1)
-	send(recordConnect, second, 3*time.Second, 1)
+	send(bpf.ConnEventConnectFailed, first, 7*time.Second, 2)
+	send(bpf.ConnEventConnectWaits, second, 2*time.Second, 1)
+	send(bpf.ConnEventConnect, second, 3*time.Second, 1)
 	if sink.n != 4 || len(tracer.waits) != 0 {
 		t.Fatalf("%d events, %d waits: %s", sink.n, len(tracer.waits), sink.lines)
 	}
@@ -1299,9 +1301,9 @@ func TestConnStuckOnce(t *testing.T) {
 // Whatever the bytes: no crash, and one event or none, which none if they are
 // no record.
 func FuzzConnDecode(f *testing.F) {
-	for kind := uint32(0); kind <= recordClose+1; kind++ {
-		r := bpf.ConnConnRecord{Type: kind, Time: math.MaxUint64, Reason: kind}
-		r.Conn.Role = roleServer
+	for kind := bpf.ConnEvent(0); kind <= bpf.ConnEventClose+1; kind++ {
+		r := bpf.ConnConnRecord{Type: kind, Time: math.MaxUint64, Reason: bpf.ConnReason(kind)}
+		r.Conn.Role = bpf.ConnRoleServer
 		f.Add(connRecordBytes(&r))
 	}
 	f.Add([]byte{})

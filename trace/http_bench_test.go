@@ -63,9 +63,9 @@ func newExchangeFeed(summary bool) *exchangeFeed {
 	for role := range f.records {
 		way := role // which way requests go: sent by the client
 		record := bpf.HttpHttpRecord{
-			Socket: uint64(role+1) << 12, Seen: 1, Type: httpCall, Parts: partIntro, Requests: uint8(way),
-			Kept: bpf.HttpHttpCall{Size: uint32(len(request)), Len: uint16(len(request)), Dir: uint8(way)},
-			Call: bpf.HttpHttpCall{Size: uint32(len(response)), Len: uint16(len(response)), Dir: uint8(1 - way)},
+			Socket: uint64(role+1) << 12, Seen: 1, Type: bpf.HttpEventDataMoved, Parts: uint8(bpf.HttpPartWithIntro), Requests: bpf.HttpDirection(way),
+			Kept: bpf.HttpHttpCall{Size: uint32(len(request)), Len: uint16(len(request)), Dir: bpf.HttpDirection(way)},
+			Call: bpf.HttpHttpCall{Size: uint32(len(response)), Len: uint16(len(response)), Dir: bpf.HttpDirection(1 - way)},
 		}
 		intro := bpf.HttpHttpIntro{
 			Socket: bpf.HttpHttpSocket{LocalPort: 40000, RemotePort: 80, Family: unix.AF_INET},

@@ -427,7 +427,6 @@ func TestKernelTrafficBelongsToWhoMovesIt(t *testing.T) {
 	})
 }
 
-
 func TestKernelTrafficOfUDP(t *testing.T) {
 	tiersOf(t, func(t *testing.T, tier tier) {
 		c := traceTraffic(t, Options{tier: tier}, "--interval", "20ms")
@@ -731,7 +730,7 @@ func TestTrafficDistributesEachByteOnce(t *testing.T) {
 	party := func(pid uint32) bpf.TrafficParty { return bpf.TrafficParty{Start: uint64(pid), Pid: pid} }
 	record := func(tx, rx uint64, f func(*bpf.TrafficTcp)) bpf.TrafficTcpRecord {
 		r := bpf.TrafficTcpRecord{Socket: 1}
-		r.Tcp.Tx, r.Tcp.Rx, r.Tcp.Wanted, r.Tcp.Role = tx, rx, 1, roleClient
+		r.Tcp.Tx, r.Tcp.Rx, r.Tcp.Wanted, r.Tcp.Role = tx, rx, 1, bpf.TrafficRoleClient
 		r.Tcp.Owner = party(10)
 		f(&r.Tcp)
 		return r

@@ -1,10 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Sockets: what is behind a file, which ends it has, how far it has come. */
+/*
+ * Sockets: what is behind a file, which ends a socket has, whether it is still the
+ * same one, how far it has come.
+ */
 #ifndef TRACER_SOCKET_H
 #define TRACER_SOCKET_H
 
-#include "tracer.h"
+#include "read.h"
 #include <bpf/bpf_endian.h>
+
+/* The end of a connection that a socket is. */
+enum __attribute__((packed)) role {
+	client = 1,
+	server,
+};
+
+/* The direction of bytes, seen from the process. */
+enum __attribute__((packed)) direction {
+	sent,
+	received,
+	neither,
+};
 
 static __always_inline bool is_inet(__u16 family)
 {
@@ -44,6 +60,29 @@ static __always_inline __u16 local_port(struct sock *sk)
 static __always_inline __u16 remote_port(struct sock *sk)
 {
 	return bpf_ntohs(LOAD(sk, __sk_common.skc_dport));
+}
+
+/*
+ * Whether a socket has the connection still that was noted with these ports: the
+ * address of one that is gone, and it itself, are used again within a second. The
+ * ports are skc_portpair, as it was then: one number, which is in a cache line
+ * that all calls look at. At its end a socket gives its own port back, the upper
+ * half; inet_sport stays.
+ */
+static __always_inline bool has_ports(struct sock *sk, __u32 ports)
+{
+	__u32 now = LOAD(sk, __sk_common.skc_portpair);
+
+	return now == ports ||
+	       (!(now >> 16) && (__u16)now == (__u16)ports && local_port(sk) == ports >> 16);
+}
+
+/* A step of a socket, for first_step(): one that is used again has other sequence numbers. */
+static __always_inline __u64 step_of(struct sock *sk, int from, int to)
+{
+	struct tcp_sock *tp = (void *)sk;
+
+	return (__u64)sk ^ (__u64)to << 56 ^ (__u64)from << 48 ^ (__u64)LOAD(tp, write_seq) << 16;
 }
 
 /*
@@ -145,10 +184,10 @@ static __always_inline bool fin_has_come(struct sock *sk)
 static __always_inline __u64 tcp_sent_bytes(struct sock *sk)
 {
 	struct tcp_sock *tp = (void *)sk;
-	__u64 sent = LOAD(tp, bytes_sent);
+	__u64 all = LOAD(tp, bytes_sent);
 	__u64 again = LOAD(tp, bytes_retrans);
 
-	return sent > again ? sent - again : 0;
+	return all > again ? all - again : 0;
 }
 
 /*
@@ -158,9 +197,9 @@ static __always_inline __u64 tcp_sent_bytes(struct sock *sk)
 static __always_inline __u64 tcp_received_bytes(struct sock *sk)
 {
 	bool fin = fin_has_come(sk);
-	__u64 received = LOAD((struct tcp_sock *)sk, bytes_received);
+	__u64 n = LOAD((struct tcp_sock *)sk, bytes_received);
 
-	return received - fin;
+	return n - fin;
 }
 
 /*
@@ -179,14 +218,14 @@ static __always_inline bool tcp_find_origin(struct sock *sk, struct tcp_origin *
 	struct tcp_sock *tp = (void *)sk;
 
 	for (int i = 0; i < 4; i++) {
-		__u32 sent = tcp_sent_bytes(sk), sent_to = LOAD(tp, snd_nxt);
-		__u32 received = LOAD(tp, bytes_received);
+		__u32 tx = tcp_sent_bytes(sk), sent_to = LOAD(tp, snd_nxt);
+		__u32 rx = LOAD(tp, bytes_received);
 		__u32 received_to = LOAD(tp, rcv_nxt);
 
-		o->tx = sent_to - sent;
-		o->rx = received_to - received;
-		if (sent == (__u32)tcp_sent_bytes(sk) && sent_to == LOAD(tp, snd_nxt) &&
-		    received == (__u32)LOAD(tp, bytes_received) &&
+		o->tx = sent_to - tx;
+		o->rx = received_to - rx;
+		if (tx == (__u32)tcp_sent_bytes(sk) && sent_to == LOAD(tp, snd_nxt) &&
+		    rx == (__u32)LOAD(tp, bytes_received) &&
 		    received_to == LOAD(tp, rcv_nxt))
 			return true;
 	}
@@ -238,7 +277,7 @@ static __always_inline __u64 tcp_read(struct sock *sk, struct tcp_origin from, _
 static __always_inline bool has_called(struct sock *sk, int state)
 {
 	struct tcp_sock *tp = (void *)sk;
-	__u32 sent = LOAD(tp, bytes_sent) - LOAD(tp, bytes_retrans);
+	__u32 tx = LOAD(tp, bytes_sent) - LOAD(tp, bytes_retrans);
 	__u32 flying = LOAD(tp, snd_nxt) - LOAD(tp, snd_una);
 	__u32 acked = LOAD(tp, bytes_acked);
 	bool fin = false; /* its own is in flight, or acknowledged */
@@ -254,7 +293,7 @@ static __always_inline bool has_called(struct sock *sk, int state)
 	case TCP_LAST_ACK:
 		fin = true;
 	}
-	return acked + flying != sent + fin;
+	return acked + flying != tx + fin;
 }
 
 #endif

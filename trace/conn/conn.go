@@ -23,24 +23,11 @@ import (
 	"tracer/trace/session"
 )
 
-// What stands in records: the enums of bpf/conn.bpf.c.
-const (
-	recordConnect = iota + 1
-	recordConnectFailed
-	recordWaiting
-	recordAccept
-	recordClose
-
-	roleClient = 1
-	roleServer = 2
-
-	stateConnecting = 1
-
-	sideOwn  = 1
-	sidePeer = 2
-)
-
-var closeReasons = []string{1: event.ReasonClosed, 2: event.ReasonReset, 3: event.ReasonTimeout}
+var closeReasons = []string{
+	bpf.ConnReasonClosed:   event.ReasonClosed,
+	bpf.ConnReasonReset:    event.ReasonReset,
+	bpf.ConnReasonTimedOut: event.ReasonTimeout,
+}
 
 const (
 	// firstRetry is when a SYN without an answer is sent again. The kernel
@@ -87,10 +74,9 @@ type tracer struct {
 	stuck  time.Duration
 	slow   time.Duration
 
-	host     *session.Host
-	preempts bool             // the kernel may preempt programs: more of them have copies
-	uring    []string         // programs of which one may fit the kernel's io_uring
-	unseen   *kernel.Iterator // counts connections whose end was missed; nil where there are no iterators
+	host   *session.Host
+	uring  []string         // programs of which one may fit the kernel's io_uring
+	unseen *kernel.Iterator // counts connections whose end was missed; nil where there are no iterators
 
 	// Connects without an answer yet, until their end.
 	waits  map[wait]*waiter
@@ -142,7 +128,6 @@ func (t *tracer) Validate() error {
 }
 
 func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, error) {
-	t.preempts = types.Preempts()
 	t.uring = []string{bpf.ConnProgConnResultIoUring, bpf.ConnProgConnCqeIoUring}
 	if n := types.Arguments("io_uring_complete"); n >= resultArguments {
 		t.uring = t.uring[:1]
@@ -168,49 +153,33 @@ func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, 
 			bpf.ConnVarOnlyFailed:  t.failed,
 			bpf.ConnVarOnlySlow:    t.slow > 0,
 			bpf.ConnVarSlowNs:      uint64(t.slow),
-			bpf.ConnVarHasCopies:   t.preempts,
 			bpf.ConnVarHasCasts:    types.Casts(),
 			bpf.ConnVarTellFirst:   t.tellsStuck() && t.stuck < firstRetry,
 			bpf.ConnVarNrAccept:    int32(unix.SYS_ACCEPT),
 			bpf.ConnVarNrAccept4:   int32(unix.SYS_ACCEPT4),
 			bpf.ConnVarNrConnect:   int32(unix.SYS_CONNECT),
 		},
-		Features:  t.features(),
-		Overlooks: t.preempts,
+		Features: t.features(),
 	}, nil
 }
 
 func (t *tracer) tellsStuck() bool { return t.stuck > 0 && !t.failed }
 
 func (t *tracer) features() []kernel.Feature {
-	// One copy for the packet that interrupts a program, wherever that is; a
-	// task that returns from a system call nothing else does so on its CPU.
-	states := []string{
-		bpf.ConnProgConnSetState, bpf.ConnProgConnSetStateCopy1,
-		bpf.ConnProgConnDestroy, bpf.ConnProgConnDestroyCopy1,
-	}
-	syscalls := []string{bpf.ConnProgConnSysExit}
-	if t.preempts {
-		states = append(states, bpf.ConnProgConnSetStateCopy2, bpf.ConnProgConnSetStateCopy3, bpf.ConnProgConnDestroyCopy2)
-		syscalls = append(syscalls, bpf.ConnProgConnSysExitCopy1, bpf.ConnProgConnSysExitCopy2)
-	}
+	states := []string{bpf.ConnProgConnSetState, bpf.ConnProgConnDestroy}
 	f := []kernel.Feature{{Name: "connections", Doors: []kernel.Door{{Tier: kernel.Tracepoint, Programs: states}}}}
 	if t.tellsStuck() {
 		f = append(f, kernel.Feature{
 			Name:    "connects without an answer",
-			Doors:   []kernel.Door{{Tier: kernel.Tracepoint, Programs: []string{bpf.ConnProgConnRetransmit, bpf.ConnProgConnRetransmitCopy1}}},
+			Doors:   []kernel.Door{{Tier: kernel.Tracepoint, Programs: []string{bpf.ConnProgConnRetransmit}}},
 			Without: "connects without an answer are shown at their end only: this kernel does not tell of SYNs that are sent again",
 		})
 	}
 	if t.slow > 0 {
 		return f // no accept, and nothing that fails at once, is slow
 	}
-	// Of the programs of one function the last to be attached runs first.
-	ipv4 := []string{
-		bpf.ConnProgConnAcceptFentryCopy2, bpf.ConnProgConnAcceptFentryCopy1, bpf.ConnProgConnAcceptFentry,
-		bpf.ConnProgConnConnect4FexitCopy2, bpf.ConnProgConnConnect4FexitCopy1, bpf.ConnProgConnConnect4Fexit,
-	}
-	ipv6 := []string{bpf.ConnProgConnConnect6FexitCopy2, bpf.ConnProgConnConnect6FexitCopy1, bpf.ConnProgConnConnect6Fexit}
+	ipv4 := []string{bpf.ConnProgConnAcceptFentry, bpf.ConnProgConnConnect4Fexit}
+	ipv6 := []string{bpf.ConnProgConnConnect6Fexit}
 	kprobe4 := []string{bpf.ConnProgConnAcceptKprobe, bpf.ConnProgConnConnect4Kprobe, bpf.ConnProgConnConnect4Kretprobe}
 	kprobe6 := []string{bpf.ConnProgConnConnect6Kprobe, bpf.ConnProgConnConnect6Kretprobe}
 	// Without IPv6 there is no tcp_v6_connect, with an older io_uring no
@@ -222,7 +191,7 @@ func (t *tracer) features() []kernel.Feature {
 		{Tier: kernel.Kprobe, Programs: slices.Concat(kprobe4, kprobe6)},
 		{Tier: kernel.Kprobe, Programs: kprobe4},
 	}
-	for _, exits := range [][]string{syscalls, {bpf.ConnProgConnSysExitRaw}} {
+	for _, exits := range [][]string{{bpf.ConnProgConnSysExit}, {bpf.ConnProgConnSysExitRaw}} {
 		for _, p := range t.uring {
 			doors = append(doors, kernel.Door{Tier: kernel.Tracepoint, Programs: slices.Concat(exits, []string{p})})
 		}
@@ -279,11 +248,11 @@ func (t *tracer) Decode(record []byte) bool {
 		return false
 	}
 	r := (*bpf.ConnConnRecord)(unsafe.Pointer(unsafe.SliceData(record)))
-	if r.Conn.Role != roleClient && r.Conn.Role != roleServer {
+	if r.Conn.Role != bpf.ConnRoleClient && r.Conn.Role != bpf.ConnRoleServer {
 		return false
 	}
 	switch r.Type {
-	case recordConnect:
+	case bpf.ConnEventConnect:
 		t.answered(r)
 		t.connect = event.Connect{
 			Common:     t.common(event.KindConnect, r.Time, r),
@@ -291,7 +260,7 @@ func (t *tracer) Decode(record []byte) bool {
 			Latency:    kernel.Since(r.Conn.Start, r.Time),
 		}
 		t.host.Emit(&t.connect)
-	case recordConnectFailed:
+	case bpf.ConnEventConnectFailed:
 		t.answered(r)
 		t.connectFailed = event.ConnectFailed{
 			Common:     t.common(event.KindConnectFailed, r.Time, r),
@@ -303,16 +272,16 @@ func (t *tracer) Decode(record []byte) bool {
 			t.connectFailed.SYNs = r.Retransmits + 1
 		}
 		t.host.Emit(&t.connectFailed)
-	case recordWaiting:
+	case bpf.ConnEventConnectWaits:
 		t.syn(r)
-	case recordAccept:
+	case bpf.ConnEventAccept:
 		t.accept = event.Accept{
 			Common:     t.common(event.KindAccept, r.Time, r),
 			Connection: connection(r),
 		}
 		t.host.Emit(&t.accept)
-	case recordClose:
-		if r.Reason == 0 || r.Reason >= uint32(len(closeReasons)) {
+	case bpf.ConnEventClose:
+		if r.Reason == 0 || int(r.Reason) >= len(closeReasons) {
 			return false
 		}
 		t.close = event.Close{
@@ -355,7 +324,7 @@ func connection(r *bpf.ConnConnRecord) event.Connection {
 		Src:  netip.AddrPortFrom(addr(r.Conn.Src), r.Conn.Sport),
 		Dst:  netip.AddrPortFrom(addr(r.Conn.Dst), r.Conn.Dport),
 	}
-	if r.Conn.Role == roleServer {
+	if r.Conn.Role == bpf.ConnRoleServer {
 		c.Role = event.RoleServer
 	}
 	// Nothing was sent: no source address was chosen.
@@ -368,11 +337,11 @@ func connection(r *bpf.ConnConnRecord) event.Connection {
 func addr(b [16]uint8) netip.Addr { return netip.AddrFrom16(b).Unmap() }
 
 // roleOf is the role of the side of a connection that has done something.
-func roleOf(r *bpf.ConnConnRecord, side uint8) string {
+func roleOf(r *bpf.ConnConnRecord, side bpf.ConnSide) string {
 	switch {
 	case side == 0:
 		return ""
-	case (side == sideOwn) == (r.Conn.Role == roleClient):
+	case (side == bpf.ConnSideOwn) == (r.Conn.Role == bpf.ConnRoleClient):
 		return event.RoleClient
 	}
 	return event.RoleServer
@@ -434,7 +403,7 @@ func (t *tracer) forgetWaits() {
 func (t *tracer) stillWaits(key wait) bool {
 	var c bpf.ConnConn
 	err := t.host.Map(bpf.ConnMapSocks).Lookup(key.socket, &c)
-	return err == nil && c.State == stateConnecting && c.Start == key.start
+	return err == nil && c.State == bpf.ConnStateConnecting && c.Start == key.start
 }
 
 func (t *tracer) tellStuck(w *waiter, now uint64) {

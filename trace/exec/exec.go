@@ -7,7 +7,6 @@ package exec
 import (
 	"bytes"
 	"flag"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,20 +19,6 @@ import (
 	"tracer/trace/kernel"
 	"tracer/trace/proc"
 	"tracer/trace/session"
-)
-
-// Types and flags of records: enum record_type and record_flags in
-// bpf/exec.bpf.c.
-const (
-	recordExec = iota + 1
-	recordExit
-	recordFork
-	recordFailed
-
-	argsCut        = 1 << 0
-	argsUnreadable = 1 << 1
-	exeCut         = 1 << 2
-	cwdCut         = 1 << 3
 )
 
 const (
@@ -88,8 +73,6 @@ type tracer struct {
 	walkTimer  *session.Timer // a walk may be over
 	olderTimer *session.Timer // scan may have found more
 
-	preempts bool // the kernel may preempt programs, which then need copies
-
 	// Reused for every event of its kind.
 	exec event.Exec
 	exit event.Exit
@@ -116,15 +99,14 @@ type walk struct {
 	time uint64 // of the last attempt, boot clock
 }
 
-func (t *tracer) Flags(fs *flag.FlagSet) {
-	fs.BoolVar(&t.exits, "exits", false, "also report how processes end")
-	fs.BoolVar(&t.failed, "failed", false, "also report execs that failed")
+func (t *tracer) Flags(flags *flag.FlagSet) {
+	flags.BoolVar(&t.exits, "exits", false, "also report how processes end")
+	flags.BoolVar(&t.failed, "failed", false, "also report execs that failed")
 }
 
 func (t *tracer) Validate() error { return nil }
 
-func (t *tracer) Plan(types *kernel.Types, _ *session.Options) (kernel.Plan, error) {
-	t.preempts = types.Preempts()
+func (t *tracer) Plan(*kernel.Types, *session.Options) (kernel.Plan, error) {
 	return kernel.Plan{
 		Name: Probe.Name, Load: bpf.LoadExec, Ring: bpf.ExecMapEvents,
 		Maps: map[string]kernel.Size{
@@ -134,7 +116,6 @@ func (t *tracer) Plan(types *kernel.Types, _ *session.Options) (kernel.Plan, err
 		Knobs: map[string]any{
 			bpf.ExecVarNrExecve:   int32(unix.SYS_EXECVE),
 			bpf.ExecVarNrExecveat: int32(unix.SYS_EXECVEAT),
-			bpf.ExecVarHasCopies:  t.preempts,
 		},
 		Features: t.features(),
 	}, nil
@@ -142,17 +123,11 @@ func (t *tracer) Plan(types *kernel.Types, _ *session.Options) (kernel.Plan, err
 
 func (t *tracer) features() []kernel.Feature {
 	by := func(name string, programs ...string) kernel.Feature {
-		if !t.preempts {
-			programs = slices.DeleteFunc(programs, kernel.IsCopy)
-		}
 		return kernel.Feature{Name: name, Doors: []kernel.Door{{Tier: kernel.Tracepoint, Programs: programs}}}
 	}
-	f := []kernel.Feature{by("programs that start",
-		bpf.ExecProgExecProcessExec, bpf.ExecProgExecProcessExecCopy1, bpf.ExecProgExecProcessExecCopy2)}
+	f := []kernel.Feature{by("programs that start", bpf.ExecProgExecProcessExec)}
 	if t.exits {
-		f = append(f, by("how they end",
-			bpf.ExecProgExecProcessFork, bpf.ExecProgExecProcessForkCopy1, bpf.ExecProgExecProcessForkCopy2,
-			bpf.ExecProgExecProcessExit, bpf.ExecProgExecProcessExitCopy1, bpf.ExecProgExecProcessExitCopy2))
+		f = append(f, by("how they end", bpf.ExecProgExecProcessFork, bpf.ExecProgExecProcessExit))
 	}
 	if t.failed {
 		f = append(f, by("execs that fail", bpf.ExecProgExecSysExit))
@@ -298,16 +273,16 @@ func (t *tracer) Decode(record []byte) bool {
 	}
 	exe, cwd, args := data[:exeLen], data[exeLen:exeLen+cwdLen], data[exeLen+cwdLen:exeLen+cwdLen+argsLen]
 	switch r.Type {
-	case recordExec:
+	case bpf.ExecEventStarted:
 		t.decodeExec(r, exe, cwd, args)
-	case recordExit:
+	case bpf.ExecEventEnded:
 		t.decodeExit(r)
-	case recordFork:
+	case bpf.ExecEventForked:
 		if l, ok := t.history[r.Ppid]; ok {
 			l.start = r.Start
 			t.keep(r.Pid, l)
 		}
-	case recordFailed:
+	case bpf.ExecEventExecFailed:
 		t.decodeFailed(r, exe, args)
 	default:
 		return false
@@ -329,20 +304,23 @@ func (t *tracer) common(kind string, r *bpf.ExecExecRecord) event.Common {
 	}
 }
 
+// has reports whether one of these flags of a record is set.
+func has(r *bpf.ExecExecRecord, flags bpf.ExecFlag) bool { return r.Flags&uint32(flags) != 0 }
+
 func (t *tracer) decodeExec(r *bpf.ExecExecRecord, exe, cwd, args []byte) {
 	e := &t.exec
 	*e = event.Exec{
 		Common:        t.common(event.KindExec, r),
 		PPID:          r.Ppid,
 		ParentComm:    t.host.Comm(r.ParentComm),
-		ArgsTruncated: r.Flags&(argsCut|argsUnreadable) != 0,
-		Cwd:           joinPath(cwd, r.Flags&cwdCut != 0),
+		ArgsTruncated: has(r, bpf.ExecFlagArgsCut|bpf.ExecFlagArgsUnreadable),
+		Cwd:           joinPath(cwd, has(r, bpf.ExecFlagCwdCut)),
 		User:          t.host.User(r.Uid),
 		Program: event.Program{
-			Exe: joinPath(exe, r.Flags&exeCut != 0),
+			Exe: joinPath(exe, has(r, bpf.ExecFlagExeCut)),
 		},
 	}
-	if r.Flags&argsUnreadable == 0 {
+	if !has(r, bpf.ExecFlagArgsUnreadable) {
 		e.Args = proc.SplitArgs(args)
 	}
 	if r.Pid == t.host.Options.Command && t.began == 0 {
@@ -399,7 +377,7 @@ func (t *tracer) decodeFailed(r *bpf.ExecExecRecord, exe, args []byte) {
 		Common:        t.common(event.KindExecFailed, r),
 		PPID:          r.Ppid,
 		ParentComm:    t.host.Comm(r.ParentComm),
-		ArgsTruncated: r.Flags&(argsCut|argsUnreadable) != 0,
+		ArgsTruncated: has(r, bpf.ExecFlagArgsCut|bpf.ExecFlagArgsUnreadable),
 		User:          t.host.User(r.Uid),
 		Error:         kernel.Errno(unix.Errno(-r.Code)),
 		Program: event.Program{

@@ -117,7 +117,7 @@ func offline(t *testing.T) (*tracer, *record.Recorder) {
 
 func TestDecodeExec(t *testing.T) {
 	base := bpf.ExecExecRecord{
-		Type: recordExec, Time: 1500, Start: 1000, Cgroup: 77, Pid: 10, Tid: 10, Ppid: 9, Uid: 1000,
+		Type: bpf.ExecEventStarted, Time: 1500, Start: 1000, Cgroup: 77, Pid: 10, Tid: 10, Ppid: 9, Uid: 1000,
 		Comm: comm("sleep"), ParentComm: comm("bash"),
 	}
 	want := event.Exec{
@@ -129,7 +129,7 @@ func TestDecodeExec(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		exe, cwd, args string
-		flags          uint32
+		flags          bpf.ExecFlag
 		want           func(*event.Exec)
 	}{
 		"a usual one": {"sleep\x00bin\x00usr\x00", "root\x00", "sleep\x0010\x00", 0, func(e *event.Exec) {
@@ -144,20 +144,20 @@ func TestDecodeExec(t *testing.T) {
 		"no arguments": {"a\x00", "", "", 0, func(e *event.Exec) {
 			e.Exe, e.Cwd, e.Args = "/a", "/", []string{}
 		}},
-		"arguments cut within one": {"a\x00", "", "a\x00bc", argsCut, func(e *event.Exec) {
+		"arguments cut within one": {"a\x00", "", "a\x00bc", bpf.ExecFlagArgsCut, func(e *event.Exec) {
 			e.Exe, e.Cwd, e.Args, e.ArgsTruncated = "/a", "/", []string{"a", "bc"}, true
 		}},
-		"arguments that could not be read": {"a\x00", "", "", argsUnreadable, func(e *event.Exec) {
+		"arguments that could not be read": {"a\x00", "", "", bpf.ExecFlagArgsUnreadable, func(e *event.Exec) {
 			e.Exe, e.Cwd, e.ArgsTruncated = "/a", "/", true
 		}},
-		"paths that are too deep": {"b\x00a\x00", "d\x00c\x00", "b\x00", exeCut | cwdCut, func(e *event.Exec) {
+		"paths that are too deep": {"b\x00a\x00", "d\x00c\x00", "b\x00", bpf.ExecFlagExeCut | bpf.ExecFlagCwdCut, func(e *event.Exec) {
 			e.Exe, e.Cwd, e.Args = "…/a/b", "…/c/d", []string{"b"}
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			x, got := offline(t)
 			r := base
-			r.Flags = c.flags
+			r.Flags = uint32(c.flags)
 			if !x.Decode(sample(r, c.exe, c.cwd, c.args)) {
 				t.Fatal("rejected")
 			}
@@ -187,7 +187,7 @@ func TestDecodeExitStatus(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			x, got := offline(t)
-			r := bpf.ExecExecRecord{Type: recordExit, Time: 3e9, Start: 1e9, Pid: 5, Code: c.code}
+			r := bpf.ExecExecRecord{Type: bpf.ExecEventEnded, Time: 3e9, Start: 1e9, Pid: 5, Code: c.code}
 			if !x.Decode(sample(r, "", "", "")) || len(got.Events()) != 1 {
 				t.Fatal("rejected")
 			}
@@ -207,16 +207,16 @@ func TestHistoryOfProcesses(t *testing.T) {
 			t.Fatal("rejected")
 		}
 	}
-	feed(bpf.ExecExecRecord{Type: recordExec, Pid: 2, Start: 100}, "a\x00", "a\x001\x00")
-	feed(bpf.ExecExecRecord{Type: recordFork, Pid: 3, Ppid: 2, Start: 200}, "", "")
-	feed(bpf.ExecExecRecord{Type: recordFork, Pid: 4, Ppid: 3, Start: 300}, "", "")
-	feed(bpf.ExecExecRecord{Type: recordExec, Pid: 4, Start: 300}, "b\x00", "b\x00")
-	feed(bpf.ExecExecRecord{Type: recordExit, Pid: 2, Start: 100}, "", "")
-	feed(bpf.ExecExecRecord{Type: recordExit, Pid: 3, Start: 200}, "", "")
-	feed(bpf.ExecExecRecord{Type: recordExit, Pid: 4, Start: 300}, "", "")
+	feed(bpf.ExecExecRecord{Type: bpf.ExecEventStarted, Pid: 2, Start: 100}, "a\x00", "a\x001\x00")
+	feed(bpf.ExecExecRecord{Type: bpf.ExecEventForked, Pid: 3, Ppid: 2, Start: 200}, "", "")
+	feed(bpf.ExecExecRecord{Type: bpf.ExecEventForked, Pid: 4, Ppid: 3, Start: 300}, "", "")
+	feed(bpf.ExecExecRecord{Type: bpf.ExecEventStarted, Pid: 4, Start: 300}, "b\x00", "b\x00")
+	feed(bpf.ExecExecRecord{Type: bpf.ExecEventEnded, Pid: 2, Start: 100}, "", "")
+	feed(bpf.ExecExecRecord{Type: bpf.ExecEventEnded, Pid: 3, Start: 200}, "", "")
+	feed(bpf.ExecExecRecord{Type: bpf.ExecEventEnded, Pid: 4, Start: 300}, "", "")
 	// The id of another process, whose start was lost.
-	feed(bpf.ExecExecRecord{Type: recordExec, Pid: 5, Start: 400}, "c\x00", "c\x00")
-	feed(bpf.ExecExecRecord{Type: recordExit, Pid: 5, Start: 999}, "", "")
+	feed(bpf.ExecExecRecord{Type: bpf.ExecEventStarted, Pid: 5, Start: 400}, "c\x00", "c\x00")
+	feed(bpf.ExecExecRecord{Type: bpf.ExecEventEnded, Pid: 5, Start: 999}, "", "")
 	var ran []string
 	for _, e := range record.All[*event.Exit](got) {
 		ran = append(ran, fmt.Sprint(e.PID, e.Exe, e.Args))
@@ -233,10 +233,10 @@ func TestWalkThroughPath(t *testing.T) {
 	const ms = uint64(time.Millisecond)
 	const enoent, eacces = -2, -13
 	attempt := func(tid uint32, at uint64, code int32, file string) []byte {
-		return sample(bpf.ExecExecRecord{Type: recordFailed, Pid: tid, Tid: tid, Time: at, Code: code}, file+"\x00", "", "x\x00y\x00")
+		return sample(bpf.ExecExecRecord{Type: bpf.ExecEventExecFailed, Pid: tid, Tid: tid, Time: at, Code: code}, file+"\x00", "", "x\x00y\x00")
 	}
 	success := func(tid uint32, at uint64, name string) []byte {
-		return sample(bpf.ExecExecRecord{Type: recordExec, Pid: tid, Tid: tid, Time: at, Comm: comm(name[:min(15, len(name))])}, name+"\x00", "", "x\x00")
+		return sample(bpf.ExecExecRecord{Type: bpf.ExecEventStarted, Pid: tid, Tid: tid, Time: at, Comm: comm(name[:min(15, len(name))])}, name+"\x00", "", "x\x00")
 	}
 	for name, c := range map[string]struct {
 		records [][]byte
@@ -288,7 +288,7 @@ func TestWalkThroughPath(t *testing.T) {
 // A record is decoded or rejected; never does it end the program, and what it
 // claims beyond its end is not read.
 func FuzzDecodeExec(f *testing.F) {
-	for typ := uint32(0); typ < 6; typ++ {
+	for typ := range bpf.ExecEvent(6) {
 		f.Add(sample(bpf.ExecExecRecord{Type: typ, Pid: 1, Tid: 1, Comm: comm("a")}, "b\x00a\x00", "c\x00", "x\x00y\x00"))
 	}
 	f.Add([]byte{})

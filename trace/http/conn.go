@@ -31,18 +31,18 @@ type conn struct {
 	t        *tracer
 	parser   message.Parser
 	address  uint64
-	seen     uint64           // with address, tells the socket from all others
-	requests uint8            // which way they go, as far as the kernel can tell
-	base     [2]uint64        // where each direction begins
-	based    bool             // and that is known
-	next     [2]uint64        // how far each direction was told
-	heard    uint64           // when something was told last
-	orphan   uint64           // since when an answer waits for its request, 0: none does
-	watched  bool             // it is in waits
-	sweptAt  uint64           // heard, when sweep looked last
-	patience time.Duration    // how long it may be silent then
-	hint     bpf.HttpHttpHint // as the kernel has it
-	advised  bool             // it says whether calls hold many heads
+	seen     uint64            // with address, tells the socket from all others
+	requests bpf.HttpDirection // which way they go, as far as the kernel can tell
+	base     [2]uint64         // where each direction begins
+	based    bool              // and that is known
+	next     [2]uint64         // how far each direction was told
+	heard    uint64            // when something was told last
+	orphan   uint64            // since when an answer waits for its request, 0: none does
+	watched  bool              // it is in waits
+	sweptAt  uint64            // heard, when sweep looked last
+	patience time.Duration     // how long it may be silent then
+	hint     bpf.HttpHttpHint  // as the kernel has it
+	advised  bool              // it says whether calls hold many heads
 	closed   bool
 }
 
@@ -143,13 +143,13 @@ func (t *tracer) feed(c *conn, call *bpf.HttpHttpCall, data []byte) {
 func (t *tracer) advise(c *conn, dir stream.Direction, data []byte) {
 	h := c.hint
 	if c.parser.Opaque() {
-		h.Flags |= hintOpaque
+		h.Flags |= uint32(bpf.HttpHintOpaque)
 	} else if c.parser.Waiting() > 1 {
-		h.Flags |= hintWide
+		h.Flags |= uint32(bpf.HttpHintWide)
 		c.advised = true
 	} else if len(data) > int(t.prefix) && !c.advised {
 		c.advised = true // a long head: the others may be short
-		h.Dir = noDirection
+		h.Dir = uint32(bpf.HttpDirectionNeither)
 	}
 	next := c.next[dir] - c.base[dir]
 	if until, blind := c.parser.Body(dir); until > next && until-next > quietBytes {
@@ -157,9 +157,9 @@ func (t *tracer) advise(c *conn, dir stream.Direction, data []byte) {
 		if h.Until < until {
 			h.Until = until // it was endless
 		}
-		h.Flags &^= hintBlind
+		h.Flags &^= uint32(bpf.HttpHintBlind)
 		if blind {
-			h.Flags |= hintBlind
+			h.Flags |= uint32(bpf.HttpHintBlind)
 		}
 	}
 	if h != c.hint {
@@ -215,15 +215,15 @@ func (t *tracer) vanish(c *conn) {
 // fetch feeds what the kernel keeps of a connection's requests.
 func (t *tracer) fetch(c *conn) {
 	// What the kernel told before it must have been decoded.
-	if call, data, ok := t.kept(c); ok && call.Time <= t.sure {
+	if call, data, ok := t.keptFor(c); ok && call.Time <= t.sure {
 		t.conn = c
 		t.feed(c, call, data)
 	}
 }
 
-// kept is the request that the kernel keeps for the next record of a socket. It
+// keptFor is the request that the kernel keeps for the next record of a socket. It
 // is valid until the next call.
-func (t *tracer) kept(c *conn) (call *bpf.HttpHttpCall, data []byte, ok bool) {
+func (t *tracer) keptFor(c *conn) (call *bpf.HttpHttpCall, data []byte, ok bool) {
 	const at = int(unsafe.Offsetof(bpf.HttpHttpHead{}.Data))
 	st := &t.state
 	kept := func() (uint32, bool) {

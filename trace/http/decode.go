@@ -7,23 +7,6 @@ import (
 	"tracer/trace/stream"
 )
 
-// What stands in records and hints: the enums of bpf/http.bpf.c.
-const (
-	httpCall = iota + 1
-	httpClose
-
-	partSum   = 1 << 0
-	partIntro = 1 << 1
-
-	hintOpaque = 1 << 0
-	hintWide   = 1 << 1
-	hintBlind  = 1 << 2
-
-	noDirection = 2
-
-	endingUnseen = 4 // beside those of stream
-)
-
 // Decode takes a record: the calls that it tells of go to their connection.
 func (t *tracer) Decode(record []byte) bool {
 	const head = int(unsafe.Sizeof(bpf.HttpHttpRecord{}))
@@ -40,10 +23,10 @@ func (t *tracer) Decode(record []byte) bool {
 	sum := &t.summed
 	*sum = bpf.HttpHttpCall{}
 	var intro *bpf.HttpHttpIntro
-	if r.Parts&partSum != 0 && !take(&parts, sum) || sum.TailLen > 8 || sum.Len > 0 {
+	if r.Parts&uint8(bpf.HttpPartWithSum) != 0 && !take(&parts, sum) || sum.TailLen > 8 || sum.Len > 0 {
 		return false
 	}
-	if r.Parts&partIntro != 0 {
+	if r.Parts&uint8(bpf.HttpPartWithIntro) != 0 {
 		intro = new(bpf.HttpHttpIntro)
 		if !take(&parts, intro) {
 			return false
@@ -70,10 +53,10 @@ func (t *tracer) Decode(record []byte) bool {
 		t.feed(c, sum, nil)
 	}
 	switch r.Type {
-	case httpCall:
+	case bpf.HttpEventDataMoved:
 		t.feed(c, &r.Call, data)
-	case httpClose:
-		if r.Ending == endingUnseen {
+	case bpf.HttpEventSocketClosed:
+		if r.Ending == bpf.HttpEndingUnseen {
 			t.vanish(c)
 			break
 		}

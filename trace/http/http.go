@@ -85,6 +85,7 @@ type tracer struct {
 	head    []byte              // of the map heads, while it is looked at
 	state   bpf.HttpSocketState // the same, of the map sockets
 	summed  bpf.HttpHttpCall
+	kept    [4096]bpf.HttpWaitingRequest // the variable waiting, while it is looked at
 
 	// What the callbacks of parsers are about.
 	conn *conn

@@ -22,14 +22,12 @@ const (
 type kernelFacts struct {
 	sendpage bool // it has tcp_sendpage
 	recvmsg  int  // how many parameters its tcp_recvmsg has
-	preempts bool // it may preempt programs: they need copies
 }
 
 func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, error) {
 	t.kernelFacts = kernelFacts{
 		sendpage: types.Has("tcp_sendpage"),
 		recvmsg:  types.Parameters("tcp_recvmsg"),
-		preempts: types.Preempts(),
 	}
 	heads := opts.Limits.Heads
 	if heads == 0 {
@@ -55,7 +53,6 @@ func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, 
 			bpf.HttpVarPrefix:      uint32(t.prefix),
 			bpf.HttpVarMaxHeads:    heads,
 			bpf.HttpVarFilterPorts: len(t.ports) > 0,
-			bpf.HttpVarHasCopies:   t.preempts,
 			bpf.HttpVarAsleep:      kernel.Asleep(),
 			bpf.HttpVarNrRead:      int32(unix.SYS_READ),
 			bpf.HttpVarNrWrite:     int32(unix.SYS_WRITE),
@@ -93,19 +90,7 @@ func (t *tracer) features() []kernel.Feature {
 		function = append(function, bpf.HttpProgHttpSendpage)
 		kprobe = append(kprobe, bpf.HttpProgHttpR_sendpage, bpf.HttpProgHttpK_sendpage)
 	}
-	ends := []string{
-		bpf.HttpProgHttpSetState, bpf.HttpProgHttpSetStateCopy1,
-		bpf.HttpProgHttpDestroySock, bpf.HttpProgHttpDestroySockCopy1,
-	}
-	if t.preempts {
-		// Of programs at a function's end the last one that was attached
-		// runs first, at tracepoints the first one.
-		function = append([]string{bpf.HttpProgHttpSendmsgCopy2, bpf.HttpProgHttpSendmsgCopy1,
-			bpf.HttpProgHttpRecvmsg4Copy2, bpf.HttpProgHttpRecvmsg4Copy1}, function...)
-		tracepoint = append(tracepoint, bpf.HttpProgHttpSendLengthCopy1, bpf.HttpProgHttpSendLengthCopy2,
-			bpf.HttpProgHttpRecvLengthCopy1, bpf.HttpProgHttpRecvLengthCopy2)
-		ends = append(ends, bpf.HttpProgHttpSetStateCopy2, bpf.HttpProgHttpDestroySockCopy2)
-	}
+	ends := []string{bpf.HttpProgHttpSetState, bpf.HttpProgHttpDestroySock}
 	return []kernel.Feature{
 		{Name: "ends of connections", Doors: []kernel.Door{{Tier: kernel.Tracepoint, Programs: ends}}},
 		{

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"time"
 
+	"tracer/bpf"
 	"tracer/trace/event"
 	"tracer/trace/exchange"
 	"tracer/trace/message"
@@ -121,13 +122,24 @@ func (t *tracer) tellStuck() {
 	}
 }
 
-// lookAtKept looks for requests that the kernel keeps and nobody has told yet.
+// lookAtKept looks for requests that the kernel keeps and has not told yet. Where they
+// are is in a variable that is mapped: to look there is no system call, and idle
+// connections are not looked at.
 func (t *tracer) lookAtKept() {
-	for _, c := range t.conns {
-		if c.watched || c.parser.Opaque() {
+	if err := t.session.Get(bpf.HttpVarWaiting, &t.kept); err != nil {
+		return // no kernel that this runs on lacks it
+	}
+	soon := t.now + uint64(t.lookInterval()+leastLook)
+	for i := range t.kept {
+		w := &t.kept[i]
+		if w.Since == 0 || w.Since+uint64(t.stuck) > soon {
+			continue // there is none, or the next look is early enough
+		}
+		c := t.conns[w.Socket]
+		if c == nil || c.watched || c.parser.Opaque() {
 			continue
 		}
-		if call, _, ok := t.kept(c); ok && call.Offset >= c.next[call.Dir&1] {
+		if call, _, ok := t.keptFor(c); ok && call.Offset >= c.next[call.Dir&1] {
 			t.watchFrom(c, call.Time)
 		}
 	}

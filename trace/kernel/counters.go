@@ -2,32 +2,16 @@ package kernel
 
 import (
 	"fmt"
-	"strings"
-
-	"github.com/cilium/ebpf"
 
 	"tracer/bpf"
 )
 
-// What the programs count as lost, in the order of enum lost_cause of the C
-// headers, by the names that the account has.
-const (
-	lostNot    = 3 // no loss: a copy of a program has seen what the first one missed
-	lostDetail = 2 // no event, but something that a later one would have told
-)
-
-var lostNames = []string{"ring_full", "map_full", "detail", "not", "accept_missed", "step_missed"}
-
 // noticed are losses that a program takes note of when it finds out that another
 // program did not run.
-var noticed = map[string]bool{"accept_missed": true, "step_missed": true}
+var noticed = [len(bpf.LossNames)]bool{bpf.ExecLossAcceptMissed: true, bpf.ExecLossStepMissed: true}
 
-// What the programs leave out, by filter, and what sockets speak, in the order of
-// enum counted of the C headers.
-var countNames = []string{"pid", "uid", "place", "self", "port", "failed", "slow", "http1", "http2", "tls", "other", "unread"}
-
-// firstKind is where in countNames the kinds begin.
-const firstKind = 7
+// losses are what an object's programs have counted as lost, by cause.
+type losses [len(bpf.LossNames)]uint64
 
 // Lost is what all programs have lost since the session began, by cause, and how
 // many details, without which an event lacks a key. Events that the kernel did not
@@ -35,130 +19,123 @@ const firstKind = 7
 func (k *Kernel) Lost() (by map[string]uint64, details uint64, err error) {
 	by = map[string]uint64{}
 	for _, o := range k.objects {
-		var lost [8]uint64
-		for cause, name := range lostNames {
-			if o.ended && noticed[name] {
-				lost[cause] = o.last[cause]
-			} else if lost[cause], err = k.sum(o.maps[bpf.ExecMapLost], uint32(cause)); err != nil {
-				return nil, 0, fmt.Errorf("read map %q of %q: %w", bpf.ExecMapLost, o.name, err)
-			}
-			o.last[cause] = lost[cause]
-			lost[cause] -= o.before[cause]
-			if cause != lostNot && cause != lostDetail && lost[cause] > 0 {
-				by[name] += lost[cause]
+		if err := o.readCounters(); err != nil {
+			return nil, 0, err
+		}
+		for cause, name := range bpf.LossNames {
+			if n := o.lost[cause] - o.before[cause]; name != "" && n > 0 {
+				by[name] += n
 			}
 		}
-		if !o.ended {
-			o.lastMissed, o.lastSparse = o.missed(lost[lostNot])
+		if o.missed > 0 {
+			by["program_missed"] += o.missed
 		}
-		if o.lastMissed > 0 {
-			by["program_missed"] += o.lastMissed
-		}
-		details += lost[lostDetail] + o.lastSparse
+		details += o.lost[bpf.ExecLossDetailMissing] - o.before[bpf.ExecLossDetailMissing] + o.sparse
 	}
 	return by, details, nil
 }
 
 // Counts are what programs have left out, by filter, and what the sockets that they
 // saw speak.
-func (k *Kernel) Counts() (leftOut, kinds map[string]uint64, err error) {
-	leftOut, kinds = map[string]uint64{}, map[string]uint64{}
-	for _, o := range k.objects {
-		m := o.maps[bpf.ExecMapCounts]
-		if m == nil {
-			continue
-		}
-		for i, name := range countNames {
-			n, err := k.sum(m, uint32(i))
-			switch {
-			case err != nil:
-				return nil, nil, fmt.Errorf("read map %q of %q: %w", bpf.ExecMapCounts, o.name, err)
-			case n == 0:
-			case i >= firstKind:
-				kinds[name] += n
-			default:
-				leftOut[name] += n
+func (k *Kernel) Counts() (leftOut, protocols map[string]uint64, err error) {
+	leftOut, protocols = map[string]uint64{}, map[string]uint64{}
+	for _, c := range []struct {
+		names map[bpf.ExecCounted]string
+		to    map[string]uint64
+	}{{bpf.FilterNames, leftOut}, {bpf.ProtocolNames, protocols}} {
+		for _, o := range k.objects {
+			for what, name := range c.names {
+				n, err := o.Sum(bpf.ExecMapCounts, uint32(what))
+				if err != nil {
+					return nil, nil, err
+				}
+				if n > 0 {
+					c.to[name] += n
+				}
 			}
 		}
 	}
-	return leftOut, kinds, nil
+	return leftOut, protocols, nil
 }
 
-// sum reads a counter that each CPU has for itself. Counters only grow: they are
-// never set back.
-func (k *Kernel) sum(m *ebpf.Map, i uint32) (sum uint64, err error) {
+// Sum reads a counter that each CPU has for itself; 0 if no program of the object
+// counts in this map. Counters only grow: they are never set back.
+func (o *Object) Sum(mapName string, i uint32) (sum uint64, err error) {
+	m := o.maps[mapName]
 	if m == nil {
 		return 0, nil
 	}
-	err = m.Lookup(i, k.perCPU)
-	for _, n := range k.perCPU {
+	if err := m.Lookup(i, o.kernel.perCPU); err != nil {
+		return 0, fmt.Errorf("read map %q of %q: %w", mapName, o.name, err)
+	}
+	for _, n := range o.kernel.perCPU {
 		sum += n
 	}
-	return sum, err
+	return sum, nil
+}
+
+// readCounters takes over what the object's programs and the kernel have counted.
+func (o *Object) readCounters() error {
+	for cause := range o.lost {
+		if o.ended && noticed[cause] {
+			continue
+		}
+		n, err := o.Sum(bpf.ExecMapLost, uint32(cause))
+		if err != nil {
+			return err
+		}
+		o.lost[cause] = n
+	}
+	if !o.ended {
+		o.readMissed(o.lost[bpf.ExecLossSeenByCopy] - o.before[bpf.ExecLossSeenByCopy])
+	}
+	return nil
+}
+
+// readMissed adds up what the kernel tells of programs that it did not run. What the
+// first of a program and its copies missed, others may have seen: they count that. A
+// task may go to another CPU between two copies, and one of them then takes for missed
+// what another saw; but what all missed is at most the least of what each did.
+func (o *Object) readMissed(seenByCopies uint64) {
+	least := map[*bpf.Program]uint64{} // by a program and its copies together
+	var first uint64
+	for name, p := range o.programs {
+		st, err := p.Stats()
+		if err != nil {
+			continue // a kernel that does not tell
+		}
+		row, number := bpf.Find(name)
+		if row == nil || row.Lossless {
+			continue
+		}
+		if n, known := least[row]; !known || st.RecursionMisses < n {
+			least[row] = st.RecursionMisses
+		}
+		if number == 0 && !row.Sparse {
+			first += st.RecursionMisses
+		}
+	}
+	o.missed, o.sparse = 0, 0
+	for row, n := range least {
+		if row.Sparse {
+			o.sparse += n
+		} else {
+			o.missed += n
+		}
+	}
+	o.missed = min(o.missed, first-min(first, seenByCopies))
 }
 
 // beginCounters leaves out what programs lost while they were attached one by one.
 func (o *Object) beginCounters() error {
-	if _, _, err := o.kernel.Lost(); err != nil {
-		return err
-	}
-	o.before = o.last
-	return nil
+	err := o.readCounters()
+	o.before = o.lost
+	return err
 }
 
 // endCounters leaves out what programs notice as missed while they are detached.
 func (o *Object) endCounters() error {
-	_, _, err := o.kernel.Lost()
+	err := o.readCounters()
 	o.ended = true
 	return err
-}
-
-// missed is how many events an object's programs missed because the kernel did not
-// run them, of which other copies saw some, and how many details may have been.
-//
-// Where the kernel preempts programs a task may go to another CPU between two
-// copies: one of them then takes an event for missed that another saw, if who saw
-// it is remembered by CPU. Of such a program counts what all copies missed, which is
-// at most the least of what each did.
-func (o *Object) missed(seenByCopies uint64) (events, details uint64) {
-	least := map[string]uint64{} // by a program and its copies together
-	for name, p := range o.programs {
-		st, err := p.Stats()
-		if err != nil || name == bpf.FollowProgFollowProcessFree {
-			continue // a kernel that does not tell; what only takes room
-		}
-		first, _, _ := strings.Cut(name, "_copy")
-		n, known := least[first]
-		switch {
-		case isSparse(first):
-			if name == first {
-				details += st.RecursionMisses
-			}
-		case !known || st.RecursionMisses < n:
-			least[first] = st.RecursionMisses
-		}
-		if name == first && !isSparse(first) {
-			events += st.RecursionMisses
-		}
-	}
-	if !o.overlooks {
-		return events - min(events, seenByCopies), details
-	}
-	events = 0
-	for _, n := range least {
-		events += n
-	}
-	return events, details
-}
-
-// IsCopy tells the programs that see what the first of their kind has missed.
-func IsCopy(program string) bool { return strings.Contains(program, "_copy") }
-
-// isSparse tells the programs to which little of what they see matters: any
-// system call's return, of which few are failed execs or accepts; connects, of
-// which few fail at once; any call on a TCP socket, of which few are shared by
-// several processes.
-func isSparse(program string) bool {
-	return strings.HasSuffix(program, "_sys_exit") || strings.HasSuffix(program, "_io_uring") ||
-		strings.Contains(program, "_connect") || strings.HasPrefix(program, "traffic_tcp_")
 }

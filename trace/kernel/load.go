@@ -29,12 +29,10 @@ type Object struct {
 	records  source  // of its ring, nil: it has none
 	reader   *reader // of records; nil: they are rare
 
-	overlooks  bool      // copies of its programs may take for missed what others saw
-	before     [8]uint64 // losses when the session began
-	last       [8]uint64 // the same, when they were read last
-	lastMissed uint64
-	lastSparse uint64
-	ended      bool // what is noticed as missed does not count any more
+	lost, before losses // as read last, and when the session began
+	missed       uint64 // events that no copy of a program was run for
+	sparse       uint64 // the same, of programs that are sparse
+	ended        bool   // what is noticed as missed does not count any more
 }
 
 // Load creates the maps of an object and opens its features.
@@ -52,6 +50,9 @@ func (k *Kernel) Load(p Plan) (*Object, error) {
 	return o.Object, nil
 }
 
+// hasCopies is the variable that tells programs that they have copies.
+const hasCopies = bpf.ExecVarHasCopies
+
 // A loading is an object on its way.
 type loading struct {
 	*Object
@@ -66,7 +67,7 @@ func (k *Kernel) loadMaps(p Plan) (_ *loading, err error) {
 	if k.Types.err != nil {
 		return nil, fmt.Errorf("read the kernel's types: %w", k.Types.err)
 	}
-	o := &Object{name: p.Name, kernel: k, overlooks: p.Overlooks, maps: map[string]*ebpf.Map{}, programs: map[string]*ebpf.Program{}}
+	o := &Object{name: p.Name, kernel: k, maps: map[string]*ebpf.Map{}, programs: map[string]*ebpf.Program{}}
 	defer func() {
 		if err != nil {
 			o.close()
@@ -83,6 +84,9 @@ func (k *Kernel) loadMaps(p Plan) (_ *loading, err error) {
 	knobs[bpf.ExecVarHidden] = hidden
 	if k.opts.UID != nil {
 		knobs[bpf.ExecVarWantedUid] = *k.opts.UID
+	}
+	if spec.Variables[hasCopies] != nil {
+		knobs[hasCopies] = k.Types.Preempts()
 	}
 	maps.Copy(knobs, p.Knobs)
 	if err := setKnobs(spec, knobs); err != nil {
@@ -257,6 +261,7 @@ func (k *Kernel) openFeature(o *loading, f Feature) error {
 
 // openDoor loads and attaches some programs, all or none of them.
 func (k *Kernel) openDoor(o *loading, d Door) (err error) {
+	programs := bpf.Expand(k.Types.Preempts(), d.Programs...)
 	if d.Tier == Kprobe && !haveKprobes() {
 		return fmt.Errorf("attach %s: this kernel has none: %w", d.Tier, ebpf.ErrNotSupported)
 	}
@@ -264,7 +269,7 @@ func (k *Kernel) openDoor(o *loading, d Door) (err error) {
 	own.Programs = nil // most are not needed
 	spec := own.Copy()
 	spec.Programs = map[string]*ebpf.ProgramSpec{}
-	for _, name := range d.Programs {
+	for _, name := range programs {
 		p := o.spec.Programs[name]
 		if p == nil {
 			return fmt.Errorf("load program %q: the object has none", name)
@@ -295,7 +300,7 @@ func (k *Kernel) openDoor(o *loading, d Door) (err error) {
 			}
 		}
 	}()
-	for _, name := range d.Programs {
+	for _, name := range programs {
 		l, err := attach(spec.Programs[name], c.Programs[name])
 		if err != nil {
 			return fmt.Errorf("attach %s %q: %w", d.Tier, spec.Programs[name].AttachTo, err)
@@ -305,7 +310,7 @@ func (k *Kernel) openDoor(o *loading, d Door) (err error) {
 		}
 	}
 	o.links = append(o.links, links...)
-	for _, name := range d.Programs {
+	for _, name := range programs {
 		o.programs[name] = c.DetachProgram(name)
 	}
 	return nil
@@ -350,6 +355,14 @@ func (o *Object) Set(variable string, value any) error {
 	return nil
 }
 
+// Get reads a variable of an object that is loaded.
+func (o *Object) Get(variable string, value any) error {
+	if err := o.vars[variable].Get(value); err != nil {
+		return fmt.Errorf("get variable %q: %w", variable, err)
+	}
+	return nil
+}
+
 // Loaded reports whether a program is loaded: the feature that it is for is open.
 func (o *Object) Loaded(program string) bool { return o.programs[program] != nil }
 
@@ -360,11 +373,6 @@ func (o *Object) Tier(feature string) Tier {
 		return 0
 	}
 	return o.features[i].Tier
-}
-
-// Sum reads a counter that each CPU has for itself.
-func (o *Object) Sum(mapName string, i uint32) (uint64, error) {
-	return o.kernel.sum(o.maps[mapName], i)
 }
 
 // An Iterator runs a program once for each object of a kind: socket, task, element

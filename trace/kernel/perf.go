@@ -14,6 +14,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/perf"
+
+	"tracer/bpf"
 )
 
 // A Buffer says how records travel from programs to the reader.
@@ -295,8 +297,8 @@ func (p *perfBuffers) taken(uint64) uint64 { return p.past }
 // idle tells by the programs' own word that nobody has sent anything: who does
 // takes it back.
 func (p *perfBuffers) idle(now uint64) uint64 {
-	var state uint32
-	if !p.asleep.Load() || p.state.Get(&state) != nil || state == readerPolls {
+	var state bpf.ExecReader
+	if !p.asleep.Load() || p.state.Get(&state) != nil || state == bpf.ExecReaderPolls {
 		return 0
 	}
 	return now - uint64(settling)

@@ -15,9 +15,6 @@ type Plan struct {
 	Maps     map[string]Size // those that differ from the C file
 	Knobs    map[string]any  // const volatile variables, set before loading
 	Features []Feature       // opened in this order
-	// Overlooks: copies of its programs may take for missed what others saw; what
-	// they tell of that is too much then.
-	Overlooks bool
 }
 
 // A Size changes a map before it is created.
@@ -64,7 +61,7 @@ type Feature struct {
 }
 
 // A Door is one way to a feature: programs that are attached together, in this
-// order, to what their sections name.
+// order, to what their sections name, each with the copies that it needs.
 type Door struct {
 	Tier     Tier
 	Programs []string

@@ -9,6 +9,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/perf"
+
+	"tracer/bpf"
 )
 
 // While records come the reader drains its source on a timer, because programs
@@ -27,13 +29,6 @@ const (
 	pollBlind    = 30 * time.Millisecond // at most, where programs do not wake who dozes
 	pollInterval = 10 * time.Millisecond // where it is not known how many will come
 	pollsIdle    = 10                    // without a record before the reader waits
-)
-
-// What the programs know of the reader: enum reader_state of bpf/include/tracer.h.
-const (
-	readerPolls uint32 = iota
-	readerWaits
-	readerDozes
 )
 
 const (
@@ -167,13 +162,13 @@ func (r *reader) doze(while time.Duration) error {
 		}
 		return nil
 	}
-	if err := r.state.Set(readerDozes); err != nil {
+	if err := r.state.Set(bpf.ExecReaderDozes); err != nil {
 		return err
 	}
 	if err := d.doze(while); err != nil {
 		return err
 	}
-	return r.state.Set(readerPolls)
+	return r.state.Set(bpf.ExecReaderPolls)
 }
 
 // lookAfter is how long after a look the next one is, if it found n records, which
@@ -190,7 +185,7 @@ func lookAfter(n int, share float64, while time.Duration) time.Duration {
 // called. What came before the programs knew that they have to wake the reader
 // is read first.
 func (r *reader) wait() error {
-	if err := r.state.Set(readerWaits); err != nil {
+	if err := r.state.Set(bpf.ExecReaderWaits); err != nil {
 		return err
 	}
 	n, _, err := r.drain(false)

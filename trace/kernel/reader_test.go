@@ -86,7 +86,7 @@ func TestKernelRingWakesWhoDozes(t *testing.T) {
 	r := o.records.(*ring)
 	filled := func() uint64 { _ = r.begin(false); return r.until - r.at }
 	doze := func() chan error {
-		if err := o.reader.state.Set(readerDozes); err != nil {
+		if err := o.reader.state.Set(bpf.ExecReaderDozes); err != nil {
 			t.Fatal(err)
 		}
 		done := make(chan error, 1)
@@ -131,15 +131,15 @@ func TestKernelRingWakesWhoDozes(t *testing.T) {
 	for filled() < size/8 {
 		connect()
 	}
-	var state uint32
-	if err := o.reader.state.Get(&state); err != nil || state != readerDozes || len(done) > 0 {
+	var state bpf.ExecReader
+	if err := o.reader.state.Get(&state); err != nil || state != bpf.ExecReaderDozes || len(done) > 0 {
 		t.Errorf("an eighth has filled: state %d, %v, woken %t", state, err, len(done) > 0)
 	}
 	for filled() < size/3 {
 		connect()
 	}
 	ended(done)
-	if err := o.reader.state.Get(&state); err != nil || state != readerPolls {
+	if err := o.reader.state.Get(&state); err != nil || state != bpf.ExecReaderPolls {
 		t.Errorf("a third has filled: state %d, %v", state, err)
 	}
 

@@ -162,14 +162,9 @@ func (s *Session) follow() error {
 	if len(s.opts.PIDs) == 0 {
 		return nil
 	}
-	preempts := s.kernel.Types.Preempts()
 	programs := []string{bpf.FollowProgFollowProcessFork, bpf.FollowProgFollowProcessFree}
-	if preempts {
-		programs = append(programs, bpf.FollowProgFollowProcessForkCopy1, bpf.FollowProgFollowProcessForkCopy2)
-	}
 	_, err := s.kernel.Load(kernel.Plan{
 		Name: "follow", Load: bpf.LoadFollow,
-		Knobs:    map[string]any{bpf.FollowVarHasCopies: preempts},
 		Features: []kernel.Feature{{Name: "descendants", Doors: []kernel.Door{{Tier: kernel.Tracepoint, Programs: programs}}}},
 	})
 	return err
@@ -323,13 +318,6 @@ func (s *Session) tellLosses() error {
 	by, details, err := s.kernel.Lost()
 	if err != nil {
 		return err
-	}
-	for _, h := range s.hosts {
-		if t, ok := h.tracer.(interface{ Missed() uint64 }); ok {
-			if n := t.Missed(); n > 0 {
-				by[account.ProgramMissed] += n
-			}
-		}
 	}
 	s.ledger.InKernel(by, details)
 	more, sum, all := s.ledger.News()

@@ -36,14 +36,9 @@ const (
 )
 
 const (
-	roleClient = 1 // of a socket: its process has called
-
 	// trafficRing is the size of the ring, in bytes: the last readings of some
 	// 20,000 sockets, for a reader that is woken when a quarter of it waits.
 	trafficRing = 4 << 20
-	// callCopies is the number of programs that see each call, where one may
-	// miss it.
-	callCopies = 3
 	// leastInterval is how often sockets are read at most.
 	leastInterval = 10 * time.Millisecond
 	// flowIdle is after how long a UDP row of the kernel's side is forgotten,
@@ -88,8 +83,7 @@ type tracer struct {
 	interval time.Duration
 	top      int
 
-	recvArgs int  // number of parameters of tcp_recvmsg
-	preempts bool // it may preempt programs, which miss calls by that: they have copies
+	recvArgs int // number of parameters of tcp_recvmsg
 
 	host  *session.Host
 	next  *session.Timer
@@ -197,7 +191,6 @@ func (t *tracer) View() string {
 
 func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, error) {
 	t.recvArgs = types.Parameters("tcp_recvmsg")
-	t.preempts = types.Preempts()
 	flags := uint32(3)
 	if t.recvArgs == 6 {
 		flags = 4
@@ -215,32 +208,22 @@ func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, 
 			bpf.TrafficMapShares: {Entries: opts.Limits.Socks},
 		},
 		Knobs: map[string]any{
-			bpf.TrafficVarHasCopies:    t.preempts,
 			bpf.TrafficVarByConnection: t.by == byConnection,
 			bpf.TrafficVarByPeer:       t.by == byPeer,
 			bpf.TrafficVarRecvFlagsArg: flags,
 		},
-		Features:  t.features(),
-		Overlooks: t.preempts,
+		Features: t.features(),
 	}, nil
 }
 
 func (t *tracer) features() []kernel.Feature {
-	calls := []kernel.Door{{Tier: kernel.Tracepoint, Programs: t.copies(bpf.TrafficProgTrafficSendLength, bpf.TrafficProgTrafficRecvLength)}}
+	calls := []kernel.Door{{Tier: kernel.Tracepoint, Programs: []string{bpf.TrafficProgTrafficSendLength, bpf.TrafficProgTrafficRecvLength}}}
 	calls = append(calls, t.functions()...)
 	if t.by == byConnection || t.by == byPeer {
 		// Functions know whom a UDP socket speaks to that is not connected.
 		calls = append(calls[1:], calls[0])
 	}
-	// One copy for the packet that interrupts a program, wherever that is.
-	states := []string{
-		bpf.TrafficProgTrafficSetState, bpf.TrafficProgTrafficSetStateCopy1,
-		bpf.TrafficProgTrafficDestroy, bpf.TrafficProgTrafficDestroyCopy1,
-	}
-	if t.preempts {
-		states = append(states, bpf.TrafficProgTrafficSetStateCopy2, bpf.TrafficProgTrafficSetStateCopy3,
-			bpf.TrafficProgTrafficDestroyCopy2)
-	}
+	states := []string{bpf.TrafficProgTrafficSetState, bpf.TrafficProgTrafficDestroy}
 	return []kernel.Feature{
 		{Name: "TCP sockets", Doors: []kernel.Door{{Tier: kernel.Tracepoint, Programs: states}}},
 		{Name: "readings of sockets", Doors: []kernel.Door{{Tier: kernel.Tracepoint, Programs: []string{
@@ -265,12 +248,11 @@ func (t *tracer) functions() []kernel.Door {
 		6: bpf.TrafficProgTrafficTcpRecvmsgFexit6,
 	}[t.recvArgs]
 	if recvmsg != "" {
-		base := t.copies(bpf.TrafficProgTrafficUdpSendmsgFexit, bpf.TrafficProgTrafficUdpConsumeFentry)
-		base = append(base, bpf.TrafficProgTrafficTcpSendmsgFexit, recvmsg, bpf.TrafficProgTrafficTcpSpliceReadFexit)
-		ipv6 := t.copies(bpf.TrafficProgTrafficUdpv6SendmsgFexit)
-		// Of the programs on a function the last one runs first.
-		slices.Reverse(base)
-		slices.Reverse(ipv6)
+		base := []string{
+			bpf.TrafficProgTrafficUdpSendmsgFexit, bpf.TrafficProgTrafficUdpConsumeFentry,
+			bpf.TrafficProgTrafficTcpSendmsgFexit, recvmsg, bpf.TrafficProgTrafficTcpSpliceReadFexit,
+		}
+		ipv6 := []string{bpf.TrafficProgTrafficUdpv6SendmsgFexit}
 		page := []string{bpf.TrafficProgTrafficTcpSendpageFexit}
 		doors = append(doors,
 			kernel.Door{Tier: kernel.Function, Programs: slices.Concat(base, ipv6, page)},
@@ -287,37 +269,6 @@ func (t *tracer) functions() []kernel.Door {
 	}
 	ipv6 := []string{bpf.TrafficProgTrafficUdpv6SendmsgKprobe, bpf.TrafficProgTrafficUdpv6SendmsgKretprobe}
 	return append(doors, kernel.Door{Tier: kernel.Kprobe, Programs: slices.Concat(base, ipv6)}, kernel.Door{Tier: kernel.Kprobe, Programs: base})
-}
-
-// copies are the programs that do what these do: see enum mark in
-// bpf/traffic.bpf.c.
-func (t *tracer) copies(programs ...string) []string {
-	if !t.preempts {
-		return programs
-	}
-	var all []string
-	for _, p := range programs {
-		for i := range callCopies {
-			all = append(all, fmt.Sprintf("%s_copy%d", p, i))
-		}
-	}
-	return all
-}
-
-// Missed is the number of calls that copies have seen and none has counted.
-func (t *tracer) Missed() uint64 {
-	if !t.preempts {
-		return 0
-	}
-	var seen [callCopies + 1]uint64
-	for i := range seen {
-		var err error
-		if seen[i], err = t.host.Sum(bpf.TrafficMapRuns, uint32(i)); err != nil {
-			return 0
-		}
-	}
-	counted := seen[callCopies]
-	return max(slices.Max(seen[:]), counted) - counted
 }
 
 // Attached notes the sockets that are there already, of all processes in all
@@ -579,7 +530,7 @@ func (t *tracer) distribute(id socketID, st *socketState, final bool) {
 
 // connectionOf is the connection of a socket.
 func (t *tracer) connectionOf(r *bpf.TrafficTcp) event.Connection {
-	return bothEnds(r.Role == roleClient, r.Local, r.Lport, r.Remote, r.Rport)
+	return bothEnds(r.Role == bpf.TrafficRoleClient, r.Local, r.Lport, r.Remote, r.Rport)
 }
 
 // bothEnds are both ends of a socket, in the order of who called.
@@ -615,7 +566,7 @@ func (t *tracer) flow(r *bpf.TrafficFlowRecord, now uint64) {
 	k := &r.Key
 	t.add(&bpf.TrafficParty{
 		Start: k.Start, Pid: k.Pid, Cgroup: r.Flow.Cgroup, Uid: r.Flow.Uid, Comm: r.Flow.Comm,
-	}, bothEnds(r.Flow.Role == roleClient, k.Local, k.Lport, k.Remote, k.Rport), socketID{}, event.ProtoUDP, 0, m)
+	}, bothEnds(r.Flow.Role == bpf.TrafficRoleClient, k.Local, k.Lport, k.Remote, k.Rport), socketID{}, event.ProtoUDP, 0, m)
 }
 
 // forgetFlows makes room for others.

@@ -299,14 +299,6 @@ func (w *watcher) Attached(h *session.Host) error {
 	return w.Tracer.Attached(h)
 }
 
-// Missed passes on what some tracers know.
-func (w *watcher) Missed() uint64 {
-	if t, ok := w.Tracer.(interface{ Missed() uint64 }); ok {
-		return t.Missed()
-	}
-	return 0
-}
-
 // Run lets the session run.
 func (r *Recorder) Run() {
 	r.run.Do(func() { go func() { r.ended <- r.Session.Run(r.ctx, r) }() })

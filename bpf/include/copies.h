@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Copies of programs: how none of their events is missed.
+ *
+ * The kernel does not run a program on a CPU on which it is under way already:
+ * it leaves the event out, and counts that. There are two ways to come to this.
+ *
+ * A packet interrupts a program. It has steps of sockets of its own, which the
+ * interrupted program would have to see: on every kernel.
+ *
+ * Another task preempts a program. From 7.0 on the kernel preempts those at
+ * tracepoints, and the other task may do anything. Once the first one goes on it
+ * may be on another CPU. Where this can happen user space sets has_copies.
+ *
+ * Therefore each program that must see all events has copies. The kernel runs
+ * them one after the other, and each has a guard of its own. The first one to see
+ * an event handles it. The others find it in the map turns: an entry says which
+ * event it is, and which copy has seen it last. A copy that finds that an earlier
+ * one has seen the event passes on; if it finds itself or a later one there, or
+ * nothing, the event is a new one.
+ *
+ * What is left to go wrong: the last copy misses an event, and the next one that
+ * looks the same is missed by the first copies. The last copy passes on then, too.
+ * Nobody counts the event as seen_by_copy, and so user space counts it as lost.
+ *
+ * The list of programs and of their copies is in programs.go.
+ */
+#ifndef TRACER_COPIES_H
+#define TRACER_COPIES_H
+
+#include "loss.h"
+
+/* Knob: the kernel may preempt programs. */
+const volatile bool has_copies;
+
+/* The last copy of a program, of those that are attached. */
+#define LAST_CALL 2
+#define LAST_STEP (has_copies ? 3 : 1)
+#define STEP_COPIES_MOST 4
+
+#define TURNS 1024
+#define TURN_EVENTS 4
+/* The part of an entry that says which copy has seen it, plus one. */
+#define TURN_COPY 7ULL
+
+struct turn {
+	__u64 events[TURN_EVENTS]; /* 0: free */
+	__u32 next;		   /* which one is given up if none is free: the oldest */
+	__u32 pad;
+};
+
+/*
+ * Events that some copies have seen and others are still to see. Written and read
+ * by the programs, not shared. Two that choose the same entry in the same
+ * nanoseconds may lose an event, which is handled twice then.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TURNS);
+	__type(key, __u32);
+	__type(value, struct turn);
+} turns SEC(".maps");
+
+/* Whether a copy is the first to see an event, which looks like no other one under way. */
+static __noinline bool first_to_see(int copy, int last, __u64 event, __u32 at, bool sparse)
+{
+	struct turn *turn = bpf_map_lookup_elem(&turns, &at);
+	int found = -1, unused = -1;
+
+	if (!turn)
+		return !copy;
+	event &= ~TURN_COPY;
+	for (int i = 0; i < TURN_EVENTS; i++) {
+		__u64 known = turn->events[i];
+
+		if (!known)
+			unused = i;
+		else if ((known & ~TURN_COPY) == event)
+			found = i;
+	}
+	if (found >= 0) {
+		__u64 *known = &turn->events[found & (TURN_EVENTS - 1)];
+		bool seen = (*known & TURN_COPY) <= copy;
+
+		*known = copy == last ? 0 : event | (copy + 1);
+		if (seen)
+			return false;
+	} else if (copy != last) {
+		if (unused < 0)
+			unused = turn->next++;
+		turn->events[unused & (TURN_EVENTS - 1)] = event | (copy + 1);
+	}
+	if (copy && !sparse)
+		count_lost(seen_by_copy);
+	return true;
+}
+
+/* Spreads numbers that are alike. */
+static __always_inline __u64 spread(__u64 n)
+{
+	return n * 0x9e3779b97f4a7c15ULL;
+}
+
+/*
+ * For what the current task does: it does one thing at a time, and tells where it
+ * is by its id, on whichever CPU. What tells one kind of event from the others
+ * that come between the copies.
+ */
+static __always_inline bool first_call(int copy, __u32 what, bool sparse)
+{
+	__u64 event = spread((__u64)what << 32 | (__u32)bpf_get_current_pid_tgid());
+
+	return first_to_see(copy, LAST_CALL, event, (event >> 32) % TURNS, sparse);
+}
+
+/* The same of calls that have copies only where programs are preempted. */
+static __always_inline bool is_first_call(int copy, __u32 what)
+{
+	return !has_copies || first_call(copy, what, false);
+}
+
+/*
+ * For what happens to a thing, whoever is interrupted by it. Where no program is
+ * preempted all copies run on one CPU, and what it is at is in one entry.
+ */
+static __always_inline bool first_step(int copy, __u64 step)
+{
+	__u64 event = spread(step);
+	__u32 at = has_copies ? event >> 32 : bpf_get_smp_processor_id();
+
+	return first_to_see(copy, LAST_STEP, event, at % TURNS, false);
+}
+
+/* Programs that do what handle(ctx, copy) does. */
+#define COPY(section, name, handle, copy)  \
+	SEC(section)                       \
+	int name(__u64 *ctx)               \
+	{                                  \
+		return handle(ctx, copy);  \
+	}
+
+/* At a call, with what first_call() is for. */
+#define CALL_COPIES(section, name, handle)      \
+	COPY(section, name, handle, 0)          \
+	COPY(section, name##_copy1, handle, 1)  \
+	COPY(section, name##_copy2, handle, 2)
+
+/* At a step, with what first_step() is for. */
+#define STEP_COPIES(section, name, handle)      \
+	COPY(section, name, handle, 0)          \
+	COPY(section, name##_copy1, handle, 1)  \
+	COPY(section, name##_copy2, handle, 2)  \
+	COPY(section, name##_copy3, handle, 3)
+
+#endif
