@@ -83,7 +83,7 @@ func (r *scanner) object(within bool) Object {
 	}
 	outer := r.head
 	r.head = head{kind: kind}
-	r.members(func(t *table) { t.object(o) })
+	r.members(o)
 	if !r.timed {
 		r.fail(fmt.Errorf("%w: it has no time", ErrForeign))
 	}
@@ -95,7 +95,7 @@ func (r *scanner) object(within bool) Object {
 // is a newer tracer's.
 func (r *scanner) unknown(kind string) {
 	r.head = head{kind: kind}
-	r.members(func(t *table) { t.common(new(Common)) })
+	r.members(new(unknown))
 	if !r.timed {
 		r.fail(fmt.Errorf("%w: it has no time", ErrForeign))
 	}
@@ -120,13 +120,13 @@ func (r *scanner) find(key string) string {
 	return ""
 }
 
-// members reads the members of an object with the rows of its table. A line of
+// members reads the members of an object into o. A line of
 // this version has its keys in the order of the table, and needs them once.
-func (r *scanner) members(rows func(t *table)) {
+func (r *scanner) members(o Object) {
 	t := table{in: r}
 	for more := r.open(); more; more = r.more {
 		before := r.at
-		rows(&t)
+		t.object(o)
 		if r.more && r.at == before {
 			r.skip()
 			r.next()
