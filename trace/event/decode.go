@@ -78,7 +78,7 @@ func (r *scanner) object(within bool) Object {
 		return nil
 	}
 	if _, ok := o.(Event); within && !ok {
-		r.fail(fmt.Errorf("%w: an object of kind %q within another", ErrForeign, kind))
+		r.fail(fmt.Errorf("%w: an object of kind %.64q within another", ErrForeign, kind))
 		return nil
 	}
 	outer := r.head
@@ -99,7 +99,7 @@ func (r *scanner) unknown(kind string) {
 	if !r.timed {
 		r.fail(fmt.Errorf("%w: it has no time", ErrForeign))
 	}
-	r.fail(fmt.Errorf("%w: kind %q", ErrNewer, kind))
+	r.fail(fmt.Errorf("%w: kind %.64q", ErrNewer, kind))
 }
 
 // find returns the text behind a key and goes back to where the object begins.
@@ -120,8 +120,9 @@ func (r *scanner) find(key string) string {
 	return ""
 }
 
-// members reads the members of an object into o. A line of
-// this version has its keys in the order of the table, and needs them once.
+// members reads the members of an object into o. It goes through the table of o
+// until all are read: once for a line that has its keys in the table's order, as
+// this version writes them.
 func (r *scanner) members(o Object) {
 	t := table{in: r}
 	for more := r.open(); more; more = r.more {

@@ -44,7 +44,7 @@ func (r *scanner) fail(err error) {
 // at all is looked at later.
 func (r *scanner) foreign(problem string) {
 	if r.err == nil {
-		r.fail(fmt.Errorf("%w: %q is %s", ErrForeign, r.key, problem))
+		r.fail(fmt.Errorf("%w: %.64q is %s", ErrForeign, r.key, problem))
 	}
 }
 
