@@ -78,12 +78,12 @@ func (r *scanner) object(within bool) Object {
 		return nil
 	}
 	if _, ok := o.(Event); within && !ok {
-		r.fail(fmt.Errorf("%w: an object of kind %q within another", ErrForeign, kind))
+		r.fail(fmt.Errorf("%w: an object of kind %.64q within another", ErrForeign, kind))
 		return nil
 	}
 	outer := r.head
 	r.head = head{kind: kind}
-	r.members(func(t *table) { t.object(o) })
+	r.members(o)
 	if !r.timed {
 		r.fail(fmt.Errorf("%w: it has no time", ErrForeign))
 	}
@@ -95,11 +95,11 @@ func (r *scanner) object(within bool) Object {
 // is a newer tracer's.
 func (r *scanner) unknown(kind string) {
 	r.head = head{kind: kind}
-	r.members(func(t *table) { t.common(new(Common)) })
+	r.members(new(unknown))
 	if !r.timed {
 		r.fail(fmt.Errorf("%w: it has no time", ErrForeign))
 	}
-	r.fail(fmt.Errorf("%w: kind %q", ErrNewer, kind))
+	r.fail(fmt.Errorf("%w: kind %.64q", ErrNewer, kind))
 }
 
 // find returns the text behind a key and goes back to where the object begins.
@@ -120,13 +120,14 @@ func (r *scanner) find(key string) string {
 	return ""
 }
 
-// members reads the members of an object with the rows of its table. A line of
-// this version has its keys in the order of the table, and needs them once.
-func (r *scanner) members(rows func(t *table)) {
+// members reads the members of an object into o. It goes through the table of o
+// until all are read: once for a line that has its keys in the table's order, as
+// this version writes them.
+func (r *scanner) members(o Object) {
 	t := table{in: r}
 	for more := r.open(); more; more = r.more {
 		before := r.at
-		rows(&t)
+		t.object(o)
 		if r.more && r.at == before {
 			r.skip()
 			r.next()

@@ -1,14 +1,20 @@
 // Package event holds what tracer reports, as plain Go values, and their JSON
 // names.
 //
-// It knows nothing of the kernel's records, of tables or of terminals: package
-// trace fills events, package render shows them. Start with Common, which every
-// event begins with, and Exec, the simplest event.
+// It knows nothing of the kernel's records, of tables or of terminals: other
+// packages fill events, package render shows them. Start with Common, which
+// every event begins with, and Exec, the simplest event. AppendJSON writes a
+// line, Decode and DecodeLine read it.
 //
-// Events are reused: one is valid until the call that it was passed to returns.
-// Strings that come from the traced world (arguments, names, paths) are raw
-// bytes of a stranger: not always UTF-8, and never fit for a terminal as they
-// are.
+// Each type has one table of its keys, the method fields, which both writes and
+// reads. A new key is a field of the struct and a row of that table. A new kind
+// of event is a type with a table, a constant for its kind, and a line in each
+// of newObject and table.object. Tests fail where one of these is missing.
+//
+// Events are reused by those who fill them: one is valid until the call that it
+// was passed to returns. Strings that come from the traced world (arguments,
+// names, paths) are raw bytes of a stranger: not always UTF-8, and never fit for
+// a terminal as they are.
 package event
 
 import "time"

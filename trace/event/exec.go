@@ -30,10 +30,9 @@ type Exec struct {
 type Exit struct {
 	Common
 	Program
-	PPID uint32
-	// Args is not all.
+	PPID          uint32
 	ArgsTruncated bool
-	User          string        // name of UID when the process ended, empty if it has none
+	User          string        // name of UID, empty if it has none
 	Signal        string        // name of the signal that killed it, as SIGKILL; empty if it exited
 	Code          int           // exit status if Signal is empty
 	Core          bool          // a core was dumped

@@ -75,5 +75,12 @@ func (t *table) object(o Object) {
 		o.fields(t)
 	case *Notice:
 		o.fields(t)
+	case *unknown:
+		o.fields(t)
 	}
 }
+
+// unknown is an event of a kind that this version does not know.
+type unknown struct{ Common }
+
+func (e *unknown) fields(t *table) { t.common(&e.Common) }

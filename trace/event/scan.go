@@ -44,7 +44,7 @@ func (r *scanner) fail(err error) {
 // at all is looked at later.
 func (r *scanner) foreign(problem string) {
 	if r.err == nil {
-		r.fail(fmt.Errorf("%w: %q is %s", ErrForeign, r.key, problem))
+		r.fail(fmt.Errorf("%w: %.64q is %s", ErrForeign, r.key, problem))
 	}
 }
 
@@ -167,34 +167,38 @@ func (r *scanner) unescape(quoted string) (s string) {
 func (r *scanner) number() string {
 	r.peek()
 	start := r.at
-	digits := func() {
-		first := r.at
-		for r.at < len(r.line) && r.line[r.at]-'0' < 10 {
-			r.at++
-		}
-		if r.at == first {
-			r.fail(ErrSyntax)
-		}
+	r.byte('-', '-')
+	if !r.byte('0', '0') {
+		r.digits()
 	}
-	has := func(set string) bool {
-		if r.at == len(r.line) || strings.IndexByte(set, r.line[r.at]) < 0 {
-			return false
-		}
-		r.at++
-		return true
+	if r.byte('.', '.') {
+		r.digits()
 	}
-	has("-")
-	if !has("0") {
-		digits()
-	}
-	if has(".") {
-		digits()
-	}
-	if has("eE") {
-		has("+-")
-		digits()
+	if r.byte('e', 'E') {
+		r.byte('-', '+')
+		r.digits()
 	}
 	return r.line[start:r.at]
+}
+
+// digits takes digits, at least one.
+func (r *scanner) digits() {
+	first := r.at
+	for r.at < len(r.line) && r.line[r.at]-'0' < 10 {
+		r.at++
+	}
+	if r.at == first {
+		r.fail(ErrSyntax)
+	}
+}
+
+// byte takes a or b if one of them comes next, without a space before it.
+func (r *scanner) byte(a, b byte) bool {
+	if r.at == len(r.line) || r.line[r.at] != a && r.line[r.at] != b {
+		return false
+	}
+	r.at++
+	return true
 }
 
 // integer reads a number that should have neither fraction nor exponent.

@@ -23,14 +23,19 @@ type table struct {
 	in  *scanner // what is read; nil when writing
 }
 
+// key writes the key of a value.
+func (t *table) key(key string) {
+	b := append(t.out, ',', '"')
+	b = append(b, key...)
+	t.out = append(b, '"', ':')
+}
+
 // writes returns whether to write a value, and writes its key.
 func (t *table) writes(key string, when bool) bool {
 	if !when || t.in != nil {
 		return false
 	}
-	b := append(t.out, ',', '"')
-	b = append(b, key...)
-	t.out = append(b, '"', ':')
+	t.key(key)
 	return true
 }
 
@@ -93,7 +98,8 @@ func (t *table) knownMicros(key string, p *time.Duration) {
 
 func (t *table) textRow(key string, p *string) {
 	switch {
-	case t.writes(key, true):
+	case t.in == nil:
+		t.key(key)
 		t.out = appendString(t.out, *p)
 	case t.reads(key):
 		*p = t.in.text()
@@ -128,7 +134,8 @@ func (t *table) kind(key string, p *string) {
 
 func (t *table) flagRow(key string, p *bool) {
 	switch {
-	case t.writes(key, true):
+	case t.in == nil:
+		t.key(key)
 		t.out = strconv.AppendBool(t.out, *p)
 	case t.reads(key):
 		*p = t.in.bool()
@@ -138,7 +145,8 @@ func (t *table) flagRow(key string, p *bool) {
 
 func (t *table) uint64Row(key string, p *uint64) {
 	switch {
-	case t.writes(key, true):
+	case t.in == nil:
+		t.key(key)
 		t.out = strconv.AppendUint(t.out, *p, 10)
 	case t.reads(key):
 		*p = t.in.uint(math.MaxUint64)
@@ -148,7 +156,8 @@ func (t *table) uint64Row(key string, p *uint64) {
 
 func (t *table) uint32Row(key string, p *uint32) {
 	switch {
-	case t.writes(key, true):
+	case t.in == nil:
+		t.key(key)
 		t.out = strconv.AppendUint(t.out, uint64(*p), 10)
 	case t.reads(key):
 		*p = uint32(t.in.uint(math.MaxUint32))
@@ -158,7 +167,8 @@ func (t *table) uint32Row(key string, p *uint32) {
 
 func (t *table) intRow(key string, p *int) {
 	switch {
-	case t.writes(key, true):
+	case t.in == nil:
+		t.key(key)
 		t.out = strconv.AppendInt(t.out, int64(*p), 10)
 	case t.reads(key):
 		*p = int(t.in.int())
@@ -168,7 +178,8 @@ func (t *table) intRow(key string, p *int) {
 
 func (t *table) microsRow(key string, p *time.Duration, zero time.Duration) {
 	switch {
-	case t.writes(key, true):
+	case t.in == nil:
+		t.key(key)
 		t.out = strconv.AppendInt(t.out, p.Microseconds(), 10)
 	case t.reads(key):
 		if *p = t.in.duration(time.Microsecond); *p == 0 {
