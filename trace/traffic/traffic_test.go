@@ -64,8 +64,8 @@ func (c *trafficRows) Close() (uint64, error)  { return 0, nil }
 // openTraffic opens a session of traffic.
 func openTraffic(t *testing.T, opts Options, args ...string) *Session {
 	t.Helper()
-	needRoot(t)
-	tracer := &trafficTracer{}
+	record.NeedRoot(t)
+	tracer := &tracer{}
 	fs := flag.NewFlagSet("traffic", flag.ContinueOnError)
 	tracer.Flags(fs)
 	if err := fs.Parse(args); err != nil { // not validated: shorter intervals are wanted, too
@@ -74,9 +74,9 @@ func openTraffic(t *testing.T, opts Options, args ...string) *Session {
 	s, err := Open(tracer, opts)
 	switch {
 	case err == nil:
-	case opts.tier == tierTracepoint && !kernelHas(t, "btf_trace_sock_send_length"):
+	case opts.tier == kernel.Tracepoint && !kernelHas(t, "btf_trace_sock_send_length"):
 		t.Skip("this kernel has no tracepoint for this")
-	case opts.tier != 0 && opts.tier != tierTracepoint && os.Getenv("TRACER_VM") == "":
+	case opts.tier != 0 && opts.tier != kernel.Tracepoint && os.Getenv("TRACER_VM") == "":
 		t.Skipf("functions cannot be hooked here, other kernels are tested by make test-kernels: %v", err)
 	default:
 		t.Fatal(err)
@@ -101,7 +101,7 @@ func kernelHas(t *testing.T, name string) bool {
 
 // traceTraffic runs a session of traffic until stop is called, or the test
 // ends. Nothing must be lost.
-func traceTraffic(t *testing.T, opts Options, args ...string) *trafficRows {
+func start(t *testing.T, opts Options, args ...string) *trafficRows {
 	t.Helper()
 	s := openTraffic(t, opts, args...)
 	c := &trafficRows{t: t, session: s}
@@ -117,7 +117,7 @@ func traceTraffic(t *testing.T, opts Options, args ...string) *trafficRows {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.tracer.(*trafficTracer).preempts {
+		if s.tracer.(*tracer).preempts {
 			c.missed = a.LostBy[causeNames[lostMissed]]
 		}
 		if a.Lost != c.missed || a.Incomplete != 0 {
@@ -193,33 +193,33 @@ func (c *trafficRows) await(pid int, tx, rx int) {
 }
 
 func TestKernelTrafficIsExactHoweverItIsMoved(t *testing.T) {
-	tiersOf(t, func(t *testing.T, tier tier) {
-		c := traceTraffic(t, Options{tier: tier}, "--by", "connection", "--interval", "30ms")
+	record.Tiers(t, func(t *testing.T, tier kernel.Tier) {
+		c := start(t, session.Options{Tier: tier}, "--by", "connection", "--interval", "30ms")
 		for _, host := range []string{"127.0.0.1", "::1"} {
-			server := startWorkload(t, "waysServer", host)
-			client := startWorkload(t, "waysClient", host, server.hear())
-			ports := make([]int, wayCount)
-			names := make([]string, wayCount)
-			for i := range wayCount {
-				ports[i] = client.hearInt()
-				names[i] = client.hear() + " to " + server.hear()
+			server := work.Start(t, "waysServer", host)
+			client := work.Start(t, "waysClient", host, server.Hear())
+			ports := make([]int, work.WayCount)
+			names := make([]string, work.WayCount)
+			for i := range work.WayCount {
+				ports[i] = client.HearInt()
+				names[i] = client.Hear() + " to " + server.Hear()
 			}
-			client.hear()
-			server.hear()
+			client.Hear()
+			server.Hear()
 			t.Cleanup(func() {
 				c.stop()
 				dst := netip.MustParseAddr(host)
 				for i, port := range ports {
-					n, m := wayBytes(i)
+					n, m := work.WayBytes(i)
 					of := func(role string) func(e *event.Traffic) bool {
 						return func(e *event.Traffic) bool {
 							return e.Role == role && int(e.Src.Port()) == port && e.Dst.Addr() == dst && e.Src.Addr() == dst && e.Proto == event.ProtoTCP
 						}
 					}
-					if got, want := c.sum(client.pid, of(event.RoleClient)), (moved{uint64(n), uint64(m)}); got != want {
+					if got, want := c.sum(client.PID, of(event.RoleClient)), (moved{uint64(n), uint64(m)}); got != want {
 						t.Errorf("%s, client: %+v, want %+v", names[i], got, want)
 					}
-					if got, want := c.sum(server.pid, of(event.RoleServer)), (moved{uint64(m), uint64(n)}); got != want {
+					if got, want := c.sum(server.PID, of(event.RoleServer)), (moved{uint64(m), uint64(n)}); got != want {
 						t.Errorf("%s, server: %+v, want %+v", names[i], got, want)
 					}
 				}
@@ -227,50 +227,50 @@ func TestKernelTrafficIsExactHoweverItIsMoved(t *testing.T) {
 					return
 				}
 				var n, m int
-				for i := range wayCount {
-					a, b := wayBytes(i)
+				for i := range work.WayCount {
+					a, b := work.WayBytes(i)
 					n, m = n+a, m+b
 				}
-				c.want(t, "client", client.pid, n, m)
-				c.want(t, "server", server.pid, m, n)
+				c.want(t, "client", client.PID, n, m)
+				c.want(t, "server", server.PID, m, n)
 			})
 		}
 	})
 }
 
 func TestKernelTrafficOfProcesses(t *testing.T) {
-	tiersOf(t, func(t *testing.T, tier tier) {
-		older := startWorkload(t, "older")
-		older.hear()
-		c := traceTraffic(t, Options{tier: tier}, "--interval", "20ms")
+	record.Tiers(t, func(t *testing.T, tier kernel.Tier) {
+		older := work.Start(t, "older")
+		older.Hear()
+		c := start(t, session.Options{Tier: tier}, "--interval", "20ms")
 
-		older.say("")
-		older.hear()
-		again := startWorkload(t, "sentAgain")
-		again.hear()
-		idle := startWorkload(t, "nothingMoves")
-		idle.hear()
-		network := startWorkload(t, "trafficNetwork")
-		if text := network.hear(); text != "open" {
+		older.Say("")
+		older.Hear()
+		again := work.Start(t, "sentAgain")
+		again.Hear()
+		idle := work.Start(t, "nothingMoves")
+		idle.Hear()
+		network := work.Start(t, "trafficNetwork")
+		if text := network.Hear(); text != "open" {
 			t.Fatal(text)
 		}
 
-		echo := startWorkload(t, "echoServer", "1")
-		shared := startWorkload(t, "many", "23")
-		shared.hear()
-		shared.say("")
-		port := echo.hear()
-		echoer := startWorkload(t, "echoClient", port, "1")
-		echoer.hear()
-		echo.hear()
+		echo := work.Start(t, "echoServer", "1")
+		shared := work.Start(t, "many", "23")
+		shared.Hear()
+		shared.Say("")
+		port := echo.Hear()
+		echoer := work.Start(t, "echoClient", port, "1")
+		echoer.Hear()
+		echo.Hear()
 
 		c.stop()
-		c.want(t, "open before, counted from start", older.pid, 1009+2003, 1009+2003)
-		c.want(t, "sent again", again.pid, 2*20_011, 2*20_011)
-		c.want(t, "nothing", idle.pid, 0, 0)
-		c.want(t, "in a network of its own", network.pid, 1009+1013, 1009+1013)
-		c.want(t, "server", echo.pid, shortAnswers, shortAsks)
-		c.want(t, "client", echoer.pid, shortAsks, shortAnswers)
+		c.want(t, "open before, counted from start", older.PID, 1009+2003, 1009+2003)
+		c.want(t, "sent again", again.PID, 2*20_011, 2*20_011)
+		c.want(t, "nothing", idle.PID, 0, 0)
+		c.want(t, "in a network of its own", network.PID, 1009+1013, 1009+1013)
+		c.want(t, "server", echo.PID, work.ShortAnswers, work.ShortAsks)
+		c.want(t, "client", echoer.PID, work.ShortAsks, work.ShortAnswers)
 		if len(c.list) == 0 || c.pages < 2 {
 			t.Errorf("%d rows, %d pages", len(c.list), c.pages)
 		}
@@ -281,13 +281,13 @@ func TestKernelTrafficOfConnectionsShorterThanTheInterval(t *testing.T) {
 	const n = 997
 	for _, interval := range []string{"1h", "10ms"} {
 		t.Run(interval, func(t *testing.T) {
-			c := traceTraffic(t, Options{}, "--interval", interval)
-			server := startWorkload(t, "echoServer", strconv.Itoa(n))
-			client := startWorkload(t, "echoClient", server.hear(), strconv.Itoa(n))
-			server.hear()
-			client.hear()
-			c.want(t, "server", server.pid, n*shortAnswers, n*shortAsks)
-			c.want(t, "client", client.pid, n*shortAsks, n*shortAnswers)
+			c := start(t, session.Options{}, "--interval", interval)
+			server := work.Start(t, "echoServer", strconv.Itoa(n))
+			client := work.Start(t, "echoClient", server.Hear(), strconv.Itoa(n))
+			server.Hear()
+			client.Hear()
+			c.want(t, "server", server.PID, n*work.ShortAnswers, n*work.ShortAsks)
+			c.want(t, "client", client.PID, n*work.ShortAsks, n*work.ShortAnswers)
 			if rows := len(c.list); interval == "1h" && rows < 2 {
 				t.Errorf("%d rows", rows)
 			}
@@ -299,7 +299,7 @@ func TestKernelTrafficOfConnectionsShorterThanTheInterval(t *testing.T) {
 // who uses an address again is not taken for who had it before.
 func TestKernelTrafficUnseenEnds(t *testing.T) {
 	const held, n = 11, 211
-	s := openTraffic(t, Options{}, "--interval", "1h")
+	s := openTraffic(t, session.Options{}, "--interval", "1h")
 	socks := s.objects.Maps[bpf.TrafficMapSocks]
 	of := func(pid int) map[uint64]bpf.TrafficTcp {
 		entries := map[uint64]bpf.TrafficTcp{}
@@ -312,13 +312,13 @@ func TestKernelTrafficUnseenEnds(t *testing.T) {
 		}
 		return entries
 	}
-	holder := startWorkload(t, "holdMany", strconv.Itoa(held))
-	holder.hear()
-	left := of(holder.pid)
-	holder.say("end")
-	for deadline := time.Now().Add(20 * time.Second); len(of(holder.pid)) > 0; time.Sleep(5 * time.Millisecond) {
+	holder := work.Start(t, "holdMany", strconv.Itoa(held))
+	holder.Hear()
+	left := of(holder.PID)
+	holder.Say("end")
+	for deadline := time.Now().Add(20 * time.Second); len(of(holder.PID)) > 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d sockets left", len(of(holder.pid)))
+			t.Fatalf("%d sockets left", len(of(holder.PID)))
 		}
 	}
 	for key, sock := range left {
@@ -326,24 +326,24 @@ func TestKernelTrafficUnseenEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	put := len(of(holder.pid))
+	put := len(of(holder.PID))
 	// Which addresses are used again is up to the allocator: those that are
 	// held at once take what is free of its slabs.
 	var pids [][2]int
-	for put == len(of(holder.pid)) {
+	for put == len(of(holder.PID)) {
 		if len(pids) == 30 {
 			t.Fatal("no address was used again")
 		}
-		again := startWorkload(t, "holdMany", strconv.Itoa(n))
-		again.hear()
-		again.say("end")
-		server := startWorkload(t, "echoServer", strconv.Itoa(n))
-		client := startWorkload(t, "echoClient", server.hear(), strconv.Itoa(n))
-		server.hear()
-		client.hear()
-		pids = append(pids, [2]int{server.pid, client.pid})
+		again := work.Start(t, "holdMany", strconv.Itoa(n))
+		again.Hear()
+		again.Say("end")
+		server := work.Start(t, "echoServer", strconv.Itoa(n))
+		client := work.Start(t, "echoClient", server.Hear(), strconv.Itoa(n))
+		server.Hear()
+		client.Hear()
+		pids = append(pids, [2]int{server.PID, client.PID})
 	}
-	reused := put - len(of(holder.pid))
+	reused := put - len(of(holder.PID))
 	c := &trafficRows{t: t, session: s}
 	a := runEnded(t, s, c)
 	if by := a.LostBy[causeNames[lostStep]]; by != uint64(reused) || a.Lost-a.LostBy[causeNames[lostMissed]] != by {
@@ -351,7 +351,7 @@ func TestKernelTrafficUnseenEnds(t *testing.T) {
 	}
 	for _, p := range pids {
 		server, client := c.sum(p[0], nil), c.sum(p[1], nil)
-		want := moved{n * shortAnswers, n * shortAsks}
+		want := moved{n * work.ShortAnswers, n * work.ShortAsks}
 		if server != want || client.tx != want.rx || client.rx != want.tx {
 			t.Errorf("server moved %+v, client %+v, want %+v and the reverse", server, client, want)
 		}
@@ -362,103 +362,103 @@ func TestKernelTrafficUnseenEnds(t *testing.T) {
 // between two steps.
 func TestKernelTrafficIsReadWhileItMoves(t *testing.T) {
 	const n = 997
-	c := traceTraffic(t, Options{maxSocks: 64}, "--interval", "1us")
-	server := startWorkload(t, "endServer", strconv.Itoa(n))
-	client := startWorkload(t, "endClient", server.hear(), strconv.Itoa(n))
-	server.hear()
-	client.hear()
-	c.want(t, "server", server.pid, n*shortAnswers, n*shortAsks)
-	c.want(t, "client", client.pid, n*shortAsks, n*shortAnswers)
+	c := start(t, session.Options{Limits: session.Limits{Socks: 64}}, "--interval", "1us")
+	server := work.Start(t, "endServer", strconv.Itoa(n))
+	client := work.Start(t, "endClient", server.Hear(), strconv.Itoa(n))
+	server.Hear()
+	client.Hear()
+	c.want(t, "server", server.PID, n*work.ShortAnswers, n*work.ShortAsks)
+	c.want(t, "client", client.PID, n*work.ShortAsks, n*work.ShortAnswers)
 }
 
 func TestKernelTrafficBelongsToWhoMovesIt(t *testing.T) {
-	tiersOf(t, func(t *testing.T, tier tier) {
-		c := traceTraffic(t, Options{tier: tier}, "--interval", "20ms")
+	record.Tiers(t, func(t *testing.T, tier kernel.Tier) {
+		c := start(t, session.Options{Tier: tier}, "--interval", "20ms")
 
-		server := startWorkload(t, "waysSink")
-		sharing := startWorkload(t, "shared", server.hear())
+		server := work.Start(t, "waysSink")
+		sharing := work.Start(t, "shared", server.Hear())
 		var children [2]int
-		if _, err := fmt.Sscan(sharing.hear(), &children[0], &children[1]); err != nil {
+		if _, err := fmt.Sscan(sharing.Hear(), &children[0], &children[1]); err != nil {
 			t.Fatal(err)
 		}
-		sharing.hear()
-		server.hear()
+		sharing.Hear()
+		server.Hear()
 
 		// A child in a call that has not returned: only who holds the socket
 		// can tell whose it is. The parent holds it, too, hence it is nobody's
 		// until the call returns.
 		const big = 7_000_003
-		holder := startWorkload(t, "heldParent", strconv.Itoa(big))
-		reader := startWorkload(t, "readSlowly", holder.hear(), strconv.Itoa(big))
-		writer := holder.hearInt()
-		reader.hear()
-		holder.hear()
+		holder := work.Start(t, "heldParent", strconv.Itoa(big))
+		reader := work.Start(t, "readSlowly", holder.Hear(), strconv.Itoa(big))
+		writer := holder.HearInt()
+		reader.Hear()
+		holder.Hear()
 
 		// Nobody has read what has come.
-		deaf := startWorkload(t, "neverRead")
-		caller := startWorkload(t, "callDeaf", deaf.hear())
-		deaf.hear()
-		c.await(caller.pid, 5003, 0)
-		c.await(deaf.pid, 0, 0)
-		deaf.say("")
-		deaf.hear()
-		caller.say("")
-		caller.hear()
+		deaf := work.Start(t, "neverRead")
+		caller := work.Start(t, "callDeaf", deaf.Hear())
+		deaf.Hear()
+		c.await(caller.PID, 5003, 0)
+		c.await(deaf.PID, 0, 0)
+		deaf.Say("")
+		deaf.Hear()
+		caller.Say("")
+		caller.Hear()
 
 		// Accepted by a parent, used by its child; and connected.
-		parent := startWorkload(t, "acceptParent")
-		child := parent.hearInt()
-		parent.hear()
+		parent := work.Start(t, "acceptParent")
+		child := parent.HearInt()
+		parent.Hear()
 
 		c.stop()
-		c.want(t, "parent of a shared socket", sharing.pid, shareBefore+shareTurns*shareSends, shareTurns*shareReads)
+		c.want(t, "parent of a shared socket", sharing.PID, shareBefore+shareTurns*shareSends, shareTurns*shareReads)
 		for i, pid := range children {
 			c.want(t, fmt.Sprintf("child %d", i), pid, shareTurns*(shareSends+(i+1)*shareExtra), shareTurns*(shareReads+(i+1)*shareExtra))
 		}
 		sent, read := shareTotals()
-		c.want(t, "the other end", server.pid, read, sent)
-		c.want(t, "who holds what a child writes to", holder.pid, 0, 0)
+		c.want(t, "the other end", server.PID, read, sent)
+		c.want(t, "who holds what a child writes to", holder.PID, 0, 0)
 		c.want(t, "who writes in one call", writer, big, 0)
-		c.want(t, "who reads that", reader.pid, 0, big)
-		c.want(t, "who reads nothing", deaf.pid, 0, 5003)
-		c.want(t, "who is not heard", caller.pid, 5003, 0)
-		c.want(t, "the client in the parent", parent.pid, 1009, 1013)
+		c.want(t, "who reads that", reader.PID, 0, big)
+		c.want(t, "who reads nothing", deaf.PID, 0, 5003)
+		c.want(t, "who is not heard", caller.PID, 5003, 0)
+		c.want(t, "the client in the parent", parent.PID, 1009, 1013)
 		c.want(t, "the child that was given an accepted socket", child, 1013, 1009)
 	})
 }
 
 
 func TestKernelTrafficOfUDP(t *testing.T) {
-	tiersOf(t, func(t *testing.T, tier tier) {
-		c := traceTraffic(t, Options{tier: tier}, "--interval", "20ms")
+	record.Tiers(t, func(t *testing.T, tier kernel.Tier) {
+		c := start(t, session.Options{Tier: tier}, "--interval", "20ms")
 		type total struct {
-			w      *connWorkload
+			w      *work.Process
 			host   string
 			tx, rx int
 		}
 		var totals []total
 		for _, host := range []string{"127.0.0.1", "::1", "::ffff:127.0.0.1"} {
-			u := startWorkload(t, "udp", host)
+			u := work.Start(t, "udp", host)
 			x := total{w: u, host: host}
-			if _, err := fmt.Sscan(u.hear(), &x.tx, &x.rx); err != nil {
+			if _, err := fmt.Sscan(u.Hear(), &x.tx, &x.rx); err != nil {
 				t.Fatal(err)
 			}
 			totals = append(totals, x)
 		}
 		const n = 2003
-		noise := startWorkload(t, "udpNoise", strconv.Itoa(n))
-		noise.hear()
+		noise := work.Start(t, "udpNoise", strconv.Itoa(n))
+		noise.Hear()
 		c.stop()
 		for _, x := range totals {
-			c.want(t, x.host, x.w.pid, x.tx, x.rx)
+			c.want(t, x.host, x.w.PID, x.tx, x.rx)
 		}
 		// The kernel leaves a kprobe out while a task on its CPU is in bpf(2), and
 		// before 5.12 does not tell.
-		if c.session.opts.tier != tierKprobe {
-			c.want(t, "four threads", noise.pid, 4*n*17, 4*n*17)
+		if c.session.opts.tier != kernel.Kprobe {
+			c.want(t, "four threads", noise.PID, 4*n*17, 4*n*17)
 		}
 		for _, e := range c.list {
-			if int(e.PID) == noise.pid && e.Proto != event.ProtoUDP {
+			if int(e.PID) == noise.PID && e.Proto != event.ProtoUDP {
 				t.Errorf("protocol %q", e.Proto)
 			}
 		}
@@ -468,24 +468,24 @@ func TestKernelTrafficOfUDP(t *testing.T) {
 func TestKernelTrafficByPeerAndByCgroup(t *testing.T) {
 	for _, by := range []string{"peer", "container", "pod"} {
 		t.Run(by, func(t *testing.T) {
-			c := traceTraffic(t, Options{}, "--by", by, "--interval", "20ms", "--sort", "rx")
+			c := start(t, session.Options{}, "--by", by, "--interval", "20ms", "--sort", "rx")
 			in := newContainer(t, trees(t)["cgroup2"], "traffic-"+by, "app")
-			server := startWorkload(t, "waysServer", "::1")
-			port := server.hear()
+			server := work.Start(t, "waysServer", "::1")
+			port := server.Hear()
 			// The server is in a container from here on.
-			if err := os.WriteFile(filepath.Join(in.dir, "cgroup.procs"), []byte(strconv.Itoa(server.pid)), 0); err != nil {
+			if err := os.WriteFile(filepath.Join(in.dir, "cgroup.procs"), []byte(strconv.Itoa(server.PID)), 0); err != nil {
 				t.Fatal(err)
 			}
-			client := startWorkload(t, "waysClient", "::1", port)
-			for range wayCount {
-				client.hear()
-				client.hear()
+			client := work.Start(t, "waysClient", "::1", port)
+			for range work.WayCount {
+				client.Hear()
+				client.Hear()
 			}
-			client.hear()
+			client.Hear()
 			c.stop()
 			var n, m int
-			for i := range wayCount {
-				a, b := wayBytes(i)
+			for i := range work.WayCount {
+				a, b := work.WayBytes(i)
 				n, m = n+a, m+b
 			}
 			var got, inside moved
@@ -516,7 +516,7 @@ func TestKernelTrafficByPeerAndByCgroup(t *testing.T) {
 			}
 			// Others may use the loopback device, too, but where a machine is
 			// our own.
-			if os.Getenv("TRACER_VM") != "" && got != (moved{uint64(n + m), uint64(n + m)}) || got.tx < uint64(n+m) {
+			if record.InVM() && got != (moved{uint64(n + m), uint64(n + m)}) || got.tx < uint64(n+m) {
 				t.Errorf("moved %+v, want %d both ways", got, n+m)
 			}
 		})
@@ -524,46 +524,46 @@ func TestKernelTrafficByPeerAndByCgroup(t *testing.T) {
 }
 
 func TestKernelTrafficOfWantedProcesses(t *testing.T) {
-	server := startWorkload(t, "echoServer", "3")
-	port := server.hear()
-	c := traceTraffic(t, Options{Filter: Filter{PIDs: []uint32{uint32(server.pid)}}}, "--interval", "20ms")
-	client := startWorkload(t, "echoClient", port, "3")
-	client.hear()
-	server.hear()
-	c.want(t, "server", server.pid, 3*shortAnswers, 3*shortAsks)
-	if i := slices.IndexFunc(c.list, func(e event.Traffic) bool { return int(e.PID) != server.pid }); i >= 0 {
+	server := work.Start(t, "echoServer", "3")
+	port := server.Hear()
+	c := start(t, session.Options{Filter: session.Filter{PIDs: []uint32{uint32(server.PID)}}}, "--interval", "20ms")
+	client := work.Start(t, "echoClient", port, "3")
+	client.Hear()
+	server.Hear()
+	c.want(t, "server", server.PID, 3*work.ShortAnswers, 3*work.ShortAsks)
+	if i := slices.IndexFunc(c.list, func(e event.Traffic) bool { return int(e.PID) != server.PID }); i >= 0 {
 		t.Errorf("row of another: %+v", c.list[i])
 	}
 
 	// The children of a wanted process, and what they do with its sockets.
-	holder := startWorkload(t, "heldParent", "100003")
-	port = holder.hear()
-	c = traceTraffic(t, Options{Filter: Filter{PIDs: []uint32{uint32(holder.pid)}}}, "--interval", "20ms")
-	reader := startWorkload(t, "readSlowly", port, "100003")
-	writer := holder.hearInt()
-	reader.hear()
-	holder.hear()
+	holder := work.Start(t, "heldParent", "100003")
+	port = holder.Hear()
+	c = start(t, session.Options{Filter: session.Filter{PIDs: []uint32{uint32(holder.PID)}}}, "--interval", "20ms")
+	reader := work.Start(t, "readSlowly", port, "100003")
+	writer := holder.HearInt()
+	reader.Hear()
+	holder.Hear()
 	c.want(t, "child", writer, 100_003, 0)
-	c.want(t, "reader", reader.pid, 0, 0)
+	c.want(t, "reader", reader.PID, 0, 0)
 
 	nobody := uint32(65534)
-	c = traceTraffic(t, Options{Filter: Filter{UID: &nobody}}, "--interval", "20ms")
-	noise := startWorkload(t, "udpNoise", "11")
-	noise.hear()
+	c = start(t, session.Options{Filter: session.Filter{UID: &nobody}}, "--interval", "20ms")
+	noise := work.Start(t, "udpNoise", "11")
+	noise.Hear()
 	if c.stop(); len(c.list) != 0 {
 		t.Errorf("rows of a user that runs nothing: %+v", c.list)
 	}
 
-	c = traceTraffic(t, Options{Filter: Filter{Comms: []string{"no?uch*"}}}, "--by", "peer", "--interval", "20ms")
-	noise = startWorkload(t, "udpNoise", "11")
-	noise.hear()
+	c = start(t, session.Options{Filter: session.Filter{Comms: []string{"no?uch*"}}}, "--by", "peer", "--interval", "20ms")
+	noise = work.Start(t, "udpNoise", "11")
+	noise.Hear()
 	if c.stop(); len(c.list) != 0 {
 		t.Errorf("rows of names that there are not: %+v", c.list)
 	}
 }
 
 func TestKernelTrafficLeavesItselfOut(t *testing.T) {
-	c := traceTraffic(t, Options{}, "--interval", "20ms")
+	c := start(t, session.Options{}, "--interval", "20ms")
 	// This process is the tracer, too.
 	l, port := listener("127.0.0.1")
 	conn := dial("127.0.0.1", port)
@@ -577,25 +577,25 @@ func TestKernelTrafficLeavesItselfOut(t *testing.T) {
 }
 
 func TestKernelTrafficLossIsTold(t *testing.T) {
-	buffersOf(t, func(t *testing.T, buffer Buffer) {
+	record.Buffers(t, func(t *testing.T, buffer kernel.Buffer) {
 		const n = 331
-		s := openTraffic(t, Options{ringBytes: 4096, Buffer: buffer}, "--interval", "1h")
-		server := startWorkload(t, "echoServer", strconv.Itoa(n))
-		client := startWorkload(t, "echoClient", server.hear(), strconv.Itoa(n))
-		server.hear()
-		client.hear()
+		s := openTraffic(t, session.Options{Limits: session.Limits{Limits: kernel.Limits{RingBytes: 4096}}, Buffer: buffer}, "--interval", "1h")
+		server := work.Start(t, "echoServer", strconv.Itoa(n))
+		client := work.Start(t, "echoClient", server.Hear(), strconv.Itoa(n))
+		server.Hear()
+		client.Hear()
 		c := &trafficRows{t: t, session: s}
 		a := runEnded(t, s, c)
-		got := c.sum(server.pid, nil)
-		told := got.tx / shortAnswers
-		if got.tx%shortAnswers != 0 || told+c.sum(client.pid, nil).tx/shortAsks+a.LostBy["ring_full"] < 2*n || a.LostBy["ring_full"] == 0 {
+		got := c.sum(server.PID, nil)
+		told := got.tx / work.ShortAnswers
+		if got.tx%work.ShortAnswers != 0 || told+c.sum(client.PID, nil).tx/work.ShortAsks+a.LostBy["ring_full"] < 2*n || a.LostBy["ring_full"] == 0 {
 			t.Errorf("%d of %d told, %+v", told, n, a)
 		}
 	})
 	t.Run("a full map", func(t *testing.T) {
-		s := openTraffic(t, Options{maxSocks: 1}, "--interval", "1h")
-		holder := startWorkload(t, "holdMany", "3")
-		holder.hear()
+		s := openTraffic(t, session.Options{Limits: session.Limits{Socks: 1}}, "--interval", "1h")
+		holder := work.Start(t, "holdMany", "3")
+		holder.Hear()
 		c := &trafficRows{t: t, session: s}
 		a := runEnded(t, s, c)
 		if a.LostBy["map_full"] < 5 {
@@ -603,11 +603,11 @@ func TestKernelTrafficLossIsTold(t *testing.T) {
 		}
 	})
 	t.Run("a full map of UDP", func(t *testing.T) {
-		s := openTraffic(t, Options{maxSocks: 2}, "--by", "connection", "--interval", "1h")
-		u := startWorkload(t, "udpPorts", "7")
-		u.hear()
-		u.say("")
-		u.hear()
+		s := openTraffic(t, session.Options{Limits: session.Limits{Socks: 2}}, "--by", "connection", "--interval", "1h")
+		u := work.Start(t, "udpPorts", "7")
+		u.Hear()
+		u.Say("")
+		u.Hear()
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if err := s.Run(ctx, &trafficRows{t: t, session: s}); err != nil {
@@ -623,8 +623,8 @@ func TestKernelTrafficLossIsTold(t *testing.T) {
 	})
 	t.Run("a reading that fails", func(t *testing.T) {
 		var told []string
-		s := openTraffic(t, Options{Notice: func(n *event.Notice) { told = append(told, n.Message) }}, "--interval", "1h")
-		if err := s.tracer.(*trafficTracer).reads[bpf.TrafficProgTrafficReadSocks].Close(); err != nil {
+		s := openTraffic(t, session.Options{Notice: func(n *event.Notice) { told = append(told, n.Message) }}, "--interval", "1h")
+		if err := s.tracer.(*tracer).reads[bpf.TrafficProgTrafficReadSocks].Close(); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -643,14 +643,14 @@ func TestKernelTrafficLossIsTold(t *testing.T) {
 }
 
 func TestKernelTrafficOfUDPByConnectionAndByPeer(t *testing.T) {
-	tiersOf(t, func(t *testing.T, tier tier) {
+	record.Tiers(t, func(t *testing.T, tier kernel.Tier) {
 		for _, by := range []string{"connection", "peer"} {
 			t.Run(by, func(t *testing.T) {
-				c := traceTraffic(t, Options{tier: tier}, "--by", by, "--interval", "20ms")
+				c := start(t, session.Options{Tier: tier}, "--by", by, "--interval", "20ms")
 				for _, host := range []string{"127.0.0.1", "::1"} {
-					u := startWorkload(t, "udpEnds", host)
+					u := work.Start(t, "udpEnds", host)
 					var src, dst uint16
-					if _, err := fmt.Sscan(u.hear(), &src, &dst); err != nil {
+					if _, err := fmt.Sscan(u.Hear(), &src, &dst); err != nil {
 						t.Fatal(err)
 					}
 					t.Cleanup(func() {
@@ -658,14 +658,14 @@ func TestKernelTrafficOfUDPByConnectionAndByPeer(t *testing.T) {
 						at := netip.MustParseAddr(host)
 						client := event.Connection{Role: event.RoleClient, Src: netip.AddrPortFrom(at, src), Dst: netip.AddrPortFrom(at, dst)}
 						server := event.Connection{Role: event.RoleServer, Src: client.Src, Dst: client.Dst}
-						known := c.session.tiers[callsFeature] != tierTracepoint
+						known := c.session.tiers[callsFeature] != kernel.Tracepoint
 						if !known { // a tracepoint does not tell who is at the other end
 							server.Src = netip.AddrPort{}
 						}
 						got := map[event.Connection]moved{}
 						var peer moved
 						for _, e := range c.list {
-							if int(e.PID) == u.pid {
+							if int(e.PID) == u.PID {
 								m := got[e.Connection]
 								got[e.Connection] = moved{m.tx + e.Tx, m.rx + e.Rx}
 							}
@@ -686,7 +686,7 @@ func TestKernelTrafficOfUDPByConnectionAndByPeer(t *testing.T) {
 							want = moved{asks + answers, asks + answers}
 						}
 						// Others may use the loopback device, too.
-						if peer.tx < want.tx || peer.rx < want.rx || os.Getenv("TRACER_VM") != "" && peer != want {
+						if peer.tx < want.tx || peer.rx < want.rx || record.InVM() && peer != want {
 							t.Errorf("%s: moved %+v, want %+v", host, peer, want)
 						}
 					})
@@ -699,14 +699,14 @@ func TestKernelTrafficOfUDPByConnectionAndByPeer(t *testing.T) {
 // Many more UDP sockets than there is room for, one after the other.
 func TestKernelTrafficMakesRoomForFlows(t *testing.T) {
 	const room, round = 64, 20
-	s := openTraffic(t, Options{maxSocks: room, Filter: Filter{Comms: []string{"traffic-ports"}}}, "--by", "connection")
-	x := s.tracer.(*trafficTracer)
-	u := startWorkload(t, "udpPorts", strconv.Itoa(round))
-	u.hear()
+	s := openTraffic(t, session.Options{Limits: session.Limits{Socks: room}, Filter: session.Filter{Comms: []string{"traffic-ports"}}}, "--by", "connection")
+	x := s.tracer.(*tracer)
+	u := work.Start(t, "udpPorts", strconv.Itoa(round))
+	u.Hear()
 	sent := 0
 	for range 12 {
-		u.say("")
-		sent += u.hearInt()
+		u.Say("")
+		sent += u.HearInt()
 		for range 2 { // what is idle at the second may go
 			if err := x.readAll(s, false); err != nil {
 				t.Fatal(err)
@@ -826,15 +826,15 @@ func TestTrafficDistributesEachByteOnce(t *testing.T) {
 	}
 }
 
-func newTrafficForTest() *trafficTracer {
-	return &trafficTracer{
+func newTrafficForTest() *tracer {
+	return &tracer{
 		by: byProcess, sortBy: "total", interval: time.Second, look: 1,
 		sockets: map[socketID]*socketState{}, flows: map[bpf.TrafficFlowKey]*flowState{}, rows: map[rowKey]*trafficRow{},
 	}
 }
 
 // trafficSession is a session without a kernel.
-func trafficSession(x *trafficTracer, sink Sink) *Session {
+func trafficSession(x *tracer, sink Sink) *Session {
 	return &Session{tracer: x, sink: sink, clock: newClock(), stats: newStats(), comms: map[[16]int8]string{}}
 }
 
@@ -896,7 +896,7 @@ func TestTrafficOptions(t *testing.T) {
 		"--interval 10ms":     "",
 		"--sort tx --by peer": "",
 	} {
-		x := &trafficTracer{}
+		x := &tracer{}
 		fs := flag.NewFlagSet("traffic", flag.ContinueOnError)
 		x.Flags(fs)
 		if err := fs.Parse(strings.Fields(args)); err != nil {
