@@ -1,198 +1,21 @@
-package trace
+package traffic
 
 import (
-	"context"
-	"flag"
-	"fmt"
-	"math"
+	"io"
+	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
-	"sync"
 	"testing"
-	"time"
-	"unsafe"
 
-	"github.com/cilium/ebpf/btf"
-	"github.com/google/go-cmp/cmp"
-
-	"tracer/bpf"
+	"tracer/testdata/kit/record"
+	"tracer/testdata/kit/work"
 	"tracer/trace/event"
+	"tracer/trace/kernel"
+	"tracer/trace/session"
 )
 
-const callsFeature = "UDP, and who uses a socket of several processes"
-
-// trafficRows is what a session with traffic has reported.
-type trafficRows struct {
-	t       *testing.T
-	session *Session
-	mu      sync.Mutex
-	list    []event.Traffic
-	closing []event.Traffic
-	last    event.Page
-	pages   int
-	stop    func() *event.Account
-	missed  uint64 // runs that the kernel left out, as it says: known when it has stopped
-}
-
-func (c *trafficRows) Event(e event.Event) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.list = append(c.list, *e.(*event.Traffic))
-	return true
-}
-
-func (c *trafficRows) Page(p *event.Page) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.pages++
-	if p.Closing {
-		for e := range p.Rows {
-			c.closing = append(c.closing, *e.(*event.Traffic))
-		}
-		c.last = *p
-	}
-}
-
-func (c *trafficRows) Flush() error            { return nil }
-func (c *trafficRows) Broken() <-chan struct{} { return nil }
-func (c *trafficRows) Close() (uint64, error)  { return 0, nil }
-
-// openTraffic opens a session of traffic.
-func openTraffic(t *testing.T, opts Options, args ...string) *Session {
-	t.Helper()
-	record.NeedRoot(t)
-	tracer := &tracer{}
-	fs := flag.NewFlagSet("traffic", flag.ContinueOnError)
-	tracer.Flags(fs)
-	if err := fs.Parse(args); err != nil { // not validated: shorter intervals are wanted, too
-		t.Fatal(err)
-	}
-	s, err := Open(tracer, opts)
-	switch {
-	case err == nil:
-	case opts.tier == kernel.Tracepoint && !kernelHas(t, "btf_trace_sock_send_length"):
-		t.Skip("this kernel has no tracepoint for this")
-	case opts.tier != 0 && opts.tier != kernel.Tracepoint && os.Getenv("TRACER_VM") == "":
-		t.Skipf("functions cannot be hooked here, other kernels are tested by make test-kernels: %v", err)
-	default:
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Close)
-	if opts.tier != 0 && s.tiers[callsFeature] != opts.tier {
-		t.Fatalf("hooks of the kind %q, want %q", s.tiers[callsFeature], opts.tier)
-	}
-	return s
-}
-
-// kernelHas reports whether the kernel has a type of this name.
-func kernelHas(t *testing.T, name string) bool {
-	t.Helper()
-	types, err := btf.LoadKernelSpec()
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = types.AnyTypeByName(name)
-	return err == nil
-}
-
-// traceTraffic runs a session of traffic until stop is called, or the test
-// ends. Nothing must be lost.
-func start(t *testing.T, opts Options, args ...string) *trafficRows {
-	t.Helper()
-	s := openTraffic(t, opts, args...)
-	c := &trafficRows{t: t, session: s}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx, c) }()
-	c.stop = sync.OnceValue(func() *event.Account {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		a, err := s.Account()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s.tracer.(*tracer).preempts {
-			c.missed = a.LostBy[causeNames[lostMissed]]
-		}
-		if a.Lost != c.missed || a.Incomplete != 0 {
-			t.Errorf("lost %d %v, %d details", a.Lost, a.LostBy, a.Incomplete)
-			for name, p := range s.programs {
-				if st, err := p.Stats(); err == nil && st.RecursionMisses > 0 {
-					t.Logf("%s: %d misses in %d runs", name, st.RecursionMisses, st.RunCount)
-				}
-			}
-			for cause, n := range s.stats.lost {
-				t.Logf("%s: %d", causeNames[cause], n)
-			}
-		}
-		return a
-	})
-	t.Cleanup(func() { c.stop() })
-	return c
-}
-
-// sum is what a process has moved according to all its rows.
-func (c *trafficRows) sum(pid int, also func(*event.Traffic) bool) moved {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var m moved
-	for i := range c.list {
-		e := &c.list[i]
-		if int(e.PID) == pid && (also == nil || also(e)) {
-			m.tx += e.Tx
-			m.rx += e.Rx
-		}
-	}
-	return m
-}
-
-// want checks what a process has moved in all, by its rows and by the closing
-// table.
-func (c *trafficRows) want(t *testing.T, what string, pid int, tx, rx int) {
-	t.Helper()
-	c.stop()
-	want := moved{uint64(tx), uint64(rx)}
-	if got := c.sum(pid, nil); got != want {
-		if c.missed > 0 { // who called is not known then, which is told
-			t.Logf("%s: moved %+v, want %+v, and programs were not run %d times", what, got, want, c.missed)
-			return
-		}
-		t.Errorf("%s: moved %+v, want %+v", what, got, want)
-	}
-	var closing moved
-	for _, e := range c.closing {
-		if int(e.PID) == pid {
-			closing.tx += e.TotalTx
-			closing.rx += e.TotalRx
-		}
-	}
-	if closing != want {
-		t.Errorf("%s: the closing table says %+v, want %+v", what, closing, want)
-	}
-}
-
-// await waits until a process has moved this much according to its rows.
-func (c *trafficRows) await(pid int, tx, rx int) {
-	c.t.Helper()
-	want := moved{uint64(tx), uint64(rx)}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		got := c.sum(pid, nil)
-		if got == want {
-			return
-		}
-		if time.Now().After(deadline) {
-			c.t.Fatalf("moved %+v, want %+v", got, want)
-		}
-	}
-}
-
-func TestKernelTrafficIsExactHoweverItIsMoved(t *testing.T) {
+func TestKernelBytesAreExactHoweverTheyAreMoved(t *testing.T) {
 	record.Tiers(t, func(t *testing.T, tier kernel.Tier) {
 		c := start(t, session.Options{Tier: tier}, "--by", "connection", "--interval", "30ms")
 		for _, host := range []string{"127.0.0.1", "::1"} {
@@ -207,7 +30,7 @@ func TestKernelTrafficIsExactHoweverItIsMoved(t *testing.T) {
 			client.Hear()
 			server.Hear()
 			t.Cleanup(func() {
-				c.stop()
+				c.Stop()
 				dst := netip.MustParseAddr(host)
 				for i, port := range ports {
 					n, m := work.WayBytes(i)
@@ -216,29 +39,25 @@ func TestKernelTrafficIsExactHoweverItIsMoved(t *testing.T) {
 							return e.Role == role && int(e.Src.Port()) == port && e.Dst.Addr() == dst && e.Src.Addr() == dst && e.Proto == event.ProtoTCP
 						}
 					}
-					if got, want := c.sum(client.PID, of(event.RoleClient)), (moved{uint64(n), uint64(m)}); got != want {
+					if got, want := c.sum(client.PID, of(event.RoleClient)), both(n, m); got != want {
 						t.Errorf("%s, client: %+v, want %+v", names[i], got, want)
 					}
-					if got, want := c.sum(server.PID, of(event.RoleServer)), (moved{uint64(m), uint64(n)}); got != want {
+					if got, want := c.sum(server.PID, of(event.RoleServer)), both(m, n); got != want {
 						t.Errorf("%s, server: %+v, want %+v", names[i], got, want)
 					}
 				}
 				if t.Failed() {
 					return
 				}
-				var n, m int
-				for i := range work.WayCount {
-					a, b := work.WayBytes(i)
-					n, m = n+a, m+b
-				}
-				c.want(t, "client", client.PID, n, m)
-				c.want(t, "server", server.PID, m, n)
+				n, m := work.WaysTotal()
+				c.want("client", client.PID, n, m)
+				c.want("server", server.PID, m, n)
 			})
 		}
 	})
 }
 
-func TestKernelTrafficOfProcesses(t *testing.T) {
+func TestKernelBytesOfProcessesAreExact(t *testing.T) {
 	record.Tiers(t, func(t *testing.T, tier kernel.Tier) {
 		older := work.Start(t, "older")
 		older.Hear()
@@ -264,20 +83,20 @@ func TestKernelTrafficOfProcesses(t *testing.T) {
 		echoer.Hear()
 		echo.Hear()
 
-		c.stop()
-		c.want(t, "open before, counted from start", older.PID, 1009+2003, 1009+2003)
-		c.want(t, "sent again", again.PID, 2*20_011, 2*20_011)
-		c.want(t, "nothing", idle.PID, 0, 0)
-		c.want(t, "in a network of its own", network.PID, 1009+1013, 1009+1013)
-		c.want(t, "server", echo.PID, work.ShortAnswers, work.ShortAsks)
-		c.want(t, "client", echoer.PID, work.ShortAsks, work.ShortAnswers)
-		if len(c.list) == 0 || c.pages < 2 {
-			t.Errorf("%d rows, %d pages", len(c.list), c.pages)
+		c.Stop()
+		c.want("open before, counted from start", older.PID, 1009+2003, 1009+2003)
+		c.want("sent again", again.PID, 2*20_011, 2*20_011)
+		c.want("nothing", idle.PID, 0, 0)
+		c.want("in a network of its own", network.PID, 1009+1013, 1009+1013)
+		c.want("server", echo.PID, work.ShortAnswers, work.ShortAsks)
+		c.want("client", echoer.PID, work.ShortAsks, work.ShortAnswers)
+		if len(c.rows()) == 0 || c.Pages() < 2 {
+			t.Errorf("%d rows, %d pages", len(c.rows()), c.Pages())
 		}
 	})
 }
 
-func TestKernelTrafficOfConnectionsShorterThanTheInterval(t *testing.T) {
+func TestKernelConnectionsShorterThanTheIntervalAreCounted(t *testing.T) {
 	const n = 997
 	for _, interval := range []string{"1h", "10ms"} {
 		t.Run(interval, func(t *testing.T) {
@@ -286,659 +105,25 @@ func TestKernelTrafficOfConnectionsShorterThanTheInterval(t *testing.T) {
 			client := work.Start(t, "echoClient", server.Hear(), strconv.Itoa(n))
 			server.Hear()
 			client.Hear()
-			c.want(t, "server", server.PID, n*work.ShortAnswers, n*work.ShortAsks)
-			c.want(t, "client", client.PID, n*work.ShortAsks, n*work.ShortAnswers)
-			if rows := len(c.list); interval == "1h" && rows < 2 {
+			c.want("server", server.PID, n*work.ShortAnswers, n*work.ShortAsks)
+			c.want("client", client.PID, n*work.ShortAsks, n*work.ShortAnswers)
+			if rows := len(c.rows()); interval == "1h" && rows < 2 {
 				t.Errorf("%d rows", rows)
 			}
 		})
 	}
 }
 
-// Ends that nobody has seen, as the map looks after them: they are counted, and
-// who uses an address again is not taken for who had it before.
-func TestKernelTrafficUnseenEnds(t *testing.T) {
-	const held, n = 11, 211
-	s := openTraffic(t, session.Options{}, "--interval", "1h")
-	socks := s.objects.Maps[bpf.TrafficMapSocks]
-	of := func(pid int) map[uint64]bpf.TrafficTcp {
-		entries := map[uint64]bpf.TrafficTcp{}
-		var key uint64
-		var sock bpf.TrafficTcp
-		for iter := socks.Iterate(); iter.Next(&key, &sock); {
-			if int(sock.Owner.Pid) == pid {
-				entries[key] = sock
-			}
-		}
-		return entries
-	}
-	holder := work.Start(t, "holdMany", strconv.Itoa(held))
-	holder.Hear()
-	left := of(holder.PID)
-	holder.Say("end")
-	for deadline := time.Now().Add(20 * time.Second); len(of(holder.PID)) > 0; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d sockets left", len(of(holder.PID)))
-		}
-	}
-	for key, sock := range left {
-		if err := socks.Put(key, &sock); err != nil {
-			t.Fatal(err)
-		}
-	}
-	put := len(of(holder.PID))
-	// Which addresses are used again is up to the allocator: those that are
-	// held at once take what is free of its slabs.
-	var pids [][2]int
-	for put == len(of(holder.PID)) {
-		if len(pids) == 30 {
-			t.Fatal("no address was used again")
-		}
-		again := work.Start(t, "holdMany", strconv.Itoa(n))
-		again.Hear()
-		again.Say("end")
-		server := work.Start(t, "echoServer", strconv.Itoa(n))
-		client := work.Start(t, "echoClient", server.Hear(), strconv.Itoa(n))
-		server.Hear()
-		client.Hear()
-		pids = append(pids, [2]int{server.PID, client.PID})
-	}
-	reused := put - len(of(holder.PID))
-	c := &trafficRows{t: t, session: s}
-	a := runEnded(t, s, c)
-	if by := a.LostBy[causeNames[lostStep]]; by != uint64(reused) || a.Lost-a.LostBy[causeNames[lostMissed]] != by {
-		t.Errorf("%d of %d left at addresses that were used again, lost %v", reused, put, a.LostBy)
-	}
-	for _, p := range pids {
-		server, client := c.sum(p[0], nil), c.sum(p[1], nil)
-		want := moved{n * work.ShortAnswers, n * work.ShortAsks}
-		if server != want || client.tx != want.rx || client.rx != want.tx {
-			t.Errorf("server moved %+v, client %+v, want %+v and the reverse", server, client, want)
-		}
-	}
-}
-
-// A reading may come at any moment of a socket's life, and then the kernel is
-// between two steps.
-func TestKernelTrafficIsReadWhileItMoves(t *testing.T) {
-	const n = 997
-	c := start(t, session.Options{Limits: session.Limits{Socks: 64}}, "--interval", "1us")
-	server := work.Start(t, "endServer", strconv.Itoa(n))
-	client := work.Start(t, "endClient", server.Hear(), strconv.Itoa(n))
-	server.Hear()
-	client.Hear()
-	c.want(t, "server", server.PID, n*work.ShortAnswers, n*work.ShortAsks)
-	c.want(t, "client", client.PID, n*work.ShortAsks, n*work.ShortAnswers)
-}
-
-func TestKernelTrafficBelongsToWhoMovesIt(t *testing.T) {
-	record.Tiers(t, func(t *testing.T, tier kernel.Tier) {
-		c := start(t, session.Options{Tier: tier}, "--interval", "20ms")
-
-		server := work.Start(t, "waysSink")
-		sharing := work.Start(t, "shared", server.Hear())
-		var children [2]int
-		if _, err := fmt.Sscan(sharing.Hear(), &children[0], &children[1]); err != nil {
-			t.Fatal(err)
-		}
-		sharing.Hear()
-		server.Hear()
-
-		// A child in a call that has not returned: only who holds the socket
-		// can tell whose it is. The parent holds it, too, hence it is nobody's
-		// until the call returns.
-		const big = 7_000_003
-		holder := work.Start(t, "heldParent", strconv.Itoa(big))
-		reader := work.Start(t, "readSlowly", holder.Hear(), strconv.Itoa(big))
-		writer := holder.HearInt()
-		reader.Hear()
-		holder.Hear()
-
-		// Nobody has read what has come.
-		deaf := work.Start(t, "neverRead")
-		caller := work.Start(t, "callDeaf", deaf.Hear())
-		deaf.Hear()
-		c.await(caller.PID, 5003, 0)
-		c.await(deaf.PID, 0, 0)
-		deaf.Say("")
-		deaf.Hear()
-		caller.Say("")
-		caller.Hear()
-
-		// Accepted by a parent, used by its child; and connected.
-		parent := work.Start(t, "acceptParent")
-		child := parent.HearInt()
-		parent.Hear()
-
-		c.stop()
-		c.want(t, "parent of a shared socket", sharing.PID, shareBefore+shareTurns*shareSends, shareTurns*shareReads)
-		for i, pid := range children {
-			c.want(t, fmt.Sprintf("child %d", i), pid, shareTurns*(shareSends+(i+1)*shareExtra), shareTurns*(shareReads+(i+1)*shareExtra))
-		}
-		sent, read := shareTotals()
-		c.want(t, "the other end", server.PID, read, sent)
-		c.want(t, "who holds what a child writes to", holder.PID, 0, 0)
-		c.want(t, "who writes in one call", writer, big, 0)
-		c.want(t, "who reads that", reader.PID, 0, big)
-		c.want(t, "who reads nothing", deaf.PID, 0, 5003)
-		c.want(t, "who is not heard", caller.PID, 5003, 0)
-		c.want(t, "the client in the parent", parent.PID, 1009, 1013)
-		c.want(t, "the child that was given an accepted socket", child, 1013, 1009)
-	})
-}
-
-
-func TestKernelTrafficOfUDP(t *testing.T) {
-	record.Tiers(t, func(t *testing.T, tier kernel.Tier) {
-		c := start(t, session.Options{Tier: tier}, "--interval", "20ms")
-		type total struct {
-			w      *work.Process
-			host   string
-			tx, rx int
-		}
-		var totals []total
-		for _, host := range []string{"127.0.0.1", "::1", "::ffff:127.0.0.1"} {
-			u := work.Start(t, "udp", host)
-			x := total{w: u, host: host}
-			if _, err := fmt.Sscan(u.Hear(), &x.tx, &x.rx); err != nil {
-				t.Fatal(err)
-			}
-			totals = append(totals, x)
-		}
-		const n = 2003
-		noise := work.Start(t, "udpNoise", strconv.Itoa(n))
-		noise.Hear()
-		c.stop()
-		for _, x := range totals {
-			c.want(t, x.host, x.w.PID, x.tx, x.rx)
-		}
-		// The kernel leaves a kprobe out while a task on its CPU is in bpf(2), and
-		// before 5.12 does not tell.
-		if c.session.opts.tier != kernel.Kprobe {
-			c.want(t, "four threads", noise.PID, 4*n*17, 4*n*17)
-		}
-		for _, e := range c.list {
-			if int(e.PID) == noise.PID && e.Proto != event.ProtoUDP {
-				t.Errorf("protocol %q", e.Proto)
-			}
-		}
-	})
-}
-
-func TestKernelTrafficByPeerAndByCgroup(t *testing.T) {
-	for _, by := range []string{"peer", "container", "pod"} {
-		t.Run(by, func(t *testing.T) {
-			c := start(t, session.Options{}, "--by", by, "--interval", "20ms", "--sort", "rx")
-			in := newContainer(t, trees(t)["cgroup2"], "traffic-"+by, "app")
-			server := work.Start(t, "waysServer", "::1")
-			port := server.Hear()
-			// The server is in a container from here on.
-			if err := os.WriteFile(filepath.Join(in.dir, "cgroup.procs"), []byte(strconv.Itoa(server.PID)), 0); err != nil {
-				t.Fatal(err)
-			}
-			client := work.Start(t, "waysClient", "::1", port)
-			for range work.WayCount {
-				client.Hear()
-				client.Hear()
-			}
-			client.Hear()
-			c.stop()
-			var n, m int
-			for i := range work.WayCount {
-				a, b := work.WayBytes(i)
-				n, m = n+a, m+b
-			}
-			var got, inside moved
-			want := event.Place{}
-			switch by {
-			case "container":
-				want = in.Place
-			case "pod":
-				want = event.Place{Pod: in.Pod, Namespace: in.Namespace, PodUID: in.PodUID}
-			}
-			peers := map[netip.Addr]moved{}
-			for _, e := range c.list {
-				got.tx, got.rx = got.tx+e.Tx, got.rx+e.Rx
-				p := peers[e.Peer]
-				peers[e.Peer] = moved{p.tx + e.Tx, p.rx + e.Rx}
-				if e.Place == want && want != (event.Place{}) {
-					inside.tx, inside.rx = inside.tx+e.Tx, inside.rx+e.Rx
-				}
-				if e.PID != 0 || e.CgroupID != 0 || e.Place != want && e.Place != (event.Place{}) {
-					t.Fatalf("row %+v", e)
-				}
-			}
-			if by != "peer" && inside.tx+inside.rx != uint64(n+m) {
-				t.Errorf("the server in its container moved %+v, want %d in all", inside, n+m)
-			}
-			if by == "peer" {
-				got = peers[netip.MustParseAddr("::1")]
-			}
-			// Others may use the loopback device, too, but where a machine is
-			// our own.
-			if record.InVM() && got != (moved{uint64(n + m), uint64(n + m)}) || got.tx < uint64(n+m) {
-				t.Errorf("moved %+v, want %d both ways", got, n+m)
-			}
-		})
-	}
-}
-
-func TestKernelTrafficOfWantedProcesses(t *testing.T) {
-	server := work.Start(t, "echoServer", "3")
-	port := server.Hear()
-	c := start(t, session.Options{Filter: session.Filter{PIDs: []uint32{uint32(server.PID)}}}, "--interval", "20ms")
-	client := work.Start(t, "echoClient", port, "3")
-	client.Hear()
-	server.Hear()
-	c.want(t, "server", server.PID, 3*work.ShortAnswers, 3*work.ShortAsks)
-	if i := slices.IndexFunc(c.list, func(e event.Traffic) bool { return int(e.PID) != server.PID }); i >= 0 {
-		t.Errorf("row of another: %+v", c.list[i])
-	}
-
-	// The children of a wanted process, and what they do with its sockets.
-	holder := work.Start(t, "heldParent", "100003")
-	port = holder.Hear()
-	c = start(t, session.Options{Filter: session.Filter{PIDs: []uint32{uint32(holder.PID)}}}, "--interval", "20ms")
-	reader := work.Start(t, "readSlowly", port, "100003")
-	writer := holder.HearInt()
-	reader.Hear()
-	holder.Hear()
-	c.want(t, "child", writer, 100_003, 0)
-	c.want(t, "reader", reader.PID, 0, 0)
-
-	nobody := uint32(65534)
-	c = start(t, session.Options{Filter: session.Filter{UID: &nobody}}, "--interval", "20ms")
-	noise := work.Start(t, "udpNoise", "11")
-	noise.Hear()
-	if c.stop(); len(c.list) != 0 {
-		t.Errorf("rows of a user that runs nothing: %+v", c.list)
-	}
-
-	c = start(t, session.Options{Filter: session.Filter{Comms: []string{"no?uch*"}}}, "--by", "peer", "--interval", "20ms")
-	noise = work.Start(t, "udpNoise", "11")
-	noise.Hear()
-	if c.stop(); len(c.list) != 0 {
-		t.Errorf("rows of names that there are not: %+v", c.list)
-	}
-}
-
-func TestKernelTrafficLeavesItselfOut(t *testing.T) {
+func TestKernelTracerLeavesItselfOut(t *testing.T) {
 	c := start(t, session.Options{}, "--interval", "20ms")
 	// This process is the tracer, too.
-	l, port := listener("127.0.0.1")
-	conn := dial("127.0.0.1", port)
-	peer := accept(l)
-	writeFull(conn, 1009)
-	readFull(peer, 1009)
-	closeFD(conn)
-	closeFD(peer)
-	closeFD(l)
-	c.want(t, "itself", os.Getpid(), 0, 0)
-}
-
-func TestKernelTrafficLossIsTold(t *testing.T) {
-	record.Buffers(t, func(t *testing.T, buffer kernel.Buffer) {
-		const n = 331
-		s := openTraffic(t, session.Options{Limits: session.Limits{Limits: kernel.Limits{RingBytes: 4096}}, Buffer: buffer}, "--interval", "1h")
-		server := work.Start(t, "echoServer", strconv.Itoa(n))
-		client := work.Start(t, "echoClient", server.Hear(), strconv.Itoa(n))
-		server.Hear()
-		client.Hear()
-		c := &trafficRows{t: t, session: s}
-		a := runEnded(t, s, c)
-		got := c.sum(server.PID, nil)
-		told := got.tx / work.ShortAnswers
-		if got.tx%work.ShortAnswers != 0 || told+c.sum(client.PID, nil).tx/work.ShortAsks+a.LostBy["ring_full"] < 2*n || a.LostBy["ring_full"] == 0 {
-			t.Errorf("%d of %d told, %+v", told, n, a)
-		}
-	})
-	t.Run("a full map", func(t *testing.T) {
-		s := openTraffic(t, session.Options{Limits: session.Limits{Socks: 1}}, "--interval", "1h")
-		holder := work.Start(t, "holdMany", "3")
-		holder.Hear()
-		c := &trafficRows{t: t, session: s}
-		a := runEnded(t, s, c)
-		if a.LostBy["map_full"] < 5 {
-			t.Errorf("%+v", a)
-		}
-	})
-	t.Run("a full map of UDP", func(t *testing.T) {
-		s := openTraffic(t, session.Options{Limits: session.Limits{Socks: 2}}, "--by", "connection", "--interval", "1h")
-		u := work.Start(t, "udpPorts", "7")
-		u.Hear()
-		u.Say("")
-		u.Hear()
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		if err := s.Run(ctx, &trafficRows{t: t, session: s}); err != nil {
-			t.Fatal(err)
-		}
-		a, err := s.Account()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if a.LostBy["map_full"] < 5 {
-			t.Errorf("%+v", a)
-		}
-	})
-	t.Run("a reading that fails", func(t *testing.T) {
-		var told []string
-		s := openTraffic(t, session.Options{Notice: func(n *event.Notice) { told = append(told, n.Message) }}, "--interval", "1h")
-		if err := s.tracer.(*tracer).reads[bpf.TrafficProgTrafficReadSocks].Close(); err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		if err := s.Run(ctx, &trafficRows{t: t, session: s}); err != nil {
-			t.Fatal(err)
-		}
-		a, err := s.Account()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if a.LostBy["reading_failed"] != 1 || !strings.Contains(strings.Join(told, "\n"), "sockets could not be read") {
-			t.Errorf("%+v, told %q", a, told)
-		}
-	})
-}
-
-func TestKernelTrafficOfUDPByConnectionAndByPeer(t *testing.T) {
-	record.Tiers(t, func(t *testing.T, tier kernel.Tier) {
-		for _, by := range []string{"connection", "peer"} {
-			t.Run(by, func(t *testing.T) {
-				c := start(t, session.Options{Tier: tier}, "--by", by, "--interval", "20ms")
-				for _, host := range []string{"127.0.0.1", "::1"} {
-					u := work.Start(t, "udpEnds", host)
-					var src, dst uint16
-					if _, err := fmt.Sscan(u.Hear(), &src, &dst); err != nil {
-						t.Fatal(err)
-					}
-					t.Cleanup(func() {
-						c.stop()
-						at := netip.MustParseAddr(host)
-						client := event.Connection{Role: event.RoleClient, Src: netip.AddrPortFrom(at, src), Dst: netip.AddrPortFrom(at, dst)}
-						server := event.Connection{Role: event.RoleServer, Src: client.Src, Dst: client.Dst}
-						known := c.session.tiers[callsFeature] != kernel.Tracepoint
-						if !known { // a tracepoint does not tell who is at the other end
-							server.Src = netip.AddrPort{}
-						}
-						got := map[event.Connection]moved{}
-						var peer moved
-						for _, e := range c.list {
-							if int(e.PID) == u.PID {
-								m := got[e.Connection]
-								got[e.Connection] = moved{m.tx + e.Tx, m.rx + e.Rx}
-							}
-							if e.Peer == at {
-								peer.tx, peer.rx = peer.tx+e.Tx, peer.rx+e.Rx
-							}
-						}
-						const asks, answers = udpAsks * 1009, udpAnswers * 1013
-						if by == "connection" {
-							want := map[event.Connection]moved{client: {asks, answers}, server: {answers, asks}}
-							if diff := cmp.Diff(want, got, cmp.AllowUnexported(moved{}), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
-								t.Error(diff)
-							}
-							return
-						}
-						want := moved{asks, answers}
-						if known {
-							want = moved{asks + answers, asks + answers}
-						}
-						// Others may use the loopback device, too.
-						if peer.tx < want.tx || peer.rx < want.rx || record.InVM() && peer != want {
-							t.Errorf("%s: moved %+v, want %+v", host, peer, want)
-						}
-					})
-				}
-			})
-		}
-	})
-}
-
-// Many more UDP sockets than there is room for, one after the other.
-func TestKernelTrafficMakesRoomForFlows(t *testing.T) {
-	const room, round = 64, 20
-	s := openTraffic(t, session.Options{Limits: session.Limits{Socks: room}, Filter: session.Filter{Comms: []string{"traffic-ports"}}}, "--by", "connection")
-	x := s.tracer.(*tracer)
-	u := work.Start(t, "udpPorts", strconv.Itoa(round))
-	u.Hear()
-	sent := 0
-	for range 12 {
-		u.Say("")
-		sent += u.HearInt()
-		for range 2 { // what is idle at the second may go
-			if err := x.readAll(s, false); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(flowIdleFull)
-		}
+	l := work.Must1(net.Listen("tcp", "127.0.0.1:0"))
+	conn := work.Must1(net.Dial("tcp", l.Addr().String()))
+	peer := work.Must1(l.Accept())
+	work.Must1(conn.Write(make([]byte, 1009)))
+	work.Must1(io.ReadFull(peer, make([]byte, 1009)))
+	for _, c := range []io.Closer{conn, peer, l} {
+		work.Must(c.Close())
 	}
-	var got moved
-	for _, row := range x.rows {
-		got.tx, got.rx = got.tx+row.TotalTx, got.rx+row.TotalRx
-	}
-	if want := (moved{uint64(sent), uint64(sent)}); got != want {
-		t.Errorf("moved %+v, want %+v", got, want)
-	}
-	if a, err := s.Account(); err != nil || a.Lost != a.LostBy[causeNames[lostMissed]] {
-		t.Errorf("lost %v, %v", a.LostBy, err)
-	}
-}
-
-// What becomes of readings, in all orders in which they may come.
-func TestTrafficDistributesEachByteOnce(t *testing.T) {
-	party := func(pid uint32) bpf.TrafficParty { return bpf.TrafficParty{Start: uint64(pid), Pid: pid} }
-	record := func(tx, rx uint64, f func(*bpf.TrafficTcp)) bpf.TrafficTcpRecord {
-		r := bpf.TrafficTcpRecord{Socket: 1}
-		r.Tcp.Tx, r.Tcp.Rx, r.Tcp.Wanted, r.Tcp.Role = tx, rx, 1, roleClient
-		r.Tcp.Owner = party(10)
-		f(&r.Tcp)
-		return r
-	}
-	sure := func(r *bpf.TrafficTcp) { r.Sure = 1 }
-	shared := func(own uint64) func(*bpf.TrafficTcp) {
-		return func(r *bpf.TrafficTcp) { r.Sure, r.Shared, r.OwnTx = 1, 1, own }
-	}
-	share := func(pid uint32, tx uint64) bpf.TrafficShareRecord {
-		r := bpf.TrafficShareRecord{}
-		r.Key.Socket, r.Key.Pid = 1, pid
-		r.Share.Party, r.Share.Tx, r.Share.Wanted = party(pid), tx, 1
-		return r
-	}
-	last := func(r bpf.TrafficTcpRecord) bpf.TrafficTcpRecord {
-		r.Last = 1
-		return r
-	}
-	for name, c := range map[string]struct {
-		steps []any              // readings; nil: a report
-		want  []map[uint32]moved // at each report
-	}{
-		"an owner": {
-			[]any{record(7, 3, sure), nil, record(11, 3, sure), nil, last(record(13, 4, sure)), nil},
-			[]map[uint32]moved{{10: {7, 3}}, {10: {4, 0}}, {10: {2, 1}}},
-		},
-		"a reading that lags": {
-			[]any{record(7, 3, sure), nil, record(6, 4, sure), nil, last(record(7, 4, sure)), nil},
-			[]map[uint32]moved{{10: {7, 3}}, {10: {0, 1}}, {}},
-		},
-		"an owner that is found out late": {
-			[]any{
-				record(7, 0, func(r *bpf.TrafficTcp) { r.Owner.Pid = 0 }), nil,
-				record(7, 0, func(r *bpf.TrafficTcp) { r.Owner = party(12); r.Sure = 1 }), nil,
-			},
-			[]map[uint32]moved{{}, {12: {7, 0}}},
-		},
-		"several holders, none of whom has moved anything": {
-			[]any{record(7, 0, func(r *bpf.TrafficTcp) { r.Look, r.Several = 1, 1 }), nil, last(record(7, 0, sure)), nil},
-			[]map[uint32]moved{{}, {10: {7, 0}}},
-		},
-		"two that share": {
-			[]any{
-				record(5, 0, sure), nil, // 5 are the owner's
-				record(12, 0, shared(5)), share(20, 7), nil, // then 7 another's
-				record(15, 0, shared(5)), share(20, 7), share(10, 3), nil, // then 3 the owner's
-				last(record(15, 0, shared(5))), nil,
-			},
-			[]map[uint32]moved{{10: {5, 0}}, {20: {7, 0}}, {10: {3, 0}}, {}},
-		},
-		"what is still on its way is nobody's": {
-			[]any{
-				record(12, 0, shared(5)), share(20, 3), nil,
-				record(12, 0, shared(5)), share(20, 7), nil,
-			},
-			[]map[uint32]moved{{10: {5, 0}, 20: {3, 0}}, {20: {4, 0}}},
-		},
-		"what is counted but not sent yet": {
-			[]any{record(5, 0, shared(5)), share(20, 7), nil, record(12, 0, shared(5)), share(20, 7), nil},
-			[]map[uint32]moved{{20: {5, 0}}, {10: {5, 0}, 20: {2, 0}}},
-		},
-		"what no call tells is the owner's, in the end": {
-			[]any{record(20, 0, shared(5)), share(20, 7), nil, last(record(20, 0, shared(5))), nil},
-			[]map[uint32]moved{{10: {5, 0}, 20: {7, 0}}, {10: {8, 0}}},
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			sink := &trafficRows{t: t}
-			x := newTrafficForTest()
-			s := trafficSession(x, sink)
-			reports := 0
-			for _, step := range c.steps {
-				switch step := step.(type) {
-				case bpf.TrafficTcpRecord:
-					x.socket(&step)
-				case bpf.TrafficShareRecord:
-					x.shared(&step)
-				case nil:
-					sink.list = nil
-					x.tell(s, 0, false)
-					got := map[uint32]moved{}
-					for _, e := range sink.list {
-						got[e.PID] = moved{e.Tx, e.Rx}
-					}
-					if diff := cmp.Diff(c.want[reports], got, cmp.AllowUnexported(moved{})); diff != "" {
-						t.Errorf("report %d: %s", reports, diff)
-					}
-					reports++
-				}
-			}
-		})
-	}
-}
-
-func newTrafficForTest() *tracer {
-	return &tracer{
-		by: byProcess, sortBy: "total", interval: time.Second, look: 1,
-		sockets: map[socketID]*socketState{}, flows: map[bpf.TrafficFlowKey]*flowState{}, rows: map[rowKey]*trafficRow{},
-	}
-}
-
-// trafficSession is a session without a kernel.
-func trafficSession(x *tracer, sink Sink) *Session {
-	return &Session{tracer: x, sink: sink, clock: newClock(), stats: newStats(), comms: map[[16]int8]string{}}
-}
-
-func TestTrafficFoldsRowsThatAreToMany(t *testing.T) {
-	sink := &trafficRows{t: t}
-	x := newTrafficForTest()
-	s := trafficSession(x, sink)
-	const n = maxRows + 17
-	for i := range uint32(n) {
-		x.add(s, &bpf.TrafficParty{Pid: i + 1}, event.Connection{}, socketID{}, event.ProtoTCP, 0, moved{uint64(i) + 1, 1})
-	}
-	x.tell(s, 0, false)
-	if len(x.rows) != maxRows*3/4 {
-		t.Errorf("%d rows are remembered", len(x.rows))
-	}
-	x.tell(s, 0, true)
-	sum := sink.last.Sum.(*event.Traffic)
-	if sum.TotalTx != n*(n+1)/2 || sum.TotalRx != n || sink.last.Total != n || len(sink.closing) != maxRows*3/4 {
-		t.Errorf("%d rows, %d shown, sum %d %d", sink.last.Total, len(sink.closing), sum.TotalTx, sum.TotalRx)
-	}
-	// The ones with the most stay, in their order.
-	if sink.closing[0].PID != n || sink.closing[1].PID != n-1 {
-		t.Errorf("first: %+v", sink.closing[:2])
-	}
-}
-
-func TestTrafficSortsAndCuts(t *testing.T) {
-	for sortBy, want := range map[string][]uint32{"tx": {1, 3}, "rx": {2, 3}, "total": {3, 2}} {
-		sink := &trafficRows{t: t}
-		x := newTrafficForTest()
-		x.sortBy, x.top = sortBy, 2
-		s := trafficSession(x, sink)
-		for pid, m := range map[uint32]moved{1: {50, 0}, 2: {10, 60}, 3: {40, 45}} {
-			x.add(s, &bpf.TrafficParty{Pid: pid}, event.Connection{}, socketID{}, event.ProtoTCP, 0, m)
-		}
-		x.tell(s, 0, true)
-		for what, list := range map[string][]event.Traffic{"rows": sink.list, "the closing table": sink.closing} {
-			var got []uint32
-			for _, e := range list {
-				got = append(got, e.PID)
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("%s by %s: %s", what, sortBy, diff)
-			}
-		}
-	}
-}
-
-func TestTrafficOptions(t *testing.T) {
-	for args, want := range map[string]string{
-		"--by host":           "--by: ",
-		"--by=":               "--by: ",
-		"--sort pid":          "--sort: ",
-		"--interval 0s":       "--interval: ",
-		"--interval -1s":      "--interval: ",
-		"--interval 9ms":      "--interval: ",
-		"--top -1":            "--top: ",
-		"--by pod --top 7":    "",
-		"--interval 10ms":     "",
-		"--sort tx --by peer": "",
-	} {
-		x := &tracer{}
-		fs := flag.NewFlagSet("traffic", flag.ContinueOnError)
-		x.Flags(fs)
-		if err := fs.Parse(strings.Fields(args)); err != nil {
-			t.Fatal(err)
-		}
-		err := x.Validate()
-		if want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)) {
-			t.Errorf("%s: %v", args, err)
-		}
-	}
-}
-
-// A last reading is taken over if it is one, and then all its bytes are in
-// rows.
-func FuzzTrafficDecode(f *testing.F) {
-	r := bpf.TrafficTcpRecord{Socket: 1, Last: 1}
-	r.Tcp.Tx, r.Tcp.Rx, r.Tcp.Wanted = math.MaxUint32, 7, 1
-	f.Add(unsafe.Slice((*byte)(unsafe.Pointer(&r)), unsafe.Sizeof(r)))
-	r.Tcp.Shared, r.Tcp.Sure, r.Tcp.Role = 1, 1, 2
-	f.Add(slices.Clone(unsafe.Slice((*byte)(unsafe.Pointer(&r)), unsafe.Sizeof(r))))
-	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		sink := &trafficRows{t: t}
-		x := newTrafficForTest()
-		x.by = byConnection
-		s := trafficSession(x, sink)
-		aligned := make([]uint64, len(b)/8+1)
-		record := unsafe.Slice((*byte)(unsafe.Pointer(&aligned[0])), len(b))
-		copy(record, b)
-		ok := x.decode(s, record)
-		x.tell(s, 0, true)
-		var got moved
-		for _, e := range sink.list {
-			got.tx, got.rx = got.tx+e.Tx, got.rx+e.Rx
-			event.AppendJSON(nil, &e)
-		}
-		want := moved{}
-		if r := (*bpf.TrafficTcpRecord)(unsafe.Pointer(&aligned[0])); ok && r.Tcp.Wanted != 0 {
-			want = moved{r.Tcp.Tx, r.Tcp.Rx}
-		}
-		if got != want || ok && len(b)-int(unsafe.Sizeof(r)) > 7 {
-			t.Fatalf("%+v of %+v, ok %t", got, want, ok)
-		}
-	})
+	c.want("itself", os.Getpid(), 0, 0)
 }
