@@ -77,6 +77,14 @@ func TestEachByteIsGivenOnce(t *testing.T) {
 			},
 			[]map[uint32]moved{{10: {5, 0}, 20: {3, 0}}, {20: {4, 0}}},
 		},
+		"what is on its way for long is not the owner's": {
+			[]any{
+				reading(12, 0, shared(5)), share(20, 3), nil,
+				reading(12, 0, shared(5)), share(20, 3), nil,
+				reading(12, 0, shared(5)), share(20, 7), nil,
+			},
+			[]map[uint32]moved{{10: {5, 0}, 20: {3, 0}}, {}, {20: {4, 0}}},
+		},
 		"what is counted but not sent yet": {
 			[]any{reading(5, 0, shared(5)), share(20, 7), nil, reading(12, 0, shared(5)), share(20, 7), nil},
 			[]map[uint32]moved{{20: {5, 0}}, {10: {5, 0}, 20: {2, 0}}},
