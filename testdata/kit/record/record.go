@@ -45,6 +45,7 @@ type Recorder struct {
 	probe    string
 	opts     session.Options
 	preempts bool
+	silent   bool // tracepoints do not tell of calls, and the probe needs that
 	ctx      context.Context
 	cancel   context.CancelFunc
 	ended    chan error
@@ -246,7 +247,7 @@ func OpenTracer(t testing.TB, p session.Probe, tracer session.Tracer, opts sessi
 	watched := &watcher{Tracer: tracer, recorder: r}
 	var err error
 	if r.Session, err = session.Open([]session.Tracer{watched}, opts); err != nil {
-		skipTier(t, opts.Tier, err)
+		r.skipTier(err)
 		var refused *ebpf.VerifierError
 		if errors.As(err, &refused) {
 			t.Fatalf("%+v", refused)
@@ -273,13 +274,28 @@ func OpenTracer(t testing.TB, p session.Probe, tracer session.Tracer, opts sessi
 }
 
 // skipTier skips a test of a kind of hook that this kernel does not have.
-func skipTier(t testing.TB, tier kernel.Tier, err error) {
-	t.Helper()
+func (r *Recorder) skipTier(err error) {
+	r.TB.Helper()
+	tier := r.opts.Tier
 	switch {
-	case tier == kernel.Tracepoint && InVM():
-		t.Skipf("this kernel tells too little by tracepoints (6.3): %v", err)
+	case tier == kernel.Tracepoint && r.silent:
+		r.TB.Skipf("this kernel tells too little by tracepoints (6.3): %v", err)
 	case tier != 0 && tier != kernel.Tracepoint && !InVM():
-		t.Skipf("functions cannot be hooked here, other kernels are tested by make test-kernels: %v", err)
+		r.TB.Skipf("functions cannot be hooked here, other kernels are tested by make test-kernels: %v", err)
+	}
+}
+
+// Tiers runs a test once for each kind of hook.
+func Tiers(t *testing.T, test func(t *testing.T, tier kernel.Tier)) {
+	for _, tier := range []kernel.Tier{kernel.Function, kernel.Kprobe, kernel.Tracepoint} {
+		t.Run(tier.String(), func(t *testing.T) { test(t, tier) })
+	}
+}
+
+// Buffers runs a test once for each kind of buffer.
+func Buffers(t *testing.T, test func(t *testing.T, buffer kernel.Buffer)) {
+	for _, buffer := range []kernel.Buffer{kernel.BufferRing, kernel.BufferPerf} {
+		t.Run(buffer.String(), func(t *testing.T) { test(t, buffer) })
 	}
 }
 
@@ -291,6 +307,7 @@ type watcher struct {
 
 func (w *watcher) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, error) {
 	w.recorder.preempts = types.Preempts()
+	w.recorder.silent = callsMatter[w.recorder.probe] && !types.Has("btf_trace_sock_send_length")
 	return w.Tracer.Plan(types, opts)
 }
 
@@ -298,6 +315,9 @@ func (w *watcher) Attached(h *session.Host) error {
 	w.recorder.Host = h
 	return w.Tracer.Attached(h)
 }
+
+// callsMatter are the probes that need to know of calls that move bytes.
+var callsMatter = map[string]bool{"traffic": true, "http": true}
 
 // Run lets the session run.
 func (r *Recorder) Run() {

@@ -39,18 +39,18 @@ var tolerances = []tolerance{
 	},
 	{
 		why:   "an accept whose kprobe was left out is found out later",
-		probe: "conn", where: mayMiss, cause: "accept_missed", most: all("accept_missed"),
+		probe: "conn", where: (*Recorder).MayMiss, cause: "accept_missed", most: all("accept_missed"),
 	},
 	{
 		why:   "of connects that fail at once the same",
-		probe: "conn", where: mayMiss, cause: "details",
+		probe: "conn", where: (*Recorder).MayMiss, cause: "details",
 		most: func(a *event.Account) uint64 { return a.Incomplete },
 	},
 }
 
-// mayMiss reports whether accepts and failing connects may be missed for reasons of the
+// MayMiss reports whether accepts and failing connects may be missed for reasons of the
 // kernel's own.
-func mayMiss(r *Recorder) bool {
+func (r *Recorder) MayMiss() bool {
 	return r.opts.Tier == kernel.Kprobe || r.preempts && r.opts.Tier == kernel.Tracepoint
 }
 

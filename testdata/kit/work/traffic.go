@@ -243,21 +243,31 @@ func mmsg(call uintptr, fd int, b []byte) (int, error) {
 	return sum, nil
 }
 
-// Bytes of the connection of way i, from its client and from its server.
-func wayBytes(i int) (client, server int) { return 300_007 + 2*i, 1009 + 2*i }
+// WayBytes are the bytes of the connection of way i, from its client and from its
+// server.
+func WayBytes(i int) (client, server int) { return 300_007 + 2*i, 1009 + 2*i }
 
 // wayOf pairs the ways to send with those to receive.
 func wayOf(i int) (send, read way) { return sendWays[i%len(sendWays)], readWays[i%len(readWays)] }
 
-// wayCount is so that each way meets several others.
-const wayCount = 37
+// WayCount is the number of ways, so that each way meets several others.
+const WayCount = 37
+
+// WaysTotal is what the connections of all ways move.
+func WaysTotal() (client, server int) {
+	for i := range WayCount {
+		c, s := WayBytes(i)
+		client, server = client+c, server+s
+	}
+	return client, server
+}
 
 func waysServer(args []string) {
 	l, port := listener(args[0])
 	said(port)
-	for i := range wayCount {
+	for i := range WayCount {
 		s := accept(l)
-		n, m := wayBytes(i)
+		n, m := WayBytes(i)
 		_, read := wayOf(i)
 		err := read.move(s, n)
 		if err != nil {
@@ -273,10 +283,10 @@ func waysServer(args []string) {
 }
 
 func waysClient(args []string) {
-	for i := range wayCount {
+	for i := range WayCount {
 		c := dial(args[0], number(args[1]))
 		said(localPort(c))
-		n, m := wayBytes(i)
+		n, m := WayBytes(i)
 		send, _ := wayOf(i)
 		err := send.move(c, n)
 		if err != nil {
@@ -298,10 +308,10 @@ func lacks(w way, err error) string {
 	return w.name
 }
 
-// Of a short connection, in bytes.
+// What goes each way over a short connection, in bytes.
 const (
-	shortAsks    = 101
-	shortAnswers = 1009
+	ShortAsks    = 101
+	ShortAnswers = 1009
 )
 
 func echoServer(args []string) {
@@ -309,8 +319,8 @@ func echoServer(args []string) {
 	said(port)
 	for range number(args[0]) {
 		s := accept(l)
-		readFull(s, shortAsks)
-		writeFull(s, shortAnswers)
+		readFull(s, ShortAsks)
+		writeFull(s, ShortAnswers)
 		closeFD(s)
 	}
 	said("done")
@@ -320,8 +330,8 @@ func echoServer(args []string) {
 func echoClient(args []string) {
 	for range number(args[1]) {
 		c := dial("127.0.0.1", number(args[0]))
-		writeFull(c, shortAsks)
-		readFull(c, shortAnswers)
+		writeFull(c, ShortAsks)
+		readFull(c, ShortAnswers)
 		readEnd(c)
 		closeFD(c)
 	}
@@ -335,9 +345,9 @@ func endServer(args []string) {
 	said(port)
 	for range number(args[0]) {
 		s := accept(l)
-		readFull(s, shortAsks)
+		readFull(s, ShortAsks)
 		readEnd(s)
-		Must1(unix.SendmsgN(s, zeros[:shortAnswers], nil, nil, unix.MSG_MORE))
+		Must1(unix.SendmsgN(s, zeros[:ShortAnswers], nil, nil, unix.MSG_MORE))
 		closeFD(s)
 	}
 	said("done")
@@ -347,9 +357,9 @@ func endServer(args []string) {
 func endClient(args []string) {
 	for range number(args[1]) {
 		c := dial("127.0.0.1", number(args[0]))
-		Must1(unix.SendmsgN(c, zeros[:shortAsks], nil, nil, unix.MSG_MORE))
+		Must1(unix.SendmsgN(c, zeros[:ShortAsks], nil, nil, unix.MSG_MORE))
 		Must(unix.Shutdown(c, unix.SHUT_WR))
-		readFull(c, shortAnswers)
+		readFull(c, ShortAnswers)
 		readEnd(c)
 		closeFD(c)
 	}
@@ -653,8 +663,12 @@ func udpPorts(args []string) {
 	}
 }
 
-// Datagrams of udpEnds.
-const udpAsks, udpAnswers = 3, 2
+// Datagrams of udpEnds, and what they are in bytes.
+const (
+	udpAsks, udpAnswers   = 3, 2
+	udpAsk, udpAnswer     = 1009, 1013
+	UDPAsked, UDPAnswered = udpAsks * udpAsk, udpAnswers * udpAnswer
+)
 
 // udpEnds asks by a socket that is connected, and answers by one that is not. It
 // says their ports.
@@ -670,10 +684,10 @@ func udpEnds(args []string) {
 	Must(unix.Connect(c, to))
 	b := make([]byte, 4096)
 	for i := range udpAsks {
-		Must1(unix.Write(c, zeros[:1009]))
+		Must1(unix.Write(c, zeros[:udpAsk]))
 		_, from := must2(unix.Recvfrom(s, b, 0))
 		if i < udpAnswers {
-			Must(unix.Sendto(s, zeros[:1013], 0, from))
+			Must(unix.Sendto(s, zeros[:udpAnswer], 0, from))
 			Must1(unix.Read(c, b))
 		}
 	}
@@ -720,9 +734,21 @@ func nothingMoves([]string) {
 	heard()
 }
 
+// ShareOf is what a process of a shared socket moves: 0 is the parent, 1 and 2 are its
+// children.
+func ShareOf(i int) (sent, read int) {
+	sent, read = shareTurns*(shareSends+i*shareExtra), shareTurns*(shareReads+i*shareExtra)
+	if i == 0 {
+		sent += shareBefore
+	}
+	return sent, read
+}
+
 // ShareTotals is what the three processes of a shared socket move in all.
 func ShareTotals() (sent, read int) {
-	sent = shareBefore + shareTurns*(3*shareSends+3*shareExtra)
-	read = shareTurns * (3*shareReads + 3*shareExtra)
+	for i := range 3 {
+		s, r := ShareOf(i)
+		sent, read = sent+s, read+r
+	}
 	return sent, read
 }

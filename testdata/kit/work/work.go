@@ -141,6 +141,14 @@ func (p *Process) Say(text string) {
 // Kill ends the process at once.
 func (p *Process) Kill() error { return p.cmd.Process.Kill() }
 
+// Wait waits until the process has ended by itself.
+func (p *Process) Wait() {
+	p.t.Helper()
+	if err := p.cmd.Wait(); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
 // Hear waits for what the process says. If that is why it cannot do its work, the test
 // is skipped.
 func (p *Process) Hear() string {

@@ -1,0 +1,80 @@
+package conn
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"tracer/bpf"
+	"tracer/trace/event"
+	"tracer/trace/kernel"
+	"tracer/trace/session"
+)
+
+// firstRetry is when a SYN without an answer is sent again. The kernel tells of
+// that, and of the first SYN only if it must: a connect that waits is noticed
+// without a cost for those that do not.
+const firstRetry = time.Second
+
+// tracer reports TCP connections.
+type tracer struct {
+	ports  []uint16
+	failed bool
+	stuck  time.Duration
+	slow   time.Duration
+
+	host   *session.Host
+	uring  []string         // programs of which one may fit the kernel's io_uring
+	unseen *kernel.Iterator // counts connections whose end was missed; nil where there are no iterators
+
+	// Connects without an answer yet, until their end.
+	waits  map[wait]*waiter
+	untold int            // of those
+	due    *session.Timer // the next of them may be told
+
+	// Reused for every event of its kind.
+	connect       event.Connect
+	connectFailed event.ConnectFailed
+	connectStuck  event.ConnectStuck
+	accept        event.Accept
+	close         event.Close
+}
+
+// wait tells one attempt to connect from the others of its socket.
+type wait struct {
+	socket, start uint64
+}
+
+type waiter struct {
+	record bpf.ConnConnRecord // the last one
+	told   bool
+}
+
+func (t *tracer) Flags(fs *flag.FlagSet) {
+	fs.Func("port", "`N[,N…]` either port is one of these", func(s string) error {
+		for _, field := range strings.Split(s, ",") {
+			port, err := strconv.ParseUint(field, 10, 16)
+			if err != nil || port == 0 {
+				return fmt.Errorf("%q is no port", field)
+			}
+			t.ports = append(t.ports, uint16(port))
+		}
+		return nil
+	})
+	fs.BoolVar(&t.failed, "failed", false, "only connections that could not be opened or were reset")
+	fs.DurationVar(&t.stuck, "stuck", firstRetry, "`1s` report a connect that waits this long; 0: off")
+	fs.DurationVar(&t.slow, "slow", 0, "`50ms` only connects that took at least this long")
+}
+
+func (t *tracer) Validate() error {
+	switch {
+	case t.stuck < 0:
+		return errors.New("--stuck: must not be less than 0")
+	case t.slow < 0:
+		return errors.New("--slow: must not be less than 0")
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+package traffic
+
+import (
+	"iter"
+	"slices"
+	"time"
+
+	"tracer/trace/event"
+)
+
+// tell shows what was moved since it was called last.
+func (t *tracer) tell(now uint64, final bool) {
+	for id, st := range t.sockets {
+		t.distribute(id, st, final || st.record.Last != 0)
+		if st.record.Last != 0 {
+			t.forgetSocket(id, st)
+		}
+	}
+	for key, r := range t.refused {
+		if shown := t.rows[key]; shown == nil || shown.Tx+shown.Rx == 0 {
+			t.host.Refuse(r, 1) // a row, whatever it sums up
+		}
+		delete(t.refused, key)
+	}
+	interval := time.Duration(now - t.last)
+	t.last = now
+	rows := make([]*row, 0, len(t.rows))
+	var sum, all moved
+	for _, row := range t.rows {
+		rows = append(rows, row)
+		sum.tx += row.Tx
+		sum.rx += row.Rx
+		all.tx += row.TotalTx
+		all.rx += row.TotalRx
+	}
+	slices.SortFunc(rows, func(a, b *row) int { return t.compare(a, b, false) })
+	wall := t.host.Clock.Wall(now)
+	for i, row := range rows {
+		row.Time, row.Interval = wall, interval
+		row.allTCP, row.allUDP = row.allTCP || row.tcp, row.allUDP || row.udp
+		row.Proto = proto(row.tcp, row.udp)
+		row.Part = t.part(moved{row.Tx, row.Rx}, sum)
+		if row.Tx+row.Rx > 0 && (t.top == 0 || i < t.top) {
+			t.host.Show(&row.Traffic)
+		}
+	}
+	page := event.Page{Interval: interval, Elapsed: time.Duration(now - t.began), Total: len(rows) + t.folded.rows}
+	page.Sum = &event.Traffic{
+		Common: event.Common{Time: wall, Kind: event.KindTraffic}, Interval: interval,
+		Tx: sum.tx, Rx: sum.rx, TotalTx: all.tx + t.folded.tx, TotalRx: all.rx + t.folded.rx,
+	}
+	if !final {
+		page.Rows = t.shownRows(rows)
+		t.host.Page(&page)
+	}
+	for _, row := range rows {
+		row.Proto = proto(row.allTCP, row.allUDP)
+		row.Part = t.part(moved{row.TotalTx, row.TotalRx}, all)
+		row.Tx, row.Rx, row.tcp, row.udp = 0, 0, false, false
+	}
+	if final {
+		slices.SortFunc(rows, func(a, b *row) int { return t.compare(a, b, true) })
+		page.Closing = true
+		page.Rows = t.shownRows(rows)
+		t.host.Page(&page)
+	}
+	t.foldRows(rows)
+}
+
+func proto(tcp, udp bool) string {
+	switch {
+	case tcp && !udp:
+		return event.ProtoTCP
+	case udp && !tcp:
+		return event.ProtoUDP
+	}
+	return ""
+}
+
+// shownRows are the rows of a page.
+func (t *tracer) shownRows(rows []*row) iter.Seq[event.Event] {
+	if t.top > 0 {
+		rows = rows[:min(t.top, len(rows))]
+	}
+	return func(yield func(event.Event) bool) {
+		for _, row := range rows {
+			if !yield(&row.Traffic) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,42 @@
+package traffic
+
+import (
+	"strconv"
+	"testing"
+
+	"tracer/testdata/kit/work"
+	"tracer/trace/kernel"
+	"tracer/trace/session"
+)
+
+// restless reads one time after the other, as a timer alone would not.
+type restless struct{ *tracer }
+
+func (r restless) Attached(h *session.Host) error {
+	var again *session.Timer
+	again = h.Timer(func() {
+		for range 50 {
+			r.read(false)
+			r.tell(kernel.Now(), false)
+		}
+		again.In(0)
+	})
+	again.In(0)
+	return r.tracer.Attached(h)
+}
+
+// A reading may come at any moment of a socket's life, and then the kernel is
+// between two steps.
+func TestKernelReadingsComeAtAnyMoment(t *testing.T) {
+	const n = 997
+	x := parse(t, "--interval", "1us")
+	c := openTracer(t, x, restless{x}, session.Options{Limits: session.Limits{Socks: 64}})
+	c.Clean(nil)
+	c.Run()
+	server := work.Start(t, "endServer", strconv.Itoa(n))
+	client := work.Start(t, "endClient", server.Hear(), strconv.Itoa(n))
+	server.Hear()
+	client.Hear()
+	c.want("server", server.PID, n*work.ShortAnswers, n*work.ShortAsks)
+	c.want("client", client.PID, n*work.ShortAsks, n*work.ShortAnswers)
+}
