@@ -49,7 +49,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	trace.BecomeCommand()
+	command.Become()
 	if os.Getenv(asTracer) != "" {
 		os.Unsetenv(asTracer)
 		os.Exit(run())

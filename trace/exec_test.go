@@ -18,13 +18,14 @@ import (
 
 	"tracer/bpf"
 	"tracer/render"
+	"tracer/trace/command"
 	"tracer/trace/event"
 	"tracer/trace/proc"
 )
 
 // TestMain lets the test binary be a command that was started to be traced.
 func TestMain(m *testing.M) {
-	BecomeCommand()
+	command.Become()
 	becomeRunc()
 	time.Local = time.UTC // golden files show local time
 	kept = &library{types: btf.NewCache(), objects: map[string]*ebpf.CollectionSpec{}}

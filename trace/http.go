@@ -17,6 +17,7 @@ import (
 	"tracer/bpf"
 	"tracer/trace/event"
 	"tracer/trace/http1"
+	"tracer/trace/option"
 )
 
 // What stands in records and hints: the enums of bpf/http.bpf.c.
@@ -59,15 +60,15 @@ const (
 
 // httpTracer reports HTTP/1 exchanges, and requests that wait for too long.
 type httpTracer struct {
-	ports   portList
-	methods nameList
+	ports   []uint16
+	methods option.Methods
 	path    string
 	host    string
-	status  statusList
+	status  option.Statuses
 	slow    time.Duration
 	role    string
 	stuck   time.Duration
-	prefix  byteSize
+	prefix  uint64 // bytes
 	summary bool
 
 	sendpage bool // this kernel has tcp_sendpage
@@ -132,31 +133,19 @@ type waiting struct {
 
 func (t *httpTracer) Flags(fs *flag.FlagSet) {
 	t.stuck, t.prefix = 5*time.Second, 1<<10
-	fs.Var(&t.ports, "port", "`N[,N…]` either port is one of these")
-	fs.Var(&t.methods, "method", "`M[,M…]` only these methods")
-	fs.StringVar(&t.path, "path", "", "`GLOB` only request targets like this; * and ? match")
-	fs.StringVar(&t.host, "host", "", "`GLOB` only hosts like this; * and ? match")
-	fs.Var(&t.status, "status", "`500,5xx,400-499` only these statuses")
-	fs.DurationVar(&t.slow, "slow", 0, "`100ms` only exchanges that took at least this long")
-	fs.StringVar(&t.role, "role", "", "`client|server` only who sent, or who received the request")
-	fs.DurationVar(&t.stuck, "stuck", t.stuck, "`2s` report what waits this long; 0: off")
-	fs.Var(&t.prefix, "prefix", "`1KiB` captured of each message's head")
-	fs.BoolVar(&t.summary, "summary", false, "a row per method, host and route, in place")
+	fs.Var(option.Ports(&t.ports), "port", "`N[,N…]` only exchanges from or to one of these ports")
+	fs.Var(t.methods.Value(), "method", "`M[,M…]` only these methods")
+	fs.Var(option.Text(&t.path), "path", "`GLOB` only this path (with its query); * and ? match")
+	fs.Var(option.Text(&t.host), "host", "`GLOB` only this Host; * and ? match")
+	fs.Var(t.status.Value(), "status", "`500,5xx,400-499` only these statuses")
+	fs.Var(option.Duration(&t.slow, 0), "slow", "`100ms` only exchanges that took at least this long")
+	fs.Var(option.OneOf(&t.role, event.RoleClient, event.RoleServer), "role", "`client|server` only the client's or the server's side")
+	fs.Var(option.Duration(&t.stuck, 0), "stuck", "`2s` report requests unanswered for this long; 0: never")
+	fs.Var(option.Size(&t.prefix, minPrefix, maxPrefix), "prefix", "`1KiB` capture this much of each message's head")
+	fs.BoolVar(&t.summary, "summary", false, "one row per method, host and route, refreshed in place")
 }
 
-func (t *httpTracer) Validate() error {
-	switch {
-	case t.role != "" && t.role != event.RoleClient && t.role != event.RoleServer:
-		return fmt.Errorf("--role: %q is neither client nor server", t.role)
-	case t.slow < 0:
-		return errors.New("--slow: must not be less than 0")
-	case t.stuck < 0:
-		return errors.New("--stuck: must not be less than 0")
-	case t.prefix < minPrefix || t.prefix > maxPrefix:
-		return errors.New("--prefix: must be between 64 and 16KiB")
-	}
-	return nil
-}
+func (t *httpTracer) Validate() error { return nil }
 
 func (t *httpTracer) load(s *Session) (*ebpf.CollectionSpec, error) {
 	spec, err := object("http", bpf.LoadHttp)
@@ -534,7 +523,7 @@ func (t *httpTracer) exchange(x *http1.Exchange) {
 // reportEnds shows an exchange as it was seen from one end or from both.
 func (t *httpTracer) reportEnds(client, server *half) {
 	if client != nil && server != nil && len(t.session.opts.Comms) > 0 &&
-		!matchAny(t.session.opts.Comms, server.owner.Comm) {
+		!option.MatchAny(t.session.opts.Comms, server.owner.Comm) {
 		server = nil // of two ends one is wanted at most
 	}
 	e := &t.event
@@ -619,13 +608,13 @@ func times(x *http1.Exchange) (latency, duration time.Duration) {
 // pass; empty if it passes them all.
 func (t *httpTracer) filters(e *event.HTTP) string {
 	switch {
-	case len(t.methods) > 0 && !t.methods.has(e.Method):
+	case len(t.methods) > 0 && !t.methods.Has(e.Method):
 		return "method"
-	case t.path != "" && !Match(t.path, e.Path):
+	case t.path != "" && !option.Match(t.path, e.Path):
 		return "path"
-	case t.host != "" && !Match(strings.ToLower(t.host), strings.ToLower(e.Host)):
+	case t.host != "" && !option.Match(strings.ToLower(t.host), strings.ToLower(e.Host)):
 		return "host"
-	case len(t.status) > 0 && !t.status.has(e.Status):
+	case len(t.status) > 0 && !t.status.Has(e.Status):
 		return "status"
 	case t.slow > 0 && max(e.Duration, e.Age) < t.slow:
 		return "slow"
@@ -753,7 +742,7 @@ func (t *httpTracer) tellOther(s *Session) {
 		return
 	}
 	t.spoken = true
-	ports := strings.Trim(fmt.Sprint([]uint16(t.ports)), "[]")
+	ports := strings.Trim(fmt.Sprint(t.ports), "[]")
 	s.opts.Notice(&event.Notice{Kind: "warning", Message: fmt.Sprintf(text, ports)})
 }
 

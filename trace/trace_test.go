@@ -85,50 +85,6 @@ func TestEveryProbeHasAllItsPieces(t *testing.T) {
 	}
 }
 
-func TestMatch(t *testing.T) {
-	for _, c := range []struct {
-		pattern, text string
-		want          bool
-	}{
-		{"sh", "sh", true},
-		{"sh", "bash", false},
-		{"*sh", "bash", true},
-		{"ba*", "bash", true},
-		{"b*s*h", "bash", true},
-		{"b*x*h", "bash", false},
-		{"b?sh", "bash", true},
-		{"b?sh", "bsh", false},
-		{"b?sh", "bäsh", true},
-		{"?", "ä", true},
-		{"*", "", true},
-		{"?", "", false},
-		{"**a**", "xay", true},
-		{"kworker/*", "kworker/0:1", true},
-		{"[a]", "[a]", true},
-		{"[a]", "a", false},
-		{`\*`, "*", false},
-		{"", "", true},
-	} {
-		if got := Match(c.pattern, c.text); got != c.want {
-			t.Errorf("Match(%q, %q) = %v", c.pattern, c.text, got)
-		}
-	}
-}
-
-// A pattern made of the text itself, with any part of it replaced by a star,
-// matches the text.
-func FuzzMatch(f *testing.F) {
-	f.Add("bash", 1, 3)
-	f.Fuzz(func(t *testing.T, s string, from, to int) {
-		if strings.ContainsAny(s, "*?") || from < 0 || to < from || to > len(s) {
-			return
-		}
-		if p := s[:from] + "*" + s[to:]; !Match(p, s) || !Match(s, s) || Match(s+"x", s) {
-			t.Errorf("pattern %q, text %q", p, s)
-		}
-	})
-}
-
 func TestClockAgreesWithTheWall(t *testing.T) {
 	c := newClock()
 	before := time.Now()

@@ -18,6 +18,7 @@ import (
 
 	"tracer/bpf"
 	"tracer/trace/event"
+	"tracer/trace/option"
 )
 
 // What a row of traffic is: values of --by.
@@ -52,7 +53,7 @@ type trafficTracer struct {
 	by       string
 	sortBy   string
 	interval time.Duration
-	top      int
+	top      uint64
 
 	recvArgs int  // number of parameters of tcp_recvmsg
 	preempts bool // it may preempt programs, which miss calls by that: they have copies
@@ -130,25 +131,15 @@ type fold struct {
 }
 
 func (t *trafficTracer) Flags(fs *flag.FlagSet) {
-	fs.StringVar(&t.by, "by", byProcess, "`process|connection|peer|container|pod` what a row is")
-	fs.DurationVar(&t.interval, "interval", time.Second, "`1s` refresh every")
-	fs.IntVar(&t.top, "top", 0, "`N` rows shown; 0: what fits the terminal, else all")
-	fs.StringVar(&t.sortBy, "sort", "total", "`tx|rx|total` what rows are sorted by")
+	t.by, t.interval, t.sortBy = byProcess, time.Second, "total"
+	fs.Var(option.OneOf(&t.by, byProcess, byConnection, byPeer, byContainer, byPod), "by",
+		"`process|connection|peer|container|pod` one row for each")
+	fs.Var(option.Duration(&t.interval, leastInterval), "interval", "`1s` time between refreshes")
+	fs.Var(option.Number(&t.top, 0), "top", "`N` show at most N rows; 0: what fits the terminal, else all")
+	fs.Var(option.OneOf(&t.sortBy, "tx", "rx", "total"), "sort", "`tx|rx|total` order of the rows")
 }
 
-func (t *trafficTracer) Validate() error {
-	switch {
-	case !slices.Contains([]string{byProcess, byConnection, byPeer, byContainer, byPod}, t.by):
-		return fmt.Errorf("--by: %q is none of process, connection, peer, container, pod", t.by)
-	case !slices.Contains([]string{"tx", "rx", "total"}, t.sortBy):
-		return fmt.Errorf("--sort: %q is none of tx, rx, total", t.sortBy)
-	case t.interval < leastInterval:
-		return fmt.Errorf("--interval: must be at least %v", leastInterval)
-	case t.top < 0:
-		return errors.New("--top: must not be less than 0")
-	}
-	return nil
-}
+func (t *trafficTracer) Validate() error { return nil }
 
 // View names the view of rows of this kind.
 func (t *trafficTracer) View() string {
@@ -691,7 +682,7 @@ func (t *trafficTracer) tell(s *Session, now uint64, final bool) {
 		row.allTCP, row.allUDP = row.allTCP || row.tcp, row.allUDP || row.udp
 		row.Proto = proto(row.tcp, row.udp)
 		row.Part = t.part(moved{row.Tx, row.Rx}, sum)
-		if row.Tx+row.Rx > 0 && (t.top == 0 || i < t.top) {
+		if row.Tx+row.Rx > 0 && (t.top == 0 || uint64(i) < t.top) {
 			s.show(&row.Traffic)
 		}
 	}
@@ -731,7 +722,7 @@ func proto(tcp, udp bool) string {
 // shownRows are the rows of a page.
 func (t *trafficTracer) shownRows(rows []*trafficRow) iter.Seq[event.Event] {
 	if t.top > 0 {
-		rows = rows[:min(t.top, len(rows))]
+		rows = rows[:min(t.top, uint64(len(rows)))]
 	}
 	return func(yield func(event.Event) bool) {
 		for _, row := range rows {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"math"
 	"net/netip"
 	"os"
@@ -891,13 +892,13 @@ func TestTrafficSortsAndCuts(t *testing.T) {
 
 func TestTrafficOptions(t *testing.T) {
 	for args, want := range map[string]string{
-		"--by host":           "--by: ",
-		"--by=":               "--by: ",
-		"--sort pid":          "--sort: ",
-		"--interval 0s":       "--interval: ",
-		"--interval -1s":      "--interval: ",
-		"--interval 9ms":      "--interval: ",
-		"--top -1":            "--top: ",
+		"--by host":           "-by: ",
+		"--by=":               "-by: ",
+		"--sort pid":          "-sort: ",
+		"--interval 0s":       "-interval: ",
+		"--interval -1s":      "-interval: ",
+		"--interval 9ms":      "-interval: ",
+		"--top -1":            "-top: ",
 		"--by pod --top 7":    "",
 		"--interval 10ms":     "",
 		"--sort tx --by peer": "",
@@ -905,11 +906,9 @@ func TestTrafficOptions(t *testing.T) {
 		x := &trafficTracer{}
 		fs := flag.NewFlagSet("traffic", flag.ContinueOnError)
 		x.Flags(fs)
-		if err := fs.Parse(strings.Fields(args)); err != nil {
-			t.Fatal(err)
-		}
-		err := x.Validate()
-		if want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)) {
+		fs.SetOutput(io.Discard)
+		err := fs.Parse(strings.Fields(args))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v", args, err)
 		}
 	}
