@@ -89,7 +89,7 @@ func (t *connTracer) Flags(fs *flag.FlagSet) {
 	t.stuck = firstRetry
 	fs.Var(option.Ports(&t.ports), "port", "`N[,N…]` only connections from or to one of these ports")
 	fs.BoolVar(&t.failed, "failed", false, "only connections that could not be opened or were reset")
-	fs.Var(option.Duration(&t.stuck, 0), "stuck", "`1s` report a connect that is unanswered this long; 0: never")
+	fs.Var(option.Duration(&t.stuck, 0), "stuck", "`1s` report a connect unanswered this long; 0: off")
 	fs.Var(option.Duration(&t.slow, 0), "slow", "`50ms` only connects that took at least this long")
 }
 

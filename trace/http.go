@@ -136,13 +136,13 @@ func (t *httpTracer) Flags(fs *flag.FlagSet) {
 	fs.Var(option.Ports(&t.ports), "port", "`N[,N…]` only exchanges from or to one of these ports")
 	fs.Var(t.methods.Value(), "method", "`M[,M…]` only these methods")
 	fs.Var(option.Text(&t.path), "path", "`GLOB` only this path (with its query); * and ? match")
-	fs.Var(option.Text(&t.host), "host", "`GLOB` only this Host; * and ? match")
-	fs.Var(t.status.Value(), "status", "`500,5xx,400-499` only these statuses")
+	fs.Var(option.Text(&t.host), "host", "`GLOB` only this host, as in the Host header; * and ? match")
+	fs.Var(t.status.Value(), "status", "`5xx,400-499` only these statuses")
 	fs.Var(option.Duration(&t.slow, 0), "slow", "`100ms` only exchanges that took at least this long")
 	fs.Var(option.OneOf(&t.role, event.RoleClient, event.RoleServer), "role", "`client|server` only the client's or the server's side")
-	fs.Var(option.Duration(&t.stuck, 0), "stuck", "`2s` report requests unanswered for this long; 0: never")
-	fs.Var(option.Size(&t.prefix, minPrefix, maxPrefix), "prefix", "`1KiB` capture this much of each message's head")
-	fs.BoolVar(&t.summary, "summary", false, "one row per method, host and route, refreshed in place")
+	fs.Var(option.Duration(&t.stuck, 0), "stuck", "`2s` report if unanswered this long; 0: off")
+	fs.Var(option.Size(&t.prefix, minPrefix, maxPrefix), "prefix", "`1KiB` capture this much of each head")
+	fs.BoolVar(&t.summary, "summary", false, "one row per method, host and route")
 }
 
 func (t *httpTracer) Validate() error { return nil }

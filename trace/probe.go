@@ -26,14 +26,15 @@ var Probes = []Probe{
 	{
 		Name:  "exec",
 		Short: "every program that starts, with its arguments, parent and place",
-		Long: `Every program that starts, with all its arguments, and with --exits how it ended.
+		Long: `Show every program that starts, with all its arguments. With --exits also show how
+programs end, with --failed also execs that failed.
 
-Seen where the kernel itself records the new program (sched_process_exec), so
-that threads, scripts, chroots and processes that live for a millisecond are all
-there. With --failed also the execs that failed: that looks at every system call
-of the host while it runs. Not seen: failed execs of 32-bit programs.`,
-		Example: `  tracer exec --exits                    what runs here, and how it ends
-  tracer exec --exits -- make test       what a command starts
+The kernel itself reports each new program (tracepoint sched_process_exec). So
+scripts, programs in a chroot, programs started by threads, and processes that live
+for a millisecond are all seen. With --failed tracer looks at every system call of
+the host. Failed execs of 32-bit programs are not seen.`,
+		Example: `  tracer exec --exits                    which programs run, and how they end
+  tracer exec --exits -- make test       the programs that a command starts
   tracer exec --json | jq -r '.args | join(" ")'`,
 		Full: []string{"--exits", "--failed"},
 		New:  func() Tracer { return &execTracer{} },
@@ -41,21 +42,22 @@ of the host while it runs. Not seen: failed execs of 32-bit programs.`,
 	{
 		Name:  "conn",
 		Short: "every TCP connection: who opened or accepted it, to whom, how long the handshake took, why it failed, what it carried",
-		Long: `Every TCP connection: who opened or accepted it, how long the handshake took, why
-it failed, and at its end what it carried. Both ends are shown where both are on
-this host. Those that were open before tracing began are shown when they end.
+		Long: `Show every TCP connection: who opened or accepted it, how long the handshake took,
+why it failed, and at its end how much it carried. If both ends are on this host,
+both are shown. A connection that was open before tracing is shown when it ends.
 
-Times count from the SYN, or from accept; bytes are payload. A connect without an
-answer is shown after --stuck, and again at its end; ECANCELED means that the
-process gave up. IPv4, IPv6, MPTCP (its first subflow), fast open and io_uring.
+Times count from the SYN or from the accept. Bytes are payload. A connect without
+an answer is reported after --stuck, and again when it ends. ECANCELED means that
+the process gave up. IPv4, IPv6, MPTCP (the first subflow), TCP fast open and
+io_uring are supported.
 
-Accepts are seen where the kernel hands a socket to a process. A kernel that
-forbids to hook functions tells of them, and of connects that fail before a SYN
-is sent, only where system calls return: that looks at every system call of the
-host, and misses 32-bit programs, multishot accepts of io_uring, and immediate
-failures of fast open and io_uring.`,
+An accept is seen when the kernel hands the socket to a process. Some kernels do
+not allow hooks on functions. There, accepts, and connects that fail before a SYN
+is sent, are seen only when system calls return. Then tracer looks at every system
+call of the host, and misses 32-bit programs, multishot accepts of io_uring, and
+immediate failures of TCP fast open and io_uring.`,
 		Example: `  tracer conn                            who talks to whom
-  tracer conn --failed                   what cannot be opened, or is reset
+  tracer conn --failed                   which connections fail or are reset
   tracer conn --port 5432 --slow 50ms    slow handshakes with a database
   tracer conn -- curl -s example.org     the connections of a command`,
 		New: func() Tracer { return &connTracer{} },
@@ -63,44 +65,45 @@ failures of fast open and io_uring.`,
 	{
 		Name:  "traffic",
 		Short: "bytes per process (or connection, peer, container, pod), refreshed in place, TCP and UDP",
-		Long: `Who moves how many bytes by TCP and UDP, in which direction: per process, or as
---by says. Payload, each byte once, however it is moved (sendfile, splice,
-io_uring …) and however often it is sent again.
+		Long: `Show how many bytes each process sends and receives by TCP and UDP, or each
+connection, peer, container or pod (--by). Bytes are payload. Each byte counts once,
+no matter how it moves (sendfile, splice, io_uring …) or how often it is resent.
 
-TCP bytes are the kernel's own counts of each socket, read at every interval and
-when a socket ends. They belong to the process that moves them: where several
-processes use one socket, to each what its calls have moved. Connections that
-are older than tracing count from its start. UDP is counted call by call.
+TCP bytes are the kernel's own counts of each socket, read at each interval and when
+the socket ends. They belong to the process that moves them. If several processes
+use one socket, each gets what its own calls moved. Connections that are older than
+tracing count from its start. UDP bytes are counted at each call.
 
-The table is refreshed in place on a terminal; the last one, of the whole run,
-stays. Elsewhere, and with --json, each interval has a row for each that moved
-bytes: the sums of all rows are the totals.
+On a terminal the table is refreshed in place, and the table of the whole run stays.
+Elsewhere, and with --json, each interval has a row for everyone who moved bytes:
+the rows add up to the total.
 
-Not seen: other protocols; connections of the kernel itself (NFS …) that are
-older than tracing; on kernels before 6.5 UDP by sendfile. Where functions cannot
-be hooked the peers of UDP sockets that are not connected stay unknown.`,
+Not seen: other protocols; connections of the kernel itself (such as NFS) that are
+older than tracing; UDP by sendfile on kernels before 6.5. If functions cannot be
+hooked, the peers of unconnected UDP sockets are unknown.`,
 		Example: `  tracer traffic                         who uses the network
-  tracer traffic --by peer --sort rx     whom from
-  tracer traffic -- curl -sO example.org what a command moves
+  tracer traffic --by peer --sort rx     which peers send most to this host
+  tracer traffic -- curl -sO example.org how much a command moves
   tracer traffic --json --interval 10s | jq -c '[.comm, .tx_bytes, .rx_bytes]'`,
 		New: func() Tracer { return &trafficTracer{} },
 	},
 	{
 		Name:  "http",
 		Short: "every HTTP exchange with its latency, and those that never got an answer",
-		Long: `Every HTTP/1 exchange on this host, and those that never get an answer.
+		Long: `Show every HTTP/1 exchange on this host, and requests that get no answer.
 
-Of each its method, target, status and sizes, and how long each side took, as the
-kernel saw its processes send and receive. An exchange whose two ends are both
-here is one row.
+A row has the method, path, status and sizes, and how long the exchange took, as
+the kernel saw the process send and receive. LATENCY is the time from the first byte
+of the request to the first byte of the answer. If both ends are on this host, the
+exchange is one row.
 
-The first --prefix bytes of a message (at most 16KiB) are read where a process
-hands them to the kernel, so nothing is copied from the network and no certificate
-is needed. Not seen: what is inside TLS, HTTP/2, and messages that begin in
-sendfile or splice; where the kernel forbids function hooks also those of io_uring.`,
-		Example: `  tracer http                            what is asked and answered here
-  tracer http --status 5xx --slow 100ms  what fails or is slow
-  tracer http --summary --port 8080      rates and percentiles by route`,
+The first --prefix bytes of a message (at most 16KiB) are read when a process hands
+them to the kernel. So nothing is copied from the network, and no certificate is
+needed. Not seen: TLS, HTTP/2, and messages that begin in sendfile or splice. If the
+kernel does not allow hooks on functions, messages in io_uring are not seen either.`,
+		Example: `  tracer http                            all requests and answers
+  tracer http --status 5xx --slow 100ms  server errors that took long
+  tracer http --summary --port 8080      request rates and latencies by route`,
 		New: func() Tracer { return &httpTracer{} },
 	},
 }

@@ -135,7 +135,7 @@ func (t *trafficTracer) Flags(fs *flag.FlagSet) {
 	fs.Var(option.OneOf(&t.by, byProcess, byConnection, byPeer, byContainer, byPod), "by",
 		"`process|connection|peer|container|pod` one row for each")
 	fs.Var(option.Duration(&t.interval, leastInterval), "interval", "`1s` time between refreshes")
-	fs.Var(option.Number(&t.top, 0), "top", "`N` show at most N rows; 0: what fits the terminal, else all")
+	fs.Var(option.Number(&t.top, 0), "top", "`N` show at most N rows; 0: as many as fit, or all")
 	fs.Var(option.OneOf(&t.sortBy, "tx", "rx", "total"), "sort", "`tx|rx|total` order of the rows")
 }
 
