@@ -66,7 +66,10 @@ func parseLeader(b []byte) (uint32, error) {
 	for line := range bytes.Lines(b) {
 		if value, ok := bytes.CutPrefix(line, []byte("Tgid:")); ok {
 			id, err := strconv.ParseUint(string(bytes.TrimSpace(value)), 10, 32)
-			return uint32(id), err
+			if err != nil {
+				return 0, fmt.Errorf("parse status: Tgid: %w", err)
+			}
+			return uint32(id), nil
 		}
 	}
 	return 0, errors.New("parse status: no Tgid")
