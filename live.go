@@ -166,22 +166,22 @@ func (c *config) ready(p *trace.Probe) string {
 	case c.duration > 0:
 		what += " for " + c.duration.String()
 	default:
-		what += "; Ctrl-C ends it"
+		what += "; press Ctrl-C to stop"
 	}
 	return what
 }
 
-// ownNotice says what is left out.
+// ownNotice says which processes are left out.
 func ownNotice(own []uint32) string {
 	text := fmt.Sprintf("tracer itself (process %d)", own[0])
-	if len(own) > 1 {
-		var list []string
-		for _, pid := range own[1:] {
-			list = append(list, strconv.Itoa(int(pid)))
-		}
-		text += " and its SSH session (sshd " + strings.Join(list, ", ") + ")"
+	if len(own) == 1 {
+		return text + " is left out; --self shows it"
 	}
-	return text + " left out; --self shows it"
+	var list []string
+	for _, pid := range own[1:] {
+		list = append(list, strconv.Itoa(int(pid)))
+	}
+	return text + " and its SSH session (sshd " + strings.Join(list, ", ") + ") are left out; --self shows them"
 }
 
 // format picks how events look on stdout.

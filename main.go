@@ -1,8 +1,8 @@
 // Tracer answers one question about a Linux host: what is going on here?
 //
-// This file is the command line: a command for each row of trace.Probes, flags
-// that become options, errors that become a sentence and an exit status. What a
-// tracing command does from its start to its end is in live.go.
+// This file is the tree of commands: one for each row of trace.Probes, and check,
+// completion and help. options.go turns flags into options. live.go is one tracing
+// command from its start to its end. exit.go is how tracer ends.
 package main
 
 import (
@@ -13,26 +13,14 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"strings"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"tracer/render"
 	"tracer/render/help"
 	"tracer/trace"
 	"tracer/trace/command"
-	"tracer/trace/option"
-	"tracer/trace/place"
-	"tracer/trace/proc"
-)
-
-// Exit statuses.
-const (
-	exitFailed = 1 // could not trace
-	exitUsage  = 2 // the command line is wrong
 )
 
 func main() {
@@ -60,33 +48,6 @@ func run() int {
 		return exitFailed
 	}
 	return status
-}
-
-// stdout is for texts of commands that trace nothing. It keeps the first error,
-// which is not the fault of the command line. A reader that left is no error.
-type stdout struct{ err error }
-
-func (s *stdout) Write(b []byte) (int, error) {
-	if _, err := os.Stdout.Write(b); err != nil {
-		if err = render.WriteError(err); s.err == nil && !errors.Is(err, render.ErrReaderGone) {
-			s.err = err
-		}
-	}
-	return len(b), nil
-}
-
-// complain writes to stderr why tracer ends.
-func complain(err error) { _, _ = os.Stderr.Write(appendError(nil, err)) }
-
-// appendError appends an error and what the user can do about it, a line each.
-// Stand-in for render.AppendError, until there is one.
-func appendError(b []byte, err error) []byte {
-	b = append(render.AppendMessage(b, "tracer: error: "+err.Error()), '\n')
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) {
-		b = append(render.AppendMessage(b, "tracer: hint: "+hinted.Hint()), '\n')
-	}
-	return b
 }
 
 func newRoot(status *int) *cobra.Command {
@@ -143,20 +104,6 @@ func columnsOf(name string) []help.Section {
 	return []help.Section{{Title: "columns and their JSON keys", Entries: list}}
 }
 
-// config is what the flags of a tracing command say.
-type config struct {
-	trace.Options
-	user         string
-	buffer, tier string
-	color        string
-	noColor      bool
-	json, wide   bool
-	verbose      bool
-	duration     time.Duration
-	columns      []string
-	command      []string
-}
-
 // newCommand is the command for a row of the table.
 func newCommand(p *trace.Probe, status *int) *cobra.Command {
 	c := &config{buffer: "auto", color: "auto"}
@@ -201,141 +148,6 @@ func newCommand(p *trace.Probe, status *int) *cobra.Command {
 	}
 	help.Prepare(cmd, values)
 	return cmd
-}
-
-// declare adds the flags that every tracing command has.
-func (c *config) declare(flags *pflag.FlagSet) {
-	group := func(title string, declare func(*pflag.FlagSet)) {
-		g := pflag.NewFlagSet(title, pflag.ContinueOnError)
-		g.SortFlags = false
-		declare(g)
-		help.Group(g, title)
-		flags.AddFlagSet(g)
-	}
-	group("process", func(f *pflag.FlagSet) {
-		f.VarP(option.IDs(&c.PIDs), "pid", "p", "`N[,N…]` only these processes, and the children that they start from now on")
-		f.Var(option.Comms(&c.Comms), "comm", "`NAME[,NAME…]` only processes with this name; * and ? match (? also a space)")
-		f.VarP(option.Text(&c.user), "uid", "u", "`N|NAME` only processes of this user")
-		f.BoolVar(&c.Self, "self", false, "also show tracer itself and the SSH session it runs in")
-	})
-	group("place", func(f *pflag.FlagSet) {
-		f.Var(option.Text(&c.Place.Container), "container", "`NAME` only this container: its name, or the first digits of its id; * and ? match")
-		f.Var(option.Text(&c.Place.Pod), "pod", "`NAME` only this pod; * and ? match")
-		f.Var(option.Text(&c.Place.Namespace), "namespace", "`NAME` only this Kubernetes namespace; * and ? match")
-	})
-	group("stop", func(f *pflag.FlagSet) {
-		f.VarP(option.Duration(&c.duration, 1), "duration", "d", "`10s` stop after this long")
-		f.VarP(option.Number(&c.Count, 1), "count", "n", "`N` stop after N events were shown")
-	})
-	group("output", func(f *pflag.FlagSet) {
-		f.BoolVar(&c.json, "json", false, "write JSON, one object per line")
-		f.Var(option.Names(&c.columns), "columns", "`a,b,c` show these columns, in this order")
-		f.BoolVar(&c.wide, "wide", false, "do not cut cells to the width of the terminal")
-		f.Var(option.OneOf(&c.color, "auto", "always", "never"), "color", "`WHEN` use colour: always, never, or auto, which is on a terminal, unless NO_COLOR is set or TERM is dumb")
-		f.BoolVar(&c.noColor, "no-color", false, "the same as --color never")
-		f.BoolVar(&c.verbose, "verbose", false, "report at the end what was seen and what filters left out (always done if nothing was shown)")
-	})
-	group("kernel", func(f *pflag.FlagSet) { declareKernel(f, &c.Options, &c.buffer, &c.tier) })
-	group("kubelet", func(f *pflag.FlagSet) {
-		f.Var(option.Text(&c.Kubelet.TokenFile), "kubelet-token", "`FILE` bearer token to ask the kubelet for names that are not found on this host")
-		f.Var(option.Text(&c.Kubelet.CertFile), "kubelet-cert", "`FILE` client certificate for the kubelet; needs --kubelet-key")
-		f.Var(option.Text(&c.Kubelet.KeyFile), "kubelet-key", "`FILE` key of the client certificate")
-		f.Var(option.Text(&c.Kubelet.CAFile), "kubelet-ca", "`FILE` certificates that sign the kubelet's own (default: those of the system)")
-	})
-}
-
-// declareKernel adds the flags that say how to trace.
-func declareKernel(f *pflag.FlagSet, opts *trace.Options, buffer, tier *string) {
-	f.Var(option.OneOf(buffer, "auto", "ring", "perf"), "buffer", "`auto|ring|perf` how events leave the kernel: by a ring buffer, or by perf buffers on kernels without one")
-	f.Var(option.Text(&opts.BTF), "btf", "`FILE` kernel types (BTF), for kernels that do not bring their own")
-	f.Var(option.OneOf(tier, "fentry", "kprobe", "tracepoint"), "tier", "`fentry|kprobe|tracepoint` hook the kernel only in this way, for tests")
-	_ = f.MarkHidden("tier") // it exists
-}
-
-// setKernel puts the values of these flags into the options.
-func setKernel(opts *trace.Options, buffer, tier string) (err error) {
-	if opts.Buffer, err = trace.ParseBuffer(buffer); err != nil {
-		return fmt.Errorf("--buffer: %w", err)
-	}
-	if tier != "" {
-		if err := opts.SetTier(tier); err != nil {
-			return fmt.Errorf("--tier: %w", err)
-		}
-	}
-	return nil
-}
-
-// resolve finishes what one flag's value alone does not tell, and picks the
-// columns.
-func (c *config) resolve(flags *pflag.FlagSet, view render.View) (render.View, error) {
-	if err := setKernel(&c.Options, c.buffer, c.tier); err != nil {
-		return view, err
-	}
-	if c.noColor {
-		c.color = "never"
-	}
-	if flags.Changed("uid") {
-		uid, err := proc.NewUsers("/etc/passwd").ID(c.user)
-		if err != nil {
-			return view, fmt.Errorf("--uid: %w", err)
-		}
-		c.UID = &uid
-	}
-	switch {
-	case c.Kubelet.CertFile != "" && c.Kubelet.KeyFile == "":
-		return view, errors.New("--kubelet-cert: --kubelet-key is missing")
-	case c.Kubelet.CertFile == "" && c.Kubelet.KeyFile != "":
-		return view, errors.New("--kubelet-key: --kubelet-cert is missing")
-	}
-	view.Columns = render.WithPlaces(view.Columns, view.Paged)
-	if !flags.Changed("columns") {
-		view.Columns = render.Defaults(view.Columns)
-		return view, nil
-	}
-	picked, bad := render.Select(view.Columns, c.columns)
-	if len(picked) == 0 {
-		return view, help.Hint(fmt.Errorf("--columns: unknown column %q", bad),
-			"choose from "+strings.Join(render.Names(view.Columns), ", "))
-	}
-	view.Columns = picked
-	return view, nil
-}
-
-// hostValues are what a shell can complete because it is on this host now.
-func hostValues() help.Values {
-	processes := func() (list []string) {
-		dir := proc.Dir("/proc")
-		pids, _ := dir.PIDs()
-		for _, pid := range pids {
-			if stat, err := dir.Stat(pid); err == nil {
-				list = append(list, fmt.Sprintf("%d\t%s", pid, render.AppendText(nil, stat.Comm)))
-			}
-		}
-		return list
-	}
-	return help.Values{
-		"pid": processes,
-		"comm": func() (names []string) {
-			for _, p := range processes() {
-				_, name, _ := strings.Cut(p, "\t")
-				names = append(names, name)
-			}
-			return names
-		},
-		"uid": proc.NewUsers("/etc/passwd").List,
-		"container": func() []string {
-			containers, _, _ := place.Names(place.Roots{})
-			return containers
-		},
-		"pod": func() []string {
-			_, pods, _ := place.Names(place.Roots{})
-			return pods
-		},
-		"namespace": func() []string {
-			_, _, namespaces := place.Names(place.Roots{})
-			return namespaces
-		},
-	}
 }
 
 func version() string {

@@ -6,10 +6,11 @@
 // know what can be traced: names of processes and the like come from functions
 // that the caller passes to [Prepare].
 //
-// cobra's own template lists all flags one under the other, without groups, on
-// more than one screen; cobra/doc does the same in man pages, and reads the texts
-// as Markdown, which takes the underscores out of names. So the three writers
-// here are own code. Commands, flags and the scripts for shells are cobra's.
+// The three writers are own code. cobra's template lists all flags one below the
+// other, without groups, on more than one screen. cobra/doc does the same in man
+// pages, reads texts as Markdown, which turns *x* into italics, and leaves hyphens
+// that cannot be copied into a shell. Commands, flags and the scripts for shells
+// are cobra's.
 package help
 
 import (

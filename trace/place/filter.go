@@ -17,8 +17,8 @@ type Filter struct {
 // minPrefix keeps a name like "db" from being taken for the start of an id.
 const minPrefix = 4
 
-// Match reports whether p is of interest; nil, the host, is so only to the
-// empty Filter. It is safe for concurrent use.
+// Match reports whether p is of interest. nil stands for the host, which only the
+// empty Filter wants. It is safe for concurrent use.
 func (f Filter) Match(p *Place) bool {
 	if f == (Filter{}) {
 		return true
