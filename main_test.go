@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -34,11 +33,10 @@ import (
 	"github.com/charmbracelet/x/ansi"
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
-	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
-	"tracer/render"
 	"tracer/trace"
+	"tracer/trace/command"
 	"tracer/trace/event"
 )
 
@@ -49,7 +47,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	trace.BecomeCommand()
+	command.Become()
 	if os.Getenv(asTracer) != "" {
 		os.Unsetenv(asTracer)
 		os.Exit(run())
@@ -70,67 +68,6 @@ func TestMain(m *testing.M) {
 // TestScript holds the command line to its contract, as text: testdata/script.
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/script"})
-}
-
-// A screen of help is one of 24 lines and 80 cells, and names every flag.
-func TestHelpFitsAScreen(t *testing.T) {
-	root := newRoot(new(int))
-	for _, cmd := range append(root.Commands(), root) {
-		screen := render.AppendScreen(nil, helpOf(cmd))
-		if lines := bytes.Count(screen, []byte{'\n'}); lines > 24 {
-			t.Errorf("%s --help has %d lines", cmd.CommandPath(), lines)
-		}
-		full := render.AppendHelp(nil, helpOf(cmd))
-		for _, text := range [][]byte{screen, full} {
-			for line := range bytes.Lines(text) {
-				if n := utf8.RuneCount(line) - 1; n > 80 {
-					t.Errorf("%s: %d cells: %s", cmd.CommandPath(), n, line)
-				}
-			}
-			cmd.Flags().VisitAll(func(f *pflag.Flag) {
-				if !f.Hidden && f.Name != "help" && !bytes.Contains(text, []byte("--"+f.Name)) {
-					t.Errorf("%s: nothing about --%s in\n%s", cmd.CommandPath(), f.Name, text)
-				}
-			})
-		}
-	}
-	// What is every command's stands below what is its own.
-	for _, p := range trace.Probes {
-		own := flag.NewFlagSet("", flag.ContinueOnError)
-		p.New().Flags(own)
-		cmd, _, err := root.Find([]string{p.Name})
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd.Flags().VisitAll(func(f *pflag.Flag) {
-			if own.Lookup(f.Name) == nil && f.Name != "help" && annotation(f, purpose) == "" {
-				t.Errorf("%s: --%s has no place in the help", p.Name, f.Name)
-			}
-		})
-	}
-}
-
-// A name that a shell would not take as it is stays out: root presses Tab, and a
-// process may have any name.
-func TestOffer(t *testing.T) {
-	names := []string{"nginx", "ng;reboot", "ng$(id)", "ng inx", "ng\x1b[2J", "ng\nx", "", "ngb\tits place", "nginx", "ng,x"}
-	for _, c := range []struct {
-		typed string
-		list  bool
-		want  string
-	}{
-		{"", false, "ng,x ngb\tits place nginx"},
-		{"ngi", false, "nginx"},
-		{"x", false, ""},
-		{"a,ngi", true, "a,nginx"},
-		{"ngi,", true, "ngi,ngb\tits place ngi,nginx"},
-		{"a,ngi", false, ""},
-	} {
-		got, _ := offer(names, c.typed, c.list)
-		if text := strings.Join(got, " "); text != c.want {
-			t.Errorf("%q, a list: %t: %q, want %q", c.typed, c.list, text, c.want)
-		}
-	}
 }
 
 // self is a command that runs this binary in another of its roles.

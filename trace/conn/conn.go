@@ -24,21 +24,22 @@ import (
 // Probe is the row of `tracer conn`.
 var Probe = session.Probe{Name: "conn",
 	Short: "every TCP connection: who opened or accepted it, to whom, how long the handshake took, why it failed, what it carried",
-	Long: `Every TCP connection: who opened or accepted it, how long the handshake took, why
-it failed, and at its end what it carried. Both ends are shown where both are on
-this host. Those that were open before tracing began are shown when they end.
+	Long: `Show every TCP connection: who opened or accepted it, how long the handshake took,
+why it failed, and at its end how much it carried. If both ends are on this host,
+both are shown. A connection that was open before tracing is shown when it ends.
 
-Times count from the SYN, or from accept; bytes are payload. A connect without an
-answer is shown after --stuck, and again at its end; ECANCELED means that the
-process gave up. IPv4, IPv6, MPTCP (its first subflow), fast open and io_uring.
+Times count from the SYN or from the accept. Bytes are payload. A connect without
+an answer is reported after --stuck, and again when it ends. ECANCELED means that
+the process gave up. IPv4, IPv6, MPTCP (the first subflow), TCP fast open and
+io_uring are supported.
 
-Accepts are seen where the kernel hands a socket to a process. A kernel that
-forbids to hook functions tells of them, and of connects that fail before a SYN
-is sent, only where system calls return: that looks at every system call of the
-host, and misses 32-bit programs, multishot accepts of io_uring, and immediate
-failures of fast open and io_uring.`,
+An accept is seen when the kernel hands the socket to a process. Some kernels do
+not allow hooks on functions. There, accepts, and connects that fail before a SYN
+is sent, are seen only when system calls return. Then tracer looks at every system
+call of the host, and misses 32-bit programs, multishot accepts of io_uring, and
+immediate failures of TCP fast open and io_uring.`,
 	Example: `  tracer conn                            who talks to whom
-  tracer conn --failed                   what cannot be opened, or is reset
+  tracer conn --failed                   which connections fail or are reset
   tracer conn --port 5432 --slow 50ms    slow handshakes with a database
   tracer conn -- curl -s example.org     the connections of a command`,
 	New: func() session.Tracer { return &tracer{} },

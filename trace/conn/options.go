@@ -1,16 +1,13 @@
 package conn
 
 import (
-	"errors"
 	"flag"
-	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"tracer/bpf"
 	"tracer/trace/event"
 	"tracer/trace/kernel"
+	"tracer/trace/option"
 	"tracer/trace/session"
 )
 
@@ -54,27 +51,11 @@ type waiter struct {
 }
 
 func (t *tracer) Flags(fs *flag.FlagSet) {
-	fs.Func("port", "`N[,N…]` either port is one of these", func(s string) error {
-		for _, field := range strings.Split(s, ",") {
-			port, err := strconv.ParseUint(field, 10, 16)
-			if err != nil || port == 0 {
-				return fmt.Errorf("%q is no port", field)
-			}
-			t.ports = append(t.ports, uint16(port))
-		}
-		return nil
-	})
+	t.stuck = firstRetry
+	fs.Var(option.Ports(&t.ports), "port", "`N[,N…]` only connections from or to one of these ports")
 	fs.BoolVar(&t.failed, "failed", false, "only connections that could not be opened or were reset")
-	fs.DurationVar(&t.stuck, "stuck", firstRetry, "`1s` report a connect that waits this long; 0: off")
-	fs.DurationVar(&t.slow, "slow", 0, "`50ms` only connects that took at least this long")
+	fs.Var(option.Duration(&t.stuck, 0), "stuck", "`1s` report a connect unanswered this long; 0: off")
+	fs.Var(option.Duration(&t.slow, 0), "slow", "`50ms` only connects that took at least this long")
 }
 
-func (t *tracer) Validate() error {
-	switch {
-	case t.stuck < 0:
-		return errors.New("--stuck: must not be less than 0")
-	case t.slow < 0:
-		return errors.New("--slow: must not be less than 0")
-	}
-	return nil
-}
+func (t *tracer) Validate() error { return nil }

@@ -42,14 +42,15 @@ const (
 // Probe is the row of `tracer exec`.
 var Probe = session.Probe{Name: "exec",
 	Short: "every program that starts, with its arguments, parent and place",
-	Long: `Every program that starts, with all its arguments, and with --exits how it ended.
+	Long: `Show every program that starts, with all its arguments. With --exits also show how
+programs end, with --failed also execs that failed.
 
-Seen where the kernel itself records the new program (sched_process_exec), so
-that threads, scripts, chroots and processes that live for a millisecond are all
-there. With --failed also the execs that failed: that looks at every system call
-of the host while it runs. Not seen: failed execs of 32-bit programs.`,
-	Example: `  tracer exec --exits                    what runs here, and how it ends
-  tracer exec --exits -- make test       what a command starts
+The kernel itself reports each new program (tracepoint sched_process_exec). So
+scripts, programs in a chroot, programs started by threads, and processes that live
+for a millisecond are all seen. With --failed tracer looks at every system call of
+the host. Failed execs of 32-bit programs are not seen.`,
+	Example: `  tracer exec --exits                    which programs run, and how they end
+  tracer exec --exits -- make test       the programs that a command starts
   tracer exec --json | jq -r '.args | join(" ")'`,
 	Full: []string{"--exits", "--failed"},
 	New:  func() session.Tracer { return &tracer{} },

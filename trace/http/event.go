@@ -8,6 +8,7 @@ import (
 	"tracer/trace/event"
 	"tracer/trace/exchange"
 	"tracer/trace/message"
+	"tracer/trace/option"
 	"tracer/trace/session"
 	"tracer/trace/stream"
 )
@@ -127,13 +128,13 @@ func times(x *message.Exchange) (latency, duration time.Duration) {
 // pass; empty if it passes them all.
 func (t *tracer) filters(e *event.HTTP) string {
 	switch {
-	case len(t.methods) > 0 && !t.methods.has(e.Method):
+	case len(t.methods) > 0 && !t.methods.Has(e.Method):
 		return "method"
-	case t.path != "" && !session.Match(t.path, e.Path):
+	case t.path != "" && !option.Match(t.path, e.Path):
 		return "path"
-	case t.host != "" && !session.Match(strings.ToLower(t.host), strings.ToLower(e.Host)):
+	case t.host != "" && !option.Match(strings.ToLower(t.host), strings.ToLower(e.Host)):
 		return "host"
-	case len(t.status) > 0 && !t.status.has(e.Status):
+	case len(t.status) > 0 && !t.status.Has(e.Status):
 		return "status"
 	case t.slow > 0 && max(e.Duration, e.Age) < t.slow:
 		return "slow"

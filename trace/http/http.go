@@ -13,7 +13,6 @@
 package http
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"strings"
@@ -26,25 +25,27 @@ import (
 	"tracer/trace/http1"
 	"tracer/trace/kernel"
 	"tracer/trace/message"
+	"tracer/trace/option"
 	"tracer/trace/session"
 )
 
 // Probe is the row of `tracer http`.
 var Probe = session.Probe{Name: "http",
 	Short: "every HTTP exchange with its latency, and those that never got an answer",
-	Long: `Every HTTP/1 exchange on this host, and those that never get an answer.
+	Long: `Show every HTTP/1 exchange on this host, and requests that get no answer.
 
-Of each its method, target, status and sizes, and how long each side took, as the
-kernel saw its processes send and receive. An exchange whose two ends are both
-here is one row.
+A row has the method, path, status and sizes, and how long the exchange took, as
+the kernel saw the process send and receive. LATENCY is the time from the first byte
+of the request to the first byte of the answer. If both ends are on this host, the
+exchange is one row.
 
-The first --prefix bytes of a message (at most 16KiB) are read where a process
-hands them to the kernel, so nothing is copied from the network and no certificate
-is needed. Not seen: what is inside TLS, HTTP/2, and messages that begin in
-sendfile or splice; where the kernel forbids function hooks also those of io_uring.`,
-	Example: `  tracer http                            what is asked and answered here
-  tracer http --status 5xx --slow 100ms  what fails or is slow
-  tracer http --summary --port 8080      rates and percentiles by route`,
+The first --prefix bytes of a message (at most 16KiB) are read when a process hands
+them to the kernel. So nothing is copied from the network, and no certificate is
+needed. Not seen: TLS, HTTP/2, and messages that begin in sendfile or splice. If the
+kernel does not allow hooks on functions, messages in io_uring are not seen either.`,
+	Example: `  tracer http                            all requests and answers
+  tracer http --status 5xx --slow 100ms  server errors that took long
+  tracer http --summary --port 8080      request rates and latencies by route`,
 	New: func() session.Tracer { return &tracer{} },
 }
 
@@ -62,15 +63,15 @@ var protocols = []message.Protocol{http1.Protocol}
 
 // tracer reports HTTP exchanges, and requests that wait for too long.
 type tracer struct {
-	ports   portList
-	methods nameList
+	ports   []uint16
+	methods option.Methods
 	path    string
 	host    string
-	status  statusList
+	status  option.Statuses
 	slow    time.Duration
 	role    string
 	stuck   time.Duration
-	prefix  byteSize
+	prefix  uint64 // bytes
 	summary bool
 
 	kernelFacts
@@ -104,31 +105,19 @@ type tracer struct {
 
 func (t *tracer) Flags(fs *flag.FlagSet) {
 	t.stuck, t.prefix = 5*time.Second, 1<<10
-	fs.Var(&t.ports, "port", "`N[,N…]` either port is one of these")
-	fs.Var(&t.methods, "method", "`M[,M…]` only these methods")
-	fs.StringVar(&t.path, "path", "", "`GLOB` only request targets like this; * and ? match")
-	fs.StringVar(&t.host, "host", "", "`GLOB` only hosts like this; * and ? match")
-	fs.Var(&t.status, "status", "`500,5xx,400-499` only these statuses")
-	fs.DurationVar(&t.slow, "slow", 0, "`100ms` only exchanges that took at least this long")
-	fs.StringVar(&t.role, "role", "", "`client|server` only who sent, or who received the request")
-	fs.DurationVar(&t.stuck, "stuck", t.stuck, "`2s` report what waits this long; 0: off")
-	fs.Var(&t.prefix, "prefix", "`1KiB` captured of each message's head")
-	fs.BoolVar(&t.summary, "summary", false, "a row per method, host and route, in place")
+	fs.Var(option.Ports(&t.ports), "port", "`N[,N…]` only exchanges from or to one of these ports")
+	fs.Var(t.methods.Value(), "method", "`M[,M…]` only these methods")
+	fs.Var(option.Text(&t.path), "path", "`GLOB` only this path (with its query); * and ? match")
+	fs.Var(option.Text(&t.host), "host", "`GLOB` only this host, as in the Host header; * and ? match")
+	fs.Var(t.status.Value(), "status", "`5xx,400-499` only these statuses")
+	fs.Var(option.Duration(&t.slow, 0), "slow", "`100ms` only exchanges that took at least this long")
+	fs.Var(option.OneOf(&t.role, event.RoleClient, event.RoleServer), "role", "`client|server` only the client's or the server's side")
+	fs.Var(option.Duration(&t.stuck, 0), "stuck", "`2s` report if unanswered this long; 0: off")
+	fs.Var(option.Size(&t.prefix, minPrefix, maxPrefix), "prefix", "`1KiB` capture this much of each head")
+	fs.BoolVar(&t.summary, "summary", false, "one row per method, host and route")
 }
 
-func (t *tracer) Validate() error {
-	switch {
-	case t.role != "" && t.role != event.RoleClient && t.role != event.RoleServer:
-		return fmt.Errorf("--role: %q is neither client nor server", t.role)
-	case t.slow < 0:
-		return errors.New("--slow: must not be less than 0")
-	case t.stuck < 0:
-		return errors.New("--stuck: must not be less than 0")
-	case t.prefix < minPrefix || t.prefix > maxPrefix:
-		return errors.New("--prefix: must be between 64 and 16KiB")
-	}
-	return nil
-}
+func (t *tracer) Validate() error { return nil }
 
 // View is another one with --summary.
 func (t *tracer) View() string {
@@ -242,6 +231,6 @@ func (t *tracer) tellOther() {
 		return
 	}
 	t.spoken = true
-	ports := strings.Trim(fmt.Sprint([]uint16(t.ports)), "[]")
+	ports := strings.Trim(fmt.Sprint(t.ports), "[]")
 	t.session.Notice(&event.Notice{Kind: "warning", Message: fmt.Sprintf(text, ports)})
 }

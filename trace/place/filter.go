@@ -1,9 +1,13 @@
 package place
 
-import "strings"
+import (
+	"strings"
+
+	"tracer/trace/option"
+)
 
 // A Filter says which places are of interest. An empty pattern matches
-// everything, `*` any text and `?` any one byte.
+// everything; * stands for any text and ? for one character.
 type Filter struct {
 	Container string // a container's name, or the first digits (4 or more) of its id
 	Pod       string
@@ -13,8 +17,8 @@ type Filter struct {
 // minPrefix keeps a name like "db" from being taken for the start of an id.
 const minPrefix = 4
 
-// Match reports whether p is of interest; nil, the host, is so only to the
-// empty Filter. It is safe for concurrent use.
+// Match reports whether p is of interest. nil stands for the host, which only the
+// empty Filter wants. It is safe for concurrent use.
 func (f Filter) Match(p *Place) bool {
 	if f == (Filter{}) {
 		return true
@@ -22,10 +26,10 @@ func (f Filter) Match(p *Place) bool {
 	if p == nil {
 		return false
 	}
-	return (f.Container == "" || glob(f.Container, p.Container) ||
+	return (f.Container == "" || match(f.Container, p.Container) ||
 		len(f.Container) >= minPrefix && strings.HasPrefix(p.ContainerID, f.Container)) &&
-		(f.Pod == "" || glob(f.Pod, p.Pod)) &&
-		(f.Namespace == "" || glob(f.Namespace, p.Namespace))
+		(f.Pod == "" || match(f.Pod, p.Pod)) &&
+		(f.Namespace == "" || match(f.Namespace, p.Namespace))
 }
 
 // A Verdict is what a Filter says of a place.
@@ -53,7 +57,7 @@ func (f Filter) Judge(p *Place, complete bool) Verdict {
 	if name == short(p.ContainerID) {
 		name = "" // it stands for one that is not known
 	}
-	differs := func(pattern, s string) bool { return pattern != "" && s != "" && !glob(pattern, s) }
+	differs := func(pattern, s string) bool { return pattern != "" && s != "" && !match(pattern, s) }
 	id := len(f.Container) >= minPrefix && strings.HasPrefix(p.ContainerID, f.Container)
 	if differs(f.Container, name) && !id || differs(f.Pod, p.Pod) || differs(f.Namespace, p.Namespace) {
 		return Unwanted
@@ -61,27 +65,6 @@ func (f Filter) Judge(p *Place, complete bool) Verdict {
 	return Unknown
 }
 
-// glob returns to the last `*` on a mismatch: len(pattern)·len(s) steps at most.
-// No text matches nothing, not even `*`: what is unknown is not what was asked for.
-func glob(pattern, s string) bool {
-	if s == "" {
-		return false
-	}
-	p, i, star, mark := 0, 0, -1, 0
-	for i < len(s) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, mark = p, i
-			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == s[i]):
-			p++
-			i++
-		case star >= 0:
-			mark++
-			p, i = star+1, mark
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
-}
+// match reports whether a name matches. A name that is not known matches nothing,
+// not even *: it may be another than the one that was asked for.
+func match(pattern, name string) bool { return name != "" && option.Match(pattern, name) }

@@ -50,6 +50,31 @@ func (d Dir) Stat(pid uint32) (Stat, error) {
 	return parseStat(b)
 }
 
+// Leader reads from /proc/PID/status which process a thread belongs to; that of
+// a process is the process itself.
+func (d Dir) Leader(pid uint32) (uint32, error) {
+	b, err := d.read(pid, "status")
+	if err != nil {
+		return 0, err
+	}
+	return parseLeader(b)
+}
+
+// parseLeader finds the line Tgid. Names of processes, which stand above it, have
+// their line ends escaped.
+func parseLeader(b []byte) (uint32, error) {
+	for line := range bytes.Lines(b) {
+		if value, ok := bytes.CutPrefix(line, []byte("Tgid:")); ok {
+			id, err := strconv.ParseUint(string(bytes.TrimSpace(value)), 10, 32)
+			if err != nil {
+				return 0, fmt.Errorf("parse status: Tgid: %w", err)
+			}
+			return uint32(id), nil
+		}
+	}
+	return 0, errors.New("parse status: no Tgid")
+}
+
 // parseStat reads the one line of /proc/PID/stat. The name stands in
 // parentheses and may hold any byte, parentheses and newlines too: it ends at
 // the last one.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -367,4 +368,39 @@ func TestProcOfThisKernel(t *testing.T) {
 	if up := dir.Ancestors(self); s.PPID != 0 && (len(up) == 0 || up[0].PID != s.PPID) {
 		t.Errorf("ancestors: %+v", up)
 	}
+}
+
+func TestLeaderOfAThreadIsItsProcess(t *testing.T) {
+	ids := make(chan uint32)
+	done := make(chan struct{})
+	go func() {
+		runtime.LockOSThread() // the thread ends with the goroutine
+		ids <- uint32(unix.Gettid())
+		<-done
+	}()
+	thread, self := <-ids, uint32(os.Getpid())
+	defer close(done)
+	for _, id := range []uint32{self, thread} {
+		if got, err := Dir("/proc").Leader(id); got != self || err != nil {
+			t.Errorf("thread %d of process %d: %d, %v", id, self, got, err)
+		}
+	}
+	if _, err := Dir("/proc").Leader(1 << 22); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no process: %v", err)
+	}
+}
+
+// Whatever the lines before it hold, the first line Tgid counts.
+func FuzzParseLeader(f *testing.F) {
+	f.Add("Name:\tx\\nTgid: 5\nUmask:\t0022\n", uint32(7))
+	f.Add("Tgid:\n", uint32(7))
+	f.Fuzz(func(t *testing.T, before string, id uint32) {
+		if strings.Contains("\n"+before, "\nTgid:") {
+			_, _ = parseLeader([]byte(before)) // must not panic
+			return
+		}
+		if got, err := parseLeader(fmt.Appendf(nil, "%s\nTgid:\t%d\nNgid:\t0\n", before, id)); got != id || err != nil {
+			t.Errorf("%d, %v, want %d after %q", got, err, id, before)
+		}
+	})
 }

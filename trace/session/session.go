@@ -28,17 +28,22 @@ const OwnPIDs = "this is a pid namespace of its own, as a container has: process
 // Options say what a session traces and what of it is wanted.
 type Options struct {
 	Filter
-	Place   place.Filter        // only events in such a container or pod
-	Kubelet place.Kubelet       // who is asked where files and sockets give no names
-	Command uint32              // the process that a command waits in, 0: there is none
-	Self    bool                // also tracer itself and the SSH session it runs in
-	Count   uint64              // stop after so many events shown; 0: never
-	BTF     string              // file with the kernel's types, empty: the kernel's own
-	Buffer  kernel.Buffer       // how records travel
-	Tier    kernel.Tier         // for tests: the only one to use where there is a choice
-	Notice  func(*event.Notice) // told of warnings and losses; must not block
-	Cache   *kernel.Cache       // for tests, which open hundreds of sessions; nil: nothing is kept
-	Limits  Limits              // for tests
+	Place   place.Filter  // only events in such a container or pod
+	Kubelet place.Kubelet // who is asked where files and sockets give no names
+	Command uint32        // the process that a command waits in, 0: there is none
+	Self    bool          // also tracer itself and the SSH session it runs in
+	Count   uint64        // stop after so many events shown; 0: never
+	// Duration is how long to trace, 0: until Run's context ends. It is for who makes
+	// that.
+	Duration time.Duration
+	BTF      string              // file with the kernel's types, empty: the kernel's own
+	Buffer   kernel.Buffer       // how records travel
+	Tier     kernel.Tier         // for tests: the only one to use where there is a choice
+	Notice   func(*event.Notice) // told of warnings and losses; must not block
+	Cache    *kernel.Cache       // for tests, which open hundreds of sessions; nil: nothing is kept
+	Limits   Limits              // for tests
+
+	given given // by flags
 }
 
 // Limits are for tests, which want what is soon full or over. 0: as always.

@@ -2,14 +2,12 @@ package traffic
 
 import (
 	"bufio"
-	"errors"
 	"flag"
-	"fmt"
-	"slices"
 	"time"
 
 	"tracer/bpf"
 	"tracer/trace/kernel"
+	"tracer/trace/option"
 	"tracer/trace/session"
 )
 
@@ -30,7 +28,7 @@ type tracer struct {
 	by       string
 	sortBy   string
 	interval time.Duration
-	top      int
+	top      uint64
 
 	recvArgs int // number of parameters of tcp_recvmsg
 
@@ -51,25 +49,15 @@ type tracer struct {
 }
 
 func (t *tracer) Flags(fs *flag.FlagSet) {
-	fs.StringVar(&t.by, "by", byProcess, "`process|connection|peer|container|pod` what a row is")
-	fs.DurationVar(&t.interval, "interval", time.Second, "`1s` refresh every")
-	fs.IntVar(&t.top, "top", 0, "`N` rows shown; 0: what fits the terminal, else all")
-	fs.StringVar(&t.sortBy, "sort", "total", "`tx|rx|total` what rows are sorted by")
+	t.by, t.interval, t.sortBy = byProcess, time.Second, "total"
+	fs.Var(option.OneOf(&t.by, byProcess, byConnection, byPeer, byContainer, byPod), "by",
+		"`process|connection|peer|container|pod` one row for each")
+	fs.Var(option.Duration(&t.interval, leastInterval), "interval", "`1s` time between refreshes")
+	fs.Var(option.Number(&t.top, 0), "top", "`N` show at most N rows; 0: as many as fit, or all")
+	fs.Var(option.OneOf(&t.sortBy, "tx", "rx", "total"), "sort", "`tx|rx|total` order of the rows")
 }
 
-func (t *tracer) Validate() error {
-	switch {
-	case !slices.Contains([]string{byProcess, byConnection, byPeer, byContainer, byPod}, t.by):
-		return fmt.Errorf("--by: %q is none of process, connection, peer, container, pod", t.by)
-	case !slices.Contains([]string{"tx", "rx", "total"}, t.sortBy):
-		return fmt.Errorf("--sort: %q is none of tx, rx, total", t.sortBy)
-	case t.interval < leastInterval:
-		return fmt.Errorf("--interval: must be at least %v", leastInterval)
-	case t.top < 0:
-		return errors.New("--top: must not be less than 0")
-	}
-	return nil
-}
+func (t *tracer) Validate() error { return nil }
 
 // View names the view of rows of this kind.
 func (t *tracer) View() string {

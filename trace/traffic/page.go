@@ -40,7 +40,7 @@ func (t *tracer) tell(now uint64, final bool) {
 		row.allTCP, row.allUDP = row.allTCP || row.tcp, row.allUDP || row.udp
 		row.Proto = proto(row.tcp, row.udp)
 		row.Part = t.part(moved{row.Tx, row.Rx}, sum)
-		if row.Tx+row.Rx > 0 && (t.top == 0 || i < t.top) {
+		if row.Tx+row.Rx > 0 && (t.top == 0 || uint64(i) < t.top) {
 			t.host.Show(&row.Traffic)
 		}
 	}
@@ -80,7 +80,7 @@ func proto(tcp, udp bool) string {
 // shownRows are the rows of a page.
 func (t *tracer) shownRows(rows []*row) iter.Seq[event.Event] {
 	if t.top > 0 {
-		rows = rows[:min(t.top, len(rows))]
+		rows = rows[:min(t.top, uint64(len(rows)))]
 	}
 	return func(yield func(event.Event) bool) {
 		for _, row := range rows {

@@ -26,25 +26,25 @@ import (
 // Probe is the row of `tracer traffic`.
 var Probe = session.Probe{Name: "traffic",
 	Short: "bytes per process (or connection, peer, container, pod), refreshed in place, TCP and UDP",
-	Long: `Who moves how many bytes by TCP and UDP, in which direction: per process, or as
---by says. Payload, each byte once, however it is moved (sendfile, splice,
-io_uring …) and however often it is sent again.
+	Long: `Show how many bytes each process sends and receives by TCP and UDP, or each
+connection, peer, container or pod (--by). Bytes are payload. Each byte counts once,
+no matter how it moves (sendfile, splice, io_uring …) or how often it is resent.
 
-TCP bytes are the kernel's own counts of each socket, read at every interval and
-when a socket ends. They belong to the process that moves them: where several
-processes use one socket, to each what its calls have moved. Connections that
-are older than tracing count from its start. UDP is counted call by call.
+TCP bytes are the kernel's own counts of each socket, read at each interval and when
+the socket ends. They belong to the process that moves them. If several processes
+use one socket, each gets what its own calls moved. Connections that are older than
+tracing count from its start. UDP bytes are counted at each call.
 
-The table is refreshed in place on a terminal; the last one, of the whole run,
-stays. Elsewhere, and with --json, each interval has a row for each that moved
-bytes: the sums of all rows are the totals.
+On a terminal the table is refreshed in place, and the table of the whole run stays.
+Elsewhere, and with --json, each interval has a row for everyone who moved bytes:
+the rows add up to the total.
 
-Not seen: other protocols; connections of the kernel itself (NFS …) that are
-older than tracing; on kernels before 6.5 UDP by sendfile. Where functions cannot
-be hooked the peers of UDP sockets that are not connected stay unknown.`,
+Not seen: other protocols; connections of the kernel itself (such as NFS) that are
+older than tracing; UDP by sendfile on kernels before 6.5. If functions cannot be
+hooked, the peers of unconnected UDP sockets are unknown.`,
 	Example: `  tracer traffic                         who uses the network
-  tracer traffic --by peer --sort rx     whom from
-  tracer traffic -- curl -sO example.org what a command moves
+  tracer traffic --by peer --sort rx     which peers send most to this host
+  tracer traffic -- curl -sO example.org how much a command moves
   tracer traffic --json --interval 10s | jq -c '[.comm, .tx_bytes, .rx_bytes]'`,
 	New: func() session.Tracer { return &tracer{} },
 }

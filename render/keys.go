@@ -1,0 +1,88 @@
+package render
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// columnKeys are the keys in JSON that tell what a column tells; "" if none
+// does. "conn result" is the column result of conn, where it differs from that of
+// other commands.
+var columnKeys = map[string]string{
+	"time":         "time",
+	"event":        "event",
+	"pid":          "pid",
+	"comm":         "comm",
+	"uid":          "uid",
+	"cgroup":       "cgroup_id",
+	"container":    "container",
+	"container_id": "container_id",
+	"pod":          "pod",
+	"namespace":    "namespace",
+	"pod_uid":      "pod_uid",
+
+	"ppid":        "ppid",
+	"user":        "user",
+	"command":     "args",
+	"parent":      "parent_comm",
+	"exe":         "exe",
+	"cwd":         "cwd",
+	"args":        "args",
+	"duration":    "duration_us",
+	"exec result": "exit_code, signal, error",
+
+	"role":         "role",
+	"src":          "src_addr, src_port",
+	"dst":          "dst_addr, dst_port",
+	"conn result":  "error, reason, closed_by",
+	"conn latency": "latency_us, age_us",
+	"tx":           "tx_bytes",
+	"rx":           "rx_bytes",
+	"retransmits":  "retransmits",
+	"srtt":         "srtt_us",
+
+	"http latency": "latency_us, age_us",
+	"status":       "status, error",
+	"size":         "response_bytes",
+	"sent":         "request_bytes",
+	"method":       "method",
+	"host":         "host",
+	"path":         "path",
+	"server":       "server_latency_us",
+	"http peer":    "peer_comm, peer_pid",
+
+	"count":  "count",
+	"rate":   "",
+	"errors": "errors",
+	"route":  "route",
+	"p50":    "p50_us",
+	"p90":    "p90_us",
+	"p99":    "p99_us",
+	"max":    "max_us",
+
+	"proto":        "proto",
+	"tx_rate":      "",
+	"rx_rate":      "",
+	"part":         "",
+	"traffic peer": "peer_addr",
+}
+
+// ColumnKeys returns the columns of a command, in all its views, each with its
+// keys in JSON.
+func ColumnKeys(command string) (columns [][2]string) {
+	for _, name := range slices.Sorted(maps.Keys(Views)) {
+		if name != command && !strings.HasPrefix(name, command+" ") && !strings.HasPrefix(name, command+"-") {
+			continue
+		}
+		view := Views[name]
+		for _, c := range WithPlaces(view.Columns, view.Paged) {
+			column := [2]string{c.Name, cmp.Or(columnKeys[command+" "+c.Name], columnKeys[c.Name])}
+			if !slices.Contains(columns, column) {
+				columns = append(columns, column)
+			}
+		}
+	}
+	return columns
+}

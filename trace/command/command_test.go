@@ -1,0 +1,199 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestMain(m *testing.M) {
+	Become()
+	os.Exit(m.Run())
+}
+
+// deadline is for what should take no time at all.
+const deadline = 10 * time.Second
+
+// released starts a shell that runs script.
+func released(t *testing.T, script string) *Command {
+	t.Helper()
+	c, err := Start([]string{"sh", "-c", script})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Release(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.signal(syscall.SIGKILL)
+		<-c.done
+	})
+	return c
+}
+
+// running starts a shell that runs script once it has said so.
+func running(t *testing.T, script string) *Command {
+	t.Helper()
+	ready := filepath.Join(t.TempDir(), "ready")
+	if err := syscall.Mkfifo(ready, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := released(t, "trap 'exit 3' TERM; "+script+": >'"+ready+"'; while :; do sleep 0.01; done")
+	f, err := os.Open(ready) // waits for the shell
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	return c
+}
+
+// waited calls Wait and fails if it does not return.
+func waited(t *testing.T, c *Command, stop chan os.Signal, ended chan struct{}) (interrupted bool) {
+	t.Helper()
+	returned := make(chan struct{})
+	go func() {
+		c.Wait(stop, ended, func() { interrupted = true })
+		close(returned)
+	}()
+	select {
+	case <-returned:
+	case <-time.After(deadline):
+		t.Fatal("Wait does not return")
+	}
+	return interrupted
+}
+
+func TestStatusIsThatOfTheCommand(t *testing.T) {
+	for script, want := range map[string]int{
+		"exit 0":        0,
+		"exit 7":        7,
+		"kill -9 $$":    128 + 9,
+		"kill -TERM $$": 128 + 15,
+	} {
+		c := released(t, script)
+		waited(t, c, nil, nil)
+		if got, err := c.Finish(); got != want || err != nil {
+			t.Errorf("%s: status %d, %v, want %d", script, got, err, want)
+		}
+	}
+}
+
+func TestCommandsThatCannotRun(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]struct {
+		status int
+		text   string
+	}{
+		"nosuchcommand":   {ExitNotFound, "executable file not found in $PATH"},
+		dir + "/nosuch":   {ExitNotFound, "no such file or directory"},
+		file:              {ExitCannot, "permission denied"},
+		dir:               {ExitCannot, ""},
+		"./nosuchcommand": {ExitNotFound, "no such file or directory"},
+	} {
+		_, err := Start([]string{name})
+		var e *Error
+		if !errors.As(err, &e) || e.Status != want.status || !strings.HasSuffix(err.Error(), want.text) || strings.Count(err.Error(), name) != 1 {
+			t.Errorf("%s: %v, want status %d and %q", name, err, want.status, want.text)
+		}
+	}
+}
+
+func TestCancelledCommandNeverRuns(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	c, err := Start([]string{"touch", file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Cancel()
+	if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the command ran: %v", err)
+	}
+}
+
+func TestProcessIdIsKnownBeforeTheCommandRuns(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	c, err := Start([]string{"sh", "-c", "echo $$ >" + file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := c.PID
+	if err := c.Release(); err != nil {
+		t.Fatal(err)
+	}
+	waited(t, c, nil, nil)
+	if text, err := os.ReadFile(file); err != nil || string(text) != fmt.Sprintf("%d\n", before) {
+		t.Errorf("process %q, want %d, %v", text, before, err)
+	}
+}
+
+func TestSignalIsPassedOn(t *testing.T) {
+	c := running(t, "")
+	stop := make(chan os.Signal, 1)
+	stop <- syscall.SIGTERM
+	if waited(t, c, stop, nil) {
+		t.Error("SIGTERM is taken for Ctrl-C")
+	}
+	if status, err := c.Finish(); status != 3 || err != nil {
+		t.Errorf("status %d, %v", status, err)
+	}
+}
+
+func TestCtrlCIsToldAtOnce(t *testing.T) {
+	stop := make(chan os.Signal, 1)
+	stop <- syscall.SIGINT
+	if !waited(t, nil, stop, nil) {
+		t.Error("not told")
+	}
+}
+
+func TestSecondSignalEndsThePatience(t *testing.T) {
+	c := running(t, "trap '' INT; ")
+	stop := make(chan os.Signal, 2)
+	stop <- syscall.SIGINT
+	stop <- syscall.SIGINT
+	begin := time.Now()
+	waited(t, c, stop, nil)
+	if took := time.Since(begin); took >= grace {
+		t.Errorf("took %v", took)
+	}
+}
+
+func TestCommandEndsWithTracing(t *testing.T) {
+	c := running(t, "")
+	ended := make(chan struct{})
+	close(ended)
+	waited(t, c, nil, ended)
+	if status, err := c.Finish(); status != 0 || err != nil {
+		t.Errorf("status %d, %v: the command was ended, its status does not count", status, err)
+	}
+}
+
+func TestCommandThatIgnoresTheEndIsNamed(t *testing.T) {
+	c := running(t, "trap '' TERM; ")
+	if _, err := c.Finish(); err == nil || !strings.Contains(err.Error(), "still runs") {
+		t.Errorf("%v", err)
+	}
+}
+
+// Without a command only signals and the end of tracing count.
+func TestWaitWithoutACommand(t *testing.T) {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGUSR1)
+	defer signal.Stop(stop)
+	if err := syscall.Kill(os.Getpid(), syscall.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	if waited(t, nil, stop, nil) {
+		t.Error("SIGUSR1 is taken for Ctrl-C")
+	}
+}

@@ -1,0 +1,107 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"github.com/spf13/pflag"
+
+	"tracer/trace/kernel"
+	"tracer/trace/option"
+	"tracer/trace/proc"
+)
+
+// given is what flags say that Resolve turns into options.
+type given struct {
+	user, buffer, tier string
+}
+
+// Flags declares the flags that every tracing command has, in groups.
+func (o *Options) Flags(group func(title string, declare func(*pflag.FlagSet))) {
+	group("process", func(f *pflag.FlagSet) {
+		f.VarP(option.IDs(&o.PIDs), "pid", "p", "`N[,N…]` only these processes, and the children that they start from now on")
+		f.Var(option.Comms(&o.Comms), "comm", "`NAME[,NAME…]` only processes with this name; * and ? match (? also a space)")
+		f.VarP(option.Text(&o.given.user), "uid", "u", "`N|NAME` only processes of this user")
+		f.BoolVar(&o.Self, "self", false, "also show tracer itself and the SSH session it runs in")
+	})
+	group("place", func(f *pflag.FlagSet) {
+		f.Var(option.Text(&o.Place.Container), "container", "`NAME` only this container: its name, or the first digits of its id; * and ? match")
+		f.Var(option.Text(&o.Place.Pod), "pod", "`NAME` only this pod; * and ? match")
+		f.Var(option.Text(&o.Place.Namespace), "namespace", "`NAME` only this Kubernetes namespace; * and ? match")
+	})
+	group("stop", func(f *pflag.FlagSet) {
+		f.VarP(option.Duration(&o.Duration, 1), "duration", "d", "`10s` stop after this long")
+		f.VarP(option.Number(&o.Count, 1), "count", "n", "`N` stop after N events were shown")
+	})
+	group("kernel", o.KernelFlags)
+	group("kubelet", func(f *pflag.FlagSet) {
+		f.Var(option.Text(&o.Kubelet.TokenFile), "kubelet-token", "`FILE` bearer token to ask the kubelet for names that are not found on this host")
+		f.Var(option.Text(&o.Kubelet.CertFile), "kubelet-cert", "`FILE` client certificate for the kubelet; needs --kubelet-key")
+		f.Var(option.Text(&o.Kubelet.KeyFile), "kubelet-key", "`FILE` key of the client certificate")
+		f.Var(option.Text(&o.Kubelet.CAFile), "kubelet-ca", "`FILE` certificates that sign the kubelet's own (default: those of the system)")
+	})
+}
+
+// KernelFlags declares the flags that say how to trace.
+func (o *Options) KernelFlags(f *pflag.FlagSet) {
+	o.given.buffer = kernel.BufferAuto.String()
+	f.Var(option.OneOf(&o.given.buffer, "auto", "ring", "perf"), "buffer", "`auto|ring|perf` how events leave the kernel: by a ring buffer, or by perf buffers on kernels without one")
+	f.Var(option.Text(&o.BTF), "btf", "`FILE` kernel types (BTF), for kernels that do not bring their own")
+	f.Var(option.OneOf(&o.given.tier, "fentry", "kprobe", "tracepoint"), "tier", "`fentry|kprobe|tracepoint` hook the kernel only in this way, for tests")
+	_ = f.MarkHidden("tier") // it exists
+}
+
+// Resolve finishes what the flags' values alone do not tell. An error is the command
+// line's fault.
+func (o *Options) Resolve() (err error) {
+	if o.Buffer, err = kernel.ParseBuffer(o.given.buffer); err != nil {
+		return fmt.Errorf("--buffer: %w", err)
+	}
+	o.Tier, _ = kernel.ParseTier(o.given.tier) // the flag takes no other
+	if o.given.user != "" {
+		uid, err := proc.NewUsers("/etc/passwd").ID(o.given.user)
+		if err != nil {
+			return fmt.Errorf("--uid: %w", err)
+		}
+		o.UID = &uid
+	}
+	switch {
+	case o.Kubelet.CertFile != "" && o.Kubelet.KeyFile == "":
+		return errors.New("--kubelet-cert: --kubelet-key is missing")
+	case o.Kubelet.CertFile == "" && o.Kubelet.KeyFile != "":
+		return errors.New("--kubelet-key: --kubelet-cert is missing")
+	}
+	return nil
+}
+
+// Exist says which file or process that a flag names does not exist. The command
+// line may have been right when it was written: this is no wrong usage.
+func (o *Options) Exist() error {
+	for _, f := range []struct{ flag, path string }{
+		{"--btf", o.BTF},
+		{"--kubelet-token", o.Kubelet.TokenFile},
+		{"--kubelet-cert", o.Kubelet.CertFile},
+		{"--kubelet-key", o.Kubelet.KeyFile},
+		{"--kubelet-ca", o.Kubelet.CAFile},
+	} {
+		if f.path == "" {
+			continue
+		}
+		file, err := os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // does not wait at a fifo
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.flag, err)
+		}
+		file.Close()
+	}
+	for _, pid := range o.PIDs {
+		switch leader, err := proc.Dir("/proc").Leader(pid); {
+		case err != nil:
+			return fmt.Errorf("--pid: no process %d", pid)
+		case leader != pid:
+			return kernel.Hint(fmt.Errorf("--pid: %d is a thread of process %d", pid, leader), fmt.Sprintf("use --pid %d", leader))
+		}
+	}
+	return nil
+}
