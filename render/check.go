@@ -117,24 +117,3 @@ func appendFact(b []byte, name, text string, width int) []byte {
 	}
 	return b
 }
-
-// wrap breaks text between words; one that is longer than a line by itself is
-// broken, too.
-func wrap(text string, width int) (lines []string) {
-	line := ""
-	for _, word := range strings.Fields(text) {
-		if line != "" && textWidth([]byte(line))+1+textWidth([]byte(word)) > width {
-			lines = append(lines, line)
-			line = ""
-		}
-		if line != "" {
-			word = " " + word
-		}
-		for line += word; textWidth([]byte(line)) > width; {
-			end := len(cut([]byte(line), width+1)) - len("…")
-			lines = append(lines, line[:end])
-			line = line[end:]
-		}
-	}
-	return append(lines, line)
-}

@@ -2,131 +2,11 @@ package render
 
 import (
 	"fmt"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
 	"tracer/trace/event"
 )
-
-// A Pager is a Format that also shows pages: tables whose rows are things, not
-// happenings.
-type Pager interface {
-	Format
-	// AppendPage appends what it takes to show p.
-	AppendPage(b []byte, p *event.Page) []byte
-}
-
-// A screener is a Pager that owns the screen of a terminal while it is used.
-type screener interface {
-	// appendChanges appends what it takes to show what has changed since the
-	// last page: the terminal's size, a message.
-	appendChanges(b []byte) []byte
-	// appendEnd appends what it takes to give the screen back.
-	appendEnd(b []byte) []byte
-}
-
-// PageOptions say how pages look.
-type PageOptions struct {
-	TableOptions
-	// Title appends a line that stands above the page, without its end; nil:
-	// there is none.
-	Title func(b []byte, p *event.Page) []byte
-	// Below appends what a closing page says of an event that it ends with,
-	// without the line's end; nil: nothing.
-	Below func(b []byte, e event.Event) []byte
-}
-
-// Lines shows the events of each interval as rows, one under the other, and
-// the last page as a table of its own: for a file, a pipe, or a terminal that
-// others write to as well.
-type Lines struct {
-	Table
-	opts PageOptions
-}
-
-// NewLines returns Lines.
-func NewLines(opts PageOptions) *Lines {
-	return &Lines{Table: *NewTable(opts.TableOptions), opts: opts}
-}
-
-// AppendPage implements Pager: only the last page is more than its events.
-func (l *Lines) AppendPage(b []byte, p *event.Page) []byte {
-	if !p.Closing {
-		return b
-	}
-	if l.rows >= 0 {
-		b = append(b, '\n')
-	}
-	return appendClosing(b, p, l.opts)
-}
-
-// appendClosing appends the table of the whole run. On a terminal it takes one
-// screen at most.
-func appendClosing(b []byte, p *event.Page, opts PageOptions) []byte {
-	opts.Columns = without(opts.Columns, func(c Column) bool { return c.Interval })
-	if mark := opts.Mark; mark != nil {
-		opts.Mark = func(e event.Event) Mark {
-			if m := mark(e); m != Quiet { // which is of the last interval
-				return m
-			}
-			return Usual
-		}
-	}
-	t := NewTable(opts.TableOptions)
-	t.measure()
-	if opts.Title != nil {
-		start := len(b)
-		b = opts.Title(b, p)
-		b = t.appendLine(b, start)
-	}
-	b = t.appendHeader(b)
-	below := p.Below
-	if opts.Below == nil {
-		below = nil
-	}
-	// The shell's prompt, the account and the lines around want room, too.
-	room := max(t.height-5-len(below), 1)
-	for e := range p.Rows {
-		if t.height > 0 && t.rows >= room {
-			start := len(b)
-			b = appendMore(b, p.Total-t.rows)
-			b = t.appendLine(b, start)
-			break
-		}
-		t.rows++
-		b = t.appendRow(b, e)
-	}
-	for _, e := range below {
-		start := len(b)
-		b = opts.Below(b, e)
-		b = t.appendLine(b, start)
-	}
-	return b
-}
-
-// appendLine cuts the text that begins at start to the terminal's width and
-// ends the line.
-func (t *Table) appendLine(b []byte, start int) []byte {
-	if t.width > 0 && textWidth(b[start:]) > t.width {
-		b = append(b[:start], cut(b[start:], t.width)...)
-	}
-	return append(b, '\n')
-}
-
-// without leaves columns out, unless there would be none.
-func without(columns []Column, not func(Column) bool) []Column {
-	rest := slices.DeleteFunc(slices.Clone(columns), not)
-	if len(rest) == 0 {
-		return columns
-	}
-	return rest
-}
-
-func appendMore(b []byte, n int) []byte {
-	return append(strconv.AppendInt(append(b, "and "...), int64(n), 10), " more"...)
-}
 
 // keptRows bounds what a screen can show after it has grown, until the next
 // page.
@@ -218,11 +98,7 @@ func (l *Live) keep(p *event.Page) {
 			l.text = l.opts.Columns[i].Cell(l.text, e)
 			l.ends = append(l.ends, len(l.text))
 		}
-		mark := Usual
-		if l.opts.Mark != nil {
-			mark = l.opts.Mark(e)
-		}
-		l.marks = append(l.marks, mark)
+		l.marks = append(l.marks, l.table.markOf(e))
 	}
 }
 
@@ -325,7 +201,7 @@ func (l *Live) appendKept(b []byte, row int) []byte {
 		b = t.appendCell(b, i, l.cell)
 		next = min(next+1, len(all)-1)
 	}
-	return t.endRow(b, start, l.marks[row])
+	return t.colors.endLine(b, start, l.marks[row])
 }
 
 func (l *Live) appendEnd(b []byte) []byte {

@@ -28,12 +28,6 @@ const (
 	patience = 2 * time.Second
 )
 
-// A Format turns events into lines.
-type Format interface {
-	// AppendEvent appends e as whole lines.
-	AppendEvent(b []byte, e event.Event) []byte
-}
-
 // Output writes events to a file, one or more whole lines at a time, without
 // ever making its caller wait: a goroutine of its own does the writing. It is a
 // trace.Sink. Except for that goroutine, it is not safe for concurrent use.

@@ -1,0 +1,18 @@
+package render
+
+// Views by the name of the probe; of one that has several by what its tracer
+// calls them.
+var Views = map[string]View{
+	"exec": {Columns: execColumns, Mark: execMark},
+	"conn": {Columns: connColumns, Mark: connMark},
+
+	"traffic": trafficView(ranked(pidColumn, 55), commColumn, extra(trafficProto)),
+
+	"traffic by connection": trafficView(ranked(pidColumn, 55), trafficComm, trafficProto, trafficSrc, trafficDst),
+	"traffic by peer":       trafficView(trafficPeer, extra(trafficProto)),
+	"traffic by container":  trafficView(always("container"), ranked(always("pod"), 57), extra(trafficProto)),
+	"traffic by pod":        trafficView(always("namespace"), always("pod"), extra(trafficProto)),
+
+	"http":         {Columns: httpColumns, Mark: httpMark},
+	"http-summary": {Columns: summaryColumns, Mark: summaryMark, Paged: true, Title: appendSummaryTitle, Below: appendSlowest},
+}
