@@ -34,7 +34,7 @@ func appendGrid(b []byte, columns []Column, rows []gridRow, gap int, colors pale
 		g.marks = append(g.marks, r.mark)
 	}
 	asGiven := tw.CellConfig{
-		Formatting: tw.CellFormatting{AutoWrap: tw.WrapNone, AutoFormat: tw.Off},
+		Formatting: tw.CellFormatting{AutoFormat: tw.Off},
 		Alignment:  tw.CellAlignment{PerColumn: aligns},
 		Padding:    tw.CellPadding{Global: tw.PaddingNone},
 	}
@@ -42,7 +42,7 @@ func appendGrid(b []byte, columns []Column, rows []gridRow, gap int, colors pale
 		Header: asGiven, Row: asGiven,
 		Widths:   tw.CellWidth{PerColumn: widths},
 		Behavior: tw.Behavior{TrimSpace: tw.Off, TrimTab: tw.Off},
-	}))
+	}), tablewriter.WithHeaderAutoWrap(tw.WrapNone), tablewriter.WithRowAutoWrap(tw.WrapNone)) // which a Config cannot say
 	t.Header(titles)
 	// Neither fails: all cells are strings, and the renderer is ours.
 	_ = t.Bulk(cells)

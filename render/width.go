@@ -84,6 +84,9 @@ func wrap(text string, width int) (lines []string) {
 		}
 		for line += word; textWidth([]byte(line)) > width; {
 			end := len(cut([]byte(line), width+1)) - len("…")
+			if end == 0 {
+				break // not even one character fits
+			}
 			lines = append(lines, line[:end])
 			line = line[end:]
 		}
