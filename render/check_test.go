@@ -80,7 +80,7 @@ func TestGridIsTheSameInEveryLocale(t *testing.T) {
 	if diff := cmp.Diff(got[0], got[1]); diff != "" {
 		t.Error(diff)
 	}
-	want := "A    TEXT" + strings.Repeat(" ", 36) + "  N\n" + "…    " + string(AppendText(nil, text)) + "   1\n" +
+	want := "A    TEXT" + strings.Repeat(" ", 36) + "   N\n" + "…    " + string(AppendText(nil, text)) + "   1\n" +
 		"  two 日本語" + strings.Repeat(" ", 34) + "  12\n" + "     → ①\n"
 	if diff := cmp.Diff(want, got[0]); diff != "" {
 		t.Error(diff)

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -122,8 +124,8 @@ func TestOutputWritesNothingBeforeFlush(t *testing.T) {
 		o.Event(nil)
 	}
 	o.mu.Lock()
-	if len(o.pending) != 0 || o.writing != 0 {
-		t.Errorf("%q is passed on, %d bytes are written", o.pending, o.writing)
+	if len(o.pending.text) != 0 || o.writing != 0 {
+		t.Errorf("%q is passed on, %d bytes are written", o.pending.text, o.writing)
 	}
 	o.mu.Unlock()
 	mustFlush(t, o)
@@ -254,7 +256,7 @@ func TestOutputToAFullDevice(t *testing.T) {
 	for range 3 {
 		o.Event(nil)
 	}
-	const want = "write to stdout: no space left on the device; free some or write elsewhere"
+	const want = "write to stdout: no space left on device"
 	if err := o.Flush(); err == nil || err.Error() != want {
 		t.Errorf("flush: %v", err)
 	}
@@ -284,9 +286,9 @@ func TestWriteError(t *testing.T) {
 	}{
 		{"a pipe without a reader", unix.EPIPE, ErrReaderGone.Error()},
 		{"a connection that was reset", unix.ECONNRESET, ErrReaderGone.Error()},
-		{"a full disk", unix.ENOSPC, "write to stdout: no space left on the device; free some or write elsewhere"},
-		{"a full quota", unix.EDQUOT, "write to stdout: no space left on the device; free some or write elsewhere"},
-		{"a broken disk", unix.EIO, "write /dev/stdout: input/output error"},
+		{"a full disk", unix.ENOSPC, "write to stdout: no space left on device"},
+		{"a full quota", unix.EDQUOT, "write to stdout: disk quota exceeded"},
+		{"a broken disk", unix.EIO, "write to stdout: input/output error"},
 	} {
 		got := WriteError(&os.PathError{Op: "write", Path: "/dev/stdout", Err: c.err})
 		if got.Error() != c.want {
@@ -329,7 +331,7 @@ func drain(t *testing.T, r *os.File) []byte {
 		t.Fatal(err)
 	}
 	var all []byte
-	b := make([]byte, pieceBytes)
+	b := make([]byte, fileBytes)
 	for {
 		n, err := unix.Read(fd, b)
 		if n <= 0 {
@@ -348,7 +350,7 @@ func TestOutputToASlowReader(t *testing.T) {
 	o := NewOutput(w, numbered{&n})
 	accepted := fillOutput(t, o)
 	o.mu.Lock()
-	if waiting := len(o.pending) + o.writing + len(o.buf); waiting <= queueBytes || waiting > queueBytes+100 {
+	if waiting := len(o.pending.text) + o.writing + len(o.queue.text); waiting <= queueBytes || waiting > queueBytes+100 {
 		t.Errorf("%d bytes wait", waiting)
 	}
 	o.mu.Unlock()
@@ -376,7 +378,7 @@ func TestOutputAcceptsAgainWhenTheReaderHasCaughtUp(t *testing.T) {
 	accepted := int64(fillOutput(t, o))
 	mustFlush(t, o)
 	// All but what the pipe and one piece hold.
-	if _, err := io.CopyN(io.Discard, r, accepted*1000-2*pieceBytes); err != nil {
+	if _, err := io.CopyN(io.Discard, r, accepted*1000-2*fileBytes); err != nil {
 		t.Fatal(err)
 	}
 	if !o.Event(nil) {
@@ -384,7 +386,7 @@ func TestOutputAcceptsAgainWhenTheReaderHasCaughtUp(t *testing.T) {
 	}
 	read := make(chan error)
 	go func() {
-		_, err := io.CopyN(io.Discard, r, 2*pieceBytes+1000)
+		_, err := io.CopyN(io.Discard, r, 2*fileBytes+1000)
 		read <- err
 	}()
 	mustClose(t, o)
@@ -436,11 +438,159 @@ func TestOutputToAReaderThatIsStuck(t *testing.T) {
 			if !bytes.HasPrefix(numberedText(accepted), got) {
 				t.Error("what was read is not what was given")
 			}
-			read := lines(got) - 2 // headers
+			read := uint64(bytes.Count(got, []byte{'\n'})) - 2 // headers
+			if got[len(got)-1] != '\n' {
+				t.Error("half a line is left in the pipe")
+			}
 			if read == 0 || unwritten == 0 || read+unwritten != accepted {
 				t.Errorf("%d accepted, %d read and %d unwritten, which is %d", accepted, read, unwritten, read+unwritten)
 			}
 		})
+	}
+}
+
+// asChild makes this program, run by a test, write events instead of testing: to
+// stdout without an end, or to a full disk.
+const asChild = "RENDER_TEST_CHILD"
+
+// writeForever writes to stdout until it is killed.
+func writeForever() {
+	var n int
+	o := NewOutput(os.Stdout, numbered{&n})
+	for {
+		o.Event(nil)
+		_ = o.Flush()
+	}
+}
+
+// fillDisk writes to a file of a disk that is full soon. It tells how many events
+// were accepted and how many not written, then what the file holds.
+func fillDisk(dir string) error {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"); err != nil {
+		return err
+	}
+	f, err := os.Create(filepath.Join(dir, "out"))
+	if err != nil {
+		return err
+	}
+	var n int
+	o := NewFileOutput("recording", f, numbered{&n})
+	const events = 20011
+	for i := range events {
+		if !o.Event(nil) {
+			return errors.New("not accepted")
+		}
+		if i%997 == 0 {
+			_ = o.Flush() // Close returns the error, too
+		}
+	}
+	unwritten, err := o.Close()
+	if err == nil {
+		return errors.New("no error")
+	}
+	b, readErr := os.ReadFile(f.Name())
+	fmt.Printf("%d %d %s: %v\n%s", events, unwritten, o.Name(), err, b)
+	return readErr
+}
+
+func TestFullDiskEndsWithAWholeLine(t *testing.T) {
+	dir := t.TempDir()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), asChild+"=disk", "DIR="+dir)
+	ids := []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+		UidMappings: ids, GidMappings: []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}},
+	}
+	out, err := cmd.Output()
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		t.Fatalf("%v: %s", err, exit.Stderr)
+	} else if err != nil {
+		t.Skip("needs user and mount namespaces:", err)
+	}
+	said, got, _ := bytes.Cut(out, []byte("\n"))
+	var accepted, unwritten uint64
+	var rest string
+	if _, err := fmt.Sscanf(string(said), "%d %d %s", &accepted, &unwritten, &rest); err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("recording: write to %s/out: no space left on device", dir); !strings.HasSuffix(string(said), want) {
+		t.Errorf("%s", said)
+	}
+	if len(got) < 200<<10 || !bytes.HasPrefix(numberedText(accepted), got) || got[len(got)-1] != '\n' {
+		t.Errorf("%d bytes, which end with %q", len(got), got[max(len(got)-100, 0):])
+	}
+	if written := uint64(bytes.Count(got, []byte{'\n'})) - 2; written+unwritten != accepted {
+		t.Errorf("%d accepted, %d written and %d unwritten", accepted, written, unwritten)
+	}
+}
+
+func TestKilledProcessLeavesWholeLinesInAPipe(t *testing.T) {
+	for i := range 23 {
+		r, w := pipe(t)
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env = append(os.Environ(), asChild+"=forever")
+		cmd.Stdout = w
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		got := make([]byte, 1+i*i*997)
+		if _, err := io.ReadFull(r, got); err != nil {
+			t.Error(err)
+		}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Error(err)
+		}
+		rest, err := io.ReadAll(r)
+		if got = append(got, rest...); err != nil || got[len(got)-1] != '\n' {
+			t.Errorf("%d bytes, which end with %q, %v", len(got), got[len(got)-100:], err)
+		}
+		_ = cmd.Wait() // killed
+	}
+}
+
+func TestQueueKeepsPiecesWhole(t *testing.T) {
+	full := func() *queue {
+		q := &queue{}
+		for _, piece := range []string{"header\nrow\n", "x\n", "", strings.Repeat("y", 40) + "\n"} {
+			before := len(q.text)
+			q.text = append(q.text, piece...)
+			q.add(before, true)
+		}
+		before := len(q.text)
+		q.text = append(q.text, "page\nline\nunfinished"...)
+		q.addLines(before)
+		return q
+	}
+	for _, c := range []struct {
+		name       string
+		most, next int // written at once
+		written    int
+		events     uint64 // left
+		left       int    // bytes
+		torn       int
+	}{
+		{"as many as fit", 13, 13, 13, 1, 61, 0},
+		{"one that is longer than is written at once", 5, 11, 11, 2, 63, 0},
+		{"nothing was written", 64, 64, 0, 3, 74, 0},
+		{"a piece was torn", 64, 64, 12, 2, 63, 1},
+		{"a long piece was torn", 64, 64, 53, 1, 61, 40},
+		{"all", 100, 74, 74, 0, 0, 0},
+		{"lines of a page are pieces", 64, 64, 59, 0, 15, 0},
+	} {
+		q := full()
+		if n := q.next(c.most); n != c.next {
+			t.Errorf("%s: %d bytes at once, want %d", c.name, n, c.next)
+		}
+		if torn := q.drop(c.written); torn != c.torn || q.events != c.events || len(q.text) != c.left {
+			t.Errorf("%s: %d torn, %d events and %d bytes left; want %d, %d, %d", c.name, torn, q.events, len(q.text), c.torn, c.events, c.left)
+		}
+	}
+	q := full()
+	q.take(full())
+	if q.events != 6 || len(q.text) != 148 || len(q.parts) != 12 {
+		t.Errorf("both: %d events in %d bytes, %d pieces", q.events, len(q.text), len(q.parts))
 	}
 }
 

@@ -15,10 +15,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/charmbracelet/lipgloss"
 	"github.com/charmbracelet/x/ansi"
 	"github.com/google/go-cmp/cmp"
-	"github.com/muesli/termenv"
 	"golang.org/x/sys/unix"
 
 	"tracer/trace/event"
@@ -27,8 +25,17 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 func TestMain(m *testing.M) {
+	switch os.Getenv(asChild) {
+	case "forever":
+		writeForever()
+	case "disk":
+		if err := fillDisk(os.Getenv("DIR")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	time.Local = time.FixedZone("here", 60*60)
-	lipgloss.SetColorProfile(termenv.ANSI)
 	os.Exit(m.Run())
 }
 
