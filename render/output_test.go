@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -538,6 +539,12 @@ func TestKilledProcessLeavesWholeLinesInAPipe(t *testing.T) {
 		got := make([]byte, 1+i*i*997)
 		if _, err := io.ReadFull(r, got); err != nil {
 			t.Error(err)
+		}
+		// Until the pipe is full, and a write has to wait.
+		for until := time.Now().Add(deadline); time.Now().Before(until); runtime.Gosched() {
+			if n, err := unix.IoctlGetInt(int(r.Fd()), unix.TIOCINQ); err != nil || n > 56<<10 {
+				break
+			}
 		}
 		if err := cmd.Process.Kill(); err != nil {
 			t.Error(err)
