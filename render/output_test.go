@@ -535,20 +535,20 @@ func TestKilledProcessLeavesWholeLinesInAPipe(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		w.Close()
 		got := make([]byte, 1+i*i*997)
 		if _, err := io.ReadFull(r, got); err != nil {
 			t.Error(err)
 		}
 		// Until the pipe is full, and a write has to wait.
 		for until := time.Now().Add(deadline); time.Now().Before(until); runtime.Gosched() {
-			if n, err := unix.IoctlGetInt(int(r.Fd()), unix.TIOCINQ); err != nil || n > 56<<10 {
+			if n, err := unix.Poll([]unix.PollFd{{Fd: int32(w.Fd()), Events: unix.POLLOUT}}, 0); n == 0 || err != nil {
 				break
 			}
 		}
 		if err := cmd.Process.Kill(); err != nil {
 			t.Error(err)
 		}
+		w.Close()
 		rest, err := io.ReadAll(r)
 		if got = append(got, rest...); err != nil || got[len(got)-1] != '\n' {
 			t.Errorf("%d bytes, which end with %q, %v", len(got), got[len(got)-100:], err)
