@@ -20,11 +20,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/charmbracelet/lipgloss"
-	"github.com/muesli/termenv"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
 
 	"tracer/render"
 	"tracer/trace"
@@ -94,11 +91,10 @@ func usage(err error) error { return usageError{err} }
 
 // complain says on stderr why tracer ends.
 func complain(err error) {
-	text := render.AppendMessage(nil, "tracer: error: "+err.Error())
 	if errors.As(err, new(usageError)) {
-		text = append(text, "; see --help"...)
+		err = fmt.Errorf("%w; see --help", err)
 	}
-	fmt.Fprintf(os.Stderr, "%s\n", text)
+	_, _ = os.Stderr.Write(render.AppendError(nil, err)) // there is nowhere left to report it
 }
 
 func newRoot(status *int) *cobra.Command {
@@ -412,11 +408,7 @@ status is 0 if all commands can run, 1 otherwise.`,
 			if json {
 				text = append(check.AppendJSON(nil), '\n')
 			} else {
-				width := 0
-				if fd := int(os.Stdout.Fd()); term.IsTerminal(fd) {
-					width, _, _ = term.GetSize(fd) // 0: unknown
-				}
-				text = render.AppendCheck(nil, check, width)
+				text = render.AppendCheck(nil, check, render.Width(os.Stdout))
 			}
 			show(cmd, text)
 			if !check.OK() {
@@ -544,7 +536,7 @@ func (c *config) flags() (groups []flagGroup) {
 	shown.BoolVar(&c.wide, "wide", false, "do not cut cells to the terminal's width")
 	shown.BoolVar(&c.noColor, "no-color", false, "no colour; NO_COLOR and TERM=dumb do the same")
 	shown.BoolVar(&c.self, "self", false, "also show tracer itself and the SSH session it runs in")
-	shown.BoolVar(&c.verbose, "verbose", false, "tell at the end what was seen, and what filters left out; done anyway if nothing was shown")
+	shown.BoolVar(&c.verbose, "verbose", false, "tell at the end what was seen, and what filters left out; also done if no event was shown")
 	kernel := group("kernel")
 	kernel.StringVar(&c.buffer, "buffer", "auto", "`auto|ring|perf` how events travel: ring buffer, or perf event arrays where the kernel has none")
 	kernel.StringVar(&c.btf, "btf", "", "`FILE` kernel types (BTF), for kernels that carry none")
@@ -623,54 +615,6 @@ func (c *config) options(flags *pflag.FlagSet, viewName string) (opts trace.Opti
 	return opts, view, nil
 }
 
-// format picks how events look on stdout.
-func (c *config) format(view render.View) render.Format {
-	if c.json {
-		return render.JSON{}
-	}
-	t := render.TableOptions{Columns: view.Columns, Mark: view.Mark, Wide: c.wide}
-	if term.IsTerminal(int(os.Stdout.Fd())) {
-		t.Terminal = os.Stdout
-		t.Color = !c.noColor && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-	}
-	if t.Color {
-		// What stdout is was decided here; asking the terminal for more
-		// would cost a round trip over a slow line.
-		lipgloss.SetColorProfile(termenv.ANSI)
-	}
-	if !view.Paged {
-		return render.NewTable(t)
-	}
-	pages := render.PageOptions{TableOptions: t, Title: view.Title, Below: view.Below}
-	// A command may write to the same terminal whenever it likes.
-	if t.Terminal == nil || os.Getenv("TERM") == "dumb" || len(c.command) > 0 && term.IsTerminal(int(os.Stderr.Fd())) {
-		return render.NewLines(pages)
-	}
-	return render.NewLive(pages)
-}
-
-// share lets messages and a live screen have the same terminal. What it returns
-// ends that.
-func (c *config) share(msg *render.Messages, format render.Format) (release func()) {
-	live, ok := format.(*render.Live)
-	if !ok {
-		return func() {}
-	}
-	if term.IsTerminal(int(os.Stderr.Fd())) {
-		msg.Share(live.Note)
-	}
-	// Ctrl-Z: the shell wants its screen back.
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, syscall.SIGTSTP)
-	go func() {
-		for range stop {
-			live.Leave()
-			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
-		}
-	}()
-	return msg.Release
-}
-
 // trace runs a session to its end and returns the exit status.
 func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, view render.View) int {
 	msg := render.NewMessages(os.Stderr, c.json)
@@ -733,17 +677,17 @@ func (c *config) trace(p *trace.Probe, tracer trace.Tracer, opts trace.Options, 
 			return exitFailed
 		}
 	}
-	format := c.format(view)
-	release := c.share(msg, format)
-	interrupted := func() {}
-	if _, live := format.(*render.Live); !live && !c.json && term.IsTerminal(int(os.Stderr.Fd())) {
-		interrupted = func() { fmt.Fprintln(os.Stderr) } // nothing shall stand behind ^C
+	color := render.ColorAuto
+	if c.noColor {
+		color = render.ColorNever
 	}
+	out := render.Open(os.Stdout, view, render.Options{JSON: c.json, Wide: c.wide, Color: color, Command: len(c.command) > 0})
+	release := out.Share(msg)
 	go func() {
 		defer cancel()
-		wait(command, stop, ended, interrupted)
+		wait(command, stop, ended, msg.Interrupted)
 	}()
-	err = session.Run(ctx, render.NewOutput(os.Stdout, format))
+	err = session.Run(ctx, out)
 	close(ended)
 	release()
 

@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"tracer/trace/event"
@@ -629,112 +628,5 @@ func TestJSONFormat(t *testing.T) {
 	}
 	if bytes.Count(b, []byte{'\n'}) != 1 || !json.Valid(b[1:]) {
 		t.Errorf("not a line of JSON: %q", b)
-	}
-}
-
-func TestMessages(t *testing.T) {
-	lost := map[string]uint64{"ring_full": 12, "output_full": 3}
-	for _, c := range []struct {
-		name string
-		say  func(*Messages)
-		text string
-		json string
-	}{
-		{
-			"a start", func(m *Messages) { m.Start(&event.Start{Command: "exec", PID: 7}, "tracing exec; Ctrl-C ends it") },
-			"tracing exec; Ctrl-C ends it",
-			`{"event":"start","command":"exec","pid":7}`,
-		},
-		{
-			"a warning", func(m *Messages) { m.Notice(&event.Notice{Kind: "warning", Message: "no BTF"}) },
-			"tracer: warning: no BTF",
-			`{"event":"warning","message":"no BTF"}`,
-		},
-		{
-			"a note with a stranger's text", func(m *Messages) { m.Notice(&event.Notice{Kind: "note", Message: "a\n\x1b[2J"}) },
-			`tracer: note: a\x0a\x1b[2J`,
-			`{"event":"note","message":"a\n\u001b[2J"}`,
-		},
-		{
-			"a loss", func(m *Messages) { m.Notice(&event.Notice{Kind: "lost", Message: "15 events", Lost: 15, LostBy: lost}) },
-			"tracer: lost: 15 events (output_full 3, ring_full 12)",
-			`{"event":"lost","message":"15 events","lost":15,"lost_by":{"output_full":3,"ring_full":12}}`,
-		},
-		{
-			"an account", func(m *Messages) {
-				m.Account(&event.Account{Seen: 5, Shown: 4, Duration: 90 * time.Second, CPU: 12300 * time.Microsecond})
-			},
-			"5 events seen, 4 shown, 0 lost in 1m30s; cost: CPU 12.3ms",
-			`{"event":"end","seen":5,"shown":4,"lost":0,"duration_us":90000000,"cpu_us":12300}`,
-		},
-		{
-			"an account of losses", func(m *Messages) {
-				m.Account(&event.Account{
-					Seen: 20, Shown: 4, Lost: 15, LostBy: lost, Incomplete: 2,
-					Duration: 4210 * time.Millisecond, CPU: time.Millisecond, BPF: 840 * time.Microsecond, HasBPF: true,
-				})
-			},
-			"20 events seen, 4 shown, 15 lost (output_full 3, ring_full 12) in 4.21s; 2 details lost, some rows lack a field; cost: CPU 1ms, kernel 840µs",
-			`{"event":"end","seen":20,"shown":4,"lost":15,"lost_by":{"output_full":3,"ring_full":12},"incomplete":2,"duration_us":4210000,"cpu_us":1000,"bpf_ns":840000}`,
-		},
-		{
-			"why nothing is shown", func(m *Messages) {
-				m.Explain(&event.Account{
-					Seen: 3, Kinds: map[string]uint64{"http1": 1, "tls": 2, "new": 3}, Filtered: map[string]uint64{"status": 3, "pid": 4},
-					Unseen: []string{"what goes through io_uring"},
-				})
-			},
-			"tracer: note: nothing was shown; seen: HTTP/1 sockets 1, new 3, TLS sockets (cannot be looked into) 2; left out by filters: other processes 4, other statuses 3; cannot be seen here: what goes through io_uring",
-			`{"event":"note","message":"nothing was shown; seen: HTTP/1 sockets 1, new 3, TLS sockets (cannot be looked into) 2; left out by filters: other processes 4, other statuses 3; cannot be seen here: what goes through io_uring"}`,
-		},
-		{
-			"that nothing happened", func(m *Messages) { m.Explain(&event.Account{}) },
-			"tracer: note: nothing was shown; nothing of the kind happened where it can be seen",
-			`{"event":"note","message":"nothing was shown; nothing of the kind happened where it can be seen"}`,
-		},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			for form, want := range map[bool]string{false: c.text, true: c.json} {
-				var b bytes.Buffer
-				c.say(NewMessages(&b, form))
-				if diff := cmp.Diff(want+"\n", b.String()); diff != "" {
-					t.Error(diff)
-				}
-			}
-		})
-	}
-}
-
-// writes counts writes; each must be one line.
-type writes struct {
-	t *testing.T
-	n int
-}
-
-func (w *writes) Write(b []byte) (int, error) {
-	w.n++
-	if bytes.Count(b, []byte{'\n'}) != 1 || b[len(b)-1] != '\n' {
-		w.t.Errorf("not a line: %q", b)
-	}
-	return len(b), nil
-}
-
-func TestMessagesAreWholeLinesFromManyGoroutines(t *testing.T) {
-	w := &writes{t: t}
-	m := NewMessages(w, false)
-	done := make(chan struct{})
-	for range 7 {
-		go func() {
-			defer func() { done <- struct{}{} }()
-			for range 101 {
-				m.Notice(&event.Notice{Kind: "note", Message: "a\nb"})
-			}
-		}()
-	}
-	for range 7 {
-		<-done
-	}
-	if w.n != 7*101 {
-		t.Errorf("%d lines", w.n)
 	}
 }
