@@ -31,8 +31,9 @@ var (
 	}}
 )
 
-// placeColumns are every command's too. Containers and pods are shown from the
-// first event on that is in one, and tell more than the program's name there.
+// placeColumns are the columns of containers and pods, which every command has, too.
+// They appear with the first event from one. There they say more than the name of
+// the program, so that their rank is higher.
 var placeColumns = []Column{
 	{Name: "pod", Title: "POD", Width: 24, Min: 10, Rank: 72, When: inPod, Cell: func(b []byte, e event.Event) []byte {
 		h := e.Head()
@@ -60,7 +61,8 @@ func inContainerAlone(e event.Event) bool {
 	return h.ContainerID != "" && h.PodUID == ""
 }
 
-// always is one of placeColumns for views whose rows it names.
+// always is one of placeColumns, shown from the start: for views of which it names
+// the rows.
 func always(name string) Column {
 	c := placeColumns[slices.IndexFunc(placeColumns, func(c Column) bool { return c.Name == name })]
 	c.When, c.Extra = nil, false
@@ -69,15 +71,14 @@ func always(name string) Column {
 		if start := len(b); len(cell(b, e)) > start {
 			return cell(b, e)
 		}
-		return append(b, '-') // on the host, or the name is not known
+		return append(b, '-') // not in a container, or its name is unknown
 	}
 	return c
 }
 
-// WithPlaces adds the columns that say in which container and pod an event
-// happened: before the last one that is always shown, which takes what is left
-// of a line. Those that there are already stay where they are. On pages, whose
-// rows are drawn anew each time, they are shown if asked for.
+// WithPlaces adds the columns of placeColumns that are not there yet: before the
+// last column that is shown by default, which takes the rest of a line. On pages
+// they are shown only if asked for, since columns that appear would make rows jump.
 func WithPlaces(columns []Column, paged bool) []Column {
 	last := 0
 	for i, c := range columns {

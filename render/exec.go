@@ -75,7 +75,7 @@ func execMark(e event.Event) Mark {
 	return Usual
 }
 
-// appendExecCommand appends the arguments, behind the outcome if there is one.
+// appendExecCommand appends the result, if there is one, and the arguments.
 func appendExecCommand(b []byte, e event.Event) []byte {
 	x := execOf(e)
 	if _, ok := e.(*event.Exec); !ok {
@@ -83,8 +83,7 @@ func appendExecCommand(b []byte, e event.Event) []byte {
 	}
 	args := x.program.Args
 	if f, ok := e.(*event.ExecFailed); ok {
-		// What could not be run is the file; the first argument may be any
-		// text.
+		// The file that could not be run. The first argument can be any text.
 		args = append([]string{f.Exe}, args[min(1, len(args)):]...)
 	}
 	switch {

@@ -2,23 +2,23 @@ package render
 
 import "strings"
 
-// Help is what is to be known of a command: one screen of it, all of it, or
-// its man page.
+// Help is the documentation of a command, to be shown as one screen, in full, or as a
+// man page.
 type Help struct {
 	Command  string // as it is typed, "tracer exec"
 	Short    string // one line
-	Long     string // paragraphs; the first one opens the screen
+	Long     string // paragraphs; the screen shows the first
 	Usage    string
 	Example  string
 	Commands []HelpEntry // below this one
 	Flags    []FlagGroup // the first are the command's own
 }
 
-// FlagGroup are flags that serve one purpose.
+// FlagGroup are flags with a common purpose.
 type FlagGroup struct {
 	Title string
 	Flags []Flag
-	// Own: the screen explains them; of others it gives the names.
+	// Own: the screen explains these flags. It lists others by name only.
 	Own bool
 }
 
@@ -29,10 +29,10 @@ type Flag struct {
 	Text  string
 }
 
-// HelpEntry is a name and what it stands for.
+// HelpEntry is a name and its explanation.
 type HelpEntry struct{ Name, Text string }
 
-// helpWidth is that of a terminal as it usually is.
+// helpWidth is the width of an ordinary terminal.
 const helpWidth = 80
 
 // AppendScreen appends help that fits a screen.
@@ -74,7 +74,7 @@ func AppendScreen(b []byte, h *Help) []byte {
 	return b
 }
 
-// AppendHelp appends all there is.
+// AppendHelp appends the help in full.
 func AppendHelp(b []byte, h *Help) []byte {
 	for paragraph := range strings.SplitSeq(h.Long, "\n\n") {
 		b = append(appendParagraph(b, paragraph), '\n')
@@ -101,7 +101,7 @@ func appendParagraph(b []byte, text string) []byte {
 	return b
 }
 
-// entries are the flags explained; long names stand under each other.
+// entries are the flags with their explanations. Long names are aligned.
 func (g *FlagGroup) entries() []HelpEntry {
 	entries := make([]HelpEntry, len(g.Flags))
 	for i, f := range g.Flags {
@@ -114,7 +114,7 @@ func (g *FlagGroup) entries() []HelpEntry {
 	return entries
 }
 
-// names are the flags by name. What all call their value stands there once.
+// names are the names of the flags. A value that neighbours share is named once.
 func (g *FlagGroup) names() []string {
 	names := make([]string, len(g.Flags))
 	for i, f := range g.Flags {
@@ -126,8 +126,8 @@ func (g *FlagGroup) names() []string {
 	return names
 }
 
-// appendEntries appends names with their texts beside them. A name that is much
-// longer than others has its text below.
+// appendEntries appends names with their texts beside them, below where a name is
+// long.
 func appendEntries(b []byte, entries []HelpEntry) []byte {
 	const most = 30
 	column := 8
@@ -151,7 +151,7 @@ func appendEntries(b []byte, entries []HelpEntry) []byte {
 	return b
 }
 
-// appendNames appends the names of flags behind what they are for.
+// appendNames appends the purpose of flags and their names.
 func appendNames(b []byte, title string, names []string) []byte {
 	const indent = 10
 	b = appendSpaces(append(append(b, "  "...), title...), indent-2-len(title))
@@ -210,7 +210,7 @@ func AppendMan(b []byte, h *Help, version string) []byte {
 	return b
 }
 
-// roff makes text mean itself to man(7).
+// roff escapes what has a meaning in man(7).
 func roff(text string) string {
 	text = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`).Replace(text)
 	lines := strings.Split(text, "\n")

@@ -1,7 +1,7 @@
 package render
 
-// Views by the name of the probe; of one that has several by what its tracer
-// calls them.
+// Views has a row for each view, by the name of its command; a command with several
+// views picks one by name.
 var Views = map[string]View{
 	"exec": {Columns: execColumns, Mark: execMark},
 	"conn": {Columns: connColumns, Mark: connMark},
