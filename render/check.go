@@ -184,6 +184,9 @@ func appendWrapped(b []byte, titles []string, rows [][]string, width int) []byte
 			}
 		}
 	}
+	if width > 0 {
+		balance(columns)
+	}
 	grid := make([]gridRow, len(rows))
 	laidOut := make([]Column, len(columns))
 	for i := range columns {
@@ -244,6 +247,31 @@ func cheapest(columns []wrappedColumn, cells int) int {
 		}
 	}
 	return best
+}
+
+// balance moves cells from one column to another while that saves lines.
+func balance(columns []wrappedColumn) {
+	least := linesOf(columns)
+	for again := true; again; {
+		again = false
+		for i := range columns {
+			for j := range columns {
+				for cells := 16; cells > 0; cells /= 2 {
+					if i == j || columns[i].width-cells < columns[i].min {
+						continue
+					}
+					columns[i].width -= cells
+					columns[j].width += cells
+					if lines := linesOf(columns); lines < least {
+						least, again = lines, true
+						continue
+					}
+					columns[i].width += cells
+					columns[j].width -= cells
+				}
+			}
+		}
+	}
 }
 
 // linesOf is the number of lines of a table.

@@ -77,7 +77,7 @@ func (m *Messages) Error(err error) {
 	b := AppendError(nil, err)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.show != nil && m.show(err.Error()) {
+	if m.show != nil && m.show("tracer: error: "+err.Error()) {
 		m.held = append(m.held, b...)
 		return
 	}

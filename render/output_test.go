@@ -137,7 +137,7 @@ func TestOutputWritesNothingBeforeFlush(t *testing.T) {
 	mustClose(t, o)
 }
 
-// A socket of packets shows what each write was.
+// A socket of packets keeps writes apart.
 func TestOutputWritesWholeLines(t *testing.T) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -395,8 +395,8 @@ func TestOutputAcceptsAgainWhenTheReaderHasCaughtUp(t *testing.T) {
 	}
 }
 
-// A reader that is there and takes nothing: Close does not wait for ever, and
-// what it says was not written was not.
+// Close does not wait for ever for a reader that takes nothing, and counts exactly
+// what was not written.
 func TestOutputToAReaderThatIsStuck(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -600,7 +600,7 @@ func TestQueueKeepsPiecesWhole(t *testing.T) {
 	}
 }
 
-// What stdout is shared with keeps its mode.
+// Other processes share the pipe.
 func TestOutputLeavesTheGivenPipeBlocking(t *testing.T) {
 	var fds [2]int
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {

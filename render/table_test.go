@@ -320,8 +320,7 @@ func TestTableMarksByColourAndByWord(t *testing.T) {
 	}
 }
 
-// Every column of every command bears every event of it, known or not, and
-// lets nothing through that a terminal obeys.
+// Every column must take every event, and let no control sequence through.
 func TestColumns(t *testing.T) {
 	for command, view := range Views {
 		if len(Defaults(view.Columns)) == 0 {
@@ -786,7 +785,7 @@ func connEvents() []event.Event {
 	}
 }
 
-// However narrow, a row says to which port, and what became of it.
+// However narrow the terminal is, a row shows the port and the result.
 func TestTableOfConnKeepsErrorAndPort(t *testing.T) {
 	view := Views["conn"]
 	words := []string{
