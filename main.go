@@ -1,11 +1,12 @@
 // Tracer answers one question about a Linux host: what is going on here?
 //
-// This file is the tree of commands: one for each row of trace.Probes, and check,
-// completion and help. options.go turns flags into options. live.go is one tracing
-// command from its start to its end. exit.go is how tracer ends.
+// This file is the command line: the tree of commands, one for each row of
+// trace.Probes, and one tracing command from its start to its end. What can be traced
+// is in package trace, how it looks in package render.
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -13,14 +14,26 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"tracer/render"
 	"tracer/render/help"
 	"tracer/trace"
 	"tracer/trace/command"
+	"tracer/trace/event"
+	"tracer/trace/option"
+	"tracer/trace/session"
+)
+
+// Exit statuses.
+const (
+	exitFailed = 1 // could not trace
+	exitUsage  = 2 // the command line is wrong
 )
 
 func main() {
@@ -48,6 +61,24 @@ func run() int {
 		return exitFailed
 	}
 	return status
+}
+
+// stdout is for texts of commands that trace nothing. It keeps the first error,
+// which is not the fault of the command line. A reader that left is no error.
+type stdout struct{ err error }
+
+func (s *stdout) Write(b []byte) (int, error) {
+	if _, err := os.Stdout.Write(b); err != nil {
+		if err = render.WriteError(err); s.err == nil && !errors.Is(err, render.ErrReaderGone) {
+			s.err = err
+		}
+	}
+	return len(b), nil
+}
+
+// complain writes to stderr why tracer ends.
+func complain(err error) {
+	_, _ = os.Stderr.Write(render.AppendError(nil, err)) // there is nowhere left to report it
 }
 
 func newRoot(status *int) *cobra.Command {
@@ -104,9 +135,73 @@ func columnsOf(name string) []help.Section {
 	return []help.Section{{Title: "columns and their JSON keys", Entries: list}}
 }
 
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			v += " " + s.Value
+		}
+	}
+	return v
+}
+
+// newCheck is the command that says what could be traced.
+func newCheck(status *int) *cobra.Command {
+	var json bool
+	var opts session.Options
+	cmd := &cobra.Command{
+		Use:   "check [flags]",
+		Short: "what this kernel and this user can trace, and how to get the rest",
+		Long: `Show what this kernel and this user can trace, and how to get the rest.
+
+For each command all its programs are loaded, attached, and detached again. Events
+that happen meanwhile are not reported. The exit status is 0 if all commands can
+run, and 1 if one cannot.`,
+		Example: `  tracer check
+  tracer check --json | jq '.commands[] | select(.ok | not)'`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("unexpected argument %q", args[0])
+			}
+			if err := opts.Resolve(); err != nil {
+				return err
+			}
+			check := trace.Check(opts)
+			text := append(check.AppendJSON(nil), '\n')
+			if !json {
+				text = render.AppendCheck(nil, check, render.Width(os.Stdout))
+			}
+			_, _ = cmd.OutOrStdout().Write(text) // stdout keeps the error
+			if !check.OK() {
+				*status = exitFailed
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&json, "json", false, "write one JSON object")
+	opts.KernelFlags(cmd.Flags())
+	help.Prepare(cmd, nil)
+	return cmd
+}
+
+// config is what the flags of a tracing command say.
+type config struct {
+	session.Options
+	show    render.Options
+	color   string
+	noColor bool
+	verbose bool
+	columns []string
+	command []string
+}
+
 // newCommand is the command for a row of the table.
-func newCommand(p *trace.Probe, status *int) *cobra.Command {
-	c := &config{buffer: "auto", color: "auto"}
+func newCommand(p *session.Probe, status *int) *cobra.Command {
+	c := &config{color: "auto"}
 	tracer := p.New()
 	cmd := &cobra.Command{
 		Use:     p.Name + " [flags] [-- COMMAND ARG...]",
@@ -123,10 +218,10 @@ func newCommand(p *trace.Probe, status *int) *cobra.Command {
 				return errors.New("the command after -- is missing")
 			}
 			c.command = args
-			if err := tracer.Validate(); err != nil {
+			if err := errors.Join(tracer.Validate(), c.Resolve()); err != nil {
 				return err
 			}
-			view, err := c.resolve(cmd.Flags(), render.Views[p.View(tracer)])
+			view, err := c.view(cmd.Flags(), render.Views[p.View(tracer)])
 			if err != nil {
 				return err
 			}
@@ -141,7 +236,7 @@ func newCommand(p *trace.Probe, status *int) *cobra.Command {
 	tracer.Flags(own)
 	flags.AddGoFlagSet(own)
 	c.declare(flags)
-	values := hostValues()
+	values := help.Values(trace.HostValues())
 	values["columns"] = func() []string {
 		view := render.Views[p.View(tracer)]
 		return render.Names(render.WithPlaces(view.Columns, view.Paged))
@@ -150,16 +245,163 @@ func newCommand(p *trace.Probe, status *int) *cobra.Command {
 	return cmd
 }
 
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
+// declare adds the flags that every tracing command has.
+func (c *config) declare(flags *pflag.FlagSet) {
+	group := func(title string, declare func(*pflag.FlagSet)) {
+		g := pflag.NewFlagSet(title, pflag.ContinueOnError)
+		g.SortFlags = false
+		declare(g)
+		help.Group(g, title)
+		flags.AddFlagSet(g)
 	}
-	v := info.Main.Version
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			v += " " + s.Value
+	c.Flags(group)
+	group("output", func(f *pflag.FlagSet) {
+		f.BoolVar(&c.show.JSON, "json", false, "write JSON, one object per line")
+		f.Var(option.Names(&c.columns), "columns", "`a,b,c` show these columns, in this order")
+		f.BoolVar(&c.show.Wide, "wide", false, "do not cut cells to the width of the terminal")
+		f.Var(option.OneOf(&c.color, "auto", "always", "never"), "color", "`WHEN` use colour: always, never, or auto, which is on a terminal, unless NO_COLOR is set or TERM is dumb")
+		f.BoolVar(&c.noColor, "no-color", false, "the same as --color never")
+		f.BoolVar(&c.verbose, "verbose", false, "report at the end what was seen and what filters left out (always done if nothing was shown)")
+	})
+}
+
+// view picks the columns and colours that the flags ask for.
+func (c *config) view(flags *pflag.FlagSet, view render.View) (_ render.View, err error) {
+	if c.noColor {
+		c.color = "never"
+	}
+	if c.show.Color, err = render.ParseColor(c.color); err != nil {
+		return view, fmt.Errorf("--color: %w", err)
+	}
+	view.Columns = render.WithPlaces(view.Columns, view.Paged)
+	if !flags.Changed("columns") {
+		view.Columns = render.Defaults(view.Columns)
+		return view, nil
+	}
+	picked, bad := render.Select(view.Columns, c.columns)
+	if len(picked) == 0 {
+		return view, help.Hint(fmt.Errorf("--columns: unknown column %q", bad),
+			"choose from "+strings.Join(render.Names(view.Columns), ", "))
+	}
+	view.Columns = picked
+	return view, nil
+}
+
+// trace runs a session to its end and returns the exit status.
+func (c *config) trace(p *session.Probe, tracer session.Tracer, view render.View) int {
+	msg := render.NewMessages(os.Stderr, c.show.JSON)
+	c.Notice = msg.Notice
+	stop := make(chan os.Signal, 4)
+	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+
+	if err := c.Exist(); err != nil {
+		complain(err)
+		return exitFailed
+	}
+	var cmd *command.Command
+	if len(c.command) > 0 {
+		var err error
+		if cmd, err = command.Start(c.command); err != nil {
+			complain(err)
+			return command.Status(err)
 		}
+		c.Command = cmd.PID
+		c.PIDs = append(c.PIDs, cmd.PID)
+		c.show.Command = true
 	}
-	return v
+	s, err := session.Open([]session.Tracer{tracer}, c.Options)
+	if err != nil {
+		cmd.Cancel()
+		complain(err)
+		return exitFailed
+	}
+	defer s.Close()
+	unconfined := s.Confine()
+	c.begin(msg, p, s, unconfined)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	if c.Duration > 0 {
+		timed, cancel := context.WithTimeout(ctx, c.Duration)
+		defer cancel()
+		ctx = timed
+	}
+	if err := cmd.Release(); err != nil {
+		complain(err)
+		return exitFailed
+	}
+	out := render.Open(os.Stdout, view, c.show)
+	release := out.Share(msg)
+	ended := make(chan struct{})
+	go func() { cancel(session.Ended(cmd.Wait(stop, ended, msg.Interrupted))) }()
+	err = s.Run(ctx, out)
+	close(ended)
+	release()
+	return c.end(msg, s, cmd, err)
+}
+
+// begin says that tracing has begun, and what will be missed.
+func (c *config) begin(msg *render.Messages, p *session.Probe, s *session.Session, unconfined error) {
+	what := "tracing " + p.Name
+	switch {
+	case len(c.command) > 0:
+		what += " of " + string(render.AppendCommand(nil, c.command))
+	case c.Duration > 0:
+		what += " for " + c.Duration.String()
+	default:
+		what += "; press Ctrl-C to stop"
+	}
+	start := s.Start()
+	start.Version, start.Command, start.Args = version(), p.Name, os.Args[1:]
+	msg.Start(start, what)
+	warnings := s.Warnings()
+	if unconfined != nil {
+		warnings = append(warnings, fmt.Sprintf("privileges are kept while tracing: %v", unconfined))
+	}
+	for _, w := range warnings {
+		msg.Notice(&event.Notice{Kind: event.KindWarning, Message: w})
+	}
+	own := s.Own()
+	if c.Self || len(own) == 0 || len(c.PIDs) > 0 {
+		return
+	}
+	text := fmt.Sprintf("tracer itself (process %d)", own[0])
+	if len(own) == 1 {
+		text += " is left out; --self shows it"
+	} else {
+		var list []string
+		for _, pid := range own[1:] {
+			list = append(list, strconv.Itoa(int(pid)))
+		}
+		text += " and its SSH session (sshd " + strings.Join(list, ", ") + ") are left out; --self shows them"
+	}
+	msg.Notice(&event.Notice{Kind: event.KindNote, Message: text})
+}
+
+// end gives the account, and says with which status tracer ends.
+func (c *config) end(msg *render.Messages, s *session.Session, cmd *command.Command, err error) (status int) {
+	gone := errors.Is(err, render.ErrReaderGone)
+	if err != nil && !gone {
+		complain(err)
+		status = exitFailed
+	}
+	own, err := cmd.Finish()
+	if err != nil {
+		complain(err)
+	}
+	if status == 0 {
+		status = own
+	}
+	account, err := s.Account()
+	if err != nil {
+		complain(err)
+		return exitFailed
+	}
+	if gone {
+		account.Reason = event.EndedReader
+	}
+	if c.verbose || account.Shown == 0 {
+		msg.Explain(account)
+	}
+	msg.Account(account)
+	return status
 }

@@ -8,8 +8,7 @@ import (
 	"tracer/trace/event"
 )
 
-// The last three tell which connection and what became of it: the error and the
-// port are the last to give way.
+// On a narrow terminal the error and the port are the last to give way.
 var connColumns = []Column{
 	timeColumn,
 	pidColumn,
@@ -62,7 +61,7 @@ func closeCell(cell func([]byte, *event.Close) []byte) func([]byte, event.Event)
 	}
 }
 
-// connOf is which connection an event is about.
+// connOf is the connection that an event is about.
 func connOf(e event.Event) *event.Connection {
 	switch e := e.(type) {
 	case *event.Connect:
@@ -92,7 +91,7 @@ func connMark(e event.Event) Mark {
 	return Usual
 }
 
-// appendEndpoint appends an address and a port; what is unknown is a star.
+// appendEndpoint appends an address and a port, * for what is unknown.
 func appendEndpoint(b []byte, ap netip.AddrPort) []byte {
 	switch {
 	case !ap.Addr().IsValid() && ap.Port() == 0:
@@ -111,8 +110,8 @@ func appendEndpoint(b []byte, ap netip.AddrPort) []byte {
 	return strconv.AppendUint(b, uint64(ap.Port()), 10)
 }
 
-// appendConnResult says in words what became of a connection, first what
-// matters most.
+// appendConnResult says what happened to a connection, the most important first:
+// the end may be cut.
 func appendConnResult(b []byte, e event.Event) []byte {
 	switch e := e.(type) {
 	case *event.Connect:
@@ -152,7 +151,7 @@ func appendFailure(b []byte, e *event.ConnectFailed) []byte {
 	return b
 }
 
-// failures says what the usual errors of connect(2) mean.
+// failures explains common errors of connect(2).
 var failures = map[string]string{
 	"EACCES":        "not permitted",
 	"EADDRINUSE":    "local address in use",

@@ -79,7 +79,7 @@ func httpOf(e event.Event) *event.HTTP {
 	return &event.HTTP{}
 }
 
-// appendHTTPStatus appends the status, or the word for what came instead.
+// appendHTTPStatus appends the status, or a word where there is none.
 func appendHTTPStatus(b []byte, e event.Event) []byte {
 	h := httpOf(e)
 	switch {
@@ -90,7 +90,7 @@ func appendHTTPStatus(b []byte, e event.Event) []byte {
 	}
 	b = strconv.AppendInt(b, int64(h.Status), 10)
 	if h.Error != "" {
-		b = append(b, " cut"...) // the answer ended before its end
+		b = append(b, " cut"...) // the answer is incomplete
 	}
 	return b
 }

@@ -8,8 +8,8 @@ import (
 	"tracer/trace/event"
 )
 
-// The columns of http --summary. The route comes last, where there is most
-// room.
+// The columns of http --summary. The route comes last: the last column of text takes
+// the rest of a line.
 var summaryColumns = []Column{
 	{Name: "time", Title: "TIME", Width: 12, Rank: 30, Interval: true, Cell: timeColumn.Cell},
 	{Name: "count", Title: "COUNT", Width: 7, Right: true, Rank: 95, Cell: func(b []byte, e event.Event) []byte {
@@ -40,8 +40,7 @@ var summaryColumns = []Column{
 	extra(eventColumn),
 }
 
-// summaryLatency is a column of latencies; where nothing was answered there are
-// none.
+// summaryLatency is a column of latencies, empty for routes without an answer.
 func summaryLatency(name, title string, rank int, of func(*event.HTTPSummary) time.Duration) Column {
 	return Column{Name: name, Title: title, Width: 6, Right: true, Rank: rank, Cell: func(b []byte, e event.Event) []byte {
 		if s := summaryOf(e); s.Answered > 0 {
@@ -58,7 +57,7 @@ func summaryOf(e event.Event) *event.HTTPSummary {
 	return &event.HTTPSummary{}
 }
 
-// summaryMark: what fails now stands out, what nobody asks for now does not.
+// summaryMark marks routes that fail now, and those without a request now as quiet.
 func summaryMark(e event.Event) Mark {
 	switch s := summaryOf(e); {
 	case s.Failing:
@@ -69,8 +68,7 @@ func summaryMark(e event.Event) Mark {
 	return Usual
 }
 
-// appendPace appends how often something happens, in three digits or all that
-// stand before the point; what does not happen is left empty.
+// appendPace appends a rate, in three digits or as an integer, nothing for none.
 func appendPace(b []byte, perSecond float64) []byte {
 	switch {
 	case perSecond == 0:
@@ -83,7 +81,7 @@ func appendPace(b []byte, perSecond float64) []byte {
 	return strconv.AppendUint(b, uint64(math.Round(perSecond)), 10)
 }
 
-// appendSummaryTitle says what has come in all.
+// appendSummaryTitle sums up all exchanges.
 func appendSummaryTitle(b []byte, p *event.Page) []byte {
 	s := summaryOf(p.Sum)
 	b = AppendDuration(b, p.Elapsed.Round(time.Second/10))

@@ -69,7 +69,7 @@ func summaryOptions(opts TableOptions) PageOptions {
 	return PageOptions{TableOptions: opts, Title: view.Title, Below: view.Below}
 }
 
-// TestScreensOfHTTPSummary: the live screen, and below it what stays.
+// TestScreensOfHTTPSummary shows the live screen, and below it the closing table.
 func TestScreensOfHTTPSummary(t *testing.T) {
 	for _, width := range []int{60, 80, 120, 200} {
 		t.Run(fmt.Sprintf("%d cells", width), func(t *testing.T) {
@@ -90,7 +90,7 @@ func TestScreensOfHTTPSummary(t *testing.T) {
 	}
 }
 
-// TestLinesOfHTTPSummary: what a pipe gets, with all columns.
+// TestLinesOfHTTPSummary shows the output to a pipe, with all columns.
 func TestLinesOfHTTPSummary(t *testing.T) {
 	lines := NewLines(summaryOptions(TableOptions{Columns: Views["http-summary"].Columns}))
 	var b []byte
@@ -105,7 +105,6 @@ func TestLinesOfHTTPSummary(t *testing.T) {
 	}
 }
 
-// Colour says nothing that the columns do not.
 func TestMarksOfHTTPSummary(t *testing.T) {
 	for _, c := range []struct {
 		rate    float64
@@ -118,8 +117,7 @@ func TestMarksOfHTTPSummary(t *testing.T) {
 	}
 }
 
-// TestClosingTableLeavesRoom for what stands below it.
-func TestClosingTableLeavesRoom(t *testing.T) {
+func TestClosingTableLeavesRoomForTheLinesBelow(t *testing.T) {
 	for _, height := range []int{4, 11, 13, 17, 40} {
 		tty := terminal(t, 80, height)
 		b := NewLines(summaryOptions(TableOptions{Terminal: tty})).AppendPage(nil, summaryPageOf(true))
@@ -145,8 +143,8 @@ func TestAppendPace(t *testing.T) {
 	}
 }
 
-// What closing pages tell is told to programs only.
-func TestNoticeForPrograms(t *testing.T) {
+// People read it in the closing table.
+func TestTotalIsAMessageForProgramsOnly(t *testing.T) {
 	n := &event.Notice{Kind: "total", About: summaryPageOf(true).Sum}
 	for json, want := range map[bool]string{
 		false: "",

@@ -2,172 +2,51 @@ package render
 
 import (
 	"fmt"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
 	"tracer/trace/event"
 )
 
-// A Pager is a Format that also shows pages: tables whose rows are things, not
-// happenings.
-type Pager interface {
-	Format
-	// AppendPage appends what it takes to show p.
-	AppendPage(b []byte, p *event.Page) []byte
-}
-
-// A screener is a Pager that owns the screen of a terminal while it is used.
-type screener interface {
-	// appendChanges appends what it takes to show what has changed since the
-	// last page: the terminal's size, a message.
-	appendChanges(b []byte) []byte
-	// appendEnd appends what it takes to give the screen back.
-	appendEnd(b []byte) []byte
-}
-
-// PageOptions say how pages look.
-type PageOptions struct {
-	TableOptions
-	// Title appends a line that stands above the page, without its end; nil:
-	// there is none.
-	Title func(b []byte, p *event.Page) []byte
-	// Below appends what a closing page says of an event that it ends with,
-	// without the line's end; nil: nothing.
-	Below func(b []byte, e event.Event) []byte
-}
-
-// Lines shows the events of each interval as rows, one under the other, and
-// the last page as a table of its own: for a file, a pipe, or a terminal that
-// others write to as well.
-type Lines struct {
-	Table
-	opts PageOptions
-}
-
-// NewLines returns Lines.
-func NewLines(opts PageOptions) *Lines {
-	return &Lines{Table: *NewTable(opts.TableOptions), opts: opts}
-}
-
-// AppendPage implements Pager: only the last page is more than its events.
-func (l *Lines) AppendPage(b []byte, p *event.Page) []byte {
-	if !p.Closing {
-		return b
-	}
-	if l.rows >= 0 {
-		b = append(b, '\n')
-	}
-	return appendClosing(b, p, l.opts)
-}
-
-// appendClosing appends the table of the whole run. On a terminal it takes one
-// screen at most.
-func appendClosing(b []byte, p *event.Page, opts PageOptions) []byte {
-	opts.Columns = without(opts.Columns, func(c Column) bool { return c.Interval })
-	if mark := opts.Mark; mark != nil {
-		opts.Mark = func(e event.Event) Mark {
-			if m := mark(e); m != Quiet { // which is of the last interval
-				return m
-			}
-			return Usual
-		}
-	}
-	t := NewTable(opts.TableOptions)
-	t.measure()
-	if opts.Title != nil {
-		start := len(b)
-		b = opts.Title(b, p)
-		b = t.appendLine(b, start)
-	}
-	b = t.appendHeader(b)
-	below := p.Below
-	if opts.Below == nil {
-		below = nil
-	}
-	// The shell's prompt, the account and the lines around want room, too.
-	room := max(t.height-5-len(below), 1)
-	for e := range p.Rows {
-		if t.height > 0 && t.rows >= room {
-			start := len(b)
-			b = appendMore(b, p.Total-t.rows)
-			b = t.appendLine(b, start)
-			break
-		}
-		t.rows++
-		b = t.appendRow(b, e)
-	}
-	for _, e := range below {
-		start := len(b)
-		b = opts.Below(b, e)
-		b = t.appendLine(b, start)
-	}
-	return b
-}
-
-// appendLine cuts the text that begins at start to the terminal's width and
-// ends the line.
-func (t *Table) appendLine(b []byte, start int) []byte {
-	if t.width > 0 && textWidth(b[start:]) > t.width {
-		b = append(b[:start], cut(b[start:], t.width)...)
-	}
-	return append(b, '\n')
-}
-
-// without leaves columns out, unless there would be none.
-func without(columns []Column, not func(Column) bool) []Column {
-	rest := slices.DeleteFunc(slices.Clone(columns), not)
-	if len(rest) == 0 {
-		return columns
-	}
-	return rest
-}
-
-func appendMore(b []byte, n int) []byte {
-	return append(strconv.AppendInt(append(b, "and "...), int64(n), 10), " more"...)
-}
-
-// keptRows bounds what a screen can show after it has grown, until the next
-// page.
+// keptRows is how many rows of a page are kept, so that a terminal that has grown
+// shows more of them before the next page comes.
 const keptRows = 200
 
 // Live shows pages on a terminal, each in the place of the one before, on the
-// alternate screen: whatever size the terminal takes, what stood there before
-// comes back at the end, with the last page below it. It writes the lines that
-// have changed, and of those what has changed. Except for Note it is not safe
-// for concurrent use.
+// alternate screen. At the end the main screen comes back as it was, whatever size
+// the terminal has now, with the closing page below. Only what has changed on a
+// line is written. Not safe for concurrent use, except for Note and Leave.
 type Live struct {
 	opts  PageOptions
 	table *Table
 
-	// The page that is shown: the text of each cell of each row, and where
-	// they end; so that it can be laid out again for another size.
+	// The page that is shown: the text of all its cells, row by row, and the end of
+	// each cell in it. With that it can be laid out again for another size.
 	title []byte
 	text  []byte
 	ends  []int
 	marks []Mark
 	total int
 
-	screen     []string // the lines that stand on the terminal
-	width      int      // of the terminal as it was when they were drawn
+	screen     []string // the lines on the terminal now
+	width      int      // of the terminal when they were drawn
 	line, cell []byte   // scratch
 
 	mu     sync.Mutex
-	on     bool   // the screen is ours
-	note   string // the last line
-	noted  bool   // it is not shown yet
-	resume bool   // somebody else has used the terminal
+	on     bool   // the alternate screen is shown
+	note   string // for the last line
+	noted  bool   // note is not shown yet
+	resume bool   // the shell has used the terminal meanwhile: draw it anew
 }
 
-// NewLive returns a Live. Its options must have a terminal. When it is now
-// needs no column.
+// NewLive returns a Live. Its options must have a terminal. It leaves out the
+// column of times: all rows are of now.
 func NewLive(opts PageOptions) *Live {
 	opts.Columns = without(opts.Columns, func(c Column) bool { return c.Name == timeColumn.Name })
 	return &Live{opts: opts, table: NewTable(opts.TableOptions)}
 }
 
-// AppendEvent implements Format: pages show all that events tell.
+// AppendEvent implements Format. It appends nothing: pages show all events.
 func (l *Live) AppendEvent(b []byte, _ event.Event) []byte { return b }
 
 // Note shows a message in the last line of the screen, or reports false if the
@@ -181,14 +60,13 @@ func (l *Live) Note(text string) bool {
 	return l.on
 }
 
-// Leave writes to the terminal what gives its screen back for a while, because
-// the process is about to be stopped; what is shown next takes it again. It may
-// be called at any time by anyone.
+// Leave gives the main screen back because the process is about to be stopped. The
+// next page takes the terminal again. It may be called at any time by anyone.
 func (l *Live) Leave() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.on {
-		_, _ = l.opts.Terminal.WriteString(leaveScreen) // who stops cannot care
+		_, _ = l.opts.Terminal.WriteString(leaveScreen) // the process stops anyway
 		l.resume = true
 	}
 }
@@ -203,7 +81,7 @@ func (l *Live) AppendPage(b []byte, p *event.Page) []byte {
 	return l.draw(b)
 }
 
-// keep takes over the text of a page.
+// keep copies the text of a page.
 func (l *Live) keep(p *event.Page) {
 	l.title, l.text, l.ends, l.marks = l.title[:0], l.text[:0], l.ends[:0], l.marks[:0]
 	if l.opts.Title != nil {
@@ -218,11 +96,7 @@ func (l *Live) keep(p *event.Page) {
 			l.text = l.opts.Columns[i].Cell(l.text, e)
 			l.ends = append(l.ends, len(l.text))
 		}
-		mark := Usual
-		if l.opts.Mark != nil {
-			mark = l.opts.Mark(e)
-		}
-		l.marks = append(l.marks, mark)
+		l.marks = append(l.marks, l.table.markOf(e))
 	}
 }
 
@@ -240,16 +114,16 @@ func (l *Live) appendChanges(b []byte) []byte {
 	return l.draw(b)
 }
 
-// What takes the screen of a terminal and gives it back. A terminal with one
-// screen only is cleared instead. Lines that are wider than the terminal, as
-// with --wide, end at its edge.
+// Sequences that enter the alternate screen, hide the cursor and stop lines from
+// wrapping (with --wide they end at the terminal's edge), and that undo all that. A
+// terminal without an alternate screen is cleared.
 const (
 	clearScreen = "\x1b[H\x1b[2J"
 	enterScreen = "\x1b[?1049h\x1b[?25l\x1b[?7l" + clearScreen
 	leaveScreen = clearScreen + "\x1b[?7h\x1b[?1049l\x1b[?25h"
 )
 
-// draw appends what makes the screen show the page that is kept.
+// draw appends what makes the screen show the kept page.
 func (l *Live) draw(b []byte) []byte {
 	l.mu.Lock()
 	enter, last := !l.on || l.resume, l.note
@@ -274,8 +148,8 @@ func (l *Live) draw(b []byte) []byte {
 	return b
 }
 
-// layOut makes the lines of the screen out of the page that is kept. The last
-// line says how many rows have no room, if it has nothing better to say.
+// layOut makes the lines of the screen from the kept page. The last line shows a
+// message, or else how many rows have no room.
 func (l *Live) layOut(last string) []string {
 	t := l.table
 	next := make([]string, 0, t.height)
@@ -306,14 +180,14 @@ func (l *Live) layOut(last string) []string {
 	return next
 }
 
-// appendKept appends a row of the page that is kept.
+// appendKept appends a row of the kept page.
 func (l *Live) appendKept(b []byte, row int) []byte {
 	t := l.table
 	start := len(b)
 	all := l.opts.Columns
 	next := 0
 	for i := range t.columns {
-		// The columns that fit are some of all, in the same order.
+		// The columns on the screen are some of all, in the same order.
 		for next < len(all)-1 && all[next].Name != t.columns[i].Name {
 			next++
 		}
@@ -325,7 +199,7 @@ func (l *Live) appendKept(b []byte, row int) []byte {
 		b = t.appendCell(b, i, l.cell)
 		next = min(next+1, len(all)-1)
 	}
-	return t.endRow(b, start, l.marks[row])
+	return t.colors.endLine(b, start, l.marks[row])
 }
 
 func (l *Live) appendEnd(b []byte) []byte {
@@ -340,9 +214,9 @@ func (l *Live) appendEnd(b []byte) []byte {
 	return b
 }
 
-// appendChange appends what turns the line that stands in a row of the screen
-// into another. What does not differ is not written, as far as it is known how
-// many cells a terminal gives to what stands before it.
+// appendChange appends what turns a line of the screen from one text into another.
+// It writes only the part that differs, if every terminal puts that part into the
+// same cells; else it writes the line from there on.
 func appendChange(b []byte, row int, from, to string) []byte {
 	if from == to {
 		return b
@@ -361,14 +235,14 @@ func appendChange(b []byte, row int, from, to string) []byte {
 		tail--
 	}
 	for tail < len(from) && cellBytes(from[tail:]) == 0 {
-		tail++ // a mark may belong to what stands before it
+		tail++ // may combine with the character before it
 	}
 	changed := to[head : tail+shift]
 	if n := cellCount(from[head:tail]); n >= 0 && n == cellCount(changed) {
 		b = fmt.Appendf(b, "\x1b[%d;%dH", row+1, column+1)
 	} else {
-		// As above. Erased first: behind a full line the cursor still stands
-		// on it.
+		// One character earlier, since a mark may combine with it. Erase first:
+		// after a full line the cursor would still be on its last cell.
 		head, column = head-last, max(column-1, 0)
 		b = fmt.Appendf(b, "\x1b[%d;%dH\x1b[K", row+1, column+1)
 		changed = to[head:]
@@ -379,10 +253,10 @@ func appendChange(b []byte, row int, from, to string) []byte {
 	return append(append(append(b, paint...), changed...), unpainted...)
 }
 
-// unpainted ends what a style has painted.
+// unpainted ends a style.
 const unpainted = "\x1b[0m"
 
-// unpaint takes off lines what paints them, if they are painted alike.
+// unpaint removes the style of two lines, if both have the same.
 func unpaint(from, to string) (paint, unpaintedFrom, unpaintedTo string) {
 	end := strings.IndexByte(from, 'm') + 1
 	if !strings.HasPrefix(from, "\x1b[") || !strings.HasPrefix(to, from[:end]) ||
@@ -393,7 +267,7 @@ func unpaint(from, to string) (paint, unpaintedFrom, unpaintedTo string) {
 }
 
 // cellBytes is the number of bytes of a text's first character if that takes one
-// cell on every terminal, else 0: of a stranger's text only ASCII is known to.
+// cell on every terminal, else 0. That is certain for ASCII, and for our own µ.
 func cellBytes(s string) int {
 	switch {
 	case s != "" && s[0] >= ' ' && s[0] <= '~':
@@ -404,7 +278,7 @@ func cellBytes(s string) int {
 	return 0
 }
 
-// cellCount is how many cells a text takes, -1 if that is not known.
+// cellCount is the number of cells of a text, or -1 if terminals may differ.
 func cellCount(s string) (n int) {
 	for ; s != ""; n++ {
 		size := cellBytes(s)

@@ -18,18 +18,17 @@ import (
 	"tracer/trace/event"
 )
 
-// screen is a terminal as far as Live makes use of it. Whatever else it is told
-// is an error.
+// screen is a terminal that knows the sequences that Live uses. Others are errors.
 type screen struct {
 	t             *testing.T
 	width, height int
-	main          []string // lines written while the main screen was shown
-	text          string   // the last of those, not ended yet
+	main          []string // lines written to the main screen
+	text          string   // the last of them, not ended yet
 	alternate     bool
 	cells         [][]string // characters with their marks; "" behind a wide one
 	row, column   int
 	hidden, cut   bool // cursor, lines
-	narrow        bool // it makes one cell of all characters but marks
+	narrow        bool // it gives one cell to wide characters
 }
 
 func newScreen(t *testing.T, width, height int) *screen {
@@ -176,7 +175,7 @@ func eventsOf(rows []event.Exec) iter.Seq[event.Event] {
 	}
 }
 
-// TestLiveShowsWhatItSays compares, page by page, what stands on the terminal
+// TestLiveShowsWhatItSays compares, page by page, what is on the terminal
 // with what a Live that starts afresh would show there, in all sizes.
 func TestLiveShowsWhatItSays(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 11))

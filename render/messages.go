@@ -1,49 +1,87 @@
-// Package render shows events: as tables, as JSON lines, on a terminal or in a
-// file, and makes strangers' text harmless on the way.
+// Package render shows events: as tables or as JSON lines, on a terminal or in a
+// file. Text from the traced world is escaped on the way, so that it cannot control
+// the terminal.
 //
-// It imports package event, never trace or bpf: it does not know where events
-// come from. Start with Output, which writes, then Table and JSON, which format.
+// It imports package event, never trace or bpf: it does not know where events come
+// from. Start with Open, then Output, which writes, and Table, Lines, Live and
+// JSON, which format. To add a command, write its columns and a row of Views.
 package render
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
 	"tracer/trace/event"
 )
 
-// Messages is what goes to stderr: one line each, text or JSON. It is safe for
+// Messages writes what goes to stderr: one line each, text or JSON. It is safe for
 // concurrent use.
 type Messages struct {
+	terminal bool // w is one
+	json     bool
+
 	mu   sync.Mutex
 	w    io.Writer
-	json bool
-	show func(string) bool // nil: nothing else writes to where w leads
+	show func(string) bool // shows a message elsewhere, if it can; nil: it cannot
 	held []byte            // what show has shown
 }
 
-// NewMessages writes to w.
-func NewMessages(w io.Writer, json bool) *Messages { return &Messages{w: w, json: json} }
+// NewMessages writes to w, usually os.Stderr.
+func NewMessages(w io.Writer, json bool) *Messages {
+	file, ok := w.(*os.File)
+	return &Messages{w: w, json: json, terminal: ok && isTerminal(file)}
+}
 
-// Share is for a w that is the terminal on which also a Live shows pages: while
-// show takes messages they are written only when Release is called.
-func (m *Messages) Share(show func(string) bool) {
+// share holds messages back while show takes them: w is the terminal of a live
+// screen.
+func (m *Messages) share(show func(string) bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.show = show
 }
 
-// Release writes what was held back.
-func (m *Messages) Release() {
+// release writes what was held back, and ends that.
+func (m *Messages) release() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.show = nil
-	_, _ = m.w.Write(m.held) // there is nowhere left to say it
+	m.write(m.held)
 	m.held = nil
+}
+
+// Interrupted begins a new line on the terminal, which shows ^C where the cursor
+// was.
+func (m *Messages) Interrupted() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.terminal && !m.json && m.show == nil {
+		m.write([]byte{'\n'})
+	}
+}
+
+// write writes to w. The caller holds the lock.
+func (m *Messages) write(b []byte) {
+	_, _ = m.w.Write(b) // there is nowhere left to report an error
+}
+
+// Error says that something failed, why, and what can be done: see AppendError. It
+// is text, also where other messages are JSON.
+func (m *Messages) Error(err error) {
+	b := AppendError(nil, err)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.show != nil && m.show("tracer: error: "+err.Error()) {
+		m.held = append(m.held, b...)
+		return
+	}
+	m.write(b)
 }
 
 // Start says that tracing has begun.
@@ -54,67 +92,71 @@ func (m *Messages) Start(s *event.Start, text string) {
 // Notice passes on a warning or a loss.
 func (m *Messages) Notice(n *event.Notice) {
 	if n.Message == "" && !m.json {
-		return // the table tells it
+		return // the closing table shows it
 	}
 	m.line(n.AppendJSON, "tracer: "+n.Kind+": "+n.Message+causes(n.LostBy))
 }
 
-// What Explain calls the keys of an account.
-var (
-	kindNames = map[string]string{
-		"http1": "HTTP/1 sockets", "http2": "HTTP/2 sockets (cannot be read)", "tls": "TLS sockets (cannot be looked into)",
-		"other": "other sockets", "unread": "sockets whose bytes cannot be read",
-	}
-	filterNames = map[string]string{
-		"pid": "other processes", "uid": "other users", "place": "other containers and pods", "self": "tracer itself",
-		"comm": "other names", "port": "other ports", "failed": "did not fail", "slow": "fast enough",
-		"method": "other methods", "path": "other paths", "host": "other hosts", "status": "other statuses", "role": "the other role",
-	}
-)
+// kindNames are the kinds of an account that need more than their key, in words.
+var kindNames = map[string]string{
+	"http1":  "HTTP/1 sockets",
+	"http2":  "HTTP/2 sockets (not supported)",
+	"tls":    "TLS sockets (encrypted)",
+	"other":  "sockets of other protocols",
+	"unread": "sockets whose data could not be read",
+}
 
-// Explain says what an account tells only programs: why little or nothing was
-// shown.
+// filterNames are the filters of an account, as the flags that set them. Other
+// filters are the flag of their name.
+var filterNames = map[string]string{
+	"place": "--container, --pod or --namespace",
+	"self":  "default (tracer itself; --self shows it)",
+}
+
+// Explain says what else is in an account: what was seen, what filters left out and
+// what cannot be seen. It is for people who wonder why they see little.
 func (m *Messages) Explain(a *event.Account) {
 	var text []string
-	if a.Shown == 0 {
-		text = append(text, "nothing was shown")
+	switch {
+	case a.Shown > 0:
+	case a.Seen == 0 && len(a.Kinds)+len(a.Filtered) == 0:
+		text = append(text, "no events were seen")
+	default:
+		text = append(text, "no events matched")
 	}
 	if len(a.Kinds) > 0 {
-		text = append(text, "seen: "+tally(a.Kinds, kindNames))
+		text = append(text, "seen: "+tally(a.Kinds, func(kind string, n uint64) string {
+			return fmt.Sprintf("%s %d", cmp.Or(kindNames[kind], kind), n)
+		}))
 	}
 	if len(a.Filtered) > 0 {
-		text = append(text, "left out by filters: "+tally(a.Filtered, filterNames))
-	}
-	if len(a.Kinds)+len(a.Filtered) == 0 && a.Seen == 0 {
-		text = append(text, "nothing of the kind happened where it can be seen")
+		text = append(text, "filtered out: "+tally(a.Filtered, func(filter string, n uint64) string {
+			return fmt.Sprintf("%d by %s", n, cmp.Or(filterNames[filter], "--"+filter))
+		}))
 	}
 	if len(a.Unseen) > 0 {
-		text = append(text, "cannot be seen here: "+strings.Join(a.Unseen, "; "))
+		text = append(text, "not visible on this host: "+strings.Join(a.Unseen, "; "))
 	}
 	if len(text) > 0 {
 		m.Notice(&event.Notice{Kind: "note", Message: strings.Join(text, "; ")})
 	}
 }
 
-// tally lists what was counted, as "HTTP/1 12, other 3".
-func tally(counts map[string]uint64, names map[string]string) string {
+// tally lists counts in the order of their keys.
+func tally(counts map[string]uint64, say func(key string, n uint64) string) string {
 	var list []string
 	for _, key := range slices.Sorted(maps.Keys(counts)) {
-		name := names[key]
-		if name == "" {
-			name = key
-		}
-		list = append(list, fmt.Sprintf("%s %d", name, counts[key]))
+		list = append(list, say(key, counts[key]))
 	}
 	return strings.Join(list, ", ")
 }
 
-// Account gives the closing line.
+// Account writes the closing line.
 func (m *Messages) Account(a *event.Account) {
-	b := fmt.Appendf(nil, "%d events seen, %d shown, %d lost%s in ", a.Seen, a.Shown, a.Lost, causes(a.LostBy))
+	b := fmt.Appendf(nil, "%s seen, %d shown, %d lost%s in ", plural(a.Seen, "event"), a.Shown, a.Lost, causes(a.LostBy))
 	b = AppendDuration(b, a.Duration)
 	if a.Incomplete > 0 {
-		b = fmt.Appendf(b, "; %d details lost, some rows lack a field", a.Incomplete)
+		b = fmt.Appendf(b, "; %s lost, some rows lack a field", plural(a.Incomplete, "detail"))
 	}
 	b = AppendDuration(append(b, "; cost: CPU "...), a.CPU)
 	if a.HasBPF {
@@ -136,7 +178,15 @@ func (m *Messages) line(json func([]byte) []byte, text string) {
 		m.held = append(append(m.held, b...), '\n')
 		return
 	}
-	_, _ = m.w.Write(append(b, '\n')) // there is nowhere left to say it
+	m.write(append(b, '\n'))
+}
+
+// plural is a number of things, as "1 event" and "2 events".
+func plural(n uint64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return strconv.FormatUint(n, 10) + " " + thing + "s"
 }
 
 // causes lists losses by cause, as " (ring_full 12)".
@@ -144,10 +194,5 @@ func causes(by map[string]uint64) string {
 	if len(by) == 0 {
 		return ""
 	}
-	var list []string
-	for cause, n := range by {
-		list = append(list, fmt.Sprintf("%s %d", cause, n))
-	}
-	slices.Sort(list)
-	return " (" + strings.Join(list, ", ") + ")"
+	return " (" + tally(by, func(cause string, n uint64) string { return fmt.Sprintf("%s %d", cause, n) }) + ")"
 }

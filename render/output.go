@@ -1,8 +1,8 @@
 package render
 
 import (
-	"bytes"
 	"errors"
+	"io"
 	"os"
 	"strconv"
 	"sync"
@@ -13,54 +13,67 @@ import (
 	"tracer/trace/event"
 )
 
-// ErrReaderGone is returned when what reads stdout has closed it, as head(1)
-// does when it has enough: no failure.
-var ErrReaderGone = errors.New("the reader of stdout is gone")
+// ErrReaderGone is returned when the reader of a pipe has closed it, as head(1)
+// does when it has enough. That is no failure.
+var ErrReaderGone = errors.New("the reader of the output is gone")
 
 const (
 	// queueBytes bounds what waits for a reader that is slower than events.
 	queueBytes = 16 << 20
-	// keepBytes is how much of an empty buffer is kept for later.
-	keepBytes = 1 << 20
-	// pieceBytes is written at once, the size of a pipe.
-	pieceBytes = 64 << 10
+	// fileBytes is the most that is written to a file at once, if lines are
+	// shorter.
+	fileBytes = 64 << 10
+	// pipeBytes is the same for a pipe. Up to so many bytes a pipe takes all or
+	// nothing: PIPE_BUF of pipe(7).
+	pipeBytes = 4 << 10
 	// patience is how long Close waits for a reader that takes nothing.
 	patience = 2 * time.Second
 )
 
-// A Format turns events into lines.
-type Format interface {
-	// AppendEvent appends e as whole lines.
-	AppendEvent(b []byte, e event.Event) []byte
-}
-
-// Output writes events to a file, one or more whole lines at a time, without
-// ever making its caller wait: a goroutine of its own does the writing. It is a
-// trace.Sink. Except for that goroutine, it is not safe for concurrent use.
+// Output is a sink that writes events to a file. It never makes its caller wait: a
+// goroutine of its own does the writing. It writes whole lines, so that a file ends
+// with one even if the disk is full, and a pipe even if the process is killed
+// (unless a line is longer than pipeBytes). Its methods are not safe for concurrent
+// use, except for Broken.
 type Output struct {
+	name   string
+	label  string // of the file, in errors
 	file   *os.File
 	own    bool // file is to be closed
+	atOnce int  // bytes
 	format Format
-	buf    []byte // what the next Flush passes on
-	events uint64 // in buf; there may be more lines: headers
+	queue  queue // what the next Flush passes on
 
-	mu            sync.Mutex
-	pending       []byte // passed on, not yet taken by the writer
-	pendingEvents uint64
-	writing       int           // bytes that the writer has taken and not written
-	writingEvents uint64        // at most this many events are among those
-	err           error         // of writing, sticky
-	broken        chan struct{} // closed when err is set
-	progress      time.Time     // of the last write
-	wake          chan struct{} // the writer has something to do
-	closed        bool
-	done          chan struct{} // the writer has ended
+	mu       sync.Mutex
+	pending  queue         // passed on, not yet taken by the writer
+	writing  int           // bytes that the writer has taken and not written
+	unsaid   uint64        // events among those
+	dropped  uint64        // events that came after err
+	err      error         // of writing; the first one stays
+	broken   chan struct{} // closed when err is set
+	progress time.Time     // of the last write
+	wake     chan struct{} // the writer has something to do
+	closed   bool
+	done     chan struct{} // the writer has ended
 }
 
-// NewOutput starts writing to file.
+// NewOutput starts writing to file, as the sink "stdout".
 func NewOutput(file *os.File, format Format) *Output {
+	return newOutput("stdout", "stdout", file, format)
+}
+
+// NewFileOutput starts writing to file, as a sink of another name. Errors name the
+// file. Close does not close it.
+func NewFileOutput(name string, file *os.File, format Format) *Output {
+	return newOutput(name, file.Name(), file, format)
+}
+
+func newOutput(name, label string, file *os.File, format Format) *Output {
 	o := &Output{
+		name:     name,
+		label:    label,
 		file:     file,
+		atOnce:   fileBytes,
 		format:   format,
 		wake:     make(chan struct{}, 1),
 		done:     make(chan struct{}),
@@ -70,6 +83,7 @@ func NewOutput(file *os.File, format Format) *Output {
 	if st, err := file.Stat(); err == nil && !st.Mode().IsRegular() {
 		go o.watch(int32(file.Fd()))
 		if st.Mode()&os.ModeNamedPipe != 0 {
+			o.atOnce = pipeBytes
 			o.reopen()
 		}
 	}
@@ -77,8 +91,8 @@ func NewOutput(file *os.File, format Format) *Output {
 	return o
 }
 
-// reopen opens a pipe once more, such that a write to it can be ended by
-// Close. The descriptor that was given stays as it is: others share it.
+// reopen opens a pipe once more, so that Close can end a write to it. The
+// descriptor that was given stays as it is: other processes share it.
 func (o *Output) reopen() {
 	f, err := os.OpenFile("/proc/self/fd/"+strconv.Itoa(int(o.file.Fd())), os.O_WRONLY|unix.O_NONBLOCK, 0)
 	if err == nil {
@@ -86,46 +100,48 @@ func (o *Output) reopen() {
 	}
 }
 
-// Name is what the account calls it.
-func (o *Output) Name() string { return "stdout" }
+// Name is what the sink is called.
+func (o *Output) Name() string { return o.name }
 
-// Event formats e, or reports false if too much waits already.
+// Event formats e. It reports false if too much waits already: then e is lost.
 func (o *Output) Event(e event.Event) bool {
 	o.mu.Lock()
-	waiting := len(o.pending) + o.writing
+	waiting := len(o.pending.text) + o.writing
 	o.mu.Unlock()
-	if waiting+len(o.buf) > queueBytes {
+	if waiting+len(o.queue.text) > queueBytes {
 		return false
 	}
-	before := len(o.buf)
-	o.buf = o.format.AppendEvent(o.buf, e)
-	if len(o.buf) > before { // else a page will tell it
-		o.events++
-	}
+	before := len(o.queue.text)
+	o.queue.text = o.format.AppendEvent(o.queue.text, e)
+	o.queue.add(before, true)
 	return true
 }
 
-// Page shows a page, if the format has any. While the one before is still on
-// its way it is left out; not so the last one.
+// Page shows a page, if the format can. A page is left out while the one before is
+// still being written, but never the closing one.
 func (o *Output) Page(p *event.Page) {
 	f, ok := o.format.(Pager)
-	if ok && (p.Closing || o.idle()) {
-		o.buf = f.AppendPage(o.buf, p)
+	if !ok || !p.Closing && !o.idle() {
+		return
 	}
+	before := len(o.queue.text)
+	o.queue.text = f.AppendPage(o.queue.text, p)
+	o.queue.addLines(before)
 }
 
-// idle reports whether all is written.
+// idle reports whether everything is written.
 func (o *Output) idle() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return len(o.buf)+len(o.pending)+o.writing == 0
+	return len(o.queue.text)+len(o.pending.text)+o.writing == 0
 }
 
-// Flush passes what was formatted on to the writer. It returns ErrReaderGone,
-// or why stdout cannot be written.
+// Flush passes what was formatted on to the writer. It returns why the file cannot
+// be written: ErrReaderGone, or an error that may have a Hint.
 func (o *Output) Flush() error {
 	if f, ok := o.format.(screener); ok && o.idle() {
-		o.buf = f.appendChanges(o.buf)
+		o.queue.text = f.appendChanges(o.queue.text)
+		o.queue.addLines(0)
 	}
 	return o.flush()
 }
@@ -133,21 +149,19 @@ func (o *Output) Flush() error {
 func (o *Output) flush() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.err != nil || len(o.buf) == 0 {
+	if o.err != nil {
+		o.dropped += o.queue.events
+		o.queue = queue{}
 		return o.err
 	}
-	if len(o.pending) == 0 {
-		o.pending, o.buf = o.buf, o.pending
-	} else {
-		o.pending = append(o.pending, o.buf...)
+	if len(o.queue.text) > 0 {
+		o.pending.take(&o.queue)
+		o.signal()
 	}
-	o.pendingEvents += o.events
-	o.buf, o.events = o.buf[:0], 0
-	o.signal()
 	return nil
 }
 
-// Broken is closed when stdout cannot be written any more.
+// Broken is closed when the file cannot be written any more.
 func (o *Output) Broken() <-chan struct{} { return o.broken }
 
 func (o *Output) signal() {
@@ -157,14 +171,16 @@ func (o *Output) signal() {
 	}
 }
 
-// Close writes what is left, as long as the reader takes any of it. It returns
-// the number of events that were not written; if the reader has gone, which is
-// no failure, nothing was lost by that.
+// Close writes what is left, as long as the reader takes any of it. It returns the
+// number of events that Event accepted and that were not written whole. If the
+// reader has gone, nothing counts as unwritten.
 func (o *Output) Close() (unwritten uint64, err error) {
 	if f, ok := o.format.(screener); ok {
-		o.buf = f.appendEnd(o.buf)
+		before := len(o.queue.text)
+		o.queue.text = f.appendEnd(o.queue.text)
+		o.queue.addLines(before)
 	}
-	flushErr := o.flush()
+	_ = o.flush() // the error stays
 	o.mu.Lock()
 	o.closed = true
 	o.progress = time.Now()
@@ -182,8 +198,7 @@ func (o *Output) Close() (unwritten uint64, err error) {
 			if !stuck {
 				continue
 			}
-			// What a write that is under way has written so far is only
-			// known when it ends.
+			// How much a write under way has written is known when it ends.
 			if o.own && o.file.SetWriteDeadline(time.Now()) == nil {
 				<-o.done
 			}
@@ -195,42 +210,38 @@ func (o *Output) Close() (unwritten uint64, err error) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	unwritten = o.writingEvents + o.pendingEvents + o.events
 	if errors.Is(o.err, ErrReaderGone) {
 		return 0, nil
 	}
-	if flushErr != nil {
-		return unwritten, flushErr
-	}
-	return unwritten, o.err
+	return o.dropped + o.unsaid + o.pending.events, o.err
 }
 
 // write is the goroutine that writes.
 func (o *Output) write() {
 	defer close(o.done)
-	var own []byte
+	var buffer, rest queue // rest is the part of buffer that is not written
 	for {
 		o.mu.Lock()
-		own, o.pending = o.pending, own[:0]
-		if cap(o.pending) > keepBytes {
-			o.pending = nil
-		}
-		o.writing, o.writingEvents = len(own), o.pendingEvents
-		o.pendingEvents = 0
+		buffer.clear()
+		buffer, o.pending = o.pending, buffer
+		o.writing, o.unsaid = len(buffer.text), buffer.events
 		closed, err := o.closed, o.err
 		o.mu.Unlock()
-		if err != nil || len(own) == 0 && closed {
+		if err != nil || len(buffer.text) == 0 && closed {
 			return
 		}
-		if len(own) == 0 {
+		if len(buffer.text) == 0 {
 			<-o.wake
 			continue
 		}
-		for rest := own; len(rest) > 0; {
-			n, err := o.file.Write(rest[:min(len(rest), pieceBytes)])
+		for rest = buffer; len(rest.text) > 0; {
+			n, err := o.file.Write(rest.text[:rest.next(o.atOnce)])
+			torn := rest.drop(n)
+			if torn > 0 {
+				o.takeBack(torn)
+			}
 			o.mu.Lock()
-			o.writing -= n
-			o.writingEvents = min(o.writingEvents, lines(rest[n:]))
+			o.writing, o.unsaid = len(rest.text), rest.events
 			o.progress = time.Now()
 			if !errors.Is(err, os.ErrDeadlineExceeded) {
 				o.fail(err)
@@ -239,8 +250,23 @@ func (o *Output) write() {
 			if err != nil {
 				return
 			}
-			rest = rest[n:]
 		}
+	}
+}
+
+// takeBack removes the last n bytes from a regular file: the beginning of a line
+// that could not be written whole. If something stands behind them they stay.
+func (o *Output) takeBack(n int) {
+	st, err := o.file.Stat()
+	if err != nil || !st.Mode().IsRegular() {
+		return
+	}
+	end, err := o.file.Seek(0, io.SeekCurrent)
+	if err != nil || st.Size() != end {
+		return
+	}
+	if o.file.Truncate(end-int64(n)) == nil {
+		_, _ = o.file.Seek(end-int64(n), io.SeekStart) // others may write to it
 	}
 }
 
@@ -266,20 +292,42 @@ func (o *Output) watch(fd int32) {
 // fail keeps the first error. The caller holds the lock.
 func (o *Output) fail(err error) {
 	if err != nil && o.err == nil {
-		o.err = WriteError(err)
+		o.err = writeError(o.label, err)
 		close(o.broken)
 	}
 }
 
-// WriteError says what to do about a write that failed.
-func WriteError(err error) error {
-	switch {
-	case errors.Is(err, unix.EPIPE), errors.Is(err, unix.ECONNRESET):
+// WriteError explains an error of writing to stdout: ErrReaderGone, or one that may
+// have a Hint.
+func WriteError(err error) error { return writeError("stdout", err) }
+
+func writeError(label string, err error) error {
+	if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, ErrReaderGone) {
 		return ErrReaderGone
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-		return errors.New("write to stdout: no space left on the device; free some or write elsewhere")
 	}
-	return err
+	failed := &writeFailed{File: label, Err: err}
+	if path := new(os.PathError); errors.As(err, &path) {
+		failed.Err = path.Err
+	}
+	return failed
 }
 
-func lines(b []byte) uint64 { return uint64(bytes.Count(b, []byte{'\n'})) }
+// writeFailed is an error of writing to a file.
+type writeFailed struct {
+	File string // its name, or stdout
+	Err  error
+}
+
+func (e *writeFailed) Error() string { return "write to " + e.File + ": " + e.Err.Error() }
+func (e *writeFailed) Unwrap() error { return e.Err }
+
+// Hint says what can be done about it.
+func (e *writeFailed) Hint() string {
+	switch {
+	case errors.Is(e.Err, unix.ENOSPC):
+		return "free some space on the device, or write to another one"
+	case errors.Is(e.Err, unix.EDQUOT):
+		return "free some space of your quota, or write elsewhere"
+	}
+	return ""
+}

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"tracer/trace/event"
@@ -122,8 +124,8 @@ func TestOutputWritesNothingBeforeFlush(t *testing.T) {
 		o.Event(nil)
 	}
 	o.mu.Lock()
-	if len(o.pending) != 0 || o.writing != 0 {
-		t.Errorf("%q is passed on, %d bytes are written", o.pending, o.writing)
+	if len(o.pending.text) != 0 || o.writing != 0 {
+		t.Errorf("%q is passed on, %d bytes are written", o.pending.text, o.writing)
 	}
 	o.mu.Unlock()
 	mustFlush(t, o)
@@ -135,7 +137,7 @@ func TestOutputWritesNothingBeforeFlush(t *testing.T) {
 	mustClose(t, o)
 }
 
-// A socket of packets shows what each write was.
+// A socket of packets keeps writes apart.
 func TestOutputWritesWholeLines(t *testing.T) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -254,7 +256,7 @@ func TestOutputToAFullDevice(t *testing.T) {
 	for range 3 {
 		o.Event(nil)
 	}
-	const want = "write to stdout: no space left on the device; free some or write elsewhere"
+	const want = "write to stdout: no space left on device"
 	if err := o.Flush(); err == nil || err.Error() != want {
 		t.Errorf("flush: %v", err)
 	}
@@ -284,9 +286,9 @@ func TestWriteError(t *testing.T) {
 	}{
 		{"a pipe without a reader", unix.EPIPE, ErrReaderGone.Error()},
 		{"a connection that was reset", unix.ECONNRESET, ErrReaderGone.Error()},
-		{"a full disk", unix.ENOSPC, "write to stdout: no space left on the device; free some or write elsewhere"},
-		{"a full quota", unix.EDQUOT, "write to stdout: no space left on the device; free some or write elsewhere"},
-		{"a broken disk", unix.EIO, "write /dev/stdout: input/output error"},
+		{"a full disk", unix.ENOSPC, "write to stdout: no space left on device"},
+		{"a full quota", unix.EDQUOT, "write to stdout: disk quota exceeded"},
+		{"a broken disk", unix.EIO, "write to stdout: input/output error"},
 	} {
 		got := WriteError(&os.PathError{Op: "write", Path: "/dev/stdout", Err: c.err})
 		if got.Error() != c.want {
@@ -329,7 +331,7 @@ func drain(t *testing.T, r *os.File) []byte {
 		t.Fatal(err)
 	}
 	var all []byte
-	b := make([]byte, pieceBytes)
+	b := make([]byte, fileBytes)
 	for {
 		n, err := unix.Read(fd, b)
 		if n <= 0 {
@@ -348,7 +350,7 @@ func TestOutputToASlowReader(t *testing.T) {
 	o := NewOutput(w, numbered{&n})
 	accepted := fillOutput(t, o)
 	o.mu.Lock()
-	if waiting := len(o.pending) + o.writing + len(o.buf); waiting <= queueBytes || waiting > queueBytes+100 {
+	if waiting := len(o.pending.text) + o.writing + len(o.queue.text); waiting <= queueBytes || waiting > queueBytes+100 {
 		t.Errorf("%d bytes wait", waiting)
 	}
 	o.mu.Unlock()
@@ -376,7 +378,7 @@ func TestOutputAcceptsAgainWhenTheReaderHasCaughtUp(t *testing.T) {
 	accepted := int64(fillOutput(t, o))
 	mustFlush(t, o)
 	// All but what the pipe and one piece hold.
-	if _, err := io.CopyN(io.Discard, r, accepted*1000-2*pieceBytes); err != nil {
+	if _, err := io.CopyN(io.Discard, r, accepted*1000-2*fileBytes); err != nil {
 		t.Fatal(err)
 	}
 	if !o.Event(nil) {
@@ -384,7 +386,7 @@ func TestOutputAcceptsAgainWhenTheReaderHasCaughtUp(t *testing.T) {
 	}
 	read := make(chan error)
 	go func() {
-		_, err := io.CopyN(io.Discard, r, 2*pieceBytes+1000)
+		_, err := io.CopyN(io.Discard, r, 2*fileBytes+1000)
 		read <- err
 	}()
 	mustClose(t, o)
@@ -393,8 +395,8 @@ func TestOutputAcceptsAgainWhenTheReaderHasCaughtUp(t *testing.T) {
 	}
 }
 
-// A reader that is there and takes nothing: Close does not wait for ever, and
-// what it says was not written was not.
+// Close does not wait for ever for a reader that takes nothing, and counts exactly
+// what was not written.
 func TestOutputToAReaderThatIsStuck(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -436,7 +438,10 @@ func TestOutputToAReaderThatIsStuck(t *testing.T) {
 			if !bytes.HasPrefix(numberedText(accepted), got) {
 				t.Error("what was read is not what was given")
 			}
-			read := lines(got) - 2 // headers
+			read := uint64(bytes.Count(got, []byte{'\n'})) - 2 // headers
+			if got[len(got)-1] != '\n' {
+				t.Error("half a line is left in the pipe")
+			}
 			if read == 0 || unwritten == 0 || read+unwritten != accepted {
 				t.Errorf("%d accepted, %d read and %d unwritten, which is %d", accepted, read, unwritten, read+unwritten)
 			}
@@ -444,7 +449,158 @@ func TestOutputToAReaderThatIsStuck(t *testing.T) {
 	}
 }
 
-// What stdout is shared with keeps its mode.
+// asChild makes this program, run by a test, write events instead of testing: to
+// stdout without an end, or to a full disk.
+const asChild = "RENDER_TEST_CHILD"
+
+// writeForever writes to stdout until it is killed.
+func writeForever() {
+	var n int
+	o := NewOutput(os.Stdout, numbered{&n})
+	for {
+		o.Event(nil)
+		_ = o.Flush()
+	}
+}
+
+// fillDisk writes to a file of a disk that is full soon. It tells how many events
+// were accepted and how many not written, then what the file holds.
+func fillDisk(dir string) error {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"); err != nil {
+		return err
+	}
+	f, err := os.Create(filepath.Join(dir, "out"))
+	if err != nil {
+		return err
+	}
+	var n int
+	o := NewFileOutput("recording", f, numbered{&n})
+	const events = 20011
+	for i := range events {
+		if !o.Event(nil) {
+			return errors.New("not accepted")
+		}
+		if i%997 == 0 {
+			_ = o.Flush() // Close returns the error, too
+		}
+	}
+	unwritten, err := o.Close()
+	if err == nil {
+		return errors.New("no error")
+	}
+	b, readErr := os.ReadFile(f.Name())
+	fmt.Printf("%d %d %s: %v\n%s", events, unwritten, o.Name(), err, b)
+	return readErr
+}
+
+func TestFullDiskEndsWithAWholeLine(t *testing.T) {
+	dir := t.TempDir()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), asChild+"=disk", "DIR="+dir)
+	ids := []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+		UidMappings: ids, GidMappings: []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}},
+	}
+	out, err := cmd.Output()
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		t.Fatalf("%v: %s", err, exit.Stderr)
+	} else if err != nil {
+		t.Skip("needs user and mount namespaces:", err)
+	}
+	said, got, _ := bytes.Cut(out, []byte("\n"))
+	var accepted, unwritten uint64
+	var rest string
+	if _, err := fmt.Sscanf(string(said), "%d %d %s", &accepted, &unwritten, &rest); err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("recording: write to %s/out: no space left on device", dir); !strings.HasSuffix(string(said), want) {
+		t.Errorf("%s", said)
+	}
+	if len(got) < 200<<10 || !bytes.HasPrefix(numberedText(accepted), got) || got[len(got)-1] != '\n' {
+		t.Errorf("%d bytes, which end with %q", len(got), got[max(len(got)-100, 0):])
+	}
+	if written := uint64(bytes.Count(got, []byte{'\n'})) - 2; written+unwritten != accepted {
+		t.Errorf("%d accepted, %d written and %d unwritten", accepted, written, unwritten)
+	}
+}
+
+func TestKilledProcessLeavesWholeLinesInAPipe(t *testing.T) {
+	for i := range 23 {
+		r, w := pipe(t)
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env = append(os.Environ(), asChild+"=forever")
+		cmd.Stdout = w
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, 1+i*i*997)
+		if _, err := io.ReadFull(r, got); err != nil {
+			t.Error(err)
+		}
+		// Until the pipe is full, and a write has to wait.
+		for until := time.Now().Add(deadline); time.Now().Before(until); runtime.Gosched() {
+			if n, err := unix.Poll([]unix.PollFd{{Fd: int32(w.Fd()), Events: unix.POLLOUT}}, 0); n == 0 || err != nil {
+				break
+			}
+		}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Error(err)
+		}
+		w.Close()
+		rest, err := io.ReadAll(r)
+		if got = append(got, rest...); err != nil || got[len(got)-1] != '\n' {
+			t.Errorf("%d bytes, which end with %q, %v", len(got), got[len(got)-100:], err)
+		}
+		_ = cmd.Wait() // killed
+	}
+}
+
+func TestQueueKeepsPiecesWhole(t *testing.T) {
+	full := func() *queue {
+		q := &queue{}
+		for _, piece := range []string{"header\nrow\n", "x\n", "", strings.Repeat("y", 40) + "\n"} {
+			before := len(q.text)
+			q.text = append(q.text, piece...)
+			q.add(before, true)
+		}
+		before := len(q.text)
+		q.text = append(q.text, "page\nline\nunfinished"...)
+		q.addLines(before)
+		return q
+	}
+	for _, c := range []struct {
+		name       string
+		most, next int // written at once
+		written    int
+		events     uint64 // left
+		left       int    // bytes
+		torn       int
+	}{
+		{"as many as fit", 13, 13, 13, 1, 61, 0},
+		{"one that is longer than is written at once", 5, 11, 11, 2, 63, 0},
+		{"nothing was written", 64, 64, 0, 3, 74, 0},
+		{"a piece was torn", 64, 64, 12, 2, 63, 1},
+		{"a long piece was torn", 64, 64, 53, 1, 61, 40},
+		{"all", 100, 74, 74, 0, 0, 0},
+		{"lines of a page are pieces", 64, 64, 59, 0, 15, 0},
+	} {
+		q := full()
+		if n := q.next(c.most); n != c.next {
+			t.Errorf("%s: %d bytes at once, want %d", c.name, n, c.next)
+		}
+		if torn := q.drop(c.written); torn != c.torn || q.events != c.events || len(q.text) != c.left {
+			t.Errorf("%s: %d torn, %d events and %d bytes left; want %d, %d, %d", c.name, torn, q.events, len(q.text), c.torn, c.events, c.left)
+		}
+	}
+	q := full()
+	q.take(full())
+	if q.events != 6 || len(q.text) != 148 || len(q.parts) != 12 {
+		t.Errorf("both: %d events in %d bytes, %d pieces", q.events, len(q.text), len(q.parts))
+	}
+}
+
+// Other processes share the pipe.
 func TestOutputLeavesTheGivenPipeBlocking(t *testing.T) {
 	var fds [2]int
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
@@ -472,112 +628,5 @@ func TestJSONFormat(t *testing.T) {
 	}
 	if bytes.Count(b, []byte{'\n'}) != 1 || !json.Valid(b[1:]) {
 		t.Errorf("not a line of JSON: %q", b)
-	}
-}
-
-func TestMessages(t *testing.T) {
-	lost := map[string]uint64{"ring_full": 12, "output_full": 3}
-	for _, c := range []struct {
-		name string
-		say  func(*Messages)
-		text string
-		json string
-	}{
-		{
-			"a start", func(m *Messages) { m.Start(&event.Start{Command: "exec", PID: 7}, "tracing exec; Ctrl-C ends it") },
-			"tracing exec; Ctrl-C ends it",
-			`{"event":"start","command":"exec","pid":7}`,
-		},
-		{
-			"a warning", func(m *Messages) { m.Notice(&event.Notice{Kind: "warning", Message: "no BTF"}) },
-			"tracer: warning: no BTF",
-			`{"event":"warning","message":"no BTF"}`,
-		},
-		{
-			"a note with a stranger's text", func(m *Messages) { m.Notice(&event.Notice{Kind: "note", Message: "a\n\x1b[2J"}) },
-			`tracer: note: a\x0a\x1b[2J`,
-			`{"event":"note","message":"a\n\u001b[2J"}`,
-		},
-		{
-			"a loss", func(m *Messages) { m.Notice(&event.Notice{Kind: "lost", Message: "15 events", Lost: 15, LostBy: lost}) },
-			"tracer: lost: 15 events (output_full 3, ring_full 12)",
-			`{"event":"lost","message":"15 events","lost":15,"lost_by":{"output_full":3,"ring_full":12}}`,
-		},
-		{
-			"an account", func(m *Messages) {
-				m.Account(&event.Account{Seen: 5, Shown: 4, Duration: 90 * time.Second, CPU: 12300 * time.Microsecond})
-			},
-			"5 events seen, 4 shown, 0 lost in 1m30s; cost: CPU 12.3ms",
-			`{"event":"end","seen":5,"shown":4,"lost":0,"duration_us":90000000,"cpu_us":12300}`,
-		},
-		{
-			"an account of losses", func(m *Messages) {
-				m.Account(&event.Account{
-					Seen: 20, Shown: 4, Lost: 15, LostBy: lost, Incomplete: 2,
-					Duration: 4210 * time.Millisecond, CPU: time.Millisecond, BPF: 840 * time.Microsecond, HasBPF: true,
-				})
-			},
-			"20 events seen, 4 shown, 15 lost (output_full 3, ring_full 12) in 4.21s; 2 details lost, some rows lack a field; cost: CPU 1ms, kernel 840µs",
-			`{"event":"end","seen":20,"shown":4,"lost":15,"lost_by":{"output_full":3,"ring_full":12},"incomplete":2,"duration_us":4210000,"cpu_us":1000,"bpf_ns":840000}`,
-		},
-		{
-			"why nothing is shown", func(m *Messages) {
-				m.Explain(&event.Account{
-					Seen: 3, Kinds: map[string]uint64{"http1": 1, "tls": 2, "new": 3}, Filtered: map[string]uint64{"status": 3, "pid": 4},
-					Unseen: []string{"what goes through io_uring"},
-				})
-			},
-			"tracer: note: nothing was shown; seen: HTTP/1 sockets 1, new 3, TLS sockets (cannot be looked into) 2; left out by filters: other processes 4, other statuses 3; cannot be seen here: what goes through io_uring",
-			`{"event":"note","message":"nothing was shown; seen: HTTP/1 sockets 1, new 3, TLS sockets (cannot be looked into) 2; left out by filters: other processes 4, other statuses 3; cannot be seen here: what goes through io_uring"}`,
-		},
-		{
-			"that nothing happened", func(m *Messages) { m.Explain(&event.Account{}) },
-			"tracer: note: nothing was shown; nothing of the kind happened where it can be seen",
-			`{"event":"note","message":"nothing was shown; nothing of the kind happened where it can be seen"}`,
-		},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			for form, want := range map[bool]string{false: c.text, true: c.json} {
-				var b bytes.Buffer
-				c.say(NewMessages(&b, form))
-				if diff := cmp.Diff(want+"\n", b.String()); diff != "" {
-					t.Error(diff)
-				}
-			}
-		})
-	}
-}
-
-// writes counts writes; each must be one line.
-type writes struct {
-	t *testing.T
-	n int
-}
-
-func (w *writes) Write(b []byte) (int, error) {
-	w.n++
-	if bytes.Count(b, []byte{'\n'}) != 1 || b[len(b)-1] != '\n' {
-		w.t.Errorf("not a line: %q", b)
-	}
-	return len(b), nil
-}
-
-func TestMessagesAreWholeLinesFromManyGoroutines(t *testing.T) {
-	w := &writes{t: t}
-	m := NewMessages(w, false)
-	done := make(chan struct{})
-	for range 7 {
-		go func() {
-			defer func() { done <- struct{}{} }()
-			for range 101 {
-				m.Notice(&event.Notice{Kind: "note", Message: "a\nb"})
-			}
-		}()
-	}
-	for range 7 {
-		<-done
-	}
-	if w.n != 7*101 {
-		t.Errorf("%d lines", w.n)
 	}
 }

@@ -7,13 +7,13 @@ import (
 
 const hexDigits = "0123456789abcdef"
 
-// AppendText appends a stranger's text as it can be shown on a terminal:
-// printable characters as they are, everything else escaped, as \x1b. A
+// AppendText appends text from the traced world so that a terminal shows it and does
+// not obey it: printable characters as they are, all else escaped, as \x1b. A
 // backslash is doubled, so that no text can look like an escaped one.
 func AppendText(b []byte, s string) []byte { return appendText(b, s, true) }
 
-// AppendMessage appends a sentence of our own, in which a stranger's text is
-// quoted already: backslashes stay as they are.
+// AppendMessage appends a sentence of our own in the same way, but leaves backslashes:
+// text from the traced world is quoted in it already.
 func AppendMessage(b []byte, s string) []byte { return appendText(b, s, false) }
 
 func appendText(b []byte, s string, double bool) []byte {
@@ -34,17 +34,16 @@ func appendText(b []byte, s string, double bool) []byte {
 	return b
 }
 
-// AppendShell appends an argument so that a POSIX shell reads it back as it is;
-// one with bytes that cannot be shown is quoted as $'…', which bash, zsh, ksh
-// and busybox know (POSIX.1-2024, 2.2.4). first tells the name of the command
-// from its arguments.
+// AppendShell appends an argument so that a POSIX shell reads it back unchanged. One
+// with bytes that cannot be shown is quoted as $'…' (POSIX.1-2024, 2.2.4), which bash,
+// zsh, ksh and busybox know. first: it is the first word of a command.
 func AppendShell(b []byte, arg string, first bool) []byte {
 	plain, visible := arg != "", true
 	for i := 0; i < len(arg); {
 		c := arg[i]
 		if isPlain(c) {
 			if c == '=' && first {
-				plain = false // else it would be an assignment
+				plain = false // the shell would assign a variable
 			}
 			i++
 			continue
@@ -98,7 +97,7 @@ func AppendCommand(b []byte, args []string) []byte {
 	return b
 }
 
-// isPlain tells the bytes that mean nothing to a shell.
+// isPlain reports whether a byte has no meaning to a shell.
 func isPlain(c byte) bool {
 	switch {
 	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
@@ -111,9 +110,9 @@ func isPlain(c byte) bool {
 	return false
 }
 
-// printable reports whether the character r, decoded from n bytes, may reach a
-// terminal. Not so: control and format characters (the latter reorder or hide
-// text), private use, and bytes that are no UTF-8.
+// printable reports whether the character r, decoded from n bytes, is safe for a
+// terminal. Control characters, format characters (which reorder or hide text),
+// private use and invalid UTF-8 are not.
 func printable(r rune, n int) bool {
 	if r == utf8.RuneError && n <= 1 {
 		return false
@@ -121,8 +120,8 @@ func printable(r rune, n int) bool {
 	return r == ' ' || unicode.IsPrint(r)
 }
 
-// appendEscaped appends every byte of s, which is one character r, as \xNN, a
-// backslash doubled.
+// appendEscaped appends each byte of s, which is the character r, as \xNN; a
+// backslash is doubled.
 func appendEscaped(b []byte, s string, r rune) []byte {
 	if r == '\\' {
 		return append(b, '\\', '\\')

@@ -103,7 +103,6 @@ func TestAppendCommand(t *testing.T) {
 	}
 }
 
-// Real shells read back what was quoted.
 func TestShellsReadBackWhatWasQuoted(t *testing.T) {
 	args := []string{"printf"}
 	for _, c := range shellTable {

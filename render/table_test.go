@@ -15,10 +15,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/charmbracelet/lipgloss"
 	"github.com/charmbracelet/x/ansi"
 	"github.com/google/go-cmp/cmp"
-	"github.com/muesli/termenv"
 	"golang.org/x/sys/unix"
 
 	"tracer/trace/event"
@@ -27,8 +25,17 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 func TestMain(m *testing.M) {
+	switch os.Getenv(asChild) {
+	case "forever":
+		writeForever()
+	case "disk":
+		if err := fillDisk(os.Getenv("DIR")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	time.Local = time.FixedZone("here", 60*60)
-	lipgloss.SetColorProfile(termenv.ANSI)
 	os.Exit(m.Run())
 }
 
@@ -313,8 +320,7 @@ func TestTableMarksByColourAndByWord(t *testing.T) {
 	}
 }
 
-// Every column of every command bears every event of it, known or not, and
-// lets nothing through that a terminal obeys.
+// Every column must take every event, and let no control sequence through.
 func TestColumns(t *testing.T) {
 	for command, view := range Views {
 		if len(Defaults(view.Columns)) == 0 {
@@ -779,7 +785,7 @@ func connEvents() []event.Event {
 	}
 }
 
-// However narrow, a row says to which port, and what became of it.
+// However narrow the terminal is, a row shows the port and the result.
 func TestTableOfConnKeepsErrorAndPort(t *testing.T) {
 	view := Views["conn"]
 	words := []string{

@@ -8,7 +8,7 @@ import (
 	"tracer/trace/event"
 )
 
-// The columns of traffic in their order, without what a row is.
+// The columns of traffic in their order, without those that name a row.
 var (
 	trafficTimes = Column{Name: "time", Title: "TIME", Width: 12, Rank: 30, Interval: true, Cell: timeColumn.Cell}
 	trafficProto = Column{Name: "proto", Title: "PROTO", Width: 5, Rank: 15, Cell: func(b []byte, e event.Event) []byte {
@@ -37,7 +37,7 @@ var (
 		}
 		return append(b, '*')
 	}}
-	// Narrow enough for process, destination and all sums in 80 cells.
+	// Narrower than elsewhere: process, destination and all sums fit in 80 cells.
 	trafficComm = Column{Name: "comm", Title: "COMM", Width: 14, Min: 8, Rank: 58, Cell: commColumn.Cell}
 	trafficSrc  = Column{Name: "src", Title: "SOURCE →", Width: 23, Min: 16, Rank: 35, Right: true, KeepEnd: true, Cell: func(b []byte, e event.Event) []byte {
 		return append(appendEndpoint(b, trafficOf(e).Src), " →"...)
@@ -47,7 +47,7 @@ var (
 	}}
 )
 
-// trafficView is a view of rows that are named by these columns.
+// trafficView is a view whose rows are named by the given columns.
 func trafficView(named ...Column) View {
 	columns := slices.Concat([]Column{trafficTimes}, named, trafficSums)
 	for _, c := range []Column{eventColumn, uidColumn, cgroupColumn} {
@@ -63,8 +63,8 @@ func trafficView(named ...Column) View {
 	}
 }
 
-// ranked is a column that is more, or less, useful than elsewhere: what says how
-// much is moved stays longer than what only helps to say by whom.
+// ranked is a column with another rank than elsewhere: here the sums matter more
+// than part of the columns that name a row.
 func ranked(c Column, rank int) Column {
 	c.Rank = rank
 	return c
@@ -77,7 +77,7 @@ func trafficOf(e event.Event) *event.Traffic {
 	return &event.Traffic{}
 }
 
-// trafficMark: what moves nothing now is of less interest.
+// trafficMark marks rows that move nothing now as quiet.
 func trafficMark(e event.Event) Mark {
 	if t := trafficOf(e); t.Interval > 0 && t.Tx+t.Rx == 0 {
 		return Quiet
@@ -85,7 +85,7 @@ func trafficMark(e event.Event) Mark {
 	return Usual
 }
 
-// appendRate appends bytes per second; nothing is left empty.
+// appendRate appends bytes per second, nothing for none.
 func appendRate(b []byte, n uint64, d time.Duration) []byte {
 	if n == 0 || d <= 0 {
 		return b
@@ -93,7 +93,7 @@ func appendRate(b []byte, n uint64, d time.Duration) []byte {
 	return AppendSize(b, uint64(float64(n)/d.Seconds()+0.5))
 }
 
-// appendPart appends a part of the whole, as a number and as a bar.
+// appendPart appends a share of the total, as a percentage and as a bar.
 func appendPart(b []byte, e event.Event) []byte {
 	const cells = 10
 	part := trafficOf(e).Part
@@ -101,7 +101,7 @@ func appendPart(b []byte, e event.Event) []byte {
 		return b
 	}
 	percent := int(part*100 + 0.5)
-	for n := percent; n < 100; n = n*10 + 1 { // to the right, in three cells
+	for n := percent; n < 100; n = n*10 + 1 { // aligned to the right, in three cells
 		b = append(b, ' ')
 	}
 	b = append(strconv.AppendInt(b, int64(percent), 10), '%')
@@ -116,7 +116,7 @@ func appendPart(b []byte, e event.Event) []byte {
 	return append(b, []string{"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"}[eighths]...)
 }
 
-// appendTrafficTitle says how much has been moved in all, and how fast.
+// appendTrafficTitle says how much was sent and received in all, and how fast.
 func appendTrafficTitle(b []byte, p *event.Page) []byte {
 	sum := trafficOf(p.Sum)
 	b = AppendDuration(b, p.Elapsed.Round(time.Second/10))

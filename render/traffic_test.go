@@ -74,7 +74,7 @@ func TestScreensOfTraffic(t *testing.T) {
 	}
 }
 
-// What stood still a moment ago is no less of the whole run.
+// Faint rows move nothing now; the closing table is about the whole run.
 func TestClosingTableIsNotFaint(t *testing.T) {
 	opts := trafficOptions("traffic", TableOptions{Terminal: terminal(t, 80, 24), Color: true})
 	live := NewLive(opts)
@@ -86,7 +86,6 @@ func TestClosingTableIsNotFaint(t *testing.T) {
 	}
 }
 
-// A refresh over a slow line is of what has changed.
 func TestLiveRefreshesWithFewBytes(t *testing.T) {
 	for _, color := range []bool{false, true} {
 		live := NewLive(trafficOptions("traffic", TableOptions{Terminal: terminal(t, 80, 24), Color: color}))
@@ -164,7 +163,7 @@ func trafficPageOf(by string, closing bool) *event.Page {
 	return p
 }
 
-// TestLinesOfTraffic: what a pipe gets, with all columns.
+// TestLinesOfTraffic shows the output to a pipe, with all columns.
 func TestLinesOfTraffic(t *testing.T) {
 	var all []byte
 	for _, by := range []string{"traffic", "traffic by connection", "traffic by peer", "traffic by container", "traffic by pod"} {
@@ -185,7 +184,6 @@ func TestLinesOfTraffic(t *testing.T) {
 	}
 }
 
-// Rows that move nothing now stand back.
 func TestMarksOfTraffic(t *testing.T) {
 	for _, c := range []struct {
 		name string

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// AppendDuration appends d with a unit that fits, in three digits: 840µs,
+// AppendDuration appends d in a unit that fits, in three digits: 840µs,
 // 12.3ms, 4.21s, 3m07s, 2h05m.
 func AppendDuration(b []byte, d time.Duration) []byte {
 	if d < 0 {
@@ -48,8 +48,8 @@ func AppendSize(b []byte, n uint64) []byte {
 	return append(appendThree(b, f/1024), "EiB"...)
 }
 
-// appendThree appends f, which is below 999.5, in at most three digits, without
-// zeros at the end of what stands after the point.
+// appendThree appends f, which is below 999.5, in at most three digits, without zeros
+// at the end of its fraction.
 func appendThree(b []byte, f float64) []byte {
 	digits := 2
 	switch {
@@ -71,7 +71,7 @@ func appendThree(b []byte, f float64) []byte {
 	return b
 }
 
-// appendPair appends a whole and its parts, the latter in two digits.
+// appendPair appends two numbers with their units, the second in two digits.
 func appendPair(b []byte, whole int64, unit byte, part int64, partUnit byte) []byte {
 	b = append(strconv.AppendInt(b, whole, 10), unit)
 	if part < 10 {

@@ -64,7 +64,10 @@ func offer(values []string, typed string, list bool) (offered []string, how cobr
 		before = typed[:strings.LastIndexByte(typed, ',')+1]
 	}
 	for _, v := range values {
-		name, _, _ := strings.Cut(v, "\t")
+		name, about, described := strings.Cut(v, "\t")
+		if described { // a process may have any name
+			v = name + "\t" + string(render.AppendText(nil, about))
+		}
 		if list && strings.Contains(name, ",") {
 			continue
 		}

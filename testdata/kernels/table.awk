@@ -19,6 +19,7 @@ FNR == 1 {
 $1 == "CHECK" {
 	checking = 1
 	buffer = ""
+	hook = 0
 	next
 }
 $1 == "CHECKED" {
@@ -29,14 +30,19 @@ $1 == "CHECKED" {
 }
 !checking { next }
 /^events +by / { buffer = $3 } # of use if all commands run with it
-/ cannot run: / { buffer = "" }
+/^COMMAND / { # each column begins where its title does
+	sees = index($0, " SEES ") + 1
+	hook = index($0, " HOOK") + 1 # 1: no command runs
+	next
+}
+/^[a-z]+ +nothing / { buffer = "" }
 /^[a-z]/ { command = $1 }
-match($0, /^([a-z]+ +works | +)by [a-z]+: /) {
-	used = substr($0, 1, RLENGTH - 2)
-	sub(/.* /, "", used)
-	n = split(substr($0, RLENGTH + 1), features, "; ")
+hook > 1 && substr($0, hook - 2, 2) == "  " && split(substr($0, hook), used, " ") {
+	named = substr($0, sees, hook - sees)
+	sub(/ +$/, "", named)
+	n = split(named, features, "; ")
 	for (i = 1; i <= n; i++)
-		add(command "\t" features[i], used)
+		add(command "\t" features[i], used[1])
 }
 END {
 	printf "| command | what it sees |"

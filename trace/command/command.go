@@ -19,6 +19,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"tracer/trace/event"
 )
 
 // word is the first argument of the process that waits until it may become the
@@ -41,7 +43,8 @@ const (
 )
 
 // A Command is a program that is started to be traced: a process that waits, so
-// that tracing covers it from its first moment, and then becomes the program.
+// that tracing covers it from its first moment, and then becomes the program. Its
+// methods do nothing if it is nil: tracing without a command.
 type Command struct {
 	// PID is the process id, the same before and after Release.
 	PID  uint32
@@ -59,6 +62,15 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
+
+// Status is the exit status for an error of Start.
+func Status(err error) int {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Status
+	}
+	return ExitCannot
+}
 
 func cannot(name string, err error) *Error {
 	status, why := ExitCannot, err
@@ -106,6 +118,9 @@ func Start(args []string) (*Command, error) {
 
 // Release lets the command run.
 func (c *Command) Release() error {
+	if c == nil {
+		return nil
+	}
 	_, err := c.gate.Write([]byte{1})
 	if err = errors.Join(err, c.gate.Close()); err != nil {
 		return fmt.Errorf("start the command: %w", err)
@@ -115,6 +130,9 @@ func (c *Command) Release() error {
 
 // Cancel ends a command that was never released.
 func (c *Command) Cancel() {
+	if c == nil {
+		return
+	}
 	_ = c.gate.Close()
 	<-c.done
 }
@@ -122,8 +140,8 @@ func (c *Command) Cancel() {
 // Wait returns when there is a reason to end tracing: the command has ended,
 // ended is closed, or a signal came by stop. The command gets the signal too, and
 // time to end, since its last events are still wanted. After SIGINT interrupted
-// is called at once. A nil Command stands for tracing without one.
-func (c *Command) Wait(stop <-chan os.Signal, ended <-chan struct{}, interrupted func()) {
+// is called at once. The reason is one of event's Ended constants.
+func (c *Command) Wait(stop <-chan os.Signal, ended <-chan struct{}, interrupted func()) (reason string) {
 	var done <-chan struct{}
 	if c != nil {
 		done = c.done
@@ -131,22 +149,22 @@ func (c *Command) Wait(stop <-chan os.Signal, ended <-chan struct{}, interrupted
 	var sig os.Signal
 	select {
 	case <-done:
-		return
+		return event.EndedCommand
 	case <-ended:
-		return
+		return ""
 	case sig = <-stop:
 	}
 	if sig == syscall.SIGINT {
 		interrupted()
 	}
 	if c == nil {
-		return
+		return event.EndedInterrupted
 	}
 	// Ctrl-C reaches the command by itself. A signal that was sent to tracer
 	// alone does not.
 	select {
 	case <-c.done:
-		return
+		return event.EndedInterrupted
 	case <-time.After(headStart):
 		c.signal(sig)
 	}
@@ -155,12 +173,16 @@ func (c *Command) Wait(stop <-chan os.Signal, ended <-chan struct{}, interrupted
 	case <-stop:
 	case <-time.After(grace):
 	}
+	return event.EndedInterrupted
 }
 
 // Finish is called when tracing has ended. It returns the command's exit status,
 // and ends a command that still runs, whose status does not count: 0. An error
 // says that the command still runs all the same.
 func (c *Command) Finish() (status int, err error) {
+	if c == nil {
+		return 0, nil
+	}
 	select {
 	case <-c.done:
 		return c.status(), nil

@@ -1,0 +1,152 @@
+package render
+
+import (
+	"slices"
+	"strings"
+
+	"tracer/trace/event"
+)
+
+// Column is a column of a command's table.
+type Column struct {
+	Name  string // for --columns
+	Title string
+	Width int  // usual width in cells
+	Min   int  // narrowest width; 0: left out rather than made narrower
+	Rank  int  // usefulness: the lowest rank gives way first, equal ranks together
+	Spare int  // Rank while the column is wider than Min; 0: Rank
+	Right bool // aligned to the right, as numbers are
+	Extra bool // shown only if asked for
+	// Interval: the column tells about an interval. A table of the whole run
+	// does without it.
+	Interval bool
+	// Keep: not left out while a column of a higher rank can be made narrower.
+	Keep bool
+	// KeepEnd: a text that is too long loses its beginning, not its end.
+	KeepEnd bool
+	// When: hidden until the first event for which this is true, unless the
+	// column is asked for; nil: always shown.
+	When func(event.Event) bool
+	// Cell appends the text. It must be safe for a terminal: see AppendText.
+	Cell func(b []byte, e event.Event) []byte
+}
+
+// View is how the events of one command are shown as a table.
+type View struct {
+	Columns []Column
+	Mark    func(event.Event) Mark
+	// Paged: a row is a thing (a process, a route), not something that happened.
+	// On a terminal the rows are refreshed in place: see event.Page.
+	Paged bool
+	Title func(b []byte, p *event.Page) []byte // line above a page; nil: none
+	Below func(b []byte, e event.Event) []byte // line for each of event.Page.Below; nil: none
+}
+
+// cut shortens text that is wider than the column.
+func (c *Column) cut(text []byte) []byte {
+	if c.KeepEnd {
+		return cutStart(text, c.Width)
+	}
+	return cut(text, c.Width)
+}
+
+// rank is how useful the part of the column is that gives way next.
+func (c *Column) rank() int {
+	if c.Spare > 0 && c.Width > c.Min {
+		return c.Spare
+	}
+	return c.Rank
+}
+
+// growing is the index of the column that takes the rest of a line: the last one
+// of text that can be long, or -1. Numbers stay side by side.
+func growing(columns []Column) int {
+	for i := len(columns) - 1; i >= 0; i-- {
+		if c := &columns[i]; !c.Right && c.Min > 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// Fit lays columns out for a line of so many cells. If there is room to spare, one
+// column takes it; if there is too little, the least useful columns are made
+// narrower, then left out. A width of 0 means no limit.
+func Fit(columns []Column, width int) []Column {
+	fit := slices.Clone(columns)
+	if width <= 0 || len(fit) == 0 {
+		return fit
+	}
+	need := func() int {
+		n := len(fit) - 1
+		for _, c := range fit {
+			n += c.Width
+		}
+		return n
+	}
+	for over := need() - width; over > 0; over = need() - width {
+		least := -1
+		for _, kept := range []bool{false, true} {
+			for i, c := range fit {
+				if !kept && c.Keep && c.Width <= c.Min {
+					continue // a more useful column is made narrower first
+				}
+				if least < 0 || c.rank() < fit[least].rank() {
+					least = i
+				}
+			}
+			if least >= 0 {
+				break
+			}
+		}
+		c := &fit[least]
+		switch {
+		case c.Min > 0 && c.Width > c.Min:
+			c.Width = max(c.Min, c.Width-over)
+		case len(fit) > 1:
+			// Columns of one rank go together: a lone RECEIVED without SENT
+			// would be misread as both.
+			rank := c.Rank
+			rest := slices.DeleteFunc(slices.Clone(fit), func(c Column) bool { return c.Rank == rank })
+			if len(rest) == 0 {
+				rest = fit[:1]
+			}
+			fit = rest
+		default:
+			c.Width = width
+		}
+	}
+	if grows := growing(fit); grows >= 0 {
+		fit[grows].Width += max(0, width-need())
+	}
+	return fit
+}
+
+// Select picks columns by name, in the order of the names. If there is no column
+// of a name, it returns that name as bad.
+func Select(all []Column, names []string) (picked []Column, bad string) {
+	for _, name := range names {
+		i := slices.IndexFunc(all, func(c Column) bool { return c.Name == strings.TrimSpace(name) })
+		if i < 0 {
+			return nil, name
+		}
+		c := all[i]
+		c.When = nil
+		picked = append(picked, c)
+	}
+	return picked, ""
+}
+
+// Defaults are the columns that are shown unless others are asked for.
+func Defaults(all []Column) []Column {
+	return slices.DeleteFunc(slices.Clone(all), func(c Column) bool { return c.Extra })
+}
+
+// Names are the names of columns.
+func Names(all []Column) []string {
+	names := make([]string, len(all))
+	for i, c := range all {
+		names[i] = c.Name
+	}
+	return names
+}

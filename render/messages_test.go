@@ -1,0 +1,170 @@
+package render
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tracer/trace/event"
+)
+
+func TestMessages(t *testing.T) {
+	lost := map[string]uint64{"ring_full": 12, "output_full": 3}
+	for _, c := range []struct {
+		name string
+		say  func(*Messages)
+		text string
+		json string
+	}{
+		{
+			"a start", func(m *Messages) { m.Start(&event.Start{Command: "exec", PID: 7}, "tracing exec; Ctrl-C ends it") },
+			"tracing exec; Ctrl-C ends it",
+			`{"event":"start","command":"exec","pid":7}`,
+		},
+		{
+			"a warning", func(m *Messages) { m.Notice(&event.Notice{Kind: "warning", Message: "no BTF"}) },
+			"tracer: warning: no BTF",
+			`{"event":"warning","message":"no BTF"}`,
+		},
+		{
+			"a note with a stranger's text", func(m *Messages) { m.Notice(&event.Notice{Kind: "note", Message: "a\n\x1b[2J"}) },
+			`tracer: note: a\x0a\x1b[2J`,
+			`{"event":"note","message":"a\n\u001b[2J"}`,
+		},
+		{
+			"a loss", func(m *Messages) { m.Notice(&event.Notice{Kind: "lost", Message: "15 events", Lost: 15, LostBy: lost}) },
+			"tracer: lost: 15 events (output_full 3, ring_full 12)",
+			`{"event":"lost","message":"15 events","lost":15,"lost_by":{"output_full":3,"ring_full":12}}`,
+		},
+		{
+			"an account", func(m *Messages) {
+				m.Account(&event.Account{Seen: 5, Shown: 4, Duration: 90 * time.Second, CPU: 12300 * time.Microsecond})
+			},
+			"5 events seen, 4 shown, 0 lost in 1m30s; cost: CPU 12.3ms",
+			`{"event":"end","seen":5,"shown":4,"lost":0,"duration_us":90000000,"cpu_us":12300}`,
+		},
+		{
+			"an account of one event", func(m *Messages) { m.Account(&event.Account{Seen: 1, Shown: 1, Incomplete: 1, Duration: time.Second}) },
+			"1 event seen, 1 shown, 0 lost in 1s; 1 detail lost, some rows lack a field; cost: CPU 0ns",
+			`{"event":"end","seen":1,"shown":1,"lost":0,"incomplete":1,"duration_us":1000000,"cpu_us":0}`,
+		},
+		{
+			"an account of losses", func(m *Messages) {
+				m.Account(&event.Account{
+					Seen: 20, Shown: 4, Lost: 15, LostBy: lost, Incomplete: 2,
+					Duration: 4210 * time.Millisecond, CPU: time.Millisecond, BPF: 840 * time.Microsecond, HasBPF: true,
+				})
+			},
+			"20 events seen, 4 shown, 15 lost (output_full 3, ring_full 12) in 4.21s; 2 details lost, some rows lack a field; cost: CPU 1ms, kernel 840µs",
+			`{"event":"end","seen":20,"shown":4,"lost":15,"lost_by":{"output_full":3,"ring_full":12},"incomplete":2,"duration_us":4210000,"cpu_us":1000,"bpf_ns":840000}`,
+		},
+		{
+			"why nothing is shown", func(m *Messages) {
+				m.Explain(&event.Account{
+					Seen: 3, Kinds: map[string]uint64{"http1": 1, "tls": 2, "new": 3}, Filtered: map[string]uint64{"status": 3, "pid": 4, "self": 5},
+					Unseen: []string{"what goes through io_uring"},
+				})
+			},
+			"tracer: note: no events matched; seen: HTTP/1 sockets 1, new 3, TLS sockets (encrypted) 2; filtered out: 4 by --pid, 5 by default (tracer itself; --self shows it), 3 by --status; not visible on this host: what goes through io_uring",
+			`{"event":"note","message":"no events matched; seen: HTTP/1 sockets 1, new 3, TLS sockets (encrypted) 2; filtered out: 4 by --pid, 5 by default (tracer itself; --self shows it), 3 by --status; not visible on this host: what goes through io_uring"}`,
+		},
+		{
+			"that nothing happened", func(m *Messages) { m.Explain(&event.Account{}) },
+			"tracer: note: no events were seen",
+			`{"event":"note","message":"no events were seen"}`,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for form, want := range map[bool]string{false: c.text, true: c.json} {
+				var b bytes.Buffer
+				c.say(NewMessages(&b, form))
+				if diff := cmp.Diff(want+"\n", b.String()); diff != "" {
+					t.Error(diff)
+				}
+			}
+		})
+	}
+}
+
+// writes counts writes; each must be one line.
+type writes struct {
+	t *testing.T
+	n int
+}
+
+func (w *writes) Write(b []byte) (int, error) {
+	w.n++
+	if bytes.Count(b, []byte{'\n'}) != 1 || b[len(b)-1] != '\n' {
+		w.t.Errorf("not a line: %q", b)
+	}
+	return len(b), nil
+}
+
+func TestMessagesAreWholeLinesFromManyGoroutines(t *testing.T) {
+	w := &writes{t: t}
+	m := NewMessages(w, false)
+	done := make(chan struct{})
+	for range 7 {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			for range 101 {
+				m.Notice(&event.Notice{Kind: "note", Message: "a\nb"})
+			}
+		}()
+	}
+	for range 7 {
+		<-done
+	}
+	if w.n != 7*101 {
+		t.Errorf("%d lines", w.n)
+	}
+}
+
+// hinted is an error with a hint.
+type hinted struct{ what, hint string }
+
+func (e hinted) Error() string { return e.what }
+func (e hinted) Hint() string  { return e.hint }
+
+func TestAppendError(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"an error without a hint", errors.New("open x: no such file"), "tracer: error: open x: no such file\n"},
+		{"one with a hint", hinted{"load: not permitted", "run it with sudo"}, "tracer: error: load: not permitted\ntracer: hint: run it with sudo\n"},
+		{"one that wraps another with a hint", fmt.Errorf("trace: %w", hinted{"load", "run it with sudo"}), "tracer: error: trace: load\ntracer: hint: run it with sudo\n"},
+		{"several, of which one has a hint", fmt.Errorf("trace: %w, %w", errors.New("a"), hinted{"b", "c"}), "tracer: error: trace: a, b\ntracer: hint: c\n"},
+		{"an empty hint", hinted{"load", ""}, "tracer: error: load\n"},
+		{"strangers' text", hinted{"run \x1b[2J", "a\nb"}, "tracer: error: run \\x1b[2J\ntracer: hint: a\\x0ab\n"},
+	} {
+		if diff := cmp.Diff("x"+c.want, string(AppendError([]byte("x"), c.err))); diff != "" {
+			t.Errorf("%s: %s", c.name, diff)
+		}
+		var b bytes.Buffer
+		NewMessages(&b, true).Error(c.err)
+		if diff := cmp.Diff(c.want, b.String()); diff != "" {
+			t.Errorf("%s, with JSON: %s", c.name, diff)
+		}
+	}
+}
+
+func TestErrorWaitsForTheEndOfALiveScreen(t *testing.T) {
+	var b bytes.Buffer
+	m := NewMessages(&b, false)
+	var shown []string
+	m.share(func(text string) bool { shown = append(shown, text); return true })
+	m.Error(hinted{"load", "run it with sudo"})
+	if b.Len() > 0 || len(shown) != 1 {
+		t.Errorf("%q is written, %q is shown", b.String(), shown)
+	}
+	m.release()
+	if want := "tracer: error: load\ntracer: hint: run it with sudo\n"; b.String() != want {
+		t.Errorf("%q", b.String())
+	}
+}

@@ -1,0 +1,97 @@
+package render
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+)
+
+// Color says when a table has colours.
+type Color int
+
+// Colors.
+const (
+	ColorAuto   Color = iota // on a terminal, unless NO_COLOR is set or TERM is dumb
+	ColorAlways              // whatever the environment says
+	ColorNever
+)
+
+// ParseColor reads auto, always or never.
+func ParseColor(s string) (Color, error) {
+	switch s {
+	case "auto":
+		return ColorAuto, nil
+	case "always":
+		return ColorAlways, nil
+	case "never":
+		return ColorNever, nil
+	}
+	return 0, fmt.Errorf("unknown value %q (want auto, always or never)", s)
+}
+
+// Options say how a user wants events on stdout.
+type Options struct {
+	JSON  bool // one object a line
+	Wide  bool // no line is cut to the terminal's width
+	Color Color
+	// Command: a command runs meanwhile, and what it prints goes to stderr.
+	Command bool
+}
+
+// Open starts writing events to file, usually os.Stdout: as JSON lines if they are
+// asked for, else as a table of view's columns, or of pages where the view is
+// paged. On a terminal the table has colours (see Color) and its rows are cut to
+// the width; pages are refreshed in place, unless the terminal is dumb or a command
+// may print to it as well. Call Share where messages can go to the same terminal.
+func Open(file *os.File, view View, opts Options) *Output {
+	return NewOutput(file, formatFor(file, view, opts))
+}
+
+func formatFor(file *os.File, view View, opts Options) Format {
+	if opts.JSON {
+		return JSON{}
+	}
+	dumb := os.Getenv("TERM") == "dumb"
+	t := TableOptions{Columns: view.Columns, Mark: view.Mark, Wide: opts.Wide, Color: opts.Color == ColorAlways}
+	if isTerminal(file) {
+		t.Terminal = file
+		t.Color = t.Color || opts.Color == ColorAuto && os.Getenv("NO_COLOR") == "" && !dumb
+	}
+	if !view.Paged {
+		return NewTable(t)
+	}
+	pages := PageOptions{TableOptions: t, Title: view.Title, Below: view.Below}
+	if t.Terminal == nil || dumb || opts.Command && isTerminal(os.Stderr) {
+		return NewLines(pages)
+	}
+	return NewLive(pages)
+}
+
+// Share makes m and a live screen on o get along: messages are shown in the last
+// line of the screen, and Ctrl-Z gives the terminal back to the shell. It does
+// nothing if o has no live screen. After the last page, release writes the messages
+// that the screen has shown.
+func (o *Output) Share(m *Messages) (release func()) {
+	live, ok := o.format.(*Live)
+	if !ok {
+		return func() {}
+	}
+	if m.terminal {
+		m.share(live.Note)
+	}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, unix.SIGTSTP)
+	go func() {
+		for range stop {
+			live.Leave()
+			_ = unix.Kill(os.Getpid(), unix.SIGSTOP) // Ctrl-Z must not fail halfway
+		}
+	}()
+	return func() {
+		signal.Stop(stop)
+		close(stop)
+		m.release()
+	}
+}
