@@ -50,9 +50,6 @@ func (k *Kernel) Load(p Plan) (*Object, error) {
 	return o.Object, nil
 }
 
-// hasCopies is the variable that tells programs that they have copies.
-const hasCopies = bpf.ExecVarHasCopies
-
 // A loading is an object on its way.
 type loading struct {
 	*Object
@@ -85,8 +82,11 @@ func (k *Kernel) loadMaps(p Plan) (_ *loading, err error) {
 	if k.opts.UID != nil {
 		knobs[bpf.ExecVarWantedUid] = *k.opts.UID
 	}
-	if spec.Variables[hasCopies] != nil {
-		knobs[hasCopies] = k.Types.Preempts()
+	knobs[bpf.ExecVarHasCopies] = k.Types.Preempts()
+	for name := range knobs {
+		if spec.Variables[name] == nil {
+			delete(knobs, name) // the object has no use for it
+		}
 	}
 	maps.Copy(knobs, p.Knobs)
 	if err := setKnobs(spec, knobs); err != nil {
