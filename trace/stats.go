@@ -30,6 +30,10 @@ const (
 )
 
 var causeNames = [lostCauses]string{
+	lostRingFull:   bpf.LossNames[lostRingFull],
+	lostMapFull:    bpf.LossNames[lostMapFull],
+	lostAccept:     bpf.LossNames[lostAccept],
+	lostStep:       bpf.LossNames[lostStep],
 	lostBadRecord:  "bad_record",
 	lostOutputFull: "output_full",
 	lostMissed:     "program_missed",
@@ -128,11 +132,7 @@ func (s *Stats) total() (uint64, map[string]uint64) {
 	var sum uint64
 	by := map[string]uint64{}
 	for cause, n := range s.lost {
-		name := causeNames[cause]
-		if cause < kernelCauses {
-			name = bpf.LossNames[cause]
-		}
-		if n > 0 && name != "" {
+		if name := causeNames[cause]; n > 0 && name != "" {
 			sum += n
 			by[name] = n
 		}
