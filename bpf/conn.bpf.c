@@ -146,7 +146,7 @@ enum copied {
 /* Knobs. */
 const volatile bool filter_ports;
 const volatile bool only_failed;
-const volatile bool only_slow;	   /* connects, and nothing else */
+const volatile bool only_slow; /* connects, and nothing else */
 const volatile __u64 slow_ns;
 const volatile bool tell_first; /* the first SYN, too, not only those sent again */
 const volatile __s32 nr_accept = -1;
@@ -314,8 +314,7 @@ static __noinline void fail_connect(void *ctx, struct sock *sk, struct conn *c, 
 	struct tcp_sock *tp = (void *)sk;
 
 	fill_tuple(c, sk);
-	if (!error && LOAD(sk, sk_shutdown) != SHUTDOWN_MASK &&
-	    !LOAD(tp, segs_out)) {
+	if (!error && LOAD(sk, sk_shutdown) != SHUTDOWN_MASK && !LOAD(tp, segs_out)) {
 		c->state = failing;
 		return;
 	}
@@ -348,8 +347,7 @@ static __always_inline enum reason reason_of(struct sock *sk, int from, int erro
 		return reset;
 	case TCP_FIN_WAIT2:
 		/* Closed with data unread, which is answered by RST, before a FIN came. */
-		if (!fin_has_come(sk) &&
-		    LOAD(tp, rcv_nxt) != LOAD(tp, copied_seq))
+		if (!fin_has_come(sk) && LOAD(tp, rcv_nxt) != LOAD(tp, copied_seq))
 			return reset;
 	}
 	return closed;
@@ -627,7 +625,7 @@ static __noinline int accepted(void *ctx, struct sock *sk)
  * out that never are.
  */
 static __noinline int connect_returned(void *ctx, struct sock *sk, void *addr, int error,
-				     bool syscall)
+				       bool syscall)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	__u64 key = (__u64)sk;
@@ -636,9 +634,8 @@ static __noinline int connect_returned(void *ctx, struct sock *sk, void *addr, i
 	__u64 now = bpf_ktime_get_boot_ns();
 
 	/* Steps are told before they are taken: one that was taken and not told was not seen. */
-	if (found && (found->state == failing ||
-		      (found->state == connecting &&
-		       LOAD(sk, __sk_common.skc_state) == TCP_CLOSE))) {
+	if (found && (found->state == failing || (found->state == connecting &&
+						  LOAD(sk, __sk_common.skc_state) == TCP_CLOSE))) {
 		found->state = failed;
 		found->error = 0;
 		__builtin_memcpy(&c, found, sizeof(c));
@@ -866,7 +863,9 @@ int conn_cqe_io_uring(__u64 *ctx)
 	if (bpf_core_field_exists(req->cqe))
 		return request_completes(ctx, req, BPF_CORE_READ(cqe, res));
 	/* What the kernel's workers complete is not in their own table of files. */
-	return is_kernel((void *)bpf_get_current_task()) ? 0 : request_completes(ctx, NULL, (__s64)cqe);
+	if (is_kernel((void *)bpf_get_current_task()))
+		return 0;
+	return request_completes(ctx, NULL, (__s64)cqe);
 }
 
 /* Sockets that are older than tracing. */

@@ -291,8 +291,8 @@ static __noinline int process_fork(__u64 *ctx, int copy)
 	struct exec_record rec;
 
 	/* Threads are no processes, and the kernel's own do not end as such. */
-	if (!is_first_call(copy, COPIED_FORK) ||
-	    pid != BPF_CORE_READ(child, pid) || BPF_CORE_READ(child, flags) & TASK_IS_KTHREAD ||
+	if (!is_first_call(copy, COPIED_FORK) || pid != BPF_CORE_READ(child, pid) ||
+	    BPF_CORE_READ(child, flags) & TASK_IS_KTHREAD ||
 	    /* No event, and so not to be counted. */
 	    filtered(BPF_CORE_READ(parent, tgid)) != WANTED)
 		return 0;
@@ -326,9 +326,9 @@ static __noinline int process_exit(__u64 *ctx, int copy)
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
 	struct exec_record rec;
 
-	if (!is_first_call(copy, COPIED_EXIT) ||
-	    BPF_CORE_READ(signal, live.counter) != 0 || !first_to_end(leader) ||
-	    BPF_CORE_READ(task, flags) & TASK_IS_KTHREAD || !wanted(BPF_CORE_READ(task, tgid)))
+	if (!is_first_call(copy, COPIED_EXIT) || BPF_CORE_READ(signal, live.counter) != 0 ||
+	    !first_to_end(leader) || BPF_CORE_READ(task, flags) & TASK_IS_KTHREAD ||
+	    !wanted(BPF_CORE_READ(task, tgid)))
 		return 0;
 	fill_record(&rec, ended, task);
 	if (BPF_CORE_READ(signal, flags) & GROUP_EXIT)

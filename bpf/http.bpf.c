@@ -129,8 +129,8 @@ static __always_inline bool is_wanted(enum door door, struct socket_state *st)
 
 /* Says which bytes of the stream a call has moved: seq is TCP's number of the next one. */
 static __always_inline void place_call(enum door door, struct socket_state *st,
-				       struct http_call *call, struct sock *sk,
-				       struct tcp_sock *tp, __u32 seq)
+				       struct http_call *call, struct sock *sk, struct tcp_sock *tp,
+				       __u32 seq)
 {
 	int dir = call->dir & 1;
 	__u32 gone = seq - st->next[dir];
@@ -180,7 +180,8 @@ static __always_inline bool ends_blank(struct http_call *call)
 {
 	const char *t = call->tail;
 
-	return call->tail_len == TAIL_LEN && t[4] == '\r' && t[5] == '\n' && t[6] == '\r' && t[7] == '\n';
+	return call->tail_len == TAIL_LEN && t[4] == '\r' && t[5] == '\n' && t[6] == '\r' &&
+	       t[7] == '\n';
 }
 
 /* Copies the last bytes of a call. */
@@ -549,14 +550,16 @@ int http_r_sendpage(void *ctx)
 SEC("kprobe/tcp_recvmsg")
 int http_k_recvmsg(void *ctx)
 {
-	return called((void *)register_arg(ctx, 0), register_arg(ctx, 1), register_arg(ctx, 3), received);
+	return called((void *)register_arg(ctx, 0), register_arg(ctx, 1), register_arg(ctx, 3),
+		      received);
 }
 
 /* Up to 5.18 nonblock stood before flags. */
 SEC("kprobe/tcp_recvmsg")
 int http_k_recvmsg_old(void *ctx)
 {
-	return called((void *)register_arg(ctx, 0), register_arg(ctx, 1), register_arg(ctx, 4), received);
+	return called((void *)register_arg(ctx, 0), register_arg(ctx, 1), register_arg(ctx, 4),
+		      received);
 }
 
 SEC("kretprobe/tcp_recvmsg")
@@ -588,8 +591,9 @@ static __noinline int moved_by_tracepoint(__u64 *ctx, __u32 use, int n)
 
 static __always_inline int sent_length(__u64 *ctx, int copy)
 {
-	return is_first_call(copy, COPIED_SEND) ?
-		       moved_by_tracepoint(ctx, FOR_SEND + copy, ctx[1]) : 0;
+	if (!is_first_call(copy, COPIED_SEND))
+		return 0;
+	return moved_by_tracepoint(ctx, FOR_SEND + copy, ctx[1]);
 }
 
 static __always_inline int received_length(__u64 *ctx, int copy)

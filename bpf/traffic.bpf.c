@@ -58,24 +58,24 @@ struct tcp {
 	__u64 end_rx;
 	__u64 told_tx; /* by the last reading */
 	__u64 told_rx; /* what processes have read */
-	__u64 own_tx; /* the owner's, when another process began to move bytes */
+	__u64 own_tx;  /* the owner's, when another process began to move bytes */
 	__u64 own_rx;
 	struct party owner;
 	struct tcp_origin origin; /* known from when it is established */
-	__u8 local[16]; /* IPv4 as ::ffff:a.b.c.d */
+	__u8 local[16];		  /* IPv4 as ::ffff:a.b.c.d */
 	__u8 remote[16];
 	__u32 ports; /* for has_ports() */
 	__u16 lport;
 	__u16 rport;
-	__u32 look;    /* the last one at all files that met it */
+	__u32 look; /* the last one at all files that met it */
 	enum role role;
-	__u8 sure;     /* the owner has moved bytes, it is not only a guess */
-	__u8 shared;   /* others have, too */
-	__u8 several;  /* that look found more than one holder */
-	__u8 wanted;   /* the owner is */
-	__u8 ended;    /* end_tx and end_rx are known */
-	__u8 told;     /* flags, by the last reading */
-	__u8 placed;   /* ends and origin are known */
+	__u8 sure;    /* the owner has moved bytes, it is not only a guess */
+	__u8 shared;  /* others have, too */
+	__u8 several; /* that look found more than one holder */
+	__u8 wanted;  /* the owner is */
+	__u8 ended;   /* end_tx and end_rx are known */
+	__u8 told;    /* flags, by the last reading */
+	__u8 placed;  /* ends and origin are known */
 	__u8 pad[4];
 };
 
@@ -204,8 +204,8 @@ enum copied {
 };
 
 /* Knobs. */
-const volatile bool by_connection; /* of UDP: both addresses matter */
-const volatile bool by_peer;	   /* only the other side's host */
+const volatile bool by_connection;	 /* of UDP: both addresses matter */
+const volatile bool by_peer;		 /* only the other side's host */
 const volatile __u32 recv_flags_arg = 3; /* which argument of tcp_recvmsg flags are */
 
 /* Set by user space: which look at all files this is; a reading tells all. */
@@ -282,8 +282,7 @@ static __always_inline void note(struct tcp *t, struct sock *sk)
 	__u64 key = (__u64)sk;
 
 	t->born = bpf_ktime_get_boot_ns();
-	if (bpf_map_update_elem(&socks, &key, t, BPF_NOEXIST) &&
-	    !bpf_map_lookup_elem(&socks, &key))
+	if (bpf_map_update_elem(&socks, &key, t, BPF_NOEXIST) && !bpf_map_lookup_elem(&socks, &key))
 		count_lost(map_full);
 }
 
@@ -333,7 +332,7 @@ static __always_inline void end(struct tcp *t, struct sock *sk)
 /* Tells the last reading and forgets the socket. */
 static __noinline void gone(void *ctx, struct tcp *t, struct sock *sk)
 {
-	struct tcp_record r = { .socket = (__u64)sk, .last = 1 };
+	struct tcp_record r = {.socket = (__u64)sk, .last = 1};
 
 	end(t, sk);
 	/* Nobody has moved a byte: who closes it is in the best position to. */
@@ -365,7 +364,7 @@ static __always_inline bool begins_anew(const struct tcp *t, struct sock *sk, in
 
 static __noinline void note_client(struct sock *sk)
 {
-	struct tcp t = { .role = client };
+	struct tcp t = {.role = client};
 
 	fill_current(&t.owner);
 	t.wanted = wanted_process(t.owner.pid, t.owner.uid);
@@ -374,7 +373,7 @@ static __noinline void note_client(struct sock *sk)
 
 static __noinline void note_server(struct sock *sk)
 {
-	struct tcp t = { .role = server };
+	struct tcp t = {.role = server};
 
 	place(&t, sk);
 	note(&t, sk);
@@ -457,10 +456,9 @@ static __always_inline void add(__u64 *sum, __u64 n)
 }
 
 /* Counts what a process moves of a socket that several do. */
-static __noinline void add_share(struct tcp *t, __u64 sk, __u32 pid, enum direction dir,
-				      __u64 n)
+static __noinline void add_share(struct tcp *t, __u64 sk, __u32 pid, enum direction dir, __u64 n)
 {
-	struct share_key key = { .socket = sk, .born = t->born, .pid = pid };
+	struct share_key key = {.socket = sk, .born = t->born, .pid = pid};
 	struct share *s = bpf_map_lookup_elem(&shares, &key);
 
 	if (!s) {
@@ -482,7 +480,7 @@ static __noinline void add_share(struct tcp *t, __u64 sk, __u32 pid, enum direct
 static __noinline void meet(struct sock *sk, enum direction dir, __u64 n)
 {
 	int state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	struct tcp t = { .sure = 1 };
+	struct tcp t = {.sure = 1};
 	__u32 unread;
 
 	if (state == TCP_CLOSE || state == TCP_LISTEN)
@@ -522,7 +520,8 @@ static __always_inline int moved_tcp(struct sock *sk, enum direction dir, __u64 
 		if (!t->placed && !place(t, sk))
 			return 0;
 		t->own_tx = since(tcp_written(sk, t->origin), t->tx + (dir == sent ? n : 0));
-		t->own_rx = since(tcp_read(sk, t->origin, &unread), t->rx + (dir == received ? n : 0));
+		t->own_rx =
+			since(tcp_read(sk, t->origin, &unread), t->rx + (dir == received ? n : 0));
 		barrier();
 		t->shared = 1;
 	}

@@ -62,7 +62,8 @@ static __always_inline void copy_kept(char *to, const char *from, __u64 len, boo
 		bpf_probe_read_kernel(to, len, from);
 		return;
 	}
-	_Pragma("clang loop unroll(disable)") for (__u32 i = 0; i < KEPT_SHORT; i += KEPT_STEP) {
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < KEPT_SHORT; i += KEPT_STEP) {
 		const struct kept_step *step = (void *)from + i;
 
 		if (i >= len)
@@ -109,8 +110,7 @@ static __always_inline void take_kept(struct socket_state *st, struct scratch *s
 	s->payload.at = at + len;
 }
 
-static __always_inline void append_part(struct scratch *s, const void *part, __u32 size,
-					__u8 which)
+static __always_inline void append_part(struct scratch *s, const void *part, __u32 size, __u8 which)
 {
 	__u64 at = s->payload.at;
 
@@ -123,8 +123,7 @@ static __always_inline void append_part(struct scratch *s, const void *part, __u
 }
 
 /* Sends the record; what was kept is in it already. */
-static __always_inline void tell(void *ctx, struct socket_state *st, struct scratch *s,
-				 __u64 key)
+static __always_inline void tell(void *ctx, struct socket_state *st, struct scratch *s, __u64 key)
 {
 	struct http_record *rec = &s->rec;
 	bool intro = !st->introduced;
@@ -169,8 +168,8 @@ static __noinline int tell_alone(void *ctx, struct socket_state *st, struct scra
  * Copies the bytes of a request to where it will be kept, if it is one like
  * most: whole, in one place, and nothing is kept before it.
  */
-static __always_inline struct http_head *keep_at_once(struct socket_state *st,
-						      struct scratch *s, __u64 key)
+static __always_inline struct http_head *keep_at_once(struct socket_state *st, struct scratch *s,
+						      __u64 key)
 {
 	struct http_call *call = &s->rec.call;
 	struct source *src = &s->payload.src;

@@ -99,7 +99,7 @@ static __noinline struct socket_state *meet(struct sock *sk, __u64 moved, __u32 
 }
 
 static __noinline int tell_close(void *ctx, struct socket_state *st, struct sock *sk, __u32 use,
-				       enum ending ending)
+				 enum ending ending)
 {
 	struct tcp_sock *tp = (void *)sk;
 	__u64 key = (__u64)sk;
@@ -115,7 +115,8 @@ static __noinline int tell_close(void *ctx, struct socket_state *st, struct sock
 	/* What was taken out unseen at last, without the FIN. */
 	seq = BPF_CORE_READ(tp, copied_seq);
 	gone = seq - st->next[received];
-	if (gone && BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN && seq == BPF_CORE_READ(tp, rcv_nxt))
+	if (gone && BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN &&
+	    seq == BPF_CORE_READ(tp, rcv_nxt))
 		gone--;
 	if (gone < 1U << 31)
 		st->bytes[received] += gone;
@@ -148,7 +149,8 @@ static __noinline int forget(void *ctx, struct socket_state *st, struct sock *sk
 }
 
 /* Another socket was at this address before, and its end was not seen. */
-static __always_inline void ended_unseen(void *ctx, struct socket_state *old, struct sock *sk, __u32 use)
+static __always_inline void ended_unseen(void *ctx, struct socket_state *old, struct sock *sk,
+					 __u32 use)
 {
 	old->ending = unseen;
 	/* How far this one has come says nothing of that one. */
@@ -220,9 +222,8 @@ static __noinline int state_change(__u64 *ctx, int copy)
 		 * A client may still take out what has come, also after a reset; one
 		 * that only said that it sends nothing more, the end as well.
 		 */
-		if (st->requests == sent &&
-		    (has_unread(sk) ||
-		     (!error && from != TCP_ESTABLISHED && from != TCP_CLOSE_WAIT))) {
+		if (st->requests == sent && (has_unread(sk) || (!error && from != TCP_ESTABLISHED &&
+								from != TCP_CLOSE_WAIT))) {
 			st->late = ending;
 			return 0;
 		}

@@ -88,8 +88,8 @@ struct http_record {
 	__u64 seen;	/* when it was first seen: tells it from another at that address */
 	__u64 bytes[2]; /* that moved in each direction so far */
 	enum event type;
-	enum ending ending; /* socket_closed */
-	__u8 parts;	    /* enum part */
+	enum ending ending;	 /* socket_closed */
+	__u8 parts;		 /* enum part */
 	enum direction requests; /* theirs, as far as the first bytes told */
 	__u8 pad[4];
 	struct http_call kept; /* before call */
@@ -106,9 +106,9 @@ struct socket_state {
 	struct http_intro intro;
 	__u64 seen;
 	__u64 bytes[2];
-	__u64 sent_at;	   /* last byte sent */
-	__u32 next[2];	   /* TCP's numbers of the bytes that come next */
-	__u32 ports;	   /* as the kernel has them: tells another socket at this address */
+	__u64 sent_at; /* last byte sent */
+	__u32 next[2]; /* TCP's numbers of the bytes that come next */
+	__u32 ports;   /* as the kernel has them: tells another socket at this address */
 	__u32 calls;
 	/* Calls in the map heads: as many as were put there and not taken, 0 or 1. */
 	__u32 kept;
@@ -120,14 +120,14 @@ struct socket_state {
 	__u8 verdict;
 	__u8 misses;
 	enum direction last_dir; /* of the last call */
-	__u8 run;	 /* calls before it in that direction in a row, up to 255 */
-	__u8 wanted;	 /* owner passes the filters */
-	__u8 introduced; /* user space has intro */
-	__u8 wide;	 /* calls may hold many heads */
-	__u8 advised;	 /* user space knows whether they do */
-	enum ending ending; /* it has ended within a send that is still to be told */
-	enum ending late;   /* it has ended, and its client may still take an answer out */
-	__u8 kind;	 /* enum counted: as what it was counted */
+	__u8 run;		 /* calls before it in that direction in a row, up to 255 */
+	__u8 wanted;		 /* owner passes the filters */
+	__u8 introduced;	 /* user space has intro */
+	__u8 wide;		 /* calls may hold many heads */
+	__u8 advised;		 /* user space knows whether they do */
+	enum ending ending;	 /* it has ended within a send that is still to be told */
+	enum ending late;	 /* it has ended, and its client may still take an answer out */
+	__u8 kind;		 /* enum counted: as what it was counted */
 	__u8 pad2[3];
 	__u8 start_len; /* bytes in start: too few to decide */
 	char start[2 * START_LEN];

@@ -132,24 +132,24 @@ static __always_inline bool first_step(int copy, __u64 step)
 }
 
 /* Programs that do what handle(ctx, copy) does. */
-#define COPY(section, name, handle, copy)  \
-	SEC(section)                       \
-	int name(__u64 *ctx)               \
-	{                                  \
-		return handle(ctx, copy);  \
+#define COPY(section, name, handle, copy) \
+	SEC(section)                      \
+	int name(__u64 *ctx)              \
+	{                                 \
+		return handle(ctx, copy); \
 	}
 
 /* At a call, with what first_call() is for. */
-#define CALL_COPIES(section, name, handle)      \
-	COPY(section, name, handle, 0)          \
-	COPY(section, name##_copy1, handle, 1)  \
+#define CALL_COPIES(section, name, handle)     \
+	COPY(section, name, handle, 0)         \
+	COPY(section, name##_copy1, handle, 1) \
 	COPY(section, name##_copy2, handle, 2)
 
 /* At a step, with what first_step() is for. */
-#define STEP_COPIES(section, name, handle)      \
-	COPY(section, name, handle, 0)          \
-	COPY(section, name##_copy1, handle, 1)  \
-	COPY(section, name##_copy2, handle, 2)  \
+#define STEP_COPIES(section, name, handle)     \
+	COPY(section, name, handle, 0)         \
+	COPY(section, name##_copy1, handle, 1) \
+	COPY(section, name##_copy2, handle, 2) \
 	COPY(section, name##_copy3, handle, 3)
 
 #endif

@@ -32,7 +32,10 @@ typedef __u32 __wsum;
 typedef _Bool bool;
 typedef unsigned long size_t;
 
-enum { false = 0, true = 1 };
+enum {
+	false = 0,
+	true = 1
+};
 
 /* include/uapi/linux/bpf.h, the part that is used. */
 enum bpf_map_type {

@@ -170,7 +170,8 @@ __noinline int source_of_msg(__u32 index)
 	src->array_user = false;
 	src->data_user = vec;
 	src->segments = 1;
-	_Pragma("clang loop unroll(disable)") for (int i = 0; i < SEGMENTS; i++) {
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < SEGMENTS; i++) {
 		__u64 len = 0;
 
 		if (moved <= offset) {
@@ -281,7 +282,8 @@ static __always_inline bool gather_step(struct scratch *s, __u32 first, __u64 n)
 	if (read_data(p->segs, ahead * sizeof(p->segs[0]), src->base + first * sizeof(p->segs[0]),
 		      src->array_user))
 		return false;
-	_Pragma("clang loop unroll(disable)") for (__u32 i = 0; i < SEGMENTS_STEP; i++) {
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < SEGMENTS_STEP; i++) {
 		struct segment *seg = &p->segs[i];
 		__u64 at = p->at, skip, len, left;
 
@@ -351,8 +353,8 @@ __noinline int gather(__u32 index, __u32 max)
 		return 0;
 	}
 	if (gather_step(s, 0, n)) {
-		_Pragma("clang loop unroll(disable)") for (__u32 i = SEGMENTS_STEP; i < SEGMENTS;
-							   i += SEGMENTS_STEP) {
+#pragma clang loop unroll(disable)
+		for (__u32 i = SEGMENTS_STEP; i < SEGMENTS; i += SEGMENTS_STEP) {
 			if (!gather_segments(index, i, n))
 				break;
 		}
@@ -397,7 +399,8 @@ __noinline int tail_segment(__u32 index, __u32 first)
 		return IN_VAIN;
 	p = &s->payload;
 	src = &p->src;
-	_Pragma("clang loop unroll(disable)") for (__u32 i = 0; i < SEGMENTS_STEP; i++) {
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < SEGMENTS_STEP; i++) {
 		if (first + i >= src->segments ||
 		    read_data(&seg, sizeof(seg), src->base + (first + i) * sizeof(seg),
 			      src->array_user))
@@ -438,7 +441,8 @@ __noinline int gather_tail(__u32 index)
 	}
 	p->left = left;
 	p->before = before;
-	_Pragma("clang loop unroll(disable)") for (__u32 i = 0; i < SEGMENTS; i += SEGMENTS_STEP) {
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < SEGMENTS; i += SEGMENTS_STEP) {
 		found = tail_segment(index, i);
 		if (found != GO_ON)
 			break;
@@ -452,8 +456,7 @@ __noinline int gather_tail(__u32 index)
 	n = left;
 	barrier_var(n);
 	if (n >= TAIL_LEN) {
-		if (!read_data(p->tail, TAIL_LEN, seg.base + left - TAIL_LEN,
-			       src->data_user))
+		if (!read_data(p->tail, TAIL_LEN, seg.base + left - TAIL_LEN, src->data_user))
 			p->tail_len = TAIL_LEN;
 		return 0;
 	}

@@ -40,7 +40,8 @@ static __always_inline void fill_local(__u8 *to, struct sock *sk)
 	if (LOAD(sk, __sk_common.skc_family) == AF_INET)
 		map_ipv4(to, LOAD(sk, __sk_common.skc_rcv_saddr));
 	else
-		load_words(to, (void *)sk + bpf_core_field_offset(sk->__sk_common.skc_v6_rcv_saddr));
+		load_words(to,
+			   (void *)sk + bpf_core_field_offset(sk->__sk_common.skc_v6_rcv_saddr));
 }
 
 static __always_inline void fill_remote(__u8 *to, struct sock *sk)
@@ -225,8 +226,7 @@ static __always_inline bool tcp_find_origin(struct sock *sk, struct tcp_origin *
 		o->tx = sent_to - tx;
 		o->rx = received_to - rx;
 		if (tx == (__u32)tcp_sent_bytes(sk) && sent_to == LOAD(tp, snd_nxt) &&
-		    rx == (__u32)LOAD(tp, bytes_received) &&
-		    received_to == LOAD(tp, rcv_nxt))
+		    rx == (__u32)LOAD(tp, bytes_received) && received_to == LOAD(tp, rcv_nxt))
 			return true;
 	}
 	return false;

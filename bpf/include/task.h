@@ -23,13 +23,11 @@ FOR_GO(cgroup_id, enum cgroup_id);
  */
 static __always_inline __u64 cgroup_or_v1(struct task_struct *task, __u64 id)
 {
-	if (id <= 1 &&
-	    bpf_core_enum_value_exists(enum cgroup_subsys_id___memory, memory_cgrp_id)) {
+	if (id <= 1 && bpf_core_enum_value_exists(enum cgroup_subsys_id___memory, memory_cgrp_id)) {
 		int memory = bpf_core_enum_value(enum cgroup_subsys_id___memory, memory_cgrp_id);
 		struct css_set *css = LOAD(task, cgroups);
-		struct cgroup_subsys_state *state =
-			(void *)load_word((void *)css + bpf_core_field_offset(css->subsys) +
-					  memory * sizeof(state));
+		struct cgroup_subsys_state *state = (void *)load_word(
+			(void *)css + bpf_core_field_offset(css->subsys) + memory * sizeof(state));
 
 		if (state) {
 			struct cgroup *cgroup = LOAD(state, cgroup);
