@@ -97,8 +97,6 @@ struct conn_record {
 	enum reason reason;
 };
 
-FOR_GO(conn_record, struct conn_record);
-
 /*
  * Sockets by their address. Inserted by the owner (connect, accept) or by the
  * iterator that looks for sockets older than tracing; deleted when the
@@ -203,34 +201,40 @@ static __always_inline void fill_tuple(struct conn *c, struct sock *sk)
 	c->dport = calls ? rport : lport;
 }
 
-static __always_inline void send(void *ctx, enum event type, struct conn *c, struct sock *sk,
-				 __u64 now, enum reason reason)
+/*
+ * Sends a record in which conn and time are filled in and all else is zero. It is
+ * built where conn is: 512 bytes of stack are for all functions of a chain.
+ */
+static __noinline void send(void *ctx, struct conn_record *rec, enum event type, struct sock *sk,
+			    enum reason reason)
 {
 	struct tcp_sock *tp = (void *)sk;
-	struct conn_record rec;
+	struct conn *c = &rec->conn;
 
-	__builtin_memset(&rec, 0, sizeof(rec));
-	rec.time = now;
-	rec.socket = (__u64)sk;
-	__builtin_memcpy(&rec.conn, c, sizeof(*c));
-	rec.type = type;
-	rec.reason = reason;
-	rec.retransmits = LOAD(tp, total_retrans);
-	if (type == close) {
-		rec.tx = tcp_sent_bytes(sk);
-		rec.rx = tcp_received_bytes(sk);
-		rec.srtt_us = LOAD(tp, srtt_us) >> 3;
-	}
-	send_record(ctx, &rec, sizeof(rec), type == connect_waits ? detail_missing : ring_full);
-}
-
-static __always_inline void send_failed(void *ctx, struct conn *c, struct sock *sk, __u64 now)
-{
-	if (only_slow && (!c->start || now - c->start < slow_ns)) {
+	if (type == connect_failed && only_slow && (!c->start || rec->time - c->start < slow_ns)) {
 		count(by_slow, 1);
 		return;
 	}
-	send(ctx, connect_failed, c, sk, now, 0);
+	rec->socket = (__u64)sk;
+	rec->type = type;
+	rec->reason = reason;
+	rec->retransmits = LOAD(tp, total_retrans);
+	if (type == close) {
+		rec->tx = tcp_sent_bytes(sk);
+		rec->rx = tcp_received_bytes(sk);
+		rec->srtt_us = LOAD(tp, srtt_us) >> 3;
+	}
+	send_record(ctx, rec, sizeof(*rec), type == connect_waits ? detail_missing : ring_full);
+}
+
+/* The same of an entry. */
+static __noinline void send_entry(void *ctx, struct conn *c, enum event type, struct sock *sk,
+				  __u64 now)
+{
+	struct conn_record rec = {.time = now};
+
+	__builtin_memcpy(&rec.conn, c, sizeof(*c));
+	send(ctx, &rec, type, sk, 0);
 }
 
 /* Freed, though its memory may not have been used again. */
@@ -254,30 +258,31 @@ static __always_inline void count_unseen(const struct conn *left)
 static __noinline void begin_connect(void *ctx, struct sock *sk)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct conn *found, c = {};
+	struct conn_record rec = {};
+	struct conn *found, *c = &rec.conn;
 	__u64 key = (__u64)sk;
 	int err;
 
 	if (!wanted(LOAD(task, tgid)))
 		return;
-	c.start = bpf_ktime_get_boot_ns();
-	c.role = client;
-	c.state = connecting;
-	fill_current(&c, task);
-	fill_tuple(&c, sk);
+	rec.time = c->start = bpf_ktime_get_boot_ns();
+	c->role = client;
+	c->state = connecting;
+	fill_current(c, task);
+	fill_tuple(c, sk);
 	/* As an int: before 6.4 the upper half of the result is undefined. */
-	err = bpf_map_update_elem(&socks, &key, &c, BPF_NOEXIST);
+	err = bpf_map_update_elem(&socks, &key, c, BPF_NOEXIST);
 	if (err == -EEXIST) {
 		found = bpf_map_lookup_elem(&socks, &key);
 		if (found)
 			count_unseen(found);
-		err = bpf_map_update_elem(&socks, &key, &c, BPF_ANY);
+		err = bpf_map_update_elem(&socks, &key, c, BPF_ANY);
 	}
 	if (err)
 		count_lost(map_full);
 	/* The source port is not chosen yet: it may be a wanted one. */
 	if (tell_first)
-		send(ctx, connect_waits, &c, sk, c.start, 0);
+		send(ctx, &rec, connect_waits, sk, 0);
 }
 
 static __noinline void end_connect(void *ctx, struct sock *sk)
@@ -299,7 +304,7 @@ static __noinline void end_connect(void *ctx, struct sock *sk)
 	else if (only_failed)
 		count(by_failed, 1);
 	else
-		send(ctx, connect, c, sk, now, 0);
+		send_entry(ctx, c, connect, sk, now);
 	if (only_slow)
 		bpf_map_delete_elem(&socks, &key);
 }
@@ -321,7 +326,7 @@ static __noinline void fail_connect(void *ctx, struct sock *sk, struct conn *c, 
 	c->state = failed;
 	c->error = error ?: ECANCELED;
 	if (wanted_ports(c))
-		send_failed(ctx, c, sk, bpf_ktime_get_boot_ns());
+		send_entry(ctx, c, connect_failed, sk, bpf_ktime_get_boot_ns());
 }
 
 static __always_inline enum reason reason_of(struct sock *sk, int from, int error)
@@ -369,9 +374,10 @@ static __always_inline enum side first_to_close(int state)
 }
 
 /* from is CLOSE if the step to that was not seen, or before it was accepted. */
-static __always_inline void send_closed(void *ctx, struct sock *sk, struct conn *c, int from,
-					int error)
+static __always_inline void send_closed(void *ctx, struct sock *sk, struct conn_record *rec,
+					int from, int error)
 {
+	struct conn *c = &rec->conn;
 	enum reason reason = reason_of(sk, from, error);
 
 	if (!c->closed_by)
@@ -383,14 +389,15 @@ static __always_inline void send_closed(void *ctx, struct sock *sk, struct conn 
 	}
 	if (only_slow || (only_failed && reason != reset))
 		return;
-	send(ctx, close, c, sk, bpf_ktime_get_boot_ns(), reason);
+	rec->time = bpf_ktime_get_boot_ns();
+	send(ctx, rec, close, sk, reason);
 }
 
 /* Any open state to CLOSE. */
 static __noinline void end_open(void *ctx, struct sock *sk, struct conn *found, int from, int error)
 {
+	struct conn_record rec = {};
 	__u64 key = (__u64)sk;
-	struct conn c;
 	int err;
 
 	if (!has_ports(sk, found->ports)) {
@@ -398,13 +405,13 @@ static __noinline void end_open(void *ctx, struct sock *sk, struct conn *found, 
 		bpf_map_delete_elem(&socks, &key);
 		return;
 	}
-	__builtin_memcpy(&c, found, sizeof(c));
+	__builtin_memcpy(&rec.conn, found, sizeof(*found));
 	err = found->adopted ? -EBUSY : bpf_map_delete_elem(&socks, &key);
 	if (err == -ENOENT)
 		return;
 	if (err) /* a late accept must find it, or its bucket is busy: it goes with the socket */
 		found->state = ended;
-	send_closed(ctx, sk, &c, from, error);
+	send_closed(ctx, sk, &rec, from, error);
 }
 
 /*
@@ -528,7 +535,7 @@ static __noinline int destroyed(__u64 *ctx, int copy)
 		/* No return of connect was seen: it was dissolved. */
 		c->error = ECANCELED;
 		if (wanted_ports(c))
-			send_failed(ctx, c, sk, bpf_ktime_get_boot_ns());
+			send_entry(ctx, c, connect_failed, sk, bpf_ktime_get_boot_ns());
 	}
 	bpf_map_delete_elem(&socks, &key);
 	return 0;
@@ -553,7 +560,7 @@ static __noinline int sent_again(__u64 *ctx, int copy)
 		return 0;
 	fill_tuple(c, sk);
 	if (at_ports(c))
-		send(ctx, connect_waits, c, sk, bpf_ktime_get_boot_ns(), 0);
+		send_entry(ctx, c, connect_waits, sk, bpf_ktime_get_boot_ns());
 	return 0;
 }
 
@@ -563,8 +570,8 @@ STEP_COPIES("raw_tp/tcp_retransmit_skb", conn_retransmit, sent_again)
 static __noinline int accepted(void *ctx, struct sock *sk)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct conn c = {};
-	struct conn *found;
+	struct conn_record rec = {};
+	struct conn *found, *c = &rec.conn;
 	__u64 key;
 	int state;
 
@@ -584,19 +591,19 @@ static __noinline int accepted(void *ctx, struct sock *sk)
 		/* Told already; what was found open before was met on its way here. */
 		return 0;
 	}
-	c.start = bpf_ktime_get_boot_ns();
-	c.role = server;
-	c.state = open;
-	c.closed_by = first_to_close(state);
-	fill_current(&c, task);
-	fill_tuple(&c, sk);
-	if (!wanted_ports(&c))
+	rec.time = c->start = bpf_ktime_get_boot_ns();
+	c->role = server;
+	c->state = open;
+	c->closed_by = first_to_close(state);
+	fill_current(c, task);
+	fill_tuple(c, sk);
+	if (!wanted_ports(c))
 		return 0;
 	if (only_failed)
 		count(by_failed, 1);
 	else
-		send(ctx, accept, &c, sk, c.start, 0);
-	if (bpf_map_update_elem(&socks, &key, &c, BPF_ANY)) {
+		send(ctx, &rec, accept, sk, 0);
+	if (bpf_map_update_elem(&socks, &key, c, BPF_ANY)) {
 		count_lost(map_full);
 		return 0;
 	}
@@ -604,7 +611,7 @@ static __noinline int accepted(void *ctx, struct sock *sk)
 	if (LOAD(sk, __sk_common.skc_state) != TCP_CLOSE)
 		return 0;
 	found = bpf_map_lookup_elem(&socks, &key);
-	if (!found || found->start != c.start)
+	if (!found || found->start != c->start)
 		return 0;
 	if (is_gone(sk)) {
 		/* Another thread has closed it: nobody would take the entry away. */
@@ -613,8 +620,8 @@ static __noinline int accepted(void *ctx, struct sock *sk)
 	}
 	if (found->state == open) {
 		found->state = ended;
-		__builtin_memcpy(&c, found, sizeof(c));
-		send_closed(ctx, sk, &c, TCP_CLOSE, LOAD(sk, sk_err));
+		__builtin_memcpy(c, found, sizeof(*c));
+		send_closed(ctx, sk, &rec, TCP_CLOSE, LOAD(sk, sk_err));
 	}
 	return 0;
 }
@@ -630,15 +637,15 @@ static __noinline int connect_returned(void *ctx, struct sock *sk, void *addr, i
 	struct task_struct *task = (void *)bpf_get_current_task();
 	__u64 key = (__u64)sk;
 	struct conn *found = bpf_map_lookup_elem(&socks, &key);
-	struct conn c = {};
-	__u64 now = bpf_ktime_get_boot_ns();
+	struct conn_record rec = {.time = bpf_ktime_get_boot_ns()};
+	struct conn *c = &rec.conn;
 
 	/* Steps are told before they are taken: one that was taken and not told was not seen. */
 	if (found && (found->state == failing || (found->state == connecting &&
 						  LOAD(sk, __sk_common.skc_state) == TCP_CLOSE))) {
 		found->state = failed;
 		found->error = 0;
-		__builtin_memcpy(&c, found, sizeof(c));
+		__builtin_memcpy(c, found, sizeof(*c));
 	} else if (found && syscall && found->state != failed) {
 		return 0;
 	} else if (found && syscall && found->error == error) {
@@ -647,16 +654,16 @@ static __noinline int connect_returned(void *ctx, struct sock *sk, void *addr, i
 	} else {
 		if (!wanted(LOAD(task, tgid)))
 			return 0;
-		c.role = client;
-		c.start = now;
-		fill_current(&c, task);
-		fill_tuple(&c, sk);
-		if (!read_sockaddr(addr, syscall, c.dst, &c.dport))
+		c->role = client;
+		c->start = rec.time;
+		fill_current(c, task);
+		fill_tuple(c, sk);
+		if (!read_sockaddr(addr, syscall, c->dst, &c->dport))
 			return 0;
 	}
-	c.error = error;
-	if (wanted_ports(&c))
-		send_failed(ctx, &c, sk, now);
+	c->error = error;
+	if (wanted_ports(c))
+		send(ctx, &rec, connect_failed, sk, 0);
 	return 0;
 }
 
