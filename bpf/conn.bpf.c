@@ -32,6 +32,7 @@
 #include "copies.h"
 #include "filter.h"
 #include "output.h"
+#include "ports.h"
 #include "socket.h"
 
 /* What a record tells of. */
@@ -111,14 +112,6 @@ struct {
 	__type(value, struct conn);
 } socks SEC(".maps");
 
-/* Ports of --port, by user space. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
-	__type(key, __u16);
-	__type(value, __u8);
-} ports SEC(".maps");
-
 /* A call of tcp_v4_connect or tcp_v6_connect, from kprobe to kretprobe. */
 struct connect_call {
 	__u64 sk;
@@ -142,7 +135,6 @@ enum copied {
 };
 
 /* Knobs. */
-const volatile bool filter_ports;
 const volatile bool only_failed;
 const volatile bool only_slow; /* connects, and nothing else */
 const volatile __u64 slow_ns;
@@ -151,18 +143,10 @@ const volatile __s32 nr_accept = -1;
 const volatile __s32 nr_accept4 = -1;
 const volatile __s32 nr_connect = -1;
 
-static __always_inline bool at_ports(const struct conn *c)
-{
-	__u16 sport = c->sport, dport = c->dport;
-
-	return !filter_ports || bpf_map_lookup_elem(&ports, &dport) ||
-	       bpf_map_lookup_elem(&ports, &sport);
-}
-
 /* Whether a connection passes --port. If not, that is counted. */
 static __always_inline bool wanted_ports(const struct conn *c)
 {
-	if (at_ports(c))
+	if (at_ports(c->sport, c->dport))
 		return true;
 	count(by_port, 1);
 	return false;
@@ -170,12 +154,11 @@ static __always_inline bool wanted_ports(const struct conn *c)
 
 static __always_inline void fill_owner(struct conn *c, struct task_struct *task)
 {
-	struct task_struct *leader = LOAD(task, group_leader);
 	struct cred *cred = (void *)LOAD(task, cred);
 
 	c->pid = LOAD(task, tgid);
 	c->uid = LOAD(cred, uid.val);
-	load_words(c->comm, (void *)leader + bpf_core_field_offset(leader->comm));
+	fill_comm(c->comm, task);
 }
 
 static __always_inline void fill_current(struct conn *c, struct task_struct *task)
@@ -434,7 +417,7 @@ static __noinline void adopt(struct sock *sk, int from)
 	c.closed_by = first_to_close(from);
 	fill_current(&c, task);
 	fill_tuple(&c, sk);
-	if (!at_ports(&c))
+	if (!at_ports(c.sport, c.dport))
 		return;
 	/* With these filters somebody else may have opened it, who is not wanted. */
 	if (!filter_pids && !filter_uid && !only_failed)
@@ -559,7 +542,7 @@ static __noinline int sent_again(__u64 *ctx, int copy)
 	if (!c || c->state != connecting || !c->start)
 		return 0;
 	fill_tuple(c, sk);
-	if (at_ports(c))
+	if (at_ports(c->sport, c->dport))
 		send_entry(ctx, c, connect_waits, sk, bpf_ktime_get_boot_ns());
 	return 0;
 }
@@ -674,7 +657,9 @@ static __noinline int connect_returned(void *ctx, struct sock *sk, void *addr, i
 
 static __noinline int accept_by_function(__u64 *ctx, int copy)
 {
-	return first_call(copy, COPIED_ACCEPT, false) ? accepted(ctx, (struct sock *)ctx[0]) : 0;
+	struct sock *sk = (struct sock *)ctx[0];
+
+	return first_call(copy, COPIED_ACCEPT, number_of(sk), false) ? accepted(ctx, sk) : 0;
 }
 
 CALL_COPIES("fentry/security_sock_graft", conn_accept_fentry, accept_by_function)
@@ -684,7 +669,7 @@ static __noinline int connect4_returns(__u64 *ctx, int copy)
 	struct sock *sk = (struct sock *)ctx[0];
 	int ret = ctx[3];
 
-	if (!first_call(copy, COPIED_CONNECT4, true) || ret >= 0 ||
+	if (!first_call(copy, COPIED_CONNECT4, number_of(sk), true) || ret >= 0 ||
 	    LOAD(sk, __sk_common.skc_family) != AF_INET)
 		return 0;
 	return connect_returned(ctx, sk, (void *)ctx[1], -ret, false);
@@ -694,11 +679,12 @@ CALL_COPIES("fexit/tcp_v4_connect", conn_connect4_fexit, connect4_returns)
 
 static __noinline int connect6_returns(__u64 *ctx, int copy)
 {
+	struct sock *sk = (struct sock *)ctx[0];
 	int ret = ctx[3];
 
-	if (!first_call(copy, COPIED_CONNECT6, true) || ret >= 0)
+	if (!first_call(copy, COPIED_CONNECT6, number_of(sk), true) || ret >= 0)
 		return 0;
-	return connect_returned(ctx, (struct sock *)ctx[0], (void *)ctx[1], -ret, false);
+	return connect_returned(ctx, sk, (void *)ctx[1], -ret, false);
 }
 
 CALL_COPIES("fexit/tcp_v6_connect", conn_connect6_fexit, connect6_returns)
@@ -781,14 +767,20 @@ static __always_inline struct sock *fd_tcp_socket(__u32 fd)
 	return file_tcp_socket((void *)load_word((void *)(files + fd * sizeof(struct file *))));
 }
 
-static __noinline int accept_returns(void *ctx, int fd)
+/* Whether a copy is the first to see a system call return that has to do with a socket. */
+static __always_inline bool first_syscall(int copy, struct sock *sk)
+{
+	return !has_copies || first_call(copy, COPIED_SYSCALL, number_of(sk), true);
+}
+
+static __noinline int accept_returns(void *ctx, int copy, int fd)
 {
 	struct sock *sk = fd_tcp_socket(fd);
 
-	return sk ? accepted(ctx, sk) : 0;
+	return sk && first_syscall(copy, sk) ? accepted(ctx, sk) : 0;
 }
 
-static __noinline int connect_syscall_returns(void *ctx, void *regs, int error)
+static __noinline int connect_syscall_returns(void *ctx, int copy, void *regs, int error)
 {
 	struct sock *sk;
 
@@ -801,20 +793,21 @@ static __noinline int connect_syscall_returns(void *ctx, void *regs, int error)
 		return 0;
 	}
 	sk = fd_tcp_socket(syscall_arg(regs, 0, false));
-	return sk ? connect_returned(ctx, sk, (void *)syscall_arg(regs, 1, false), error, true) : 0;
+	if (!sk || !first_syscall(copy, sk))
+		return 0;
+	return connect_returned(ctx, sk, (void *)syscall_arg(regs, 1, false), error, true);
 }
 
-/* Most of what this sees is not its own: who is first is asked of the rest. */
 static __always_inline int syscall_returns(void *ctx, int copy, int nr, void *regs, long ret)
 {
 	bool accepts = nr == nr_accept4 || nr == nr_accept;
 
 	if (!accepts && nr != nr_connect)
 		return 0;
-	if (accepts != (ret >= 0) || syscall_is_32bit((void *)bpf_get_current_task(), false) ||
-	    (has_copies && !first_call(copy, COPIED_SYSCALL, true)))
+	if (accepts != (ret >= 0) || syscall_is_32bit((void *)bpf_get_current_task(), false))
 		return 0;
-	return accepts ? accept_returns(ctx, ret) : connect_syscall_returns(ctx, regs, -ret);
+	return accepts ? accept_returns(ctx, copy, ret) :
+			 connect_syscall_returns(ctx, copy, regs, -ret);
 }
 
 /* Inlined, as most of its runs end at once. */
@@ -844,7 +837,7 @@ static __always_inline int request_completes(void *ctx, struct io_kiocb *req, in
 {
 	if (result <= 0 || (req && BPF_CORE_READ(req, opcode) != IORING_OP_ACCEPT))
 		return 0;
-	return accept_returns(ctx, result);
+	return accept_returns(ctx, 0, result);
 }
 
 /*

@@ -424,9 +424,24 @@ static __noinline int moved_by_function(__u64 *ctx, __u32 use, struct sock *sk, 
 	return data_call(ctx, BY_FUNCTION, use, sk, msg, n);
 }
 
+/* Whether a copy is the first to see a call return; a socket's next call has another number. */
+static __always_inline bool first_data_call(int copy, enum copied what, struct sock *sk)
+{
+	struct tcp_sock *tp;
+
+	if (!has_copies)
+		return true;
+	tp = bpf_skc_to_tcp_sock(sk);
+	return first_call(copy, what,
+			  !tp		      ? 0 :
+			  what == COPIED_SEND ? tp->write_seq :
+						tp->copied_seq,
+			  false);
+}
+
 static __always_inline int sendmsg_returns(__u64 *ctx, int copy)
 {
-	if (!is_first_call(copy, COPIED_SEND))
+	if (!first_data_call(copy, COPIED_SEND, (void *)ctx[0]))
 		return 0;
 	return moved_by_function(ctx, FOR_SEND + copy, (void *)ctx[0], (void *)ctx[1], ctx[3]);
 }
@@ -440,7 +455,7 @@ CALL_COPIES("fexit/tcp_sendmsg", http_sendmsg, sendmsg_returns)
  */
 static __always_inline int recvmsg_returns(__u64 *ctx, int copy, __u64 flags, int n)
 {
-	if (!is_first_call(copy, COPIED_RECEIVE) || flags & MSG_PEEK)
+	if (!first_data_call(copy, COPIED_RECEIVE, (void *)ctx[0]) || flags & MSG_PEEK)
 		return 0;
 	return moved_by_function(ctx, FOR_RECEIVE + copy, (void *)ctx[0], (void *)ctx[1], n);
 }
@@ -591,14 +606,14 @@ static __noinline int moved_by_tracepoint(__u64 *ctx, __u32 use, int n)
 
 static __always_inline int sent_length(__u64 *ctx, int copy)
 {
-	if (!is_first_call(copy, COPIED_SEND))
+	if (!first_data_call(copy, COPIED_SEND, (void *)ctx[0]))
 		return 0;
 	return moved_by_tracepoint(ctx, FOR_SEND + copy, ctx[1]);
 }
 
 static __always_inline int received_length(__u64 *ctx, int copy)
 {
-	if (!is_first_call(copy, COPIED_RECEIVE) || ctx[2] & MSG_PEEK)
+	if (!first_data_call(copy, COPIED_RECEIVE, (void *)ctx[0]) || ctx[2] & MSG_PEEK)
 		return 0;
 	return moved_by_tracepoint(ctx, FOR_RECEIVE + copy, ctx[1]);
 }

@@ -215,13 +215,11 @@ volatile __u32 tell_all;
 static __always_inline void fill_party(struct party *p, struct task_struct *task, __u32 uid,
 				       __u64 cgroup)
 {
-	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
-
-	p->start = BPF_CORE_READ(leader, start_boottime);
+	p->start = BPF_CORE_READ(task, group_leader, start_boottime);
 	p->cgroup = cgroup;
 	p->pid = BPF_CORE_READ(task, tgid);
 	p->uid = uid;
-	BPF_CORE_READ_STR_INTO(&p->comm, leader, comm);
+	fill_comm(p->comm, task);
 }
 
 static __always_inline void fill_current(struct party *p)
@@ -584,7 +582,7 @@ static __noinline int moved_udp(struct sock *sk, struct msghdr *msg, struct sk_b
 			return 0;
 		fresh.cgroup = current_cgroup(task);
 		fresh.role = dir == sent ? client : server;
-		BPF_CORE_READ_STR_INTO(&fresh.comm, task, group_leader, comm);
+		fill_comm(fresh.comm, task);
 		bpf_map_update_elem(&flows, &key, &fresh, BPF_NOEXIST);
 		f = bpf_map_lookup_elem(&flows, &key);
 		if (!f) {
@@ -604,7 +602,7 @@ static __always_inline int moved(__u64 *ctx, int copy, enum direction dir)
 	__u16 protocol;
 
 	/* First of all: what one misses and another sees is no loss, whatever it is. */
-	if (!is_first_call(copy, COPIED_LENGTH))
+	if (!is_first_call(copy, COPIED_LENGTH, n))
 		return 0;
 	/* What is looked at stays; errors are no traffic. */
 	if (n <= 0 || !is_inet(sk->__sk_common.skc_family) ||
@@ -710,21 +708,21 @@ static __noinline int udp_sendmsg_returns(__u64 *ctx, int copy)
 {
 	struct sock *sk = (struct sock *)ctx[0];
 
-	if (!is_first_call(copy, COPIED_UDP) || sends_by_other(sk))
+	if (!is_first_call(copy, COPIED_UDP, ctx[3]) || sends_by_other(sk))
 		return 0;
 	return udp_sent(sk, (struct msghdr *)ctx[1], ctx[3]);
 }
 
 static __noinline int udpv6_sendmsg_returns(__u64 *ctx, int copy)
 {
-	if (!is_first_call(copy, COPIED_UDPV6))
+	if (!is_first_call(copy, COPIED_UDPV6, ctx[3]))
 		return 0;
 	return udp_sent((struct sock *)ctx[0], (struct msghdr *)ctx[1], ctx[3]);
 }
 
 static __noinline int udp_consumed(__u64 *ctx, int copy)
 {
-	if (!is_first_call(copy, COPIED_CONSUME))
+	if (!is_first_call(copy, COPIED_CONSUME, ctx[2]))
 		return 0;
 	return udp_received((struct sock *)ctx[0], (struct sk_buff *)ctx[1], ctx[2]);
 }

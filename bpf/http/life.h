@@ -7,12 +7,6 @@
 
 #include "keep.h"
 
-static __always_inline bool wanted_port(struct http_socket *id)
-{
-	return !filter_ports || bpf_map_lookup_elem(&ports, &id->local_port) ||
-	       bpf_map_lookup_elem(&ports, &id->remote_port);
-}
-
 /* Notes whose socket it is from now on. */
 static __noinline int take_over(struct socket_state *st, __u32 tgid)
 {
@@ -24,7 +18,7 @@ static __noinline int take_over(struct socket_state *st, __u32 tgid)
 	owner->pid = tgid;
 	owner->uid = bpf_get_current_uid_gid();
 	owner->cgroup = current_cgroup(task);
-	BPF_CORE_READ_STR_INTO(&owner->comm, task, group_leader, comm);
+	fill_comm(owner->comm, task);
 	return 0;
 }
 
@@ -32,20 +26,18 @@ static __noinline int take_over(struct socket_state *st, __u32 tgid)
 static __noinline struct socket_state *insert(struct sock *sk, struct socket_state *st)
 {
 	struct http_socket *id = &st->intro.socket;
-	struct inet_sock *inet = (void *)sk;
 	__u64 key = (__u64)sk;
 	int err;
 
 	id->family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	if ((id->family != AF_INET && id->family != AF_INET6) ||
-	    BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+	if (!is_inet(id->family) || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return NULL;
 	st->seen = bpf_ktime_get_boot_ns();
 	st->ports = BPF_CORE_READ(sk, __sk_common.skc_portpair);
 	st->last_dir = neither;
 	id->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-	id->local_port = bpf_ntohs(BPF_CORE_READ(inet, inet_sport));
-	id->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	id->local_port = local_port(sk);
+	id->remote_port = remote_port(sk);
 	if (id->family == AF_INET) {
 		BPF_CORE_READ_INTO((__be32 *)&id->local, sk, __sk_common.skc_rcv_saddr);
 		BPF_CORE_READ_INTO((__be32 *)&id->remote, sk, __sk_common.skc_daddr);
@@ -55,7 +47,7 @@ static __noinline struct socket_state *insert(struct sock *sk, struct socket_sta
 	}
 	id->seq[sent] = st->next[sent];
 	id->seq[received] = st->next[received];
-	if (!wanted_port(id)) {
+	if (!at_ports(id->local_port, id->remote_port)) {
 		st->verdict = IS_OTHER;
 		count(by_port, 1);
 	}

@@ -9,6 +9,7 @@
 #include "copies.h"
 #include "filter.h"
 #include "output.h"
+#include "ports.h"
 #include "socket.h"
 
 /* The largest --prefix, and what is captured of calls that may hold many heads. */
@@ -228,14 +229,6 @@ struct {
 	__type(value, struct http_hint);
 } hints SEC(".maps");
 
-/* Ports wanted by --port, written once by user space. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
-	__type(key, __u16);
-	__type(value, __u8);
-} ports SEC(".maps");
-
 /* Who builds a record, and its copies. */
 enum scratch_use {
 	FOR_SEND,
@@ -253,7 +246,6 @@ enum scratch_use {
 /* Knobs. */
 const volatile __u32 prefix = 1024;
 const volatile __u32 max_heads = MAX_HEADS;
-const volatile bool filter_ports;
 /* Boot clock − monotonic clock, ns: kept by user space. */
 volatile __u64 asleep;
 

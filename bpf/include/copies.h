@@ -95,28 +95,32 @@ static __noinline bool first_to_see(int copy, int last, __u64 event, __u32 at, b
 	return true;
 }
 
-/* Spreads numbers that are alike. */
+/* Makes numbers that are alike differ, in the upper half above all. */
 static __always_inline __u64 spread(__u64 n)
 {
-	return n * 0x9e3779b97f4a7c15ULL;
+	n *= 0x9e3779b97f4a7c15ULL;
+	return n ^ n >> 32;
 }
 
 /*
- * For what the current task does: it does one thing at a time, and tells where it
- * is by its id, on whichever CPU. What tells one kind of event from the others
- * that come between the copies.
+ * For what the current task does: it does one thing at a time, on whichever CPU.
+ * What says which kind of thing. Most that follow one another differ by how often
+ * the task has slept, which it does not between two copies; number makes more of
+ * them differ.
  */
-static __always_inline bool first_call(int copy, __u32 what, bool sparse)
+static __always_inline bool first_call(int copy, __u32 what, __u64 number, bool sparse)
 {
-	__u64 event = spread((__u64)what << 32 | (__u32)bpf_get_current_pid_tgid());
+	__u64 task = (__u64)what << 32 | (__u32)bpf_get_current_pid_tgid();
+	__u64 slept = has_copies ? bpf_get_current_task_btf()->nvcsw : 0;
+	__u64 event = spread(spread(spread(number) + slept) + task);
 
 	return first_to_see(copy, LAST_CALL, event, (event >> 32) % TURNS, sparse);
 }
 
 /* The same of calls that have copies only where programs are preempted. */
-static __always_inline bool is_first_call(int copy, __u32 what)
+static __always_inline bool is_first_call(int copy, __u32 what, __u64 number)
 {
-	return !has_copies || first_call(copy, what, false);
+	return !has_copies || first_call(copy, what, number, false);
 }
 
 /*

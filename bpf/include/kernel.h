@@ -202,6 +202,8 @@ struct task_struct {
 	int pid;
 	int tgid;
 	u64 start_boottime;
+	u64 self_exec_id;
+	unsigned long nvcsw;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	struct mm_struct *mm;

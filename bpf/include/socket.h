@@ -78,6 +78,14 @@ static __always_inline bool has_ports(struct sock *sk, __u32 ports)
 	       (!(now >> 16) && (__u16)now == (__u16)ports && local_port(sk) == ports >> 16);
 }
 
+/* A number for first_call() by which sockets of TCP differ, also those at one address. */
+static __always_inline __u64 number_of(struct sock *sk)
+{
+	struct tcp_sock *tp = (void *)sk;
+
+	return LOAD(sk, sk_protocol) == IPPROTO_TCP ? LOAD(tp, write_seq) : 0;
+}
+
 /* A step of a socket, for first_step(): one that is used again has other sequence numbers. */
 static __always_inline __u64 step_of(struct sock *sk, int from, int to)
 {

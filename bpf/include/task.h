@@ -9,6 +9,14 @@
 
 #define COMM_LEN 16
 
+/* What a process is called: its leader is. */
+static __always_inline void fill_comm(char *to, struct task_struct *task)
+{
+	struct task_struct *leader = LOAD(task, group_leader);
+
+	load_words(to, (void *)leader + bpf_core_field_offset(leader->comm));
+}
+
 /* The id of a cgroup in the v1 tree has this bit set, and counts as any other. */
 enum cgroup_id {
 	v1_bit = 63,
