@@ -103,16 +103,26 @@ static __always_inline __u64 spread(__u64 n)
 }
 
 /*
- * For what the current task does: it does one thing at a time, on whichever CPU.
- * What says which kind of thing. Most that follow one another differ by how often
- * the task has slept, which it does not between two copies; number makes more of
- * them differ.
+ * One event among others that are under way: the current task is the same for all
+ * copies, whichever CPU they run on and whatever has interrupted it. What follows
+ * later differs, mostly, by how often the task has slept, which it does not between
+ * two copies, and by number.
  */
-static __always_inline bool first_call(int copy, __u32 what, __u64 number, bool sparse)
+static __always_inline __u64 event_of(__u32 what, __u64 number)
 {
 	__u64 task = (__u64)what << 32 | (__u32)bpf_get_current_pid_tgid();
 	__u64 slept = has_copies ? bpf_get_current_task_btf()->nvcsw : 0;
-	__u64 event = spread(spread(spread(number) + slept) + task);
+
+	return spread(spread(spread(number) + slept) + task);
+}
+
+/*
+ * For what a task does: what says which kind of thing, number which one. With
+ * sparse what the first program missed is not counted: see programs.go.
+ */
+static __always_inline bool first_call(int copy, __u32 what, __u64 number, bool sparse)
+{
+	__u64 event = event_of(what, number);
 
 	return first_to_see(copy, LAST_CALL, event, (event >> 32) % TURNS, sparse);
 }
@@ -124,12 +134,13 @@ static __always_inline bool is_first_call(int copy, __u32 what, __u64 number)
 }
 
 /*
- * For what happens to a thing, whoever is interrupted by it. Where no program is
- * preempted all copies run on one CPU, and what it is at is in one entry.
+ * For what happens to a thing, whoever is interrupted by it: step tells it from what
+ * happens to others. Where no program is preempted all copies run on one CPU, and
+ * what that is at is in one entry.
  */
 static __always_inline bool first_step(int copy, __u64 step)
 {
-	__u64 event = spread(step);
+	__u64 event = has_copies ? event_of(-1, step) : spread(step);
 	__u32 at = has_copies ? event >> 32 : bpf_get_smp_processor_id();
 
 	return first_to_see(copy, LAST_STEP, event, at % TURNS, false);
