@@ -435,20 +435,7 @@ static __noinline int set_state(__u64 *ctx, int copy)
 	int error;
 
 	/* First of all: what one misses and another sees is no loss, whatever it is. */
-	if (!first_step(copy, step_of(sk, from, to)))
-		return 0;
-	switch (to) {
-	case TCP_SYN_SENT:
-	case TCP_ESTABLISHED:
-	case TCP_FIN_WAIT1:
-	case TCP_LAST_ACK:
-	case TCP_CLOSE:
-		break;
-	default:
-		return 0;
-	}
-	/* MPTCP and SCTP sockets take such steps as well. */
-	if (LOAD(sk, sk_protocol) != IPPROTO_TCP)
+	if (!first_step(copy, step_of(sk, from, to)) || !is_tcp_step(sk, to))
 		return 0;
 	if (to == TCP_SYN_SENT) {
 		begin_connect(ctx, sk);

@@ -384,20 +384,7 @@ static __noinline int set_state(__u64 *ctx, int copy)
 	__u64 key = (__u64)sk;
 	struct tcp *found;
 
-	if (!first_step(copy, step_of(sk, from, to)))
-		return 0;
-	switch (to) {
-	case TCP_SYN_SENT:
-	case TCP_ESTABLISHED:
-	case TCP_FIN_WAIT1:
-	case TCP_LAST_ACK:
-	case TCP_CLOSE:
-		break;
-	default:
-		return 0;
-	}
-	/* MPTCP and SCTP sockets take such steps as well. */
-	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+	if (!first_step(copy, step_of(sk, from, to)) || !is_tcp_step(sk, to))
 		return 0;
 	found = bpf_map_lookup_elem(&socks, &key);
 	if (found && begins_anew(found, sk, from, to)) {

@@ -116,60 +116,39 @@ static __always_inline long read_data(void *to, __u64 n, __u64 from, bool user)
 		      bpf_probe_read_kernel(to, n, (void *)from);
 }
 
-/*
- * The iterator stands behind the bytes that moved: go back. Their kinds have
- * had other numbers and the field other names.
- */
-__noinline int source_of_msg(__u32 index)
+enum iter_kind {
+	ITER_OTHER,
+	ITER_ONE,    /* the bytes are in one place */
+	ITER_USER,   /* segments of the process */
+	ITER_KERNEL, /* segments of the kernel */
+};
+
+/* Kinds have had other numbers, and the field other names. */
+static __always_inline enum iter_kind iter_kind(struct iov_iter *iter)
 {
-	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
-	struct iov_iter___typed *typed;
-	struct iov_iter___old *old;
-	struct iov_iter *iter;
-	struct msghdr *msg;
-	__u64 offset, moved;
-	struct source *src;
-	bool vec, kvec;
-	__u64 iov;
+	struct iov_iter___typed *typed = (void *)iter;
+	struct iov_iter___old *old = (void *)iter;
+	__u32 type;
 
-	if (!s)
-		return 0;
-	src = &s->payload.src;
-	msg = (void *)src->msg;
-	moved = s->payload.size;
-	iter = (void *)msg + bpf_core_field_offset(msg->msg_iter);
-	typed = (void *)iter;
-	old = (void *)iter;
-	offset = BPF_CORE_READ(iter, iov_offset);
-	if (bpf_core_field_exists(typed->iter_type)) {
-		__u32 type = BPF_CORE_READ(typed, iter_type);
-
-		if (bpf_core_enum_value_exists(enum iter_type___new, ITER_UBUF___new) &&
-		    type == bpf_core_enum_value(enum iter_type___new, ITER_UBUF___new)) {
-			src->base = (__u64)BPF_CORE_READ(iter, ubuf) + offset - moved;
-			src->segments = 0;
-			src->data_user = true;
-			src->known = true;
-			return 0;
-		}
-		vec = type == bpf_core_enum_value(enum iter_type___new, ITER_IOVEC___new);
-		kvec = type == bpf_core_enum_value(enum iter_type___new, ITER_KVEC___new);
-	} else {
+	if (!bpf_core_field_exists(typed->iter_type)) {
 		/* ITER_IOVEC 4, ITER_KVEC 8; 1 is the direction. */
-		__u32 type = BPF_CORE_READ(old, type) & ~1U;
-
-		vec = type == 4;
-		kvec = type == 8;
+		type = BPF_CORE_READ(old, type) & ~1U;
+		return type == 4 ? ITER_USER : type == 8 ? ITER_KERNEL : ITER_OTHER;
 	}
-	if (!vec && !kvec)
-		return 0;
-	if (bpf_core_field_exists(iter->__iov))
-		iov = (__u64)BPF_CORE_READ(iter, __iov);
-	else
-		iov = (__u64)BPF_CORE_READ(old, iov);
-	src->array_user = false;
-	src->data_user = vec;
-	src->segments = 1;
+	type = BPF_CORE_READ(typed, iter_type);
+	if (bpf_core_enum_value_exists(enum iter_type___new, ITER_UBUF___new) &&
+	    type == bpf_core_enum_value(enum iter_type___new, ITER_UBUF___new))
+		return ITER_ONE;
+	if (type == bpf_core_enum_value(enum iter_type___new, ITER_IOVEC___new))
+		return ITER_USER;
+	if (type == bpf_core_enum_value(enum iter_type___new, ITER_KVEC___new))
+		return ITER_KERNEL;
+	return ITER_OTHER;
+}
+
+/* Goes back to the first byte that moved, from a place in a segment behind the last. */
+static __always_inline bool rewind(struct source *src, __u64 iov, __u64 offset, __u64 moved)
+{
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < SEGMENTS; i++) {
 		__u64 len = 0;
@@ -178,14 +157,50 @@ __noinline int source_of_msg(__u32 index)
 			src->base = iov;
 			src->skip = offset - moved;
 			src->segments = i + 1;
-			src->known = true;
-			return 0;
+			return true;
 		}
 		moved -= offset;
 		iov -= sizeof(struct iovec);
 		if (bpf_probe_read_kernel(&len, sizeof(len), (void *)iov + 8))
-			return 0;
+			return false;
 		offset = len;
+	}
+	return false;
+}
+
+/* The iterator of a message stands behind the bytes that moved. */
+__noinline int source_of_msg(__u32 index)
+{
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	struct iov_iter___old *old;
+	struct iov_iter *iter;
+	struct msghdr *msg;
+	enum iter_kind kind;
+	struct source *src;
+	__u64 offset, iov;
+
+	if (!s)
+		return 0;
+	src = &s->payload.src;
+	msg = (void *)src->msg;
+	iter = (void *)msg + bpf_core_field_offset(msg->msg_iter);
+	old = (void *)iter;
+	offset = BPF_CORE_READ(iter, iov_offset);
+	kind = iter_kind(iter);
+	src->array_user = false;
+	src->data_user = kind != ITER_KERNEL;
+	switch (kind) {
+	case ITER_OTHER:
+		break;
+	case ITER_ONE:
+		src->base = (__u64)BPF_CORE_READ(iter, ubuf) + offset - s->payload.size;
+		src->segments = 0;
+		src->known = true;
+		break;
+	default:
+		iov = bpf_core_field_exists(iter->__iov) ? (__u64)BPF_CORE_READ(iter, __iov) :
+							   (__u64)BPF_CORE_READ(old, iov);
+		src->known = rewind(src, iov, offset, s->payload.size);
 	}
 	return 0;
 }

@@ -94,6 +94,21 @@ static __always_inline __u64 step_of(struct sock *sk, int from, int to)
 	return (__u64)sk ^ (__u64)to << 56 ^ (__u64)from << 48 ^ (__u64)LOAD(tp, write_seq) << 16;
 }
 
+/* A step of TCP from one part of a connection's life to another. */
+static __always_inline bool is_tcp_step(struct sock *sk, int to)
+{
+	switch (to) {
+	case TCP_SYN_SENT:
+	case TCP_ESTABLISHED:
+	case TCP_FIN_WAIT1:
+	case TCP_LAST_ACK:
+	case TCP_CLOSE:
+		/* MPTCP and SCTP sockets take such steps as well. */
+		return LOAD(sk, sk_protocol) == IPPROTO_TCP;
+	}
+	return false;
+}
+
 /*
  * Takes the address and the port out of a struct sockaddr. False: it cannot be
  * read, or is of another kind.
