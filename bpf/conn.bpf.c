@@ -32,6 +32,7 @@
 #include "copies.h"
 #include "filter.h"
 #include "output.h"
+#include "ports.h"
 #include "socket.h"
 
 /* What a record tells of. */
@@ -97,8 +98,6 @@ struct conn_record {
 	enum reason reason;
 };
 
-FOR_GO(conn_record, struct conn_record);
-
 /*
  * Sockets by their address. Inserted by the owner (connect, accept) or by the
  * iterator that looks for sockets older than tracing; deleted when the
@@ -112,14 +111,6 @@ struct {
 	__type(key, __u64);
 	__type(value, struct conn);
 } socks SEC(".maps");
-
-/* Ports of --port, by user space. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
-	__type(key, __u16);
-	__type(value, __u8);
-} ports SEC(".maps");
 
 /* A call of tcp_v4_connect or tcp_v6_connect, from kprobe to kretprobe. */
 struct connect_call {
@@ -144,27 +135,18 @@ enum copied {
 };
 
 /* Knobs. */
-const volatile bool filter_ports;
 const volatile bool only_failed;
-const volatile bool only_slow;	   /* connects, and nothing else */
+const volatile bool only_slow; /* connects, and nothing else */
 const volatile __u64 slow_ns;
 const volatile bool tell_first; /* the first SYN, too, not only those sent again */
 const volatile __s32 nr_accept = -1;
 const volatile __s32 nr_accept4 = -1;
 const volatile __s32 nr_connect = -1;
 
-static __always_inline bool at_ports(const struct conn *c)
-{
-	__u16 sport = c->sport, dport = c->dport;
-
-	return !filter_ports || bpf_map_lookup_elem(&ports, &dport) ||
-	       bpf_map_lookup_elem(&ports, &sport);
-}
-
 /* Whether a connection passes --port. If not, that is counted. */
 static __always_inline bool wanted_ports(const struct conn *c)
 {
-	if (at_ports(c))
+	if (at_ports(c->sport, c->dport))
 		return true;
 	count(by_port, 1);
 	return false;
@@ -172,12 +154,11 @@ static __always_inline bool wanted_ports(const struct conn *c)
 
 static __always_inline void fill_owner(struct conn *c, struct task_struct *task)
 {
-	struct task_struct *leader = LOAD(task, group_leader);
 	struct cred *cred = (void *)LOAD(task, cred);
 
 	c->pid = LOAD(task, tgid);
 	c->uid = LOAD(cred, uid.val);
-	load_words(c->comm, (void *)leader + bpf_core_field_offset(leader->comm));
+	fill_comm(c->comm, task);
 }
 
 static __always_inline void fill_current(struct conn *c, struct task_struct *task)
@@ -203,34 +184,40 @@ static __always_inline void fill_tuple(struct conn *c, struct sock *sk)
 	c->dport = calls ? rport : lport;
 }
 
-static __always_inline void send(void *ctx, enum event type, struct conn *c, struct sock *sk,
-				 __u64 now, enum reason reason)
+/*
+ * Sends a record in which conn and time are filled in and all else is zero. It is
+ * built where conn is: 512 bytes of stack are for all functions of a chain.
+ */
+static __noinline void send(void *ctx, struct conn_record *rec, enum event type, struct sock *sk,
+			    enum reason reason)
 {
 	struct tcp_sock *tp = (void *)sk;
-	struct conn_record rec;
+	struct conn *c = &rec->conn;
 
-	__builtin_memset(&rec, 0, sizeof(rec));
-	rec.time = now;
-	rec.socket = (__u64)sk;
-	__builtin_memcpy(&rec.conn, c, sizeof(*c));
-	rec.type = type;
-	rec.reason = reason;
-	rec.retransmits = LOAD(tp, total_retrans);
-	if (type == close) {
-		rec.tx = tcp_sent_bytes(sk);
-		rec.rx = tcp_received_bytes(sk);
-		rec.srtt_us = LOAD(tp, srtt_us) >> 3;
-	}
-	send_record(ctx, &rec, sizeof(rec), type == connect_waits ? detail_missing : ring_full);
-}
-
-static __always_inline void send_failed(void *ctx, struct conn *c, struct sock *sk, __u64 now)
-{
-	if (only_slow && (!c->start || now - c->start < slow_ns)) {
+	if (type == connect_failed && only_slow && (!c->start || rec->time - c->start < slow_ns)) {
 		count(by_slow, 1);
 		return;
 	}
-	send(ctx, connect_failed, c, sk, now, 0);
+	rec->socket = (__u64)sk;
+	rec->type = type;
+	rec->reason = reason;
+	rec->retransmits = LOAD(tp, total_retrans);
+	if (type == close) {
+		rec->tx = tcp_sent_bytes(sk);
+		rec->rx = tcp_received_bytes(sk);
+		rec->srtt_us = LOAD(tp, srtt_us) >> 3;
+	}
+	send_record(ctx, rec, sizeof(*rec), type == connect_waits ? detail_missing : ring_full);
+}
+
+/* The same of an entry. */
+static __noinline void send_entry(void *ctx, struct conn *c, enum event type, struct sock *sk,
+				  __u64 now)
+{
+	struct conn_record rec = {.time = now};
+
+	__builtin_memcpy(&rec.conn, c, sizeof(*c));
+	send(ctx, &rec, type, sk, 0);
 }
 
 /* Freed, though its memory may not have been used again. */
@@ -254,30 +241,31 @@ static __always_inline void count_unseen(const struct conn *left)
 static __noinline void begin_connect(void *ctx, struct sock *sk)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct conn *found, c = {};
+	struct conn_record rec = {};
+	struct conn *found, *c = &rec.conn;
 	__u64 key = (__u64)sk;
 	int err;
 
 	if (!wanted(LOAD(task, tgid)))
 		return;
-	c.start = bpf_ktime_get_boot_ns();
-	c.role = client;
-	c.state = connecting;
-	fill_current(&c, task);
-	fill_tuple(&c, sk);
+	rec.time = c->start = bpf_ktime_get_boot_ns();
+	c->role = client;
+	c->state = connecting;
+	fill_current(c, task);
+	fill_tuple(c, sk);
 	/* As an int: before 6.4 the upper half of the result is undefined. */
-	err = bpf_map_update_elem(&socks, &key, &c, BPF_NOEXIST);
+	err = bpf_map_update_elem(&socks, &key, c, BPF_NOEXIST);
 	if (err == -EEXIST) {
 		found = bpf_map_lookup_elem(&socks, &key);
 		if (found)
 			count_unseen(found);
-		err = bpf_map_update_elem(&socks, &key, &c, BPF_ANY);
+		err = bpf_map_update_elem(&socks, &key, c, BPF_ANY);
 	}
 	if (err)
 		count_lost(map_full);
 	/* The source port is not chosen yet: it may be a wanted one. */
 	if (tell_first)
-		send(ctx, connect_waits, &c, sk, c.start, 0);
+		send(ctx, &rec, connect_waits, sk, 0);
 }
 
 static __noinline void end_connect(void *ctx, struct sock *sk)
@@ -299,7 +287,7 @@ static __noinline void end_connect(void *ctx, struct sock *sk)
 	else if (only_failed)
 		count(by_failed, 1);
 	else
-		send(ctx, connect, c, sk, now, 0);
+		send_entry(ctx, c, connect, sk, now);
 	if (only_slow)
 		bpf_map_delete_elem(&socks, &key);
 }
@@ -314,15 +302,14 @@ static __noinline void fail_connect(void *ctx, struct sock *sk, struct conn *c, 
 	struct tcp_sock *tp = (void *)sk;
 
 	fill_tuple(c, sk);
-	if (!error && LOAD(sk, sk_shutdown) != SHUTDOWN_MASK &&
-	    !LOAD(tp, segs_out)) {
+	if (!error && LOAD(sk, sk_shutdown) != SHUTDOWN_MASK && !LOAD(tp, segs_out)) {
 		c->state = failing;
 		return;
 	}
 	c->state = failed;
 	c->error = error ?: ECANCELED;
 	if (wanted_ports(c))
-		send_failed(ctx, c, sk, bpf_ktime_get_boot_ns());
+		send_entry(ctx, c, connect_failed, sk, bpf_ktime_get_boot_ns());
 }
 
 static __always_inline enum reason reason_of(struct sock *sk, int from, int error)
@@ -348,8 +335,7 @@ static __always_inline enum reason reason_of(struct sock *sk, int from, int erro
 		return reset;
 	case TCP_FIN_WAIT2:
 		/* Closed with data unread, which is answered by RST, before a FIN came. */
-		if (!fin_has_come(sk) &&
-		    LOAD(tp, rcv_nxt) != LOAD(tp, copied_seq))
+		if (!fin_has_come(sk) && LOAD(tp, rcv_nxt) != LOAD(tp, copied_seq))
 			return reset;
 	}
 	return closed;
@@ -371,9 +357,10 @@ static __always_inline enum side first_to_close(int state)
 }
 
 /* from is CLOSE if the step to that was not seen, or before it was accepted. */
-static __always_inline void send_closed(void *ctx, struct sock *sk, struct conn *c, int from,
-					int error)
+static __always_inline void send_closed(void *ctx, struct sock *sk, struct conn_record *rec,
+					int from, int error)
 {
+	struct conn *c = &rec->conn;
 	enum reason reason = reason_of(sk, from, error);
 
 	if (!c->closed_by)
@@ -385,14 +372,15 @@ static __always_inline void send_closed(void *ctx, struct sock *sk, struct conn 
 	}
 	if (only_slow || (only_failed && reason != reset))
 		return;
-	send(ctx, close, c, sk, bpf_ktime_get_boot_ns(), reason);
+	rec->time = bpf_ktime_get_boot_ns();
+	send(ctx, rec, close, sk, reason);
 }
 
 /* Any open state to CLOSE. */
 static __noinline void end_open(void *ctx, struct sock *sk, struct conn *found, int from, int error)
 {
+	struct conn_record rec = {};
 	__u64 key = (__u64)sk;
-	struct conn c;
 	int err;
 
 	if (!has_ports(sk, found->ports)) {
@@ -400,13 +388,13 @@ static __noinline void end_open(void *ctx, struct sock *sk, struct conn *found, 
 		bpf_map_delete_elem(&socks, &key);
 		return;
 	}
-	__builtin_memcpy(&c, found, sizeof(c));
+	__builtin_memcpy(&rec.conn, found, sizeof(*found));
 	err = found->adopted ? -EBUSY : bpf_map_delete_elem(&socks, &key);
 	if (err == -ENOENT)
 		return;
 	if (err) /* a late accept must find it, or its bucket is busy: it goes with the socket */
 		found->state = ended;
-	send_closed(ctx, sk, &c, from, error);
+	send_closed(ctx, sk, &rec, from, error);
 }
 
 /*
@@ -429,7 +417,7 @@ static __noinline void adopt(struct sock *sk, int from)
 	c.closed_by = first_to_close(from);
 	fill_current(&c, task);
 	fill_tuple(&c, sk);
-	if (!at_ports(&c))
+	if (!at_ports(c.sport, c.dport))
 		return;
 	/* With these filters somebody else may have opened it, who is not wanted. */
 	if (!filter_pids && !filter_uid && !only_failed)
@@ -447,20 +435,7 @@ static __noinline int set_state(__u64 *ctx, int copy)
 	int error;
 
 	/* First of all: what one misses and another sees is no loss, whatever it is. */
-	if (!first_step(copy, step_of(sk, from, to)))
-		return 0;
-	switch (to) {
-	case TCP_SYN_SENT:
-	case TCP_ESTABLISHED:
-	case TCP_FIN_WAIT1:
-	case TCP_LAST_ACK:
-	case TCP_CLOSE:
-		break;
-	default:
-		return 0;
-	}
-	/* MPTCP and SCTP sockets take such steps as well. */
-	if (LOAD(sk, sk_protocol) != IPPROTO_TCP)
+	if (!first_step(copy, step_of(sk, from, to)) || !is_tcp_step(sk, to))
 		return 0;
 	if (to == TCP_SYN_SENT) {
 		begin_connect(ctx, sk);
@@ -530,7 +505,7 @@ static __noinline int destroyed(__u64 *ctx, int copy)
 		/* No return of connect was seen: it was dissolved. */
 		c->error = ECANCELED;
 		if (wanted_ports(c))
-			send_failed(ctx, c, sk, bpf_ktime_get_boot_ns());
+			send_entry(ctx, c, connect_failed, sk, bpf_ktime_get_boot_ns());
 	}
 	bpf_map_delete_elem(&socks, &key);
 	return 0;
@@ -554,8 +529,8 @@ static __noinline int sent_again(__u64 *ctx, int copy)
 	if (!c || c->state != connecting || !c->start)
 		return 0;
 	fill_tuple(c, sk);
-	if (at_ports(c))
-		send(ctx, connect_waits, c, sk, bpf_ktime_get_boot_ns(), 0);
+	if (at_ports(c->sport, c->dport))
+		send_entry(ctx, c, connect_waits, sk, bpf_ktime_get_boot_ns());
 	return 0;
 }
 
@@ -565,8 +540,8 @@ STEP_COPIES("raw_tp/tcp_retransmit_skb", conn_retransmit, sent_again)
 static __noinline int accepted(void *ctx, struct sock *sk)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct conn c = {};
-	struct conn *found;
+	struct conn_record rec = {};
+	struct conn *found, *c = &rec.conn;
 	__u64 key;
 	int state;
 
@@ -586,19 +561,19 @@ static __noinline int accepted(void *ctx, struct sock *sk)
 		/* Told already; what was found open before was met on its way here. */
 		return 0;
 	}
-	c.start = bpf_ktime_get_boot_ns();
-	c.role = server;
-	c.state = open;
-	c.closed_by = first_to_close(state);
-	fill_current(&c, task);
-	fill_tuple(&c, sk);
-	if (!wanted_ports(&c))
+	rec.time = c->start = bpf_ktime_get_boot_ns();
+	c->role = server;
+	c->state = open;
+	c->closed_by = first_to_close(state);
+	fill_current(c, task);
+	fill_tuple(c, sk);
+	if (!wanted_ports(c))
 		return 0;
 	if (only_failed)
 		count(by_failed, 1);
 	else
-		send(ctx, accept, &c, sk, c.start, 0);
-	if (bpf_map_update_elem(&socks, &key, &c, BPF_ANY)) {
+		send(ctx, &rec, accept, sk, 0);
+	if (bpf_map_update_elem(&socks, &key, c, BPF_ANY)) {
 		count_lost(map_full);
 		return 0;
 	}
@@ -606,7 +581,7 @@ static __noinline int accepted(void *ctx, struct sock *sk)
 	if (LOAD(sk, __sk_common.skc_state) != TCP_CLOSE)
 		return 0;
 	found = bpf_map_lookup_elem(&socks, &key);
-	if (!found || found->start != c.start)
+	if (!found || found->start != c->start)
 		return 0;
 	if (is_gone(sk)) {
 		/* Another thread has closed it: nobody would take the entry away. */
@@ -615,8 +590,8 @@ static __noinline int accepted(void *ctx, struct sock *sk)
 	}
 	if (found->state == open) {
 		found->state = ended;
-		__builtin_memcpy(&c, found, sizeof(c));
-		send_closed(ctx, sk, &c, TCP_CLOSE, LOAD(sk, sk_err));
+		__builtin_memcpy(c, found, sizeof(*c));
+		send_closed(ctx, sk, &rec, TCP_CLOSE, LOAD(sk, sk_err));
 	}
 	return 0;
 }
@@ -627,21 +602,20 @@ static __noinline int accepted(void *ctx, struct sock *sk)
  * out that never are.
  */
 static __noinline int connect_returned(void *ctx, struct sock *sk, void *addr, int error,
-				     bool syscall)
+				       bool syscall)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	__u64 key = (__u64)sk;
 	struct conn *found = bpf_map_lookup_elem(&socks, &key);
-	struct conn c = {};
-	__u64 now = bpf_ktime_get_boot_ns();
+	struct conn_record rec = {.time = bpf_ktime_get_boot_ns()};
+	struct conn *c = &rec.conn;
 
 	/* Steps are told before they are taken: one that was taken and not told was not seen. */
-	if (found && (found->state == failing ||
-		      (found->state == connecting &&
-		       LOAD(sk, __sk_common.skc_state) == TCP_CLOSE))) {
+	if (found && (found->state == failing || (found->state == connecting &&
+						  LOAD(sk, __sk_common.skc_state) == TCP_CLOSE))) {
 		found->state = failed;
 		found->error = 0;
-		__builtin_memcpy(&c, found, sizeof(c));
+		__builtin_memcpy(c, found, sizeof(*c));
 	} else if (found && syscall && found->state != failed) {
 		return 0;
 	} else if (found && syscall && found->error == error) {
@@ -650,16 +624,16 @@ static __noinline int connect_returned(void *ctx, struct sock *sk, void *addr, i
 	} else {
 		if (!wanted(LOAD(task, tgid)))
 			return 0;
-		c.role = client;
-		c.start = now;
-		fill_current(&c, task);
-		fill_tuple(&c, sk);
-		if (!read_sockaddr(addr, syscall, c.dst, &c.dport))
+		c->role = client;
+		c->start = rec.time;
+		fill_current(c, task);
+		fill_tuple(c, sk);
+		if (!read_sockaddr(addr, syscall, c->dst, &c->dport))
 			return 0;
 	}
-	c.error = error;
-	if (wanted_ports(&c))
-		send_failed(ctx, &c, sk, now);
+	c->error = error;
+	if (wanted_ports(c))
+		send(ctx, &rec, connect_failed, sk, 0);
 	return 0;
 }
 
@@ -670,7 +644,9 @@ static __noinline int connect_returned(void *ctx, struct sock *sk, void *addr, i
 
 static __noinline int accept_by_function(__u64 *ctx, int copy)
 {
-	return first_call(copy, COPIED_ACCEPT, false) ? accepted(ctx, (struct sock *)ctx[0]) : 0;
+	struct sock *sk = (struct sock *)ctx[0];
+
+	return first_call(copy, COPIED_ACCEPT, number_of(sk), false) ? accepted(ctx, sk) : 0;
 }
 
 CALL_COPIES("fentry/security_sock_graft", conn_accept_fentry, accept_by_function)
@@ -680,7 +656,7 @@ static __noinline int connect4_returns(__u64 *ctx, int copy)
 	struct sock *sk = (struct sock *)ctx[0];
 	int ret = ctx[3];
 
-	if (!first_call(copy, COPIED_CONNECT4, true) || ret >= 0 ||
+	if (!first_call(copy, COPIED_CONNECT4, number_of(sk), true) || ret >= 0 ||
 	    LOAD(sk, __sk_common.skc_family) != AF_INET)
 		return 0;
 	return connect_returned(ctx, sk, (void *)ctx[1], -ret, false);
@@ -690,11 +666,12 @@ CALL_COPIES("fexit/tcp_v4_connect", conn_connect4_fexit, connect4_returns)
 
 static __noinline int connect6_returns(__u64 *ctx, int copy)
 {
+	struct sock *sk = (struct sock *)ctx[0];
 	int ret = ctx[3];
 
-	if (!first_call(copy, COPIED_CONNECT6, true) || ret >= 0)
+	if (!first_call(copy, COPIED_CONNECT6, number_of(sk), true) || ret >= 0)
 		return 0;
-	return connect_returned(ctx, (struct sock *)ctx[0], (void *)ctx[1], -ret, false);
+	return connect_returned(ctx, sk, (void *)ctx[1], -ret, false);
 }
 
 CALL_COPIES("fexit/tcp_v6_connect", conn_connect6_fexit, connect6_returns)
@@ -777,14 +754,20 @@ static __always_inline struct sock *fd_tcp_socket(__u32 fd)
 	return file_tcp_socket((void *)load_word((void *)(files + fd * sizeof(struct file *))));
 }
 
-static __noinline int accept_returns(void *ctx, int fd)
+/* Whether a copy is the first to see a system call return that has to do with a socket. */
+static __always_inline bool first_syscall(int copy, struct sock *sk)
+{
+	return !has_copies || first_call(copy, COPIED_SYSCALL, number_of(sk), true);
+}
+
+static __noinline int accept_returns(void *ctx, int copy, int fd)
 {
 	struct sock *sk = fd_tcp_socket(fd);
 
-	return sk ? accepted(ctx, sk) : 0;
+	return sk && first_syscall(copy, sk) ? accepted(ctx, sk) : 0;
 }
 
-static __noinline int connect_syscall_returns(void *ctx, void *regs, int error)
+static __noinline int connect_syscall_returns(void *ctx, int copy, void *regs, int error)
 {
 	struct sock *sk;
 
@@ -797,20 +780,21 @@ static __noinline int connect_syscall_returns(void *ctx, void *regs, int error)
 		return 0;
 	}
 	sk = fd_tcp_socket(syscall_arg(regs, 0, false));
-	return sk ? connect_returned(ctx, sk, (void *)syscall_arg(regs, 1, false), error, true) : 0;
+	if (!sk || !first_syscall(copy, sk))
+		return 0;
+	return connect_returned(ctx, sk, (void *)syscall_arg(regs, 1, false), error, true);
 }
 
-/* Most of what this sees is not its own: who is first is asked of the rest. */
 static __always_inline int syscall_returns(void *ctx, int copy, int nr, void *regs, long ret)
 {
 	bool accepts = nr == nr_accept4 || nr == nr_accept;
 
 	if (!accepts && nr != nr_connect)
 		return 0;
-	if (accepts != (ret >= 0) || syscall_is_32bit((void *)bpf_get_current_task(), false) ||
-	    (has_copies && !first_call(copy, COPIED_SYSCALL, true)))
+	if (accepts != (ret >= 0) || syscall_is_32bit((void *)bpf_get_current_task(), false))
 		return 0;
-	return accepts ? accept_returns(ctx, ret) : connect_syscall_returns(ctx, regs, -ret);
+	return accepts ? accept_returns(ctx, copy, ret) :
+			 connect_syscall_returns(ctx, copy, regs, -ret);
 }
 
 /* Inlined, as most of its runs end at once. */
@@ -840,7 +824,7 @@ static __always_inline int request_completes(void *ctx, struct io_kiocb *req, in
 {
 	if (result <= 0 || (req && BPF_CORE_READ(req, opcode) != IORING_OP_ACCEPT))
 		return 0;
-	return accept_returns(ctx, result);
+	return accept_returns(ctx, 0, result);
 }
 
 /*
@@ -866,7 +850,9 @@ int conn_cqe_io_uring(__u64 *ctx)
 	if (bpf_core_field_exists(req->cqe))
 		return request_completes(ctx, req, BPF_CORE_READ(cqe, res));
 	/* What the kernel's workers complete is not in their own table of files. */
-	return is_kernel((void *)bpf_get_current_task()) ? 0 : request_completes(ctx, NULL, (__s64)cqe);
+	if (is_kernel((void *)bpf_get_current_task()))
+		return 0;
+	return request_completes(ctx, NULL, (__s64)cqe);
 }
 
 /* Sockets that are older than tracing. */

@@ -144,7 +144,6 @@ const (
 	ConnVarFilterPorts             = "filter_ports"
 	ConnVarFilterUid               = "filter_uid"
 	ConnVarForGoCgroupId           = "for_go_cgroup_id"
-	ConnVarForGoConnRecord         = "for_go_conn_record"
 	ConnVarHasCasts                = "has_casts"
 	ConnVarHasCopies               = "has_copies"
 	ConnVarHidden                  = "hidden"
@@ -258,25 +257,24 @@ type ConnMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ConnVariableSpecs struct {
-	FilterCgroups   *ebpf.VariableSpec `ebpf:"filter_cgroups"`
-	FilterPids      *ebpf.VariableSpec `ebpf:"filter_pids"`
-	FilterPorts     *ebpf.VariableSpec `ebpf:"filter_ports"`
-	FilterUid       *ebpf.VariableSpec `ebpf:"filter_uid"`
-	ForGoCgroupId   *ebpf.VariableSpec `ebpf:"for_go_cgroup_id"`
-	ForGoConnRecord *ebpf.VariableSpec `ebpf:"for_go_conn_record"`
-	HasCasts        *ebpf.VariableSpec `ebpf:"has_casts"`
-	HasCopies       *ebpf.VariableSpec `ebpf:"has_copies"`
-	Hidden          *ebpf.VariableSpec `ebpf:"hidden"`
-	NrAccept        *ebpf.VariableSpec `ebpf:"nr_accept"`
-	NrAccept4       *ebpf.VariableSpec `ebpf:"nr_accept4"`
-	NrConnect       *ebpf.VariableSpec `ebpf:"nr_connect"`
-	OnlyFailed      *ebpf.VariableSpec `ebpf:"only_failed"`
-	OnlySlow        *ebpf.VariableSpec `ebpf:"only_slow"`
-	PerfBuffers     *ebpf.VariableSpec `ebpf:"perf_buffers"`
-	ReaderState     *ebpf.VariableSpec `ebpf:"reader_state"`
-	SlowNs          *ebpf.VariableSpec `ebpf:"slow_ns"`
-	TellFirst       *ebpf.VariableSpec `ebpf:"tell_first"`
-	WantedUid       *ebpf.VariableSpec `ebpf:"wanted_uid"`
+	FilterCgroups *ebpf.VariableSpec `ebpf:"filter_cgroups"`
+	FilterPids    *ebpf.VariableSpec `ebpf:"filter_pids"`
+	FilterPorts   *ebpf.VariableSpec `ebpf:"filter_ports"`
+	FilterUid     *ebpf.VariableSpec `ebpf:"filter_uid"`
+	ForGoCgroupId *ebpf.VariableSpec `ebpf:"for_go_cgroup_id"`
+	HasCasts      *ebpf.VariableSpec `ebpf:"has_casts"`
+	HasCopies     *ebpf.VariableSpec `ebpf:"has_copies"`
+	Hidden        *ebpf.VariableSpec `ebpf:"hidden"`
+	NrAccept      *ebpf.VariableSpec `ebpf:"nr_accept"`
+	NrAccept4     *ebpf.VariableSpec `ebpf:"nr_accept4"`
+	NrConnect     *ebpf.VariableSpec `ebpf:"nr_connect"`
+	OnlyFailed    *ebpf.VariableSpec `ebpf:"only_failed"`
+	OnlySlow      *ebpf.VariableSpec `ebpf:"only_slow"`
+	PerfBuffers   *ebpf.VariableSpec `ebpf:"perf_buffers"`
+	ReaderState   *ebpf.VariableSpec `ebpf:"reader_state"`
+	SlowNs        *ebpf.VariableSpec `ebpf:"slow_ns"`
+	TellFirst     *ebpf.VariableSpec `ebpf:"tell_first"`
+	WantedUid     *ebpf.VariableSpec `ebpf:"wanted_uid"`
 }
 
 // ConnObjects contains all objects after they have been loaded into the kernel.
@@ -330,25 +328,24 @@ func (m *ConnMaps) Close() error {
 //
 // It can be passed to LoadConnObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ConnVariables struct {
-	FilterCgroups   *ebpf.Variable `ebpf:"filter_cgroups"`
-	FilterPids      *ebpf.Variable `ebpf:"filter_pids"`
-	FilterPorts     *ebpf.Variable `ebpf:"filter_ports"`
-	FilterUid       *ebpf.Variable `ebpf:"filter_uid"`
-	ForGoCgroupId   *ebpf.Variable `ebpf:"for_go_cgroup_id"`
-	ForGoConnRecord *ebpf.Variable `ebpf:"for_go_conn_record"`
-	HasCasts        *ebpf.Variable `ebpf:"has_casts"`
-	HasCopies       *ebpf.Variable `ebpf:"has_copies"`
-	Hidden          *ebpf.Variable `ebpf:"hidden"`
-	NrAccept        *ebpf.Variable `ebpf:"nr_accept"`
-	NrAccept4       *ebpf.Variable `ebpf:"nr_accept4"`
-	NrConnect       *ebpf.Variable `ebpf:"nr_connect"`
-	OnlyFailed      *ebpf.Variable `ebpf:"only_failed"`
-	OnlySlow        *ebpf.Variable `ebpf:"only_slow"`
-	PerfBuffers     *ebpf.Variable `ebpf:"perf_buffers"`
-	ReaderState     *ebpf.Variable `ebpf:"reader_state"`
-	SlowNs          *ebpf.Variable `ebpf:"slow_ns"`
-	TellFirst       *ebpf.Variable `ebpf:"tell_first"`
-	WantedUid       *ebpf.Variable `ebpf:"wanted_uid"`
+	FilterCgroups *ebpf.Variable `ebpf:"filter_cgroups"`
+	FilterPids    *ebpf.Variable `ebpf:"filter_pids"`
+	FilterPorts   *ebpf.Variable `ebpf:"filter_ports"`
+	FilterUid     *ebpf.Variable `ebpf:"filter_uid"`
+	ForGoCgroupId *ebpf.Variable `ebpf:"for_go_cgroup_id"`
+	HasCasts      *ebpf.Variable `ebpf:"has_casts"`
+	HasCopies     *ebpf.Variable `ebpf:"has_copies"`
+	Hidden        *ebpf.Variable `ebpf:"hidden"`
+	NrAccept      *ebpf.Variable `ebpf:"nr_accept"`
+	NrAccept4     *ebpf.Variable `ebpf:"nr_accept4"`
+	NrConnect     *ebpf.Variable `ebpf:"nr_connect"`
+	OnlyFailed    *ebpf.Variable `ebpf:"only_failed"`
+	OnlySlow      *ebpf.Variable `ebpf:"only_slow"`
+	PerfBuffers   *ebpf.Variable `ebpf:"perf_buffers"`
+	ReaderState   *ebpf.Variable `ebpf:"reader_state"`
+	SlowNs        *ebpf.Variable `ebpf:"slow_ns"`
+	TellFirst     *ebpf.Variable `ebpf:"tell_first"`
+	WantedUid     *ebpf.Variable `ebpf:"wanted_uid"`
 }
 
 // ConnPrograms contains all programs after they have been loaded into the kernel.

@@ -136,7 +136,7 @@ static __always_inline void fill_record(struct exec_record *rec, enum event type
 	rec->uid = bpf_get_current_uid_gid();
 	/* The parent may be a thread: the process is named by its leader. */
 	rec->ppid = BPF_CORE_READ(task, real_parent, tgid);
-	BPF_CORE_READ_STR_INTO(&rec->comm, task, group_leader, comm);
+	fill_comm(rec->comm, task);
 }
 
 static __always_inline __u32 scratch_index(__u32 slot)
@@ -150,15 +150,13 @@ static __always_inline struct scratch *begin_record(enum event type, __u32 slot,
 {
 	__u32 index = scratch_index(slot);
 	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
-	struct task_struct *parent;
 
 	if (!s) {
 		count_lost(map_full);
 		return NULL;
 	}
 	fill_record(&s->rec, type, task);
-	parent = BPF_CORE_READ(task, real_parent, group_leader);
-	BPF_CORE_READ_STR_INTO(&s->rec.parent_comm, parent, comm);
+	fill_comm(s->rec.parent_comm, BPF_CORE_READ(task, real_parent));
 	s->at = 0;
 	return s;
 }
@@ -237,7 +235,7 @@ static __noinline int process_exec(__u64 *ctx, int copy)
 	struct file *exe;
 	__u64 start, len, at;
 
-	if (!is_first_call(copy, COPIED_EXEC))
+	if (!is_first_call(copy, COPIED_EXEC, BPF_CORE_READ(task, self_exec_id)))
 		return 0;
 	if (!wanted(bpf_get_current_pid_tgid() >> 32))
 		return 0;
@@ -291,7 +289,7 @@ static __noinline int process_fork(__u64 *ctx, int copy)
 	struct exec_record rec;
 
 	/* Threads are no processes, and the kernel's own do not end as such. */
-	if (!is_first_call(copy, COPIED_FORK) ||
+	if (!is_first_call(copy, COPIED_FORK, BPF_CORE_READ(child, start_boottime)) ||
 	    pid != BPF_CORE_READ(child, pid) || BPF_CORE_READ(child, flags) & TASK_IS_KTHREAD ||
 	    /* No event, and so not to be counted. */
 	    filtered(BPF_CORE_READ(parent, tgid)) != WANTED)
@@ -326,7 +324,7 @@ static __noinline int process_exit(__u64 *ctx, int copy)
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
 	struct exec_record rec;
 
-	if (!is_first_call(copy, COPIED_EXIT) ||
+	if (!is_first_call(copy, COPIED_EXIT, BPF_CORE_READ(task, start_boottime)) ||
 	    BPF_CORE_READ(signal, live.counter) != 0 || !first_to_end(leader) ||
 	    BPF_CORE_READ(task, flags) & TASK_IS_KTHREAD || !wanted(BPF_CORE_READ(task, tgid)))
 		return 0;

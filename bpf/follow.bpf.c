@@ -24,7 +24,7 @@ static __noinline int process_fork(__u64 *ctx, int copy)
 	__u32 pid = BPF_CORE_READ(child, tgid);
 	__u8 one = 1;
 
-	if (!is_first_call(copy, 0) ||
+	if (!is_first_call(copy, 0, BPF_CORE_READ(child, start_boottime)) ||
 	    pid != BPF_CORE_READ(child, pid) || !bpf_map_lookup_elem(&pids, &from))
 		return 0;
 	if (bpf_map_update_elem(&pids, &pid, &one, BPF_ANY))

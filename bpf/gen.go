@@ -14,12 +14,12 @@
 // exec.bpf.c.
 //
 // The generated files are committed, so that a build needs only Go. To make
-// them anew: make generate (clang 14, llvm-strip and libbpf's headers).
+// them anew: make generate (clang 14, llvm-objcopy and libbpf's headers).
 package bpf
 
-//go:generate go tool bpf2go -target bpfel -cc clang-14 -strip llvm-strip-14 -cflags "-O2 -g -Wall -Werror -Iinclude" -no-global-types -output-stem exec -type loss -type counted -type reader -type cgroup_id -type exec_record -type event -type flag Exec exec.bpf.c
-//go:generate go tool bpf2go -target bpfel -cc clang-14 -strip llvm-strip-14 -cflags "-O2 -g -Wall -Werror -Iinclude" -no-global-types -output-stem follow Follow follow.bpf.c
-//go:generate go tool bpf2go -target bpfel -cc clang-14 -strip llvm-strip-14 -cflags "-O2 -g -Wall -Werror -Iinclude" -no-global-types -output-stem conn -type conn -type conn_record -type event -type role -type state -type side -type reason Conn conn.bpf.c
-//go:generate go tool bpf2go -target bpfel -cc clang-14 -strip llvm-strip-14 -cflags "-O2 -g -Wall -Werror -Iinclude" -no-global-types -output-stem place -type place_record Place place.bpf.c
-//go:generate go tool bpf2go -target bpfel -cc clang-14 -strip llvm-strip-14 -cflags "-O2 -g -Wall -Werror -Iinclude" -no-global-types -output-stem traffic -type party -type tcp -type tcp_origin -type tcp_record -type share -type share_key -type share_record -type flow -type flow_key -type flow_record -type role Traffic traffic.bpf.c
-//go:generate go tool bpf2go -target bpfel -cc clang-14 -strip llvm-strip-14 -cflags "-O2 -g -Wall -Werror -Iinclude" -no-global-types -output-stem http -type http_record -type http_socket -type http_owner -type http_call -type http_intro -type http_head -type http_hint -type socket_state -type waiting_request -type event -type part -type ending -type direction -type hint Http http.bpf.c
+//go:generate go tool bpf2go -target bpfel -cc clang-14 -strip ./strip.sh -cflags "-O2 -g -Wall -Werror -Iinclude" -no-global-types -output-stem exec -type loss -type counted -type reader -type cgroup_id -type exec_record -type event -type flag Exec exec.bpf.c
+//go:generate go tool bpf2go -target bpfel -cc clang-14 -strip ./strip.sh -cflags "-O2 -g -Wall -Werror -Iinclude" -no-global-types -output-stem follow Follow follow.bpf.c
+//go:generate go tool bpf2go -target bpfel -cc clang-14 -strip ./strip.sh -cflags "-O2 -g -Wall -Werror -Iinclude" -no-global-types -output-stem conn -type conn -type conn_record -type event -type role -type state -type side -type reason Conn conn.bpf.c
+//go:generate go tool bpf2go -target bpfel -cc clang-14 -strip ./strip.sh -cflags "-O2 -g -Wall -Werror -Iinclude" -no-global-types -output-stem place -type place_record Place place.bpf.c
+//go:generate go tool bpf2go -target bpfel -cc clang-14 -strip ./strip.sh -cflags "-O2 -g -Wall -Werror -Iinclude" -no-global-types -output-stem traffic -type party -type tcp -type tcp_origin -type tcp_record -type share -type share_key -type share_record -type flow -type flow_key -type flow_record -type role Traffic traffic.bpf.c
+//go:generate go tool bpf2go -target bpfel -cc clang-14 -strip ./strip.sh -cflags "-O2 -g -Wall -Werror -Iinclude" -no-global-types -output-stem http -type http_record -type http_socket -type http_owner -type http_call -type http_intro -type http_head -type http_hint -type socket_state -type waiting_request -type event -type part -type ending -type direction -type hint Http http.bpf.c

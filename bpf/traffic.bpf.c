@@ -58,24 +58,24 @@ struct tcp {
 	__u64 end_rx;
 	__u64 told_tx; /* by the last reading */
 	__u64 told_rx; /* what processes have read */
-	__u64 own_tx; /* the owner's, when another process began to move bytes */
+	__u64 own_tx;  /* the owner's, when another process began to move bytes */
 	__u64 own_rx;
 	struct party owner;
 	struct tcp_origin origin; /* known from when it is established */
-	__u8 local[16]; /* IPv4 as ::ffff:a.b.c.d */
+	__u8 local[16];		  /* IPv4 as ::ffff:a.b.c.d */
 	__u8 remote[16];
 	__u32 ports; /* for has_ports() */
 	__u16 lport;
 	__u16 rport;
-	__u32 look;    /* the last one at all files that met it */
+	__u32 look; /* the last one at all files that met it */
 	enum role role;
-	__u8 sure;     /* the owner has moved bytes, it is not only a guess */
-	__u8 shared;   /* others have, too */
-	__u8 several;  /* that look found more than one holder */
-	__u8 wanted;   /* the owner is */
-	__u8 ended;    /* end_tx and end_rx are known */
-	__u8 told;     /* flags, by the last reading */
-	__u8 placed;   /* ends and origin are known */
+	__u8 sure;    /* the owner has moved bytes, it is not only a guess */
+	__u8 shared;  /* others have, too */
+	__u8 several; /* that look found more than one holder */
+	__u8 wanted;  /* the owner is */
+	__u8 ended;   /* end_tx and end_rx are known */
+	__u8 told;    /* flags, by the last reading */
+	__u8 placed;  /* ends and origin are known */
 	__u8 pad[4];
 };
 
@@ -204,8 +204,8 @@ enum copied {
 };
 
 /* Knobs. */
-const volatile bool by_connection; /* of UDP: both addresses matter */
-const volatile bool by_peer;	   /* only the other side's host */
+const volatile bool by_connection;	 /* of UDP: both addresses matter */
+const volatile bool by_peer;		 /* only the other side's host */
 const volatile __u32 recv_flags_arg = 3; /* which argument of tcp_recvmsg flags are */
 
 /* Set by user space: which look at all files this is; a reading tells all. */
@@ -215,13 +215,11 @@ volatile __u32 tell_all;
 static __always_inline void fill_party(struct party *p, struct task_struct *task, __u32 uid,
 				       __u64 cgroup)
 {
-	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
-
-	p->start = BPF_CORE_READ(leader, start_boottime);
+	p->start = BPF_CORE_READ(task, group_leader, start_boottime);
 	p->cgroup = cgroup;
 	p->pid = BPF_CORE_READ(task, tgid);
 	p->uid = uid;
-	BPF_CORE_READ_STR_INTO(&p->comm, leader, comm);
+	fill_comm(p->comm, task);
 }
 
 static __always_inline void fill_current(struct party *p)
@@ -282,8 +280,7 @@ static __always_inline void note(struct tcp *t, struct sock *sk)
 	__u64 key = (__u64)sk;
 
 	t->born = bpf_ktime_get_boot_ns();
-	if (bpf_map_update_elem(&socks, &key, t, BPF_NOEXIST) &&
-	    !bpf_map_lookup_elem(&socks, &key))
+	if (bpf_map_update_elem(&socks, &key, t, BPF_NOEXIST) && !bpf_map_lookup_elem(&socks, &key))
 		count_lost(map_full);
 }
 
@@ -333,7 +330,7 @@ static __always_inline void end(struct tcp *t, struct sock *sk)
 /* Tells the last reading and forgets the socket. */
 static __noinline void gone(void *ctx, struct tcp *t, struct sock *sk)
 {
-	struct tcp_record r = { .socket = (__u64)sk, .last = 1 };
+	struct tcp_record r = {.socket = (__u64)sk, .last = 1};
 
 	end(t, sk);
 	/* Nobody has moved a byte: who closes it is in the best position to. */
@@ -365,7 +362,7 @@ static __always_inline bool begins_anew(const struct tcp *t, struct sock *sk, in
 
 static __noinline void note_client(struct sock *sk)
 {
-	struct tcp t = { .role = client };
+	struct tcp t = {.role = client};
 
 	fill_current(&t.owner);
 	t.wanted = wanted_process(t.owner.pid, t.owner.uid);
@@ -374,7 +371,7 @@ static __noinline void note_client(struct sock *sk)
 
 static __noinline void note_server(struct sock *sk)
 {
-	struct tcp t = { .role = server };
+	struct tcp t = {.role = server};
 
 	place(&t, sk);
 	note(&t, sk);
@@ -387,20 +384,7 @@ static __noinline int set_state(__u64 *ctx, int copy)
 	__u64 key = (__u64)sk;
 	struct tcp *found;
 
-	if (!first_step(copy, step_of(sk, from, to)))
-		return 0;
-	switch (to) {
-	case TCP_SYN_SENT:
-	case TCP_ESTABLISHED:
-	case TCP_FIN_WAIT1:
-	case TCP_LAST_ACK:
-	case TCP_CLOSE:
-		break;
-	default:
-		return 0;
-	}
-	/* MPTCP and SCTP sockets take such steps as well. */
-	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+	if (!first_step(copy, step_of(sk, from, to)) || !is_tcp_step(sk, to))
 		return 0;
 	found = bpf_map_lookup_elem(&socks, &key);
 	if (found && begins_anew(found, sk, from, to)) {
@@ -457,10 +441,9 @@ static __always_inline void add(__u64 *sum, __u64 n)
 }
 
 /* Counts what a process moves of a socket that several do. */
-static __noinline void add_share(struct tcp *t, __u64 sk, __u32 pid, enum direction dir,
-				      __u64 n)
+static __noinline void add_share(struct tcp *t, __u64 sk, __u32 pid, enum direction dir, __u64 n)
 {
-	struct share_key key = { .socket = sk, .born = t->born, .pid = pid };
+	struct share_key key = {.socket = sk, .born = t->born, .pid = pid};
 	struct share *s = bpf_map_lookup_elem(&shares, &key);
 
 	if (!s) {
@@ -482,7 +465,7 @@ static __noinline void add_share(struct tcp *t, __u64 sk, __u32 pid, enum direct
 static __noinline void meet(struct sock *sk, enum direction dir, __u64 n)
 {
 	int state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	struct tcp t = { .sure = 1 };
+	struct tcp t = {.sure = 1};
 	__u32 unread;
 
 	if (state == TCP_CLOSE || state == TCP_LISTEN)
@@ -522,7 +505,8 @@ static __always_inline int moved_tcp(struct sock *sk, enum direction dir, __u64 
 		if (!t->placed && !place(t, sk))
 			return 0;
 		t->own_tx = since(tcp_written(sk, t->origin), t->tx + (dir == sent ? n : 0));
-		t->own_rx = since(tcp_read(sk, t->origin, &unread), t->rx + (dir == received ? n : 0));
+		t->own_rx =
+			since(tcp_read(sk, t->origin, &unread), t->rx + (dir == received ? n : 0));
 		barrier();
 		t->shared = 1;
 	}
@@ -585,7 +569,7 @@ static __noinline int moved_udp(struct sock *sk, struct msghdr *msg, struct sk_b
 			return 0;
 		fresh.cgroup = current_cgroup(task);
 		fresh.role = dir == sent ? client : server;
-		BPF_CORE_READ_STR_INTO(&fresh.comm, task, group_leader, comm);
+		fill_comm(fresh.comm, task);
 		bpf_map_update_elem(&flows, &key, &fresh, BPF_NOEXIST);
 		f = bpf_map_lookup_elem(&flows, &key);
 		if (!f) {
@@ -605,7 +589,7 @@ static __always_inline int moved(__u64 *ctx, int copy, enum direction dir)
 	__u16 protocol;
 
 	/* First of all: what one misses and another sees is no loss, whatever it is. */
-	if (!is_first_call(copy, COPIED_LENGTH))
+	if (!is_first_call(copy, COPIED_LENGTH, n))
 		return 0;
 	/* What is looked at stays; errors are no traffic. */
 	if (n <= 0 || !is_inet(sk->__sk_common.skc_family) ||
@@ -711,21 +695,21 @@ static __noinline int udp_sendmsg_returns(__u64 *ctx, int copy)
 {
 	struct sock *sk = (struct sock *)ctx[0];
 
-	if (!is_first_call(copy, COPIED_UDP) || sends_by_other(sk))
+	if (!is_first_call(copy, COPIED_UDP, ctx[3]) || sends_by_other(sk))
 		return 0;
 	return udp_sent(sk, (struct msghdr *)ctx[1], ctx[3]);
 }
 
 static __noinline int udpv6_sendmsg_returns(__u64 *ctx, int copy)
 {
-	if (!is_first_call(copy, COPIED_UDPV6))
+	if (!is_first_call(copy, COPIED_UDPV6, ctx[3]))
 		return 0;
 	return udp_sent((struct sock *)ctx[0], (struct msghdr *)ctx[1], ctx[3]);
 }
 
 static __noinline int udp_consumed(__u64 *ctx, int copy)
 {
-	if (!is_first_call(copy, COPIED_CONSUME))
+	if (!is_first_call(copy, COPIED_CONSUME, ctx[2]))
 		return 0;
 	return udp_received((struct sock *)ctx[0], (struct sk_buff *)ctx[1], ctx[2]);
 }

@@ -95,61 +95,76 @@ static __noinline bool first_to_see(int copy, int last, __u64 event, __u32 at, b
 	return true;
 }
 
-/* Spreads numbers that are alike. */
+/* Makes numbers that are alike differ, in the upper half above all. */
 static __always_inline __u64 spread(__u64 n)
 {
-	return n * 0x9e3779b97f4a7c15ULL;
+	n *= 0x9e3779b97f4a7c15ULL;
+	return n ^ n >> 32;
 }
 
 /*
- * For what the current task does: it does one thing at a time, and tells where it
- * is by its id, on whichever CPU. What tells one kind of event from the others
- * that come between the copies.
+ * One event among others that are under way: the current task is the same for all
+ * copies, whichever CPU they run on and whatever has interrupted it. What follows
+ * later differs, mostly, by how often the task has slept, which it does not between
+ * two copies, and by number.
  */
-static __always_inline bool first_call(int copy, __u32 what, bool sparse)
+static __always_inline __u64 event_of(__u32 what, __u64 number)
 {
-	__u64 event = spread((__u64)what << 32 | (__u32)bpf_get_current_pid_tgid());
+	__u64 task = (__u64)what << 32 | (__u32)bpf_get_current_pid_tgid();
+	__u64 slept = has_copies ? bpf_get_current_task_btf()->nvcsw : 0;
+
+	return spread(spread(spread(number) + slept) + task);
+}
+
+/*
+ * For what a task does: what says which kind of thing, number which one. With
+ * sparse what the first program missed is not counted: see programs.go.
+ */
+static __always_inline bool first_call(int copy, __u32 what, __u64 number, bool sparse)
+{
+	__u64 event = event_of(what, number);
 
 	return first_to_see(copy, LAST_CALL, event, (event >> 32) % TURNS, sparse);
 }
 
 /* The same of calls that have copies only where programs are preempted. */
-static __always_inline bool is_first_call(int copy, __u32 what)
+static __always_inline bool is_first_call(int copy, __u32 what, __u64 number)
 {
-	return !has_copies || first_call(copy, what, false);
+	return !has_copies || first_call(copy, what, number, false);
 }
 
 /*
- * For what happens to a thing, whoever is interrupted by it. Where no program is
- * preempted all copies run on one CPU, and what it is at is in one entry.
+ * For what happens to a thing, whoever is interrupted by it: step tells it from what
+ * happens to others. Where no program is preempted all copies run on one CPU, and
+ * what that is at is in one entry.
  */
 static __always_inline bool first_step(int copy, __u64 step)
 {
-	__u64 event = spread(step);
+	__u64 event = has_copies ? event_of(-1, step) : spread(step);
 	__u32 at = has_copies ? event >> 32 : bpf_get_smp_processor_id();
 
 	return first_to_see(copy, LAST_STEP, event, at % TURNS, false);
 }
 
 /* Programs that do what handle(ctx, copy) does. */
-#define COPY(section, name, handle, copy)  \
-	SEC(section)                       \
-	int name(__u64 *ctx)               \
-	{                                  \
-		return handle(ctx, copy);  \
+#define COPY(section, name, handle, copy) \
+	SEC(section)                      \
+	int name(__u64 *ctx)              \
+	{                                 \
+		return handle(ctx, copy); \
 	}
 
 /* At a call, with what first_call() is for. */
-#define CALL_COPIES(section, name, handle)      \
-	COPY(section, name, handle, 0)          \
-	COPY(section, name##_copy1, handle, 1)  \
+#define CALL_COPIES(section, name, handle)     \
+	COPY(section, name, handle, 0)         \
+	COPY(section, name##_copy1, handle, 1) \
 	COPY(section, name##_copy2, handle, 2)
 
 /* At a step, with what first_step() is for. */
-#define STEP_COPIES(section, name, handle)      \
-	COPY(section, name, handle, 0)          \
-	COPY(section, name##_copy1, handle, 1)  \
-	COPY(section, name##_copy2, handle, 2)  \
+#define STEP_COPIES(section, name, handle)     \
+	COPY(section, name, handle, 0)         \
+	COPY(section, name##_copy1, handle, 1) \
+	COPY(section, name##_copy2, handle, 2) \
 	COPY(section, name##_copy3, handle, 3)
 
 #endif

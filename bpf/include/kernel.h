@@ -32,24 +32,24 @@ typedef __u32 __wsum;
 typedef _Bool bool;
 typedef unsigned long size_t;
 
-enum { false = 0, true = 1 };
+enum {
+	false = 0,
+	true = 1
+};
 
 /* include/uapi/linux/bpf.h, the part that is used. */
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERF_EVENT_ARRAY = 4,
-	BPF_MAP_TYPE_PERCPU_HASH = 5,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
-	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 
 enum {
 	BPF_ANY = 0,
 	BPF_NOEXIST = 1,
-	BPF_EXIST = 2,
 };
 
 enum {
@@ -68,15 +68,6 @@ enum {
 enum {
 	BPF_RB_AVAIL_DATA = 0,
 	BPF_RB_RING_SIZE = 1,
-};
-
-/* Helpers that a kernel may lack: what counts is whether they are named. */
-enum bpf_func_id___new {
-	BPF_FUNC_task_pt_regs___new = 1000,
-};
-
-struct bpf_raw_tracepoint_args {
-	__u64 args[0];
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -157,7 +148,6 @@ typedef struct {
 
 struct signal_struct {
 	atomic_t live;
-	int nr_threads;
 	unsigned int flags;
 	int group_exit_code;
 };
@@ -213,6 +203,7 @@ struct task_struct {
 	int tgid;
 	u64 start_boottime;
 	u64 self_exec_id;
+	unsigned long nvcsw;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	struct mm_struct *mm;
@@ -356,7 +347,6 @@ struct iovec {
 struct iov_iter {
 	size_t iov_offset;
 	size_t count;
-	unsigned long nr_segs;
 	const struct iovec *__iov; /* 6.4 */
 	void *ubuf;		   /* 6.0 */
 };
@@ -379,7 +369,6 @@ enum iter_type___new {
 
 struct msghdr {
 	void *msg_name;
-	int msg_namelen;
 	struct iov_iter msg_iter;
 };
 

@@ -26,16 +26,16 @@ const volatile bool has_casts; /* the kernel has that, and it pays: conn */
  * helper's call takes much longer than what it does. What is loaded is a pointer
  * to the verifier if it is one: take it to LOAD, and to nothing that calculates.
  */
-#define LOAD(p, field)                                                                     \
-	({                                                                                 \
-		typeof((p)->field) value;                                                  \
-		if (has_casts)                                                             \
-			value = ((typeof(p))bpf_rdonly_cast(                               \
-					 p, bpf_core_type_id_kernel(typeof(*(p)))))        \
-					->field;                                           \
-		else                                                                       \
-			value = BPF_CORE_READ(p, field);                                   \
-		value;                                                                     \
+#define LOAD(p, field)                                                              \
+	({                                                                          \
+		typeof((p)->field) value;                                           \
+		if (has_casts)                                                      \
+			value = ((typeof(p))bpf_rdonly_cast(                        \
+					 p, bpf_core_type_id_kernel(typeof(*(p))))) \
+					->field;                                    \
+		else                                                                \
+			value = BPF_CORE_READ(p, field);                            \
+		value;                                                              \
 	})
 
 /*
@@ -67,7 +67,6 @@ static __always_inline __u64 load_word(const void *from)
 		bpf_probe_read_kernel(&word, sizeof(word), from);
 	return word;
 }
-
 
 /*
  * Puts a type into the object's BTF that no map or function there has, so that

@@ -40,7 +40,8 @@ static __always_inline void fill_local(__u8 *to, struct sock *sk)
 	if (LOAD(sk, __sk_common.skc_family) == AF_INET)
 		map_ipv4(to, LOAD(sk, __sk_common.skc_rcv_saddr));
 	else
-		load_words(to, (void *)sk + bpf_core_field_offset(sk->__sk_common.skc_v6_rcv_saddr));
+		load_words(to,
+			   (void *)sk + bpf_core_field_offset(sk->__sk_common.skc_v6_rcv_saddr));
 }
 
 static __always_inline void fill_remote(__u8 *to, struct sock *sk)
@@ -77,12 +78,35 @@ static __always_inline bool has_ports(struct sock *sk, __u32 ports)
 	       (!(now >> 16) && (__u16)now == (__u16)ports && local_port(sk) == ports >> 16);
 }
 
+/* A number for first_call() by which sockets of TCP differ, also those at one address. */
+static __always_inline __u64 number_of(struct sock *sk)
+{
+	struct tcp_sock *tp = (void *)sk;
+
+	return LOAD(sk, sk_protocol) == IPPROTO_TCP ? LOAD(tp, write_seq) : 0;
+}
+
 /* A step of a socket, for first_step(): one that is used again has other sequence numbers. */
 static __always_inline __u64 step_of(struct sock *sk, int from, int to)
 {
 	struct tcp_sock *tp = (void *)sk;
 
 	return (__u64)sk ^ (__u64)to << 56 ^ (__u64)from << 48 ^ (__u64)LOAD(tp, write_seq) << 16;
+}
+
+/* A step of TCP from one part of a connection's life to another. */
+static __always_inline bool is_tcp_step(struct sock *sk, int to)
+{
+	switch (to) {
+	case TCP_SYN_SENT:
+	case TCP_ESTABLISHED:
+	case TCP_FIN_WAIT1:
+	case TCP_LAST_ACK:
+	case TCP_CLOSE:
+		/* MPTCP and SCTP sockets take such steps as well. */
+		return LOAD(sk, sk_protocol) == IPPROTO_TCP;
+	}
+	return false;
 }
 
 /*
@@ -225,8 +249,7 @@ static __always_inline bool tcp_find_origin(struct sock *sk, struct tcp_origin *
 		o->tx = sent_to - tx;
 		o->rx = received_to - rx;
 		if (tx == (__u32)tcp_sent_bytes(sk) && sent_to == LOAD(tp, snd_nxt) &&
-		    rx == (__u32)LOAD(tp, bytes_received) &&
-		    received_to == LOAD(tp, rcv_nxt))
+		    rx == (__u32)LOAD(tp, bytes_received) && received_to == LOAD(tp, rcv_nxt))
 			return true;
 	}
 	return false;

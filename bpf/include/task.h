@@ -9,6 +9,14 @@
 
 #define COMM_LEN 16
 
+/* What a process is called: its leader is. */
+static __always_inline void fill_comm(char *to, struct task_struct *task)
+{
+	struct task_struct *leader = LOAD(task, group_leader);
+
+	load_words(to, (void *)leader + bpf_core_field_offset(leader->comm));
+}
+
 /* The id of a cgroup in the v1 tree has this bit set, and counts as any other. */
 enum cgroup_id {
 	v1_bit = 63,
@@ -23,13 +31,11 @@ FOR_GO(cgroup_id, enum cgroup_id);
  */
 static __always_inline __u64 cgroup_or_v1(struct task_struct *task, __u64 id)
 {
-	if (id <= 1 &&
-	    bpf_core_enum_value_exists(enum cgroup_subsys_id___memory, memory_cgrp_id)) {
+	if (id <= 1 && bpf_core_enum_value_exists(enum cgroup_subsys_id___memory, memory_cgrp_id)) {
 		int memory = bpf_core_enum_value(enum cgroup_subsys_id___memory, memory_cgrp_id);
 		struct css_set *css = LOAD(task, cgroups);
-		struct cgroup_subsys_state *state =
-			(void *)load_word((void *)css + bpf_core_field_offset(css->subsys) +
-					  memory * sizeof(state));
+		struct cgroup_subsys_state *state = (void *)load_word(
+			(void *)css + bpf_core_field_offset(css->subsys) + memory * sizeof(state));
 
 		if (state) {
 			struct cgroup *cgroup = LOAD(state, cgroup);

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The life of a socket: how it begins, or is met; whose it is; how it ends.
+ */
+#ifndef TRACER_HTTP_LIFE_H
+#define TRACER_HTTP_LIFE_H
+
+#include "keep.h"
+
+/* Notes whose socket it is from now on. */
+static __noinline int take_over(struct socket_state *st, __u32 tgid)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct http_owner *owner = &st->intro.owner;
+
+	st->wanted = wanted(tgid);
+	st->introduced = 0;
+	owner->pid = tgid;
+	owner->uid = bpf_get_current_uid_gid();
+	owner->cgroup = current_cgroup(task);
+	fill_comm(owner->comm, task);
+	return 0;
+}
+
+/* Inserts the state of a socket, and returns it unless it is not one of TCP. */
+static __noinline struct socket_state *insert(struct sock *sk, struct socket_state *st)
+{
+	struct http_socket *id = &st->intro.socket;
+	__u64 key = (__u64)sk;
+	int err;
+
+	id->family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if (!is_inet(id->family) || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+		return NULL;
+	st->seen = bpf_ktime_get_boot_ns();
+	st->ports = BPF_CORE_READ(sk, __sk_common.skc_portpair);
+	st->last_dir = neither;
+	id->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	id->local_port = local_port(sk);
+	id->remote_port = remote_port(sk);
+	if (id->family == AF_INET) {
+		BPF_CORE_READ_INTO((__be32 *)&id->local, sk, __sk_common.skc_rcv_saddr);
+		BPF_CORE_READ_INTO((__be32 *)&id->remote, sk, __sk_common.skc_daddr);
+	} else {
+		BPF_CORE_READ_INTO((struct in6_addr *)&id->local, sk, __sk_common.skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO((struct in6_addr *)&id->remote, sk, __sk_common.skc_v6_daddr);
+	}
+	id->seq[sent] = st->next[sent];
+	id->seq[received] = st->next[received];
+	if (!at_ports(id->local_port, id->remote_port)) {
+		st->verdict = IS_OTHER;
+		count(by_port, 1);
+	}
+	/* Another program may have been first. */
+	err = bpf_map_update_elem(&sockets, &key, st, BPF_NOEXIST);
+	if (err && err != -EEXIST) {
+		count_lost(map_full);
+		return NULL;
+	}
+	return bpf_map_lookup_elem(&sockets, &key);
+}
+
+/* The first data call on a connection that is older than tracing. */
+static __noinline struct socket_state *meet(struct sock *sk, __u64 moved, __u32 dir)
+{
+	struct tcp_sock *tp = (void *)sk;
+	struct socket_state st = {};
+	__u64 got, put;
+
+	/*
+	 * What moved before this call: SYN and FIN may be counted among it. What
+	 * was received and not read yet does not count.
+	 */
+	st.next[sent] = BPF_CORE_READ(tp, write_seq) - (dir == sent ? moved : 0);
+	st.next[received] = BPF_CORE_READ(tp, copied_seq);
+	got = BPF_CORE_READ(tp, bytes_received) -
+	      (__u32)(BPF_CORE_READ(tp, rcv_nxt) - st.next[received]);
+	if (dir == received) {
+		if (BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN &&
+		    st.next[received] == BPF_CORE_READ(tp, rcv_nxt))
+			st.next[received]--; /* a FIN */
+		st.next[received] -= moved;
+	}
+	put = BPF_CORE_READ(tp, bytes_acked) +
+	      (__u32)(BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_una));
+	if (dir == sent)
+		st.intro.socket.joined = put > moved + 1 || got > 1;
+	else
+		st.intro.socket.joined = got > moved + 1 || put > 1;
+	return insert(sk, &st);
+}
+
+static __noinline int tell_close(void *ctx, struct socket_state *st, struct sock *sk, __u32 use,
+				 enum ending ending)
+{
+	struct tcp_sock *tp = (void *)sk;
+	__u64 key = (__u64)sk;
+	struct scratch *s;
+	__u32 seq, gone;
+
+	if (st->verdict == IS_OTHER || (st->verdict == UNDECIDED && !st->start_len))
+		return 0;
+	s = scratch(scratch_index(use));
+	if (!s)
+		return 0;
+	st->verdict = IS_OTHER;
+	/* What was taken out unseen at last, without the FIN. */
+	seq = BPF_CORE_READ(tp, copied_seq);
+	gone = seq - st->next[received];
+	if (gone && BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN &&
+	    seq == BPF_CORE_READ(tp, rcv_nxt))
+		gone--;
+	if (gone < 1U << 31)
+		st->bytes[received] += gone;
+	s->rec.type = socket_closed;
+	s->rec.ending = ending;
+	s->rec.time = bpf_ktime_get_boot_ns();
+	__builtin_memset(&s->rec.call, 0, sizeof(s->rec.call));
+	tell_kept(ctx, st, s, key);
+	return 0;
+}
+
+/* The end of a socket. */
+static __noinline int forget(void *ctx, struct socket_state *st, struct sock *sk, __u32 use)
+{
+	__u64 key = (__u64)sk;
+	struct http_head *head;
+	__u32 entry;
+
+	tell_close(ctx, st, sk, use, st->ending ?: st->late ?: closed);
+	head = head_of(st, key);
+	entry = st->head;
+	/* Who deletes it, and nobody else, gives its entry back. */
+	if ((int)bpf_map_delete_elem(&sockets, &key) || !head)
+		return 0;
+	waiting[entry % MAX_HEADS].since = 0;
+	head->socket = 0;
+	barrier();
+	bpf_map_delete_elem(&claims, &entry);
+	return 0;
+}
+
+/* Another socket was at this address before, and its end was not seen. */
+static __always_inline void ended_unseen(void *ctx, struct socket_state *old, struct sock *sk,
+					 __u32 use)
+{
+	old->ending = unseen;
+	/* How far this one has come says nothing of that one. */
+	old->next[received] = BPF_CORE_READ((struct tcp_sock *)sk, copied_seq);
+	forget(ctx, old, sk, use);
+}
+
+/* A connection begins. */
+static __noinline int established(void *ctx, struct sock *sk, __u32 use)
+{
+	struct tcp_sock *tp = (void *)sk;
+	__u64 key = (__u64)sk;
+	struct socket_state st = {}, *old;
+
+	old = bpf_map_lookup_elem(&sockets, &key);
+	if (old) {
+		if (has_ports(sk, old->ports))
+			return 0; /* fast open: bytes have moved already */
+		ended_unseen(ctx, old, sk, use);
+	}
+	st.next[sent] = BPF_CORE_READ(tp, write_seq);
+	st.next[received] = BPF_CORE_READ(tp, copied_seq);
+	insert(sk, &st);
+	return 0;
+}
+
+/* Whether bytes have come that no process has taken out, beside a FIN. */
+static __always_inline bool has_unread(struct sock *sk)
+{
+	struct tcp_sock *tp = (void *)sk;
+	__u32 unread = BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq);
+	bool fin = BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN;
+
+	return unread > fin;
+}
+
+static __noinline int state_change(__u64 *ctx, int copy)
+{
+	struct sock *sk = (void *)ctx[0];
+	int from = ctx[1], to = ctx[2];
+	struct tcp_sock *tp = (void *)sk;
+	__u64 key = (__u64)sk;
+	struct socket_state *st;
+	enum ending ending = closed;
+
+	if (!first_step(copy, step_of(sk, from, to)))
+		return 0;
+	if (to == TCP_ESTABLISHED)
+		return established(ctx, sk, FOR_STATE + copy);
+	if (to != TCP_CLOSE && to != TCP_FIN_WAIT1 && to != TCP_LAST_ACK)
+		return 0;
+	st = bpf_map_lookup_elem(&sockets, &key);
+	if (!st || st->verdict == IS_OTHER)
+		return 0;
+	if (to == TCP_CLOSE) {
+		int error = BPF_CORE_READ(sk, sk_err);
+
+		if (error == ETIMEDOUT)
+			ending = timed_out;
+		else if (from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT || error)
+			ending = reset;
+		/* The other side's answer to bytes of a call that has not returned yet. */
+		if ((from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT) &&
+		    BPF_CORE_READ(tp, write_seq) != st->next[sent]) {
+			st->ending = ending;
+			return 0;
+		}
+		/*
+		 * A client may still take out what has come, also after a reset; one
+		 * that only said that it sends nothing more, the end as well.
+		 */
+		if (st->requests == sent && (has_unread(sk) || (!error && from != TCP_ESTABLISHED &&
+								from != TCP_CLOSE_WAIT))) {
+			st->late = ending;
+			return 0;
+		}
+	} else if (st->requests == sent &&
+		   ((BPF_CORE_READ(sk, sk_shutdown) & SHUTDOWN_MASK) != SHUTDOWN_MASK ||
+		    has_unread(sk))) {
+		/*
+		 * A client that only says that it sends nothing more. With bytes
+		 * left to take out a close would be a reset.
+		 */
+		return 0;
+	}
+	tell_close(ctx, st, sk, FOR_STATE + copy, ending);
+	return 0;
+}
+
+static __noinline int destroyed(__u64 *ctx, int copy)
+{
+	struct sock *sk = (void *)ctx[0];
+	__u64 key = (__u64)sk;
+	struct socket_state *st;
+
+	if (!first_step(copy, step_of(sk, 0, 0)))
+		return 0;
+	st = bpf_map_lookup_elem(&sockets, &key);
+	if (!st)
+		return 0;
+	return forget(ctx, st, sk, FOR_DESTROY + copy);
+}
+
+#endif

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What http.bpf.c knows and tells: records, the state of each socket, the requests
+ * that wait to be told, and what user space says of a socket.
+ */
+#ifndef TRACER_HTTP_STATE_H
+#define TRACER_HTTP_STATE_H
+
+#include "copies.h"
+#include "filter.h"
+#include "output.h"
+#include "ports.h"
+#include "socket.h"
+
+/* The largest --prefix, and what is captured of calls that may hold many heads. */
+#define PREFIX_MAX 16384
+/* Of the first bytes of a call: a method and a space. */
+#define START_LEN 24
+#define TAIL_LEN 8
+
+/* Entries of heads, at most, and how many of them a socket asks for. */
+#define MAX_HEADS 4096
+#define CLAIM_TRIES 4
+
+/* What a record tells of. */
+enum __attribute__((packed)) event {
+	data_moved = 1,
+	socket_closed,
+};
+
+/* What follows the bytes in a record. */
+enum part {
+	with_sum = 1 << 0,   /* struct http_call: calls that were summed */
+	with_intro = 1 << 1, /* struct http_intro: the first record, or another process */
+};
+
+FOR_GO(part, enum part);
+
+/* How a connection ended: http1.Ending, and one more. */
+enum __attribute__((packed)) ending {
+	closed = 1,
+	reset,
+	timed_out,
+	unseen, /* its address was used again: how and when is not known */
+};
+
+/* Which socket, between whom. */
+struct http_socket {
+	__u8 local[16];
+	__u8 remote[16];
+	__u32 seq[2]; /* TCP's number of the byte at offset 0, sent and received */
+	__u32 netns;
+	__u16 local_port;
+	__u16 remote_port;
+	__u16 family;
+	__u8 joined; /* bytes moved before it was first seen */
+	__u8 pad[5];
+};
+
+struct http_owner {
+	__u64 cgroup;
+	__u32 pid;
+	__u32 uid;
+	char comm[COMM_LEN];
+};
+
+struct http_intro {
+	struct http_socket socket;
+	struct http_owner owner;
+};
+
+/* Bytes that moved in one call. */
+struct http_call {
+	__u64 time;   /* ns, boot clock, of the first byte */
+	__u64 last;   /* of the last byte */
+	__u64 offset; /* of the first byte since the socket was first seen */
+	__u32 size;   /* 0: there is no call */
+	__u16 len;    /* bytes captured */
+	enum direction dir;
+	__u8 tail_len;
+	char tail[TAIL_LEN]; /* the last bytes, if len is less than size */
+};
+
+/* Followed by the bytes of call, the bytes of kept, and the parts. */
+struct http_record {
+	__u64 sent; /* by output() */
+	__u64 time;
+	__u64 socket;	/* address of the kernel's struct sock */
+	__u64 seen;	/* when it was first seen: tells it from another at that address */
+	__u64 bytes[2]; /* that moved in each direction so far */
+	enum event type;
+	enum ending ending;	 /* socket_closed */
+	__u8 parts;		 /* enum part */
+	enum direction requests; /* theirs, as far as the first bytes told */
+	__u8 pad[4];
+	struct http_call kept; /* before call */
+	struct http_call call;
+};
+
+enum verdict {
+	UNDECIDED,
+	IS_HTTP,
+	IS_OTHER, /* or told to be over */
+};
+
+struct socket_state {
+	struct http_intro intro;
+	__u64 seen;
+	__u64 bytes[2];
+	__u64 sent_at; /* last byte sent */
+	__u32 next[2]; /* TCP's numbers of the bytes that come next */
+	__u32 ports;   /* as the kernel has them: tells another socket at this address */
+	__u32 calls;
+	/* Calls in the map heads: as many as were put there and not taken, 0 or 1. */
+	__u32 kept;
+	__u32 taken;
+	__u32 head; /* the entry there, if that is this socket's */
+	__u32 pad1;
+	struct http_call sum;
+	enum direction requests;
+	__u8 verdict;
+	__u8 misses;
+	enum direction last_dir; /* of the last call */
+	__u8 run;		 /* calls before it in that direction in a row, up to 255 */
+	__u8 wanted;		 /* owner passes the filters */
+	__u8 introduced;	 /* user space has intro */
+	__u8 wide;		 /* calls may hold many heads */
+	__u8 advised;		 /* user space knows whether they do */
+	enum ending ending;	 /* it has ended within a send that is still to be told */
+	enum ending late;	 /* it has ended, and its client may still take an answer out */
+	__u8 kind;		 /* enum counted: as what it was counted */
+	__u8 pad2[3];
+	__u8 start_len; /* bytes in start: too few to decide */
+	char start[2 * START_LEN];
+};
+
+/*
+ * Every TCP socket. Inserted when it is connected, or at its first data call if
+ * that was before tracing began, deleted when the kernel destroys it. One that finds no room is counted and not
+ * traced. User space reads it.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct socket_state);
+} sockets SEC(".maps");
+
+struct http_head {
+	__u64 socket; /* whose it is */
+	struct http_call call;
+	char data[PREFIX_MAX];
+};
+
+/* What is kept is copied in steps, the last one whole, if it is not longer than this. */
+#define KEPT_STEP 64
+#define KEPT_SHORT 512
+
+struct kept_step {
+	__u64 words[KEPT_STEP / 8];
+};
+
+/*
+ * The last call in the direction of requests, until the next call tells it. An
+ * array, because to look into one is not even a call. A socket claims an entry
+ * at its first request and gives it back at its end; one that finds none free
+ * tells its requests at once. Two threads that send the first request of a
+ * socket at the same moment may claim two, of which one is lost to the others.
+ * User space sets the length of data to that of the prefix, in whole steps, and
+ * the number of entries, and looks for requests that are old.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_HEADS);
+	__type(key, __u32);
+	__type(value, struct http_head);
+} heads SEC(".maps");
+
+/* A request that waits in heads to be told. */
+struct waiting_request {
+	__u64 since;  /* ns, boot clock, of its first byte; 0: none waits */
+	__u64 socket; /* whose the entry is, or was */
+};
+
+/*
+ * One for each entry of heads. Written by who keeps a request there and by who
+ * takes it; user space has it mapped, and finds old requests without a system
+ * call. It is a hint: user space looks at the socket, too, before it tells of one.
+ */
+volatile struct waiting_request waiting[MAX_HEADS];
+
+/*
+ * The entries of heads that belong to a socket. Inserted and deleted by who
+ * claims one and gives it back: the first to do so has done it.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_HEADS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, __u8);
+} claims SEC(".maps");
+
+/* What user space knows of a socket. */
+enum hint {
+	opaque = 1 << 0, /* it does not speak HTTP any more */
+	wide = 1 << 1,	 /* its calls may hold many heads */
+	blind = 1 << 2,	 /* the body up to until may end before, with an empty line */
+};
+
+FOR_GO(hint, enum hint);
+
+struct http_hint {
+	__u64 seen;  /* whether the socket is still the same */
+	__u64 until; /* a body lasts up to this offset */
+	__u32 dir;   /* enum direction */
+	__u32 flags; /* enum hint */
+};
+
+/*
+ * Hints by the address of the socket. Written by user space; the oldest give
+ * way.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, struct http_hint);
+} hints SEC(".maps");
+
+/* Who builds a record, and its copies. */
+enum scratch_use {
+	FOR_SEND,
+	FOR_RECEIVE = FOR_SEND + LAST_CALL + 1,
+	FOR_SPLICE = FOR_RECEIVE + LAST_CALL + 1, /* out of a socket; it has no copies */
+	FOR_STATE,
+	FOR_DESTROY = FOR_STATE + STEP_COPIES_MOST,
+	SCRATCH_USES = FOR_DESTROY + STEP_COPIES_MOST,
+};
+
+#define PAYLOAD_RECORD struct http_record
+#define PAYLOAD_USES SCRATCH_USES
+#include "payload.h"
+
+/* Knobs. */
+const volatile __u32 prefix = 1024;
+const volatile __u32 max_heads = MAX_HEADS;
+/* Boot clock − monotonic clock, ns: kept by user space. */
+volatile __u64 asleep;
+
+#endif
