@@ -27,6 +27,7 @@ import (
 	"tracer/trace/kernel"
 	"tracer/trace/message"
 	"tracer/trace/session"
+	"tracer/trace/stream"
 )
 
 // Probe is the row of `tracer http`.
@@ -85,6 +86,7 @@ type tracer struct {
 	head    []byte              // of the map heads, while it is looked at
 	state   bpf.HttpSocketState // the same, of the map sockets
 	summed  bpf.HttpHttpCall
+	segment stream.Segment // that is fed
 
 	// What the callbacks of parsers are about.
 	conn *conn
