@@ -116,8 +116,11 @@ func (h *Host) Judge(e *event.Common) Refusal { return h.session.judge(e) }
 
 // Refuse counts events that are not shown.
 func (h *Host) Refuse(r Refusal, n uint64) {
-	h.Ledger.Filtered(r.Filter, n)
-	h.Ledger.Lost(r.Cause, n)
+	if r.Cause != "" {
+		h.Ledger.Lost(r.Cause, n)
+	} else {
+		h.Ledger.Filtered(r.Filter, n)
+	}
 }
 
 // Losses brings what the programs have lost into the ledger, and tells what is new.
