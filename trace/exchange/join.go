@@ -126,10 +126,7 @@ func (j *Join) Disconnect(e *End) {
 	if l == nil {
 		return
 	}
-	e.link = nil
-	if l.ends[e.role] == e {
-		l.ends[e.role] = nil
-	}
+	e.link, l.ends[e.role] = nil, nil
 	j.forget(l)
 }
 

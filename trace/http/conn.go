@@ -114,7 +114,8 @@ func (t *tracer) feed(c *conn, call *bpf.HttpHttpCall, data []byte) {
 		return
 	}
 	c.next[dir] = call.Offset + uint64(call.Size)
-	seg := stream.Segment{
+	seg := &t.segment
+	*seg = stream.Segment{
 		Dir:    stream.Direction(dir),
 		Offset: call.Offset - c.base[dir],
 		Size:   uint64(call.Size),
@@ -125,7 +126,7 @@ func (t *tracer) feed(c *conn, call *bpf.HttpHttpCall, data []byte) {
 	if call.TailLen > 0 {
 		seg.Tail = unsafe.Slice((*byte)(unsafe.Pointer(&call.Tail)), call.TailLen)
 	}
-	c.parser.Feed(&seg)
+	c.parser.Feed(seg)
 	if !c.Connected() && c.parser.Kind() == message.HTTP1 {
 		t.join.Connect(&c.End, message.Role(c.requests))
 	}

@@ -59,6 +59,9 @@ func (t *tracer) show(e *event.HTTP) {
 	case filter != "":
 		t.session.Ledger.Filtered(filter, 1)
 	case t.sum != nil:
+		if most := t.session.Options.Count; most > 0 && t.session.Ledger.ShownSoFar() >= most {
+			return
+		}
 		if r := t.session.Judge(e.Head()); r != (session.Refusal{}) {
 			t.session.Refuse(r, 1)
 			return

@@ -27,6 +27,7 @@ import (
 	"tracer/trace/message"
 	"tracer/trace/option"
 	"tracer/trace/session"
+	"tracer/trace/stream"
 )
 
 // Probe is the row of `tracer http`.
@@ -87,6 +88,7 @@ type tracer struct {
 	state   bpf.HttpSocketState // the same, of the map sockets
 	summed  bpf.HttpHttpCall
 	kept    [4096]bpf.HttpWaitingRequest // the variable waiting, while it is looked at
+	segment stream.Segment               // that is fed
 
 	// What the callbacks of parsers are about.
 	conn *conn

@@ -23,6 +23,9 @@ const leastWait = 5 * time.Millisecond
 // At makes the timer call its function at a time of the boot clock, or soon after.
 // If it waits already for an earlier time it calls at that time, once.
 func (t *Timer) At(when uint64) {
+	if t.index >= 0 && t.when <= when {
+		return // the usual case: it must not cost a look at the clock
+	}
 	when = max(when, kernel.Now()+uint64(leastWait))
 	switch {
 	case t.index < 0:

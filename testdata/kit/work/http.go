@@ -23,10 +23,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A move is one thing that an end of a connection does, by plain system calls.
+// A Move is one thing that an end of a connection does, by plain system calls.
 // Scripts of moves are played by the test itself, as the client, and by a
 // process of its own, as the server.
-type move struct {
+type Move struct {
 	Send   string // these bytes
 	Repeat int    // so many times over, in one go; 0: once
 	Recv   int    // so many bytes, -1: until the end
@@ -36,25 +36,30 @@ type move struct {
 	End    string // reset (at the end, instead of a proper close), shutdown (of sending)
 }
 
-func send(data string) move       { return move{Send: data} }
-func recv(n int) move             { return move{Recv: n} }
-func pauseFor(ms int) move        { return move{Pause: ms} }
-func (m move) by(how string) move { m.How = how; return m }
-func (m move) in(parts int) move  { m.Parts = parts; return m }
-func (m move) times(n int) move   { m.Repeat = n; return m }
+func Send(data string) Move       { return Move{Send: data} }
+func Recv(n int) Move             { return Move{Recv: n} }
+func Pause(ms int) Move           { return Move{Pause: ms} }
+func (m Move) By(how string) Move { m.How = how; return m }
+func (m Move) In(parts int) Move  { m.Parts = parts; return m }
+func (m Move) Times(n int) Move   { m.Repeat = n; return m }
 
-// play plays a script on a connected, blocking socket and closes it.
-func play(fd int, script []move) error {
+// Play plays a script on a connected, blocking socket and closes it.
+func Play(fd int, script []Move) error {
 	defer unix.Close(fd)
+	return Perform(fd, script...)
+}
+
+// Perform is Play for a connection that goes on.
+func Perform(fd int, script ...Move) error {
 	for i, m := range script {
-		if err := m.play(fd); err != nil {
+		if err := m.do(fd); err != nil {
 			return fmt.Errorf("move %d: %w", i, err)
 		}
 	}
 	return nil
 }
 
-func (m *move) play(fd int) error {
+func (m *Move) do(fd int) error {
 	switch {
 	case m.Pause > 0:
 		time.Sleep(time.Duration(m.Pause) * time.Millisecond)
@@ -70,7 +75,7 @@ func (m *move) play(fd int) error {
 	return nil
 }
 
-func (m *move) send(fd int, data []byte) error {
+func (m *Move) send(fd int, data []byte) error {
 	switch m.How {
 	case "each":
 		for i := range data {
@@ -129,7 +134,7 @@ func split(data []byte, parts int) [][]byte {
 	return list
 }
 
-func (m *move) recv(fd int) error {
+func (m *Move) recv(fd int) error {
 	buf := make([]byte, 64<<10)
 	var pipe [2]int
 	if m.How == "splice" {
@@ -189,27 +194,27 @@ func (m *move) recv(fd int) error {
 // playAll plays scripts one after the other, each on a connection to a port of
 // its own.
 func playAll(args []string) {
-	var scripts [][]move
+	var scripts [][]Move
 	Must(json.Unmarshal(Must1(base64.StdEncoding.DecodeString(args[0])), &scripts))
 	var listeners []int
 	for range scripts {
-		fd, port := fixedListener()
+		fd, port := FixedListener()
 		listeners = append(listeners, fd)
 		said(port)
 	}
 	for i, script := range scripts {
 		conn := accept(listeners[i])
-		timeouts(conn)
-		if err := play(conn, script); err != nil {
+		Timeouts(conn)
+		if err := Play(conn, script); err != nil {
 			panic(fmt.Sprintf("script %d: %v", i, err))
 		}
 		said("done")
 	}
 }
 
-// fixedListener is a socket that listens on a port that nobody gets who does not
+// FixedListener is a socket that listens on a port that nobody gets who does not
 // ask for it: what others do is told from the test's own by its ports.
-func fixedListener() (fd, port int) {
+func FixedListener() (fd, port int) {
 	for {
 		port = 20000 + rand.IntN(10000)
 		addr, family := sockaddr("127.0.0.1", port)
@@ -223,14 +228,14 @@ func fixedListener() (fd, port int) {
 
 // listenFixed is the same for package net.
 func listenFixed() net.Listener {
-	fd, port := fixedListener()
+	fd, port := FixedListener()
 	said(port)
 	l := Must1(net.FileListener(os.NewFile(uintptr(fd), "listener")))
 	return l
 }
 
-// timeouts sees to it that no test hangs for ever.
-func timeouts(fd int) {
+// Timeouts sees to it that no test hangs for ever.
+func Timeouts(fd int) {
 	tv := unix.Timeval{Sec: 30}
 	Must(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv))
 	Must(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv))
@@ -322,7 +327,7 @@ func ringClient(args []string) {
 // ringServer answers so many requests on one connection, by io_uring.
 func ringServer(args []string) {
 	u := newUring()
-	l, port := fixedListener()
+	l, port := FixedListener()
 	said(port)
 	c := accept(l)
 	buf := make([]byte, 4096)

@@ -6,6 +6,7 @@
 //	conn.go     connections, in every way that they can come and go
 //	traffic.go  bytes, in every way that they can be moved
 //	http.go     scripts of messages, servers and clients
+//	socket.go   what tests do with sockets of their own
 package work
 
 import (

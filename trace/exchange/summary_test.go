@@ -1,4 +1,4 @@
-package trace
+package exchange
 
 import (
 	"bytes"
@@ -19,49 +19,45 @@ import (
 	"tracer/trace/event"
 )
 
-// summaryRows is what a summary has told.
-type summaryRows struct {
+// A screen keeps what a summary has told.
+type screen struct {
 	rows    []event.HTTPSummary
 	lines   []byte // the same as JSON
-	pages   []summaryPage
+	shown   uint64 // exchanges in rows
+	pages   []page
 	notices []string
 }
 
-type summaryPage struct {
+type page struct {
 	event.Page
 	rows []event.HTTPSummary
 }
 
-func (c *summaryRows) Event(e event.Event) bool {
-	c.rows = append(c.rows, *e.(*event.HTTPSummary))
-	c.lines = append(event.AppendJSON(c.lines, e), '\n')
-	return true
+func (s *screen) ShowRow(e event.Event, n uint64) {
+	s.rows = append(s.rows, *e.(*event.HTTPSummary))
+	s.lines = append(event.AppendJSON(s.lines, e), '\n')
+	s.shown += n
 }
 
-func (c *summaryRows) Page(p *event.Page) {
-	page := summaryPage{Page: *p}
+func (s *screen) Page(p *event.Page) {
+	page := page{Page: *p}
 	for e := range p.Rows {
 		page.rows = append(page.rows, *e.(*event.HTTPSummary))
 	}
-	c.pages = append(c.pages, page)
+	s.pages = append(s.pages, page)
 }
 
-func (c *summaryRows) Flush() error            { return nil }
-func (c *summaryRows) Broken() <-chan struct{} { return nil }
-func (c *summaryRows) Close() (uint64, error)  { return 0, nil }
+func (s *screen) Notice(n *event.Notice) { s.notices = append(s.notices, string(n.AppendJSON(nil))) }
 
-// summaryEpoch is the wall time at which the boot clock of summarySession is 0.
-var summaryEpoch = time.Date(2024, 3, 5, 14, 4, 5, 0, time.UTC)
+// epoch is the wall time at which the boot clock of these tests is 0.
+func epoch() time.Time { return time.Date(2024, 3, 5, 14, 4, 5, 0, time.UTC) }
 
-// summarySession is a session without a kernel.
-func summarySession() (*Session, *summaryRows) {
-	c := &summaryRows{}
-	s := &Session{sink: c, clock: &clock{offset: summaryEpoch.UnixNano()}, stats: newStats()}
-	s.opts.Notice = func(n *event.Notice) { c.notices = append(c.notices, string(n.AppendJSON(nil))) }
-	return s, c
+// tell is Tell where the clocks agree.
+func tell(u *Summary, to Screen, now uint64, last bool) {
+	u.Tell(to, now, epoch().Add(time.Duration(now)), last)
 }
 
-func exchange(method, host, path string, status int, latency time.Duration) *event.HTTP {
+func answered(method, host, path string, status int, latency time.Duration) *event.HTTP {
 	return &event.HTTP{
 		Common: event.Common{Kind: event.KindHTTP}, Method: method, Host: host, Path: path,
 		Status: status, Latency: latency, Duration: latency + time.Millisecond,
@@ -108,8 +104,8 @@ func TestSummaryPercentilesAreTrueWithinOnePercent(t *testing.T) {
 	} {
 		for _, n := range []int{1, 2, 3, 7, 9, 10, 11, 99, 100, 101, 997, 19997} {
 			t.Run(fmt.Sprintf("%d %s", n, name), func(t *testing.T) {
-				s, c := summarySession()
-				u := newSummary(0)
+				c := &screen{}
+				u := NewSummary(0)
 				check := func(what string, got event.HTTPSummary, values []time.Duration) {
 					t.Helper()
 					sorted := slices.Sorted(slices.Values(values))
@@ -130,9 +126,9 @@ func TestSummaryPercentilesAreTrueWithinOnePercent(t *testing.T) {
 					from := len(all)
 					for len(all) < until {
 						all = append(all, draw(len(all)))
-						u.add(exchange("GET", "h", "/", 200, all[len(all)-1]))
+						u.Add(answered("GET", "h", "/", 200, all[len(all)-1]))
 					}
-					u.tell(s, uint64(part+1)*uint64(time.Second), part == 2)
+					tell(u, c, uint64(part+1)*uint64(time.Second), part == 2)
 					if len(all) == from {
 						continue
 					}
@@ -151,26 +147,26 @@ func TestSummaryPercentilesAreTrueWithinOnePercent(t *testing.T) {
 
 // TestSummaryTellsIntervals is the whole of a short life, as JSON.
 func TestSummaryTellsIntervals(t *testing.T) {
-	s, c := summarySession()
+	c := &screen{}
 	const second = uint64(time.Second)
-	u := newSummary(second)
+	u := NewSummary(second)
 	for i := range 7 {
-		u.add(exchange("GET", "Shop.example", fmt.Sprintf("/users/%d?page=%d", 40+i, i), 200, time.Duration(i+1)*time.Millisecond))
+		u.Add(answered("GET", "Shop.example", fmt.Sprintf("/users/%d?page=%d", 40+i, i), 200, time.Duration(i+1)*time.Millisecond))
 	}
-	u.add(exchange("GET", "shop.example", "/users/0049?x=/y", 503, 2*time.Second))
-	u.add(exchange("POST", "shop.example", "/users", 201, 840*time.Microsecond))
-	u.add(unanswered("GET", "", "/health", "reset", 30*time.Second))
+	u.Add(answered("GET", "shop.example", "/users/0049?x=/y", 503, 2*time.Second))
+	u.Add(answered("POST", "shop.example", "/users", 201, 840*time.Microsecond))
+	u.Add(unanswered("GET", "", "/health", "reset", 30*time.Second))
 	stuck := unanswered("GET", "", "/health", "", 0)
 	stuck.Kind = event.KindHTTPStuck
-	u.add(stuck)
-	u.tell(s, 2*second, false)
-	u.tell(s, 3*second, false)
+	u.Add(stuck)
+	tell(u, c, 2*second, false)
+	tell(u, c, 3*second, false)
 	for range 11 {
-		u.add(exchange("POST", "shop.example", "/users", 404, time.Microsecond))
+		u.Add(answered("POST", "shop.example", "/users", 404, time.Microsecond))
 	}
-	u.tell(s, 4*second, false)
-	u.add(exchange("GET", "shop.example", "/users/1", 500, 3*time.Millisecond))
-	u.tell(s, 4*second+second/4, true)
+	tell(u, c, 4*second, false)
+	u.Add(answered("GET", "shop.example", "/users/1", 500, 3*time.Millisecond))
+	tell(u, c, 4*second+second/4, true)
 
 	const interval = `,"event":"http_summary","interval_us":1000000,`
 	want := `{"time":"2024-03-05T14:04:07.000000000Z"` + interval + `"method":"GET","host":"shop.example","route":"/users/{id}","count":8,"errors":1,"p50_us":4014,"p90_us":2000000,"p99_us":2000000,"max_us":2000000}
@@ -231,17 +227,16 @@ func TestSummaryTellsIntervals(t *testing.T) {
 	if len(c.notices) != 4 {
 		t.Errorf("%d notices", len(c.notices))
 	}
-	// Rows are shown, but exchanges are what happened: who adds counts them.
-	if s.stats.shown != 5 || s.stats.emitted != 0 {
-		t.Errorf("shown %d, emitted %d", s.stats.shown, s.stats.emitted)
+	if c.shown != 22 {
+		t.Errorf("%d exchanges in rows", c.shown)
 	}
 }
 
 func TestSummaryOfNothing(t *testing.T) {
-	s, c := summarySession()
-	u := newSummary(0)
-	u.tell(s, 0, false)
-	u.tell(s, 0, true)
+	c := &screen{}
+	u := NewSummary(0)
+	tell(u, c, 0, false)
+	tell(u, c, 0, true)
 	if len(c.rows) != 0 || len(c.pages) != 2 || len(c.pages[1].Below) != 0 || c.pages[1].Sum.(*event.HTTPSummary).Rate != 0 {
 		t.Errorf("%d rows, pages %+v", len(c.rows), c.pages)
 	}
@@ -251,16 +246,16 @@ func TestSummaryOfNothing(t *testing.T) {
 }
 
 func TestSummaryCountsWhatHasNoRoomTogether(t *testing.T) {
-	s, c := summarySession()
-	u := newSummary(0)
+	c := &screen{}
+	u := NewSummary(0)
 	const extra = 997
 	for i := range maxSummaryRows + extra {
-		u.add(exchange("GET", "h", "/x"+strings.Repeat("a", i%7)+fmt.Sprint("b", i), 200, time.Millisecond))
+		u.Add(answered("GET", "h", "/x"+strings.Repeat("a", i%7)+fmt.Sprint("b", i), 200, time.Millisecond))
 	}
-	u.add(exchange("GET", "h", "/xb0", 200, time.Millisecond)) // one that has a row
-	u.tell(s, uint64(time.Second), false)
-	u.add(exchange("PUT", "h", "/other", 500, time.Second))
-	u.tell(s, uint64(2*time.Second), true)
+	u.Add(answered("GET", "h", "/xb0", 200, time.Millisecond)) // one that has a row
+	tell(u, c, uint64(time.Second), false)
+	u.Add(answered("PUT", "h", "/other", 500, time.Second))
+	tell(u, c, uint64(2*time.Second), true)
 	if len(u.rows) != maxSummaryRows || len(u.list) != maxSummaryRows+1 {
 		t.Errorf("%d rows, %d in the list", len(u.rows), len(u.list))
 	}
@@ -292,37 +287,19 @@ func TestSummaryCountsWhatHasNoRoomTogether(t *testing.T) {
 	}
 }
 
-func TestSummaryStopsAtCount(t *testing.T) {
-	s, c := summarySession()
-	s.opts.Count = 2
-	u := newSummary(0)
-	for _, path := range []string{"/a", "/b", "/c"} {
-		u.add(exchange("GET", "h", path, 200, time.Millisecond))
-	}
-	u.tell(s, uint64(time.Second), false)
-	if len(c.rows) != 2 || s.stats.shown != 2 {
-		t.Errorf("%d rows, %d shown", len(c.rows), s.stats.shown)
-	}
-	// What could not be shown is in the totals all the same.
-	u.tell(s, uint64(2*time.Second), true)
-	if sum := c.pages[1].Sum.(*event.HTTPSummary); sum.Count != 3 || len(c.rows) != 2 {
-		t.Errorf("sum %d, %d rows", sum.Count, len(c.rows))
-	}
-}
-
 func TestSummaryKeepsTheSlowest(t *testing.T) {
-	s, c := summarySession()
-	u := newSummary(0)
+	c := &screen{}
+	u := NewSummary(0)
 	path := []byte("/0")
-	e := exchange("GET", "h", "", 200, 0)
+	e := answered("GET", "h", "", 200, 0)
 	for i, ms := range []int{5, 1, 9, 7, 9, 2, 8} {
 		path[1] = '0' + byte(i)
 		e.Path = unsafe.String(&path[0], len(path)) // valid as long as the event
 		e.Latency = time.Duration(ms) * time.Millisecond
-		u.add(e)
+		u.Add(e)
 	}
 	path[1] = 'x'
-	u.tell(s, 1, true)
+	tell(u, c, 1, true)
 	var got []string
 	for _, e := range c.pages[0].Below {
 		h := e.(*event.HTTP)
@@ -357,8 +334,8 @@ func TestSummaryRowNames(t *testing.T) {
 		{name: "what is too long, not cut in a character", host: strings.Repeat("a", 258) + "日本", path: "/", wantTop: strings.Repeat("a", 258) + "…", wantRoute: "/"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			u := newSummary(0)
-			e := exchange(c.method, c.host, c.path, 200, 1)
+			u := NewSummary(0)
+			e := answered(c.method, c.host, c.path, 200, 1)
 			e.PathTruncated = c.cut
 			got := u.row(e).rowName
 			if want := (rowName{c.wantMethod, c.wantTop, c.wantRoute}); got != want {
@@ -370,22 +347,22 @@ func TestSummaryRowNames(t *testing.T) {
 
 // TestSummaryAllocatesNothing for an exchange of a known row, in all intervals.
 func TestSummaryAllocatesNothing(t *testing.T) {
-	s, c := summarySession()
-	u := newSummary(0)
+	c := &screen{}
+	u := NewSummary(0)
 	for i := range 4 {
-		u.add(exchange("GET", "h", "/slow", 200, time.Hour+time.Duration(i)))
+		u.Add(answered("GET", "h", "/slow", 200, time.Hour+time.Duration(i)))
 	}
 	list := someExchanges(97)
 	for range 2 {
 		for _, e := range list {
-			u.add(e)
+			u.Add(e)
 		}
-		u.tell(s, 1, false)
-		*c = summaryRows{}
+		tell(u, c, 1, false)
+		*c = screen{}
 	}
 	i := 0
 	if n := testing.AllocsPerRun(9700, func() {
-		u.add(list[i%len(list)])
+		u.Add(list[i%len(list)])
 		i++
 	}); n != 0 {
 		t.Errorf("%v allocations an exchange", n)
@@ -398,22 +375,22 @@ func someExchanges(n int) []*event.HTTP {
 	list := make([]*event.HTTP, n)
 	for i := range list {
 		path := fmt.Sprintf("/api/v1/things%d/%d/parts?q=%d", i%7, i, i)
-		list[i] = exchange("GET", "shop.example:8080", path, 200, time.Duration(math.Exp(random.NormFloat64())*1e6))
+		list[i] = answered("GET", "shop.example:8080", path, 200, time.Duration(math.Exp(random.NormFloat64())*1e6))
 	}
 	return list
 }
 
 func BenchmarkSummaryAdd(b *testing.B) {
-	s, c := summarySession()
-	u := newSummary(0)
+	c := &screen{}
+	u := NewSummary(0)
 	list := someExchanges(4096)
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {
-		u.add(list[i%len(list)])
+		u.Add(list[i%len(list)])
 		if i++; i%50000 == 0 { // a second's
-			u.tell(s, uint64(i), false)
-			*c = summaryRows{}
+			tell(u, c, uint64(i), false)
+			*c = screen{}
 		}
 	}
 }
@@ -422,34 +399,34 @@ func BenchmarkSummaryAdd(b *testing.B) {
 func BenchmarkSummaryTell(b *testing.B) {
 	for _, rows := range []int{10, maxSummaryRows} {
 		b.Run(fmt.Sprint(rows, " rows"), func(b *testing.B) {
-			s, _ := summarySession()
-			s.sink = &idleSink{}
-			u := newSummary(0)
+			c := &idle{}
+			u := NewSummary(0)
 			list := make([]*event.HTTP, rows)
 			for i := range list {
-				list[i] = exchange("GET", "h", fmt.Sprint("/x", i), 200, time.Duration(i)*time.Microsecond)
+				list[i] = answered("GET", "h", fmt.Sprint("/x", i), 200, time.Duration(i)*time.Microsecond)
 			}
 			b.ReportAllocs()
 			now := uint64(0)
 			for b.Loop() {
 				b.StopTimer()
 				for _, e := range list {
-					u.add(e)
+					u.Add(e)
 				}
 				b.StartTimer()
-				now += uint64(summaryInterval)
-				u.tell(s, now, false)
+				now += uint64(SummaryInterval)
+				tell(u, c, now, false)
 			}
 		})
 	}
 }
 
-// idleSink shows nothing, a screen's rows of a page apart.
-type idleSink struct{ summaryRows }
+// idle shows nothing, a screen's rows of a page apart.
+type idle struct{}
 
-func (*idleSink) Event(event.Event) bool { return true }
+func (idle) ShowRow(event.Event, uint64) {}
+func (idle) Notice(*event.Notice)        {}
 
-func (*idleSink) Page(p *event.Page) {
+func (idle) Page(p *event.Page) {
 	n := 0
 	for range p.Rows {
 		if n++; n == 60 {
@@ -480,21 +457,20 @@ func TestSummaryMemoryIsBounded(t *testing.T) {
 				runtime.ReadMemStats(&m)
 				return m.HeapAlloc
 			}
-			s, _ := summarySession()
-			s.sink = &idleSink{}
+			to := &idle{}
 			random := rand.New(rand.NewPCG(1, 2))
 			before := heap()
-			u := newSummary(0)
-			e := exchange("GET", "shop.example", "", 200, 0)
+			u := NewSummary(0)
+			e := answered("GET", "shop.example", "", 200, 0)
 			for i := range 1000000 {
 				e.Path = paths[i%len(paths)]
 				e.Latency = time.Duration(math.Exp(random.NormFloat64()) * 1e6)
-				u.add(e)
+				u.Add(e)
 				if i%50000 == 0 {
-					u.tell(s, uint64(i)*1000, false)
+					tell(u, to, uint64(i)*1000, false)
 				}
 			}
-			u.tell(s, 1e9, false)
+			tell(u, to, 1e9, false)
 			took := heap() - min(before, heap())
 			t.Logf("%d KiB", took>>10)
 			if took > c.limit {
@@ -515,25 +491,25 @@ func FuzzSummary(f *testing.F) {
 	f.Add("", "", "", false, 0, int64(math.MaxInt64))
 	f.Add("GET", "h", "//;a/..", true, 99999, int64(math.MinInt64))
 	f.Fuzz(func(t *testing.T, method, host, path string, cut bool, status int, latency int64) {
-		s, c := summarySession()
-		u := newSummary(0)
+		c := &screen{}
+		u := NewSummary(0)
 		u.maxRows = 2
-		e := exchange(method, host, path, status, time.Duration(latency))
+		e := answered(method, host, path, status, time.Duration(latency))
 		e.PathTruncated = cut
 		row := u.row(e)
-		if !cut && u.row(exchange(method, host, path+"?query", 200, 0)) != row {
+		if !cut && u.row(answered(method, host, path+"?query", 200, 0)) != row {
 			t.Errorf("%q is not the route of %q with a query", row.route, path)
 		}
 		if len(row.method) > maxMethodName+3 || len(row.host) > maxHostName+3 || len(row.route) > maxRouteName+3 {
 			t.Errorf("a name is too long: %q", row.rowName)
 		}
 		for range 2 {
-			for _, e := range []*event.HTTP{e, exchange("GET", "h", "/", 200, 1), exchange("PUT", "h", "/", 200, 1), exchange("PUT", "g", "/", 200, 1)} {
-				u.add(e)
+			for _, e := range []*event.HTTP{e, answered("GET", "h", "/", 200, 1), answered("PUT", "h", "/", 200, 1), answered("PUT", "g", "/", 200, 1)} {
+				u.Add(e)
 			}
-			u.tell(s, 1, false)
+			tell(u, c, 1, false)
 		}
-		u.tell(s, 2, true)
+		tell(u, c, 2, true)
 		var sum uint64
 		for _, r := range c.rows {
 			sum += r.Count

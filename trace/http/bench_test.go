@@ -1,4 +1,4 @@
-package trace
+package http
 
 import (
 	"bytes"
@@ -9,8 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tracer/bpf"
+	"tracer/testdata/kit/record"
 	"tracer/trace/event"
-	"tracer/trace/http1"
+	"tracer/trace/kernel"
+	"tracer/trace/message"
+	"tracer/trace/session"
 )
 
 // A countingSink makes lines of events, and counts them.
@@ -25,6 +28,7 @@ func (s *countingSink) Event(e event.Event) bool {
 	return true
 }
 
+func (*countingSink) Name() string            { return "count" }
 func (*countingSink) Flush() error            { return nil }
 func (*countingSink) Broken() <-chan struct{} { return nil }
 func (*countingSink) Close() (uint64, error)  { return 0, nil }
@@ -32,33 +36,24 @@ func (*countingSink) Close() (uint64, error)  { return 0, nil }
 // An exchangeFeed makes the records of exchanges on connections that have both
 // their ends here, as the kernel sends them: the server's end first.
 type exchangeFeed struct {
-	tracer  *httpTracer
-	session *Session
-	sink    *countingSink
+	tracer  *tracer
 	records [2][]uint64 // by role; records are aligned
 	now     uint64
 }
 
-func newExchangeFeed(summary bool) *exchangeFeed {
+func newExchangeFeed(t testing.TB, sink session.Sink, opts session.Options, args ...string) *exchangeFeed {
+	t.Helper()
 	const (
 		request  = "GET /api/v1/users/42 HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n"
 		response = "HTTP/1.1 200 OK\r\nServer: nginx/1.26.0\r\nDate: Tue, 24 Nov 2026 09:00:00 GMT\r\n" +
 			"Content-Type: application/json\r\nContent-Length: 20\r\nConnection: keep-alive\r\n\r\n{\"id\":42,\"name\":\"a\"}"
 	)
 	f := &exchangeFeed{
-		tracer: &httpTracer{prefix: 1 << 10, summary: summary},
-		sink:   &countingSink{},
-		now:    bootNow(),
+		tracer: record.Parse(t, Probe, args...).(*tracer),
+		now:    kernel.Now(),
 	}
-	f.session = &Session{
-		tracer: f.tracer,
-		sink:   f.sink,
-		clock:  newClock(),
-		stats:  newStats(),
-		comms:  map[[16]int8]string{},
-	}
-	if err := f.tracer.attached(f.session); err != nil {
-		panic(err)
+	if err := f.tracer.Attached(session.Offline(f.tracer, opts, sink)); err != nil {
+		t.Fatal(err)
 	}
 	for role := range f.records {
 		way := role // which way requests go: sent by the client
@@ -73,7 +68,7 @@ func newExchangeFeed(summary bool) *exchangeFeed {
 		}
 		copy(intro.Socket.Local[:], []byte{10, 0, 0, 1})
 		copy(intro.Socket.Remote[:], []byte{10, 0, 0, 2})
-		if http1.Role(role) == http1.Server {
+		if message.Role(role) == message.Server {
 			s := &intro.Socket
 			s.Local, s.Remote = s.Remote, s.Local
 			s.LocalPort, s.RemotePort = s.RemotePort, s.LocalPort
@@ -99,14 +94,14 @@ func (f *exchangeFeed) record(role int) *bpf.HttpHttpRecord {
 // exchange decodes the two records of the next one.
 func (f *exchangeFeed) exchange() {
 	f.now += 100_000
-	for _, role := range []int{int(http1.Server), int(http1.Client)} {
+	for _, role := range []int{int(message.Server), int(message.Client)} {
 		r, d := f.record(role), uint64(1_000*role)
 		r.Kept.Time, r.Call.Time = f.now+d, f.now+50_000-d
 		r.Kept.Last, r.Call.Last, r.Time = r.Kept.Time, r.Call.Time, r.Call.Time
 		r.Kept.Offset, r.Call.Offset = r.Bytes[r.Kept.Dir], r.Bytes[r.Call.Dir]
 		r.Bytes[r.Kept.Dir] += uint64(r.Kept.Size)
 		r.Bytes[r.Call.Dir] += uint64(r.Call.Size)
-		if !f.tracer.decode(f.session, unsafe.Slice((*byte)(unsafe.Pointer(&f.records[role][0])), len(f.records[role])*8)) {
+		if !f.tracer.Decode(unsafe.Slice((*byte)(unsafe.Pointer(&f.records[role][0])), len(f.records[role])*8)) {
 			panic("a record was not taken")
 		}
 	}
@@ -119,32 +114,42 @@ func cpuTime() time.Duration {
 	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 }
 
+// flagsOf are the flags that make an exchange a line of its own, or part of a row.
+func flagsOf(into string) []string {
+	if into == "summary" {
+		return []string{"--summary"}
+	}
+	return nil
+}
+
 // From the kernel's records to a line of JSON, or to a place in the summary.
-func BenchmarkHTTPExchange(b *testing.B) {
-	for _, summary := range []bool{false, true} {
-		b.Run(map[bool]string{false: "line", true: "summary"}[summary], func(b *testing.B) {
-			f := newExchangeFeed(summary)
+func BenchmarkExchange(b *testing.B) {
+	for _, into := range []string{"line", "summary"} {
+		b.Run(into, func(b *testing.B) {
+			sink := &countingSink{}
+			f := newExchangeFeed(b, sink, session.Options{}, flagsOf(into)...)
 			b.ReportAllocs()
 			begin := cpuTime()
 			for b.Loop() {
 				f.exchange()
 			}
 			b.ReportMetric(float64((cpuTime()-begin).Nanoseconds())/float64(b.N), "cpu-ns/op")
-			if want := b.N + 1; !summary && f.sink.lines != want {
-				b.Fatalf("%d lines of %d exchanges", f.sink.lines, want)
+			if want := b.N + 1; into == "line" && sink.lines != want {
+				b.Fatalf("%d lines of %d exchanges", sink.lines, want)
 			}
 		})
 	}
 }
 
-func TestHTTPExchangesDoNotAllocate(t *testing.T) {
-	for _, summary := range []bool{false, true} {
-		f := newExchangeFeed(summary)
+func TestExchangesDoNotAllocate(t *testing.T) {
+	for _, into := range []string{"line", "summary"} {
+		sink := &countingSink{}
+		f := newExchangeFeed(t, sink, session.Options{}, flagsOf(into)...)
 		if n := testing.AllocsPerRun(5000, f.exchange); n != 0 {
-			t.Errorf("summary %v: %v allocations an exchange", summary, n)
+			t.Errorf("%v allocations an exchange that becomes a %s", n, into)
 		}
-		if !summary && f.sink.lines != 5002 {
-			t.Errorf("%d lines of %d exchanges", f.sink.lines, 5002)
+		if into == "line" && sink.lines != 5002 {
+			t.Errorf("%d lines of %d exchanges", sink.lines, 5002)
 		}
 	}
 }

@@ -1,0 +1,118 @@
+package http
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tracer/testdata/kit/work"
+	"tracer/trace/event"
+	"tracer/trace/session"
+)
+
+func TestKernelHTTPFiltersLeaveOutAllElse(t *testing.T) {
+	needThisKernel(t)
+	server := func(t *testing.T) (int, *work.Process) {
+		w := work.Start(t, "serveHTTP")
+		return w.HearInt(), w
+	}
+	fetch := func(t *testing.T, port int, path string, n int) *work.Process {
+		w := work.Start(t, "getHTTP", fmt.Sprintf("http://127.0.0.1:%d%s", port, path), strconv.Itoa(n), "1", "kept")
+		return w
+	}
+	port, _ := server(t)
+	cases := []struct {
+		name string
+		args []string
+		rows map[string]int
+	}{
+		{"--port of the server", []string{fmt.Sprint("--port=1,", port)}, map[string]int{"both /status/204 204": 3, "both /sleep/200 200": 2, "both /nothing?a=1 200": 5}},
+		{"--port of none", []string{"--port=1,2"}, map[string]int{}},
+		{"--status by class", []string{"--status=2xx"}, map[string]int{"both /status/204 204": 3, "both /sleep/200 200": 2, "both /nothing?a=1 200": 5}},
+		{"--status by range", []string{"--status=500,201-299"}, map[string]int{"both /status/204 204": 3}},
+		{"--path", []string{"--path=/s*"}, map[string]int{"both /status/204 204": 3, "both /sleep/200 200": 2}},
+		{"--path with a query", []string{"--path=/nothing?a=?"}, map[string]int{"both /nothing?a=1 200": 5}},
+		{"--host", []string{"--host=127.0.0.1:*"}, map[string]int{"both /status/204 204": 3, "both /sleep/200 200": 2, "both /nothing?a=1 200": 5}},
+		{"--host of none", []string{"--host=example.org"}, map[string]int{}},
+		{"--method", []string{"--method=get,POST"}, map[string]int{"both /status/204 204": 3, "both /sleep/200 200": 2, "both /nothing?a=1 200": 5}},
+		{"--method of none", []string{"--method=POST"}, map[string]int{}},
+		{"--slow", []string{"--slow=150ms"}, map[string]int{"both /sleep/200 200": 2}},
+		{"--role client", []string{"--role=client"}, map[string]int{"client /status/204 204": 3, "client /sleep/200 200": 2, "client /nothing?a=1 200": 5}},
+		{"--role server", []string{"--role=server"}, map[string]int{"server /status/204 204": 3, "server /sleep/200 200": 2, "server /nothing?a=1 200": 5}},
+	}
+	var sessions []*view
+	for _, tc := range cases {
+		if !strings.HasPrefix(tc.name, "--port") {
+			tc.args = append(tc.args, atPorts(port))
+		}
+		sessions = append(sessions, traceHTTP(t, session.Options{}, tc.args...))
+	}
+	for path, n := range map[string]int{"/status/204": 3, "/sleep/200": 2, "/nothing?a=1": 5} {
+		w := fetch(t, port, path, n)
+		w.Say("go")
+		w.Hear()
+	}
+	for i, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			c, total := sessions[i], 0
+			for _, n := range tc.rows {
+				total += n
+			}
+			c.await(port, total)
+			seen := uint64(10)
+			switch {
+			case tc.name == "--port of none": // what the kernel filters is not seen at all
+				seen = 0
+			case strings.HasPrefix(tc.name, "--role"): // the other end is left out
+				seen = 20
+			}
+			if a := c.Stop(); a.Seen != seen || a.Shown != uint64(total) {
+				t.Errorf("%d seen, %d shown, want %d and %d", a.Seen, a.Shown, seen, total)
+			}
+			got := map[string]int{}
+			for _, e := range c.of(port) {
+				got[fmt.Sprintf("%s %s %d", e.Role, e.Path, e.Status)]++
+			}
+			if diff := cmp.Diff(tc.rows, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	t.Run("--pid of one end, and of what it starts", func(t *testing.T) {
+		port, _ := server(t)
+		one, other := fetch(t, port, "/one", 7), fetch(t, port, "/other", 11)
+		c := traceHTTP(t, session.Options{Filter: session.Filter{PIDs: []uint32{uint32(one.PID)}}}, atPorts(port))
+		for _, w := range []*work.Process{one, other} {
+			w.Say("go")
+			w.Hear()
+		}
+		c.await(port, 7)
+		if a := c.Stop(); a.Seen != 7 {
+			t.Errorf("%d seen", a.Seen)
+		}
+		if diff := cmp.Diff(map[string]int{"client /one": 7}, byPath(c.of(port))); diff != "" {
+			t.Error(diff)
+		}
+	})
+	t.Run("--uid of nobody here", func(t *testing.T) {
+		port, _ := server(t)
+		one, nobody := fetch(t, port, "/one", 3), uint32(54321)
+		c := traceHTTP(t, session.Options{Filter: session.Filter{UID: &nobody}})
+		one.Say("go")
+		one.Hear()
+		if a := c.Stop(); a.Seen != 0 {
+			t.Errorf("%d seen: %v", a.Seen, rows(c.of(port)))
+		}
+	})
+}
+
+func byPath(events []*event.HTTP) map[string]int {
+	n := map[string]int{}
+	for _, e := range events {
+		n[e.Role+" "+e.Path]++
+	}
+	return n
+}

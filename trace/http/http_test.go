@@ -1,0 +1,79 @@
+package http
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"tracer/testdata/kit/record"
+	"tracer/testdata/kit/work"
+	"tracer/trace/event"
+	"tracer/trace/kernel"
+	"tracer/trace/session"
+)
+
+func TestMain(m *testing.M) {
+	work.Main()
+	os.Exit(m.Run())
+}
+
+// tiersOf runs a test once for each kind of hook.
+func tiersOf(t *testing.T, test func(t *testing.T, tier kernel.Tier)) {
+	for _, tier := range []kernel.Tier{kernel.Function, kernel.Kprobe, kernel.Tracepoint} {
+		t.Run(tier.String(), func(t *testing.T) { test(t, tier) })
+	}
+}
+
+// needThisKernel is for tests of what is the same on all kernels, or needs a machine
+// that is not emulated.
+func needThisKernel(t *testing.T) {
+	t.Helper()
+	if record.InVM() {
+		t.Skip("tested on the machine that is not emulated")
+	}
+}
+
+// A view is what a session of http tells, by the port of the server.
+type view struct{ *record.Recorder }
+
+// traceHTTP runs a session of http until the test ends, and nothing may be lost.
+func traceHTTP(t *testing.T, opts session.Options, args ...string) *view {
+	t.Helper()
+	opts.Self = true // the test is the client
+	return &view{record.Start(t, Probe, opts, args...)}
+}
+
+// openHTTP opens a session of http, which is closed when the test ends. Nobody
+// reads what it tells until Run is called.
+func openHTTP(t *testing.T, opts session.Options, args ...string) *view {
+	t.Helper()
+	opts.Self = true // the test is the client
+	return &view{record.Open(t, Probe, opts, args...)}
+}
+
+// of returns the events of a port.
+func (v *view) of(port int) (list []*event.HTTP) {
+	for _, e := range record.All[*event.HTTP](v.Recorder) {
+		if int(e.Dst.Port()) == port {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// await returns the events of a port as soon as there are n, or what there is
+// after a while.
+func (v *view) await(port, n int) []*event.HTTP {
+	v.Wait(record.Patience, func() bool { return len(v.of(port)) >= n })
+	return v.of(port)
+}
+
+// atPorts is the flag that leaves out what others do meanwhile.
+func atPorts(ports ...int) string {
+	var list []string
+	for _, p := range ports {
+		list = append(list, strconv.Itoa(p))
+	}
+	return "--port=" + strings.Join(list, ",")
+}

@@ -1,0 +1,291 @@
+package http
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/google/go-cmp/cmp"
+
+	"tracer/bpf"
+	"tracer/testdata/kit/record"
+	"tracer/testdata/kit/work"
+	"tracer/trace/event"
+	"tracer/trace/kernel"
+	"tracer/trace/session"
+	"tracer/trace/stream"
+)
+
+// Where the ring has no room, what is told is still true: each row is of an
+// exchange that took place, and a connection is understood again once there is
+// room.
+func TestKernelHTTPLossMakesNothingUp(t *testing.T) {
+	const before, after, conns = 101, 13, 3
+	var scripts [2][conns][]move // what the client does while nobody reads, and then
+	var servers [conns][]move
+	truth := map[string]bool{}
+	last := map[string]bool{} // of what takes place when there is room
+	for i := range conns {
+		for j := range before + after {
+			path, status := fmt.Sprintf("/%d/%d", i, j), 200+(7*i+j)%99*5
+			if status == 204 || status == 304 {
+				status++
+			}
+			ask := request("POST", path, length(j)) + strings.Repeat("q", j)
+			answer := response(fmt.Sprint(status, " X"), length(2*j)) + strings.Repeat("a", 2*j)
+			part := min(j/before, 1)
+			client, server := both(send(ask), send(answer))
+			scripts[part][i] = append(scripts[part][i], client...)
+			servers[i] = append(servers[i], server...)
+			line := row("both", "POST", path, status, ask, answer)
+			truth[line] = true
+			if j >= before+2 { // one exchange may tell where the place is
+				last[line] = true
+			}
+		}
+	}
+	var workers [conns]*work.Process
+	var ports [conns]int
+	for i := range conns {
+		w, p := serve(t, servers[i])
+		workers[i], ports[i] = w, p[0]
+	}
+	c := openHTTP(t, session.Options{Limits: session.Limits{Limits: kernel.Limits{RingBytes: 4096}}}, atPorts(ports[:]...)) // a handful of records
+	var fds [conns]int
+	for i := range conns {
+		fds[i] = work.Dial("127.0.0.1", ports[i])
+		work.Timeouts(fds[i])
+		perform(t, fds[i], scripts[0][i]...)
+	}
+	c.Run()
+	for i := range conns {
+		// One at a time, and read at once: so little room is soon full again.
+		for j := range after {
+			perform(t, fds[i], scripts[1][i][2*j:2*j+2]...)
+			patience := record.Patience
+			if j < 2 {
+				patience = 200 * time.Millisecond // there may be no row of it
+			}
+			path := fmt.Sprintf("/%d/%d", i, before+j)
+			c.Wait(patience, func() bool {
+				return slices.ContainsFunc(c.of(ports[i]), func(e *event.HTTP) bool { return e.Path == path })
+			})
+		}
+		work.CloseFD(fds[i])
+		workers[i].Hear()
+	}
+	a := c.Stop()
+	if a.Shown+a.Lost != a.Seen {
+		t.Errorf("%d seen, %d shown and %d lost", a.Seen, a.Shown, a.Lost)
+	}
+	if a.LostBy["ring_full"] == 0 || a.LostBy["ring_full"]+a.LostBy["unpaired"] != a.Lost {
+		t.Errorf("%+v", a)
+	}
+	told := 0
+	for i := range conns {
+		for _, line := range rows(c.of(ports[i])) {
+			// What one end said may have been lost.
+			_, of, _ := strings.Cut(line, " ")
+			line = "both " + of
+			if !truth[line] {
+				t.Errorf("did not take place, or was told before: %s", line)
+			}
+			delete(truth, line)
+			delete(last, line)
+			told++
+		}
+	}
+	for line := range last {
+		t.Errorf("there was room for it: %s", line)
+	}
+	t.Logf("%d records were lost; %d of %d exchanges told", a.Lost, told, conns*(before+after))
+}
+
+// A connection that finds no room is counted, and the others are told as ever.
+func TestKernelHTTPFullMapIsCounted(t *testing.T) {
+	const n, each = 17, 3
+	var moves []move
+	for range each {
+		moves = append(moves, send(get), send(ok5))
+	}
+	client, script := both(moves...)
+	server, ports := serve(t, slices.Repeat([][]move{script}, n)...)
+	c := openHTTP(t, session.Options{Limits: session.Limits{Socks: 9}}, atPorts(ports...))
+	c.Run()
+	// All connections at the same time, in the order that they are served.
+	var fds []int
+	for i := range n {
+		fds = append(fds, work.Dial("127.0.0.1", ports[i]))
+		work.Timeouts(fds[i])
+	}
+	for _, fd := range fds {
+		defer work.CloseFD(fd) // until then it takes room
+		perform(t, fd, client...)
+		server.Hear()
+	}
+	c.await(ports[0], each)
+	a := c.Stop()
+	if a.LostBy["map_full"] == 0 {
+		t.Errorf("no room was lacking: %+v", a)
+	}
+	told := 0
+	for _, port := range ports {
+		for _, r := range rows(c.of(port)) {
+			if _, of, _ := strings.Cut(r, " "); of != "GET /a 200 28+43" {
+				t.Errorf("%s", r)
+			}
+			told++
+		}
+	}
+	if told < each || told >= n*each {
+		t.Errorf("%d rows of %d exchanges", told, n*each)
+	}
+}
+
+// Requests that find no room to be kept in the kernel are told at once, and
+// connections that end leave their room to others.
+func TestKernelHTTPFullHeadsAreGivenBack(t *testing.T) {
+	const n, each, room = 5, 3, 2
+	var moves []move
+	var want []string
+	for range each {
+		moves = append(moves, send(get), send(ok5))
+		want = append(want, row("both", "GET", "/a", 200, get, ok5))
+	}
+	client, script := both(moves...)
+	tiersOf(t, func(t *testing.T, tier kernel.Tier) {
+		server, ports := serve(t, slices.Repeat([][]move{script}, 2*n)...)
+		c := openHTTP(t, session.Options{Tier: tier, Limits: session.Limits{Heads: room}}, atPorts(ports...))
+		c.Run()
+		claims := func() (taken int) {
+			var entry uint32
+			var one uint8
+			all := c.Host.Map(bpf.HttpMapClaims).Iterate()
+			for all.Next(&entry, &one) {
+				taken++
+			}
+			if err := all.Err(); err != nil {
+				t.Fatal(err)
+			}
+			return taken
+		}
+		for half := range 2 {
+			var fds []int
+			for i := range n {
+				fd := work.Dial("127.0.0.1", ports[half*n+i])
+				work.Timeouts(fd)
+				fds = append(fds, fd)
+				perform(t, fd, client...)
+				server.Hear()
+			}
+			if taken := claims(); taken < 1 || taken > room {
+				t.Errorf("%d of %d entries are taken", taken, room)
+			}
+			for i, fd := range fds {
+				work.CloseFD(fd)
+				if diff := cmp.Diff(want, rows(c.await(ports[half*n+i], each))); diff != "" {
+					t.Error(diff)
+				}
+			}
+			for deadline := time.Now().Add(30 * time.Second); claims() > 0; time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("entries of connections that have ended are not given back")
+				}
+			}
+		}
+		c.Stop()
+	})
+}
+
+// What the map has of the servers is another socket's, as far as ports tell, whose
+// end no program has seen: what it had been asked is counted, and gets no answer
+// that is another's; the socket of now is followed from its next request on.
+func TestKernelHTTPUnseenEndsGetNoAnswerOfOthers(t *testing.T) {
+	const n = 11
+	tiersOf(t, func(t *testing.T, tier kernel.Tier) {
+		l, port := work.FixedListener()
+		defer work.CloseFD(l)
+		c := openHTTP(t, session.Options{Tier: tier}, atPorts(port))
+		c.Run()
+		var clients, servers []int
+		exchange := func(i int) {
+			perform(t, servers[i], send(ok5))
+			perform(t, clients[i], recv(len(ok5)))
+		}
+		for i := range n {
+			clients = append(clients, work.Dial("127.0.0.1", port))
+			servers = append(servers, work.Accept(l))
+			for _, fd := range []int{clients[i], servers[i]} {
+				defer work.CloseFD(fd)
+				work.Timeouts(fd)
+			}
+			perform(t, clients[i], send(get))
+			perform(t, servers[i], recv(len(get)))
+		}
+		var sockets []uint64
+		var key uint64
+		var state bpf.HttpSocketState
+		known := c.Host.Map(bpf.HttpMapSockets)
+		for iter := known.Iterate(); iter.Next(&key, &state); {
+			sockets = append(sockets, key)
+		}
+		if len(sockets) != 2*n {
+			t.Fatalf("%d sockets are known", len(sockets))
+		}
+		for _, key := range sockets {
+			work.Must(known.Lookup(key, &state))
+			if stream.Direction(state.Requests) == stream.Received {
+				state.Ports ^= 1
+				work.Must(known.Update(key, &state, ebpf.UpdateExist))
+			}
+		}
+		for i := range n {
+			exchange(i)
+			perform(t, clients[i], send(get))
+			perform(t, servers[i], recv(len(get)))
+			exchange(i)
+		}
+		a := c.Stop()
+		got := rows(c.of(port))
+		slices.Sort(got)
+		want := slices.Concat(slices.Repeat([]string{row("both", "GET", "/a", 200, get, ok5)}, n),
+			slices.Repeat([]string{row(event.RoleClient, "GET", "/a", 200, get, ok5)}, n))
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+		// Each is half of a request: what the clients have of it is told.
+		if want := uint64(n+1) / 2; a.LostBy["unpaired"] != want || a.Lost-a.LostBy["program_missed"] != want {
+			t.Errorf("lost %v, want %d unpaired", a.LostBy, want)
+		}
+	})
+}
+
+// Five requests at once, whose answers leave in one call that is longer than
+// what is captured of it: the heads within it are not known. That is said.
+func TestKernelHTTPUnpairedIsCounted(t *testing.T) {
+	needThisKernel(t)
+	answer := response("200 OK", length(2003)) + strings.Repeat("x", 2003)
+	client, script := both(send(get).Times(5), send(answer).Times(5), send(get), send(ok5))
+	server, ports := serve(t, script)
+	args := [][]string{nil, {"--role=client"}, {"--role=server"}}
+	var sessions []*view
+	for _, more := range args {
+		c := openHTTP(t, session.Options{}, append(more, atPorts(ports...))...)
+		c.Run()
+		sessions = append(sessions, c)
+	}
+	call(t, ports[0], client)
+	server.Hear()
+	for i, c := range sessions {
+		c.await(ports[0], 2)
+		a := c.Stop()
+		got := rows(c.of(ports[0]))
+		// The first answer and the exchange behind them all are known.
+		if len(got) != 2 || a.LostBy["unpaired"] != 4 || a.Lost != 4 {
+			t.Errorf("%s: %v, lost %v", args[i], got, a.LostBy)
+		}
+	}
+}

@@ -1,0 +1,97 @@
+package http
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"tracer/testdata/kit/work"
+	"tracer/trace/session"
+)
+
+func TestKernelHTTPStuckRequestsAreToldOnce(t *testing.T) {
+	needThisKernel(t)
+	// The first request of a connection, one behind an answer, and a server
+	// that does not accept: of that one end has it only.
+	scripts := [][2][]move{
+		{{send(get), recv(len(ok5))}, {recv(len(get)), pause(900), send(ok5)}},
+		{{send(get), recv(len(ok5)), send(get), recv(len(ok5))}, {recv(len(get)), send(ok5), recv(len(get)), pause(900), send(ok5)}},
+	}
+	server, ports := serve(t, scripts[0][1], scripts[1][1])
+	fd, port := work.FixedListener()
+	defer work.CloseFD(fd)
+	c := traceHTTP(t, session.Options{}, "--stuck=300ms", atPorts(append(ports, port)...))
+	for i, script := range scripts {
+		call(t, ports[i], script[0])
+		server.Hear()
+		after := row("both", "GET", "/a", 200, get, ok5)
+		want := append(slices.Repeat([]string{after}, len(script[0])/2-1), "http_stuck "+row("both", "GET", "/a", 0, get, ""), after)
+		got := c.await(ports[i], len(want))
+		if diff := cmp.Diff(want, rows(got)); diff != "" {
+			t.Fatal(diff)
+		}
+		if stuck := got[len(got)-2]; stuck.Age < 300*time.Millisecond || stuck.Age > 400*time.Millisecond || int(stuck.PID) != server.PID || int(stuck.PeerPID) != os.Getpid() {
+			t.Errorf("after %v, process %d for %d", stuck.Age, stuck.PID, stuck.PeerPID)
+		}
+	}
+	client := work.Dial("127.0.0.1", port)
+	perform(t, client, send(get))
+	got := c.await(port, 1)
+	if diff := cmp.Diff([]string{"http_stuck " + row("client", "GET", "/a", 0, get, "")}, rows(got)); diff != "" {
+		t.Error(diff)
+	}
+	work.CloseFD(client)
+	c.await(port, 2)
+	c.Stop()
+	if diff := cmp.Diff([]string{"http_stuck " + row("client", "GET", "/a", 0, get, ""), row("client", "GET", "/a", 0, get, "", "closed")}, rows(c.of(port))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A lone exchange is shown soon after its end, and one that is stuck soon after
+// it became so: for people. Most, since others may take the processors.
+func TestKernelHTTPRowsAreSoon(t *testing.T) {
+	needThisKernel(t)
+	const n = 12
+	w := work.Start(t, "serveHTTP")
+	port := w.HearInt()
+	c := traceHTTP(t, session.Options{}, atPorts(port), "--stuck=200ms")
+	fd := work.Dial("127.0.0.1", port)
+	defer work.CloseFD(fd)
+	work.Timeouts(fd)
+	var late []time.Duration
+	for i := range n {
+		path, want := "/", 1
+		if i%4 == 3 {
+			path, want = "/sleep/1300", 2
+		}
+		before := len(c.of(port))
+		began := time.Now()
+		perform(t, fd, send(request("GET", path, "")))
+		_, err := unix.Read(fd, make([]byte, 4096))
+		for errors.Is(err, unix.EINTR) { // by Go's own signal: a read with a time limit is not begun again
+			_, err = unix.Read(fd, make([]byte, 4096))
+		}
+		work.Must(err)
+		ended := time.Now()
+		events := c.await(port, before+1)
+		if want == 2 {
+			late = append(late, events[before].Time.Add(events[before].Age).Sub(began)-200*time.Millisecond)
+		}
+		if len(c.await(port, before+want)) != before+want {
+			t.Fatalf("%v", rows(c.of(port)))
+		}
+		late = append(late, time.Since(ended))
+		time.Sleep(50 * time.Millisecond) // the reader dozes
+	}
+	slices.Sort(late)
+	t.Logf("from the event to the row: median %v, longest %v", late[len(late)/2], late[len(late)-1])
+	if most := late[len(late)*3/4]; most > 100*time.Millisecond {
+		t.Errorf("a quarter took more than 100ms: %v", late)
+	}
+}
