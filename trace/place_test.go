@@ -89,14 +89,10 @@ func traceWith(t *testing.T, tracer Tracer, opts Options) *tracing {
 	return r
 }
 
-// family is this process and all below it; where it is a stage of
-// TestKernelRuntimes those of its parent, whose children orphans become.
+// family is this process and all below it.
 func family(t *testing.T) (pids []uint32) {
 	t.Helper()
 	root := os.Getpid()
-	if os.Getenv(runtimeStage) != "" {
-		root = os.Getppid()
-	}
 	dir := proc.Dir("/proc")
 	all, err := dir.PIDs()
 	if err != nil {
