@@ -14,8 +14,9 @@ import (
 	"tracer/trace/event"
 )
 
+// What each kernel can is in README's table, which kernels.sh holds against what check says on each.
 func TestKernelCheckTellsWhatCanBeTraced(t *testing.T) {
-	kit.Needs(t, kit.EveryKernel)
+	kit.Needs(t, kit.EndsKernel)
 	check := func(status int, cmd *exec.Cmd) (c event.Check, ok bool) {
 		t.Helper()
 		out, err := cmd.Output()
