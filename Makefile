@@ -5,6 +5,11 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10000x
 SOAK ?= 15m
 BENCHES ?= start exec conn traffic http
+# No pattern finds these packages.
+TESTDATA := $(addprefix ./,$(sort $(dir $(wildcard testdata/*/*.go testdata/*/*/*.go))))
+# Packages with privileged tests, and those with fuzz targets.
+KERNEL_TESTS = $(sort $(dir $(shell grep -rl --include='*_test.go' '^func TestKernel' .)))
+FUZZ_TESTS = $(sort $(dir $(shell grep -rl --include='*_test.go' '^func Fuzz' .)))
 export CGO_ENABLED := 0
 export GOFLAGS := $(GOFLAGS) -trimpath
 
@@ -25,14 +30,19 @@ ZSH_COMPLETION = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 FISH_COMPLETION = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 COMMANDS = exec conn traffic http check completion
 
+# tracer is what make install needs. It is built only where it is not there yet: root may have no Go in its PATH.
+tracer:
+	@command -v go >/dev/null || { echo "there is no ./tracer, and no go in PATH to build it: run make build first, as the user who has Go" >&2; exit 1; }
+	go build -ldflags '-s -w' -o tracer .
+
 .PHONY: man
-man: build ## the man pages, out of the commands
+man: tracer ## the man pages, out of the commands
 	mkdir -p $(BUILD)/man
 	./tracer help --man >$(BUILD)/man/tracer.1
 	for c in $(COMMANDS); do ./tracer help --man $$c >$(BUILD)/man/tracer-$$c.1 || exit 1; done
 
 .PHONY: install
-install: man ## binary, man pages and completions, below PREFIX (/usr/local)
+install: man ## what make build has built, man pages and completions, below PREFIX (/usr/local)
 	install -d $(BIN) $(MAN) $(BASH_COMPLETION) $(ZSH_COMPLETION) $(FISH_COMPLETION)
 	install -m 755 tracer $(BIN)/tracer
 	install -m 644 $(BUILD)/man/*.1 $(MAN)/
@@ -45,25 +55,9 @@ uninstall: ## what install has put there
 	rm -f $(BIN)/tracer $(MAN)/tracer.1 $(patsubst %,$(MAN)/tracer-%.1,$(COMMANDS)) \
 		$(BASH_COMPLETION)/tracer $(ZSH_COMPLETION)/_tracer $(FISH_COMPLETION)/tracer.fish
 
-# The tests here leave the processors to themselves for half of the time: the kernel that minds it least runs beside
-# them. One that preempts programs would have them miss more.
 .PHONY: test
 test: ## everything that CI runs; as root, after make install-tools
-	@mkdir -p $(BUILD); \
-	$(MAKE) --no-print-directory test-kernels QUICK=-q KERNELS=5.10 >$(BUILD)/beside 2>&1 & \
-	trap 'kill %1' EXIT; \
-	for part in check test-unit "soak SOAK=20s" fuzz beside 'test-kernels QUICK=-q KERNELS="6.1 6.12 7"'; do \
-		begin=$$SECONDS; \
-		if [ "$$part" = beside ]; then \
-			wait %1; status=$$?; \
-			trap - EXIT; \
-			cat $(BUILD)/beside; \
-			[ $$status = 0 ] || exit 1; \
-		else \
-			eval $(MAKE) --no-print-directory $$part || exit 1; \
-		fi; \
-		echo "$$part took $$((SECONDS - begin)) s"; \
-	done
+	@MAKE='$(MAKE)' testdata/test.sh $(BUILD)
 
 .PHONY: install-tools
 install-tools: ## what the tests need beside Go, by apt
@@ -75,30 +69,48 @@ install-tools: ## what the tests need beside Go, by apt
 .PHONY: check
 check: check-generated ## formatting, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { echo "not formatted:"; gofmt -l .; exit 1; }
-	go vet ./...
-	GOARCH=arm64 go vet ./...
-	go run $(STATICCHECK) ./...
+	go vet ./... $(TESTDATA)
+	GOARCH=arm64 go vet ./... $(TESTDATA)
+	go run $(STATICCHECK) ./... $(TESTDATA)
 
+# Packages are built side by side; their tests run one after the other, as the privileged ones see what others do. A
+# process that a test leaves behind must not hold the lock (-o).
 .PHONY: test-unit
 test-unit: ## unit tests and, as root, the privileged tests on this kernel
-	CI=$(or $(CI),true) go test -p 1 -count 1 ./... # one after the other: each sees what the others do
+	mkdir -p $(BUILD)/bin
+	go build -ldflags '-s -w' -o $(BUILD)/bin/ . ./testdata/kit/workload
+	CI=$(or $(CI),true) TRACER_BIN=$(BUILD)/bin go test -p 4 -exec 'flock -o $(BUILD)/one-at-a-time' -count 1 ./...
 
+# Each package is built once, with the fuzzer's instruments. A short time to minimize what is new leaves most of the runs
+# to inputs that nobody has seen.
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (10000x runs, or a time)
-	@for p in $$(go list ./...); do \
-		for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
-			go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+	@mkdir -p $(BUILD)/fuzz; for p in $(FUZZ_TESTS); do \
+		name=$$(tr / - <<<"$${p#./}"); \
+		go test -c -fuzz=. -o $(BUILD)/fuzz/$$name.test $$p || exit 1; \
+		for f in $$($(BUILD)/fuzz/$$name.test -test.list '^Fuzz'); do \
+			echo "$$p $$f"; \
+			(cd $$p && $(BUILD)/fuzz/$$name.test -test.run '^$$' -test.fuzz "^$$f\$$" -test.fuzztime $(FUZZTIME) \
+				-test.fuzzminimizetime 100x -test.fuzzcachedir $(BUILD)/fuzz/$$name) || exit 1; \
 		done; \
 	done
 
+# in: the folder that the emulated machines run: tracer, the workloads, the tests of each package that has privileged
+# ones. Their names are the packages', with main for the folder at the top.
+in = rm -rf $(1) && mkdir -p $(1)/testdata && go build -ldflags '-s -w' -o $(1)/ . ./testdata/kit/workload && \
+	for p in $(KERNEL_TESTS); do \
+		name=$$(tr / - <<<"$${p\#./}"); name=$${name%-}; \
+		go test -c -ldflags '-s -w' -o $(1)/$${name:-main}.test $$p || exit 1; \
+	done
+
+.PHONY: kernel-tests
+kernel-tests:
+	@$(call in,$(BUILD)/kernels)
+
 .PHONY: test-kernels
-test-kernels: ## the privileged tests on other kernels, emulated (KERNELS="5.10 7")
-	rm -rf $(BUILD)/kernels
-	mkdir -p $(BUILD)/kernels/testdata
-	go build -ldflags '-s -w' -o $(BUILD)/kernels/tracer .
-	go test -c -o $(BUILD)/kernels/main.test .
-	go test -c -o $(BUILD)/kernels/trace.test ./trace
-	testdata/kernels.sh $(QUICK) $(if $(KERNELS),-k "$(KERNELS)") $(BUILD)/kernels
+test-kernels: kernel-tests ## the privileged tests on other kernels, emulated (KERNELS="5.10 7", RUN=regex)
+	testdata/kernels.sh $(if $(KERNELS),-k "$(KERNELS)") $(if $(RUN),-r '$(RUN)') $(BUILD)/kernels
+	$(if $(KERNELS)$(RUN),,testdata/kernels.sh -T $(BUILD)/kernels)
 
 .PHONY: soak
 soak: build ## all commands at once under a mixed load for SOAK, and what is left afterwards
@@ -106,11 +118,7 @@ soak: build ## all commands at once under a mixed load for SOAK, and what is lef
 
 .PHONY: test-arm64
 test-arm64: ## the privileged tests on an arm64 machine, emulated (needs qemu-system-arm; KERNELS="6.1 6.12", RUN=regex)
-	rm -rf $(BUILD)/arm64
-	mkdir -p $(BUILD)/arm64/testdata
-	GOARCH=arm64 go build -ldflags '-s -w' -o $(BUILD)/arm64/tracer .
-	GOARCH=arm64 go test -c -o $(BUILD)/arm64/main.test .
-	GOARCH=arm64 go test -c -o $(BUILD)/arm64/trace.test ./trace
+	@export GOARCH=arm64; $(call in,$(BUILD)/arm64)
 	testdata/kernels.sh -a arm64 -k "$(or $(KERNELS),6.12)" $(if $(RUN),-r '$(RUN)') $(BUILD)/arm64
 
 .PHONY: generate

@@ -1,20 +1,13 @@
 package kernel
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/cilium/ebpf"
-
-	"tracer/trace/event"
 )
 
 func TestBufferIsPickedByTrial(t *testing.T) {

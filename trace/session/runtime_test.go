@@ -62,7 +62,7 @@ func TestKernelRuntimes(t *testing.T) {
 		t.Skip("this kernel's machine has no container runtimes")
 	}
 	if stage := os.Getenv(runtimeStage); stage != "" {
-		t.Run("inside", func(t *testing.T) { stages[stage](t) })
+		beStage(t, stage)
 		return
 	}
 	for _, tool := range []string{"containerd", "ctr", "runc", "crun", "dockerd", "podman", "conmon", "busybox"} {
@@ -74,33 +74,93 @@ func TestKernelRuntimes(t *testing.T) {
 		}
 		t.Skipf("%s is missing: make install-tools", tool)
 	}
+	has := trees(t)
+	before := runtimeCgroups()
+	// Runtimes are set up side by side, which takes most of the time and disturbs nobody; containers run in one of
+	// them after the other.
+	started := map[string]*stageProcess{}
+	for stage := range stages {
+		if v1, v2 := has["v1"].Dir != "", has["cgroup2"].Dir != ""; strings.HasSuffix(stage, "v1") && !v1 ||
+			strings.HasSuffix(stage, "v2") && !v2 || strings.HasSuffix(stage, "hybrid") && !(v1 && v2) {
+			continue
+		}
+		started[stage] = startStage(t, stage)
+	}
+	for _, s := range started {
+		_, _ = io.ReadAll(s.ready) // to its end
+	}
+	for _, stage := range slices.Sorted(maps.Keys(stages)) {
+		t.Run(stage, func(t *testing.T) {
+			s := started[stage]
+			if s == nil {
+				t.Skip("this host has no such cgroups") // and hence the other stages
+			}
+			s.turn.Close()
+			if err := s.cmd.Wait(); err != nil {
+				t.Errorf("%v:\n%s", err, s.out.Bytes())
+			}
+		})
+	}
+	for _, dir := range runtimeCgroups() {
+		if !slices.Contains(before, dir) {
+			_ = os.Remove(dir)
+		}
+	}
+}
+
+// A stageProcess is this test again, with namespaces of its own, for one stage.
+type stageProcess struct {
+	cmd   *osexec.Cmd
+	out   bytes.Buffer
+	ready *os.File // ends when the runtime is set up
+	turn  *os.File // closed when it is the stage's turn
+}
+
+func startStage(t *testing.T, stage string) *stageProcess {
+	t.Helper()
+	ready, isReady, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hasTurn, turn, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stageProcess{ready: ready, turn: turn}
+	s.cmd = osexec.Command("/proc/self/exe", "-test.run", "^TestKernelRuntimes$", "-test.v", "-test.timeout", "300s")
+	s.cmd.Env = append(os.Environ(), runtimeStage+"="+stage)
+	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.out
+	s.cmd.ExtraFiles = []*os.File{isReady, hasTurn}
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = s.cmd.Process.Kill()
+		ready.Close()
+		turn.Close()
+	})
+	isReady.Close()
+	hasTurn.Close()
+	return s
+}
+
+// beStage is the stage's side.
+func beStage(t *testing.T, stage string) {
+	syscall.CloseOnExec(3)
+	syscall.CloseOnExec(4)
 	// What a runtime leaves behind becomes a child of this process.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	has := trees(t)
-	for _, stage := range slices.Sorted(maps.Keys(stages)) {
-		t.Run(stage, func(t *testing.T) {
-			if v1, v2 := has["v1"].Dir != "", has["cgroup2"].Dir != ""; strings.HasSuffix(stage, "v1") && !v1 ||
-				strings.HasSuffix(stage, "v2") && !v2 || strings.HasSuffix(stage, "hybrid") && !(v1 && v2) {
-				t.Skip("this host has no such cgroups") // and hence the other stages
-			}
-			cmd := osexec.Command("/proc/self/exe", "-test.run", "^TestKernelRuntimes$", "-test.v", "-test.timeout", "200s")
-			cmd.Env = append(os.Environ(), runtimeStage+"="+stage)
-			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET}
-			before := runtimeCgroups()
-			out, err := cmd.CombinedOutput()
-			killOrphans(t)
-			for _, dir := range runtimeCgroups() {
-				if !slices.Contains(before, dir) {
-					_ = os.Remove(dir)
-				}
-			}
-			if err != nil {
-				t.Errorf("%v:\n%s", err, out)
-			}
-		})
-	}
+	defer killOrphans(t)
+	t.Run("inside", func(t *testing.T) { stages[stage](t) })
+}
+
+// awaitTurn is called in a stage when the runtime is set up.
+func awaitTurn() {
+	_ = os.NewFile(3, "ready").Close()
+	_, _ = io.ReadAll(os.NewFile(4, "turn"))
 }
 
 const runtimeStage = "TRACER_TEST_RUNTIME"
@@ -373,6 +433,7 @@ func checkRows(t *testing.T, filter place.Filter, run func(wanted bool, args []s
 func testContainerd(t *testing.T, kind string) {
 	ownHost(t, kind)
 	c := startContainerd(t)
+	awaitTurn()
 	// The sandbox itself is in the pod, and in no container that has a name.
 	r := traceWith(t, exec.Probe, place.Filter{})
 	web := c.sandbox(t, "web-0")
@@ -693,6 +754,7 @@ func testDocker(t *testing.T) {
 		"--exec-opt", "native.cgroupdriver=cgroupfs")
 	eventually(t, "dockerd", func() error { return osexec.Command(docker, "version").Run() })
 	tool(t, docker, "load", "-i", writeImage(t))
+	awaitTurn()
 	testCommand(t, docker, "run", "--network", "host")
 }
 
@@ -702,6 +764,7 @@ func testPodman(t *testing.T, kind, runtime string) {
 	// a higher one for the devices of a container that is not privileged.
 	common := []string{"podman", "--cgroup-manager", "cgroupfs", "--events-backend", "none", "--storage-driver", "vfs"}
 	tool(t, append(common, "load", "-i", writeImage(t))...)
+	awaitTurn()
 	testCommand(t, append(common, "--runtime", runtime, "run", "--network", "host",
 		"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "--pids-limit", "0", "--privileged")...)
 }

@@ -1,0 +1,484 @@
+package exec_test
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"tracer/testdata/kit"
+)
+
+// nothing is a program that ends at once, whatever its arguments are.
+func nothing(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(kit.WorkloadBinary(t), args...)
+	cmd.Env = append(os.Environ(), "TRACER_WORKLOAD=nothing")
+	return cmd
+}
+
+func TestKernelExecArgumentsArriveWhole(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
+	r := kit.Start(t, "exec")
+	var all []byte
+	for i := range 255 {
+		all = append(all, byte(i+1))
+	}
+	many := make([]string, 300)
+	for i := range many {
+		many[i] = strconv.Itoa(i)
+	}
+	exe := kit.WorkloadBinary(t)
+	for name, c := range map[string]struct {
+		args []string
+		cut  bool
+	}{
+		"an empty one":           {args: []string{"", "x", ""}},
+		"3,000 bytes":            {args: []string{strings.Repeat("a", 3000)}},
+		"300 of them":            {args: many},
+		"every byte":             {args: []string{string(all)}},
+		"32 KiB in all":          {args: []string{strings.Repeat("b", 32768-len(exe)-2)}},
+		"one byte over 32 KiB":   {args: []string{strings.Repeat("c", 32768-len(exe)-1)}, cut: true},
+		"100,000 bytes":          {args: []string{strings.Repeat("d", 100000)}, cut: true},
+		"newlines and sequences": {args: []string{"a\nb\tc", "\x1b[31mred\x1b[0m", "ünïcödé", "\u202e"}},
+	} {
+		cmd := nothing(t, c.args...)
+		pid := kit.Launch(t, cmd)
+		e := r.Until(kit.Started(pid))
+		if err := cmd.Wait(); err != nil {
+			t.Fatal(name, err)
+		}
+		want := []any{exe}
+		for _, a := range c.args {
+			want = append(want, strings.ToValidUTF8(a, "\ufffd"))
+		}
+		if name == "every byte" {
+			// Each byte that is no UTF-8 becomes one U+FFFD.
+			want[1] = string([]rune(string(all)))
+		}
+		cut, _ := e["args_truncated"].(bool)
+		if cut != c.cut {
+			t.Errorf("%s: args_truncated %v, want %v", name, cut, c.cut)
+		}
+		if c.cut {
+			got := e["args"].([]any)
+			if last := got[len(got)-1].(string); !strings.HasPrefix(c.args[0], last) || len(last) != 32768-len(exe)-1 {
+				t.Errorf("%s: got the first %d bytes, want %d", name, len(last), 32768-len(exe)-1)
+			}
+			continue
+		}
+		if diff := cmp.Diff(want, e["args"]); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	if a := r.Stop(); a["lost"] != 0.0 {
+		t.Errorf("account: %v", a)
+	}
+}
+
+func TestKernelExecTellsWhoAndWhere(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
+	r := kit.Start(t, "exec", "--exits")
+	dir := t.TempDir()
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deep := dir
+	for range 7 {
+		deep = filepath.Join(deep, strings.Repeat("x", 200))
+	}
+	if err := os.MkdirAll(deep, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	exe := kit.WorkloadBinary(t)
+	cmd := nothing(t, "x")
+	cmd.Dir = deep
+	before := time.Now()
+	pid := kit.Launch(t, cmd)
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	after := time.Now()
+	r.Until(kit.Ended(pid))
+	e := r.One("exec", pid)
+	at, err := time.Parse(time.RFC3339Nano, e["time"].(string))
+	if err != nil || at.Before(before) || at.After(after) {
+		t.Errorf("time %v is not between %v and %v", e["time"], before, after)
+	}
+	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{
+		"time": e["time"], "cgroup_id": e["cgroup_id"], "event": "exec", "pid": float64(pid), "comm": "workload",
+		"uid": 0.0, "user": "root", "ppid": float64(os.Getpid()), "parent_comm": strings.TrimSpace(string(comm)),
+		"exe": exe, "cwd": deep, "args": []any{exe, "x"},
+	}
+	if diff := cmp.Diff(want, e); diff != "" {
+		t.Error(diff)
+	}
+	x := r.One("exit", pid)
+	if d := x["duration_us"].(float64); d <= 0 || d > float64(after.Sub(before).Microseconds()) {
+		t.Errorf("duration %v µs, want at most %v", d, after.Sub(before))
+	}
+	delete(x, "duration_us")
+	want = map[string]any{
+		"time": x["time"], "cgroup_id": e["cgroup_id"], "event": "exit", "pid": float64(pid), "comm": "workload",
+		"uid": 0.0, "ppid": float64(os.Getpid()), "exe": exe, "args": []any{exe, "x"}, "exit_code": 0.0,
+	}
+	if diff := cmp.Diff(want, x); diff != "" {
+		t.Error(diff)
+	}
+	r.Stop()
+}
+
+func TestKernelExecShowsScriptsAndFilesInMemory(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
+	r := kit.Start(t, "exec")
+	script := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(script, []byte("#!/bin/sh -e\nexit 0\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(script, "one")
+	pid := kit.Launch(t, cmd)
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	e := r.Until(kit.Started(pid))
+	sh, err := filepath.EvalSymlinks("/bin/sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]any{sh, []any{"/bin/sh", "-e", script, "one"}}, []any{e["exe"], e["args"]}); diff != "" {
+		t.Errorf("script: %s", diff)
+	}
+
+	fd, err := unix.MemfdCreate("in memory", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem := os.NewFile(uintptr(fd), "memfd")
+	defer mem.Close()
+	own, err := os.Open(kit.WorkloadBinary(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	if _, err := io.Copy(mem, own); err != nil {
+		t.Fatal(err)
+	}
+	cmd = exec.Command(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd))
+	cmd.Env = []string{"TRACER_WORKLOAD=nothing"}
+	pid = kit.Launch(t, cmd)
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if e := r.Until(kit.Started(pid)); e["exe"] != "/memfd:in memory" {
+		t.Errorf("memfd: exe %q", e["exe"])
+	}
+	r.Stop()
+}
+
+func TestKernelExitTellsStatusSignalAndDuration(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
+	old := exec.Command(kit.WorkloadBinary(t), "older than tracer")
+	old.Env = append(os.Environ(), "TRACER_WORKLOAD=sleep")
+	oldStart := time.Now()
+	oldPID := kit.Launch(t, old)
+	r := kit.Start(t, "exec", "--exits")
+	for name, c := range map[string]struct {
+		workload string
+		code     float64
+		signal   string
+	}{
+		"a status":                    {workload: "exit", code: 7},
+		"the largest status":          {workload: "exit", code: 255},
+		"SIGKILL":                     {workload: "kill", code: 9, signal: "SIGKILL"},
+		"SIGSEGV, with a core or not": {workload: "kill", code: 11, signal: "SIGSEGV"},
+		"a real-time signal":          {workload: "kill", code: 40, signal: "SIGRTMIN+6"},
+		"a leader that ends first":    {workload: "leader", code: 13},
+		"exec by another thread":      {workload: "thread", code: 17},
+	} {
+		cmd := kit.Workload(t, c.workload, strconv.Itoa(int(c.code)))
+		if c.workload == "kill" {
+			cmd = exec.Command("/bin/sh", "-c", fmt.Sprintf("ulimit -c 0; kill -%d $$", int(c.code)))
+		}
+		begin := time.Now()
+		pid := kit.Launch(t, cmd)
+		_ = cmd.Wait() // the status is the point
+		took := time.Since(begin)
+		r.Until(kit.Ended(pid))
+		e := r.One("exit", pid)
+		if c.signal != "" {
+			if e["signal"] != c.signal || e["exit_code"] != nil {
+				t.Errorf("%s: %v", name, e)
+			}
+		} else if e["exit_code"] != c.code || e["signal"] != nil {
+			t.Errorf("%s: %v", name, e)
+		}
+		d := time.Duration(e["duration_us"].(float64)) * time.Microsecond
+		if d > took || c.workload == "leader" && d < 50*time.Millisecond {
+			t.Errorf("%s: duration %v of %v", name, d, took)
+		}
+		if execs := len(r.Of("exec", pid)); execs != 1 && c.workload != "thread" || c.workload == "thread" && execs != 2 {
+			t.Errorf("%s: %d execs", name, execs)
+		}
+	}
+	_ = old.Process.Kill()
+	_ = old.Wait()
+	took := time.Since(oldStart)
+	r.Until(kit.Ended(oldPID))
+	e := r.One("exit", oldPID)
+	d := time.Duration(e["duration_us"].(float64)) * time.Microsecond
+	if d > took || d < took/2 {
+		t.Errorf("an older process: duration %v of %v", d, took)
+	}
+	if diff := cmp.Diff([]any{old.Path, "older than tracer"}, e["args"]); diff != "" {
+		t.Errorf("an older process: %s", diff)
+	}
+	if a := r.Stop(); a["lost"] != 0.0 {
+		t.Errorf("account: %v", a)
+	}
+}
+
+func TestKernelExitOfForkWithoutExecKeepsTheProgram(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
+	r := kit.Start(t, "exec", "--exits")
+	cmd := exec.Command("/bin/sh", "-c", "(exit 5); true")
+	pid := kit.Launch(t, cmd)
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	r.Until(kit.Ended(pid))
+	var forked map[string]any
+	for _, e := range r.Of("exit", 0) {
+		if e["ppid"] == float64(pid) {
+			forked = e
+		}
+	}
+	if forked == nil || forked["exit_code"] != 5.0 {
+		t.Fatalf("no exit of the forked shell: %v", r.Events)
+	}
+	if diff := cmp.Diff([]any{"/bin/sh", "-c", "(exit 5); true"}, forked["args"]); diff != "" {
+		t.Error(diff)
+	}
+	r.Stop()
+}
+
+func TestKernelExecFailedTellsEachCommandOnce(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
+	dirs := make([]string, 5)
+	for i := range dirs {
+		dirs[i] = t.TempDir()
+	}
+	plain := filepath.Join(dirs[0], "plain")
+	if err := os.WriteFile(plain, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	empty := filepath.Join(dirs[0], "empty")
+	if err := os.WriteFile(empty, []byte("no program"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	found := filepath.Join(dirs[3], "found")
+	if err := os.Symlink(kit.WorkloadBinary(t), found); err != nil {
+		t.Fatal(err)
+	}
+	r := kit.Start(t, "exec", "--failed", "--exits")
+	for name, c := range map[string]struct {
+		args []string // of the workload: argv, then --, then what to try
+		exe  string
+		err  string
+	}{
+		"one that is not there":    {[]string{"n", "an arg", "", "--", "/nonexistent/n"}, "/nonexistent/n", "ENOENT"},
+		"one that may not be run":  {[]string{plain, "--", plain}, plain, "EACCES"},
+		"one that is no program":   {[]string{"e", "--", empty}, empty, "ENOEXEC"},
+		"a walk through PATH":      {[]string{"missing", "a", "--", dirs[0] + "/missing", dirs[1] + "/missing", dirs[2] + "/missing"}, "missing", "ENOENT"},
+		"a walk that is forbidden": {[]string{"plain", "--", dirs[0] + "/plain", dirs[1] + "/plain"}, "plain", "EACCES"},
+		"a walk that succeeds":     {[]string{"found", "--", dirs[0] + "/found", dirs[1] + "/found", dirs[2] + "/found", found}, "", ""},
+	} {
+		cmd := kit.Workload(t, "try", c.args...)
+		pid := kit.Launch(t, cmd)
+		_ = cmd.Wait()
+		r.Until(kit.Ended(pid))
+		if c.err == "" {
+			failed := r.Of("exec_failed", pid)
+			if len(failed) > 0 && kit.Emulated() {
+				// An emulated machine may take longer between two
+				// attempts than tracer may wait: its rows are due
+				// within 100 ms.
+				t.Logf("%s: the misses were told: %v", name, failed)
+				failed = nil
+			}
+			if len(failed) > 0 || len(r.Of("exec", pid)) != 2 {
+				t.Errorf("%s: %v, %d execs", name, failed, len(r.Of("exec", pid)))
+			}
+			continue
+		}
+		e := r.One("exec_failed", pid)
+		var args []any
+		for _, a := range c.args[:slices.Index(c.args, "--")] {
+			args = append(args, a)
+		}
+		if diff := cmp.Diff([]any{c.exe, c.err, args}, []any{e["exe"], e["error"], e["args"]}); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	if a := r.Stop(); a["lost"] != 0.0 {
+		t.Errorf("account: %v", a)
+	}
+}
+
+func TestKernelExecNamesTheRealParentUnderPtrace(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
+	gate, release, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gate.Close()
+	// One thread: a debugger attaches to one.
+	child := exec.Command("/bin/sh", "-c", "read line; exec /bin/true")
+	child.Stdin = gate
+	pid := kit.Launch(t, child)
+	debugger := kit.Workload(t, "debug", strconv.Itoa(pid))
+	out, err := debugger.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kit.Launch(t, debugger)
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatalf("the debugger did not attach: %v", err)
+	}
+	r := kit.Start(t, "exec", "--exits")
+	release.Close()
+	r.Until(kit.Ended(pid))
+	if e := r.One("exec", pid); e["ppid"] != float64(os.Getpid()) {
+		t.Errorf("ppid %v, want %d; the debugger is %d", e["ppid"], os.Getpid(), debugger.Process.Pid)
+	}
+	_ = debugger.Wait()
+	_ = child.Wait()
+	r.Stop()
+}
+
+func TestKernelExecFollowsDescendantsOfAProcess(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
+	gate, release, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gate.Close()
+	// Three generations below the wanted process, seven processes each.
+	root := kit.Workload(t, "tree", "3")
+	root.Stdin = gate
+	pid := kit.Launch(t, root)
+	r := kit.Start(t, "exec", "--exits", "--pid", strconv.Itoa(pid))
+	for range 11 {
+		if err := nothing(t, "stranger").Run(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	release.Close()
+	if err := root.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	r.Until(kit.Ended(pid))
+	a := r.Stop()
+	// What else ends are processes that Go itself forks, without an exec.
+	exits := 0
+	for _, e := range r.Of("exit", 0) {
+		if len(r.Of("exec", int(e["pid"].(float64)))) > 0 || e["pid"] == float64(pid) {
+			exits++
+		}
+	}
+	if execs := len(r.Of("exec", 0)); execs != 2+4+8 || exits != 1+2+4+8 {
+		t.Errorf("%d execs and %d exits, want 14 and 15", execs, exits)
+	}
+	if n := float64(len(r.Events)); a["seen"] != n || a["shown"] != n || a["lost"] != 0.0 {
+		t.Errorf("the kernel let through what is not wanted: %v", a)
+	}
+	// Parents before children, a start before its end.
+	alive := map[any]bool{float64(pid): true}
+	for _, e := range r.Events {
+		if e["event"] == "exec" {
+			if !alive[e["ppid"]] {
+				t.Errorf("child %v before its parent %v", e["pid"], e["ppid"])
+			}
+			alive[e["pid"]] = true
+		} else if !alive[e["pid"]] && !alive[e["ppid"]] {
+			t.Errorf("end of %v, which is no descendant", e["pid"])
+		}
+	}
+}
+
+func TestKernelExecFiltersByUserAndName(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
+	byUser := kit.Start(t, "exec", "--uid", "65534")
+	byName := kit.Start(t, "exec", "--comm", "workloa?,nosuch*", "--pid", strconv.Itoa(os.Getpid()))
+	cmd := nothing(t, "as nobody")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	cmd.Path = kit.CopyFile(t, cmd.Path)
+	other := exec.Command("/bin/sh", "-c", "exit 0")
+	if err := other.Run(); err != nil {
+		t.Fatal(err)
+	}
+	named := nothing(t)
+	namedPID := kit.Launch(t, named)
+	if err := named.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	pid := kit.Launch(t, cmd)
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	e := byUser.Until(kit.Started(pid))
+	if e["uid"] != 65534.0 || e["user"] != "nobody" {
+		t.Errorf("as nobody: %v", e)
+	}
+	byUser.Stop()
+	for _, e := range byUser.Events {
+		if e["uid"] != 65534.0 {
+			t.Errorf("--uid 65534 shows %v", e)
+		}
+	}
+	byName.Until(kit.Started(namedPID))
+	byName.Stop()
+	for _, e := range byName.Events {
+		if e["comm"] != "workload" {
+			t.Errorf("--comm workloa? shows %v", e)
+		}
+	}
+}
+
+func TestKernelExecStormLosesNothing(t *testing.T) {
+	kit.Needs(t, kit.EndsKernel)
+	n := kit.Size(19997, 997)
+	r := kit.Start(t, "exec", "--", kit.WorkloadBinary(t), "storm", strconv.Itoa(n))
+	got := make([]bool, n)
+	var mine int
+	a := r.Wait(0)
+	for _, e := range r.Of("exec", 0) {
+		args := e["args"].([]any)
+		if args[0] != "true" {
+			continue
+		}
+		i, err := strconv.Atoi(args[1].(string))
+		if err != nil || i >= n || got[i] {
+			t.Fatalf("not one of the storm, or twice: %v", args)
+		}
+		got[i] = true
+		mine++
+	}
+	if mine != n || a["lost"] != 0.0 || a["seen"] != float64(n+1) {
+		t.Errorf("made %d, saw %d: %v", n, mine, a)
+	}
+}
