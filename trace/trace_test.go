@@ -14,14 +14,16 @@ import (
 
 // What a package of this module may import of it.
 var directions = map[string][]string{
-	"tracer":             {"tracer/render", "tracer/trace", "tracer/trace/event", "tracer/trace/place", "tracer/trace/proc"},
-	"tracer/bpf":         nil,
-	"tracer/render":      {"tracer/trace/event"},
-	"tracer/trace":       {"tracer/bpf", "tracer/trace/event", "tracer/trace/http1", "tracer/trace/place", "tracer/trace/proc"},
-	"tracer/trace/event": nil,
-	"tracer/trace/http1": nil,
-	"tracer/trace/place": {"tracer/trace/event"},
-	"tracer/trace/proc":  nil,
+	"tracer":                      {"tracer/trace/kernel/attach", "tracer/render", "tracer/trace", "tracer/trace/event", "tracer/trace/place", "tracer/trace/proc"},
+	"tracer/bpf":                  nil,
+	"tracer/render":               {"tracer/trace/event"},
+	"tracer/trace":                {"tracer/bpf", "tracer/trace/event", "tracer/trace/http1", "tracer/trace/kernel/confine", "tracer/trace/place", "tracer/trace/proc"},
+	"tracer/trace/event":          nil,
+	"tracer/trace/http1":          nil,
+	"tracer/trace/kernel/attach":  {"tracer/trace/kernel/confine"},
+	"tracer/trace/kernel/confine": nil,
+	"tracer/trace/place":          {"tracer/trace/event"},
+	"tracer/trace/proc":           nil,
 }
 
 func TestImportsPointOneWay(t *testing.T) {
