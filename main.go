@@ -29,6 +29,7 @@ import (
 	"tracer/render"
 	"tracer/trace"
 	"tracer/trace/event"
+	"tracer/trace/kernel/attach"
 	"tracer/trace/place"
 	"tracer/trace/proc"
 )
@@ -46,6 +47,7 @@ const maxComm = 15
 const grace = 2 * time.Second
 
 func main() {
+	attach.Become()
 	trace.BecomeCommand()
 	os.Exit(run())
 }
