@@ -98,6 +98,7 @@ test-kernels: ## the privileged tests on other kernels, emulated (KERNELS="5.10 
 	go build -ldflags '-s -w' -o $(BUILD)/kernels/tracer .
 	go test -c -o $(BUILD)/kernels/main.test .
 	go test -c -o $(BUILD)/kernels/trace.test ./trace
+	go test -c -o $(BUILD)/kernels/attach.test ./trace/kernel/attach
 	testdata/kernels.sh $(QUICK) $(if $(KERNELS),-k "$(KERNELS)") $(BUILD)/kernels
 
 .PHONY: soak
@@ -111,6 +112,7 @@ test-arm64: ## the privileged tests on an arm64 machine, emulated (needs qemu-sy
 	GOARCH=arm64 go build -ldflags '-s -w' -o $(BUILD)/arm64/tracer .
 	GOARCH=arm64 go test -c -o $(BUILD)/arm64/main.test .
 	GOARCH=arm64 go test -c -o $(BUILD)/arm64/trace.test ./trace
+	GOARCH=arm64 go test -c -o $(BUILD)/arm64/attach.test ./trace/kernel/attach
 	testdata/kernels.sh -a arm64 -k "$(or $(KERNELS),6.12)" $(if $(RUN),-r '$(RUN)') $(BUILD)/arm64
 
 .PHONY: generate

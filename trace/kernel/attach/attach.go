@@ -114,9 +114,12 @@ func (a *Attacher) PID() int { return a.cmd.Process.Pid }
 
 // Attach attaches a program, by its index in what Start was given, to offsets in
 // a file, at most 64, in bytes from its beginning. The file needs no rights but
-// to be open; it may be closed afterwards. With a pid other than 0 only that
-// process is probed, by its main thread's id; before Linux 6.10 a Multi program
-// then sees that thread only.
+// to be open; it may be closed afterwards.
+//
+// With a pid other than 0 only that process is probed, and others pay nothing.
+// Two kernels' ways are to be known: before Linux 6.10 a Multi program sees only
+// the thread of that id; up to 6.12 at least a Return program that is not Multi
+// also runs in processes where something else is attached to the same place.
 //
 // The error is ErrEnded, or wraps the kernel's errno: of perf_event_open(2) or of
 // bpf(2).

@@ -266,14 +266,16 @@ func TestKernelAttachedAfterPrivilegesAreDropped(t *testing.T) {
 				t.Error(err)
 			}
 
-			own, others := attach(0, os.Getpid(), l.offsets[0]), attach(1, a.PID(), l.offsets[0])
+			own, others := attach(0, os.Getpid(), l.offsets[0]), attach(1, a.PID(), l.offsets[1])
 			l.call(0)
+			l.call(1)
 			expect("of one process only", calls, 0)
 			// Links outlive the process that made them.
 			if err := a.Close(); err != nil {
 				t.Error(err)
 			}
 			l.call(0)
+			l.call(1)
 			expect("attached by one that has ended", calls, 0)
 			if _, err := a.Attach(0, l.file, 0, l.offsets[0]); !errors.Is(err, ErrEnded) {
 				t.Errorf("attach by one that has ended: %v", err)
