@@ -26,6 +26,7 @@ import (
 	"tracer/trace"
 	"tracer/trace/command"
 	"tracer/trace/event"
+	"tracer/trace/kernel/attach"
 	"tracer/trace/option"
 	"tracer/trace/session"
 )
@@ -37,6 +38,7 @@ const (
 )
 
 func main() {
+	attach.Become()
 	command.Become()
 	os.Exit(run())
 }

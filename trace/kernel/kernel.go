@@ -9,8 +9,10 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
 
 	"tracer/bpf"
+	"tracer/trace/kernel/confine"
 )
 
 // Options say what is wanted of all objects of a session.
@@ -240,6 +242,22 @@ func (k *Kernel) Judge(cgroup uint64, wanted bool) {
 
 // Unjudge makes the programs pass a cgroup.
 func (k *Kernel) Unjudge(cgroup uint64) { _ = k.shared[bpf.ExecMapCgroups].Delete(cgroup) }
+
+// Confine gives up, for the whole process and for good, what it takes to load and
+// attach programs: no other program can be run, and of the capabilities those stay
+// that names are looked up with (CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE), CAP_KILL
+// where a command was started that may belong to another user, and CAP_BPF where the
+// kernel wants it for reading a map (before 5.19).
+func (k *Kernel) Confine(command bool) error {
+	keep := uint64(1<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_SYS_PTRACE)
+	if command {
+		keep |= 1 << unix.CAP_KILL
+	}
+	if err := confine.Try(keep, k.look); errors.Is(err, unix.EPERM) {
+		keep |= 1 << unix.CAP_BPF
+	}
+	return confine.Confine(keep, confine.Reader())
+}
 
 // look reads a map, to find out whether that is permitted.
 func (k *Kernel) look() error {

@@ -218,7 +218,7 @@ func TestKernelConfinedProcessCannotDoHarm(t *testing.T) {
 }
 
 func confined(t *testing.T) {
-	s, err := trace.Open(trace.Probes[0].New(), trace.Options{})
+	s, err := session.Open([]session.Tracer{trace.Probes[0].New()}, session.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,7 +277,7 @@ func TestKernelWithoutPrivilegesSaysWhatIsMissing(t *testing.T) {
 	cmd.Path = kit.CopyFile(t, cmd.Path)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	out, _ := cmd.CombinedOutput()
-	if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "tracing needs CAP_BPF to load programs and CAP_PERFMON to attach programs that read the kernel's memory: run it with sudo, or give them to the file: setcap cap_bpf,cap_perfmon=ep "+cmd.Path) {
+	if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "tracing needs CAP_BPF to load programs and CAP_PERFMON to attach programs that read the kernel's memory\ntracer: hint: run it with sudo, or give them to the file: setcap cap_bpf,cap_perfmon=ep "+cmd.Path) {
 		t.Errorf("status %d: %s", cmd.ProcessState.ExitCode(), out)
 	}
 }
