@@ -74,7 +74,7 @@ func TestEveryProbeHasAllItsPieces(t *testing.T) {
 		}
 		return string(b)
 	}
-	gen, columns, readme := read("bpf/gen.go"), read("render/columns.go"), read("README.md")
+	gen, views, readme := read("bpf/gen.go"), read("render/views.go"), read("README.md")
 	for _, p := range Probes {
 		if p.Short == "" || p.Long == "" || p.Example == "" || p.New == nil {
 			t.Errorf("%s: the row of the table is not complete", p.Name)
@@ -84,10 +84,10 @@ func TestEveryProbeHasAllItsPieces(t *testing.T) {
 				t.Errorf("%s: %v", p.Name, err)
 			}
 		}
-		for where, text := range map[string]string{"bpf/gen.go": gen, "render/columns.go": columns, "README.md": readme} {
+		for where, text := range map[string]string{"bpf/gen.go": gen, "render/views.go": views, "README.md": readme} {
 			want := map[string]string{
 				"bpf/gen.go":        " " + p.Name + ".bpf.c",
-				"render/columns.go": `"` + p.Name + `": `,
+				"render/views.go": `"` + p.Name + `": `,
 				"README.md":         "| `tracer " + p.Name + "` |",
 			}[where]
 			if !strings.Contains(text, want) {

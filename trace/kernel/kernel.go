@@ -54,9 +54,37 @@ type Kernel struct {
 	yielder yielder
 }
 
-// shared are the maps that all objects of a session share. They are made for the
-// first object that is loaded.
-var shared = []string{bpf.ExecMapPids, bpf.ExecMapCgroups}
+// makeShared creates the maps that all objects of a session share, as
+// bpf/include/filter.h has them: which processes and which cgroups are wanted.
+func (k *Kernel) makeShared() error {
+	pids := ebpf.MapSpec{Name: bpf.ExecMapPids, Type: ebpf.Hash, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: unix.BPF_F_NO_PREALLOC}
+	cgroups := ebpf.MapSpec{Name: bpf.ExecMapCgroups, Type: ebpf.Hash, KeySize: 8, ValueSize: 1, MaxEntries: 1, Flags: unix.BPF_F_NO_PREALLOC}
+	if len(k.opts.PIDs) > 0 {
+		pids.MaxEntries = maxFilter
+		if k.opts.Limits.Follows > 0 {
+			pids.MaxEntries = k.opts.Limits.Follows
+		}
+	}
+	if k.opts.Places {
+		cgroups.MaxEntries = maxFilter
+	}
+	for _, spec := range []*ebpf.MapSpec{&pids, &cgroups} {
+		m, err := ebpf.NewMap(spec)
+		if err != nil {
+			return fmt.Errorf("create map %q: %w", spec.Name, err)
+		}
+		k.shared[spec.Name] = m
+	}
+	for _, pid := range k.opts.PIDs {
+		if err := k.shared[bpf.ExecMapPids].Put(pid, uint8(1)); err != nil {
+			return fmt.Errorf("write map %q: %w", bpf.ExecMapPids, err)
+		}
+	}
+	return nil
+}
+
+// maxFilter is how many processes can be followed, and how many cgroups judged.
+const maxFilter = 65536
 
 // Open reads what is to be known before objects can be loaded.
 func Open(opts Options) (*Kernel, error) {
@@ -81,6 +109,10 @@ func Open(opts Options) (*Kernel, error) {
 		return nil, err
 	}
 	k.perCPU = make([]uint64, ebpf.MustPossibleCPU())
+	if err := k.makeShared(); err != nil {
+		k.Close()
+		return nil, Explain(err)
+	}
 	return k, nil
 }
 

@@ -96,9 +96,6 @@ func (k *Kernel) loadMaps(p Plan) (_ *loading, err error) {
 	if err := k.size(spec, p); err != nil {
 		return nil, err
 	}
-	if err := k.share(spec); err != nil {
-		return nil, err
-	}
 	bytes := uint32(0)
 	if p.Ring != "" {
 		bytes = spec.Maps[p.Ring].MaxEntries
@@ -186,41 +183,6 @@ func (k *Kernel) size(spec *ebpf.CollectionSpec, p Plan) error {
 	for _, m := range spec.Maps {
 		if m.Type == ebpf.RingBuf && k.opts.Limits.RingBytes > 0 {
 			m.MaxEntries = k.opts.Limits.RingBytes
-		}
-	}
-	if m := spec.Maps[bpf.ExecMapPids]; m != nil {
-		switch {
-		case len(k.opts.PIDs) == 0:
-			m.MaxEntries = 1
-		case k.opts.Limits.Follows > 0:
-			m.MaxEntries = k.opts.Limits.Follows
-		}
-	}
-	if m := spec.Maps[bpf.ExecMapCgroups]; m != nil && !k.opts.Places {
-		m.MaxEntries = 1
-	}
-	return nil
-}
-
-// share creates the maps that all objects share, as far as this one needs them.
-func (k *Kernel) share(spec *ebpf.CollectionSpec) error {
-	for _, name := range shared {
-		s := spec.Maps[name]
-		if s == nil || k.shared[name] != nil {
-			continue
-		}
-		m, err := ebpf.NewMap(s)
-		if err != nil {
-			return fmt.Errorf("create map %q: %w", name, err)
-		}
-		k.shared[name] = m
-		if name != bpf.ExecMapPids {
-			continue
-		}
-		for _, pid := range k.opts.PIDs {
-			if err := m.Put(pid, uint8(1)); err != nil {
-				return fmt.Errorf("write map %q: %w", name, err)
-			}
 		}
 	}
 	return nil
