@@ -69,6 +69,10 @@ func checkProbe(p *session.Probe, opts session.Options) event.CheckedCommand {
 	}
 	if err != nil {
 		checked.Error = err.Error()
+		var hinted interface{ Hint() string }
+		if errors.As(err, &hinted) {
+			checked.Remedy = hinted.Hint()
+		}
 		return checked
 	}
 	defer s.Close()

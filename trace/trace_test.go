@@ -86,9 +86,9 @@ func TestEveryProbeHasAllItsPieces(t *testing.T) {
 		}
 		for where, text := range map[string]string{"bpf/gen.go": gen, "render/views.go": views, "README.md": readme} {
 			want := map[string]string{
-				"bpf/gen.go":        " " + p.Name + ".bpf.c",
+				"bpf/gen.go":      " " + p.Name + ".bpf.c",
 				"render/views.go": `"` + p.Name + `": `,
-				"README.md":         "| `tracer " + p.Name + "` |",
+				"README.md":       "| `tracer " + p.Name + "` |",
 			}[where]
 			if !strings.Contains(text, want) {
 				t.Errorf("%s: no row %q in %s", p.Name, want, where)

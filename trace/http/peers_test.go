@@ -298,8 +298,14 @@ wait:
 		p.t.Error(line)
 	}
 	account := p.notes[len(p.notes)-1]
-	if account["event"] != "end" || account["lost"] != 0.0 || account["seen"] != float64(len(p.rows)) || account["shown"] != account["seen"] {
-		p.t.Errorf("account %v, want nothing lost and %d seen and shown", account, len(p.rows))
+	filtered := 0.0
+	by, _ := account["filtered"].(map[string]any)
+	for _, n := range by {
+		filtered += n.(float64)
+	}
+	shown := float64(len(p.rows))
+	if account["event"] != "end" || account["lost"] != 0.0 || account["shown"] != shown || account["seen"] != shown+filtered {
+		p.t.Errorf("account %v, want nothing lost, %v shown, and all that were not filtered", account, shown)
 	}
 	for _, r := range p.rows {
 		if why := p.wrong(&r); why != "" {
