@@ -17,10 +17,10 @@ all="5.10 6.1 6.12 7"
 kernels=$all regex='^TestKernel' limit=900 arch=amd64 quick= table=
 # For the tests in ./trace that do not say yet which kernels they need: what is the same code on each kernel, and what
 # the oldest and the newest have in common with those between.
-oldest='ConnFilters|ConnFullMap|ExecLoss|HTTPFull|HTTPLoss|HTTPTimeout|TrafficByPeer|TrafficLossIsTold|TrafficMakesRoom|'
-oldest+='TrafficOfConnectionsShorter|TrafficOfUDPByConnection|WhatSocketsSpeak'
-ends='HTTPFamilies|HTTPOlder|HTTPRandom|HTTPRings|HTTPUnseenEnds|TrafficBelongs|TrafficIsRead|TrafficOfProcesses'
-newest='ConnMissesNothing|ConnUnseenSteps|HTTPTimes|PlaceIsFiltered|TrafficOfWantedProcesses'
+oldest='ConnFilters|ConnFullMap|ExecLoss|TrafficByPeer|TrafficLossIsTold|TrafficMakesRoom|'
+oldest+='TrafficOfConnectionsShorter|TrafficOfUDPByConnection'
+ends='TrafficBelongs|TrafficIsRead|TrafficOfProcesses'
+newest='ConnMissesNothing|ConnUnseenSteps|PlaceIsFiltered|TrafficOfWantedProcesses'
 usage() { sed -n '4s/^# *//p' "$0" >&2; exit 2; }
 while getopts qa:k:r:t:T option; do
 	case $option in

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"tracer/testdata/kit"
+
 	"github.com/google/go-cmp/cmp"
 
 	"tracer/testdata/kit/work"
@@ -14,7 +16,7 @@ import (
 )
 
 func TestKernelHTTPFiltersLeaveOutAllElse(t *testing.T) {
-	needThisKernel(t)
+	kit.Needs(t, kit.ThisKernelOnly)
 	server := func(t *testing.T) (int, *work.Process) {
 		w := work.Start(t, "serveHTTP")
 		return w.HearInt(), w

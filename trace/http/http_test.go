@@ -25,15 +25,6 @@ func tiersOf(t *testing.T, test func(t *testing.T, tier kernel.Tier)) {
 	}
 }
 
-// needThisKernel is for tests of what is the same on all kernels, or needs a machine
-// that is not emulated.
-func needThisKernel(t *testing.T) {
-	t.Helper()
-	if record.InVM() {
-		t.Skip("tested on the machine that is not emulated")
-	}
-}
-
 // A view is what a session of http tells, by the port of the server.
 type view struct{ *record.Recorder }
 

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"tracer/testdata/kit"
+
 	"tracer/testdata/kit/record"
 	"tracer/testdata/kit/work"
 	"tracer/trace/event"
@@ -20,8 +22,8 @@ type idleness struct {
 // A connection that is idle costs nothing: no timer comes back to it. One request that
 // waits has its own connection looked at, and no other.
 func TestKernelHTTPIdleConnectionsAreNotLookedAt(t *testing.T) {
-	needThisKernel(t)
-	const n = 307
+	kit.Needs(t, kit.ThisKernelOnly)
+	n := kit.Size(307, 37)
 	l, port := work.FixedListener()
 	defer work.CloseFD(l)
 	tr := record.Parse(t, Probe, atPorts(port), "--stuck=50ms").(*tracer)

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"tracer/testdata/kit"
+
 	"github.com/cilium/ebpf"
 	"github.com/google/go-cmp/cmp"
 
@@ -23,6 +25,7 @@ import (
 // exchange that took place, and a connection is understood again once there is
 // room.
 func TestKernelHTTPLossMakesNothingUp(t *testing.T) {
+	kit.Needs(t, kit.OldestKernel)
 	const before, after, conns = 101, 13, 3
 	var scripts [2][conns][]move // what the client does while nobody reads, and then
 	var servers [conns][]move
@@ -106,6 +109,7 @@ func TestKernelHTTPLossMakesNothingUp(t *testing.T) {
 
 // A connection that finds no room is counted, and the others are told as ever.
 func TestKernelHTTPFullMapIsCounted(t *testing.T) {
+	kit.Needs(t, kit.OldestKernel)
 	const n, each = 17, 3
 	var moves []move
 	for range each {
@@ -148,6 +152,7 @@ func TestKernelHTTPFullMapIsCounted(t *testing.T) {
 // Requests that find no room to be kept in the kernel are told at once, and
 // connections that end leave their room to others.
 func TestKernelHTTPFullHeadsAreGivenBack(t *testing.T) {
+	kit.Needs(t, kit.OldestKernel)
 	const n, each, room = 5, 3, 2
 	var moves []move
 	var want []string
@@ -190,11 +195,12 @@ func TestKernelHTTPFullHeadsAreGivenBack(t *testing.T) {
 					t.Error(diff)
 				}
 			}
-			for deadline := time.Now().Add(30 * time.Second); claims() > 0; time.Sleep(10 * time.Millisecond) {
-				if time.Now().After(deadline) {
-					t.Fatal("entries of connections that have ended are not given back")
+			kit.Eventually(t, "entries of connections that have ended are given back", func() error {
+				if n := claims(); n > 0 {
+					return fmt.Errorf("%d are left", n)
 				}
-			}
+				return nil
+			})
 		}
 		c.Stop()
 	})
@@ -204,6 +210,7 @@ func TestKernelHTTPFullHeadsAreGivenBack(t *testing.T) {
 // end no program has seen: what it had been asked is counted, and gets no answer
 // that is another's; the socket of now is followed from its next request on.
 func TestKernelHTTPUnseenEndsGetNoAnswerOfOthers(t *testing.T) {
+	kit.Needs(t, kit.EndsKernel)
 	const n = 11
 	tiersOf(t, func(t *testing.T, tier kernel.Tier) {
 		l, port := work.FixedListener()
@@ -266,7 +273,7 @@ func TestKernelHTTPUnseenEndsGetNoAnswerOfOthers(t *testing.T) {
 // Five requests at once, whose answers leave in one call that is longer than
 // what is captured of it: the heads within it are not known. That is said.
 func TestKernelHTTPUnpairedIsCounted(t *testing.T) {
-	needThisKernel(t)
+	kit.Needs(t, kit.ThisKernelOnly)
 	answer := response("200 OK", length(2003)) + strings.Repeat("x", 2003)
 	client, script := both(send(get).Times(5), send(answer).Times(5), send(get), send(ok5))
 	server, ports := serve(t, script)

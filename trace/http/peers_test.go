@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"tracer/testdata/kit/record"
+	"tracer/testdata/kit"
 )
 
 // TestKernelPeersAgree has other people's programs talk HTTP to each other and holds what
@@ -30,15 +30,11 @@ import (
 // It does not run on the emulated kernels, which have no such programs: there
 // TestKernelHTTPBothEndsAndEachTellTheSame has all ways to move bytes.
 func TestKernelPeersAgree(t *testing.T) {
-	if record.InVM() {
+	if kit.Emulated() {
 		t.Skip("this kernel's machine has no other programs")
 	}
-	record.NeedRoot(t)
-	tracer := filepath.Join(t.TempDir(), "tracer")
-	build := exec.Command("go", "build", "-o", tracer, "tracer")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	kit.Needs(t, kit.ThisKernelOnly)
+	tracer := kit.Binary(t)
 	for _, c := range []struct {
 		name  string
 		needs string // programs

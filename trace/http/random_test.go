@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"tracer/testdata/kit"
+
 	"github.com/google/go-cmp/cmp"
 
 	"tracer/trace/event"
@@ -19,6 +21,7 @@ import (
 // However bytes are cut into calls, whatever calls these are, the exchanges are
 // the same: of random scripts, from both ends and from each alone.
 func TestKernelHTTPRandomScriptsAreSeenWhole(t *testing.T) {
+	kit.Needs(t, kit.EndsKernel)
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("SEED"); s != "" {
 		seed, _ = strconv.ParseUint(s, 10, 64)

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"testing"
 
+	"tracer/testdata/kit"
+
 	"github.com/google/go-cmp/cmp"
 
 	"tracer/testdata/kit/work"
@@ -14,7 +16,7 @@ import (
 )
 
 func TestKernelHTTPServersAndProxiesAreSeenWhole(t *testing.T) {
-	needThisKernel(t)
+	kit.Needs(t, kit.ThisKernelOnly)
 	tiersOf(t, func(t *testing.T, tier kernel.Tier) {
 		server := work.Start(t, "serveHTTP")
 		port := server.HearInt()

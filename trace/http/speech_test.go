@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"tracer/testdata/kit"
+
 	"github.com/google/go-cmp/cmp"
 
 	"tracer/trace/event"
@@ -45,6 +47,7 @@ func speak(t *testing.T, opts session.Options, args []string, kinds ...string) (
 }
 
 func TestKernelWhatSocketsSpeakIsCounted(t *testing.T) {
+	kit.Needs(t, kit.OldestKernel)
 	tiersOf(t, func(t *testing.T, tier kernel.Tier) {
 		c, play := speak(t, session.Options{Tier: tier}, []string{"--status=404"},
 			"http1", "other", "tls", "tls", "http2", "http1", "other", "http1", "other", "other", "other")
@@ -65,6 +68,7 @@ func TestKernelWhatSocketsSpeakIsCounted(t *testing.T) {
 }
 
 func TestKernelFilteredIsCounted(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
 	c, play := speak(t, session.Options{Filter: session.Filter{PIDs: []uint32{0}}}, nil, "http1", "tls", "http1", "other", "http1")
 	play()
 	a := c.Stop()
@@ -79,7 +83,7 @@ func TestKernelFilteredIsCounted(t *testing.T) {
 }
 
 func TestKernelOnlyTLSIsToldAtOnce(t *testing.T) {
-	needThisKernel(t)
+	kit.Needs(t, kit.ThisKernelOnly)
 	for _, tc := range []struct {
 		kinds []string
 		want  string // what the notice says; empty: there is none

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"tracer/testdata/kit"
+
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
@@ -15,7 +17,7 @@ import (
 )
 
 func TestKernelHTTPStuckRequestsAreToldOnce(t *testing.T) {
-	needThisKernel(t)
+	kit.Needs(t, kit.ThisKernelOnly)
 	// The first request of a connection, one behind an answer, and a server
 	// that does not accept: of that one end has it only.
 	scripts := [][2][]move{
@@ -35,7 +37,7 @@ func TestKernelHTTPStuckRequestsAreToldOnce(t *testing.T) {
 		if diff := cmp.Diff(want, rows(got)); diff != "" {
 			t.Fatal(diff)
 		}
-		if stuck := got[len(got)-2]; stuck.Age < 300*time.Millisecond || stuck.Age > 400*time.Millisecond || int(stuck.PID) != server.PID || int(stuck.PeerPID) != os.Getpid() {
+		if stuck := got[len(got)-2]; stuck.Age < 300*time.Millisecond || stuck.Age > 300*time.Millisecond+kit.Within(kit.ShownAtOnce) || int(stuck.PID) != server.PID || int(stuck.PeerPID) != os.Getpid() {
 			t.Errorf("after %v, process %d for %d", stuck.Age, stuck.PID, stuck.PeerPID)
 		}
 	}
@@ -56,7 +58,7 @@ func TestKernelHTTPStuckRequestsAreToldOnce(t *testing.T) {
 // A lone exchange is shown soon after its end, and one that is stuck soon after
 // it became so: for people. Most, since others may take the processors.
 func TestKernelHTTPRowsAreSoon(t *testing.T) {
-	needThisKernel(t)
+	kit.Needs(t, kit.ThisKernelOnly)
 	const n = 12
 	w := work.Start(t, "serveHTTP")
 	port := w.HearInt()
@@ -91,7 +93,7 @@ func TestKernelHTTPRowsAreSoon(t *testing.T) {
 	}
 	slices.Sort(late)
 	t.Logf("from the event to the row: median %v, longest %v", late[len(late)/2], late[len(late)-1])
-	if most := late[len(late)*3/4]; most > 100*time.Millisecond {
-		t.Errorf("a quarter took more than 100ms: %v", late)
+	if most := late[len(late)*3/4]; most > kit.Within(kit.ShownAtOnce) {
+		t.Errorf("a quarter took %v or more: %v", most, late)
 	}
 }

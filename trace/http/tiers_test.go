@@ -10,10 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"tracer/testdata/kit"
+
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"tracer/testdata/kit/record"
 	"tracer/testdata/kit/work"
 	"tracer/trace/event"
 	"tracer/trace/kernel"
@@ -23,12 +24,14 @@ import (
 // Both ends together and each of them alone tell the same of all cases, however
 // bytes are moved.
 func TestKernelHTTPBothEndsAndEachTellTheSame(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
 	testHTTP(t, session.Options{}, httpCases(), "", event.RoleClient, event.RoleServer)
 }
 
 func TestKernelHTTPInPerfBuffersTellsTheSame(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
 	cases := httpCases()
-	if record.InVM() {
+	if kit.Emulated() {
 		var some []httpCase
 		for i := 0; i < len(cases); i += 3 {
 			some = append(some, cases[i])
@@ -92,6 +95,7 @@ func testHTTP(t *testing.T, opts session.Options, cases []httpCase, roles ...str
 // First and last byte of an answer are two times, whoever sends and takes them
 // in whatever way.
 func TestKernelHTTPTimesAreThoseOfFirstAndLastByte(t *testing.T) {
+	kit.Needs(t, kit.NewestKernel)
 	const think, late = 60, 200 // ms
 	head := response("200 OK", length(70_001))
 	rest := send("x").Times(70_000)
@@ -137,6 +141,7 @@ func TestKernelHTTPTimesAreThoseOfFirstAndLastByte(t *testing.T) {
 
 // A connection that is older than tracing is followed from its next request on.
 func TestKernelHTTPOlderConnectionsAreFollowed(t *testing.T) {
+	kit.Needs(t, kit.EndsKernel)
 	tiersOf(t, func(t *testing.T, tier kernel.Tier) {
 		// One that is idle, and one in the middle of an answer.
 		// A receive that waits since before tracing began is not seen where
@@ -175,6 +180,7 @@ func TestKernelHTTPOlderConnectionsAreFollowed(t *testing.T) {
 // Where they cannot its bytes are not known: nothing is made up of that, and the
 // other end tells what it sees.
 func TestKernelHTTPRingsAreSeenWhereFunctionsAreHooked(t *testing.T) {
+	kit.Needs(t, kit.EndsKernel)
 	const n = 61
 	tiersOf(t, func(t *testing.T, tier kernel.Tier) {
 		// Its client sends n requests to its server.
@@ -239,6 +245,7 @@ func TestKernelHTTPRingsAreSeenWhereFunctionsAreHooked(t *testing.T) {
 
 // A request that nobody acknowledges ends when the kernel gives up.
 func TestKernelHTTPTimeoutEndsARequest(t *testing.T) {
+	kit.Needs(t, kit.OldestKernel)
 	tiersOf(t, func(t *testing.T, tier kernel.Tier) {
 		fd, port := work.FixedListener()
 		defer work.CloseFD(fd)
@@ -263,8 +270,9 @@ func TestKernelHTTPTimeoutEndsARequest(t *testing.T) {
 
 // --prefix decides how much of a target is told, and the mark whether it is all.
 func TestKernelHTTPPrefixCutsTargets(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
 	sizes := []int{16 << 10, 1000, 64}
-	if record.InVM() {
+	if kit.Emulated() {
 		sizes = sizes[:1] // what that kernel's verifier has most to look at
 	}
 	for _, size := range sizes {
@@ -296,6 +304,7 @@ func TestKernelHTTPPrefixCutsTargets(t *testing.T) {
 
 // A server for both families sees IPv4 as mapped into IPv6; its client does not.
 func TestKernelHTTPFamiliesAreToldAsTheClientHasThem(t *testing.T) {
+	kit.Needs(t, kit.EndsKernel)
 	tiersOf(t, func(t *testing.T, tier kernel.Tier) {
 		l, err := net.Listen("tcp", ":0")
 		if err != nil {
