@@ -60,9 +60,6 @@ func checkProbe(p *session.Probe, opts session.Options) event.CheckedCommand {
 	flags := flag.NewFlagSet(p.Name, flag.ContinueOnError)
 	t.Flags(flags)
 	err := flags.Parse(p.Full)
-	if err == nil {
-		err = t.Validate()
-	}
 	var s *session.Session
 	if err == nil {
 		s, err = session.Open([]session.Tracer{t}, opts)

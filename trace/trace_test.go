@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"tracer/testdata/kit/circles"
 )
 
 // What a package of this module may import of it: the picture in README, from the top
@@ -62,6 +64,18 @@ func TestImportsPointOneWay(t *testing.T) {
 				t.Errorf("%s must not import %s", f[0], imported)
 			}
 		}
+	}
+}
+
+// Files of a package depend on one another in one direction: who opens one need not
+// read all.
+func TestNoCirclesOfFiles(t *testing.T) {
+	if os.Getenv("TRACER_VM") != "" {
+		t.Skip("this kernel's machine has no Go")
+	}
+	for pkg := range directions {
+		dir := filepath.Join("..", strings.TrimPrefix(strings.TrimPrefix(pkg, "tracer"), "/"))
+		circles.Check(t, dir)
 	}
 }
 

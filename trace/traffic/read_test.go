@@ -32,7 +32,7 @@ func (r restless) Attached(h *session.Host) error {
 // between two steps.
 func TestKernelReadingsComeAtAnyMoment(t *testing.T) {
 	const n = 997
-	x := parse(t, "--interval", "1us")
+	x := parse(t)
 	c := openTracer(t, x, restless{x}, session.Options{Limits: session.Limits{Socks: 64}})
 	c.Clean(nil)
 	c.Run()
