@@ -10,54 +10,6 @@ import (
 // program did not run.
 var noticed = [len(bpf.LossNames)]bool{bpf.ExecLossAcceptMissed: true, bpf.ExecLossStepMissed: true}
 
-// losses are what an object's programs have counted as lost, by cause.
-type losses [len(bpf.LossNames)]uint64
-
-// Lost is what all programs have lost since the session began, by cause, and how
-// many details, without which an event lacks a key. Events that the kernel did not
-// run a program for are among them.
-func (k *Kernel) Lost() (by map[string]uint64, details uint64, err error) {
-	by = map[string]uint64{}
-	for _, o := range k.objects {
-		if err := o.readCounters(); err != nil {
-			return nil, 0, err
-		}
-		for cause, name := range bpf.LossNames {
-			if n := o.lost[cause] - o.before[cause]; name != "" && n > 0 {
-				by[name] += n
-			}
-		}
-		if o.missed > 0 {
-			by["program_missed"] += o.missed
-		}
-		details += o.lost[bpf.ExecLossDetailMissing] - o.before[bpf.ExecLossDetailMissing] + o.sparse
-	}
-	return by, details, nil
-}
-
-// Counts are what programs have left out, by filter, and what the sockets that they
-// saw speak.
-func (k *Kernel) Counts() (leftOut, protocols map[string]uint64, err error) {
-	leftOut, protocols = map[string]uint64{}, map[string]uint64{}
-	for _, c := range []struct {
-		names map[bpf.ExecCounted]string
-		to    map[string]uint64
-	}{{bpf.FilterNames, leftOut}, {bpf.ProtocolNames, protocols}} {
-		for _, o := range k.objects {
-			for what, name := range c.names {
-				n, err := o.Sum(bpf.ExecMapCounts, uint32(what))
-				if err != nil {
-					return nil, nil, err
-				}
-				if n > 0 {
-					c.to[name] += n
-				}
-			}
-		}
-	}
-	return leftOut, protocols, nil
-}
-
 // Sum reads a counter that each CPU has for itself; 0 if no program of the object
 // counts in this map. Counters only grow: they are never set back.
 func (o *Object) Sum(mapName string, i uint32) (sum uint64, err error) {
@@ -65,10 +17,10 @@ func (o *Object) Sum(mapName string, i uint32) (sum uint64, err error) {
 	if m == nil {
 		return 0, nil
 	}
-	if err := m.Lookup(i, o.kernel.perCPU); err != nil {
+	if err := m.Lookup(i, o.perCPU); err != nil {
 		return 0, fmt.Errorf("read map %q of %q: %w", mapName, o.name, err)
 	}
-	for _, n := range o.kernel.perCPU {
+	for _, n := range o.perCPU {
 		sum += n
 	}
 	return sum, nil

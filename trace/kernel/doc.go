@@ -7,13 +7,15 @@
 // an [Object]. How to reach a [Feature] is found by trying its doors, never by the
 // kernel's version.
 //
-//	kernel.go    one session's hold on the kernel: shared maps, objects, cost
 //	plan.go      what an object is to be: sizes, knobs, features and their doors
-//	load.go      plan → object: create maps, load programs, attach them
 //	types.go     what the kernel's types (BTF) tell of it
-//	reader.go    copies records out of a ring or out of perf buffers
 //	clock.go     the boot clock and wall time
-//	explain.go   why loading failed, in words, and what to do about it
+//	source.go    what records come from: ring.go, perf.go, chosen in buffer.go
+//	reader.go    copies records out of a source; yield.go gives way meanwhile
+//	object.go    an object that is loaded; counters.go what its programs lost
+//	kernel.go    one session's hold on the kernel: shared maps, objects, cost.go
+//	load.go      plan → object: create maps, load programs, attach them
+//	explain.go   why loading failed, in words; hint.go what to do about it
 //
 // Start with [Kernel].
 package kernel

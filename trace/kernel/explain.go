@@ -5,27 +5,11 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 )
-
-// An explained error is another one in plain words, with what to do about it.
-type explained struct {
-	error
-	text, hint string
-}
-
-func (e explained) Error() string { return e.text }
-func (e explained) Unwrap() error { return e.error }
-
-// Hint says what to do, for the line below the error; empty if there is nothing.
-func (e explained) Hint() string { return e.hint }
-
-// Hint adds to an error what to do about it.
-func Hint(err error, hint string) error { return explained{err, err.Error(), hint} }
 
 // Explain turns an error of loading or attaching into a sentence that says why, and
 // a hint that says what to do. The kernel says EPERM for almost everything.
@@ -193,12 +177,4 @@ func Release() string {
 		return "unknown"
 	}
 	return unix.ByteSliceToString(u.Release[:])
-}
-
-// Errno is the symbol of an error, as ENOENT.
-func Errno(e unix.Errno) string {
-	if name := unix.ErrnoName(e); name != "" {
-		return name
-	}
-	return "E" + strconv.Itoa(int(e))
 }

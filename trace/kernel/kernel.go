@@ -47,7 +47,6 @@ type Kernel struct {
 	objects  []*Object
 	warnings []string
 	cost     cost
-	perCPU   []uint64 // scratch for reading a counter
 
 	full    chan *Batch // of all readers
 	failed  chan error  // one of them stopped
@@ -108,7 +107,6 @@ func Open(opts Options) (*Kernel, error) {
 	if k.buffer, err = opts.Buffer.pick(HaveRing); err != nil {
 		return nil, err
 	}
-	k.perCPU = make([]uint64, ebpf.MustPossibleCPU())
 	if err := k.makeShared(); err != nil {
 		k.Close()
 		return nil, Explain(err)
@@ -301,6 +299,51 @@ func (k *Kernel) look() error {
 	return err
 }
 
+// Lost is what all programs have lost since the session began, by cause, and how
+// many details, without which an event lacks a key. Events that the kernel did not
+// run a program for are among them.
+func (k *Kernel) Lost() (by map[string]uint64, details uint64, err error) {
+	by = map[string]uint64{}
+	for _, o := range k.objects {
+		if err := o.readCounters(); err != nil {
+			return nil, 0, err
+		}
+		for cause, name := range bpf.LossNames {
+			if n := o.lost[cause] - o.before[cause]; name != "" && n > 0 {
+				by[name] += n
+			}
+		}
+		if o.missed > 0 {
+			by["program_missed"] += o.missed
+		}
+		details += o.lost[bpf.ExecLossDetailMissing] - o.before[bpf.ExecLossDetailMissing] + o.sparse
+	}
+	return by, details, nil
+}
+
+// Counts are what programs have left out, by filter, and what the sockets that they
+// saw speak.
+func (k *Kernel) Counts() (leftOut, protocols map[string]uint64, err error) {
+	leftOut, protocols = map[string]uint64{}, map[string]uint64{}
+	for _, c := range []struct {
+		names map[bpf.ExecCounted]string
+		to    map[string]uint64
+	}{{bpf.FilterNames, leftOut}, {bpf.ProtocolNames, protocols}} {
+		for _, o := range k.objects {
+			for what, name := range c.names {
+				n, err := o.Sum(bpf.ExecMapCounts, uint32(what))
+				if err != nil {
+					return nil, nil, err
+				}
+				if n > 0 {
+					c.to[name] += n
+				}
+			}
+		}
+	}
+	return leftOut, protocols, nil
+}
+
 // Cost is how long the programs ran in all of a session of this length, and
 // whether the kernel tells.
 func (k *Kernel) Cost(session time.Duration) (time.Duration, bool) { return k.cost.whole(session) }
@@ -319,18 +362,4 @@ func (k *Kernel) eachProgram(f func(*ebpf.Program)) {
 			f(p)
 		}
 	}
-}
-
-// setKnobs sets variables of an object before it is loaded.
-func setKnobs(spec *ebpf.CollectionSpec, knobs map[string]any) error {
-	for name, value := range knobs {
-		v := spec.Variables[name]
-		if v == nil {
-			return fmt.Errorf("set variable %q: the object has none", name)
-		}
-		if err := v.Set(value); err != nil {
-			return fmt.Errorf("set variable %q: %w", name, err)
-		}
-	}
-	return nil
 }

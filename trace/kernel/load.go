@@ -1,13 +1,9 @@
 package kernel
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"slices"
 	"strings"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -15,25 +11,6 @@ import (
 
 	"tracer/bpf"
 )
-
-// An Object is one that is loaded: its maps, and the programs of the features that
-// could be opened. It belongs to its Kernel.
-type Object struct {
-	name     string
-	kernel   *Kernel
-	maps     map[string]*ebpf.Map // those of Kernel.shared, too
-	vars     map[string]*ebpf.Variable
-	programs map[string]*ebpf.Program
-	links    []link.Link // kept: a link that nothing refers to is closed
-	features []OpenFeature
-	records  source  // of its ring, nil: it has none
-	reader   *reader // of records; nil: they are rare
-
-	lost, before losses // as read last, and when the session began
-	missed       uint64 // events that no copy of a program was run for
-	sparse       uint64 // the same, of programs that are sparse
-	ended        bool   // what is noticed as missed does not count any more
-}
 
 // Load creates the maps of an object and opens its features.
 func (k *Kernel) Load(p Plan) (*Object, error) {
@@ -64,7 +41,10 @@ func (k *Kernel) loadMaps(p Plan) (_ *loading, err error) {
 	if k.Types.err != nil {
 		return nil, fmt.Errorf("read the kernel's types: %w", k.Types.err)
 	}
-	o := &Object{name: p.Name, kernel: k, maps: map[string]*ebpf.Map{}, programs: map[string]*ebpf.Program{}}
+	o := &Object{
+		name: p.Name, number: len(k.objects), perCPU: make([]uint64, ebpf.MustPossibleCPU()),
+		maps: map[string]*ebpf.Map{}, programs: map[string]*ebpf.Program{},
+	}
 	defer func() {
 		if err != nil {
 			o.close()
@@ -136,7 +116,7 @@ func (k *Kernel) openRing(o *Object, p Plan, bytes uint32) (err error) {
 	if o.records, err = k.buffer.open(o.maps[p.Ring], o.maps[bpf.ExecMapBell], state, bytes); err != nil {
 		return err
 	}
-	o.reader = newReader(o, o.records, state, k.full)
+	o.reader = newReader(o.number, o.records, state, k.full)
 	return nil
 }
 
@@ -306,105 +286,16 @@ func attach(spec *ebpf.ProgramSpec, p *ebpf.Program) (link.Link, error) {
 	return nil, fmt.Errorf("program type %s: %w", spec.Type, ebpf.ErrNotSupported)
 }
 
-// Map is one of the object's maps, nil if it has none of this name.
-func (o *Object) Map(name string) *ebpf.Map { return o.maps[name] }
-
-// Set sets a variable of an object that is loaded.
-func (o *Object) Set(variable string, value any) error {
-	if err := o.vars[variable].Set(value); err != nil {
-		return fmt.Errorf("set variable %q: %w", variable, err)
-	}
-	return nil
-}
-
-// Get reads a variable of an object that is loaded.
-func (o *Object) Get(variable string, value any) error {
-	if err := o.vars[variable].Get(value); err != nil {
-		return fmt.Errorf("get variable %q: %w", variable, err)
-	}
-	return nil
-}
-
-// Loaded reports whether a program is loaded: the feature that it is for is open.
-func (o *Object) Loaded(program string) bool { return o.programs[program] != nil }
-
-// Tier is the kind of hook of a feature, 0 if it is not open.
-func (o *Object) Tier(feature string) Tier {
-	i := slices.IndexFunc(o.features, func(f OpenFeature) bool { return f.Name == feature })
-	if i < 0 {
-		return 0
-	}
-	return o.features[i].Tier
-}
-
-// An Iterator runs a program once for each object of a kind: socket, task, element
-// of a map. It is detached with its Object.
-type Iterator struct {
-	name string
-	it   *link.Iter
-}
-
-// Iterator attaches a program that is loaded, to the elements of a map if one is
-// named.
-func (o *Object) Iterator(program, mapName string) (*Iterator, error) {
-	it, err := link.AttachIter(link.IterOptions{Program: o.programs[program], Map: o.maps[mapName]})
-	if err != nil {
-		return nil, fmt.Errorf("attach iterator %q: %w", program, err)
-	}
-	o.links = append(o.links, it)
-	return &Iterator{program, it}, nil
-}
-
-// Run runs the program for all objects and discards what it writes.
-func (i *Iterator) Run() error { return i.Read(func(r io.Reader) error { return nil }) }
-
-// Read runs the program for all objects. What it writes is read by f, and discarded
-// where f stops.
-func (i *Iterator) Read(f func(io.Reader) error) error {
-	file, err := i.it.Open()
-	if err != nil {
-		return fmt.Errorf("open iterator %q: %w", i.name, err)
-	}
-	defer file.Close()
-	if err = f(file); err == nil {
-		_, err = io.Copy(io.Discard, file)
-	}
-	if err != nil {
-		return fmt.Errorf("run iterator %q: %w", i.name, err)
-	}
-	return nil
-}
-
-// Records reads records of one type, calling f with each, in r.
-func Records[T any](from io.Reader, r *T, f func()) error {
-	record := unsafe.Slice((*byte)(unsafe.Pointer(r)), unsafe.Sizeof(*r))
-	for {
-		if _, err := io.ReadFull(from, record); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
+// setKnobs sets variables of an object before it is loaded.
+func setKnobs(spec *ebpf.CollectionSpec, knobs map[string]any) error {
+	for name, value := range knobs {
+		v := spec.Variables[name]
+		if v == nil {
+			return fmt.Errorf("set variable %q: the object has none", name)
 		}
-		f()
+		if err := v.Set(value); err != nil {
+			return fmt.Errorf("set variable %q: %w", name, err)
+		}
 	}
-}
-
-// detach stops the programs. What they have sent stays in the ring.
-func (o *Object) detach() {
-	for _, l := range o.links {
-		_ = l.Close() // closing a link cannot fail but by misuse
-	}
-	o.links = nil
-}
-
-func (o *Object) close() {
-	o.detach()
-	if o.records != nil {
-		_ = o.records.close()
-	}
-	for _, p := range o.programs {
-		_ = p.Close()
-	}
-	for _, m := range o.maps {
-		_ = m.Close()
-	}
+	return nil
 }

@@ -22,13 +22,12 @@ import (
 // one the next is depends on how many records come. In a longer pause the programs of
 // a ring wake the reader once a quarter of it waits.
 const (
-	pollRecords  = 2000                  // are to be found in a look, or
-	pollShare    = 8                     // of all room, a part of so many
-	pollLeast    = 5 * time.Millisecond  // between two looks, and
-	pollMost     = 75 * time.Millisecond // at most: an event is told within 100 ms
-	pollBlind    = 30 * time.Millisecond // at most, where programs do not wake who dozes
-	pollInterval = 10 * time.Millisecond // where it is not known how many will come
-	pollsIdle    = 10                    // without a record before the reader waits
+	pollRecords = 2000                  // are to be found in a look, or
+	pollShare   = 8                     // of all room, a part of so many
+	pollLeast   = 5 * time.Millisecond  // between two looks, and
+	pollMost    = 75 * time.Millisecond // at most: an event is told within 100 ms
+	pollBlind   = 30 * time.Millisecond // at most, where programs do not wake who dozes
+	pollsIdle   = 10                    // without a record before the reader waits
 )
 
 const (
@@ -44,8 +43,8 @@ type Batch struct {
 	ends []int // where each record ends in buf
 }
 
-// Object is whose records they are.
-func (b *Batch) Object() *Object { return b.from.object }
+// Object is the number of the object whose records they are.
+func (b *Batch) Object() int { return b.from.object }
 
 // each calls f with each record, which is valid until f returns.
 func (b *Batch) each(f func([]byte)) {
@@ -57,42 +56,12 @@ func (b *Batch) each(f func([]byte)) {
 	}
 }
 
-// A source is where records come from: a ring, or perf buffers. One goroutine
-// takes them; idle and flush may be called by others, close when nobody takes
-// any more.
-type source interface {
-	// begin readies next to take what is there now. With wait, and if nothing
-	// is there, it or next returns when a program has woken the reader.
-	begin(wait bool) error
-	// next copies the next record to the start of buf, or into a larger one.
-	// It returns [os.ErrDeadlineExceeded] when all are taken, and
-	// [perf.ErrFlushed] when they are after flush.
-	next(buf []byte) ([]byte, error)
-	// taken is a moment of the boot clock: what was sent before has been taken,
-	// once next has told that all are, if begin was called at this time.
-	taken(began uint64) uint64
-	// idle is such a moment as well, if nothing is there to be taken, else 0.
-	idle(now uint64) uint64
-	// room is how many bytes have room, of one CPU at least.
-	room() int
-	flush() error
-	close() error
-}
-
-// A dozer is a source whose programs wake the reader in time, though it does not
-// wait for the next record.
-type dozer interface {
-	// doze returns after a while; earlier if a quarter of all room has filled, or
-	// after flush.
-	doze(while time.Duration) error
-}
-
 // A reader copies records out of a source into batches and does nothing else.
 // There are batchCount batches: when the pipeline falls behind by that much the
 // reader stops, the source fills, and the programs count what they cannot send.
 type reader struct {
 	source
-	object *Object
+	object int            // its number
 	state  *ebpf.Variable // reader_state of the programs
 	full   chan<- *Batch
 	free   chan *Batch
@@ -104,10 +73,10 @@ type reader struct {
 	seen     uint64        // the pipeline's: see horizon
 }
 
-func newReader(o *Object, from source, state *ebpf.Variable, full chan<- *Batch) *reader {
+func newReader(object int, from source, state *ebpf.Variable, full chan<- *Batch) *reader {
 	r := &reader{
 		source: from,
-		object: o,
+		object: object,
 		state:  state,
 		full:   full,
 		free:   make(chan *Batch, batchCount),
@@ -239,40 +208,6 @@ func (r *reader) drain(wait bool) (n, bytes int, err error) {
 	return n, bytes, err
 }
 
-// Horizon is a moment of the boot clock: whatever the object's programs sent before
-// has been decoded. It only grows. It is for who calls [Kernel.Decode].
-func (o *Object) Horizon() uint64 { return o.reader.horizon() }
-
-// EachRare calls f with each rare record as it comes, until FlushRare is called. It
-// is for a goroutine of its own.
-func (o *Object) EachRare(f func(record []byte)) {
-	if o.records == nil {
-		return
-	}
-	var record []byte
-	for {
-		err := o.records.begin(true)
-		for err == nil {
-			if record, err = o.records.next(record); err == nil {
-				f(record)
-			}
-		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			return
-		}
-	}
-}
-
-// FlushRare ends EachRare.
-func (o *Object) FlushRare() error { return o.records.flush() }
-
-// Behind reports whether there are rare records that EachRare has not told. Of perf
-// buffers that is not known: then it reports false.
-func (o *Object) Behind() bool {
-	r, ok := o.records.(*ring)
-	return ok && r.idle(1) == 0
-}
-
 // horizon: see Object.Horizon.
 func (r *reader) horizon() uint64 {
 	now, drained := Now(), r.drained.Load()
@@ -291,6 +226,3 @@ func (r *reader) stop() error {
 	close(r.quit)
 	return r.flush()
 }
-
-// poll is a deadline that has passed: read what is there, do not wait for more.
-var poll = time.Unix(1, 0)

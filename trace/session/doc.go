@@ -1,12 +1,14 @@
 // Package session is one run of any number of probes: one pipeline, one ledger, one
 // set of sinks.
 //
-//	session.go  open, run, account
-//	probe.go    what a probe is, and what its session does for it
+//	options.go  what is wanted, and the flags that say so
 //	timer.go    the one way to wait for time
+//	sink.go     where events go: any number of sinks
 //	place.go    which container and pod an event happened in
-//	filter.go   the filters that user space decides
-//	sink.go     where events go
+//	stages.go   place → filter → limit → sinks, counted in one ledger
+//	probe.go    what a probe is, and what its session does for it
+//	session.go  open, run, account
+//	start.go    the line that says that tracing has begun
 //
 // It does not know what a record or an event means: that is the probes', which
 // import this package. Start with [Open].

@@ -9,7 +9,6 @@ import (
 	"unsafe"
 
 	"tracer/bpf"
-	"tracer/trace/account"
 	"tracer/trace/event"
 	"tracer/trace/kernel"
 	"tracer/trace/place"
@@ -43,16 +42,15 @@ type places struct {
 
 // openPlaces opens the object that tells of cgroups, then begins to read what
 // cgroups and containers there are: in this order, so that none is missed.
-// Without cgroups in sight events have no place, which is an error only if they
-// are chosen by it.
-func (s *Session) openPlaces() error {
+// Without cgroups in sight events have no place (nil), which is an error only if
+// they are chosen by it, and else a warning.
+func openPlaces(k *kernel.Kernel, opts *Options) (_ *places, warning string, err error) {
 	trees, err := place.FindHierarchies(place.Roots{})
 	switch {
-	case err != nil && s.opts.filtersPlaces():
-		return fmt.Errorf("tell containers and pods apart: %w", err)
+	case err != nil && opts.filtersPlaces():
+		return nil, "", fmt.Errorf("tell containers and pods apart: %w", err)
 	case err != nil:
-		s.warnings = append(s.warnings, fmt.Sprintf("containers and pods are not shown: %v", err))
-		return nil
+		return nil, fmt.Sprintf("containers and pods are not shown: %v", err), nil
 	}
 	plan := kernel.Plan{
 		Name: "place", Load: bpf.LoadPlace, Ring: bpf.PlaceMapPlaces, Rare: true,
@@ -64,35 +62,34 @@ func (s *Session) openPlaces() error {
 			plan.Knobs[bpf.PlaceVarV1Hierarchy] = h.ID
 		}
 	}
-	p := &places{filter: s.opts.Place, stop: func() {}, done: make(chan struct{})}
-	if p.object, err = s.kernel.Load(plan); err != nil {
-		return err
+	p := &places{filter: opts.Place, stop: func() {}, done: make(chan struct{})}
+	if p.object, err = k.Load(plan); err != nil {
+		return nil, "", err
 	}
 	p.resolver, err = place.New(place.Roots{}, place.Options{
-		Kubelet: s.opts.Kubelet,
-		Wait:    s.opts.Limits.PlaceWait,
+		Kubelet: opts.Kubelet,
+		Wait:    opts.Limits.PlaceWait,
 		Behind:  p.object.Behind,
 	})
 	if err != nil {
-		return err
+		return nil, "", err
 	}
-	s.places = p
 	go func() {
 		defer close(p.done)
 		p.object.EachRare(func(record []byte) { p.decode(record) })
 	}()
-	if s.opts.filtersPlaces() {
+	if opts.filtersPlaces() {
 		// What finds no room in the kernel's map passes, and is decided here.
 		p.stop = p.resolver.Watch(p.filter, func(id uint64, v place.Verdict) {
 			switch v {
 			case place.Unknown:
-				s.kernel.Unjudge(id)
+				k.Unjudge(id)
 			default:
-				s.kernel.Judge(id, v == place.Wanted)
+				k.Judge(id, v == place.Wanted)
 			}
 		})
 	}
-	return nil
+	return p, "", nil
 }
 
 // decode reports false for a record that is none. It has the layout of
@@ -127,40 +124,6 @@ func (p *places) close() {
 	p.resolver.Close()
 }
 
-// judge fills in where an event happened and says whether it passes --comm and the
-// place that is wanted. An event without a cgroup keeps the place that its probe
-// gave it. For a cgroup that was never heard of it waits, for at most 50 ms:
-// place.Options.
-func (s *Session) judge(h *event.Common) Refusal {
-	if !s.opts.Wants(h.Comm) {
-		return Refusal{Filter: "comm"}
-	}
-	p := s.places
-	id := h.CgroupID
-	h.CgroupID &^= place.V1
-	if p == nil {
-		return Refusal{}
-	}
-	complete := true
-	if id != 0 {
-		h.Place, complete = p.locate(id, h.PID)
-	}
-	if p.filter == (place.Filter{}) {
-		return Refusal{}
-	}
-	var at *place.Place
-	if h.Place != (event.Place{}) {
-		at = &h.Place
-	}
-	switch p.filter.Judge(at, complete) {
-	case place.Wanted:
-		return Refusal{}
-	case place.Unknown:
-		return Refusal{Cause: account.PlaceUnknown}
-	}
-	return Refusal{Filter: "place"}
-}
-
 // locate is where a process runs of which the kernel's records have this cgroup:
 // zero for one that runs on the host. It reports false if something is missing.
 func (p *places) locate(cgroup uint64, pid uint32) (event.Place, bool) {
@@ -174,14 +137,11 @@ func (p *places) locate(cgroup uint64, pid uint32) (event.Place, bool) {
 	return *at, complete
 }
 
-// tellNameless says, once, why names are missing.
-func (s *Session) tellNameless() {
-	p := s.places
+// nameProblems says, once, why names are missing.
+func (p *places) nameProblems() string {
 	if p == nil || p.told || p.nameless.IsZero() || time.Since(p.nameless) < namesDue {
-		return
+		return ""
 	}
 	p.told = true
-	if problems := p.resolver.Problems(); len(problems) > 0 {
-		s.notice(&event.Notice{Kind: "note", Message: strings.Join(problems, "; ")})
-	}
+	return strings.Join(p.resolver.Problems(), "; ")
 }

@@ -128,7 +128,7 @@ func located(t *testing.T, filter place.Filter) (*Host, *taker) {
 	r.Mkdir(100, 0, "/docker/"+id)
 	r.Mkdir(101, 0, "/user.slice")
 	r.Mkdir(102, 0, "/docker/"+strings.Repeat("0b", 32))
-	h.session.places = &places{resolver: r, filter: filter}
+	h.stages.places = &places{resolver: r, filter: filter}
 	return h, sink
 }
 
@@ -207,7 +207,7 @@ func (*discard) Event(event.Event) bool { return true }
 
 func TestEmitInAKnownContainerAllocatesNothing(t *testing.T) {
 	h, _ := located(t, place.Filter{Container: "db"})
-	h.session.sinks = newFanout(h.Ledger, []Sink{&discard{}})
+	h.stages.sinks = newFanout(h.Ledger, []Sink{&discard{}})
 	e := &event.Exec{}
 	if n := testing.AllocsPerRun(1000, func() { e.CgroupID = 100; h.Emit(e) }); n != 0 {
 		t.Errorf("%v allocations", n)
@@ -218,7 +218,7 @@ func BenchmarkEmitInAKnownContainer(b *testing.B) {
 	r, _ := fakeHost(b, nil)
 	r.Mkdir(100, 0, "/docker/"+strings.Repeat("0a", 32))
 	h := Offline(nil, Options{}, &discard{})
-	h.session.places = &places{resolver: r}
+	h.stages.places = &places{resolver: r}
 	e := &event.Exec{}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -229,20 +229,16 @@ func BenchmarkEmitInAKnownContainer(b *testing.B) {
 
 func TestNamelessContainersAreToldOnce(t *testing.T) {
 	h, _ := located(t, place.Filter{})
-	var notices []string
-	s := h.session
-	s.opts.Notice = func(n *event.Notice) { notices = append(notices, n.Kind+": "+n.Message) }
+	places := h.stages.places
 	h.Emit(&event.Exec{Common: event.Common{Process: event.Process{CgroupID: 100}}})
-	s.tellNameless()
+	first := places.nameProblems()
 	h.Emit(&event.Exec{Common: event.Common{Process: event.Process{CgroupID: 102}}})
-	s.tellNameless()
-	if len(notices) != 0 {
-		t.Errorf("too early: %q", notices)
+	if second := places.nameProblems(); first+second != "" {
+		t.Errorf("too early: %q, %q", first, second)
 	}
-	s.places.nameless = s.places.nameless.Add(-namesDue)
-	s.tellNameless()
-	s.tellNameless()
-	if len(notices) != 1 || !strings.HasPrefix(notices[0], "note: 1 of 2 containers lack a name: 0b0b0b0b0b0b") {
-		t.Errorf("%q", notices)
+	places.nameless = places.nameless.Add(-namesDue)
+	told := places.nameProblems()
+	if again := places.nameProblems(); !strings.HasPrefix(told, "1 of 2 containers lack a name: 0b0b0b0b0b0b") || again != "" {
+		t.Errorf("%q, then %q", told, again)
 	}
 }

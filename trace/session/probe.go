@@ -7,6 +7,7 @@ import (
 	"tracer/trace/account"
 	"tracer/trace/event"
 	"tracer/trace/kernel"
+	"tracer/trace/proc"
 )
 
 // A Probe is a row of the table of what can be traced: one subcommand.
@@ -56,17 +57,18 @@ type Host struct {
 	Clock   *kernel.Clock
 	Ledger  *account.Ledger
 
-	session *Session
-	tracer  Tracer
+	kernel *kernel.Kernel // nil: offline
+	stages *stages
+	tracer Tracer
 }
 
 // Notice tells a warning or a note on stderr.
-func (h *Host) Notice(n *event.Notice) { h.session.notice(n) }
+func (h *Host) Notice(n *event.Notice) { h.stages.notice(n) }
 
 // Emit passes an event on to the sinks, if it passes the filters that user space
 // decides. The event may be used again when Emit returns.
 func (h *Host) Emit(e event.Event) {
-	s := h.session
+	s := h.stages
 	if s.enough() {
 		return
 	}
@@ -76,7 +78,7 @@ func (h *Host) Emit(e event.Event) {
 
 // Offer is Emit for events that are counted by another kind than their own.
 func (h *Host) Offer(e event.Event) {
-	s := h.session
+	s := h.stages
 	if s.enough() {
 		return
 	}
@@ -89,28 +91,22 @@ func (h *Host) Offer(e event.Event) {
 
 // Show passes on an event that is wanted.
 func (h *Host) Show(e event.Event) {
-	if s := h.session; !s.enough() {
+	if s := h.stages; !s.enough() {
 		s.sinks.event(e)
 	}
 }
 
 // ShowRow passes on a row that sums up n events, which were counted as shown when they
 // came.
-func (h *Host) ShowRow(e event.Event, n uint64) { h.session.sinks.row(e, n) }
+func (h *Host) ShowRow(e event.Event, n uint64) { h.stages.sinks.row(e, n) }
 
 // Page shows all rows of a table whose rows are things, where a sink can; the events
 // of the interval were shown before.
-func (h *Host) Page(p *event.Page) { h.session.sinks.page(p) }
-
-// A Refusal says why an event is not shown; the zero value is none.
-type Refusal struct {
-	Filter string // the flag that leaves it out, or
-	Cause  string // why that is not known
-}
+func (h *Host) Page(p *event.Page) { h.stages.sinks.page(p) }
 
 // Judge fills in the place where an event happened, and says whether it passes the
 // filters that user space decides.
-func (h *Host) Judge(e *event.Common) Refusal { return h.session.judge(e) }
+func (h *Host) Judge(e *event.Common) Refusal { return h.stages.judge(e) }
 
 // Refuse counts events that are not shown.
 func (h *Host) Refuse(r Refusal, n uint64) {
@@ -121,17 +117,25 @@ func (h *Host) Refuse(r Refusal, n uint64) {
 	}
 }
 
-// Losses brings what the programs have lost into the ledger, and tells what is new.
+// Counts are what the programs have left out, by flag, and what sockets speak.
 func (h *Host) Counts() (leftOut, kinds map[string]uint64, err error) {
-	return h.session.kernel.Counts()
+	return h.kernel.Counts()
 }
 
 // Comm is the text of a kernel's name; equal names share their memory.
-func (h *Host) Comm(c [16]int8) string { return h.session.comm(c) }
+func (h *Host) Comm(c [16]int8) string { return h.stages.comm(c) }
 
 // User is the name of a user, empty if it has none.
-func (h *Host) User(uid uint32) string { return h.session.users.Name(uid, time.Now()) }
+func (h *Host) User(uid uint32) string { return h.stages.users.Name(uid, time.Now()) }
 
 // Timer returns a timer that calls f, in the goroutine that calls the tracer's other
 // methods.
-func (h *Host) Timer(f func()) *Timer { return h.session.timers.add(f) }
+func (h *Host) Timer(f func()) *Timer { return h.stages.timers.add(f) }
+
+// Offline returns a host without a kernel, for records and events that come from
+// elsewhere than a program of this session.
+func Offline(t Tracer, opts Options, sinks ...Sink) *Host {
+	s := newStages(opts, &kernel.Clock{}, proc.NewUsers("/nonexistent"))
+	s.sinks = newFanout(s.ledger, sinks)
+	return &Host{Options: &s.opts, Clock: s.clock, Ledger: s.ledger, stages: &s, tracer: t}
+}

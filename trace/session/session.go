@@ -14,7 +14,6 @@ import (
 	"tracer/trace/account"
 	"tracer/trace/event"
 	"tracer/trace/kernel"
-	"tracer/trace/place"
 	"tracer/trace/proc"
 )
 
@@ -25,45 +24,14 @@ const houseInterval = time.Second
 const OwnPIDs = "this is a pid namespace of its own, as a container has: processes are reported, and named by --pid, by the host's ids, and what is only to be read in /proc is missing; " +
 	"run it in the host's (docker run --pid=host)"
 
-// Options say what a session traces and what of it is wanted.
-type Options struct {
-	Filter
-	Place   place.Filter  // only events in such a container or pod
-	Kubelet place.Kubelet // who is asked where files and sockets give no names
-	Command uint32        // the process that a command waits in, 0: there is none
-	Self    bool          // also tracer itself and the SSH session it runs in
-	Count   uint64        // stop after so many events shown; 0: never
-	// Duration is how long to trace, 0: until Run's context ends. It is for who makes
-	// that.
-	Duration time.Duration
-	BTF      string              // file with the kernel's types, empty: the kernel's own
-	Buffer   kernel.Buffer       // how records travel
-	Tier     kernel.Tier         // for tests: the only one to use where there is a choice
-	Notice   func(*event.Notice) // told of warnings and losses; must not block
-	Cache    *kernel.Cache       // for tests, which open hundreds of sessions; nil: nothing is kept
-	Limits   Limits              // for tests
-
-	given given // by flags
-}
-
-// Limits are for tests, which want what is soon full or over. 0: as always.
-type Limits struct {
-	kernel.Limits
-	PlaceWait time.Duration // the longest that an event waits for a name
-	Socks     uint32        // sockets that can be noted
-	Heads     uint32        // requests that can be kept in the kernel
-}
-
-func (o *Options) filtersPlaces() bool { return o.Place != place.Filter{} }
-
 // A Session is one run of some probes: attached programs, rings, a pipeline. Except
 // for Run's context, it is not safe for concurrent use.
 type Session struct {
-	opts     Options
+	stages
 	kernel   *kernel.Kernel
 	hosts    []*Host
-	byObject map[*kernel.Object]*Host
-	places   *places // nil: not known here
+	byObject map[int]*Host // by the object's number
+	places   *places       // nil: not known here
 	warnings []string
 
 	ledger *account.Ledger
@@ -87,13 +55,8 @@ type Session struct {
 // a Hint.
 func Open(tracers []Tracer, opts Options) (_ *Session, err error) {
 	s := &Session{
-		opts:     opts,
-		byObject: map[*kernel.Object]*Host{},
-		ledger:   account.New(),
-		clock:    kernel.NewClock(),
-		users:    proc.NewUsers("/etc/passwd"),
-		proc:     "/proc",
-		comms:    map[[16]int8]string{},
+		stages:   newStages(opts, kernel.NewClock(), proc.NewUsers("/etc/passwd")),
+		byObject: map[int]*Host{},
 	}
 	defer func() {
 		if err != nil {
@@ -115,8 +78,12 @@ func Open(tracers []Tracer, opts Options) (_ *Session, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.openPlaces(); err != nil {
+	var warning string
+	if s.places, warning, err = openPlaces(s.kernel, &s.opts); err != nil {
 		return nil, err
+	}
+	if warning != "" {
+		s.warnings = append(s.warnings, warning)
 	}
 	for _, t := range tracers {
 		if err := s.open(t); err != nil {
@@ -156,9 +123,9 @@ func (s *Session) open(t Tracer) error {
 	if err != nil {
 		return err
 	}
-	h := &Host{Object: o, Options: &s.opts, Clock: s.clock, Ledger: s.ledger, session: s, tracer: t}
+	h := &Host{Object: o, Options: &s.opts, Clock: s.clock, Ledger: s.ledger, kernel: s.kernel, stages: &s.stages, tracer: t}
 	s.hosts = append(s.hosts, h)
-	s.byObject[o] = h
+	s.byObject[o.Number()] = h
 	return nil
 }
 
@@ -188,7 +155,7 @@ func (s *Session) Own() []uint32 {
 	}
 	self := uint32(os.Getpid())
 	pids := []uint32{self}
-	for _, p := range s.proc.Ancestors(self) {
+	for _, p := range proc.Dir("/proc").Ancestors(self) {
 		// sshd-session since OpenSSH 9.8. The listener, which serves all
 		// sessions, is a child of init or of no one.
 		if (p.Comm == "sshd" || p.Comm == "sshd-session") && p.PPID > 1 {
@@ -203,13 +170,6 @@ func (s *Session) Warnings() []string { return s.warnings }
 
 // Features are what the session sees, and by which hooks.
 func (s *Session) Features() []kernel.OpenFeature { return s.kernel.Features() }
-
-func (s *Session) notice(n *event.Notice) {
-	n.Time = time.Now().UTC()
-	if s.opts.Notice != nil {
-		s.opts.Notice(n)
-	}
-}
 
 // Run reads events and passes them on to the sinks until ctx ends, as many were shown
 // as were asked for, or the first sink fails. Then it detaches the programs, passes on
@@ -305,17 +265,15 @@ func (s *Session) decode(b *kernel.Batch) {
 	})
 }
 
-func (s *Session) enough() bool {
-	return s.opts.Count > 0 && s.ledger.ShownSoFar() >= s.opts.Count
-}
-
 // keepHouse looks at clock and losses.
 func (s *Session) keepHouse() {
 	s.house.In(houseInterval)
 	s.clock.Anchor()
 	s.kernel.SampleCost(time.Since(s.started))
 	_ = s.tellLosses() // the account tries again, and says why
-	s.tellNameless()
+	if text := s.places.nameProblems(); text != "" {
+		s.notice(&event.Notice{Kind: event.KindNote, Message: text})
+	}
 }
 
 // tellLosses says at once what was lost since it was told last.
@@ -336,34 +294,6 @@ func (s *Session) tellLosses() error {
 		LostBy:  all,
 	})
 	return nil
-}
-
-// plural is a number of things.
-func plural(n uint64, thing string) string {
-	if n != 1 {
-		thing += "s"
-	}
-	return fmt.Sprintf("%d %s", n, thing)
-}
-
-// comm is the text of a kernel's name; equal names share their memory.
-func (s *Session) comm(c [16]int8) string {
-	if name, ok := s.comms[c]; ok {
-		return name
-	}
-	if len(s.comms) >= 4096 {
-		clear(s.comms)
-	}
-	b := make([]byte, 0, len(c))
-	for _, ch := range c {
-		if ch == 0 {
-			break
-		}
-		b = append(b, byte(ch))
-	}
-	name := string(b)
-	s.comms[c] = name
-	return name
 }
 
 // Account says what was seen, shown and lost and what it cost. It is complete
@@ -388,6 +318,14 @@ func (s *Session) Account() (*event.Account, error) {
 	return a, nil
 }
 
+// plural is a number of things.
+func plural(n uint64, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
+}
+
 // Close releases everything that the session holds in the kernel.
 func (s *Session) Close() {
 	if s.kernel != nil {
@@ -399,16 +337,19 @@ func (s *Session) Close() {
 	}
 }
 
-// Offline returns a host without a kernel, for records and events that come from
-// elsewhere than a program of this session.
-func Offline(t Tracer, opts Options, sinks ...Sink) *Host {
-	s := &Session{
-		opts:   opts,
-		ledger: account.New(),
-		clock:  &kernel.Clock{},
-		users:  proc.NewUsers("/nonexistent"),
-		comms:  map[[16]int8]string{},
+// unseen is what this kernel does not let the session see, as sentences.
+func (s *Session) unseen() (list []string) {
+	for _, f := range s.kernel.Features() {
+		if f.Tier == 0 {
+			list = append(list, f.Without)
+		} else if misses := f.Misses[f.Tier]; misses != "" {
+			list = append(list, misses)
+		}
 	}
-	s.sinks = newFanout(s.ledger, sinks)
-	return &Host{Options: &s.opts, Clock: s.clock, Ledger: s.ledger, session: s, tracer: t}
+	return list
 }
+
+// An Ended is the cause of a context's end, for [Session.Run]: why tracing ends.
+type Ended string
+
+func (e Ended) Error() string { return string(e) }

@@ -38,7 +38,7 @@ func TestEachSinkHasItsOwnLosses(t *testing.T) {
 	for range 13 {
 		h.Emit(&event.Exec{Common: event.Common{Kind: event.KindExec}})
 	}
-	if err := h.session.sinks.close(); err != nil {
+	if err := h.stages.sinks.close(); err != nil {
 		t.Fatal(err)
 	}
 	a := h.Ledger.Account(0)
@@ -57,12 +57,12 @@ func TestABrokenSinkBesideStdoutIsLeftOut(t *testing.T) {
 	h := Offline(nil, Options{}, stdout, file)
 	h.Emit(&event.Exec{})
 	file.err = errors.New("disk full")
-	if err := h.session.sinks.flush(); err != nil {
+	if err := h.stages.sinks.flush(); err != nil {
 		t.Fatalf("the session ends: %v", err)
 	}
 	h.Emit(&event.Exec{})
 	stdout.err = errors.New("gone")
-	if err := h.session.sinks.flush(); !errors.Is(err, stdout.err) {
+	if err := h.stages.sinks.flush(); !errors.Is(err, stdout.err) {
 		t.Errorf("stdout broke: %v", err)
 	}
 	if a := h.Ledger.Account(0); file.taken != 1 || a.Shown != 2 || a.Undelivered["recording"] != 1 {

@@ -46,20 +46,3 @@ func addresses() (list []netip.Addr) {
 	}
 	return list
 }
-
-// unseen is what this kernel does not let the session see, as sentences.
-func (s *Session) unseen() (list []string) {
-	for _, f := range s.kernel.Features() {
-		if f.Tier == 0 {
-			list = append(list, f.Without)
-		} else if misses := f.Misses[f.Tier]; misses != "" {
-			list = append(list, misses)
-		}
-	}
-	return list
-}
-
-// An Ended is the cause of a context's end, for [Session.Run]: why tracing ends.
-type Ended string
-
-func (e Ended) Error() string { return string(e) }

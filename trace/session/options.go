@@ -5,13 +5,61 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/spf13/pflag"
 
+	"tracer/trace/event"
 	"tracer/trace/kernel"
 	"tracer/trace/option"
+	"tracer/trace/place"
 	"tracer/trace/proc"
 )
+
+// Options say what a session traces and what of it is wanted.
+type Options struct {
+	Filter
+	Place   place.Filter  // only events in such a container or pod
+	Kubelet place.Kubelet // who is asked where files and sockets give no names
+	Command uint32        // the process that a command waits in, 0: there is none
+	Self    bool          // also tracer itself and the SSH session it runs in
+	Count   uint64        // stop after so many events shown; 0: never
+	// Duration is how long to trace, 0: until Run's context ends. It is for who makes
+	// that.
+	Duration time.Duration
+	BTF      string              // file with the kernel's types, empty: the kernel's own
+	Buffer   kernel.Buffer       // how records travel
+	Tier     kernel.Tier         // for tests: the only one to use where there is a choice
+	Notice   func(*event.Notice) // told of warnings and losses; must not block
+	Cache    *kernel.Cache       // for tests, which open hundreds of sessions; nil: nothing is kept
+	Limits   Limits              // for tests
+
+	given given // by flags
+}
+
+// Limits are for tests, which want what is soon full or over. 0: as always.
+type Limits struct {
+	kernel.Limits
+	PlaceWait time.Duration // the longest that an event waits for a name
+	Socks     uint32        // sockets that can be noted
+	Heads     uint32        // requests that can be kept in the kernel
+}
+
+func (o *Options) filtersPlaces() bool { return o.Place != place.Filter{} }
+
+// Filter says whose events are wanted. PIDs and UID are decided in the kernel,
+// the rest by Wants.
+type Filter struct {
+	PIDs  []uint32 // these processes and the children that they start; empty: all
+	UID   *uint32  // this real user id; nil: all
+	Comms []string // names; * and ? match; empty: all
+}
+
+// Wants reports whether a process of this name passes what the kernel did not
+// decide.
+func (f *Filter) Wants(comm string) bool {
+	return len(f.Comms) == 0 || option.MatchAny(f.Comms, comm)
+}
 
 // given is what flags say that Resolve turns into options.
 type given struct {

@@ -1,0 +1,100 @@
+package session
+
+import (
+	"time"
+
+	"tracer/trace/account"
+	"tracer/trace/event"
+	"tracer/trace/kernel"
+	"tracer/trace/place"
+	"tracer/trace/proc"
+)
+
+// stages are what an event goes through behind its probe: place → filter → limit →
+// fan-out. All is counted in one ledger.
+type stages struct {
+	opts   Options
+	ledger *account.Ledger
+	sinks  *fanout
+	places *places // nil: not known here
+	timers timers
+	clock  *kernel.Clock
+	users  *proc.Users
+	comms  map[[16]int8]string
+}
+
+func newStages(opts Options, clock *kernel.Clock, users *proc.Users) stages {
+	return stages{opts: opts, ledger: account.New(), clock: clock, users: users, comms: map[[16]int8]string{}}
+}
+
+func (s *stages) notice(n *event.Notice) {
+	n.Time = time.Now().UTC()
+	if s.opts.Notice != nil {
+		s.opts.Notice(n)
+	}
+}
+
+// enough reports whether as many events were shown as were asked for.
+func (s *stages) enough() bool {
+	return s.opts.Count > 0 && s.ledger.ShownSoFar() >= s.opts.Count
+}
+
+// A Refusal says why an event is not shown; the zero value is none.
+type Refusal struct {
+	Filter string // the flag that leaves it out, or
+	Cause  string // why that is not known
+}
+
+// judge fills in where an event happened and says whether it passes --comm and the
+// place that is wanted. An event without a cgroup keeps the place that its probe
+// gave it. For a cgroup that was never heard of it waits, for at most 50 ms:
+// place.Options.
+func (s *stages) judge(h *event.Common) Refusal {
+	if !s.opts.Wants(h.Comm) {
+		return Refusal{Filter: "comm"}
+	}
+	p := s.places
+	id := h.CgroupID
+	h.CgroupID &^= place.V1
+	if p == nil {
+		return Refusal{}
+	}
+	complete := true
+	if id != 0 {
+		h.Place, complete = p.locate(id, h.PID)
+	}
+	if p.filter == (place.Filter{}) {
+		return Refusal{}
+	}
+	var at *place.Place
+	if h.Place != (event.Place{}) {
+		at = &h.Place
+	}
+	switch p.filter.Judge(at, complete) {
+	case place.Wanted:
+		return Refusal{}
+	case place.Unknown:
+		return Refusal{Cause: account.PlaceUnknown}
+	}
+	return Refusal{Filter: "place"}
+}
+
+// comm is the text of a kernel's name; equal names share their memory.
+func (s *stages) comm(c [16]int8) string {
+	if name, ok := s.comms[c]; ok {
+		return name
+	}
+	if len(s.comms) >= 4096 {
+		clear(s.comms)
+	}
+	b := make([]byte, 0, len(c))
+	for _, ch := range c {
+		if ch == 0 {
+			break
+		}
+		b = append(b, byte(ch))
+	}
+	name := string(b)
+	s.comms[c] = name
+	return name
+}
