@@ -57,4 +57,3 @@ func (t *tracer) Flags(fs *flag.FlagSet) {
 	fs.Var(option.Duration(&t.stuck, 0), "stuck", "`1s` report a connect unanswered this long; 0: off")
 	fs.Var(option.Duration(&t.slow, 0), "slow", "`50ms` only connects that took at least this long")
 }
-
