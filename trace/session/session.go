@@ -31,18 +31,8 @@ type Session struct {
 	kernel   *kernel.Kernel
 	hosts    []*Host
 	byObject map[int]*Host // by the object's number
-	places   *places       // nil: not known here
 	warnings []string
-
-	ledger *account.Ledger
-	sinks  *fanout
-	timers timers
-	house  *Timer
-
-	clock *kernel.Clock
-	users *proc.Users
-	proc  proc.Dir
-	comms map[[16]int8]string
+	house    *Timer
 
 	started  time.Time
 	ended    time.Time
