@@ -253,7 +253,7 @@ func (t *tracer) keptFor(c *conn) (call *bpf.HttpHttpCall, data []byte, ok bool)
 // sweep ends connections whose end was not told: that was lost. One that is silent for
 // long is looked at less and less often.
 func (t *tracer) sweep() {
-	t.sweeping.In(idleCheck)
+	t.sweeping.Next(idleCheck)
 	var st bpf.HttpSocketState
 	for address, c := range t.conns {
 		if c.heard != c.sweptAt {

@@ -140,8 +140,8 @@ func (t *tracer) Attached(h *session.Host) error {
 	t.sticking = h.Timer(func() { t.tick(t.tellStuck) })
 	t.sweeping = h.Timer(func() { t.tick(t.sweep) })
 	t.looking = h.Timer(func() { t.tick(t.look) })
-	t.sweeping.In(idleCheck)
-	t.looking.In(t.lookInterval())
+	t.sweeping.Next(idleCheck)
+	t.looking.Next(t.lookInterval())
 	if t.summary {
 		t.sum = exchange.NewSummary(t.now)
 		t.summing = h.Timer(t.tellSummary)
@@ -193,7 +193,7 @@ func (t *tracer) End() {
 
 // look does what is to be done every now and then.
 func (t *tracer) look() {
-	t.looking.In(t.lookInterval())
+	t.looking.Next(t.lookInterval())
 	_ = t.session.Set(bpf.HttpVarAsleep, kernel.Asleep()) // it was set before
 	if t.stuck > 0 {
 		t.lookAtKept()

@@ -167,7 +167,7 @@ func (s *Session) Features() []kernel.OpenFeature { return s.kernel.Features() }
 func (s *Session) Run(ctx context.Context, sinks ...Sink) error {
 	s.sinks = newFanout(s.ledger, sinks)
 	s.kernel.Read()
-	s.house.In(houseInterval)
+	s.house.Next(houseInterval)
 	err := s.pipeline(ctx)
 	s.reason = s.why(ctx, err)
 	for _, h := range s.hosts {
@@ -257,7 +257,7 @@ func (s *Session) decode(b *kernel.Batch) {
 
 // keepHouse looks at clock and losses.
 func (s *Session) keepHouse() {
-	s.house.In(houseInterval)
+	s.house.Next(houseInterval)
 	s.clock.Anchor()
 	s.kernel.SampleCost(time.Since(s.started))
 	_ = s.tellLosses() // the account tries again, and says why

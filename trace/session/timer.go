@@ -40,6 +40,13 @@ func (t *Timer) At(when uint64) {
 // In is At for a time from now on.
 func (t *Timer) In(d time.Duration) { t.At(kernel.Now() + uint64(d)) }
 
+// Next is At for the next multiple of an interval: timers of one interval wake tracer
+// together, which costs most of what they cost.
+func (t *Timer) Next(interval time.Duration) {
+	now := kernel.Now()
+	t.At(now - now%uint64(interval) + uint64(interval))
+}
+
 // Waits reports whether the timer will call.
 func (t *Timer) Waits() bool { return t.index >= 0 }
 
