@@ -1,6 +1,7 @@
 package event
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -53,7 +54,11 @@ func (s *Start) fields(t *table) {
 }
 
 // AppendJSON appends s as one object.
-func (s *Start) AppendJSON(dst []byte) []byte { return appendObject(dst, s) }
+func (s *Start) AppendJSON(dst []byte) []byte {
+	t := table{out: dst}
+	s.fields(&t)
+	return t.close(len(dst))
+}
 
 // Reasons why tracing ended: values of the JSON key "reason".
 const (
@@ -112,7 +117,11 @@ func (a *Account) fields(t *table) {
 }
 
 // AppendJSON appends a as one object.
-func (a *Account) AppendJSON(dst []byte) []byte { return appendObject(dst, a) }
+func (a *Account) AppendJSON(dst []byte) []byte {
+	t := table{out: dst}
+	a.fields(&t)
+	return t.close(len(dst))
+}
 
 // Notice is anything else that is said on stderr: a warning, or a loss as soon
 // as it is known.
@@ -135,4 +144,51 @@ func (n *Notice) fields(t *table) {
 }
 
 // AppendJSON appends n as one object.
-func (n *Notice) AppendJSON(dst []byte) []byte { return appendObject(dst, n) }
+func (n *Notice) AppendJSON(dst []byte) []byte {
+	t := table{out: dst}
+	n.fields(&t)
+	return t.close(len(dst))
+}
+
+// about is an event within an object; left out if there is none. Objects of other
+// kinds are never within another.
+func (t *table) about(key string, p *Event) {
+	switch {
+	case t.writes(key, *p != nil):
+		t.out = AppendJSON(t.out, *p)
+	case t.reads(key):
+		kind := t.in.find("event")
+		if newReport(kind) == nil {
+			*p = t.in.event(kind)
+		} else {
+			t.in.fail(fmt.Errorf("%w: an object of kind %.64q within another", ErrForeign, kind))
+		}
+		t.in.next()
+	}
+}
+
+// newReport makes an object for a value of the JSON key "event" on stderr; nil if
+// there is no such kind.
+func newReport(kind string) Object {
+	switch kind {
+	case KindStart:
+		return new(Start)
+	case KindEnd:
+		return new(Account)
+	case KindNote, KindWarning, KindLost, KindTotal, KindSlowest:
+		return new(Notice)
+	}
+	return nil
+}
+
+// report goes through the table of o, as event does.
+func (t *table) report(o Object) {
+	switch o := o.(type) {
+	case *Start:
+		o.fields(t)
+	case *Account:
+		o.fields(t)
+	case *Notice:
+		o.fields(t)
+	}
+}

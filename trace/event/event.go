@@ -9,15 +9,36 @@
 // Each type has one table of its keys, the method fields, which both writes and
 // reads. A new key is a field of the struct and a row of that table. A new kind
 // of event is a type with a table, a constant for its kind, and a line in each
-// of newObject and table.object. Tests fail where one of these is missing.
+// of newEvent and table.event. Tests fail where one of these is missing.
 //
 // Events are reused by those who fill them: one is valid until the call that it
 // was passed to returns. Strings that come from the traced world (arguments,
 // names, paths) are raw bytes of a stranger: not always UTF-8, and never fit for
 // a terminal as they are.
+//
+//	event.go    what events have in common
+//	exec.go     events of processes
+//	conn.go     events of connections
+//	traffic.go  events of traffic
+//	http.go     events of HTTP
+//	kinds.go    all kinds of events; AppendJSON
+//	account.go  what is told on stderr
+//	check.go    what check tells
+//	page.go     rows of a table, as a whole
+//	decode.go   Decode and DecodeLine
+//	table.go    the rows that fields is made of
+//	json.go     strings and times as JSON
+//	scan.go     the other way round, value by value
 package event
 
 import "time"
+
+// Object is what one line tells: an Event, or a *Start, an *Account or a
+// *Notice.
+type Object interface {
+	// fields is the table of the object's keys.
+	fields(t *table)
+}
 
 // Event is anything that tracer can report.
 type Event interface {

@@ -5,18 +5,6 @@ import (
 	"unicode/utf8"
 )
 
-// AppendJSON appends e as one line of compact JSON without the newline: time
-// and event first, then who and where, then the event's own keys; a key whose
-// value is unknown is left out. The result is always valid UTF-8. It allocates
-// nothing beyond growing dst.
-func AppendJSON(dst []byte, e Event) []byte { return appendObject(dst, e) }
-
-func appendObject(dst []byte, o Object) []byte {
-	t := table{out: dst}
-	t.object(o)
-	return t.close(len(dst))
-}
-
 // appendTime appends t as RFC 3339 in UTC, always with nine digits after the
 // point: lines sort by it as text.
 func appendTime(b []byte, t time.Time) []byte {

@@ -2,11 +2,24 @@ package event
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
 	"time"
+)
+
+// Errors of Decode and DecodeLine, to be tested for with errors.Is.
+var (
+	// ErrSyntax: the line is no JSON, or was cut.
+	ErrSyntax = errors.New("the line is not valid JSON, or was cut")
+	// ErrForeign: JSON that tracer did not write.
+	ErrForeign = errors.New("the line is not one of tracer's")
+	// ErrNewer: an object like tracer's, of a kind that this version does not know.
+	ErrNewer = errors.New("the line is of a newer tracer")
+	// ErrTooLong: longer than MaxLine.
+	ErrTooLong = errors.New("the line is too long")
 )
 
 // maxDepth is how deep a value may nest that is skipped.
@@ -21,14 +34,6 @@ type scanner struct {
 
 	key  string // of the member whose value comes next; empty if there is none
 	more bool   // there is such a member
-
-	head
-}
-
-// head is what the object that is read began with.
-type head struct {
-	kind  string
-	timed bool // it has a time
 }
 
 // fail keeps the first error, and stops.
@@ -106,6 +111,24 @@ func (r *scanner) member() bool {
 	}
 	r.key, r.more = key, true
 	return true
+}
+
+// find returns the text behind a key and goes back to where the object begins.
+func (r *scanner) find(key string) string {
+	start := r.at
+	for more := r.open(); more; more = r.next() {
+		if r.key != key {
+			r.skip()
+			continue
+		}
+		s := r.text()
+		if r.err == nil {
+			r.at = start
+		}
+		return s
+	}
+	r.fail(fmt.Errorf("%w: it has no key %q", ErrForeign, key))
+	return ""
 }
 
 // openList begins an array and returns whether it has a value.
@@ -265,7 +288,6 @@ func (r *scanner) time() time.Time {
 	if err != nil || s[len(s)-1] != 'Z' {
 		r.foreign("not a time in UTC")
 	}
-	r.timed = true
 	return t
 }
 

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"fmt"
 	"maps"
 	"math"
 	"net/netip"
@@ -21,6 +22,34 @@ import (
 type table struct {
 	out []byte   // what is written: members, each behind a comma
 	in  *scanner // what is read; nil when writing
+
+	// Of the object that is read:
+	of    string // its kind
+	timed bool   // it has a time
+	from  int    // where the last pass through the table began
+}
+
+// read begins to read an object of a kind. The caller goes through the table of
+// its type for as long as again is true.
+func read(r *scanner, kind string) table {
+	r.open()
+	return table{in: r, of: kind}
+}
+
+// again returns whether to go through the table, until all members are read:
+// once for a line that has its keys in the table's order, as this version writes
+// them. A key that is in no row is skipped.
+func (t *table) again() bool {
+	r := t.in
+	if r.more && r.at == t.from {
+		r.skip()
+		r.next()
+	}
+	t.from = r.at
+	if !r.more && !t.timed {
+		r.fail(fmt.Errorf("%w: it has no time", ErrForeign))
+	}
+	return r.more
 }
 
 // key writes the key of a value.
@@ -124,10 +153,10 @@ func (t *table) kind(key string, p *string) {
 	case t.writes(key, true):
 		t.out = appendString(t.out, *p)
 	case t.reads(key):
-		if t.in.text() != t.in.kind {
+		if t.in.text() != t.of {
 			t.in.foreign("there twice")
 		}
-		*p = t.in.kind
+		*p = t.of
 		t.in.next()
 	}
 }
@@ -207,6 +236,7 @@ func (t *table) time(key string, p *time.Time, when bool) {
 		t.out = append(appendTime(append(t.out, '"'), *p), '"')
 	case t.reads(key):
 		*p = t.in.time()
+		t.timed = true
 		t.in.next()
 	}
 }
@@ -273,17 +303,6 @@ func (t *table) counts(key string, p *map[string]uint64, when bool) {
 		t.out = appendCounts(t.out, *p)
 	case t.reads(key):
 		*p = readCounts(t.in)
-		t.in.next()
-	}
-}
-
-// about is an event within an object; left out if there is none.
-func (t *table) about(key string, p *Event) {
-	switch {
-	case t.writes(key, *p != nil):
-		t.out = AppendJSON(t.out, *p)
-	case t.reads(key):
-		*p, _ = t.in.object(true).(Event)
 		t.in.next()
 	}
 }

@@ -498,6 +498,7 @@ func busy(t *testing.T) {
 					time.Sleep(time.Millisecond)
 				}
 			}
+			runtime.KeepAlive(keep)
 			begin := time.Now()
 			for time.Since(begin) < 20*time.Millisecond { // long enough to be preempted
 			}

@@ -13,14 +13,6 @@ import (
 	"tracer/trace/kernel/confine"
 )
 
-// word is the first argument of the attaching process. It is no subcommand of
-// tracer's.
-const word = "__attach"
-
-// socket is the only descriptor that the attaching process gets, beside the
-// standard ones, which lead nowhere.
-const socket = 3
-
 // Become is the other side of Start: in the attaching process it never returns,
 // in any other it does nothing. main calls it first.
 func Become() {
@@ -41,6 +33,10 @@ type server struct {
 	pmu      pmu
 	links    int // that were made
 }
+
+// maxLinks is how many are made in the life of an attaching process, counted by
+// offset.
+const maxLinks = 1 << 16
 
 // serve takes the programs, drops privileges, and then answers requests until
 // the socket is closed: the process that traces has ended, however it did. It
