@@ -12,9 +12,14 @@ import (
 	"tracer/bpf"
 	"tracer/trace/event"
 	"tracer/trace/exchange"
+	"tracer/trace/http1"
 	"tracer/trace/message"
+	"tracer/trace/session"
 	"tracer/trace/stream"
 )
+
+// protocols is the table of what can be read, by the verdict of the programs.
+var protocols = []message.Protocol{http1.Protocol}
 
 const (
 	// quietBytes is how much of a body must be left for the kernel to be told
@@ -28,7 +33,7 @@ const (
 // A conn is a connection seen from one end.
 type conn struct {
 	exchange.End
-	t        *tracer
+	conns    *conns
 	parser   message.Parser
 	address  uint64
 	seen     uint64            // with address, tells the socket from all others
@@ -48,36 +53,81 @@ type conn struct {
 
 // Methods of exchange.Source.
 
-func (c *conn) Fetch()       { c.t.fetch(c) }
+func (c *conn) Fetch()       { c.conns.fetch(c) }
 func (c *conn) Opaque() bool { return c.parser.Opaque() }
 func (c *conn) Busy() bool   { return c.parser.Busy() }
 func (c *conn) Closed() bool { return c.closed }
 
+// number is TCP's number of a request's first byte, the same at both ends.
+func (c *conn) number(x *message.Exchange) uint32 {
+	way := stream.Sent
+	if x.Role == message.Server {
+		way = stream.Received
+	}
+	return c.Seq[way] + uint32(c.base[way]+x.RequestOffset)
+}
+
+// conns are the connections that are known, and what is told of them.
+type conns struct {
+	options  *options
+	session  *session.Host
+	parsers  []message.Parsers // by row of protocols
+	join     *exchange.Join    // takes their exchanges
+	fed      func(*conn)       // called with a connection that was fed
+	known    map[uint64]*conn  // by the address of the kernel's socket
+	sweeping *session.Timer
+
+	current *conn  // that the callbacks of parsers are about
+	now     uint64 // boot clock, as of the last record or timer
+	sure    uint64 // what was sent before has been decoded
+
+	gone     uint64 // requests that parsers have given up
+	unpaired uint64 // ends of them
+
+	segment stream.Segment      // that is fed
+	head    []byte              // of the map heads, while it is looked at
+	state   bpf.HttpSocketState // the same, of the map sockets
+}
+
+func newConns(o *options, h *session.Host, join *exchange.Join) *conns {
+	cs := &conns{options: o, session: h, join: join, known: map[uint64]*conn{}}
+	for _, p := range protocols {
+		cs.parsers = append(cs.parsers, p.New(cs.exchange, cs.waited))
+	}
+	return cs
+}
+
+// advance tells the time of a record or a timer.
+func (cs *conns) advance(now uint64) {
+	cs.now = max(cs.now, now)
+	cs.join.Advance(cs.now)
+}
+
 // open returns the connection of a socket. One that is not known yet is
 // introduced, or else the kernel is asked; nil if it does not know either.
-func (t *tracer) open(address, seen uint64, intro *bpf.HttpHttpIntro) *conn {
-	c := t.conns[address]
+func (cs *conns) open(address, seen uint64, intro *bpf.HttpHttpIntro) *conn {
+	c := cs.known[address]
 	if c != nil && c.seen == seen {
 		if intro != nil {
-			c.Owner = t.owner(&intro.Owner)
+			c.Owner = cs.owner(&intro.Owner)
 		}
 		return c
 	}
 	if c != nil {
-		t.vanish(c) // another socket took its address
+		cs.vanish(c) // another socket took its address
 	}
 	if intro == nil {
 		var st bpf.HttpSocketState
-		if err := t.session.Map(bpf.HttpMapSockets).Lookup(address, &st); err != nil || st.Seen != seen {
+		if err := cs.session.Map(bpf.HttpMapSockets).Lookup(address, &st); err != nil || st.Seen != seen {
 			return nil
 		}
 		intro = &st.Intro
 	}
 	c = &conn{
-		t:       t,
+		conns:   cs,
 		address: address,
 		seen:    seen,
-		parser:  t.parsers[0].Conn(intro.Socket.Joined != 0),
+		parser:  cs.parsers[0].Conn(intro.Socket.Joined != 0),
 		hint:    bpf.HttpHttpHint{Seen: seen},
 	}
 	c.End = exchange.End{
@@ -89,9 +139,9 @@ func (t *tracer) open(address, seen uint64, intro *bpf.HttpHttpIntro) *conn {
 			Seq:    intro.Socket.Seq,
 			Joined: intro.Socket.Joined != 0,
 		},
-		Owner: t.owner(&intro.Owner),
+		Owner: cs.owner(&intro.Owner),
 	}
-	t.conns[address] = c
+	cs.known[address] = c
 	return c
 }
 
@@ -102,19 +152,19 @@ func endpoint(b *[16]uint8, port, family uint16) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16(*b).Unmap(), port)
 }
 
-func (t *tracer) owner(o *bpf.HttpHttpOwner) event.Process {
-	return event.Process{PID: o.Pid, Comm: t.session.Comm(o.Comm), UID: o.Uid, CgroupID: o.Cgroup}
+func (cs *conns) owner(o *bpf.HttpHttpOwner) event.Process {
+	return event.Process{PID: o.Pid, Comm: cs.session.Comm(o.Comm), UID: o.Uid, CgroupID: o.Cgroup}
 }
 
 // feed passes a call on to the messages of its connection, unless it was
 // already.
-func (t *tracer) feed(c *conn, call *bpf.HttpHttpCall, data []byte) {
+func (cs *conns) feed(c *conn, call *bpf.HttpHttpCall, data []byte) {
 	dir := call.Dir & 1
 	if call.Size == 0 || call.Offset < c.next[dir] || c.parser.Opaque() {
 		return
 	}
 	c.next[dir] = call.Offset + uint64(call.Size)
-	seg := &t.segment
+	seg := &cs.segment
 	*seg = stream.Segment{
 		Dir:    stream.Direction(dir),
 		Offset: call.Offset - c.base[dir],
@@ -128,27 +178,23 @@ func (t *tracer) feed(c *conn, call *bpf.HttpHttpCall, data []byte) {
 	}
 	c.parser.Feed(seg)
 	if !c.Connected() && c.parser.Kind() == message.HTTP1 {
-		t.join.Connect(&c.End, message.Role(c.requests))
+		cs.join.Connect(&c.End, message.Role(c.requests))
 	}
-	t.missed(c)
-	if c.parser.Holds() && c.orphan == 0 {
-		c.orphan = t.now
-		t.wait(c)
-	}
-	t.watch(c)
-	t.advise(c, seg.Dir, seg.Data)
+	cs.missed(c)
+	cs.fed(c)
+	cs.advise(c, seg.Dir, seg.Data)
 }
 
 // advise tells the kernel what calls it need not tell of, or has to look at
 // more closely.
-func (t *tracer) advise(c *conn, dir stream.Direction, data []byte) {
+func (cs *conns) advise(c *conn, dir stream.Direction, data []byte) {
 	h := c.hint
 	if c.parser.Opaque() {
 		h.Flags |= uint32(bpf.HttpHintOpaque)
 	} else if c.parser.Waiting() > 1 {
 		h.Flags |= uint32(bpf.HttpHintWide)
 		c.advised = true
-	} else if len(data) > int(t.prefix) && !c.advised {
+	} else if len(data) > int(cs.options.prefix) && !c.advised {
 		c.advised = true // a long head: the others may be short
 		h.Dir = uint32(bpf.HttpDirectionNeither)
 	}
@@ -166,106 +212,127 @@ func (t *tracer) advise(c *conn, dir stream.Direction, data []byte) {
 	if h != c.hint {
 		c.hint = h
 		// If that fails calls are told in vain, no more.
-		_ = t.session.Map(bpf.HttpMapHints).Put(c.address, &c.hint)
+		_ = cs.session.Map(bpf.HttpMapHints).Put(c.address, &c.hint)
+	}
+}
+
+// exchange is called by parsers with an exchange that is over.
+func (cs *conns) exchange(x *message.Exchange) {
+	c := cs.current
+	cs.join.Connect(&c.End, x.Role)
+	switch {
+	case !cs.options.wantsRole(x.Role):
+		cs.session.Ledger.Filtered("role", 1)
+	case cs.options.role != "":
+		cs.join.AddAlone(&c.End, x, c.number(x))
+	default:
+		cs.join.Add(&c.End, x, c.number(x))
+	}
+}
+
+// waited is called by parsers with a request that is stuck.
+func (cs *conns) waited(x *message.Exchange) {
+	if c := cs.current; cs.options.wantsRole(x.Role) && c.Connected() {
+		cs.join.Age(&c.End, x, c.number(x))
 	}
 }
 
 // missed counts requests of a connection that were seen and whose answers are
 // not known for certain. If both its ends are here both miss them, or the other
 // one tells.
-func (t *tracer) missed(c *conn) {
+func (cs *conns) missed(c *conn) {
 	gone := uint64(0)
-	for _, p := range t.parsers {
+	for _, p := range cs.parsers {
 		gone += p.Counts().Lost + p.Counts().Overflow
 	}
-	n := gone - t.gone
+	n := gone - cs.gone
 	if n == 0 {
 		return
 	}
-	t.gone += n
+	cs.gone += n
 	switch {
-	case !t.wantsRole(message.Role(c.requests)):
-	case t.role == "" && t.join.Partner(&c.End) != nil:
-		t.unpaired += n
+	case !cs.options.wantsRole(message.Role(c.requests)):
+	case cs.options.role == "" && cs.join.Partner(&c.End) != nil:
+		cs.unpaired += n
 	default:
-		t.unpaired += 2 * n
+		cs.unpaired += 2 * n
 	}
 }
 
 // close ends a connection.
-func (t *tracer) close(c *conn, now uint64, why stream.Ending) {
-	t.conn = c
+func (cs *conns) close(c *conn, now uint64, why stream.Ending) {
+	cs.current = c
 	c.parser.Close(int64(now), why)
 	c.closed = true
-	t.missed(c)
-	if t.conns[c.address] == c {
-		delete(t.conns, c.address)
+	cs.missed(c)
+	if cs.known[c.address] == c {
+		delete(cs.known, c.address)
 	}
-	t.join.Disconnect(&c.End)
+	cs.join.Disconnect(&c.End)
 }
 
 // vanish ends a connection whose end was lost: what was still to come on it is
 // not known.
-func (t *tracer) vanish(c *conn) {
+func (cs *conns) vanish(c *conn) {
 	for dir, n := range c.next {
 		c.parser.Feed(&stream.Segment{Dir: stream.Direction(dir), Offset: n - c.base[dir] + 1})
 	}
-	t.close(c, t.now, stream.Closed)
+	cs.close(c, cs.now, stream.Closed)
+}
+
+// sweep ends connections whose end was not told: that was lost. One that is silent for
+// long is looked at less and less often.
+func (cs *conns) sweep() {
+	cs.sweeping.Next(idleCheck)
+	var st bpf.HttpSocketState
+	for address, c := range cs.known {
+		if c.heard != c.sweptAt {
+			c.sweptAt, c.patience = c.heard, idleCheck
+		}
+		if c.heard+uint64(c.patience) > cs.now {
+			continue
+		}
+		c.patience *= 2
+		err := cs.session.Map(bpf.HttpMapSockets).Lookup(address, &st)
+		if errors.Is(err, ebpf.ErrKeyNotExist) || err == nil && st.Seen != c.seen {
+			cs.vanish(c)
+		}
+	}
 }
 
 // fetch feeds what the kernel keeps of a connection's requests.
-func (t *tracer) fetch(c *conn) {
+func (cs *conns) fetch(c *conn) {
 	// What the kernel told before it must have been decoded.
-	if call, data, ok := t.keptFor(c); ok && call.Time <= t.sure {
-		t.conn = c
-		t.feed(c, call, data)
+	if call, data, ok := cs.keptFor(c); ok && call.Time <= cs.sure {
+		cs.current = c
+		cs.feed(c, call, data)
 	}
 }
 
 // keptFor is the request that the kernel keeps for the next record of a socket. It
 // is valid until the next call.
-func (t *tracer) keptFor(c *conn) (call *bpf.HttpHttpCall, data []byte, ok bool) {
+func (cs *conns) keptFor(c *conn) (call *bpf.HttpHttpCall, data []byte, ok bool) {
 	const at = int(unsafe.Offsetof(bpf.HttpHttpHead{}.Data))
-	st := &t.state
+	st := &cs.state
 	kept := func() (uint32, bool) {
-		err := t.session.Map(bpf.HttpMapSockets).Lookup(c.address, st)
+		err := cs.session.Map(bpf.HttpMapSockets).Lookup(c.address, st)
 		return st.Kept, err == nil && st.Seen == c.seen && st.Kept != st.Taken
 	}
 	before, ok := kept()
 	if !ok {
 		return nil, nil, false // there is none
 	}
-	if t.head == nil {
-		t.head = make([]byte, t.session.Map(bpf.HttpMapHeads).ValueSize())
+	if cs.head == nil {
+		cs.head = make([]byte, cs.session.Map(bpf.HttpMapHeads).ValueSize())
 	}
-	if t.session.Map(bpf.HttpMapHeads).Lookup(st.Head, unsafe.Pointer(unsafe.SliceData(t.head))) != nil {
+	if cs.session.Map(bpf.HttpMapHeads).Lookup(st.Head, unsafe.Pointer(unsafe.SliceData(cs.head))) != nil {
 		return nil, nil, false
 	}
 	// What has not been taken has not been overwritten either.
 	if after, ok := kept(); !ok || after != before {
 		return nil, nil, false // it is told
 	}
-	head := (*bpf.HttpHttpHead)(unsafe.Pointer(unsafe.SliceData(t.head))) // but for the length of Data
-	call, data = &head.Call, t.head[at:]
+	head := (*bpf.HttpHttpHead)(unsafe.Pointer(unsafe.SliceData(cs.head))) // but for the length of Data
+	call, data = &head.Call, cs.head[at:]
 	return call, data, head.Socket == c.address && call.Size > 0 && int(call.Len) <= len(data) && call.TailLen <= 8
-}
-
-// sweep ends connections whose end was not told: that was lost. One that is silent for
-// long is looked at less and less often.
-func (t *tracer) sweep() {
-	t.sweeping.Next(idleCheck)
-	var st bpf.HttpSocketState
-	for address, c := range t.conns {
-		if c.heard != c.sweptAt {
-			c.sweptAt, c.patience = c.heard, idleCheck
-		}
-		if c.heard+uint64(c.patience) > t.now {
-			continue
-		}
-		c.patience *= 2
-		err := t.session.Map(bpf.HttpMapSockets).Lookup(address, &st)
-		if errors.Is(err, ebpf.ErrKeyNotExist) || err == nil && st.Seen != c.seen {
-			t.vanish(c)
-		}
-	}
 }

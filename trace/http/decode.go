@@ -32,9 +32,8 @@ func (t *tracer) Decode(record []byte) bool {
 			return false
 		}
 	}
-	t.now = max(t.now, r.Time)
-	t.join.Advance(t.now)
-	c := t.open(r.Socket, r.Seen, intro)
+	t.conns.advance(r.Time)
+	c := t.conns.open(r.Socket, r.Seen, intro)
 	if c == nil {
 		return false
 	}
@@ -43,27 +42,27 @@ func (t *tracer) Decode(record []byte) bool {
 	}
 	c.requests = r.Requests & 1
 	c.heard = r.Time
-	t.conn = c
+	t.conns.current = c
 	before := sum.Size > 0 && (sum.Dir != c.requests || sum.Offset < r.Kept.Offset)
 	if before {
-		t.feed(c, sum, nil)
+		t.conns.feed(c, sum, nil)
 	}
-	t.feed(c, &r.Kept, kept)
+	t.conns.feed(c, &r.Kept, kept)
 	if sum.Size > 0 && !before {
-		t.feed(c, sum, nil)
+		t.conns.feed(c, sum, nil)
 	}
 	switch r.Type {
 	case bpf.HttpEventDataMoved:
-		t.feed(c, &r.Call, data)
+		t.conns.feed(c, &r.Call, data)
 	case bpf.HttpEventSocketClosed:
 		if r.Ending == bpf.HttpEndingUnseen {
-			t.vanish(c)
+			t.conns.vanish(c)
 			break
 		}
 		for dir, n := range r.Bytes {
 			c.parser.Feed(&stream.Segment{Dir: stream.Direction(dir), Offset: max(n, c.base[dir]) - c.base[dir]})
 		}
-		t.close(c, r.Time, stream.Ending(r.Ending))
+		t.conns.close(c, r.Time, stream.Ending(r.Ending))
 	default:
 		return false
 	}

@@ -2,36 +2,32 @@
 // records of bpf/http.bpf.c become segments of connections, a parser finds messages in
 // them, and both ends of an exchange become one event.
 //
-//	plan.go    what is loaded into the kernel
-//	decode.go  records → segments
-//	conn.go    the connections, each seen from one end
-//	wait.go    what waits: answers for their requests, requests for their answers
-//	event.go   exchanges → events
+//	options.go  the flags, and what they leave out
+//	plan.go     what is loaded into the kernel
+//	conn.go     the connections, each seen from one end: segments → exchanges
+//	event.go    exchanges → events
+//	wait.go     what waits: answers for their requests, requests for their answers
+//	http.go     the probe: puts these together, and sets their timers
+//	decode.go   records → segments
 //
-// It does not know how a protocol is read: that is a row of the table protocols. Start
-// with [Probe] and tracer.Decode.
+// A file uses those above it only. The package does not know how a protocol is read:
+// that is a row of the table protocols. Start with [Probe] and tracer.Decode.
 package http
 
 import (
-	"flag"
 	"fmt"
 	"strings"
-	"time"
 
 	"tracer/bpf"
 	"tracer/trace/account"
 	"tracer/trace/event"
 	"tracer/trace/exchange"
-	"tracer/trace/http1"
 	"tracer/trace/kernel"
-	"tracer/trace/message"
-	"tracer/trace/option"
 	"tracer/trace/session"
-	"tracer/trace/stream"
 )
 
 // Probe is the row of `tracer http`.
-var Probe = session.Probe{Name: "http",
+var Probe = session.Probe{Name: name,
 	Short: "every HTTP exchange with its latency, and those that never got an answer",
 	Long: `Show every HTTP/1 exchange on this host, and requests that get no answer.
 
@@ -50,119 +46,58 @@ kernel does not allow hooks on functions, messages in io_uring are not seen eith
 	New: func() session.Tracer { return &tracer{} },
 }
 
-const (
-	minPrefix = 64
-	maxPrefix = 16 << 10
-
-	// lookInterval is how often the kernel is told the time asleep, and looked at for
-	// old requests.
-	lookInterval = time.Second
-)
-
-// protocols is the table of what can be read, by the verdict of the programs.
-var protocols = []message.Protocol{http1.Protocol}
-
 // tracer reports HTTP exchanges, and requests that wait for too long.
 type tracer struct {
-	ports   []uint16
-	methods option.Methods
-	path    string
-	host    string
-	status  option.Statuses
-	slow    time.Duration
-	role    string
-	stuck   time.Duration
-	prefix  uint64 // bytes
-	summary bool
-
-	kernelFacts
-
+	options
 	session *session.Host
-	parsers []message.Parsers // by row of protocols
 	join    *exchange.Join
-	sum     *exchange.Summary // nil: there is none
-	conns   map[uint64]*conn  // by the address of the kernel's socket
-	orphans []orphan
-	waits   waits
-	head    []byte              // of the map heads, while it is looked at
-	state   bpf.HttpSocketState // the same, of the map sockets
-	summed  bpf.HttpHttpCall
-	kept    [4096]bpf.HttpWaitingRequest // the variable waiting, while it is looked at
-	segment stream.Segment               // that is fed
+	events  *events
+	conns   *conns
+	pending *pending
 
-	// What the callbacks of parsers are about.
-	conn *conn
-	now  uint64 // boot clock, as of the last record or timer
-	sure uint64 // what was sent before has been decoded
+	joining, looking, summing *session.Timer
 
-	gone     uint64 // requests that parsers have given up
-	unpaired uint64 // ends of them
-
-	// Timers: what waits looks when it is due.
-	adopting, joining, sticking, sweeping, looking, summing *session.Timer
-
-	event  event.HTTP // reused
-	spoken bool       // what is spoken at the ports is known
-}
-
-func (t *tracer) Flags(fs *flag.FlagSet) {
-	t.stuck, t.prefix = 5*time.Second, 1<<10
-	fs.Var(option.Ports(&t.ports), "port", "`N[,N…]` only exchanges from or to one of these ports")
-	fs.Var(t.methods.Value(), "method", "`M[,M…]` only these methods")
-	fs.Var(option.Text(&t.path), "path", "`GLOB` only this path (with its query); * and ? match")
-	fs.Var(option.Text(&t.host), "host", "`GLOB` only this host, as in the Host header; * and ? match")
-	fs.Var(t.status.Value(), "status", "`5xx,400-499` only these statuses")
-	fs.Var(option.Duration(&t.slow, 0), "slow", "`100ms` only exchanges that took at least this long")
-	fs.Var(option.OneOf(&t.role, event.RoleClient, event.RoleServer), "role", "`client|server` only the client's or the server's side")
-	fs.Var(option.Duration(&t.stuck, 0), "stuck", "`2s` report if unanswered this long; 0: off")
-	fs.Var(option.Size(&t.prefix, minPrefix, maxPrefix), "prefix", "`1KiB` capture this much of each head")
-	fs.BoolVar(&t.summary, "summary", false, "one row per method, host and route")
-}
-
-// View is another one with --summary.
-func (t *tracer) View() string {
-	if t.summary {
-		return "http-summary"
-	}
-	return "http"
+	summed bpf.HttpHttpCall // that Decode reads
+	spoken bool             // what is spoken at the ports is known
 }
 
 func (t *tracer) Attached(h *session.Host) error {
 	t.session = h
-	t.conns = map[uint64]*conn{}
-	for _, p := range protocols {
-		t.parsers = append(t.parsers, p.New(t.exchange, t.waited))
-	}
-	t.join = exchange.NewJoin(t.reportEnds)
-	t.now = kernel.Now()
-	t.adopting = h.Timer(func() { t.tick(t.adopt) })
-	t.joining = h.Timer(func() { t.tick(t.joinLate) })
-	t.sticking = h.Timer(func() { t.tick(t.tellStuck) })
-	t.sweeping = h.Timer(func() { t.tick(t.sweep) })
-	t.looking = h.Timer(func() { t.tick(t.look) })
-	t.sweeping.Next(idleCheck)
-	t.looking.Next(t.lookInterval())
+	t.events = &events{options: &t.options, session: h}
+	t.join = exchange.NewJoin(t.events.reportEnds)
+	t.conns = newConns(&t.options, h, t.join)
+	t.pending = &pending{options: &t.options, session: h, conns: t.conns, join: t.join, events: t.events}
+	t.conns.fed = t.pending.fed
+	t.conns.now = kernel.Now()
+	t.pending.adopting = t.timer(t.pending.adopt)
+	t.pending.sticking = t.timer(t.pending.tellStuck)
+	t.conns.sweeping = t.timer(t.conns.sweep)
+	t.joining = t.timer(t.joinLate)
+	t.looking = t.timer(t.look)
+	t.conns.sweeping.Next(idleCheck)
+	t.looking.In(t.pending.lookInterval())
 	if t.summary {
-		t.sum = exchange.NewSummary(t.now)
+		t.events.sum = exchange.NewSummary(t.conns.now)
 		t.summing = h.Timer(t.tellSummary)
 		t.summing.In(exchange.SummaryInterval)
 	}
 	return nil
 }
 
-// tick calls f when a timer is due.
-func (t *tracer) tick(f func()) {
-	t.sure = t.session.Horizon()
-	t.now = max(t.now, t.sure)
-	t.join.Advance(t.now)
-	f()
-	t.settle()
+// timer returns a timer that calls f.
+func (t *tracer) timer(f func()) *session.Timer {
+	return t.session.Timer(func() {
+		t.conns.sure = t.session.Horizon()
+		t.conns.advance(t.conns.sure)
+		f()
+		t.settle()
+	})
 }
 
 // settle counts what was given up, and sets the timer for what waits for its other
 // end.
 func (t *tracer) settle() {
-	t.session.Ledger.LostInAll(account.Unpaired, (t.unpaired+1)/2)
+	t.session.Ledger.LostInAll(account.Unpaired, (t.conns.unpaired+1)/2)
 	if due, ok := t.join.Due(); ok {
 		t.joining.At(due)
 	}
@@ -172,42 +107,33 @@ func (t *tracer) joinLate() { t.join.Look(false) }
 
 func (t *tracer) tellSummary() {
 	t.summing.In(exchange.SummaryInterval)
-	now := kernel.Now()
-	t.sum.Tell(t.session, now, t.session.Clock.Wall(now), false)
+	t.events.tellSummary(kernel.Now(), false)
 }
 
 func (t *tracer) Detaching() {}
 
 // End tells what waits.
 func (t *tracer) End() {
-	t.sure = kernel.Now()
-	t.now = max(t.now, t.sure)
-	t.join.Advance(t.now)
-	t.adoptAll()
+	t.conns.sure = kernel.Now()
+	t.conns.advance(t.conns.sure)
+	t.pending.adoptAll()
 	t.join.Look(true)
 	t.settle()
-	if t.sum != nil {
-		t.sum.Tell(t.session, t.now, t.session.Clock.Wall(t.now), true)
+	if t.summary {
+		t.events.tellSummary(t.conns.now, true)
 	}
 }
 
 // look does what is to be done every now and then.
 func (t *tracer) look() {
-	t.looking.Next(t.lookInterval())
+	t.looking.In(t.pending.lookInterval())
 	_ = t.session.Set(bpf.HttpVarAsleep, kernel.Asleep()) // it was set before
 	if t.stuck > 0 {
-		t.lookAtKept()
+		t.pending.lookAtKept()
 	}
 	if len(t.ports) > 0 && !t.spoken {
 		t.tellOther()
 	}
-}
-
-func (t *tracer) lookInterval() time.Duration {
-	if t.stuck > 0 {
-		return max(min(t.stuck, lookInterval), leastLook)
-	}
-	return lookInterval
 }
 
 // tellOther says, once, that what goes on at the chosen ports is not HTTP/1.

@@ -37,8 +37,8 @@ func TestKernelHTTPIdleConnectionsAreNotLookedAt(t *testing.T) {
 	var look *session.Timer
 	look = v.Host.Timer(func() {
 		look.In(10 * time.Millisecond)
-		s := idleness{conns: len(tr.conns), waits: len(tr.waits)}
-		for _, timer := range []*session.Timer{tr.adopting, tr.joining, tr.sticking} {
+		s := idleness{conns: len(tr.conns.known), waits: len(tr.pending.waits)}
+		for _, timer := range []*session.Timer{tr.pending.adopting, tr.joining, tr.pending.sticking} {
 			if timer.Waits() {
 				s.timed++
 			}

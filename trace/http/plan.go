@@ -24,21 +24,21 @@ type kernelFacts struct {
 	recvmsg  int  // how many parameters its tcp_recvmsg has
 }
 
-func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, error) {
-	t.kernelFacts = kernelFacts{
+func (o *options) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, error) {
+	facts := kernelFacts{
 		sendpage: types.Has("tcp_sendpage"),
 		recvmsg:  types.Parameters("tcp_recvmsg"),
 	}
 	heads := opts.Limits.Heads
 	if heads == 0 {
-		heads = min(uint32(headsBytes/t.prefix), maxHeads)
+		heads = min(uint32(headsBytes/o.prefix), maxHeads)
 	}
-	ports := kernel.Size{Entries: uint32(max(len(t.ports), 1))}
-	for _, p := range t.ports {
+	ports := kernel.Size{Entries: uint32(max(len(o.ports), 1))}
+	for _, p := range o.ports {
 		ports.Keys = append(ports.Keys, p)
 	}
 	return kernel.Plan{
-		Name: Probe.Name, Load: bpf.LoadHttp, Ring: bpf.HttpMapEvents,
+		Name: name, Load: bpf.LoadHttp, Ring: bpf.HttpMapEvents,
 		Maps: map[string]kernel.Size{
 			bpf.HttpMapEvents:    {Entries: ringBytes},
 			bpf.HttpMapScratches: {PerCPU: true},
@@ -46,13 +46,13 @@ func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, 
 			bpf.HttpMapPorts:     ports,
 			bpf.HttpMapHeads: {
 				Entries: heads,
-				Value:   uint32(unsafe.Offsetof(bpf.HttpHttpHead{}.Data)) + (uint32(t.prefix)+keptStep-1)/keptStep*keptStep,
+				Value:   uint32(unsafe.Offsetof(bpf.HttpHttpHead{}.Data)) + (uint32(o.prefix)+keptStep-1)/keptStep*keptStep,
 			},
 		},
 		Knobs: map[string]any{
-			bpf.HttpVarPrefix:      uint32(t.prefix),
+			bpf.HttpVarPrefix:      uint32(o.prefix),
 			bpf.HttpVarMaxHeads:    heads,
-			bpf.HttpVarFilterPorts: len(t.ports) > 0,
+			bpf.HttpVarFilterPorts: len(o.ports) > 0,
 			bpf.HttpVarAsleep:      kernel.Asleep(),
 			bpf.HttpVarNrRead:      int32(unix.SYS_READ),
 			bpf.HttpVarNrWrite:     int32(unix.SYS_WRITE),
@@ -66,14 +66,14 @@ func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, 
 			bpf.HttpVarNrRecvmsg:   int32(unix.SYS_RECVMSG),
 			bpf.HttpVarNrSplice:    int32(unix.SYS_SPLICE),
 		},
-		Features: t.features(),
+		Features: features(facts),
 	}, nil
 }
 
-func (t *tracer) features() []kernel.Feature {
-	recvmsg := map[int]string{6: bpf.HttpProgHttpRecvmsg6, 5: bpf.HttpProgHttpRecvmsg5}[t.recvmsg]
+func features(facts kernelFacts) []kernel.Feature {
+	recvmsg := map[int]string{6: bpf.HttpProgHttpRecvmsg6, 5: bpf.HttpProgHttpRecvmsg5}[facts.recvmsg]
 	recvmsgProbe := bpf.HttpProgHttpK_recvmsg
-	if t.recvmsg == 6 {
+	if facts.recvmsg == 6 {
 		recvmsgProbe = bpf.HttpProgHttpK_recvmsgOld
 	}
 	if recvmsg == "" {
@@ -86,7 +86,7 @@ func (t *tracer) features() []kernel.Feature {
 		bpf.HttpProgHttpK_sendmsg, recvmsgProbe, bpf.HttpProgHttpK_spliceRead,
 	}
 	tracepoint := []string{bpf.HttpProgHttpSendLength, bpf.HttpProgHttpRecvLength, bpf.HttpProgHttpSpaceAdjust}
-	if t.sendpage {
+	if facts.sendpage {
 		function = append(function, bpf.HttpProgHttpSendpage)
 		kprobe = append(kprobe, bpf.HttpProgHttpR_sendpage, bpf.HttpProgHttpK_sendpage)
 	}

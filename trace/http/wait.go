@@ -5,9 +5,8 @@ import (
 	"time"
 
 	"tracer/bpf"
-	"tracer/trace/event"
 	"tracer/trace/exchange"
-	"tracer/trace/message"
+	"tracer/trace/session"
 )
 
 const (
@@ -16,9 +15,37 @@ const (
 	// orphanPatience is over.
 	orphanLook     = 15 * time.Millisecond
 	orphanPatience = 500 * time.Millisecond
-	// leastLook bounds how often requests that the kernel keeps are looked at.
-	leastLook = 10 * time.Millisecond
+	// lookInterval is how often the kernel is looked at for old requests, and told the
+	// time asleep. With a shorter --stuck it is more often, up to every leastLook.
+	lookInterval = time.Second
+	leastLook    = 10 * time.Millisecond
 )
+
+// pending is what waits on connections: answers for their requests, and requests for
+// their answers.
+type pending struct {
+	options *options
+	session *session.Host
+	conns   *conns
+	join    *exchange.Join
+	events  *events
+
+	// Timers: what waits looks when it is due.
+	adopting, sticking *session.Timer
+
+	orphans []orphan
+	waits   waits
+	kept    [4096]bpf.HttpWaitingRequest // the variable waiting, while it is looked at
+}
+
+// fed takes note of what waits on a connection: it was just fed.
+func (p *pending) fed(c *conn) {
+	if c.parser.Holds() && c.orphan == 0 {
+		c.orphan = p.conns.now
+		p.wait(c)
+	}
+	p.watch(c)
+}
 
 // An orphan is a connection whose answer waits for its request.
 type orphan struct {
@@ -27,40 +54,40 @@ type orphan struct {
 }
 
 // wait looks for the request of an answer after a while.
-func (t *tracer) wait(c *conn) {
-	t.orphans = append(t.orphans, orphan{c, t.now + uint64(orphanLook)})
-	t.adopting.At(t.orphans[0].due)
+func (p *pending) wait(c *conn) {
+	p.orphans = append(p.orphans, orphan{c, p.conns.now + uint64(orphanLook)})
+	p.adopting.At(p.orphans[0].due)
 }
 
 // adopt looks for the requests of answers that wait for theirs.
-func (t *tracer) adopt() {
-	t.adoptDue(false)
-	if len(t.orphans) > 0 {
-		t.adopting.At(t.orphans[0].due)
+func (p *pending) adopt() {
+	p.adoptDue(false)
+	if len(p.orphans) > 0 {
+		p.adopting.At(p.orphans[0].due)
 	}
 }
 
-func (t *tracer) adoptAll() { t.adoptDue(true) }
+func (p *pending) adoptAll() { p.adoptDue(true) }
 
-func (t *tracer) adoptDue(last bool) {
-	list := t.orphans
-	t.orphans = t.orphans[len(t.orphans):]
+func (p *pending) adoptDue(last bool) {
+	list := p.orphans
+	p.orphans = p.orphans[len(p.orphans):]
 	for _, o := range list {
 		c := o.conn
 		switch {
-		case !last && o.due > t.now:
-			t.orphans = append(t.orphans, o)
+		case !last && o.due > p.conns.now:
+			p.orphans = append(p.orphans, o)
 			continue
 		case c.closed:
 			continue
 		}
-		t.fetch(c)
-		if c.parser.Holds() && !last && t.now < c.orphan+uint64(orphanPatience) {
-			t.orphans = append(t.orphans, orphan{c, t.now + uint64(orphanLook)})
+		p.conns.fetch(c)
+		if c.parser.Holds() && !last && p.conns.now < c.orphan+uint64(orphanPatience) {
+			p.orphans = append(p.orphans, orphan{c, p.conns.now + uint64(orphanLook)})
 			continue
 		}
-		c.parser.Settle(int64(t.now))
-		t.missed(c)
+		c.parser.Settle(int64(p.conns.now))
+		p.conns.missed(c)
 		c.orphan = 0
 	}
 }
@@ -91,94 +118,87 @@ func (w *waits) Pop() any {
 // watch takes note of a request that waits. A connection is looked at again when its
 // oldest request of now is stuck, not before: to follow every request would cost more
 // than to follow none.
-func (t *tracer) watch(c *conn) {
-	if c.watched || t.stuck == 0 {
+func (p *pending) watch(c *conn) {
+	if c.watched || p.options.stuck == 0 {
 		return
 	}
 	if start, ok := c.parser.Oldest(); ok {
-		t.watchFrom(c, uint64(start))
+		p.watchFrom(c, uint64(start))
 	}
 }
 
-func (t *tracer) watchFrom(c *conn, start uint64) {
+func (p *pending) watchFrom(c *conn, start uint64) {
 	c.watched = true
-	heap.Push(&t.waits, waiting{c, start + uint64(t.stuck)})
-	t.sticking.At(t.waits[0].due)
+	heap.Push(&p.waits, waiting{c, start + uint64(p.options.stuck)})
+	p.sticking.At(p.waits[0].due)
 }
 
 // tellStuck reports requests that have become stuck.
-func (t *tracer) tellStuck() {
-	for len(t.waits) > 0 && t.waits[0].due <= t.sure {
-		c := heap.Pop(&t.waits).(waiting).conn
+func (p *pending) tellStuck() {
+	for len(p.waits) > 0 && p.waits[0].due <= p.conns.sure {
+		c := heap.Pop(&p.waits).(waiting).conn
 		c.watched = false
 		if c.closed || c.parser.Opaque() {
 			continue
 		}
-		t.age(c)
-		t.watch(c)
+		p.age(c)
+		p.watch(c)
 	}
-	if len(t.waits) > 0 {
-		t.sticking.At(t.waits[0].due)
+	if len(p.waits) > 0 {
+		p.sticking.At(p.waits[0].due)
 	}
+}
+
+// lookInterval is how long to wait before the next look at the kernel.
+func (p *pending) lookInterval() time.Duration {
+	if p.options.stuck > 0 {
+		return max(min(p.options.stuck, lookInterval), leastLook)
+	}
+	return lookInterval
 }
 
 // lookAtKept looks for requests that the kernel keeps and has not told yet. Where they
 // are is in a variable that is mapped: to look there is no system call, and idle
 // connections are not looked at.
-func (t *tracer) lookAtKept() {
-	if err := t.session.Get(bpf.HttpVarWaiting, &t.kept); err != nil {
+func (p *pending) lookAtKept() {
+	if err := p.session.Get(bpf.HttpVarWaiting, &p.kept); err != nil {
 		return // no kernel that this runs on lacks it
 	}
-	soon := t.now + uint64(t.lookInterval()+leastLook)
-	for i := range t.kept {
-		w := &t.kept[i]
-		if w.Since == 0 || w.Since+uint64(t.stuck) > soon {
+	soon := p.conns.now + uint64(p.lookInterval()+leastLook)
+	for i := range p.kept {
+		w := &p.kept[i]
+		if w.Since == 0 || w.Since+uint64(p.options.stuck) > soon {
 			continue // there is none, or the next look is early enough
 		}
-		c := t.conns[w.Socket]
+		c := p.conns.known[w.Socket]
 		if c == nil || c.watched || c.parser.Opaque() {
 			continue
 		}
-		if call, _, ok := t.keptFor(c); ok && call.Offset >= c.next[call.Dir&1] {
-			t.watchFrom(c, call.Time)
+		if call, _, ok := p.conns.keptFor(c); ok && call.Offset >= c.next[call.Dir&1] {
+			p.watchFrom(c, call.Time)
 		}
 	}
 }
 
 // age reports the stuck requests of a connection, and with them what its other
 // end has of them, which may have come there late.
-func (t *tracer) age(c *conn) {
-	t.fetch(c)
-	before := int64(t.sure) - int64(t.stuck)
-	t.conn = c
+func (p *pending) age(c *conn) {
+	p.conns.fetch(c)
+	before := int64(p.conns.sure) - int64(p.options.stuck)
+	p.conns.current = c
 	c.parser.Stuck(before)
-	if !c.Connected() || !t.join.Aging() {
+	if !c.Connected() || !p.join.Aging() {
 		return // it was answered meanwhile
 	}
-	if other := t.join.Partner(&c.End); other != nil {
+	if other := p.join.Partner(&c.End); other != nil {
 		other.Fetch()
-		t.conn = other.Source.(*conn)
-		t.conn.parser.Stuck(before + int64(exchange.IdlePatience))
+		p.conns.current = other.Source.(*conn)
+		p.conns.current.parser.Stuck(before + int64(exchange.IdlePatience))
 	}
-	t.join.Aged(&c.End, before, t.role == "", t.reportStuck)
+	p.join.Aged(&c.End, before, p.options.role == "", p.reportStuck)
 }
 
-// reportStuck shows a request that is stuck.
-func (t *tracer) reportStuck(client, server *exchange.Half) {
-	e := &t.event
-	t.fill(e, event.KindHTTPStuck, client, server)
-	e.Status, e.Error = 0, ""
-	start := client
-	if start == nil {
-		start = server
-	}
-	e.Age = time.Duration(max(int64(t.sure)-start.Exchange.RequestStart, 0))
-	t.show(e)
-}
-
-// waited is called by parsers with a request that is stuck.
-func (t *tracer) waited(x *message.Exchange) {
-	if c := t.conn; t.wantsRole(x.Role) && c.Connected() {
-		t.join.Age(&c.End, x, c.number(x))
-	}
+// reportStuck is called with a request that is stuck.
+func (p *pending) reportStuck(client, server *exchange.Half) {
+	p.events.reportStuck(client, server, p.conns.sure)
 }

@@ -20,11 +20,17 @@
 // fields of heads are kept, so their number needs none but the head's length.
 //
 // It must not know sockets, processes, records of the kernel, wall time or how
-// an exchange is shown. It imports the standard library only.
+// an exchange is shown.
 //
-// Start at [Conn.Feed] and Conn.take in conn.go, which moves a segment through
-// its direction. stream.go follows framing and knows nothing of the other
-// direction, pair.go joins requests and answers, head.go reads heads and knows
-// nothing of connections, follow.go tells others where a connection stands,
-// route.go stands alone.
+//	http1.go   the row of the table of protocols
+//	feed.go    segments move through their direction, or wait; the end
+//	begin.go   where a message begins: its head is found and taken
+//	follow.go  tells others where a connection stands
+//	conn.go    a connection; where the place in a direction is lost
+//	pair.go    requests wait for their answers, and become exchanges with them
+//	flow.go    the framing of one direction, without the other
+//	head.go    reads heads, without connections
+//	sink.go    where exchanges go; the limits of what is kept
+//
+// A file uses those below it only. Start at [Conn.Feed] and Conn.take.
 package http1

@@ -164,3 +164,9 @@ func unhex(ch byte) (digit uint64, ok bool) {
 	}
 	return 0, false
 }
+
+// drop forgets a head that is not whole.
+func (st *flow) drop(to *Sink) {
+	to.put(st.buf)
+	st.buf, st.lined = nil, false
+}

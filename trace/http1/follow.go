@@ -31,3 +31,26 @@ func (c *Conn) Body(dir Direction) (until uint64, blind bool) {
 	}
 	return 0, false
 }
+
+// Oldest returns when the oldest request began that no answer has begun to
+// come for and that Stuck has not reported yet.
+func (c *Conn) Oldest() (start int64, ok bool) {
+	for i := c.unanswered(); i < len(c.queue); i++ {
+		if r := &c.queue[i]; !r.stuck {
+			return r.start, true
+		}
+	}
+	return 0, false
+}
+
+// Stuck reports to Sink.Stuck, once each, the requests that began at or before
+// a time and that no answer has begun to come for. Their exchanges are reported
+// as ever when they are over.
+func (c *Conn) Stuck(before int64, to *Sink) {
+	for i := c.unanswered(); i < len(c.queue) && c.queue[i].start <= before; i++ {
+		if r := &c.queue[i]; !r.stuck {
+			r.stuck = true
+			c.tell(to.Stuck, r, Complete, 0, to)
+		}
+	}
+}

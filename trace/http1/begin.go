@@ -1,0 +1,274 @@
+package http1
+
+import (
+	"bytes"
+	"math"
+)
+
+// head reads b, which begins or goes on with a head if anything does. It
+// returns how much of b it took, and false if the rest has to wait.
+func (c *Conn) head(st *flow, s *Segment, b []byte, start, more bool, to *Sink) (n int, ok bool) {
+	had := len(st.buf)
+	if had == 0 {
+		if _, _, ok := c.seek(st, s, start); !ok {
+			c.stray(st, uint64(len(b)), s, to)
+			return len(b), true
+		}
+		// RFC 9112, 2.2: empty lines before a request are ignored.
+		for st.state == atHead && n < len(b) && (b[n] == '\r' || b[n] == '\n') {
+			n++
+		}
+		if b = b[n:]; len(b) == 0 {
+			return n, true
+		}
+		st.begun = progress{start: s.Time, offset: st.next + uint64(n), first: start, turn: start && c.turn, turned: start && c.turned}
+		if s.Time != s.Last && !start {
+			st.begun.inexact = InexactTime
+		}
+	}
+	st.begun.last = s.Last
+	limit := to.maxHead()
+	src := b[:min(len(b), limit-had)]
+	if had > 0 {
+		st.buf = append(st.buf, src...)
+		src = st.buf
+	}
+
+	as, in := c.expect(st, src)
+	var h head
+	size, v, cut := 0, partial, false
+	switch {
+	case as == shapeShort:
+	case as == shapeTLS || as == shapeOther:
+		v = wrong
+	case had < minResponse,
+		st.lined && blank(src, had),
+		!st.lined && bytes.IndexByte(src[had:], '\n') >= 0:
+		size, v = h.parse(src, as, in)
+		st.lined = h.lined
+	}
+	if v == partial && len(src) == limit {
+		size, v, cut = limit, wrong, true
+		if h.parseCut(src, as, in) {
+			v = whole
+		}
+	}
+	switch {
+	case v == wrong && c.foreign(st, as, h.preface):
+		st.drop(to)
+		return n + len(b), true
+	case v == wrong:
+		st.buf = st.buf[:had]
+		c.abandon(st, to)
+		if st.state == atHead {
+			c.misplace(st, to)
+		}
+		c.stray(st, uint64(len(b)), s, to)
+		return n + len(b), true
+	case had == 0 && as == shapeResponse && c.mustWait(st):
+		return n, false
+	case v == partial:
+		if had == 0 {
+			st.buf = append(to.get(), src...)
+		}
+		return n + len(b), true
+	}
+	st.begun.bytes = uint64(size)
+	st.inner = s.Time != s.Last && (more || size-had < len(b))
+	c.accept(st, as, &h, cut, to)
+	return n + size - had, true
+}
+
+// seek returns what a head that begins in a segment has to look like and how
+// sure it is that one does, and false where none is to be looked for.
+func (c *Conn) seek(st *flow, s *Segment, start bool) (as shape, in doubt, ok bool) {
+	switch {
+	case st.state == atHead && !c.known:
+		return shapeShort, sure, true
+	case st.state == atHead && st == c.asking():
+		return shapeRequest, sure, true
+	case st.state == atHead:
+		return shapeResponse, sure, true
+	case !start:
+		return 0, sure, false
+	case !c.known:
+		return shapeRequest, blind, c.turn
+	case st == c.asking():
+		return shapeRequest, doubtful, c.turn && c.waiting() == 0 && !c.ahead
+	}
+	return shapeResponse, doubtful, c.due && s.Time >= c.dueFrom
+}
+
+// expect returns what a head that begins with b must be, or else what it looks
+// like, and how sure it is that one does.
+func (c *Conn) expect(st *flow, b []byte) (as shape, in doubt) {
+	as = shapeResponse
+	if st == c.asking() {
+		as = shapeRequest
+	}
+	switch {
+	case st.state == atHead && !c.known:
+		return shapeOf(b), sure
+	case st.state == atHead:
+		return as, sure
+	case c.known && (c.proven || as == shapeRequest):
+		return as, doubtful
+	}
+	// Requests may go either way.
+	switch as = shapeOf(b); {
+	case as == shapeRequest, as == shapeShort:
+		return as, blind
+	case as == shapeResponse && c.known:
+		return as, doubtful
+	}
+	return shapeOther, blind
+}
+
+// mustWait reports whether a response has to wait for its request: two threads
+// on two processors may have their segments told in the wrong order.
+func (c *Conn) mustWait(st *flow) bool {
+	return c.waiting() == 0 && st.state == atHead && !c.forced
+}
+
+// foreign reports whether what came instead of a head shows that the connection
+// does not speak HTTP/1.
+func (c *Conn) foreign(st *flow, as shape, preface bool) bool {
+	if c.kind != Unknown || !preface && (c.joined || st.state == lost) {
+		return false
+	}
+	switch {
+	case preface:
+		c.kind = HTTP2
+	case as == shapeTLS:
+		c.kind = TLS
+	default:
+		c.kind = Other
+	}
+	c.opaque = true
+	return true
+}
+
+// cut reads what came of a head whose rest was not captured.
+func (c *Conn) cut(st *flow, to *Sink) {
+	if len(st.buf) == 0 {
+		return
+	}
+	var h head
+	if as, in := c.expect(st, st.buf); h.parseCut(st.buf, as, in) {
+		st.begun.bytes = uint64(len(st.buf))
+		c.accept(st, as, &h, true, to)
+		return
+	}
+	c.abandon(st, to)
+}
+
+// accept takes a head. Its buffer may be reused afterwards.
+func (c *Conn) accept(st *flow, as shape, h *head, cut bool, to *Sink) {
+	c.kind = HTTP1
+	m := st.begun
+	if as == shapeRequest {
+		if st != c.asking() {
+			if c.known { // wrongly
+				c.misplace(st, to)
+			}
+			c.known, c.proven = true, st.state == atHead
+			c.requests = c.direction(st)
+		}
+		c.request(st, h, m, cut, to)
+	} else {
+		c.response(st, h, m, cut, to)
+	}
+	st.drop(to)
+}
+
+// request takes the head of a request.
+func (c *Conn) request(st *flow, h *head, m progress, cut bool, to *Sink) {
+	if c.open { // and its end was not seen
+		c.endRequest(InexactRequest)
+	}
+	responses := c.answering()
+	if m.first && c.asked && (!m.turned || len(responses.buf) > 0 || c.answered && responses.state != lost) {
+		c.early = m.start
+	}
+	c.asked = true
+	if m.turn && !m.late && !c.ahead {
+		c.settle(m.start, to)
+	}
+	st.msg = m
+	switch {
+	case responses.state == lost && !c.due:
+		to.Lost++
+	case c.full || len(c.queue)-c.first >= maxWaiting || c.text >= maxText:
+		to.Overflow++
+		c.full = true
+	default:
+		c.push(h, m, to)
+	}
+	c.expects = 0
+	if h.expect {
+		c.expects = m.bytes
+	}
+	if cut {
+		st.state = lost
+		return
+	}
+	if st.frame(h, false); st.state == lost {
+		c.misplace(st, to)
+	} else if st.state == over {
+		c.end(st, to)
+	}
+}
+
+// response takes the head of a response.
+func (c *Conn) response(st *flow, h *head, m progress, cut bool, to *Sink) {
+	c.due = false
+	switch {
+	case c.waiting() == 0 || c.front().start > m.start:
+		// Its request is not known. That could be a HEAD, and the response's
+		// end depends on it.
+		to.Unmatched++
+		c.misplace(st, to)
+		return
+	case h.status < 200 && h.status != 101:
+		// RFC 9110, 15.2: interim, not the answer.
+		c.interim += m.bytes
+		if st.state = atHead; cut {
+			c.misplace(st, to)
+		}
+		return
+	}
+	c.proven = true
+	m.bytes += c.interim
+	st.msg = m
+	r := c.front()
+	c.answered, c.status, c.minor = true, h.status, h.minor
+	c.coded, c.cutHead, c.likely = h.chunked, cut, math.MaxUint64
+
+	// RFC 9112, 6.3.
+	bodiless := h.status == 204 || h.status == 304 || r.is("HEAD")
+	switch {
+	case h.status == 101 || h.status < 300 && r.is("CONNECT"):
+		c.finish(Complete, to)
+		c.lose(to)
+		c.opaque = true
+	case cut:
+		switch {
+		case bodiless:
+			c.likely = m.bytes
+		case h.length >= 0 && !h.coded && !h.conflict:
+			c.likely = m.bytes + uint64(h.length)
+		default:
+			c.coded = h.chunked || !h.coded
+		}
+		c.lose(to)
+		st.state = lost
+	case bodiless:
+		c.end(st, to)
+	default:
+		if st.frame(h, true); st.state == lost {
+			c.misplace(st, to)
+		} else if st.state == over {
+			c.end(st, to)
+		}
+	}
+}
