@@ -220,7 +220,7 @@ func newCommand(p *session.Probe, status *int) *cobra.Command {
 				return errors.New("the command after -- is missing")
 			}
 			c.command = args
-			if err := errors.Join(tracer.Validate(), c.Resolve()); err != nil {
+			if err := c.Resolve(); err != nil {
 				return err
 			}
 			view, err := c.view(cmd.Flags(), render.Views[p.View(tracer)])

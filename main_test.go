@@ -214,7 +214,7 @@ func TestKernelFullDiskIsAnError(t *testing.T) {
 	if err := cmd.Run(); cmd.ProcessState.ExitCode() != exitFailed {
 		t.Errorf("disk full: %v", err)
 	}
-	for _, want := range []string{"tracer: error: write to stdout: no space left on the device", "1 lost (output_full 1)"} {
+	for _, want := range []string{"tracer: error: write to stdout: no space left on device", "1 lost (output_full 1)"} {
 		if !strings.Contains(errs.String(), want) {
 			t.Errorf("disk full: no %q in %q", want, errs.String())
 		}

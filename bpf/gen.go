@@ -10,7 +10,7 @@
 //
 // It knows nothing of events or users: its importers load the objects, set
 // their knobs and decode their records. What all objects have in common has the
-// names that are generated for exec (ExecLostRingFull, ExecMapLost). Start with
+// names that are generated for exec (ExecLossRingFull, ExecMapLost). Start with
 // exec.bpf.c.
 //
 // The generated files are committed, so that a build needs only Go. To make

@@ -100,11 +100,11 @@ func checkFacts(c *event.Check) (facts [][2]string) {
 func checkRows(c *event.Check) (rows [][]string) {
 	for i, command := range c.Commands {
 		if command.Error != "" {
-			why := command.Error
+			why, remedy := command.Error, command.Remedy
 			if i > 0 && c.Commands[i-1].Error == why {
-				why = "same reason"
+				why, remedy = "same reason", ""
 			}
-			rows = append(rows, []string{command.Name, "nothing", "", "everything: " + why, ""})
+			rows = append(rows, []string{command.Name, "nothing", "", "everything: " + why, remedy})
 			continue
 		}
 		start := len(rows)

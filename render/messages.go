@@ -116,10 +116,16 @@ var filterNames = map[string]string{
 // Explain says what else is in an account: what was seen, what filters left out and
 // what cannot be seen. It is for people who wonder why they see little.
 func (m *Messages) Explain(a *event.Account) {
+	filtered := map[string]uint64{} // in user space and, in units of its own, in the kernel
+	for _, by := range []map[string]uint64{a.Filtered, a.LeftOut} {
+		for flag, n := range by {
+			filtered[flag] += n
+		}
+	}
 	var text []string
 	switch {
 	case a.Shown > 0:
-	case a.Seen == 0 && len(a.Kinds)+len(a.Filtered) == 0:
+	case a.Seen == 0 && len(a.Kinds)+len(filtered) == 0:
 		text = append(text, "no events were seen")
 	default:
 		text = append(text, "no events matched")
@@ -129,8 +135,8 @@ func (m *Messages) Explain(a *event.Account) {
 			return fmt.Sprintf("%s %d", cmp.Or(kindNames[kind], kind), n)
 		}))
 	}
-	if len(a.Filtered) > 0 {
-		text = append(text, "filtered out: "+tally(a.Filtered, func(filter string, n uint64) string {
+	if len(filtered) > 0 {
+		text = append(text, "filtered out: "+tally(filtered, func(filter string, n uint64) string {
 			return fmt.Sprintf("%d by %s", n, cmp.Or(filterNames[filter], "--"+filter))
 		}))
 	}

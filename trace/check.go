@@ -60,15 +60,16 @@ func checkProbe(p *session.Probe, opts session.Options) event.CheckedCommand {
 	flags := flag.NewFlagSet(p.Name, flag.ContinueOnError)
 	t.Flags(flags)
 	err := flags.Parse(p.Full)
-	if err == nil {
-		err = t.Validate()
-	}
 	var s *session.Session
 	if err == nil {
 		s, err = session.Open([]session.Tracer{t}, opts)
 	}
 	if err != nil {
 		checked.Error = err.Error()
+		var hinted interface{ Hint() string }
+		if errors.As(err, &hinted) {
+			checked.Remedy = hinted.Hint()
+		}
 		return checked
 	}
 	defer s.Close()

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"tracer/testdata/kit/circles"
 )
 
 // What a package of this module may import of it: the picture in README, from the top
@@ -65,6 +67,18 @@ func TestImportsPointOneWay(t *testing.T) {
 	}
 }
 
+// Files of a package depend on one another in one direction: who opens one need not
+// read all.
+func TestNoCirclesOfFiles(t *testing.T) {
+	if os.Getenv("TRACER_VM") != "" {
+		t.Skip("this kernel's machine has no Go")
+	}
+	for pkg := range directions {
+		dir := filepath.Join("..", strings.TrimPrefix(strings.TrimPrefix(pkg, "tracer"), "/"))
+		circles.Check(t, dir)
+	}
+}
+
 // Adding a probe touches a few places. This finds the one that was forgotten.
 func TestEveryProbeHasAllItsPieces(t *testing.T) {
 	read := func(path string) string {
@@ -86,9 +100,9 @@ func TestEveryProbeHasAllItsPieces(t *testing.T) {
 		}
 		for where, text := range map[string]string{"bpf/gen.go": gen, "render/views.go": views, "README.md": readme} {
 			want := map[string]string{
-				"bpf/gen.go":        " " + p.Name + ".bpf.c",
+				"bpf/gen.go":      " " + p.Name + ".bpf.c",
 				"render/views.go": `"` + p.Name + `": `,
-				"README.md":         "| `tracer " + p.Name + "` |",
+				"README.md":       "| `tracer " + p.Name + "` |",
 			}[where]
 			if !strings.Contains(text, want) {
 				t.Errorf("%s: no row %q in %s", p.Name, want, where)

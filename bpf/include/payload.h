@@ -3,10 +3,10 @@
  * Payload: the bytes that a call of send or receive has moved, copied out of the
  * memory of the process. A call may have them in many pieces, and is over when a
  * program sees it: where they are is told by the kernel's iterator, which has gone
- * on since (A, B), or by the registers of the system call (C).
+ * on since, or, to a tracepoint, by the registers of the system call.
  *
- * Not found: bytes that no process has in memory (sendfile, splice), and in (C)
- * those of io_uring, sendmmsg and recvmmsg and of 32-bit programs.
+ * Not found: bytes that no process has in memory (sendfile, splice), and by
+ * registers those of io_uring, sendmmsg and recvmmsg and of 32-bit programs.
  *
  * Who includes this defines before: PREFIX_MAX, what is copied at most; START_LEN
  * and TAIL_LEN, how many of the first bytes tell what they are, and of the last;

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -119,6 +120,14 @@ func build(name, pkg string) (string, error) {
 	dir := filepath.Join(os.TempDir(), "tracer-test-"+fmt.Sprint(os.Getuid()))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
+	}
+	// What root is to run must be nobody else's.
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return "", err
+	}
+	if owner := info.Sys().(*syscall.Stat_t).Uid; !info.IsDir() || int(owner) != os.Getuid() || info.Mode().Perm()&0o022 != 0 {
+		return "", fmt.Errorf("%s is not a folder of this user alone: %v, of user %d", dir, info.Mode(), owner)
 	}
 	// Another test process may run what stands there: it is replaced whole.
 	path := filepath.Join(dir, name)

@@ -58,4 +58,3 @@ func (t *tracer) Flags(fs *flag.FlagSet) {
 	fs.Var(option.Duration(&t.slow, 0), "slow", "`50ms` only connects that took at least this long")
 }
 
-func (t *tracer) Validate() error { return nil }

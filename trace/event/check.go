@@ -26,6 +26,7 @@ type Capability struct {
 type CheckedCommand struct {
 	Name     string
 	Error    string // why it cannot run; empty if it can
+	Remedy   string // what to do about it
 	Features []CheckedFeature
 }
 
@@ -75,6 +76,7 @@ func (c *CheckedCommand) fields(t *table) {
 	ok := c.Error == ""
 	t.flag("ok", &ok, true)
 	t.text("error", &c.Error, c.Error != "")
+	t.text("remedy", &c.Remedy, c.Remedy != "")
 	objects(t, "features", c.Features)
 }
 

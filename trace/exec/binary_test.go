@@ -135,7 +135,7 @@ func TestKernelExecTellsWhoAndWhere(t *testing.T) {
 	delete(x, "duration_us")
 	want = map[string]any{
 		"time": x["time"], "cgroup_id": e["cgroup_id"], "event": "exit", "pid": float64(pid), "comm": "workload",
-		"uid": 0.0, "ppid": float64(os.Getpid()), "exe": exe, "args": []any{exe, "x"}, "exit_code": 0.0,
+		"uid": 0.0, "user": "root", "ppid": float64(os.Getpid()), "exe": exe, "args": []any{exe, "x"}, "exit_code": 0.0,
 	}
 	if diff := cmp.Diff(want, x); diff != "" {
 		t.Error(diff)

@@ -105,8 +105,6 @@ func (t *tracer) Flags(flags *flag.FlagSet) {
 	flags.BoolVar(&t.failed, "failed", false, "also report execs that failed")
 }
 
-func (t *tracer) Validate() error { return nil }
-
 func (t *tracer) Plan(*kernel.Types, *session.Options) (kernel.Plan, error) {
 	return kernel.Plan{
 		Name: Probe.Name, Load: bpf.LoadExec, Ring: bpf.ExecMapEvents,

@@ -119,8 +119,6 @@ func (t *tracer) Flags(fs *flag.FlagSet) {
 	fs.BoolVar(&t.summary, "summary", false, "one row per method, host and route")
 }
 
-func (t *tracer) Validate() error { return nil }
-
 // View is another one with --summary.
 func (t *tracer) View() string {
 	if t.summary {

@@ -33,6 +33,7 @@ func TestKernelCheckTellsWhatCanBeTraced(t *testing.T) {
 				Command  string
 				OK       bool
 				Error    string
+				Remedy   string
 				Features []struct{ Feature, Hooks, Misses string }
 			}
 		}
@@ -44,7 +45,7 @@ func TestKernelCheckTellsWhatCanBeTraced(t *testing.T) {
 			c.Missing = append(c.Missing, event.Capability{Name: m.Name})
 		}
 		for _, command := range v.Commands {
-			checked := event.CheckedCommand{Name: command.Command, Error: command.Error}
+			checked := event.CheckedCommand{Name: command.Command, Error: command.Error, Remedy: command.Remedy}
 			for _, f := range command.Features {
 				checked.Features = append(checked.Features, event.CheckedFeature{Name: f.Feature, Hooks: f.Hooks, Misses: f.Misses})
 			}
@@ -94,8 +95,8 @@ func TestKernelCheckTellsWhatCanBeTraced(t *testing.T) {
 		t.Errorf("as nobody: ok %t, missing %+v", ok, c.Missing)
 	}
 	for _, command := range c.Commands {
-		if !strings.Contains(command.Error, "CAP_BPF") || !strings.Contains(command.Error, "sudo") || !strings.Contains(command.Error, "setcap cap_bpf,cap_perfmon=ep /") {
-			t.Errorf("as nobody: %s: %q", command.Name, command.Error)
+		if !strings.Contains(command.Error, "CAP_BPF") || !strings.Contains(command.Remedy, "sudo") || !strings.Contains(command.Remedy, "setcap cap_bpf,cap_perfmon=ep /") {
+			t.Errorf("as nobody: %s: %q, %q", command.Name, command.Error, command.Remedy)
 		}
 	}
 }
@@ -111,7 +112,7 @@ func TestLockdownIsNamed(t *testing.T) {
 		t.Errorf("status %d: %s", status, out)
 	}
 	// Where functions cannot be hooked the kernel says what it says when locked down.
-	if out, status := locked("http", "--tier", "fentry", "-d", "1ms"); status != 0 && !strings.Contains(out, "the kernel is locked down (confidentiality), which forbids reading kernel memory; boot with lockdown=integrity or none") {
+	if out, status := locked("http", "--tier", "fentry", "-d", "1ms"); status != 0 && !strings.Contains(out, "the kernel is locked down (confidentiality), which forbids reading kernel memory\ntracer: hint: boot with lockdown=integrity or none") {
 		t.Errorf("status %d: %s", status, out)
 	}
 }
@@ -136,7 +137,7 @@ func TestKernelNamespacesOfOnesOwnAreTold(t *testing.T) {
 			t.Errorf("%v in a pid namespace: status %d: %s", args, status, out)
 		}
 	}
-	if out, status := in(pid, "exec", "--", "/proc/self/exe"); status != 1 || !strings.Contains(out, "a command cannot be followed from a pid namespace of its own") {
+	if out, status := in(pid, "exec", "--", "/proc/self/exe"); status != 1 || !strings.Contains(out, "follow the command: this is a pid namespace of its own") {
 		t.Errorf("a command in a pid namespace: status %d: %s", status, out)
 	}
 }

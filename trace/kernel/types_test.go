@@ -24,7 +24,7 @@ func TestKernelTypesFromAFile(t *testing.T) {
 	}
 	for _, p := range trace.Probes {
 		out, status := hidden(p.Name, "-d", "10ms")
-		if status != 1 || !strings.Contains(out, "this kernel does not describe its types (no /sys/kernel/btf/vmlinux): pass a BTF file made for exactly this kernel with --btf FILE") {
+		if status != 1 || !strings.Contains(out, "this kernel has no /sys/kernel/btf/vmlinux\ntracer: hint: pass a BTF file made for exactly this kernel with --btf FILE") {
 			t.Errorf("%s without types: status %d: %s", p.Name, status, out)
 		}
 	}
@@ -33,7 +33,7 @@ func TestKernelTypesFromAFile(t *testing.T) {
 		want string // on stderr, a regular expression
 	}{
 		{[]string{"exec", "--exits"}, "2 events seen, 2 shown, 0 lost"},
-		{[]string{"exec", "--container", "none"}, "left out by filters: .*other containers and pods "}, // the objects place and follow, too; a busy machine has more to leave out
+		{[]string{"exec", "--container", "none"}, "filtered out: .* by --container, --pod or --namespace"}, // the objects place and follow, too; a busy machine has more to leave out
 		{[]string{"conn"}, "0 events seen, 0 shown, 0 lost"},
 	} {
 		args := append(slices.Clone(command.args), "--btf", copied, "--", kit.WorkloadBinary(t), "nothing")
@@ -42,7 +42,7 @@ func TestKernelTypesFromAFile(t *testing.T) {
 		}
 	}
 	// The kernel itself has no iterators then; and not every one has kprobes.
-	if out, status := hidden("traffic", "--btf", copied, "-d", "10ms"); status != 1 || !strings.Contains(out, "one that is built with CONFIG_DEBUG_INFO_BTF has") {
+	if out, status := hidden("traffic", "--btf", copied, "-d", "10ms"); status != 1 || !strings.Contains(out, "tracer: hint: use a kernel that is built with CONFIG_DEBUG_INFO_BTF") {
 		t.Errorf("traffic: status %d: %s", status, out)
 	}
 	out, status := hidden("http", "--btf", copied, "--", kit.WorkloadBinary(t), "web")
@@ -65,7 +65,7 @@ func TestKernelTypesFromAFile(t *testing.T) {
 	for file, want := range map[string]bool{copied: false, other: true} {
 		cmd := kit.Command(t, "exec", "--btf", file, "-d", "1ms")
 		out, err := cmd.CombinedOutput()
-		if err != nil || strings.Contains(string(out), "is not what this kernel says of its types itself") != want {
+		if err != nil || strings.Contains(string(out), "differs from this kernel's own types") != want {
 			t.Errorf("--btf %s: %v: %s", file, err, out)
 		}
 	}

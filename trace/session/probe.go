@@ -35,8 +35,6 @@ func (p *Probe) View(t Tracer) string {
 type Tracer interface {
 	// Flags declares the probe's own flags.
 	Flags(fs *flag.FlagSet)
-	// Validate says what is wrong with the options, naming the flag.
-	Validate() error
 	// Plan says what to load into a kernel with these types.
 	Plan(types *kernel.Types, opts *Options) (kernel.Plan, error)
 	// Attached is called once, when the programs run.

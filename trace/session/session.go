@@ -331,11 +331,19 @@ func (s *Session) tellLosses() error {
 	}
 	s.notice(&event.Notice{
 		Kind:    "lost",
-		Message: fmt.Sprintf("%d events lost since the last notice, %d in all", more, sum),
+		Message: fmt.Sprintf("%s lost since the last notice, %d in all", plural(more, "event"), sum),
 		Lost:    sum,
 		LostBy:  all,
 	})
 	return nil
+}
+
+// plural is a number of things.
+func plural(n uint64, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
 }
 
 // comm is the text of a kernel's name; equal names share their memory.

@@ -57,8 +57,6 @@ func (t *tracer) Flags(fs *flag.FlagSet) {
 	fs.Var(option.OneOf(&t.sortBy, "tx", "rx", "total"), "sort", "`tx|rx|total` order of the rows")
 }
 
-func (t *tracer) Validate() error { return nil }
-
 // View names the view of rows of this kind.
 func (t *tracer) View() string {
 	if t.by == byProcess {

@@ -12,10 +12,13 @@ import (
 // restless reads one time after the other, as a timer alone would not.
 type restless struct{ *tracer }
 
+// atOnce is how many readings a call of the timer takes.
+const atOnce = 50
+
 func (r restless) Attached(h *session.Host) error {
 	var again *session.Timer
 	again = h.Timer(func() {
-		for range 50 {
+		for range atOnce {
 			r.read(false)
 			r.tell(kernel.Now(), false)
 		}
@@ -29,7 +32,7 @@ func (r restless) Attached(h *session.Host) error {
 // between two steps.
 func TestKernelReadingsComeAtAnyMoment(t *testing.T) {
 	const n = 997
-	x := parse(t, "--interval", "1us")
+	x := parse(t)
 	c := openTracer(t, x, restless{x}, session.Options{Limits: session.Limits{Socks: 64}})
 	c.Clean(nil)
 	c.Run()
@@ -37,6 +40,10 @@ func TestKernelReadingsComeAtAnyMoment(t *testing.T) {
 	client := work.Start(t, "endClient", server.Hear(), strconv.Itoa(n))
 	server.Hear()
 	client.Hear()
+	// Else it was not tested.
+	if pages := c.Pages(); pages < 4*atOnce {
+		t.Errorf("%d readings of %d connections", pages, n)
+	}
 	c.want("server", server.PID, n*work.ShortAnswers, n*work.ShortAsks)
 	c.want("client", client.PID, n*work.ShortAsks, n*work.ShortAnswers)
 }

@@ -201,13 +201,13 @@ func All[E event.Event](r *Recorder) (list []E) {
 // cache keeps objects and types for all sessions of a test binary.
 var cache = sync.OnceValue(kernel.NewCache)
 
-// Parse returns a tracer of a probe with flags, which are validated.
+// Parse returns a tracer of a probe with flags.
 func Parse(t testing.TB, p session.Probe, args ...string) session.Tracer {
 	t.Helper()
 	tracer := p.New()
 	flags := flag.NewFlagSet(p.Name, flag.ContinueOnError)
 	tracer.Flags(flags)
-	if err := errors.Join(flags.Parse(args), tracer.Validate()); err != nil {
+	if err := flags.Parse(args); err != nil {
 		t.Fatal(err)
 	}
 	return tracer

@@ -2,6 +2,7 @@ package attach
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 	"unsafe"
@@ -20,6 +22,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/rlimit"
+	"github.com/elastic/go-seccomp-bpf/arch"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
@@ -670,6 +673,94 @@ func TestKernelManyAskAtTheSameTime(t *testing.T) {
 				link.Close()
 			}
 		})
+	}
+}
+
+// What tracing takes is enough: a user who has no more than the capabilities of
+// the file that is run. Perf events take CAP_SYS_ADMIN.
+func TestKernelAttachesWithFewCapabilities(t *testing.T) {
+	if os.Getenv(inChild) != "" {
+		multi := strings.HasSuffix(os.Getenv(inChild), "multi")
+		c := newCounter(t, multi, false)
+		a, l := startAttacher(t, c), newLibrary(t, 1)
+		if err := confine.Confine(1<<unix.CAP_BPF, confine.Reader()); err != nil {
+			t.Fatal(err)
+		}
+		link, err := a.Attach(0, l.file, 0, l.offsets[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.call(0)
+		if n := c.count(t); n != calls {
+			t.Errorf("%d hits, want %d", n, calls)
+		}
+		link.Close()
+		return
+	}
+	needRoot(t)
+	// A folder that others can enter, unlike the test's own.
+	dir, err := os.MkdirTemp("", "attach")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "attach.test")
+	if err := os.WriteFile(path, program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, multi := range methods(t) {
+		// CAP_SYS_RESOURCE: before 5.11 maps are locked memory.
+		set := uint64(1<<unix.CAP_BPF | 1<<unix.CAP_PERFMON | 1<<unix.CAP_SYS_RESOURCE)
+		if !multi {
+			set |= 1 << unix.CAP_SYS_ADMIN
+		}
+		// A file cannot give what this process may not have.
+		hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var have [2]unix.CapUserData
+		if err := unix.Capget(&hdr, &have[0]); err != nil {
+			t.Fatal(err)
+		}
+		set &= uint64(have[0].Permitted) | uint64(have[1].Permitted)<<32
+		// struct vfs_cap_data of include/uapi/linux/capability.h: revision 2, effective.
+		value := []byte{1, 0, 0, 2}
+		for _, half := range []uint32{uint32(set), uint32(set >> 32)} {
+			value = binary.LittleEndian.AppendUint32(value, half)
+			value = binary.LittleEndian.AppendUint32(value, 0) // inheritable: none
+		}
+		if err := unix.Setxattr(path, "security.capability", value, 0); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(path, "-test.run=^"+t.Name()+"$", "-test.v")
+		cmd.Dir = "/"
+		cmd.Env = append(os.Environ(), inChild+"="+name)
+		cmd.SysProcAttr = &unix.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		if out, err := cmd.CombinedOutput(); err != nil || !bytes.Contains(out, []byte("--- PASS: "+t.Name())) {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+}
+
+// A filter that names a call which an architecture lacks cannot be installed.
+func TestPolicyIsKnownToAllArchitectures(t *testing.T) {
+	for _, known := range []*arch.Info{arch.X86_64, arch.AARCH64} {
+		for _, group := range policy(true, true).Syscalls {
+			names := group.Names
+			for _, c := range group.NamesWithCondtions {
+				names = append(names, c.Name)
+			}
+			for _, name := range names {
+				if _, ok := known.SyscallNames[name]; !ok {
+					t.Errorf("%s has no %s", known.Name, name)
+				}
+			}
+		}
 	}
 }
 
