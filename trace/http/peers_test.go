@@ -84,6 +84,7 @@ type peers struct {
 	dir    string
 	began  time.Time
 
+	oneEnd  bool   // with --role: the other ends are here, too
 	file    string // where rows go, if there are too many for a pipe
 	cmd     *exec.Cmd
 	mu      sync.Mutex
@@ -157,7 +158,7 @@ func (p *peers) trace(ports ...int) {
 // traceRole starts a second tracer, which looks at one end only.
 func (p *peers) traceRole(role string, ports ...int) *peers {
 	p.t.Helper()
-	other := &peers{t: p.t, tracer: p.tracer, dir: p.dir, began: p.began}
+	other := &peers{t: p.t, tracer: p.tracer, dir: p.dir, began: p.began, oneEnd: true}
 	other.traceWith([]string{"--role", role}, ports...)
 	return other
 }
@@ -294,14 +295,15 @@ wait:
 		p.t.Error(line)
 	}
 	account := p.notes[len(p.notes)-1]
-	filtered := 0.0
-	by, _ := account["filtered"].(map[string]any)
-	for _, n := range by {
-		filtered += n.(float64)
+	shown, filtered := float64(len(p.rows)), 0.0
+	if by, ok := account["filtered"].(map[string]any); ok {
+		filtered, _ = by["role"].(float64)
 	}
-	shown := float64(len(p.rows))
+	if p.oneEnd != (filtered == shown) || !p.oneEnd && filtered != 0 { // the other ends
+		p.t.Errorf("account %v: %v ends left out, of %v exchanges", account, filtered, shown)
+	}
 	if account["event"] != "end" || account["lost"] != 0.0 || account["shown"] != shown || account["seen"] != shown+filtered {
-		p.t.Errorf("account %v, want nothing lost, %v shown, and all that were not filtered", account, shown)
+		p.t.Errorf("account %v, want nothing lost and %v shown", account, shown)
 	}
 	for _, r := range p.rows {
 		if why := p.wrong(&r); why != "" {

@@ -77,7 +77,7 @@ func TestKernelFilteredIsCounted(t *testing.T) {
 	if diff := cmp.Diff(want, a.Kinds); diff != "" {
 		t.Error(diff)
 	}
-	if a.LeftOut["pid"] != 5 || a.Shown != 3 {
+	if a.LeftOut["pid"] != 5 || a.Shown != 3 || a.Seen != 3 {
 		t.Errorf("%+v", a)
 	}
 }
