@@ -75,7 +75,7 @@ func (t *tracer) Attached(h *session.Host) error {
 	t.joining = t.timer(t.joinLate)
 	t.looking = t.timer(t.look)
 	t.conns.sweeping.Next(idleCheck)
-	t.looking.In(t.pending.lookInterval())
+	t.looking.Next(t.pending.lookInterval())
 	if t.summary {
 		t.events.sum = exchange.NewSummary(t.conns.now)
 		t.summing = h.Timer(t.tellSummary)
@@ -126,7 +126,7 @@ func (t *tracer) End() {
 
 // look does what is to be done every now and then.
 func (t *tracer) look() {
-	t.looking.In(t.pending.lookInterval())
+	t.looking.Next(t.pending.lookInterval())
 	_ = t.session.Set(bpf.HttpVarAsleep, kernel.Asleep()) // it was set before
 	if t.stuck > 0 {
 		t.pending.lookAtKept()
