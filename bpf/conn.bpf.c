@@ -901,6 +901,22 @@ int conn_open_before(struct bpf_iter__task_file *ctx)
 }
 
 /*
+ * Whether a socket is the one that was noted: its address may be another's, or no
+ * socket's at all. Of one that connects the own port is not known from the start.
+ */
+static __always_inline bool is_still(struct sock *sk, struct conn *c)
+{
+	switch (c->state) {
+	case open:
+		return has_ports(sk, c->ports);
+	case connecting:
+		return remote_port(sk) == c->dport;
+	default:
+		return true;
+	}
+}
+
+/*
  * Connections whose end nobody has seen: counted once, when tracing ends. That
  * of others is found out when their address is used again.
  */
@@ -921,7 +937,7 @@ int conn_ended_unseen(struct bpf_iter__bpf_map_elem *ctx)
 	if (!c)
 		return 0;
 	start = c->start;
-	if (!is_gone(sk) && (c->state != open || has_ports(sk, c->ports)))
+	if (!is_gone(sk) && is_still(sk, c))
 		return 0;
 	/* And what was found, while it was looked at. */
 	again = bpf_map_lookup_elem(&socks, &key);
