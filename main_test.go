@@ -40,6 +40,7 @@ import (
 	"tracer/render"
 	"tracer/trace"
 	"tracer/trace/event"
+	"tracer/trace/kernel/attach"
 )
 
 // The test binary is also tracer, and what tracer is to see.
@@ -49,6 +50,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	attach.Become()
 	trace.BecomeCommand()
 	if os.Getenv(asTracer) != "" {
 		os.Unsetenv(asTracer)
