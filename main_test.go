@@ -27,10 +27,12 @@ import (
 	"tracer/trace"
 	"tracer/trace/command"
 	"tracer/trace/event"
+	"tracer/trace/kernel/attach"
 )
 
 // The test binary is tracer itself for the scripts, and what becomes a command.
 func TestMain(m *testing.M) {
+	attach.Become()
 	command.Become()
 	testscript.Main(m, map[string]func(){"tracer": func() { os.Exit(run()) }})
 }

@@ -81,11 +81,14 @@ func methods(t *testing.T) map[string]bool {
 	return map[string]bool{"perf": false, "multi": true}
 }
 
-// A counter is a program that counts its runs.
+// A counter is a program that counts its runs: on return those in which the
+// function has returned its result.
 type counter struct {
 	Program
 	hits *ebpf.Map
 }
+
+const result = 0x5eed
 
 func newCounter(t *testing.T, multi, onReturn bool) *counter {
 	t.Helper()
@@ -94,10 +97,15 @@ func newCounter(t *testing.T, multi, onReturn bool) *counter {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { hits.Close() })
+	// Where struct pt_regs has what a function returns: ax, or regs[0].
+	returnRegister := map[string]int16{"amd64": 80, "arm64": 0}[runtime.GOARCH]
 	spec := &ebpf.ProgramSpec{
-		Type:    ebpf.Kprobe,
-		License: "GPL",
+		Type:          ebpf.Kprobe,
+		License:       "GPL",
+		KernelVersion: AnyKernel,
 		Instructions: asm.Instructions{
+			asm.LoadMem(asm.R1, asm.R1, returnRegister, asm.DWord),
+			asm.JNE.Imm(asm.R1, result, "out"),
 			asm.StoreImm(asm.RFP, -4, 0, asm.Word),
 			asm.LoadMapPtr(asm.R1, hits.FD()),
 			asm.Mov.Reg(asm.R2, asm.RFP),
@@ -110,6 +118,9 @@ func newCounter(t *testing.T, multi, onReturn bool) *counter {
 			asm.Mov.Imm(asm.R0, 0).WithSymbol("out"),
 			asm.Return(),
 		},
+	}
+	if !onReturn {
+		spec.Instructions = spec.Instructions[2:]
 	}
 	if multi {
 		spec.AttachType = ebpf.AttachTraceUprobeMulti
@@ -138,8 +149,8 @@ func (c *counter) count(t *testing.T) (n uint64) {
 	return n
 }
 
-// A library is a file with functions that this process has mapped. They do
-// nothing.
+// A library is a file with functions that this process has mapped. They return
+// result.
 type library struct {
 	file      *os.File
 	functions []func()
@@ -150,8 +161,10 @@ type library struct {
 func newLibrary(t *testing.T, functions int) *library {
 	t.Helper()
 	code := map[string][]byte{
-		"amd64": {0x55, 0x5d, 0xc3},                               // push %rbp; pop %rbp; ret
-		"arm64": {0x1f, 0x20, 0x03, 0xd5, 0xc0, 0x03, 0x5f, 0xd6}, // nop; ret
+		// push %rbp; pop %rbp; mov $0x5eed,%eax; ret
+		"amd64": {0x55, 0x5d, 0xb8, 0xed, 0x5e, 0, 0, 0xc3},
+		// nop; mov w0, #0x5eed; ret
+		"arm64": {0x1f, 0x20, 0x03, 0xd5, 0xa0, 0xdd, 0x8b, 0x52, 0xc0, 0x03, 0x5f, 0xd6},
 	}[runtime.GOARCH]
 	const apart = 64
 	text := make([]byte, 4096)

@@ -18,6 +18,11 @@ import (
 // and reads the file, and finds out what the kernel can by loading programs: the
 // attaching process can do neither.
 
+// AnyKernel is a ProgramSpec's KernelVersion, which kernels ignore since 5.0.
+// Without one the true one is looked for in /proc/self/mem, which a process
+// with a file's capabilities must not open.
+const AnyKernel = 1
+
 // HaveMulti reports whether the kernel attaches a program to many functions by
 // one link (Linux 6.6). Such programs are loaded with
 // ebpf.AttachTraceUprobeMulti; they are attached without any capability and
@@ -25,10 +30,11 @@ import (
 // could not be found out.
 func HaveMulti() (bool, error) {
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Type:         ebpf.Kprobe,
-		AttachType:   ebpf.AttachTraceUprobeMulti,
-		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
-		License:      "GPL",
+		Type:          ebpf.Kprobe,
+		AttachType:    ebpf.AttachTraceUprobeMulti,
+		Instructions:  asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+		License:       "GPL",
+		KernelVersion: AnyKernel,
 	})
 	if err != nil {
 		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.E2BIG) {
