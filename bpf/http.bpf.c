@@ -117,35 +117,37 @@ static __always_inline struct socket_state *socket_of(void *ctx, enum door door,
 }
 
 /* Where nothing is wanted nothing is followed; the numbers tell later. */
-static __always_inline bool is_wanted(enum door door, struct socket_state *st)
+static __always_inline bool is_wanted(struct socket_state *st, struct task_struct *task)
 {
-	__u32 tgid = door == BY_TRACEPOINT ? bpf_get_current_task_btf()->tgid :
-					     bpf_get_current_pid_tgid() >> 32;
+	__u32 tgid = task ? task->tgid : bpf_get_current_pid_tgid() >> 32;
 
 	if (tgid != st->intro.owner.pid)
 		take_over(st, tgid);
 	return st->wanted;
 }
 
-/* Says which bytes of the stream a call has moved: seq is TCP's number of the next one. */
+/* Notes that a call has moved some bytes of the stream: seq is TCP's number of the next one. */
 static __always_inline void place_call(enum door door, struct socket_state *st,
 				       struct http_call *call, struct sock *sk, struct tcp_sock *tp,
-				       __u32 seq)
+				       enum direction dir, __u32 seq, __u64 moved)
 {
-	int dir = call->dir & 1;
-	__u32 gone = seq - st->next[dir];
+	__u32 gone = seq - st->next[dir & 1];
+	__u64 at = st->bytes[dir & 1];
 
-	st->next[dir] = seq;
+	st->next[dir & 1] = seq;
 	/* What was moved unseen is a gap before this call. */
-	if (gone > call->size && gone < 1U << 31) {
+	if (gone > moved && gone < 1U << 31) {
 		/* A FIN is taken out with the last bytes and counts as one. */
 		if (dir == received && READ(door, sk, sk_shutdown) & RCV_SHUTDOWN &&
 		    seq == READ(door, tp, rcv_nxt))
 			gone--;
-		st->bytes[dir] += gone - call->size;
+		at += gone - moved;
 	}
-	call->offset = st->bytes[dir];
-	st->bytes[dir] += call->size;
+	st->bytes[dir & 1] = at + moved;
+	call->offset = at;
+	call->size = moved;
+	call->dir = dir;
+	call->tail_len = 0;
 }
 
 /* Whether a call goes another way than the one before. */
@@ -158,7 +160,7 @@ static __always_inline bool goes_back(struct socket_state *st, enum direction di
 	return turned;
 }
 
-static __always_inline void find_bytes(enum door door, struct scratch *s, __u32 index,
+static __always_inline void find_bytes(struct scratch *s, __u32 index, struct task_struct *task,
 				       struct sock *sk, struct msghdr *msg, bool unseen)
 {
 	struct source *src = &s->payload.src;
@@ -169,8 +171,8 @@ static __always_inline void find_bytes(enum door door, struct scratch *s, __u32 
 	src->msg = (__u64)msg;
 	if (unseen)
 		return;
-	if (door == BY_TRACEPOINT)
-		source_of_regs(src, bpf_get_current_task_btf());
+	if (task)
+		source_of_regs(src, task);
 	else if (msg)
 		source_of_msg(index);
 }
@@ -318,16 +320,17 @@ static __always_inline __u64 time_of_send(struct http_call *call, __u64 sent_at,
 
 /* Says when a call moved its bytes. */
 static __always_inline void time_call(enum door door, struct socket_state *st,
-				      struct http_record *rec, struct tcp_sock *tp, __u32 seq)
+				      struct http_record *rec, struct tcp_sock *tp,
+				      enum direction dir, __u32 seq)
 {
 	struct http_call *call = &rec->call;
 
-	if (call->dir == sent && READ(door, tp, snd_nxt) == seq)
+	if (dir == sent && READ(door, tp, snd_nxt) == seq)
 		rec->time = time_of_send(call, st->sent_at, READ(door, tp, tcp_wstamp_ns) + asleep,
 					 READ(door, tp, first_tx_mstamp) * 1000 + asleep);
 	else
 		call->time = call->last = rec->time = bpf_ktime_get_boot_ns();
-	if (call->dir == sent)
+	if (dir == sent)
 		st->sent_at = call->last;
 }
 
@@ -362,7 +365,8 @@ static __always_inline int data_call(void *ctx, enum door door, __u32 use, struc
 {
 	bool turned, unseen = use == FOR_SPLICE; /* the bytes are nowhere */
 	enum direction dir = direction_of(use);
-	__u32 index = scratch_index(use), seq;
+	__u32 index, seq;
+	struct task_struct *task = NULL; /* if the kernel vouches for it */
 	struct http_head *head = NULL;
 	__u64 key = (__u64)sk;
 	struct socket_state *st;
@@ -374,22 +378,24 @@ static __always_inline int data_call(void *ctx, enum door door, __u32 use, struc
 	if (!st)
 		return 0;
 	tp = as_tcp(door, sk);
-	if (!tp || !is_wanted(door, st))
+	if (!tp)
 		return 0;
+	if (door == BY_TRACEPOINT)
+		task = bpf_get_current_task_btf();
+	if (!is_wanted(st, task))
+		return 0;
+	index = scratch_index(use);
 	s = scratch(index);
 	if (!s)
 		return 0;
 	call = &s->rec.call;
-	call->size = ret;
-	call->dir = dir;
-	call->tail_len = 0;
 	seq = dir == sent ? READ(door, tp, write_seq) : READ(door, tp, copied_seq);
-	place_call(door, st, call, sk, tp, seq);
+	place_call(door, st, call, sk, tp, dir, seq, ret);
 	turned = goes_back(st, dir);
 	/* Joined in the middle of something long: what follows it will turn. */
 	if (st->verdict == UNDECIDED && st->misses && st->intro.socket.joined && !turned)
 		return 0;
-	find_bytes(door, s, index, sk, msg, unseen);
+	find_bytes(s, index, task, sk, msg, unseen);
 	if (heed_hint(st, s, key, index))
 		return 0;
 	st->calls++;
@@ -397,7 +403,7 @@ static __always_inline int data_call(void *ctx, enum door door, __u32 use, struc
 		head = keep_at_once(st, s, key);
 	if (!head && !capture(st, s, index, turned, unseen))
 		return 0;
-	time_call(door, st, &s->rec, tp, seq);
+	time_call(door, st, &s->rec, tp, dir, seq);
 	s->rec.type = data_moved;
 	s->rec.ending = 0;
 	if (head) {

@@ -17,7 +17,7 @@
  * an event handles it. The others find it in the map turns: an entry says which
  * event it is, and which copy has seen it last. A copy that finds that an earlier
  * one has seen the event passes on; if it finds itself or a later one there, or
- * nothing, the event is a new one.
+ * nothing, the event is a new one. To the first copy each is.
  *
  * What is left to go wrong: the last copy misses an event, and the next one that
  * looks the same is missed by the first copies. The last copy passes on then, too.
@@ -61,37 +61,43 @@ struct {
 	__type(value, struct turn);
 } turns SEC(".maps");
 
-/* Whether a copy is the first to see an event, which looks like no other one under way. */
+static __always_inline void note_turn(struct turn *turn, __u64 entry)
+{
+	__u32 at = 0;
+
+	while (at < TURN_EVENTS && turn->events[at])
+		at++;
+	if (at == TURN_EVENTS)
+		at = turn->next++;
+	turn->events[at & (TURN_EVENTS - 1)] = entry;
+}
+
+/*
+ * Whether a copy is the first to see an event, which looks like no other one under
+ * way. Most find the first entry free, or their event there.
+ */
 static __noinline bool first_to_see(int copy, int last, __u64 event, __u32 at, bool sparse)
 {
 	struct turn *turn = bpf_map_lookup_elem(&turns, &at);
-	int found = -1, unused = -1;
+	__u64 seen = copy + 1;
 
 	if (!turn)
 		return !copy;
 	event &= ~TURN_COPY;
-	for (int i = 0; i < TURN_EVENTS; i++) {
-		__u64 known = turn->events[i];
+	if (copy) {
+		for (int i = 0; i < TURN_EVENTS; i++) {
+			__u64 known = turn->events[i];
 
-		if (!known)
-			unused = i;
-		else if ((known & ~TURN_COPY) == event)
-			found = i;
+			if ((known & ~TURN_COPY) == event && (known & TURN_COPY) < seen) {
+				turn->events[i] = copy == last ? 0 : event | seen;
+				return false;
+			}
+		}
+		if (!sparse)
+			count_lost(seen_by_copy);
 	}
-	if (found >= 0) {
-		__u64 *known = &turn->events[found & (TURN_EVENTS - 1)];
-		bool seen = (*known & TURN_COPY) <= copy;
-
-		*known = copy == last ? 0 : event | (copy + 1);
-		if (seen)
-			return false;
-	} else if (copy != last) {
-		if (unused < 0)
-			unused = turn->next++;
-		turn->events[unused & (TURN_EVENTS - 1)] = event | (copy + 1);
-	}
-	if (copy && !sparse)
-		count_lost(seen_by_copy);
+	if (copy != last)
+		note_turn(turn, event | seen);
 	return true;
 }
 

@@ -6,7 +6,7 @@
 #ifndef TRACER_SOCKET_H
 #define TRACER_SOCKET_H
 
-#include "read.h"
+#include "copies.h"
 #include <bpf/bpf_endian.h>
 
 /* The end of a connection that a socket is. */
@@ -86,12 +86,16 @@ static __always_inline __u64 number_of(struct sock *sk)
 	return LOAD(sk, sk_protocol) == IPPROTO_TCP ? LOAD(tp, write_seq) : 0;
 }
 
-/* A step of a socket, for first_step(): one that is used again has other sequence numbers. */
+/*
+ * A step of a socket, for first_step(). Where copies miss more than a few, it matters
+ * that a socket that is used again has other sequence numbers.
+ */
 static __always_inline __u64 step_of(struct sock *sk, int from, int to)
 {
 	struct tcp_sock *tp = (void *)sk;
 
-	return (__u64)sk ^ (__u64)to << 56 ^ (__u64)from << 48 ^ (__u64)LOAD(tp, write_seq) << 16;
+	return (__u64)sk ^ (__u64)to << 56 ^ (__u64)from << 48 ^
+	       (has_copies ? (__u64)LOAD(tp, write_seq) << 16 : 0);
 }
 
 /* A step of TCP from one part of a connection's life to another. */
