@@ -11,11 +11,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"strconv"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -23,11 +22,11 @@ import (
 
 	"tracer/render"
 	"tracer/render/help"
+	"tracer/render/sinks"
 	"tracer/trace"
 	"tracer/trace/command"
 	"tracer/trace/event"
 	"tracer/trace/kernel/attach"
-	"tracer/trace/option"
 	"tracer/trace/session"
 )
 
@@ -193,17 +192,14 @@ run, and 1 if one cannot.`,
 // config is what the flags of a tracing command say.
 type config struct {
 	session.Options
-	show    render.Options
-	color   string
-	noColor bool
+	stdout  sinks.Stdout
 	verbose bool
-	columns []string
 	command []string
 }
 
 // newCommand is the command for a row of the table.
 func newCommand(p *session.Probe, status *int) *cobra.Command {
-	c := &config{color: "auto"}
+	c := &config{}
 	tracer := p.New()
 	cmd := &cobra.Command{
 		Use:     p.Name + " [flags] [-- COMMAND ARG...]",
@@ -223,11 +219,10 @@ func newCommand(p *session.Probe, status *int) *cobra.Command {
 			if err := c.Resolve(); err != nil {
 				return err
 			}
-			view, err := c.view(cmd.Flags(), render.Views[p.View(tracer)])
-			if err != nil {
+			if err := c.stdout.Resolve(cmd.Flags(), p.View(tracer)); err != nil {
 				return err
 			}
-			*status = c.trace(p, tracer, view)
+			*status = c.trace(p, tracer)
 			return nil
 		},
 	}
@@ -239,10 +234,7 @@ func newCommand(p *session.Probe, status *int) *cobra.Command {
 	flags.AddGoFlagSet(own)
 	c.declare(flags)
 	values := help.Values(trace.HostValues())
-	values["columns"] = func() []string {
-		view := render.Views[p.View(tracer)]
-		return render.Names(render.WithPlaces(view.Columns, view.Paged))
-	}
+	maps.Copy(values, c.stdout.Values(func() string { return p.View(tracer) }))
 	help.Prepare(cmd, values)
 	return cmd
 }
@@ -258,40 +250,14 @@ func (c *config) declare(flags *pflag.FlagSet) {
 	}
 	c.Flags(group)
 	group("output", func(f *pflag.FlagSet) {
-		f.BoolVar(&c.show.JSON, "json", false, "write JSON, one object per line")
-		f.Var(option.Names(&c.columns), "columns", "`a,b,c` show these columns, in this order")
-		f.BoolVar(&c.show.Wide, "wide", false, "do not cut cells to the width of the terminal")
-		f.Var(option.OneOf(&c.color, "auto", "always", "never"), "color", "`WHEN` use colour: always, never, or auto, which is on a terminal, unless NO_COLOR is set or TERM is dumb")
-		f.BoolVar(&c.noColor, "no-color", false, "the same as --color never")
+		c.stdout.Flags(f)
 		f.BoolVar(&c.verbose, "verbose", false, "report at the end what was seen and what filters left out (always done if nothing was shown)")
 	})
 }
 
-// view picks the columns and colours that the flags ask for.
-func (c *config) view(flags *pflag.FlagSet, view render.View) (_ render.View, err error) {
-	if c.noColor {
-		c.color = "never"
-	}
-	if c.show.Color, err = render.ParseColor(c.color); err != nil {
-		return view, fmt.Errorf("--color: %w", err)
-	}
-	view.Columns = render.WithPlaces(view.Columns, view.Paged)
-	if !flags.Changed("columns") {
-		view.Columns = render.Defaults(view.Columns)
-		return view, nil
-	}
-	picked, bad := render.Select(view.Columns, c.columns)
-	if len(picked) == 0 {
-		return view, help.Hint(fmt.Errorf("--columns: unknown column %q", bad),
-			"choose from "+strings.Join(render.Names(view.Columns), ", "))
-	}
-	view.Columns = picked
-	return view, nil
-}
-
 // trace runs a session to its end and returns the exit status.
-func (c *config) trace(p *session.Probe, tracer session.Tracer, view render.View) int {
-	msg := render.NewMessages(os.Stderr, c.show.JSON)
+func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
+	msg := render.NewMessages(os.Stderr, c.stdout.JSON)
 	c.Notice = msg.Notice
 	stop := make(chan os.Signal, 4)
 	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
@@ -309,7 +275,7 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer, view render.View
 		}
 		c.Command = cmd.PID
 		c.PIDs = append(c.PIDs, cmd.PID)
-		c.show.Command = true
+		c.stdout.Command = true
 	}
 	s, err := session.Open([]session.Tracer{tracer}, c.Options)
 	if err != nil {
@@ -318,8 +284,8 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer, view render.View
 		return exitFailed
 	}
 	defer s.Close()
-	unconfined := s.Confine()
-	c.begin(msg, p, s, unconfined)
+	s.Confine()
+	c.begin(msg, p, s)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	if c.Duration > 0 {
@@ -331,8 +297,7 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer, view render.View
 		complain(err)
 		return exitFailed
 	}
-	out := render.Open(os.Stdout, view, c.show)
-	release := out.Share(msg)
+	out, release := c.stdout.Open(msg)
 	ended := make(chan struct{})
 	go func() { cancel(session.Ended(cmd.Wait(stop, ended, msg.Interrupted))) }()
 	err = s.Run(ctx, out)
@@ -342,7 +307,7 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer, view render.View
 }
 
 // begin says that tracing has begun, and what will be missed.
-func (c *config) begin(msg *render.Messages, p *session.Probe, s *session.Session, unconfined error) {
+func (c *config) begin(msg *render.Messages, p *session.Probe, s *session.Session) {
 	what := "tracing " + p.Name
 	switch {
 	case len(c.command) > 0:
@@ -355,28 +320,9 @@ func (c *config) begin(msg *render.Messages, p *session.Probe, s *session.Sessio
 	start := s.Start()
 	start.Version, start.Command, start.Args = version(), p.Name, os.Args[1:]
 	msg.Start(start, what)
-	warnings := s.Warnings()
-	if unconfined != nil {
-		warnings = append(warnings, fmt.Sprintf("privileges are kept while tracing: %v", unconfined))
+	for _, n := range s.Notices() {
+		msg.Notice(&n)
 	}
-	for _, w := range warnings {
-		msg.Notice(&event.Notice{Kind: event.KindWarning, Message: w})
-	}
-	own := s.Own()
-	if c.Self || len(own) == 0 || len(c.PIDs) > 0 {
-		return
-	}
-	text := fmt.Sprintf("tracer itself (process %d)", own[0])
-	if len(own) == 1 {
-		text += " is left out; --self shows it"
-	} else {
-		var list []string
-		for _, pid := range own[1:] {
-			list = append(list, strconv.Itoa(int(pid)))
-		}
-		text += " and its SSH session (sshd " + strings.Join(list, ", ") + ") are left out; --self shows them"
-	}
-	msg.Notice(&event.Notice{Kind: event.KindNote, Message: text})
 }
 
 // end gives the account, and says with which status tracer ends.

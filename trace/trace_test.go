@@ -1,19 +1,24 @@
 package trace
 
 import (
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"tracer/bpf"
+	"tracer/render"
 	"tracer/testdata/kit/circles"
 )
 
 // What a package of this module may import of it: the picture in README, from the top
 // down. Tests and their kit are not in it.
 var directions = map[string][]string{
-	"tracer":                      {"tracer/render", "tracer/render/help", "tracer/trace", "tracer/trace/command", "tracer/trace/event", "tracer/trace/kernel/attach", "tracer/trace/option", "tracer/trace/session"},
+	"tracer":                      {"tracer/render", "tracer/render/help", "tracer/render/sinks", "tracer/trace", "tracer/trace/command", "tracer/trace/event", "tracer/trace/kernel/attach", "tracer/trace/session"},
+	"tracer/render/sinks":         {"tracer/render", "tracer/render/help", "tracer/trace/option"},
 	"tracer/render/help":          {"tracer/render"},
 	"tracer/render":               {"tracer/trace/event"},
 	"tracer/trace":                {"tracer/trace/conn", "tracer/trace/event", "tracer/trace/exec", "tracer/trace/http", "tracer/trace/kernel", "tracer/trace/place", "tracer/trace/proc", "tracer/trace/session", "tracer/trace/traffic"},
@@ -88,8 +93,10 @@ func TestEveryProbeHasAllItsPieces(t *testing.T) {
 		}
 		return string(b)
 	}
-	gen, views, readme := read("bpf/gen.go"), read("render/views.go"), read("README.md")
+	gen, readme := read("bpf/gen.go"), read("README.md")
 	for _, p := range Probes {
+		tracer := p.New()
+		tracer.Flags(flag.NewFlagSet(p.Name, flag.ContinueOnError)) // sets the defaults
 		if p.Short == "" || p.Long == "" || p.Example == "" || p.New == nil {
 			t.Errorf("%s: the row of the table is not complete", p.Name)
 		}
@@ -98,15 +105,42 @@ func TestEveryProbeHasAllItsPieces(t *testing.T) {
 				t.Errorf("%s: %v", p.Name, err)
 			}
 		}
-		for where, text := range map[string]string{"bpf/gen.go": gen, "render/views.go": views, "README.md": readme} {
-			want := map[string]string{
-				"bpf/gen.go":      " " + p.Name + ".bpf.c",
-				"render/views.go": `"` + p.Name + `": `,
-				"README.md":       "| `tracer " + p.Name + "` |",
-			}[where]
-			if !strings.Contains(text, want) {
-				t.Errorf("%s: no row %q in %s", p.Name, want, where)
+		for where, found := range map[string]bool{
+			"bpf/gen.go":                     strings.Contains(gen, " "+p.Name+".bpf.c"),
+			"bpf.Objects":                    slices.ContainsFunc(bpf.Objects, func(o bpf.Object) bool { return o.Name == p.Name }),
+			"render.Views":                   len(render.Views[p.View(tracer)].Columns) > 0,
+			"the keys of render's columns":   len(render.ColumnKeys(p.Name)) > 0,
+			"README's table of commands":     strings.Contains(readme, "| `tracer "+p.Name+"` |"),
+			"README's table of what it sees": strings.Contains(readme, "\n| `"+p.Name+"` | "),
+		} {
+			if !found {
+				t.Errorf("%s has no row in %s", p.Name, where)
 			}
+		}
+	}
+	for _, o := range bpf.Objects {
+		if !strings.Contains(gen, " "+o.Name+".bpf.c") {
+			t.Errorf("object %s has no row in bpf/gen.go", o.Name)
+		}
+	}
+}
+
+// Every package has its place in the README.
+func TestEveryPackageIsInTheReadme(t *testing.T) {
+	b, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, packages, _ := strings.Cut(string(b), "### Packages")
+	packages, _, _ = strings.Cut(packages, "\n###")
+	for pkg := range directions {
+		name := strings.TrimPrefix(pkg, "tracer/")
+		if pkg == "tracer" {
+			name = "main.go"
+		}
+		short := "`" + strings.TrimPrefix(name, "trace/") + "`" // beside one with its whole path
+		if !strings.Contains(packages, "`"+name+"`") && !strings.Contains(packages, short) {
+			t.Errorf("package %s is not in README's table", pkg)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime/debug"
 	"time"
 
@@ -59,7 +58,7 @@ func Open(tracers []Tracer, opts Options) (_ *Session, err error) {
 	}
 	var hidden []uint32
 	if !opts.Self {
-		hidden = s.Own()
+		hidden = own()
 	}
 	s.kernel, err = kernel.Open(kernel.Options{
 		PIDs: opts.PIDs, UID: opts.UID, Places: opts.filtersPlaces(), Hidden: hidden,
@@ -134,25 +133,10 @@ func (s *Session) follow() error {
 
 // Confine gives up, for the whole process and for good, what it takes to load and
 // attach programs.
-func (s *Session) Confine() error { return s.kernel.Confine(s.opts.Command != 0) }
-
-// Own lists tracer itself, then the processes that carry the SSH session it
-// runs in, nearest first. None in a pid namespace of its own: what the kernel
-// calls them is not known there.
-func (s *Session) Own() []uint32 {
-	if !kernel.InFirstNamespace("pid") {
-		return nil
+func (s *Session) Confine() {
+	if err := s.kernel.Confine(s.opts.Command != 0); err != nil {
+		s.warnings = append(s.warnings, fmt.Sprintf("privileges are kept while tracing: %v", err))
 	}
-	self := uint32(os.Getpid())
-	pids := []uint32{self}
-	for _, p := range proc.Dir("/proc").Ancestors(self) {
-		// sshd-session since OpenSSH 9.8. The listener, which serves all
-		// sessions, is a child of init or of no one.
-		if (p.Comm == "sshd" || p.Comm == "sshd-session") && p.PPID > 1 {
-			pids = append(pids, p.PID)
-		}
-	}
-	return pids
 }
 
 // Warnings says what this session will miss on this kernel, in sentences.

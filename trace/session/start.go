@@ -1,9 +1,11 @@
 package session
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -45,4 +47,29 @@ func addresses() (list []netip.Addr) {
 		}
 	}
 	return list
+}
+
+// Notices are what a user has to know from the start: what the session will miss, and
+// that tracer itself is left out.
+func (s *Session) Notices() []event.Notice {
+	now := time.Now().UTC()
+	var list []event.Notice
+	for _, w := range s.warnings {
+		list = append(list, event.Notice{Time: now, Kind: event.KindWarning, Message: w})
+	}
+	own := own()
+	if s.opts.Self || len(own) == 0 || len(s.opts.PIDs) > 0 {
+		return list
+	}
+	text := fmt.Sprintf("tracer itself (process %d)", own[0])
+	if len(own) == 1 {
+		text += " is left out; --self shows it"
+	} else {
+		var sshd []string
+		for _, pid := range own[1:] {
+			sshd = append(sshd, strconv.Itoa(int(pid)))
+		}
+		text += " and its SSH session (sshd " + strings.Join(sshd, ", ") + ") are left out; --self shows them"
+	}
+	return append(list, event.Notice{Time: now, Kind: event.KindNote, Message: text})
 }
