@@ -15,12 +15,6 @@ umask 022 # others than root must be able to read the machine's root folder, too
 
 all="5.10 6.1 6.12 7"
 kernels=$all regex='^TestKernel' limit=900 arch=amd64 quick= table=
-# For the tests in ./trace that do not say yet which kernels they need: what is the same code on each kernel, and what
-# the oldest and the newest have in common with those between.
-oldest='ConnFilters|ConnFullMap|ExecLoss|TrafficByPeer|TrafficLossIsTold|TrafficMakesRoom|'
-oldest+='TrafficOfConnectionsShorter|TrafficOfUDPByConnection'
-ends='TrafficBelongs|TrafficIsRead|TrafficOfProcesses'
-newest='ConnMissesNothing|ConnUnseenSteps|PlaceIsFiltered|TrafficOfWantedProcesses'
 usage() { sed -n '4s/^# *//p' "$0" >&2; exit 2; }
 while getopts qa:k:r:t:T option; do
 	case $option in
@@ -138,7 +132,7 @@ pack() {
 	printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
 	printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
 	# The limit is earlier than ours: a hang leaves its stacks.
-	printf 'regex=%q oldest=%q ends=%q newest=%q timeout=%ds\n' "$regex" "$oldest" "$ends" "$newest" $((limit * 2 / 3)) >"$root/etc/settings"
+	printf 'regex=%q timeout=%ds\n' "$regex" $((limit * 2 / 3)) >"$root/etc/settings"
 	install -m 755 "$here/kernels/init" "$root/init"
 	(cd "$root" && find . | cpio -o -H newc -R 0:0 --quiet) >"$work/initrd"
 }

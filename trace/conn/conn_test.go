@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"tracer/testdata/kit"
 	"tracer/testdata/kit/record"
 	"tracer/testdata/kit/work"
 	"tracer/trace/kernel"
@@ -13,6 +14,7 @@ import (
 // One session sees connections come and go in every way. What each test is about is in
 // the file of its subject.
 func TestKernelEveryConnectionIsTold(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
 	record.Tiers(t, func(t *testing.T, tier kernel.Tier) {
 		// Both are there before tracing begins.
 		blocked := work.Start(t, "blockedAccept")

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"tracer/testdata/kit"
 	"tracer/testdata/kit/record"
 	"tracer/testdata/kit/work"
 	"tracer/trace/event"
@@ -13,11 +14,11 @@ import (
 )
 
 func TestKernelFiltersAreDecidedInTheKernel(t *testing.T) {
+	kit.Needs(t, kit.OldestKernel)
 	run := func(name string, test func(t *testing.T, tier kernel.Tier)) {
 		t.Run(name, func(t *testing.T) { record.Tiers(t, test) })
 	}
 	run("--port is either port", func(t *testing.T, tier kernel.Tier) {
-		record.NeedRoot(t)
 		wanted := work.Start(t, "many", "1")
 		port := wanted.Hear()
 		other := work.Start(t, "many", "1")
@@ -36,7 +37,6 @@ func TestKernelFiltersAreDecidedInTheKernel(t *testing.T) {
 		}
 	})
 	run("--pid is what it opens and accepts", func(t *testing.T, tier kernel.Tier) {
-		record.NeedRoot(t)
 		w := work.Start(t, "many", "1")
 		w.Hear()
 		other := work.Start(t, "many", "1")

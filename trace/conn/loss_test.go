@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"tracer/bpf"
+	"tracer/testdata/kit"
 	"tracer/testdata/kit/record"
 	"tracer/testdata/kit/work"
 	"tracer/trace/account"
@@ -18,6 +19,7 @@ import (
 // each, and what is left of a connection hides none of those that come after it
 // at its address.
 func TestKernelUnseenStepsAreCountedOnce(t *testing.T) {
+	kit.Needs(t, kit.NewestKernel)
 	const n, after = 11, 211
 	record.Tiers(t, func(t *testing.T, tier kernel.Tier) {
 		c := start(t, session.Options{Tier: tier})
@@ -97,6 +99,7 @@ func TestKernelUnseenStepsAreCountedOnce(t *testing.T) {
 // A session that begins and ends while connections come and go counts none of
 // them as missed: hooks are attached and detached one by one.
 func TestKernelNothingIsMissedAtTheEndsOfASession(t *testing.T) {
+	kit.Needs(t, kit.NewestKernel)
 	record.Tiers(t, func(t *testing.T, tier kernel.Tier) {
 		w := work.Start(t, "many", "1000000000")
 		w.Hear()
@@ -114,6 +117,7 @@ func TestKernelNothingIsMissedAtTheEndsOfASession(t *testing.T) {
 
 // A map without room is counted, and what fits is still told.
 func TestKernelFullMapIsCounted(t *testing.T) {
+	kit.Needs(t, kit.OldestKernel)
 	const n, room = 101, 7
 	c := record.Open(t, Probe, session.Options{
 		Filter: session.Filter{PIDs: []uint32{uint32(os.Getpid())}},

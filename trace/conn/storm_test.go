@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"tracer/testdata/kit"
 	"tracer/testdata/kit/record"
 	"tracer/testdata/kit/work"
 	"tracer/trace/account"
@@ -18,16 +19,18 @@ import (
 // Thousands of connections, both ends on this host: all are told, of the right
 // processes, and nothing stays.
 func TestKernelStormIsToldInFull(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
 	n := 5003
-	if record.InVM() {
+	if kit.Emulated() {
 		n = 499
 	}
 	testStorm(t, kernel.BufferRing, n)
 }
 
 func TestKernelStormInPerfBuffersIsToldInFull(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
 	n := 5003
-	if record.InVM() {
+	if kit.Emulated() {
 		n = 101
 	}
 	testStorm(t, kernel.BufferPerf, n)
@@ -38,7 +41,7 @@ func testStorm(t *testing.T, buffer kernel.Buffer, n int) {
 		// Room for all of it: on a busy machine the reader waits for its turn.
 		c := start(t, session.Options{Tier: tier, Buffer: buffer, Limits: session.Limits{Limits: kernel.Limits{RingBytes: 32 << 20}}})
 		n := n
-		if record.InVM() && tier == kernel.Tracepoint && c.MayMiss() {
+		if kit.Emulated() && tier == kernel.Tracepoint && c.MayMiss() {
 			// Emulated, tasks are preempted within programs all the time: of
 			// a larger storm more would be missed than copies make good.
 			n = 199

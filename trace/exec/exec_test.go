@@ -15,6 +15,7 @@ import (
 
 	"tracer/bpf"
 	"tracer/render"
+	"tracer/testdata/kit"
 	"tracer/testdata/kit/record"
 	"tracer/testdata/kit/work"
 	"tracer/trace/event"
@@ -32,6 +33,7 @@ func TestMain(m *testing.M) {
 var itself = session.Filter{PIDs: []uint32{uint32(os.Getpid())}}
 
 func TestKernelExecLossIsCountedExactly(t *testing.T) {
+	kit.Needs(t, kit.OldestKernel)
 	for _, b := range []kernel.Buffer{kernel.BufferRing, kernel.BufferPerf} {
 		t.Run(b.String(), func(t *testing.T) { testExecLoss(t, b) })
 	}
@@ -65,6 +67,7 @@ func testExecLoss(t *testing.T, buffer kernel.Buffer) {
 }
 
 func TestKernelFollowingTooManyIsCounted(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
 	var opts session.Options
 	opts.Filter = itself
 	opts.Limits.Follows = 1 // this process alone
@@ -81,6 +84,7 @@ func TestKernelFollowingTooManyIsCounted(t *testing.T) {
 }
 
 func TestKernelNothingStaysInTheKernel(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
 	before := record.KernelObjects(t)
 	r := record.Open(t, Probe, session.Options{Filter: session.Filter{PIDs: []uint32{1}}}, "--exits", "--failed")
 	if during := record.KernelObjects(t); during <= before {
@@ -346,7 +350,7 @@ func recordSamples(t *testing.T) {
 
 // What a kernel really sent, through decode and every format.
 func TestRecordedSamplesDecodeToTheGoldenFiles(t *testing.T) {
-	if os.Getenv("TRACER_VM") != "" {
+	if kit.Emulated() {
 		t.Skip("this kernel's machine has no golden files")
 	}
 	if *recordAnew {

@@ -2,12 +2,12 @@ package kernel
 
 import (
 	"net"
-	"os"
 	"slices"
 	"testing"
 	"time"
 
 	"tracer/bpf"
+	"tracer/testdata/kit"
 )
 
 func TestReaderLooksAsOftenAsRecordsCome(t *testing.T) {
@@ -67,9 +67,7 @@ func TestCastsAreDropped(t *testing.T) {
 // A reader that dozes is woken when a quarter of the ring has filled, not by the
 // first record, and by flush.
 func TestKernelRingWakesWhoDozes(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("this test needs root")
-	}
+	kit.Needs(t, kit.EveryKernel)
 	const size = 1 << 18
 	k, err := Open(Options{Buffer: BufferRing, Limits: Limits{RingBytes: size}})
 	if err != nil {

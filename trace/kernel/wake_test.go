@@ -28,9 +28,10 @@ func byPerf() session.Options {
 // Processes of several generations on all CPUs: each is told, its exec before its
 // exit and before those of its children.
 func TestKernelPerfBuffersKeepTheOrderOfProcesses(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
 	const workers = 4
 	n := 499
-	if record.InVM() {
+	if kit.Emulated() {
 		n = 53
 	}
 	r := record.Start(t, probe.Probe, byPerf(), "--exits")
@@ -77,6 +78,7 @@ func TestKernelPerfBuffersKeepTheOrderOfProcesses(t *testing.T) {
 
 // Who sleeps is woken by the next event, without a look at the clock.
 func TestKernelPerfBuffersWakeTheirReader(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
 	r := record.Start(t, probe.Probe, byPerf())
 	for i := range 5 {
 		kit.Eventually(t, "the reader does not go to sleep", func() error {

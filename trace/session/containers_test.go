@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tracer/testdata/kit"
 	"tracer/testdata/kit/record"
 	"tracer/testdata/kit/work"
 	"tracer/trace/event"
@@ -44,7 +45,7 @@ func traceWith(t *testing.T, p session.Probe, where place.Filter, args ...string
 	t.Helper()
 	opts := session.Options{Place: where}
 	opts.PIDs = family(t)
-	if record.InVM() {
+	if kit.Emulated() {
 		opts.Limits.PlaceWait = 2 * time.Second // an emulated machine is slow
 	}
 	r := record.Open(t, p, opts, args...)
@@ -171,7 +172,6 @@ func (c *fakeContainer) remove() { _ = os.Remove(c.dir) }
 // trees are the cgroup trees of this host, whose ids events carry.
 func trees(t *testing.T) map[string]place.Hierarchy {
 	t.Helper()
-	record.NeedRoot(t)
 	found, err := place.FindHierarchies(place.Roots{})
 	if err != nil {
 		t.Fatal(err)
@@ -205,6 +205,7 @@ func (r *tracing) execs(comm string) map[string]*event.Exec {
 }
 
 func TestKernelPlaceOfContainers(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
 	for name, tree := range trees(t) {
 		t.Run(name, func(t *testing.T) {
 			older := newContainer(t, tree, "older-0", "app")
@@ -255,6 +256,7 @@ func TestKernelPlaceOfContainers(t *testing.T) {
 
 // Where nothing names a container its id does.
 func TestKernelPlaceOfAContainerWithoutAName(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
 	for name, tree := range trees(t) {
 		t.Run(name, func(t *testing.T) {
 			r := traceWith(t, exec.Probe, place.Filter{})
@@ -279,6 +281,7 @@ func TestKernelPlaceOfAContainerWithoutAName(t *testing.T) {
 }
 
 func TestKernelPlaceIsFilteredByTheKernel(t *testing.T) {
+	kit.Needs(t, kit.NewestKernel)
 	for name, tree := range trees(t) {
 		t.Run(name, func(t *testing.T) {
 			const n = 17
@@ -340,6 +343,7 @@ func TestKernelPlaceIsFilteredByTheKernel(t *testing.T) {
 
 // What cannot be told to be wanted in time is a loss, not silence.
 func TestKernelPlaceThatIsNotKnownInTimeIsCounted(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
 	for name, tree := range trees(t) {
 		t.Run(name, func(t *testing.T) {
 			c := newContainer(t, tree, "x", "x")
@@ -359,7 +363,7 @@ func TestKernelPlaceThatIsNotKnownInTimeIsCounted(t *testing.T) {
 }
 
 func TestKernelPlaceLeavesNothing(t *testing.T) {
-	record.NeedRoot(t)
+	kit.Needs(t, kit.EveryKernel)
 	before := record.KernelObjects(t)
 	for range 3 {
 		s, err := session.Open([]session.Tracer{exec.Probe.New()}, session.Options{Place: place.Filter{Pod: "x"}})

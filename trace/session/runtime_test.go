@@ -26,7 +26,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/encoding/protowire"
 
-	"tracer/testdata/kit/record"
+	"tracer/testdata/kit"
 	"tracer/testdata/kit/work"
 	"tracer/trace"
 	"tracer/trace/event"
@@ -57,8 +57,8 @@ var workload = []string{"/bin/sh", "-c", "/bin/httpd -p 127.0.0.1:8080 -h /www &
 // host's, and the cgroup trees as a host of that kind has them, and in a network
 // of its own, where no other's test has left a port in use.
 func TestKernelRuntimes(t *testing.T) {
-	record.NeedRoot(t)
-	if os.Getenv("TRACER_VM") != "" {
+	kit.Needs(t, kit.ThisKernelOnly)
+	if kit.Emulated() {
 		t.Skip("this kernel's machine has no container runtimes")
 	}
 	if stage := os.Getenv(runtimeStage); stage != "" {

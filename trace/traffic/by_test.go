@@ -4,14 +4,15 @@ import (
 	"net/netip"
 	"testing"
 
+	"tracer/testdata/kit"
 	"tracer/testdata/kit/container"
-	"tracer/testdata/kit/record"
 	"tracer/testdata/kit/work"
 	"tracer/trace/event"
 	"tracer/trace/session"
 )
 
 func TestKernelRowsAreByPeerContainerOrPod(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
 	for _, by := range []string{"peer", "container", "pod"} {
 		t.Run(by, func(t *testing.T) {
 			c := start(t, session.Options{}, "--by", by, "--interval", "20ms", "--sort", "rx")
@@ -55,7 +56,7 @@ func TestKernelRowsAreByPeerContainerOrPod(t *testing.T) {
 			}
 			// Others may use the loopback device, too, but where a machine is
 			// our own.
-			if record.InVM() && got != both(n+m, n+m) || got.tx < uint64(n+m) {
+			if kit.Emulated() && got != both(n+m, n+m) || got.tx < uint64(n+m) {
 				t.Errorf("moved %+v, want %d both ways", got, n+m)
 			}
 		})

@@ -4,12 +4,14 @@ import (
 	"slices"
 	"testing"
 
+	"tracer/testdata/kit"
 	"tracer/testdata/kit/work"
 	"tracer/trace/event"
 	"tracer/trace/session"
 )
 
 func TestKernelOnlyWantedProcessesHaveRows(t *testing.T) {
+	kit.Needs(t, kit.NewestKernel)
 	server := work.Start(t, "echoServer", "3")
 	port := server.Hear()
 	c := start(t, session.Options{Filter: session.Filter{PIDs: []uint32{uint32(server.PID)}}}, "--interval", "20ms")

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tracer/bpf"
+	"tracer/testdata/kit"
 	"tracer/testdata/kit/record"
 	"tracer/testdata/kit/work"
 	"tracer/trace/account"
@@ -20,6 +21,7 @@ import (
 // Ends that nobody has seen, as the map looks after them: they are counted, and
 // who uses an address again is not taken for who had it before.
 func TestKernelUnseenEndsAreCounted(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
 	const held, n = 11, 211
 	c := open(t, session.Options{}, "--interval", "1h")
 	socks := c.Host.Map(bpf.TrafficMapSocks)
@@ -80,6 +82,7 @@ func TestKernelUnseenEndsAreCounted(t *testing.T) {
 }
 
 func TestKernelLossIsTold(t *testing.T) {
+	kit.Needs(t, kit.OldestKernel)
 	record.Buffers(t, func(t *testing.T, buffer kernel.Buffer) {
 		const n = 331
 		c := open(t, session.Options{Limits: session.Limits{Limits: kernel.Limits{RingBytes: 4096}}, Buffer: buffer}, "--interval", "1h")

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"testing"
 
+	"tracer/testdata/kit"
 	"tracer/testdata/kit/record"
 	"tracer/testdata/kit/work"
 	"tracer/trace/kernel"
@@ -12,6 +13,7 @@ import (
 )
 
 func TestKernelBytesBelongToWhoMovesThem(t *testing.T) {
+	kit.Needs(t, kit.EndsKernel)
 	record.Tiers(t, func(t *testing.T, tier kernel.Tier) {
 		c := start(t, session.Options{Tier: tier}, "--interval", "20ms")
 

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"testing"
 
+	"tracer/testdata/kit"
 	"tracer/testdata/kit/work"
 	"tracer/trace/kernel"
 	"tracer/trace/session"
@@ -31,6 +32,7 @@ func (r restless) Attached(h *session.Host) error {
 // A reading may come at any moment of a socket's life, and then the kernel is
 // between two steps.
 func TestKernelReadingsComeAtAnyMoment(t *testing.T) {
+	kit.Needs(t, kit.EndsKernel)
 	const n = 997
 	x := parse(t)
 	c := openTracer(t, x, restless{x}, session.Options{Limits: session.Limits{Socks: 64}})

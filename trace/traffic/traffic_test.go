@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"testing"
 
+	"tracer/testdata/kit"
 	"tracer/testdata/kit/record"
 	"tracer/testdata/kit/work"
 	"tracer/trace/event"
@@ -16,6 +17,7 @@ import (
 )
 
 func TestKernelBytesAreExactHoweverTheyAreMoved(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
 	record.Tiers(t, func(t *testing.T, tier kernel.Tier) {
 		c := start(t, session.Options{Tier: tier}, "--by", "connection", "--interval", "30ms")
 		for _, host := range []string{"127.0.0.1", "::1"} {
@@ -58,6 +60,7 @@ func TestKernelBytesAreExactHoweverTheyAreMoved(t *testing.T) {
 }
 
 func TestKernelBytesOfProcessesAreExact(t *testing.T) {
+	kit.Needs(t, kit.EndsKernel)
 	record.Tiers(t, func(t *testing.T, tier kernel.Tier) {
 		older := work.Start(t, "older")
 		older.Hear()
@@ -97,6 +100,7 @@ func TestKernelBytesOfProcessesAreExact(t *testing.T) {
 }
 
 func TestKernelConnectionsShorterThanTheIntervalAreCounted(t *testing.T) {
+	kit.Needs(t, kit.OldestKernel)
 	const n = 997
 	for _, interval := range []string{"1h", "10ms"} {
 		t.Run(interval, func(t *testing.T) {
@@ -115,6 +119,7 @@ func TestKernelConnectionsShorterThanTheIntervalAreCounted(t *testing.T) {
 }
 
 func TestKernelTracerLeavesItselfOut(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
 	c := start(t, session.Options{}, "--interval", "20ms")
 	// This process is the tracer, too.
 	l := work.Must1(net.Listen("tcp", "127.0.0.1:0"))

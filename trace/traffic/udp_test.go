@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tracer/testdata/kit"
 	"tracer/testdata/kit/record"
 	"tracer/testdata/kit/work"
 	"tracer/trace/event"
@@ -17,6 +18,7 @@ import (
 )
 
 func TestKernelUDPIsCountedCallByCall(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
 	record.Tiers(t, func(t *testing.T, tier kernel.Tier) {
 		c := start(t, session.Options{Tier: tier}, "--interval", "20ms")
 		type total struct {
@@ -54,6 +56,7 @@ func TestKernelUDPIsCountedCallByCall(t *testing.T) {
 }
 
 func TestKernelUDPIsToldByConnectionAndByPeer(t *testing.T) {
+	kit.Needs(t, kit.OldestKernel)
 	record.Tiers(t, func(t *testing.T, tier kernel.Tier) {
 		for _, by := range []string{"connection", "peer"} {
 			t.Run(by, func(t *testing.T) {
@@ -96,7 +99,7 @@ func TestKernelUDPIsToldByConnectionAndByPeer(t *testing.T) {
 							want = moved{asks + answers, asks + answers}
 						}
 						// Others may use the loopback device, too.
-						if peer.tx < want.tx || peer.rx < want.rx || record.InVM() && peer != want {
+						if peer.tx < want.tx || peer.rx < want.rx || kit.Emulated() && peer != want {
 							t.Errorf("%s: moved %+v, want %+v", host, peer, want)
 						}
 					})
@@ -108,6 +111,7 @@ func TestKernelUDPIsToldByConnectionAndByPeer(t *testing.T) {
 
 // Many more UDP sockets than there is room for, one after the other.
 func TestKernelIdleFlowsMakeRoom(t *testing.T) {
+	kit.Needs(t, kit.OldestKernel)
 	const room, round = 64, 20
 	c := open(t, session.Options{Limits: session.Limits{Socks: room}, Filter: session.Filter{Comms: []string{"traffic-ports"}}}, "--by", "connection")
 	c.Clean(nil)

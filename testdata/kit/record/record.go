@@ -19,6 +19,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"tracer/testdata/kit"
 	"tracer/trace/event"
 	"tracer/trace/kernel"
 	"tracer/trace/session"
@@ -213,22 +214,6 @@ func Parse(t testing.TB, p session.Probe, args ...string) session.Tracer {
 	return tracer
 }
 
-// NeedRoot skips a test that traces for real where that is not possible. In CI that is
-// a failure.
-func NeedRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatal("this test needs root")
-	}
-	t.Skip("this test needs root")
-}
-
-// InVM reports whether this is an emulated machine with another kernel.
-func InVM() bool { return os.Getenv("TRACER_VM") != "" }
-
 // Open opens a session, which is closed when the test ends. Nobody reads what it tells
 // until Run or Stop is called. Where opts name a tier that this kernel does not have, the
 // test is skipped.
@@ -240,7 +225,7 @@ func Open(t testing.TB, p session.Probe, opts session.Options, args ...string) *
 // OpenTracer is Open for a tracer that a test has made.
 func OpenTracer(t testing.TB, p session.Probe, tracer session.Tracer, opts session.Options) *Recorder {
 	t.Helper()
-	NeedRoot(t)
+	kit.Needs(t, kit.EveryKernel) // a benchmark does not say it
 	opts.Cache = cache()
 	r := New(t)
 	r.probe, r.opts = p.Name, opts
@@ -280,7 +265,7 @@ func (r *Recorder) skipTier(err error) {
 	switch {
 	case tier == kernel.Tracepoint && r.silent:
 		r.TB.Skipf("this kernel tells too little by tracepoints (6.3): %v", err)
-	case tier != 0 && tier != kernel.Tracepoint && !InVM():
+	case tier != 0 && tier != kernel.Tracepoint && !kit.Emulated():
 		r.TB.Skipf("functions cannot be hooked here, other kernels are tested by make test-kernels: %v", err)
 	}
 }

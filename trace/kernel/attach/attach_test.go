@@ -26,6 +26,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"tracer/testdata/kit"
 	"tracer/trace/kernel/confine"
 )
 
@@ -54,16 +55,10 @@ func child(t *testing.T, args ...string) bool {
 	return true
 }
 
-// needRoot is for tests that attach for real. Where that is promised, as in CI, a
-// machine that cannot is a failure.
+// needRoot is for tests that attach for real.
 func needRoot(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") != "" {
-			t.Fatal("this test needs root")
-		}
-		t.Skip("this test needs root")
-	}
+	kit.Needs(t, kit.EveryKernel)
 	// Before 5.11 maps count against this limit.
 	_ = rlimit.RemoveMemlock()
 }
