@@ -1,10 +1,6 @@
 package session_test
 
 import (
-	"encoding/hex"
-	"encoding/json"
-	"fmt"
-	"math/rand/v2"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
@@ -17,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tracer/testdata/kit"
+	"tracer/testdata/kit/container"
 	"tracer/testdata/kit/record"
 	"tracer/testdata/kit/work"
 	"tracer/trace/event"
@@ -92,101 +89,6 @@ func (r *tracing) until(f func(e event.Event) bool) {
 	}
 }
 
-// A fakeContainer is all that tracer sees of one: a cgroup, and the bundle that
-// containerd leaves.
-type fakeContainer struct {
-	dir    string // of the cgroup
-	parent string
-	event.Place
-}
-
-// newContainer makes one, before or while it is traced.
-func newContainer(t *testing.T, tree place.Hierarchy, pod, container string) *fakeContainer {
-	t.Helper()
-	var random [48]byte
-	for i := range random {
-		random[i] = byte(rand.Uint32())
-	}
-	text := hex.EncodeToString(random[:])
-	c := &fakeContainer{Place: event.Place{
-		Container: container, ContainerID: text[:64], Pod: pod, Namespace: "tracer-test",
-		PodUID: fmt.Sprintf("%s-%s-%s-%s-%s", text[64:72], text[72:76], text[76:80], text[80:84], text[84:96]),
-	}}
-	bundle := filepath.Join("/run/containerd/io.containerd.runtime.v2.task/tracer-test", c.ContainerID)
-	spec, err := json.Marshal(map[string]any{"annotations": map[string]string{
-		"io.kubernetes.cri.container-type": "container", "io.kubernetes.cri.container-name": c.Container,
-		"io.kubernetes.cri.sandbox-name": c.Pod, "io.kubernetes.cri.sandbox-namespace": c.Namespace,
-		"io.kubernetes.cri.sandbox-uid": c.PodUID,
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.parent = filepath.Join(tree.Dir, "tracer-test/kubepods/besteffort/pod"+c.PodUID)
-	c.dir = filepath.Join(c.parent, c.ContainerID)
-	t.Cleanup(func() {
-		c.remove()
-		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-			if _, err := os.Stat(c.dir); err != nil {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Errorf("cgroup %q stays: something runs in it", c.dir)
-				break
-			}
-			c.remove() // who has just ended may be in it for a moment
-		}
-		for dir := c.dir; dir != tree.Dir; dir = filepath.Dir(dir) {
-			_ = os.Remove(dir) // where it is empty
-		}
-		_ = os.RemoveAll(bundle)
-		for dir := filepath.Dir(bundle); dir != "/run"; dir = filepath.Dir(dir) {
-			_ = os.Remove(dir)
-		}
-	})
-	for _, err := range []error{
-		os.MkdirAll(bundle, 0o711),
-		os.WriteFile(filepath.Join(bundle, "config.json"), spec, 0o644),
-		os.MkdirAll(c.dir, 0o755),
-	} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	return c
-}
-
-// run runs a command in the container.
-func (c *fakeContainer) run(t *testing.T, args ...string) {
-	t.Helper()
-	// The shell moves itself, then becomes the command: one exec on the host,
-	// one in the container, whatever tree the cgroup is in.
-	cmd := osexec.Command("/bin/sh", append([]string{"-c", `echo $$ >"$0" && exec "$@"`, c.dir + "/cgroup.procs"}, args...)...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-}
-
-// remove ends the container.
-func (c *fakeContainer) remove() { _ = os.Remove(c.dir) }
-
-// trees are the cgroup trees of this host, whose ids events carry.
-func trees(t *testing.T) map[string]place.Hierarchy {
-	t.Helper()
-	found, err := place.FindHierarchies(place.Roots{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := map[string]place.Hierarchy{}
-	for _, h := range found {
-		if h.V1 {
-			all["v1"] = h
-		} else {
-			all["cgroup2"] = h
-		}
-	}
-	return all
-}
-
 // execs are the events of execs of this program, by their last argument.
 func (r *tracing) execs(comm string) map[string]*event.Exec {
 	r.t.Helper()
@@ -206,32 +108,28 @@ func (r *tracing) execs(comm string) map[string]*event.Exec {
 
 func TestKernelPlaceOfContainers(t *testing.T) {
 	kit.Needs(t, kit.EveryKernel)
-	for name, tree := range trees(t) {
+	for name, tree := range container.Trees(t) {
 		t.Run(name, func(t *testing.T) {
-			older := newContainer(t, tree, "older-0", "app")
+			older := container.New(t, tree, "older-0", "app")
 			r := traceWith(t, exec.Probe, place.Filter{})
-			older.run(t, "/bin/sleep", "0.001")
+			older.Run("/bin/sleep", "0.001")
 
 			// It is gone before anybody can look.
 			const n = 31
 			want := map[string]event.Place{"0.001": older.Place}
 			for i := range n {
-				c := newContainer(t, tree, "short-"+strconv.Itoa(i), "job")
+				c := container.New(t, tree, "short-"+strconv.Itoa(i), "job")
 				arg := "0.000" + strconv.Itoa(i+1)
-				c.run(t, "/bin/sleep", arg)
-				c.remove()
+				c.Run("/bin/sleep", arg)
+				c.Remove()
 				want[arg] = c.Place
 			}
 			// One in another is not of interest: it is the outer one's.
-			nested := *older
-			nested.dir = filepath.Join(older.dir, "docker", strings.Repeat("ab", 32))
-			if err := os.MkdirAll(nested.dir, 0o755); err != nil {
-				t.Fatal(err)
-			}
-			nested.run(t, "/bin/sleep", "0.002")
+			nested := container.At(t, filepath.Join(older.Dir, "docker", strings.Repeat("ab", 32)))
+			nested.Run("/bin/sleep", "0.002")
 			want["0.002"] = older.Place
-			_ = os.Remove(nested.dir)
-			_ = os.Remove(filepath.Dir(nested.dir))
+			nested.Remove()
+			_ = os.Remove(filepath.Dir(nested.Dir))
 			if err := osexec.Command("/bin/sleep", "0.003").Run(); err != nil {
 				t.Fatal(err)
 			}
@@ -257,10 +155,10 @@ func TestKernelPlaceOfContainers(t *testing.T) {
 // Where nothing names a container its id does.
 func TestKernelPlaceOfAContainerWithoutAName(t *testing.T) {
 	kit.Needs(t, kit.EveryKernel)
-	for name, tree := range trees(t) {
+	for name, tree := range container.Trees(t) {
 		t.Run(name, func(t *testing.T) {
 			r := traceWith(t, exec.Probe, place.Filter{})
-			c := newContainer(t, tree, "x", "x")
+			c := container.New(t, tree, "x", "x")
 			id := c.ContainerID[32:] + c.ContainerID[:32] // which no bundle is of
 			dir := filepath.Join(tree.Dir, "tracer-test-"+id[:8], id)
 			if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -270,7 +168,7 @@ func TestKernelPlaceOfAContainerWithoutAName(t *testing.T) {
 				_ = os.Remove(dir)
 				_ = os.Remove(filepath.Dir(dir))
 			})
-			(&fakeContainer{dir: dir}).run(t, "/bin/sleep", "0.001")
+			container.At(t, dir).Run("/bin/sleep", "0.001")
 			r.Stop()
 			want := event.Place{Container: id[:12], ContainerID: id}
 			if diff := cmp.Diff(want, r.execs("sleep")["0.001"].Place); diff != "" {
@@ -282,11 +180,11 @@ func TestKernelPlaceOfAContainerWithoutAName(t *testing.T) {
 
 func TestKernelPlaceIsFilteredByTheKernel(t *testing.T) {
 	kit.Needs(t, kit.NewestKernel)
-	for name, tree := range trees(t) {
+	for name, tree := range container.Trees(t) {
 		t.Run(name, func(t *testing.T) {
 			const n = 17
-			other := newContainer(t, tree, "db-0", "db")
-			web := newContainer(t, tree, "web-0", "web")
+			other := container.New(t, tree, "db-0", "db")
+			web := container.New(t, tree, "web-0", "web")
 			for what, c := range map[string]struct {
 				place place.Filter
 				want  bool // of containers like web
@@ -301,8 +199,8 @@ func TestKernelPlaceIsFilteredByTheKernel(t *testing.T) {
 				r.Session.AfterVerdicts()
 				want := 0
 				for i := range n {
-					web.run(t, "/bin/sleep", "0.001"+strconv.Itoa(i))
-					other.run(t, "/bin/sleep", "0.001"+strconv.Itoa(i))
+					web.Run("/bin/sleep", "0.001"+strconv.Itoa(i))
+					other.Run("/bin/sleep", "0.001"+strconv.Itoa(i))
 					if c.want || what == "an id" {
 						want++
 					}
@@ -320,10 +218,10 @@ func TestKernelPlaceIsFilteredByTheKernel(t *testing.T) {
 				r = traceWith(t, exec.Probe, c.place)
 				wanted := map[string]event.Place{}
 				for i := range n {
-					later, stranger := newContainer(t, tree, "web-1", "web"), newContainer(t, tree, "db-1", "db")
+					later, stranger := container.New(t, tree, "web-1", "web"), container.New(t, tree, "db-1", "db")
 					arg := "0.002" + strconv.Itoa(i)
-					later.run(t, "/bin/sleep", arg)
-					stranger.run(t, "/bin/sleep", "0.003"+strconv.Itoa(i))
+					later.Run("/bin/sleep", arg)
+					stranger.Run("/bin/sleep", "0.003"+strconv.Itoa(i))
 					if c.want {
 						wanted[arg] = later.Place
 					}
@@ -344,16 +242,16 @@ func TestKernelPlaceIsFilteredByTheKernel(t *testing.T) {
 // What cannot be told to be wanted in time is a loss, not silence.
 func TestKernelPlaceThatIsNotKnownInTimeIsCounted(t *testing.T) {
 	kit.Needs(t, kit.EveryKernel)
-	for name, tree := range trees(t) {
+	for name, tree := range container.Trees(t) {
 		t.Run(name, func(t *testing.T) {
-			c := newContainer(t, tree, "x", "x")
+			c := container.New(t, tree, "x", "x")
 			if err := os.RemoveAll(filepath.Join("/run/containerd/io.containerd.runtime.v2.task/tracer-test", c.ContainerID)); err != nil {
 				t.Fatal(err)
 			}
 			r := traceWith(t, exec.Probe, place.Filter{Pod: "x"})
 			const n = 7
 			for range n {
-				c.run(t, "/bin/sleep", "0.001")
+				c.Run("/bin/sleep", "0.001")
 			}
 			if a := r.Stop(); a.Seen != n || a.Lost != n || a.LostBy["place_unknown"] != n || len(r.Events()) != 0 {
 				t.Errorf("made %d: %+v", n, a)

@@ -27,6 +27,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"tracer/testdata/kit"
+	"tracer/testdata/kit/container"
 	"tracer/testdata/kit/work"
 	"tracer/trace"
 	"tracer/trace/event"
@@ -74,7 +75,7 @@ func TestKernelRuntimes(t *testing.T) {
 		}
 		t.Skipf("%s is missing: make install-tools", tool)
 	}
-	has := trees(t)
+	has := container.Trees(t)
 	before := runtimeCgroups()
 	// Runtimes are set up side by side, which takes most of the time and disturbs nobody; containers run in one of
 	// them after the other.

@@ -81,6 +81,16 @@ func New(t testing.TB, tree place.Hierarchy, pod, name string) *Container {
 	return c
 }
 
+// At makes a container of a cgroup alone, about which nothing else is known. The test
+// removes it.
+func At(t testing.TB, dir string) *Container {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return &Container{Dir: dir, t: t}
+}
+
 // end removes the cgroup: who has just ended may be in it for a moment.
 func (c *Container) end() {
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
