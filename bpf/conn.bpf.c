@@ -435,7 +435,7 @@ static __noinline int set_state(__u64 *ctx, int copy)
 	int error;
 
 	/* First of all: what one misses and another sees is no loss, whatever it is. */
-	if (!first_step(copy, step_of(sk, from, to)) || !is_tcp_step(sk, to))
+	if (!is_tcp_step(sk, to))
 		return 0;
 	if (to == TCP_SYN_SENT) {
 		begin_connect(ctx, sk);
@@ -480,7 +480,7 @@ static __noinline int set_state(__u64 *ctx, int copy)
 	return 0;
 }
 
-STEP_COPIES("raw_tp/inet_sock_set_state", conn_set_state, set_state)
+STEP_COPIES("raw_tp/inet_sock_set_state", conn_set_state, state_step, set_state)
 
 /* Nothing stays of a socket that is gone. */
 static __noinline int destroyed(__u64 *ctx, int copy)
@@ -489,8 +489,6 @@ static __noinline int destroyed(__u64 *ctx, int copy)
 	__u64 key = (__u64)sk;
 	struct conn *c;
 
-	if (!first_step(copy, step_of(sk, 0, 0)))
-		return 0;
 	c = bpf_map_lookup_elem(&socks, &key);
 	if (!c)
 		return 0;
@@ -511,19 +509,24 @@ static __noinline int destroyed(__u64 *ctx, int copy)
 	return 0;
 }
 
-STEP_COPIES("raw_tp/tcp_destroy_sock", conn_destroy, destroyed)
+STEP_COPIES("raw_tp/tcp_destroy_sock", conn_destroy, destroy_step, destroyed)
+
+static __always_inline __u64 retransmit_step(__u64 *ctx)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)ctx[0];
+
+	return step_of((struct sock *)tp, TCP_SYN_SENT, TCP_SYN_SENT) ^
+	       (__u64)LOAD(tp, total_retrans) << 24;
+}
 
 /* A SYN is sent again. */
 static __noinline int sent_again(__u64 *ctx, int copy)
 {
 	struct sock *sk = (struct sock *)ctx[0];
-	struct tcp_sock *tp = (void *)sk;
 	__u64 key = (__u64)sk;
 	struct conn *c;
 
-	if (!first_step(copy, step_of(sk, TCP_SYN_SENT, TCP_SYN_SENT) ^
-				      (__u64)LOAD(tp, total_retrans) << 24) ||
-	    LOAD(sk, __sk_common.skc_state) != TCP_SYN_SENT)
+	if (LOAD(sk, __sk_common.skc_state) != TCP_SYN_SENT)
 		return 0;
 	c = bpf_map_lookup_elem(&socks, &key);
 	if (!c || c->state != connecting || !c->start)
@@ -534,7 +537,7 @@ static __noinline int sent_again(__u64 *ctx, int copy)
 	return 0;
 }
 
-STEP_COPIES("raw_tp/tcp_retransmit_skb", conn_retransmit, sent_again)
+STEP_COPIES("raw_tp/tcp_retransmit_skb", conn_retransmit, retransmit_step, sent_again)
 
 /* The current task accepts a socket, or has done so a moment ago. */
 static __noinline int accepted(void *ctx, struct sock *sk)

@@ -419,8 +419,8 @@ static __always_inline int data_call(void *ctx, enum door door, __u32 use, struc
 	return 0;
 }
 
-STEP_COPIES("raw_tp/inet_sock_set_state", http_set_state, state_change)
-STEP_COPIES("raw_tp/tcp_destroy_sock", http_destroy_sock, destroyed)
+STEP_COPIES("raw_tp/inet_sock_set_state", http_set_state, state_step, state_change)
+STEP_COPIES("raw_tp/tcp_destroy_sock", http_destroy_sock, destroy_step, destroyed)
 
 /* --- A: functions --------------------------------------------------------- */
 

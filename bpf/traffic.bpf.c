@@ -384,7 +384,7 @@ static __noinline int set_state(__u64 *ctx, int copy)
 	__u64 key = (__u64)sk;
 	struct tcp *found;
 
-	if (!first_step(copy, step_of(sk, from, to)) || !is_tcp_step(sk, to))
+	if (!is_tcp_step(sk, to))
 		return 0;
 	found = bpf_map_lookup_elem(&socks, &key);
 	if (found && begins_anew(found, sk, from, to)) {
@@ -411,7 +411,7 @@ static __noinline int set_state(__u64 *ctx, int copy)
 	return 0;
 }
 
-STEP_COPIES("raw_tp/inet_sock_set_state", traffic_set_state, set_state)
+STEP_COPIES("raw_tp/inet_sock_set_state", traffic_set_state, state_step, set_state)
 
 static __noinline int destroyed(__u64 *ctx, int copy)
 {
@@ -419,8 +419,6 @@ static __noinline int destroyed(__u64 *ctx, int copy)
 	__u64 key = (__u64)sk;
 	struct tcp *t;
 
-	if (!first_step(copy, step_of(sk, 0, 0)))
-		return 0;
 	t = bpf_map_lookup_elem(&socks, &key);
 	if (!t)
 		return 0;
@@ -431,7 +429,7 @@ static __noinline int destroyed(__u64 *ctx, int copy)
 	return 0;
 }
 
-STEP_COPIES("raw_tp/tcp_destroy_sock", traffic_destroy, destroyed)
+STEP_COPIES("raw_tp/tcp_destroy_sock", traffic_destroy, destroy_step, destroyed)
 
 /* Calls. */
 

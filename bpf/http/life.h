@@ -150,23 +150,29 @@ static __always_inline void ended_unseen(void *ctx, struct socket_state *old, st
 	forget(ctx, old, sk, use);
 }
 
-/* A connection begins. */
-static __noinline int established(void *ctx, struct sock *sk, __u32 use)
+static __noinline int begin(struct sock *sk)
 {
 	struct tcp_sock *tp = (void *)sk;
-	__u64 key = (__u64)sk;
-	struct socket_state st = {}, *old;
+	struct socket_state st = {};
 
-	old = bpf_map_lookup_elem(&sockets, &key);
+	st.next[sent] = BPF_CORE_READ(tp, write_seq);
+	st.next[received] = BPF_CORE_READ(tp, copied_seq);
+	insert(sk, &st);
+	return 0;
+}
+
+/* A connection begins. */
+static __always_inline int established(void *ctx, struct sock *sk, __u32 use)
+{
+	__u64 key = (__u64)sk;
+	struct socket_state *old = bpf_map_lookup_elem(&sockets, &key);
+
 	if (old) {
 		if (has_ports(sk, old->ports))
 			return 0; /* fast open: bytes have moved already */
 		ended_unseen(ctx, old, sk, use);
 	}
-	st.next[sent] = BPF_CORE_READ(tp, write_seq);
-	st.next[received] = BPF_CORE_READ(tp, copied_seq);
-	insert(sk, &st);
-	return 0;
+	return begin(sk);
 }
 
 /* Whether bytes have come that no process has taken out, beside a FIN. */
@@ -188,8 +194,6 @@ static __noinline int state_change(__u64 *ctx, int copy)
 	struct socket_state *st;
 	enum ending ending = closed;
 
-	if (!first_step(copy, step_of(sk, from, to)))
-		return 0;
 	if (to == TCP_ESTABLISHED)
 		return established(ctx, sk, FOR_STATE + copy);
 	if (to != TCP_CLOSE && to != TCP_FIN_WAIT1 && to != TCP_LAST_ACK)
@@ -238,8 +242,6 @@ static __noinline int destroyed(__u64 *ctx, int copy)
 	__u64 key = (__u64)sk;
 	struct socket_state *st;
 
-	if (!first_step(copy, step_of(sk, 0, 0)))
-		return 0;
 	st = bpf_map_lookup_elem(&sockets, &key);
 	if (!st)
 		return 0;

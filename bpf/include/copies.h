@@ -76,7 +76,7 @@ static __always_inline void note_turn(struct turn *turn, __u64 entry)
  * Whether a copy is the first to see an event, which looks like no other one under
  * way. Most find the first entry free, or their event there.
  */
-static __noinline bool first_to_see(int copy, int last, __u64 event, __u32 at, bool sparse)
+static __always_inline bool first_to_see(int copy, int last, __u64 event, __u32 at, bool sparse)
 {
 	struct turn *turn = bpf_map_lookup_elem(&turns, &at);
 	__u64 seen = copy + 1;
@@ -126,7 +126,7 @@ static __always_inline __u64 event_of(__u32 what, __u64 number)
  * For what a task does: what says which kind of thing, number which one. With
  * sparse what the first program missed is not counted: see programs.go.
  */
-static __always_inline bool first_call(int copy, __u32 what, __u64 number, bool sparse)
+static __noinline bool first_call(int copy, __u32 what, __u64 number, bool sparse)
 {
 	__u64 event = event_of(what, number);
 
@@ -152,7 +152,7 @@ static __always_inline bool first_step(int copy, __u64 step)
 	return first_to_see(copy, LAST_STEP, event, at % TURNS, false);
 }
 
-/* Programs that do what handle(ctx, copy) does. */
+/* A program that does what handle(ctx, copy) does. */
 #define COPY(section, name, handle, copy) \
 	SEC(section)                      \
 	int name(__u64 *ctx)              \
@@ -160,17 +160,24 @@ static __always_inline bool first_step(int copy, __u64 step)
 		return handle(ctx, copy); \
 	}
 
-/* At a call, with what first_call() is for. */
+/* All of a call, of which handle() asks first_call(). */
 #define CALL_COPIES(section, name, handle)     \
 	COPY(section, name, handle, 0)         \
 	COPY(section, name##_copy1, handle, 1) \
 	COPY(section, name##_copy2, handle, 2)
 
-/* At a step, with what first_step() is for. */
-#define STEP_COPIES(section, name, handle)     \
-	COPY(section, name, handle, 0)         \
-	COPY(section, name##_copy1, handle, 1) \
-	COPY(section, name##_copy2, handle, 2) \
-	COPY(section, name##_copy3, handle, 3)
+/* The same of a step, which step(ctx) names: who is first is asked here, as most are not. */
+#define STEP_COPY(section, name, step, handle, copy)                        \
+	SEC(section)                                                        \
+	int name(__u64 *ctx)                                                \
+	{                                                                   \
+		return first_step(copy, step(ctx)) ? handle(ctx, copy) : 0; \
+	}
+
+#define STEP_COPIES(section, name, step, handle)          \
+	STEP_COPY(section, name, step, handle, 0)         \
+	STEP_COPY(section, name##_copy1, step, handle, 1) \
+	STEP_COPY(section, name##_copy2, step, handle, 2) \
+	STEP_COPY(section, name##_copy3, step, handle, 3)
 
 #endif

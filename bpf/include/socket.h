@@ -98,6 +98,17 @@ static __always_inline __u64 step_of(struct sock *sk, int from, int to)
 	       (has_copies ? (__u64)LOAD(tp, write_seq) << 16 : 0);
 }
 
+/* The steps that the tracepoints inet_sock_set_state and tcp_destroy_sock tell of. */
+static __always_inline __u64 state_step(__u64 *ctx)
+{
+	return step_of((struct sock *)ctx[0], ctx[1], ctx[2]);
+}
+
+static __always_inline __u64 destroy_step(__u64 *ctx)
+{
+	return step_of((struct sock *)ctx[0], 0, 0);
+}
+
 /* A step of TCP from one part of a connection's life to another. */
 static __always_inline bool is_tcp_step(struct sock *sk, int to)
 {
