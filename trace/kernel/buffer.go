@@ -69,8 +69,17 @@ func (b Buffer) fit(spec *ebpf.CollectionSpec) {
 // when it waits, bell is how. A perf buffer has a share of what a ring would
 // have, and not less than a quarter: one CPU may send most of it.
 func (b Buffer) open(events, bell *ebpf.Map, state *ebpf.Variable, bytes uint32) (source, error) {
+	// A nil pointer in an interface would not be nil.
 	if b == BufferRing {
-		return newRing(events)
+		r, err := newRing(events)
+		if err != nil {
+			return nil, err
+		}
+		return r, nil
 	}
-	return newPerfBuffers(events, bell, state, int(bytes/min(events.MaxEntries(), 4)))
+	p, err := newPerfBuffers(events, bell, state, int(bytes/min(events.MaxEntries(), 4)))
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+
 	"tracer/bpf"
 	"tracer/testdata/kit"
 )
@@ -150,4 +152,19 @@ func TestKernelRingWakesWhoDozes(t *testing.T) {
 	}
 	ended(done)
 	ended(doze()) // and from then on
+}
+
+// What cannot be opened is nothing to close, either.
+func TestKernelBufferThatCannotBeOpenedIsNil(t *testing.T) {
+	kit.Needs(t, kit.ThisKernelOnly)
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Close()
+	for _, b := range []Buffer{BufferRing, BufferPerf} {
+		if source, err := b.open(m, m, nil, 1<<20); err == nil || source != nil {
+			t.Errorf("%s: %v, %v", b, source, err)
+		}
+	}
 }
