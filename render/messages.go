@@ -144,7 +144,7 @@ func (m *Messages) Explain(a *event.Account) {
 		text = append(text, "not visible on this host: "+strings.Join(a.Unseen, "; "))
 	}
 	if len(text) > 0 {
-		m.Notice(&event.Notice{Kind: "note", Message: strings.Join(text, "; ")})
+		m.Notice(&event.Notice{Time: a.Time, Kind: event.KindNote, Message: strings.Join(text, "; ")})
 	}
 }
 
