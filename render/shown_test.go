@@ -64,7 +64,8 @@ func TestKernelSlowReaderLosesNothingUnsaid(t *testing.T) {
 			told++
 		}
 	}
-	if seconds := int(time.Since(begin)/time.Second) + 1; told > seconds {
+	// Each second, and the rest at the end.
+	if seconds := int(time.Since(begin)/time.Second) + 1; told > seconds+1 {
 		t.Errorf("told %d times in %d seconds", told, seconds)
 	}
 	shown, lost := a["shown"].(float64), a["lost"].(float64)

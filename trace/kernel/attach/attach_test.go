@@ -379,7 +379,11 @@ func TestKernelAttachingProcessCanDoNothingElse(t *testing.T) {
 			if multi {
 				k = kindMulti
 			}
-			null, err := os.Open("/dev/null")
+			open, err := os.Open("/dev/null")
+			if err != nil {
+				t.Fatal(err)
+			}
+			null, err := unix.FcntlInt(open.Fd(), unix.F_DUPFD_CLOEXEC, socket+1) // what the socket's number is may be used
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -419,12 +423,12 @@ func TestKernelAttachingProcessCanDoNothingElse(t *testing.T) {
 				"seccomp":  call(unix.SYS_SECCOMP),
 				"socket":   func() error { _, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0); return err },
 				"connect":  call(unix.SYS_CONNECT, socket),
-				"sendto":   call(unix.SYS_SENDTO, null.Fd()),
-				"recvmsg":  call(unix.SYS_RECVMSG, null.Fd(), address),
-				"sendmsg":  call(unix.SYS_SENDMSG, null.Fd(), address),
+				"sendto":   call(unix.SYS_SENDTO, uintptr(null)),
+				"recvmsg":  call(unix.SYS_RECVMSG, uintptr(null), address),
+				"sendmsg":  call(unix.SYS_SENDMSG, uintptr(null), address),
 				"io_uring": call(unix.SYS_IO_URING_SETUP, 1, address),
 				"pidfd":    func() error { _, err := unix.PidfdOpen(os.Getppid(), 0); return err },
-				"getdents": func() error { _, err := unix.Getdents(int(null.Fd()), zero); return err },
+				"getdents": func() error { _, err := unix.Getdents(null, zero); return err },
 				"readlink": func() error { _, err := unix.Readlink("/proc/self/exe", zero); return err },
 				"stat":     func() error { return unix.Stat("/", &unix.Stat_t{}) },
 				"sysinfo":  func() error { return unix.Sysinfo(&unix.Sysinfo_t{}) },
@@ -432,7 +436,7 @@ func TestKernelAttachingProcessCanDoNothingElse(t *testing.T) {
 				"module":   func() error { return unix.InitModule(nil, "") },
 				"keyctl":   call(unix.SYS_KEYCTL),
 				"reboot":   call(unix.SYS_REBOOT),
-				"pwrite":   call(unix.SYS_PWRITE64, null.Fd()),
+				"pwrite":   call(unix.SYS_PWRITE64, uintptr(null)),
 				"open to read": func() error {
 					_, err := os.Open("/etc/passwd")
 					return err
@@ -446,8 +450,8 @@ func TestKernelAttachingProcessCanDoNothingElse(t *testing.T) {
 				"make memory executable":   func() error { return unix.Mprotect(zero[:0], unix.PROT_EXEC) },
 				"map executable memory":    call(unix.SYS_MMAP, 0, 4096, unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_ANON, ^uintptr(0), 0),
 				"read another's memory":    call(unix.SYS_PROCESS_VM_READV),
-				"another ioctl":            call(unix.SYS_IOCTL, null.Fd(), unix.TCGETS, address),
-				"change a perf event":      call(unix.SYS_IOCTL, null.Fd(), unix.PERF_EVENT_IOC_SET_FILTER, address),
+				"another ioctl":            call(unix.SYS_IOCTL, uintptr(null), unix.TCGETS, address),
+				"change a perf event":      call(unix.SYS_IOCTL, uintptr(null), unix.PERF_EVENT_IOC_SET_FILTER, address),
 				"a perf event in a group":  call(unix.SYS_PERF_EVENT_OPEN, address, 0, 0, 0, unix.PERF_FLAG_FD_CLOEXEC),
 				"a perf event of a cgroup": call(unix.SYS_PERF_EVENT_OPEN, address, 0, 0, ^uintptr(0), unix.PERF_FLAG_PID_CGROUP|unix.PERF_FLAG_FD_CLOEXEC),
 			}
