@@ -125,9 +125,9 @@ var Objects = []Object{
 }
 
 // SharedMaps are the maps of which a session has one each, whatever objects it
-// loads: those that came first take the place of the others'. All other maps are
-// an object's own.
-var SharedMaps = []string{ExecMapLost, ExecMapCounts, ExecMapPids, ExecMapCgroups}
+// loads: which processes are wanted, and which cgroups. All other maps are an object's
+// own, so that it is known whose losses are counted.
+var SharedMaps = []string{ExecMapPids, ExecMapCgroups}
 
 // Find returns the row of a program, or of the one that it is a copy of, and its
 // number among the copies, which is 0 for the first one. The row is nil if there
