@@ -52,7 +52,8 @@ struct turn {
 /*
  * Events that some copies have seen and others are still to see. Written and read
  * by the programs, not shared. Two that choose the same entry in the same
- * nanoseconds may lose an event, which is handled twice then.
+ * nanoseconds, or while one is preempted, may lose an event, which is handled twice
+ * then.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -44,10 +44,11 @@ func (o *Object) readCounters() error {
 	return nil
 }
 
-// readMissed adds up what the kernel tells of programs that it did not run. What the
-// first of a program and its copies missed, others may have seen: they count that. A
-// task may go to another CPU between two copies, and one of them then takes for missed
-// what another saw; but what all missed is at most the least of what each did.
+// readMissed adds up what the kernel tells of programs that it did not run. What all
+// copies of a program missed is at most the least of what each did. It is also what
+// the first missed, without what others have seen and count, where that count is
+// exact: a program that is preempted while it takes note of an event may lose the note,
+// and a copy then counts what the first has seen. Too little would be told.
 func (o *Object) readMissed(seenByCopies uint64) {
 	least := map[*bpf.Program]uint64{} // by a program and its copies together
 	var first uint64
@@ -75,7 +76,9 @@ func (o *Object) readMissed(seenByCopies uint64) {
 			o.missed += n
 		}
 	}
-	o.missed = min(o.missed, first-min(first, seenByCopies))
+	if !o.preempts {
+		o.missed = min(o.missed, first-min(first, seenByCopies))
+	}
 }
 
 // beginCounters leaves out what programs lost while they were attached one by one.

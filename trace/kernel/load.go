@@ -42,7 +42,7 @@ func (k *Kernel) loadMaps(p Plan) (_ *loading, err error) {
 		return nil, fmt.Errorf("read the kernel's types: %w", k.Types.err)
 	}
 	o := &Object{
-		name: p.Name, number: len(k.objects), perCPU: make([]uint64, ebpf.MustPossibleCPU()),
+		name: p.Name, number: len(k.objects), perCPU: make([]uint64, ebpf.MustPossibleCPU()), preempts: k.Types.Preempts(),
 		maps: map[string]*ebpf.Map{}, programs: map[string]*ebpf.Program{},
 	}
 	defer func() {

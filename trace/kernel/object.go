@@ -28,8 +28,9 @@ type Object struct {
 	reader   *reader // of records; nil: they are rare
 
 	lost, before losses   // as read last, and when the session began
-	missed       uint64   // events that no copy of a program was run for
+	missed       uint64   // events that no copy of a program was run for, at most
 	sparse       uint64   // the same, of programs that are sparse
+	preempts     bool     // the kernel preempts programs
 	perCPU       []uint64 // scratch for reading a counter
 	ended        bool     // what is noticed as missed does not count any more
 }
