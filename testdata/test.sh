@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
-# Runs everything that CI runs: make test. Most of the time goes into emulated machines, of one thread each, hence two
-# lanes for two processors: machines alone in one, the other parts and two more machines in the other.
+# Runs everything that CI runs: make test. Most of the time goes into emulated machines, of one thread each, which wait
+# for a third of it. Hence three lanes for two processors, and a priority for each: a machine of the newest kernel in one,
+# those of the others in one, and the other parts in one.
 #
-#   testdata/test.sh BUILD     BUILD is the folder for what is built and for the output of the first lane
+#   testdata/test.sh BUILD     BUILD is the folder for what is built and for the output of the other lanes
 #
-# What may run beside what:
-#   check, fuzz      beside anything but the tests that measure time; at a low priority, so that a machine keeps its
-#                    processor
-#   7                preempts programs, the more so the less it has of a processor: beside check, fuzz and one machine
-#   5.10             minds least: beside the tests of this kernel, which wait for half of their time
-#   test-unit, soak  measure time: beside one machine
+# What minds being kept waiting:
+#   7                preempts programs, the more so the less it has of a processor: it goes first
+#   test-unit, soak  measure time: next
+#   the rest         does not
 set -uo pipefail
 cd "$(dirname "$0")/.."
 build=$1 lane=${2:-}
@@ -25,28 +24,38 @@ target() { part "$1" "${MAKE:-make}" --no-print-directory "$@"; }
 
 machine() { part "kernel $1" testdata/kernels.sh -q -k "$1" "$build/kernels"; }
 
-if [ "$lane" = machines ]; then
-	machine 7 && machine 5.10
+case $lane in
+newest)
+	machine 7
 	exit
-fi
+	;;
+others)
+	machine 5.10 && machine 6.1 && machine 6.12
+	exit
+	;;
+esac
 
 mkdir -p "$build"
 target kernel-tests || exit 1
-# In a process group of its own, so that all of it can be ended.
-setsid "$0" "$build" machines >"$build/machines" 2>&1 &
-machines=$!
-trap 'kill -- -$machines 2>/dev/null; wait $machines; echo "the machines beside were ended; their output is in $build/machines"' EXIT
-for run in 'nice target check' 'nice target fuzz' 'machine 6.1' 'target test-unit' 'target soak SOAK=20s' 'machine 6.12'; do
+# Each in a process group of its own, so that all of it can be ended.
+setsid nice -n -5 "$0" "$build" newest >"$build/newest" 2>&1 &
+newest=$!
+setsid nice -n 10 "$0" "$build" others >"$build/others" 2>&1 &
+others=$!
+trap 'kill -- -$newest -$others 2>/dev/null; wait $newest $others; echo "the machines beside were ended; their output is in $build/newest and $build/others"' EXIT
+for run in 'nice target check' 'nice target fuzz' 'target test-unit' 'target soak SOAK=20s'; do
 	if [ "${run%% *}" = nice ]; then
 		(renice -n 10 $BASHPID >/dev/null; ${run#nice }) || exit 1
 	else
 		$run || exit 1
 	fi
 done
-# By its process id, whose status the shell keeps however early it has ended.
-wait $machines
+# By their process ids, whose status the shell keeps however early they have ended.
+wait $newest
 status=$?
+wait $others
+others=$?
 trap - EXIT
-cat "$build/machines"
-[ $status = 0 ] || exit 1
+cat "$build/newest" "$build/others"
+[ $status = 0 ] && [ $others = 0 ] || exit 1
 part "README's table" testdata/kernels.sh -T "$build/kernels"
