@@ -33,7 +33,7 @@ type ConnConn struct {
 	ResetBy  ConnSide
 	Before   uint8
 	Adopted  uint8
-	Naming   uint8
+	Naming   ConnNaming
 	Pad      [5]uint8
 }
 
@@ -59,6 +59,14 @@ const (
 	ConnEventConnectWaits  ConnEvent = 3
 	ConnEventAccept        ConnEvent = 4
 	ConnEventClose         ConnEvent = 5
+)
+
+type ConnNaming uint8
+
+const (
+	ConnNamingUnnamed  ConnNaming = 0
+	ConnNamingNamed    ConnNaming = 1
+	ConnNamingNameless ConnNaming = 2
 )
 
 type ConnReason uint32

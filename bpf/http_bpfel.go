@@ -113,9 +113,17 @@ type HttpHttpSocket struct {
 	RemotePort uint16
 	Family     uint16
 	Joined     uint8
-	Naming     uint8
+	Naming     HttpNaming
 	Pad        [4]uint8
 }
+
+type HttpNaming uint8
+
+const (
+	HttpNamingUnnamed  HttpNaming = 0
+	HttpNamingNamed    HttpNaming = 1
+	HttpNamingNameless HttpNaming = 2
+)
 
 type HttpPart uint32
 

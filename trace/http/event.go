@@ -83,7 +83,7 @@ func (ev *events) fill(e *event.HTTP, kind string, client, server *exchange.Half
 			Kind:    kind,
 			Process: whose.Owner,
 		},
-		Connection:    event.Connection{Role: role, Src: view.Pair.Client, Dst: view.Pair.Server},
+		Connection:    event.Connection{Role: role, Src: view.Pair.Client, Dst: view.Pair.Server, ID: event.ConnID(view.ID)},
 		Version:       versions[min(x.Minor, 1)],
 		Method:        text(x.Method),
 		Path:          text(x.Target),
