@@ -579,7 +579,7 @@ static __noinline int accepted(void *ctx, struct sock *sk)
 	fill_current(c, task);
 	fill_tuple(c, sk);
 	if (tcp_find_steady_isns(sk, false, &isns)) {
-		c->id = conn_id_of(isns, false, false);
+		c->id = conn_id_of(isns, false);
 		c->naming = named;
 	}
 	if (!wanted_ports(c))

@@ -174,9 +174,12 @@ static __noinline int begin(struct sock *sk, struct socket_state *old, int from)
 
 	naming = name_established(sk, from, called, &n, &id);
 	if (old) {
-		if (old->intro.socket.naming == unnamed) {
+		/* Sent with the SYN, or before its answer came: the other side's numbers are new. */
+		if (old->intro.socket.naming == unnamed && !old->bytes[received]) {
 			old->intro.socket.id = id;
 			old->intro.socket.naming = naming;
+			old->intro.socket.seq[received] = BPF_CORE_READ(tp, copied_seq);
+			old->next[received] = old->intro.socket.seq[received];
 			old->introduced = 0; /* once more, with this */
 		}
 		return 0;

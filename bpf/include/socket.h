@@ -381,12 +381,11 @@ static __always_inline bool tcp_find_steady_isns(struct sock *sk, bool called, s
 /*
  * The name of a connection that both ends know, on whichever hosts they are and
  * however addresses are translated between them: the initial sequence numbers,
- * that of who called first. Where both called each other, it is the lower one.
+ * that of who called first.
  */
-static __always_inline __u64 conn_id_of(struct tcp_isns n, bool called, bool both_called)
+static __always_inline __u64 conn_id_of(struct tcp_isns n, bool called)
 {
-	bool own_first = both_called ? n.own < n.peer : called;
-	__u32 first = own_first ? n.own : n.peer, second = own_first ? n.peer : n.own;
+	__u32 first = called ? n.own : n.peer, second = called ? n.peer : n.own;
 
 	return (__u64)first << 32 | second;
 }
@@ -395,33 +394,46 @@ static __always_inline __u64 conn_id_of(struct tcp_isns n, bool called, bool bot
 enum __attribute__((packed)) naming {
 	unnamed,
 	named,
-	nameless, /* for good: the socket was restored (TCP_REPAIR) and counts from there */
+	nameless, /* for good */
 };
 
-/* The name of a connection that has just been established, by a step of its socket from that state. */
+/*
+ * Names a connection that has just been established, by a step of its socket from
+ * that state. Nameless is one of a socket that was restored (TCP_REPAIR): no SYN of
+ * it was acknowledged, it counts from where it was restored. And so is one of which
+ * the other side called, too, while this one did: only one of them may have noticed.
+ */
 static __always_inline enum naming name_established(struct sock *sk, int from, bool called,
 						    struct tcp_isns *n, __u64 *id)
 {
 	*n = tcp_find_isns(sk, called);
-	/* A socket that is restored goes this way without a SYN. */
-	if (from == TCP_SYN_SENT && !LOAD((struct tcp_sock *)sk, bytes_acked))
+	if (called && (from != TCP_SYN_SENT || !LOAD((struct tcp_sock *)sk, bytes_acked)))
 		return nameless;
-	*id = conn_id_of(*n, called, called && from == TCP_SYN_RECV);
+	*id = conn_id_of(*n, called);
 	return named;
 }
 
-/* The name of a connection that was met in some state: who called is not known. */
+/*
+ * Names a connection that was met in some state: who called is not known. What a
+ * restored socket has met since, and that both sides called, cannot be told any more.
+ */
 static __always_inline enum naming name_met(struct sock *sk, int state, __u64 *id)
 {
 	__u32 syns = tcp_own_syns(sk, state);
 	struct tcp_isns n;
 
-	if (state == TCP_SYN_SENT || state == TCP_CLOSE || state == TCP_LISTEN || syns > 1)
+	switch (state) {
+	case TCP_SYN_SENT:
+	case TCP_CLOSE:
+	case TCP_LISTEN:
 		return unnamed;
-	if (!tcp_find_steady_isns(sk, syns, &n) || tcp_own_syns(sk, state) != syns)
+	case TCP_SYN_RECV:
+		if (syns)
+			return unnamed;
+	}
+	if (syns > 1 || !tcp_find_steady_isns(sk, syns, &n) || tcp_own_syns(sk, state) != syns)
 		return unnamed;
-	/* Who is called gets another socket for the connection, who calls stays in this. */
-	*id = conn_id_of(n, syns, syns && state == TCP_SYN_RECV);
+	*id = conn_id_of(n, syns);
 	return named;
 }
 

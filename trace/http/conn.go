@@ -111,6 +111,7 @@ func (cs *conns) open(address, seen uint64, intro *bpf.HttpHttpIntro) *conn {
 		if intro != nil {
 			c.Owner = cs.owner(&intro.Owner)
 			if id := connID(&intro.Socket); id.Known && !c.ID.Known {
+				c.Seq = intro.Socket.Seq
 				cs.join.Named(&c.End, id)
 			}
 		}

@@ -1,0 +1,103 @@
+package http
+
+import (
+	"testing"
+
+	"tracer/testdata/kit"
+	"tracer/testdata/kit/record"
+	"tracer/testdata/kit/work"
+	"tracer/trace/event"
+	"tracer/trace/kernel"
+	"tracer/trace/session"
+)
+
+// Whatever way a connection was opened, its two ends are joined, and the exchange has
+// the name that the connection had on the wire.
+func TestKernelHTTPConnIDIsWhatWasOnTheWire(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
+	tiersOf(t, func(t *testing.T, tier kernel.Tier) {
+		older := map[string]*work.Identity{"older": nil, "olderWaiting": nil}
+		for name := range older {
+			older[name] = work.StartIdentity(t, name)
+			older[name].Hear("open")
+		}
+		v := traceHTTP(t, session.Options{Tier: tier})
+		for _, test := range []struct {
+			name  string
+			joint int // exchanges of which both ends are told
+		}{
+			{"plain", 1},
+			{"fastOpen", 4},
+			{"fastOpenSlow", 2},
+			{"syncookies", 1},
+			{"sentAgain", 2},
+			{"bothCall", 1},
+			{"acceptedLate", 1},
+			{"deferred", 1},
+			{"resets", 2},
+			{"large", 1},
+			{"older", 2},
+			{"olderWaiting", 1}, // and the answer that the client's end has no request of
+		} {
+			t.Run(test.name, func(t *testing.T) {
+				w := older[test.name]
+				if w == nil {
+					w = work.StartIdentity(t, test.name)
+				} else {
+					w.Say("go on")
+				}
+				w.Hear("done")
+				testIdentity(t, v, w, test.joint)
+			})
+		}
+	})
+}
+
+// Addresses are translated between the two ends, on one host or on the way: the two ends
+// are one row, whose addresses are those that the client knows.
+func TestKernelHTTPJoinsThroughAddressTranslation(t *testing.T) {
+	kit.Needs(t, kit.ThisKernelOnly)
+	tiersOf(t, func(t *testing.T, tier kernel.Tier) {
+		v := traceHTTP(t, session.Options{Tier: tier})
+		for name, dst := range map[string]string{"dnat": "198.18.96.1:4447", "redirect": "198.18.96.1:4447", "service": "198.18.97.1:4447"} {
+			t.Run(name, func(t *testing.T) {
+				w := work.StartIdentity(t, name)
+				w.Hear("done")
+				for _, e := range testIdentity(t, v, w, 1) {
+					if e.Dst.String() != dst {
+						t.Errorf("addresses %s and %s, want the client's, who called %s", e.Src, e.Dst, dst)
+					}
+				}
+			})
+		}
+	})
+}
+
+// testIdentity checks the rows of one process.
+func testIdentity(t *testing.T, v *view, w *work.Identity, joint int) (list []*event.HTTP) {
+	t.Helper()
+	both := 0
+	v.Wait(record.Patience, func() bool {
+		list, both = nil, 0
+		for _, e := range record.All[*event.HTTP](v.Recorder) {
+			if int(e.PID) != w.PID {
+				continue
+			}
+			list = append(list, e)
+			if e.Role == event.RoleBoth {
+				both++
+			}
+		}
+		return both >= joint
+	})
+	if both != joint {
+		t.Errorf("%d exchanges of both ends, want %d: %v", both, joint, rows(list))
+	}
+	for _, e := range list {
+		want, known := w.Names[e.Src.Port()]
+		if got := e.ID.String(); !known || got != want {
+			t.Errorf("%s on the wire, %q told: %v", want, got, rows([]*event.HTTP{e}))
+		}
+	}
+	return list
+}
