@@ -1,6 +1,12 @@
 package http
 
 import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"testing"
 
 	"tracer/testdata/kit"
@@ -100,4 +106,58 @@ func testIdentity(t *testing.T, v *view, w *work.Identity, joint int) (list []*e
 		}
 	}
 	return list
+}
+
+// README's example, word by word, joins what two commands tell of the same connections.
+func TestKernelConnAndHTTPAreJoinedByName(t *testing.T) {
+	kit.Needs(t, kit.ThisKernelOnly)
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	example := regexp.MustCompile(`(?m)^    (jq -rs '.*group_by\(.conn_id\).*' conn.jsonl http.jsonl)$`).FindSubmatch(text)
+	if example == nil {
+		t.Fatal("README has no example")
+	}
+	if _, err := exec.LookPath("jq"); err != nil {
+		t.Skip(err)
+	}
+	conn, http := kit.Start(t, "conn"), kit.Start(t, "http")
+	pid := kit.Run(t, kit.Workload(t, "web")) // three exchanges on one connection
+	dir := t.TempDir()
+	var latencies []any
+	for name, tracer := range map[string]*kit.Tracer{"conn": conn, "http": http} {
+		tracer.Stop()
+		var lines []byte
+		for _, e := range tracer.Events {
+			if e["pid"] == float64(pid) {
+				line, err := json.Marshal(e)
+				if err != nil {
+					t.Fatal(err)
+				}
+				lines = append(append(lines, line...), '\n')
+			}
+			if e["event"] == "http" && e["pid"] == float64(pid) {
+				latencies = append(latencies, e["latency_us"])
+			}
+		}
+		if err := os.WriteFile(filepath.Join(dir, name+".jsonl"), lines, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	connect := conn.One("connect", pid)
+	want := ""
+	for _, latency := range latencies {
+		want += fmt.Sprintf("/web\t%v\t%v\t0\n", latency, connect["latency_us"])
+	}
+	cmd := exec.Command("/bin/sh", "-c", string(example[1]))
+	cmd.Dir = dir
+	if got, status := kit.Output(cmd); status != 0 || len(latencies) != 3 || got != want {
+		t.Errorf("status %d, got\n%swant\n%s", status, got, want)
+	}
+	for _, e := range conn.Events {
+		if e["pid"] == float64(pid) && (e["conn_id"] == nil || e["conn_id"] != connect["conn_id"]) {
+			t.Errorf("not of one name: %v and %v", connect, e)
+		}
+	}
 }
