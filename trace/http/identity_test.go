@@ -47,13 +47,18 @@ func TestKernelHTTPConnIDIsWhatWasOnTheWire(t *testing.T) {
 		} {
 			t.Run(test.name, func(t *testing.T) {
 				w := older[test.name]
-				if w == nil {
+				begun := w == nil
+				if begun {
 					w = work.StartIdentity(t, test.name)
 				} else {
 					w.Say("go on")
 				}
 				w.Hear("done")
-				testIdentity(t, v, w, test.joint)
+				for _, e := range testIdentity(t, v, w, test.joint) {
+					if begun && e.Seq != 1 {
+						t.Errorf("exchange %d of its connection, want the first: %v", e.Seq, rows([]*event.HTTP{e}))
+					}
+				}
 			})
 		}
 	})
@@ -143,6 +148,11 @@ func TestKernelConnAndHTTPAreJoinedByName(t *testing.T) {
 		}
 		if err := os.WriteFile(filepath.Join(dir, name+".jsonl"), lines, 0o600); err != nil {
 			t.Fatal(err)
+		}
+	}
+	for i, e := range http.Of("http", pid) {
+		if e["seq"] != float64(i+1) {
+			t.Errorf("exchange %d: %v", i+1, e)
 		}
 	}
 	connect := conn.One("connect", pid)
