@@ -67,6 +67,7 @@ enum reason {
 struct conn {
 	__u64 start; /* SYN sent, or accepted: ns, boot clock; 0 if before tracing */
 	__u64 cgroup;
+	__u64 id;     /* conn_id_of() */
 	__u8 src[16]; /* IPv4 as ::ffff:a.b.c.d; zero if unknown */
 	__u8 dst[16];
 	__u32 pid;
@@ -82,7 +83,8 @@ struct conn {
 	enum side reset_by;  /* who sent a RST */
 	__u8 before;	     /* open when tracing began */
 	__u8 adopted;	     /* met when it began to close: its accept may be told yet */
-	__u8 pad[6];
+	enum naming naming;  /* of id */
+	__u8 pad[5];
 };
 
 struct conn_record {
@@ -268,9 +270,10 @@ static __noinline void begin_connect(void *ctx, struct sock *sk)
 		send(ctx, &rec, connect_waits, sk, 0);
 }
 
-static __noinline void end_connect(void *ctx, struct sock *sk)
+static __noinline void end_connect(void *ctx, struct sock *sk, int from)
 {
 	__u64 key = (__u64)sk, now;
+	struct tcp_isns isns;
 	struct conn *c = bpf_map_lookup_elem(&socks, &key);
 
 	if (!c || c->state != connecting)
@@ -278,6 +281,7 @@ static __noinline void end_connect(void *ctx, struct sock *sk)
 	now = bpf_ktime_get_boot_ns();
 	c->state = open;
 	fill_tuple(c, sk);
+	c->naming = name_established(sk, from, true, &isns, &c->id);
 	if (!wanted_ports(c)) {
 		bpf_map_delete_elem(&socks, &key);
 		return;
@@ -394,6 +398,8 @@ static __noinline void end_open(void *ctx, struct sock *sk, struct conn *found, 
 		return;
 	if (err) /* a late accept must find it, or its bucket is busy: it goes with the socket */
 		found->state = ended;
+	if (rec.conn.naming == unnamed)
+		rec.conn.naming = name_met(sk, from, &rec.conn.id);
 	send_closed(ctx, sk, &rec, from, error);
 }
 
@@ -415,6 +421,7 @@ static __noinline void adopt(struct sock *sk, int from)
 	c.state = open;
 	c.adopted = 1;
 	c.closed_by = first_to_close(from);
+	c.naming = name_met(sk, from, &c.id);
 	fill_current(&c, task);
 	fill_tuple(&c, sk);
 	if (!at_ports(c.sport, c.dport))
@@ -444,7 +451,7 @@ static __noinline int set_state(__u64 *ctx, int copy)
 	if (to == TCP_ESTABLISHED) {
 		/* Those that are to be accepted have no owner yet, and no file. */
 		if (from == TCP_SYN_SENT || LOAD(sk, sk_socket))
-			end_connect(ctx, sk);
+			end_connect(ctx, sk, from);
 		return 0;
 	}
 	c = bpf_map_lookup_elem(&socks, &key);
@@ -545,6 +552,7 @@ static __noinline int accepted(void *ctx, struct sock *sk)
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct conn_record rec = {};
 	struct conn *found, *c = &rec.conn;
+	struct tcp_isns isns;
 	__u64 key;
 	int state;
 
@@ -570,6 +578,10 @@ static __noinline int accepted(void *ctx, struct sock *sk)
 	c->closed_by = first_to_close(state);
 	fill_current(c, task);
 	fill_tuple(c, sk);
+	if (tcp_find_steady_isns(sk, false, &isns)) {
+		c->id = conn_id_of(isns, false);
+		c->naming = named;
+	}
 	if (!wanted_ports(c))
 		return 0;
 	if (only_failed)
@@ -888,6 +900,7 @@ int conn_open_before(struct bpf_iter__task_file *ctx)
 	if (state == TCP_SYN_SENT)
 		c.state = connecting;
 	c.closed_by = first_to_close(state);
+	c.naming = name_met(sk, state, &c.id);
 	fill_tuple(&c, sk);
 	if (!wanted_ports(&c))
 		return 0;

@@ -17,6 +17,7 @@ type ConnConn struct {
 	_        structs.HostLayout
 	Start    uint64
 	Cgroup   uint64
+	Id       uint64
 	Src      [16]uint8
 	Dst      [16]uint8
 	Pid      uint32
@@ -32,7 +33,8 @@ type ConnConn struct {
 	ResetBy  ConnSide
 	Before   uint8
 	Adopted  uint8
-	Pad      [6]uint8
+	Naming   ConnNaming
+	Pad      [5]uint8
 }
 
 type ConnConnRecord struct {
@@ -57,6 +59,14 @@ const (
 	ConnEventConnectWaits  ConnEvent = 3
 	ConnEventAccept        ConnEvent = 4
 	ConnEventClose         ConnEvent = 5
+)
+
+type ConnNaming uint8
+
+const (
+	ConnNamingUnnamed  ConnNaming = 0
+	ConnNamingNamed    ConnNaming = 1
+	ConnNamingNameless ConnNaming = 2
 )
 
 type ConnReason uint32

@@ -112,6 +112,8 @@ static __always_inline struct socket_state *socket_of(void *ctx, enum door door,
 		if (door != BY_KPROBE && !bpf_skc_to_tcp_sock(sk))
 			return NULL;
 		st = meet(sk, ret, dir);
+		if (st)
+			name_older(st, sk);
 	}
 	return st && st->verdict != IS_OTHER ? st : NULL;
 }

@@ -106,14 +106,24 @@ type HttpHttpSocket struct {
 	_          structs.HostLayout
 	Local      [16]uint8
 	Remote     [16]uint8
+	Id         uint64
 	Seq        [2]uint32
 	Netns      uint32
 	LocalPort  uint16
 	RemotePort uint16
 	Family     uint16
 	Joined     uint8
-	Pad        [5]uint8
+	Naming     HttpNaming
+	Pad        [4]uint8
 }
+
+type HttpNaming uint8
+
+const (
+	HttpNamingUnnamed  HttpNaming = 0
+	HttpNamingNamed    HttpNaming = 1
+	HttpNamingNameless HttpNaming = 2
+)
 
 type HttpPart uint32
 
@@ -130,11 +140,9 @@ type HttpSocketState struct {
 	SentAt     uint64
 	Next       [2]uint32
 	Ports      uint32
-	Calls      uint32
 	Kept       uint32
 	Taken      uint32
 	Head       uint32
-	Pad1       uint32
 	Sum        HttpHttpCall
 	Requests   HttpDirection
 	Verdict    uint8
@@ -148,7 +156,8 @@ type HttpSocketState struct {
 	Ending     HttpEnding
 	Late       HttpEnding
 	Kind       uint8
-	Pad2       [3]uint8
+	Calls      uint8
+	Pad2       [2]uint8
 	StartLen   uint8
 	Start      [48]int8
 }

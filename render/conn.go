@@ -50,7 +50,18 @@ var connColumns = []Column{
 	{Name: "srtt", Title: "SRTT", Width: 8, Right: true, Rank: 51, Extra: true, Cell: closeCell(func(b []byte, e *event.Close) []byte {
 		return appendKnown(b, e.SRTT)
 	})},
+	connIDColumn,
 }
+
+// connIDColumn is of all events of TCP connections.
+var connIDColumn = Column{Name: "conn_id", Title: "CONNECTION", Width: 16, Rank: 12, Extra: true, Cell: func(b []byte, e event.Event) []byte {
+	c := connOf(e)
+	if h, ok := e.(*event.HTTP); ok {
+		c = &h.Connection
+	}
+	b, _ = c.ID.AppendText(b) // it has no errors
+	return b
+}}
 
 func closeCell(cell func([]byte, *event.Close) []byte) func([]byte, event.Event) []byte {
 	return func(b []byte, e event.Event) []byte {

@@ -70,6 +70,7 @@ var httpColumns = []Column{
 	{Name: "dst", Title: "DST", Width: 21, Min: 8, Rank: 15, Extra: true, Cell: func(b []byte, e event.Event) []byte {
 		return append(b, httpOf(e).Dst.String()...)
 	}},
+	connIDColumn,
 }
 
 func httpOf(e event.Event) *event.HTTP {

@@ -15,7 +15,7 @@ func httpEvents() []event.Event {
 	row := func(kind, role, comm, method, host, path string, status int, why string, took time.Duration) *event.HTTP {
 		h := &event.HTTP{
 			Common:     event.Common{Time: when, Kind: kind, Process: event.Process{PID: 812, Comm: comm, UID: 33}},
-			Connection: event.Connection{Role: role, Src: netip.MustParseAddrPort("127.0.0.1:40758"), Dst: netip.MustParseAddrPort("127.0.0.1:8080")},
+			Connection: event.Connection{Role: role, Src: netip.MustParseAddrPort("127.0.0.1:40758"), Dst: netip.MustParseAddrPort("127.0.0.1:8080"), ID: event.ConnID{Client: 0xdead, Server: 0xbeef0000, Known: role != event.RoleClient}},
 			Method:     method, Host: host, Path: path, Status: status, Error: why,
 			RequestBytes: 113, ResponseBytes: 48211, Duration: took + ms,
 		}

@@ -36,6 +36,7 @@ var columnKeys = map[string]string{
 	"role":         "role",
 	"src":          "src_addr, src_port",
 	"dst":          "dst_addr, dst_port",
+	"conn_id":      "conn_id",
 	"conn result":  "error, reason, closed_by",
 	"conn latency": "latency_us, age_us",
 	"tx":           "tx_bytes",

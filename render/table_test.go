@@ -747,7 +747,7 @@ func connEvents() []event.Event {
 		}
 	}
 	conn := func(role, src, dst string) event.Connection {
-		return event.Connection{Role: role, Src: netip.MustParseAddrPort(src), Dst: netip.MustParseAddrPort(dst)}
+		return event.Connection{Role: role, Src: netip.MustParseAddrPort(src), Dst: netip.MustParseAddrPort(dst), ID: event.ConnID{Client: 0xdead, Server: 0xbeef0000, Known: true}}
 	}
 	v4 := func(role string) event.Connection { return conn(role, "10.0.0.5:51234", "10.0.0.9:443") }
 	long := conn(event.RoleClient, "[2001:db8:1234:5678:9abc:def0:1234:5678]:51234", "[2001:db8:ffff:eeee:dddd:cccc:bbbb:aaaa]:65535")

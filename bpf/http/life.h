@@ -90,6 +90,16 @@ static __noinline struct socket_state *meet(struct sock *sk, __u64 moved, __u32 
 	return insert(sk, &st);
 }
 
+/* Names the connection of a socket that was met: not within meet(), whose stack is full. */
+static __noinline int name_older(struct socket_state *st, struct sock *sk)
+{
+	struct http_socket *id = &st->intro.socket;
+
+	if (id->naming == unnamed)
+		id->naming = name_met(sk, BPF_CORE_READ(sk, __sk_common.skc_state), &id->id);
+	return 0;
+}
+
 static __noinline int tell_close(void *ctx, struct socket_state *st, struct sock *sk, __u32 use,
 				 enum ending ending)
 {
@@ -150,29 +160,49 @@ static __always_inline void ended_unseen(void *ctx, struct socket_state *old, st
 	forget(ctx, old, sk, use);
 }
 
-static __noinline int begin(struct sock *sk)
+/* A connection begins, whose socket comes from that state; old: bytes have moved already. */
+static __noinline int begin(struct sock *sk, struct socket_state *old, int from)
 {
+	/* Those that are to be accepted have no file yet. */
+	bool called = from == TCP_SYN_SENT ||
+		      (BPF_CORE_READ(sk, sk_socket) && has_called(sk, from));
 	struct tcp_sock *tp = (void *)sk;
 	struct socket_state st = {};
+	enum naming naming;
+	struct tcp_isns n;
+	__u64 id = 0;
 
-	st.next[sent] = BPF_CORE_READ(tp, write_seq);
+	naming = name_established(sk, from, called, &n, &id);
+	if (old) {
+		/* Sent with the SYN, or before its answer came: the other side's numbers are new. */
+		if (old->intro.socket.naming == unnamed && !old->bytes[received]) {
+			old->intro.socket.id = id;
+			old->intro.socket.naming = naming;
+			old->intro.socket.seq[received] = BPF_CORE_READ(tp, copied_seq);
+			old->next[received] = old->intro.socket.seq[received];
+			old->introduced = 0; /* once more, with this */
+		}
+		return 0;
+	}
+	st.intro.socket.id = id;
+	st.intro.socket.naming = naming;
+	/* What was sent with the SYN counts from where it began, as at the other side. */
+	st.next[sent] = naming == named ? n.own + 1 : BPF_CORE_READ(tp, write_seq);
 	st.next[received] = BPF_CORE_READ(tp, copied_seq);
 	insert(sk, &st);
 	return 0;
 }
 
-/* A connection begins. */
-static __always_inline int established(void *ctx, struct sock *sk, __u32 use)
+static __always_inline int established(void *ctx, struct sock *sk, int from, __u32 use)
 {
 	__u64 key = (__u64)sk;
 	struct socket_state *old = bpf_map_lookup_elem(&sockets, &key);
 
-	if (old) {
-		if (has_ports(sk, old->ports))
-			return 0; /* fast open: bytes have moved already */
+	if (old && !has_ports(sk, old->ports)) {
 		ended_unseen(ctx, old, sk, use);
+		old = NULL;
 	}
-	return begin(sk);
+	return begin(sk, old, from);
 }
 
 /* Whether bytes have come that no process has taken out, beside a FIN. */
@@ -195,7 +225,7 @@ static __noinline int state_change(__u64 *ctx, int copy)
 	enum ending ending = closed;
 
 	if (to == TCP_ESTABLISHED)
-		return established(ctx, sk, FOR_STATE + copy);
+		return established(ctx, sk, from, FOR_STATE + copy);
 	if (to != TCP_CLOSE && to != TCP_FIN_WAIT1 && to != TCP_LAST_ACK)
 		return 0;
 	st = bpf_map_lookup_elem(&sockets, &key);

@@ -48,13 +48,15 @@ enum __attribute__((packed)) ending {
 struct http_socket {
 	__u8 local[16];
 	__u8 remote[16];
+	__u64 id;     /* conn_id_of() */
 	__u32 seq[2]; /* TCP's number of the byte at offset 0, sent and received */
 	__u32 netns;
 	__u16 local_port;
 	__u16 remote_port;
 	__u16 family;
-	__u8 joined; /* bytes moved before it was first seen */
-	__u8 pad[5];
+	__u8 joined;	    /* bytes moved before it was first seen */
+	enum naming naming; /* of id */
+	__u8 pad[4];
 };
 
 struct http_owner {
@@ -110,12 +112,10 @@ struct socket_state {
 	__u64 sent_at; /* last byte sent */
 	__u32 next[2]; /* TCP's numbers of the bytes that come next */
 	__u32 ports;   /* as the kernel has them: tells another socket at this address */
-	__u32 calls;
 	/* Calls in the map heads: as many as were put there and not taken, 0 or 1. */
 	__u32 kept;
 	__u32 taken;
 	__u32 head; /* the entry there, if that is this socket's */
-	__u32 pad1;
 	struct http_call sum;
 	enum direction requests;
 	__u8 verdict;
@@ -129,7 +129,8 @@ struct socket_state {
 	enum ending ending;	 /* it has ended within a send that is still to be told */
 	enum ending late;	 /* it has ended, and its client may still take an answer out */
 	__u8 kind;		 /* enum counted: as what it was counted */
-	__u8 pad2[3];
+	__u8 calls;		 /* goes round */
+	__u8 pad2[2];
 	__u8 start_len; /* bytes in start: too few to decide */
 	char start[2 * START_LEN];
 };

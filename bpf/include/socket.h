@@ -308,30 +308,133 @@ static __always_inline __u64 tcp_read(struct sock *sk, struct tcp_origin from, _
 }
 
 /*
- * Whether this side of a connection called: nothing keeps that. But what
- * the peer has acknowledged counts the SYN of who called, and not that of who
- * was called.
+ * How many SYNs of this side count as acknowledged, which tells who called: of who
+ * called that is 1, of who was called 0, as that one's begins behind its SYN. Any
+ * other number says that the counters were not true together.
  */
-static __always_inline bool has_called(struct sock *sk, int state)
+static __always_inline __u32 tcp_own_syns(struct sock *sk, int state)
 {
 	struct tcp_sock *tp = (void *)sk;
 	__u32 tx = LOAD(tp, bytes_sent) - LOAD(tp, bytes_retrans);
-	__u32 flying = LOAD(tp, snd_nxt) - LOAD(tp, snd_una);
+	__u32 sent_to = LOAD(tp, snd_nxt);
+	__u32 flying = sent_to - LOAD(tp, snd_una);
 	__u32 acked = LOAD(tp, bytes_acked);
 	bool fin = false; /* its own is in flight, or acknowledged */
 
 	switch (state) {
-	case TCP_SYN_SENT:
-		return true;
-	case TCP_SYN_RECV:
-		return false;
 	case TCP_FIN_WAIT1:
 	case TCP_FIN_WAIT2:
 	case TCP_CLOSING:
 	case TCP_LAST_ACK:
-		fin = true;
+		/* What waits to be sent ends with it. */
+		fin = sent_to == LOAD(tp, write_seq);
 	}
-	return acked + flying != tx + fin;
+	return acked + flying - tx - fin;
+}
+
+/* Whether this side of a connection called: nothing keeps that. */
+static __always_inline bool has_called(struct sock *sk, int state)
+{
+	return state == TCP_SYN_SENT || tcp_own_syns(sk, state);
+}
+
+/* A connection's initial sequence numbers. */
+struct tcp_isns {
+	__u32 own;
+	__u32 peer;
+};
+
+/*
+ * TCP does not keep its initial sequence numbers, but counts from them: bytes_acked
+ * has the SYN of who called and not that of who was called (see tcp_own_syns), and
+ * bytes_received has the peer's FIN as long as rcv_nxt has. From ESTABLISHED to
+ * CLOSE the results stay. All are taken as numbers of 32 bits, as sequence numbers
+ * wrap. Before, in SYN_SENT, the peer's is not known.
+ */
+static __always_inline struct tcp_isns tcp_find_isns(struct sock *sk, bool called)
+{
+	struct tcp_sock *tp = (void *)sk;
+	struct tcp_isns n;
+
+	n.own = LOAD(tp, snd_una) - (__u32)LOAD(tp, bytes_acked) - !called;
+	n.peer = LOAD(tp, rcv_nxt) - (__u32)LOAD(tp, bytes_received) - 1;
+	return n;
+}
+
+/*
+ * The same of a socket that may be at work on another CPU, between one counter and
+ * the other. False: it is too busy.
+ */
+static __always_inline bool tcp_find_steady_isns(struct sock *sk, bool called, struct tcp_isns *n)
+{
+	for (int i = 0; i < 4; i++) {
+		struct tcp_isns again;
+
+		*n = tcp_find_isns(sk, called);
+		again = tcp_find_isns(sk, called);
+		if (n->own == again.own && n->peer == again.peer)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The name of a connection that both ends know, on whichever hosts they are and
+ * however addresses are translated between them: the initial sequence numbers,
+ * that of who called first.
+ */
+static __always_inline __u64 conn_id_of(struct tcp_isns n, bool called)
+{
+	__u32 first = called ? n.own : n.peer, second = called ? n.peer : n.own;
+
+	return (__u64)first << 32 | second;
+}
+
+/* Whether a connection's name is known to this side. */
+enum __attribute__((packed)) naming {
+	unnamed,
+	named,
+	nameless, /* for good */
+};
+
+/*
+ * Names a connection that has just been established, by a step of its socket from
+ * that state. Nameless is one of a socket that was restored (TCP_REPAIR): no SYN of
+ * it was acknowledged, it counts from where it was restored. And so is one of which
+ * the other side called, too, while this one did: only one of them may have noticed.
+ */
+static __always_inline enum naming name_established(struct sock *sk, int from, bool called,
+						    struct tcp_isns *n, __u64 *id)
+{
+	*n = tcp_find_isns(sk, called);
+	if (called && (from != TCP_SYN_SENT || !LOAD((struct tcp_sock *)sk, bytes_acked)))
+		return nameless;
+	*id = conn_id_of(*n, called);
+	return named;
+}
+
+/*
+ * Names a connection that was met in some state: who called is not known. What a
+ * restored socket has met since, and that both sides called, cannot be told any more.
+ */
+static __always_inline enum naming name_met(struct sock *sk, int state, __u64 *id)
+{
+	__u32 syns = tcp_own_syns(sk, state);
+	struct tcp_isns n;
+
+	switch (state) {
+	case TCP_SYN_SENT:
+	case TCP_CLOSE:
+	case TCP_LISTEN:
+		return unnamed;
+	case TCP_SYN_RECV:
+		if (syns)
+			return unnamed;
+	}
+	if (syns > 1 || !tcp_find_steady_isns(sk, syns, &n) || tcp_own_syns(sk, state) != syns)
+		return unnamed;
+	*id = conn_id_of(n, syns);
+	return named;
 }
 
 #endif

@@ -37,7 +37,7 @@ func BenchmarkConnection(b *testing.B) {
 	for i, kind := range []bpf.ConnEvent{bpf.ConnEventConnect, bpf.ConnEventAccept, bpf.ConnEventClose, bpf.ConnEventClose} {
 		r := bpf.ConnConnRecord{Time: 5_000_000_000 + uint64(i)*10_000, Type: kind, Tx: 1000, Rx: 100_000, SrttUs: 17, Reason: 1}
 		r.Conn = bpf.ConnConn{Start: r.Time - 20_000, Cgroup: 12345, Src: local, Dst: local, Pid: 4_000, Uid: 1000,
-			Sport: 54321, Dport: 8080, Comm: [16]int8{'n', 'g', 'i', 'n', 'x'}, Role: bpf.ConnRole(i%2 + 1), ClosedBy: 1}
+			Sport: 54321, Dport: 8080, Comm: [16]int8{'n', 'g', 'i', 'n', 'x'}, Role: bpf.ConnRole(i%2 + 1), ClosedBy: 1, Id: 0x89abcdef01234567, Naming: bpf.ConnNamingNamed}
 		records = append(records, r)
 	}
 	b.ReportAllocs()

@@ -54,6 +54,15 @@ func TestRecordsBecomeEvents(t *testing.T) {
 		}, `"event":"connect_failed",` + head + `"role":"client","family":"ipv4","dst_addr":"10.0.0.9","dst_port":443,"error":"ENETUNREACH"`},
 		{"accept", func(r *bpf.ConnConnRecord) { r.Type, r.Conn.Role = bpf.ConnEventAccept, bpf.ConnRoleServer },
 			`"event":"accept",` + head + `"role":"server",` + ends},
+		{"a connection whose name is known", func(r *bpf.ConnConnRecord) {
+			r.Type, r.Conn.Role, r.Conn.Naming, r.Conn.Id = bpf.ConnEventAccept, bpf.ConnRoleServer, bpf.ConnNamingNamed, 0xdead<<32|0xbeef0000
+		}, `"event":"accept",` + head + `"role":"server",` + ends + `,"conn_id":"0000deadbeef0000"`},
+		{"both of its numbers are 0", func(r *bpf.ConnConnRecord) {
+			r.Type, r.Conn.Naming = bpf.ConnEventConnect, bpf.ConnNamingNamed
+		}, `"event":"connect",` + head + `"role":"client",` + ends + `,"conn_id":"0000000000000000","latency_us":1000000`},
+		{"a connection that was restored has no name", func(r *bpf.ConnConnRecord) {
+			r.Type, r.Conn.Naming, r.Conn.Id = bpf.ConnEventConnect, bpf.ConnNamingNameless, 7
+		}, `"event":"connect",` + head + `"role":"client",` + ends + `,"latency_us":1000000`},
 		{"closed by the other side", func(r *bpf.ConnConnRecord) {
 			r.Type, r.Conn.Role, r.Conn.ClosedBy, r.Reason = bpf.ConnEventClose, bpf.ConnRoleServer, bpf.ConnSidePeer, 1
 			r.Tx, r.Rx, r.Retransmits, r.SrttUs = 1009, 2003, 3, 25

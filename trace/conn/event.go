@@ -36,6 +36,9 @@ func connection(r *bpf.ConnConnRecord) event.Connection {
 	if r.Conn.Role == bpf.ConnRoleServer {
 		c.Role = event.RoleServer
 	}
+	if r.Conn.Naming == bpf.ConnNamingNamed {
+		c.ID = event.ConnID{Client: uint32(r.Conn.Id >> 32), Server: uint32(r.Conn.Id), Known: true}
+	}
 	// Nothing was sent: no source address was chosen.
 	if c.Src.Addr().IsUnspecified() {
 		c.Src = netip.AddrPortFrom(netip.Addr{}, r.Conn.Sport)

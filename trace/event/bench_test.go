@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-var benchConnection = Connection{Role: RoleServer, Src: netip.MustParseAddrPort("10.1.2.3:45678"), Dst: netip.MustParseAddrPort("10.1.2.4:8080")}
+var benchConnection = Connection{Role: RoleServer, Src: netip.MustParseAddrPort("10.1.2.3:45678"), Dst: netip.MustParseAddrPort("10.1.2.4:8080"), ID: ConnID{Client: 0x89abcdef, Server: 0x01234567, Known: true}}
 
 var benchEvents = []Event{
 	&Exec{

@@ -33,6 +33,7 @@ const (
 type Connection struct {
 	Role     string // RoleClient or RoleServer
 	Src, Dst netip.AddrPort
+	ID       ConnID
 }
 
 // Connect is a connection that was established by the process.
@@ -87,6 +88,7 @@ func (t *table) connection(c *Connection) {
 	t.port("src_port", &c.Src)
 	t.host("dst_addr", &c.Dst)
 	t.port("dst_port", &c.Dst)
+	t.connID("conn_id", &c.ID)
 }
 
 // family is that of the addresses; empty if none is known.

@@ -109,6 +109,15 @@ func TestAppendJSON(t *testing.T) {
 			`{"time":"2024-03-05T13:04:05.120000000Z","event":"exec_failed","pid":4242,"comm":"make","uid":1000,"ppid":17,"error":"EFAULT"}`,
 		},
 		{
+			"an accept of a connection whose name is known",
+			&Accept{
+				Common:     Common{Time: when, Kind: KindAccept, Process: process},
+				Connection: Connection{Role: RoleServer, Src: netip.MustParseAddrPort("10.0.0.7:4711"), Dst: netip.MustParseAddrPort("10.0.0.8:53"), ID: ConnID{Client: 0xdead, Server: 0xbeef0000, Known: true}},
+			},
+			`{"time":"2024-03-05T13:04:05.120000000Z","event":"accept","pid":4242,"comm":"make","uid":1000,"role":"server","family":"ipv4",` +
+				`"src_addr":"10.0.0.7","src_port":4711,"dst_addr":"10.0.0.8","dst_port":53,"conn_id":"0000deadbeef0000"}`,
+		},
+		{
 			"traffic of a process",
 			&Traffic{Common: Common{Time: when, Kind: KindTraffic, Process: process}, Interval: 1500 * time.Millisecond, Proto: ProtoTCP, Tx: math.MaxUint64, TotalTx: 7},
 			`{"time":"2024-03-05T13:04:05.120000000Z","event":"traffic","pid":4242,"comm":"make","uid":1000,"interval_us":1500000,"proto":"tcp","tx_bytes":18446744073709551615,"rx_bytes":0}`,

@@ -300,6 +300,15 @@ func (r *scanner) address() netip.Addr {
 	return a
 }
 
+// connID reads the name of a connection.
+func (r *scanner) connID() ConnID {
+	id, err := ParseConnID(r.text())
+	if err != nil {
+		r.foreign(err.Error())
+	}
+	return id
+}
+
 // skip reads a value of any type.
 func (r *scanner) skip() { r.skipTo(maxDepth) }
 

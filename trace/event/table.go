@@ -274,6 +274,18 @@ func (t *table) port(key string, p *netip.AddrPort) {
 	}
 }
 
+// connID is the name of a connection; left out if it is not known.
+func (t *table) connID(key string, p *ConnID) {
+	switch {
+	case t.writes(key, p.Known):
+		t.out, _ = p.AppendText(append(t.out, '"'))
+		t.out = append(t.out, '"')
+	case t.reads(key):
+		*p = t.in.connID()
+		t.in.next()
+	}
+}
+
 // texts is a list of strings.
 func (t *table) texts(key string, p *[]string, when bool) {
 	switch {

@@ -23,16 +23,19 @@ const (
 )
 
 // A Join puts together what the two ends of a connection saw, where both are on
-// this host. Both saw the same bytes, which TCP numbers: the number of a
-// request's first byte is the same at both ends. It is not safe for concurrent use.
+// this host. Ends of one connection have the same name, however addresses are
+// translated between them; where an end's name is not known, its addresses stand for
+// it. Both ends saw the same bytes, which TCP numbers: the number of a request's first
+// byte is the same at both. It is not safe for concurrent use.
 type Join struct {
 	// Report is called with each exchange as it was seen from one end, the other
 	// one being nil, or from both. The halves are valid during the call.
 	Report func(client, server *Half)
 
-	now    uint64 // boot clock: see Advance
-	links  map[stream.Pair]*wire
-	halves []*Half // that wait for their other end, oldest first; nil up to first
+	now    uint64                  // boot clock: see Advance
+	named  map[stream.ConnID]*wire // with wire.same, all that have the name
+	placed map[stream.Pair]*wire   // the last that was made with the addresses
+	halves []*Half                 // that wait for their other end, oldest first; nil up to first
 	first  int
 	aged   []*Half // of stuck requests, while they are looked at
 	spare  []*Half
@@ -40,7 +43,7 @@ type Join struct {
 
 // NewJoin returns an empty Join.
 func NewJoin(report func(client, server *Half)) *Join {
-	return &Join{Report: report, links: map[stream.Pair]*wire{}}
+	return &Join{Report: report, named: map[stream.ConnID]*wire{}, placed: map[stream.Pair]*wire{}}
 }
 
 // A Source is what an end of a connection is to whoever reads its bytes.
@@ -62,6 +65,7 @@ type End struct {
 
 	link *wire // nil until it is connected
 	role message.Role
+	pair stream.Pair // as this end sees it
 }
 
 // Connected reports whether the end's role is known.
@@ -72,19 +76,22 @@ func (e *End) Role() message.Role { return e.role }
 
 // A wire joins the two ends of a connection, as far as both are here.
 type wire struct {
-	stream.Pair
-	ends   [2]*End    // by role
-	halves [2][]*Half // that wait, by role
-	alone  bool       // one end waited in vain: the other one is elsewhere
-	told   []uint32   // exchanges that were told before their other end had them
-	stuck  []uint32   // requests that were told to be stuck
+	id     stream.ConnID
+	pair   stream.Pair // of the end that came first
+	same   *wire       // another one with the name: rare, see split
+	ends   [2]*End     // by role
+	halves [2][]*Half  // that wait, by role
+	alone  bool        // one end waited in vain: the other one is elsewhere
+	told   []uint32    // exchanges that were told before their other end had them
+	stuck  []uint32    // requests that were told to be stuck
 }
 
 // A Half is an exchange seen from one end.
 type Half struct {
 	Exchange message.Exchange
 	Owner    event.Process
-	Pair     stream.Pair
+	ID       stream.ConnID // of the connection
+	Pair     stream.Pair   // the addresses, as this end sees them
 
 	link    *wire
 	waiting bool   // for the other end
@@ -106,18 +113,77 @@ func (j *Join) Connect(e *End, role message.Role) {
 		}
 		j.Disconnect(e)
 	}
-	key := e.Pair(role == message.Client)
-	l := j.links[key]
+	e.role, e.pair = role, e.Pair(role == message.Client)
+	l := j.find(e)
 	if l == nil {
-		l = &wire{Pair: key}
-		j.links[key] = l
+		l = &wire{pair: e.pair}
+		j.placed[l.pair] = l
+	}
+	if e.ID.Known && !l.id.Known {
+		l.id, l.same = e.ID, j.named[e.ID]
+		j.named[e.ID] = l
 	}
 	if old := l.ends[role]; old != nil {
 		old.link = nil // its end was not told yet: it is over
 	}
-	e.role, e.link = role, l
-	l.ends[role] = e
+	e.link, l.ends[role] = l, e
 	l.alone = false
+}
+
+// find returns the wire that e belongs to, nil if there is none yet.
+func (j *Join) find(e *End) *wire {
+	l := j.named[e.ID]
+	if l == nil {
+		// The other end's name may not be known.
+		l = j.placed[e.pair]
+		if l != nil && e.ID.Known && l.id.Known {
+			return nil // a connection that had the same addresses before
+		}
+		return l
+	}
+	if l.same == nil {
+		if old := l.ends[e.role]; old == nil || old.pair == e.pair {
+			return l
+		}
+		j.split(l) // an end cannot be there twice: these are two connections
+	}
+	for ; l != nil; l = l.same {
+		if l.pair == e.pair {
+			return l
+		}
+	}
+	return nil
+}
+
+// split parts the two ends of a wire if their addresses differ, because there is
+// another connection with the same name: which ends of them belong together, only equal
+// addresses tell.
+func (j *Join) split(l *wire) {
+	for role, e := range l.ends {
+		if e == nil || e.pair == l.pair {
+			continue
+		}
+		other := &wire{id: l.id, pair: e.pair, same: l.same, told: slices.Clone(l.told), stuck: slices.Clone(l.stuck)}
+		l.same = other
+		j.placed[other.pair] = other
+		other.ends[role], other.halves[role] = e, l.halves[role]
+		l.ends[role], l.halves[role] = nil, nil
+		e.link = other
+		for _, h := range other.halves[role] {
+			h.link = other
+		}
+	}
+}
+
+// Named takes note that the name of e has become known.
+func (j *Join) Named(e *End, id stream.ConnID) {
+	l := e.link
+	e.ID = id
+	if l == nil || l.id == id || len(l.halves[e.role]) > 0 {
+		return
+	}
+	j.Disconnect(e)
+	j.Connect(e, e.role)
 }
 
 // Disconnect takes an end from its wire.
@@ -140,8 +206,28 @@ func (j *Join) Partner(e *End) *End {
 
 // forget removes a wire that nothing needs.
 func (j *Join) forget(l *wire) {
-	if l.ends[0] == nil && l.ends[1] == nil && len(l.halves[0]) == 0 && len(l.halves[1]) == 0 && j.links[l.Pair] == l {
-		delete(j.links, l.Pair)
+	if l.ends[0] != nil || l.ends[1] != nil || len(l.halves[0]) > 0 || len(l.halves[1]) > 0 {
+		return
+	}
+	if j.placed[l.pair] == l {
+		delete(j.placed, l.pair)
+	}
+	if !l.id.Known {
+		return
+	}
+	first := j.named[l.id]
+	if first == l {
+		first = l.same
+	}
+	for o := first; o != nil; o = o.same {
+		if o.same == l {
+			o.same = l.same
+		}
+	}
+	if first == nil {
+		delete(j.named, l.id)
+	} else {
+		j.named[l.id] = first
 	}
 }
 
@@ -210,7 +296,7 @@ func (j *Join) half(e *End, x *message.Exchange, seq uint32) *Half {
 		h = &Half{}
 	}
 	h.Owner = e.Owner
-	h.Pair = e.link.Pair
+	h.ID, h.Pair = e.link.id, e.pair
 	h.seq = seq
 	h.Exchange = *x
 	return h
@@ -307,7 +393,7 @@ func (j *Join) waitOn(h *Half) bool {
 	}
 	// This end has given up. What the other one will still do is no answer.
 	l.take(h)
-	j.reportEnds(h, &Half{Exchange: h.Exchange, Owner: other.Owner, Pair: h.Pair})
+	j.reportEnds(h, &Half{Exchange: h.Exchange, Owner: other.Owner, ID: h.ID, Pair: other.pair})
 	if len(l.told) < maxOld {
 		l.told = append(l.told, h.seq)
 	}

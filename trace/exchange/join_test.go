@@ -118,8 +118,8 @@ func noAnswer(x *message.Exchange) { x.Status = 0 }
 // empty checks that nothing is kept of connections that have ended.
 func (j *joining) empty(t *testing.T) {
 	t.Helper()
-	if _, waits := j.Due(); waits || len(j.links) != 0 {
-		t.Errorf("%d connections are kept, and exchanges wait: %v", len(j.links), waits)
+	if _, waits := j.Due(); waits || len(j.placed)+len(j.named) != 0 {
+		t.Errorf("%d connections are kept, and exchanges wait: %v", len(j.placed)+len(j.named), waits)
 	}
 }
 

@@ -63,7 +63,7 @@ func newExchangeFeed(t testing.TB, sink session.Sink, opts session.Options, args
 			Call: bpf.HttpHttpCall{Size: uint32(len(response)), Len: uint16(len(response)), Dir: bpf.HttpDirection(1 - way)},
 		}
 		intro := bpf.HttpHttpIntro{
-			Socket: bpf.HttpHttpSocket{LocalPort: 40000, RemotePort: 80, Family: unix.AF_INET},
+			Socket: bpf.HttpHttpSocket{LocalPort: 40000, RemotePort: 80, Family: unix.AF_INET, Id: 0x89abcdef01234567, Naming: bpf.HttpNamingNamed},
 			Owner:  bpf.HttpHttpOwner{Pid: uint32(100 + role), Comm: [16]int8{'n', 'a', 'm', 'e'}},
 		}
 		copy(intro.Socket.Local[:], []byte{10, 0, 0, 1})

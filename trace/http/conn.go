@@ -110,6 +110,10 @@ func (cs *conns) open(address, seen uint64, intro *bpf.HttpHttpIntro) *conn {
 	if c != nil && c.seen == seen {
 		if intro != nil {
 			c.Owner = cs.owner(&intro.Owner)
+			if id := connID(&intro.Socket); id.Known && !c.ID.Known {
+				c.Seq = intro.Socket.Seq
+				cs.join.Named(&c.End, id)
+			}
 		}
 		return c
 	}
@@ -136,6 +140,7 @@ func (cs *conns) open(address, seen uint64, intro *bpf.HttpHttpIntro) *conn {
 			Local:  endpoint(&intro.Socket.Local, intro.Socket.LocalPort, intro.Socket.Family),
 			Remote: endpoint(&intro.Socket.Remote, intro.Socket.RemotePort, intro.Socket.Family),
 			Netns:  intro.Socket.Netns,
+			ID:     connID(&intro.Socket),
 			Seq:    intro.Socket.Seq,
 			Joined: intro.Socket.Joined != 0,
 		},
@@ -143,6 +148,13 @@ func (cs *conns) open(address, seen uint64, intro *bpf.HttpHttpIntro) *conn {
 	}
 	cs.known[address] = c
 	return c
+}
+
+func connID(s *bpf.HttpHttpSocket) stream.ConnID {
+	if s.Naming != bpf.HttpNamingNamed {
+		return stream.ConnID{}
+	}
+	return stream.ConnID{Client: uint32(s.Id >> 32), Server: uint32(s.Id), Known: true}
 }
 
 func endpoint(b *[16]uint8, port, family uint16) netip.AddrPort {

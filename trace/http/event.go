@@ -83,8 +83,9 @@ func (ev *events) fill(e *event.HTTP, kind string, client, server *exchange.Half
 			Kind:    kind,
 			Process: whose.Owner,
 		},
-		Connection:    event.Connection{Role: role, Src: view.Pair.Client, Dst: view.Pair.Server},
+		Connection:    event.Connection{Role: role, Src: view.Pair.Client, Dst: view.Pair.Server, ID: event.ConnID(view.ID)},
 		Version:       versions[min(x.Minor, 1)],
+		Seq:           x.Position,
 		Method:        text(x.Method),
 		Path:          text(x.Target),
 		PathTruncated: x.TargetTruncated,
@@ -100,6 +101,7 @@ func (ev *events) fill(e *event.HTTP, kind string, client, server *exchange.Half
 	}
 	e.Latency, e.Duration = times(x)
 	if role == event.RoleBoth {
+		e.Seq = max(x.Position, server.Exchange.Position) // where both know it they agree
 		e.PeerPID, e.PeerComm = client.Owner.PID, client.Owner.Comm
 		e.ServerLatency, _ = times(&server.Exchange)
 	}

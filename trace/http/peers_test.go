@@ -117,7 +117,9 @@ type httpRow struct {
 	SrcPort       int       `json:"src_port"`
 	DstAddr       string    `json:"dst_addr"`
 	DstPort       int       `json:"dst_port"`
+	ConnID        string    `json:"conn_id"`
 	Version       string    `json:"version"`
+	Seq           uint64    `json:"seq"`
 	Method        string    `json:"method"`
 	Path          string    `json:"path"`
 	PathTruncated bool      `json:"path_truncated"`
@@ -243,6 +245,8 @@ func (p *peers) line(line []byte) {
 	defer p.mu.Unlock()
 	if err != nil {
 		p.bad = append(p.bad, fmt.Sprintf("%v: %s", err, line))
+	} else if len(row.ConnID) != 16 {
+		p.bad = append(p.bad, fmt.Sprintf("the connection has no name: %s", line))
 	}
 	p.rows = append(p.rows, row)
 	select {

@@ -167,6 +167,8 @@ func (c *Conn) accept(st *flow, as shape, h *head, cut bool, to *Sink) {
 	c.kind = HTTP1
 	m := st.begun
 	if as == shapeRequest {
+		c.nth++
+		c.missing = c.missing || st.state != atHead || c.known && st != c.asking()
 		if st != c.asking() {
 			if c.known { // wrongly
 				c.misplace(st, to)

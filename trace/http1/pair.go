@@ -26,13 +26,15 @@ type pairing struct {
 	interim  uint64 // bytes of 1xx responses before the one that counts
 	expects  uint64 // size of a request's head that holds its body back for a 100
 
-	due     bool  // the place in responses is lost, but an answer to the front comes next
-	dueFrom int64 // and not before that time
-	ahead   bool  // the client sends requests before earlier ones are answered
-	early   int64 // when it seemed to, 0: not; the next response will show
-	asked   bool  // a request was seen
-	full    bool  // a request found no room, so none behind it can be paired
-	open    bool  // the last request in queue is still being sent
+	due     bool   // the place in responses is lost, but an answer to the front comes next
+	dueFrom int64  // and not before that time
+	ahead   bool   // the client sends requests before earlier ones are answered
+	early   int64  // when it seemed to, 0: not; the next response will show
+	asked   bool   // a request was seen
+	nth     uint64 // how many were
+	missing bool   // others may have been there, unseen
+	full    bool   // a request found no room, so none behind it can be paired
+	open    bool   // the last request in queue is still being sent
 }
 
 // A request waits for its answer.
@@ -40,6 +42,7 @@ type request struct {
 	text             []byte // method, target and host
 	start, end       int64
 	offset           uint64 // of its first byte
+	position         uint64 // on the connection, see Exchange
 	bytes            uint64
 	targetAt, hostAt uint32
 	hasHost          bool
@@ -106,6 +109,7 @@ func (c *pairing) push(h *head, m progress, to *Sink) {
 		text:      text,
 		start:     m.start,
 		offset:    m.offset,
+		position:  c.position(),
 		targetAt:  uint32(len(h.method)),
 		hostAt:    uint32(len(h.method) + len(h.target)),
 		hasHost:   h.host != nil,
@@ -113,6 +117,14 @@ func (c *pairing) push(h *head, m progress, to *Sink) {
 		truncated: h.truncated,
 	})
 	c.open = true
+}
+
+// position is that of the last request which was seen.
+func (c *pairing) position() uint64 {
+	if c.missing {
+		return 0
+	}
+	return c.nth
 }
 
 // endRequest is called where the request under way is over.
@@ -199,6 +211,7 @@ func (c *pairing) tell(report func(*Exchange), r *request, ending Ending, end in
 		Inexact:         r.inexact,
 		RequestStart:    r.start,
 		RequestEnd:      r.end,
+		Position:        r.position,
 		RequestOffset:   r.offset,
 		RequestBytes:    r.bytes,
 		ResponseEnd:     end,

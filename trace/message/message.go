@@ -71,6 +71,7 @@ type Exchange struct {
 	ResponseStart int64 // first byte of the final response
 	ResponseEnd   int64 // last byte of the response; without any, when the connection ended
 
+	Position      uint64 // of the request among all of the connection, from 1; 0 where some may have been missed
 	RequestOffset uint64 // of the request's first byte, in that direction's Segment.Offset
 	RequestBytes  uint64 // the whole message: head, body, framing
 	ResponseBytes uint64 // the same, and interim (1xx) responses

@@ -50,8 +50,16 @@ var endings = [...]string{"", "closed", "reset", "timeout"}
 type End struct {
 	Local, Remote netip.AddrPort
 	Netns         uint32    // network namespace: loopback addresses may be in use in several
+	ID            ConnID    // the connection's name, the same at both ends
 	Seq           [2]uint32 // TCP's number of the byte at offset 0 of each direction
 	Joined        bool      // bytes moved before it was first seen
+}
+
+// ConnID names a TCP connection by the initial sequence numbers of its two ends, that of
+// who called first. The zero value: it is not known.
+type ConnID struct {
+	Client, Server uint32
+	Known          bool
 }
 
 // Pair are the two ends' addresses, that of who called first: what a connection is

@@ -6,6 +6,8 @@
 //	conn.go     connections, in every way that they can come and go
 //	traffic.go  bytes, in every way that they can be moved
 //	http.go     scripts of messages, servers and clients
+//	identity.go connections whose names are known
+//	names.go    what a test hears of those
 //	socket.go   what tests do with sockets of their own
 package work
 
@@ -88,6 +90,7 @@ func table() map[string]func(args []string) {
 		"udpEnds":           udpEnds,
 		"trafficNetwork":    trafficNetwork,
 		"nothingMoves":      nothingMoves,
+		"identity":          identity,
 	}
 }
 
