@@ -82,13 +82,6 @@ func (l *Ledger) Lost(cause string, n uint64) {
 	}
 }
 
-// LostInAll is Lost for who knows the sum so far.
-func (l *Ledger) LostInAll(cause string, n uint64) {
-	if n > 0 {
-		l.lost[cause] = n
-	}
-}
-
 // Detail counts something that a later event would have told.
 func (l *Ledger) Detail() { l.details++ }
 

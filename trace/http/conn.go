@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tracer/bpf"
+	"tracer/trace/account"
 	"tracer/trace/event"
 	"tracer/trace/exchange"
 	"tracer/trace/http1"
@@ -48,6 +49,7 @@ type conn struct {
 	patience time.Duration     // how long it may be silent then
 	hint     bpf.HttpHttpHint  // as the kernel has it
 	advised  bool              // it says whether calls hold many heads
+	judged   bool              // Refusal says what filters say of its owner
 	closed   bool
 }
 
@@ -81,9 +83,6 @@ type conns struct {
 	now     uint64 // boot clock, as of the last record or timer
 	sure    uint64 // what was sent before has been decoded
 
-	gone     uint64 // requests that parsers have given up
-	unpaired uint64 // ends of them
-
 	segment stream.Segment      // that is fed
 	head    []byte              // of the map heads, while it is looked at
 	state   bpf.HttpSocketState // the same, of the map sockets
@@ -92,7 +91,7 @@ type conns struct {
 func newConns(o *options, h *session.Host, join *exchange.Join) *conns {
 	cs := &conns{options: o, session: h, join: join, known: map[uint64]*conn{}}
 	for _, p := range protocols {
-		cs.parsers = append(cs.parsers, p.New(cs.exchange, cs.waited))
+		cs.parsers = append(cs.parsers, p.New(message.Calls{Exchange: cs.exchange, Stuck: cs.waited, GaveUp: cs.gaveUp}))
 	}
 	return cs
 }
@@ -109,7 +108,7 @@ func (cs *conns) open(address, seen uint64, intro *bpf.HttpHttpIntro) *conn {
 	c := cs.known[address]
 	if c != nil && c.seen == seen {
 		if intro != nil {
-			c.Owner = cs.owner(&intro.Owner)
+			c.Owner, c.judged = cs.owner(&intro.Owner), false
 		}
 		return c
 	}
@@ -179,8 +178,8 @@ func (cs *conns) feed(c *conn, call *bpf.HttpHttpCall, data []byte) {
 	c.parser.Feed(seg)
 	if !c.Connected() && c.parser.Kind() == message.HTTP1 {
 		cs.join.Connect(&c.End, message.Role(c.requests))
+		cs.judge(c)
 	}
-	cs.missed(c)
 	cs.fed(c)
 	cs.advise(c, seg.Dir, seg.Data)
 }
@@ -216,10 +215,23 @@ func (cs *conns) advise(c *conn, dir stream.Direction, data []byte) {
 	}
 }
 
-// exchange is called by parsers with an exchange that is over.
+// judge says whether an end's owner passes the filters that user space decides. It
+// does so once for each owner, or until that is known.
+func (cs *conns) judge(c *conn) {
+	if c.judged {
+		return
+	}
+	r := cs.session.JudgeOwner(&c.Owner)
+	c.Refusal = exchange.Refusal(r)
+	c.judged = r.Cause == ""
+}
+
+// exchange is called by parsers with an exchange that is over. With --role the ends
+// are rows of their own, else they are judged, then joined.
 func (cs *conns) exchange(x *message.Exchange) {
 	c := cs.current
 	cs.join.Connect(&c.End, x.Role)
+	cs.judge(c)
 	switch {
 	case !cs.options.wantsRole(x.Role):
 		cs.session.Ledger.Filtered("role", 1)
@@ -232,30 +244,31 @@ func (cs *conns) exchange(x *message.Exchange) {
 
 // waited is called by parsers with a request that is stuck.
 func (cs *conns) waited(x *message.Exchange) {
-	if c := cs.current; cs.options.wantsRole(x.Role) && c.Connected() {
+	c := cs.current
+	switch {
+	case !c.Connected():
+	case cs.options.wantsRole(x.Role):
+		cs.judge(c)
 		cs.join.Age(&c.End, x, c.number(x))
+	case !cs.options.summary: // else only its exchange counts
+		cs.session.Ledger.Filtered("role", 1)
 	}
 }
 
-// missed counts requests of a connection that were seen and whose answers are
-// not known for certain. If both its ends are here both miss them, or the other
-// one tells.
-func (cs *conns) missed(c *conn) {
-	gone := uint64(0)
-	for _, p := range cs.parsers {
-		gone += p.Counts().Lost + p.Counts().Overflow
-	}
-	n := gone - cs.gone
-	if n == 0 {
-		return
-	}
-	cs.gone += n
+// gaveUp is called by parsers with an exchange that took place and cannot be told. It
+// is lost to this end; if the other one is here and has it, it is not lost at all.
+func (cs *conns) gaveUp(x *message.Exchange) {
+	c := cs.current
+	cs.judge(c)
 	switch {
-	case !cs.options.wantsRole(message.Role(c.requests)):
-	case cs.options.role == "" && cs.join.Partner(&c.End) != nil:
-		cs.unpaired += n
+	case !cs.options.wantsRole(x.Role):
+		cs.session.Ledger.Filtered("role", 1)
+	case cs.options.role == "" && c.Connected() && c.Role() == x.Role && x.RequestStart != 0:
+		cs.join.Miss(&c.End, x, c.number(x), account.Unpaired)
+	case c.Refusal.Filter != "":
+		cs.session.Ledger.Filtered(c.Refusal.Filter, 1)
 	default:
-		cs.unpaired += 2 * n
+		cs.session.Ledger.Lost(account.Unpaired, 1)
 	}
 }
 
@@ -264,7 +277,6 @@ func (cs *conns) close(c *conn, now uint64, why stream.Ending) {
 	cs.current = c
 	c.parser.Close(int64(now), why)
 	c.closed = true
-	cs.missed(c)
 	if cs.known[c.address] == c {
 		delete(cs.known, c.address)
 	}
@@ -274,6 +286,7 @@ func (cs *conns) close(c *conn, now uint64, why stream.Ending) {
 // vanish ends a connection whose end was lost: what was still to come on it is
 // not known.
 func (cs *conns) vanish(c *conn) {
+	cs.current = c
 	for dir, n := range c.next {
 		c.parser.Feed(&stream.Segment{Dir: stream.Direction(dir), Offset: n - c.base[dir] + 1})
 	}

@@ -198,9 +198,11 @@ func (c *Conn) request(st *flow, h *head, m progress, cut bool, to *Sink) {
 	switch {
 	case responses.state == lost && !c.due:
 		to.Lost++
+		c.giveUp(h, m, to)
 	case c.full || len(c.queue)-c.first >= maxWaiting || c.text >= maxText:
 		to.Overflow++
 		c.full = true
+		c.giveUp(h, m, to)
 	default:
 		c.push(h, m, to)
 	}
@@ -226,7 +228,7 @@ func (c *Conn) response(st *flow, h *head, m progress, cut bool, to *Sink) {
 	case c.waiting() == 0 || c.front().start > m.start:
 		// Its request is not known. That could be a HEAD, and the response's
 		// end depends on it.
-		to.Unmatched++
+		c.unmatched(h, m, to)
 		c.misplace(st, to)
 		return
 	case h.status < 200 && h.status != 101:
