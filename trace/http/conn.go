@@ -208,7 +208,7 @@ func (cs *conns) advise(c *conn, dir stream.Direction, data []byte) {
 			h.Flags |= uint32(bpf.HttpHintBlind)
 		}
 	}
-	if h != c.hint {
+	if h != c.hint && cs.session.Object != nil {
 		c.hint = h
 		// If that fails calls are told in vain, no more.
 		_ = cs.session.Map(bpf.HttpMapHints).Put(c.address, &c.hint)
@@ -326,6 +326,9 @@ func (cs *conns) fetch(c *conn) {
 // is valid until the next call.
 func (cs *conns) keptFor(c *conn) (call *bpf.HttpHttpCall, data []byte, ok bool) {
 	const at = int(unsafe.Offsetof(bpf.HttpHttpHead{}.Data))
+	if cs.session.Object == nil {
+		return nil, nil, false // records that are not this session's: see session.Offline
+	}
 	st := &cs.state
 	kept := func() (uint32, bool) {
 		err := cs.session.Map(bpf.HttpMapSockets).Lookup(c.address, st)
