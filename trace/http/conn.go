@@ -49,6 +49,7 @@ type conn struct {
 	patience time.Duration     // how long it may be silent then
 	hint     bpf.HttpHttpHint  // as the kernel has it
 	advised  bool              // it says whether calls hold many heads
+	counted  uint64            // exchanges that the kernel counted as lost, of those to be given up
 	judged   bool              // Refusal says what filters say of its owner
 	closed   bool
 }
@@ -232,6 +233,7 @@ func (cs *conns) exchange(x *message.Exchange) {
 	c := cs.current
 	cs.join.Connect(&c.End, x.Role)
 	cs.judge(c)
+	c.counted = 0 // it is understood again
 	switch {
 	case !cs.options.wantsRole(x.Role):
 		cs.session.Ledger.Filtered("role", 1)
@@ -261,6 +263,8 @@ func (cs *conns) gaveUp(x *message.Exchange) {
 	c := cs.current
 	cs.judge(c)
 	switch {
+	case c.counted > 0:
+		c.counted-- // a record of it found no room
 	case !cs.options.wantsRole(x.Role):
 		cs.session.Ledger.Filtered("role", 1)
 	case cs.options.role == "" && c.Connected() && c.Role() == x.Role && x.RequestStart != 0:
@@ -287,6 +291,7 @@ func (cs *conns) close(c *conn, now uint64, why stream.Ending) {
 // not known.
 func (cs *conns) vanish(c *conn) {
 	cs.current = c
+	c.counted++
 	for dir, n := range c.next {
 		c.parser.Feed(&stream.Segment{Dir: stream.Direction(dir), Offset: n - c.base[dir] + 1})
 	}
