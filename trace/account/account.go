@@ -64,7 +64,8 @@ func (l *Ledger) ShownSoFar() uint64 { return l.shown }
 
 // Unwritten takes back events that stdout took and could not write.
 func (l *Ledger) Unwritten(n uint64) {
-	l.shown -= min(n, l.shown)
+	n = min(n, l.shown)
+	l.shown -= n
 	l.Lost(OutputFull, n)
 }
 
