@@ -49,7 +49,8 @@ type conn struct {
 	patience time.Duration     // how long it may be silent then
 	hint     bpf.HttpHttpHint  // as the kernel has it
 	advised  bool              // it says whether calls hold many heads
-	counted  uint64            // exchanges that the kernel counted as lost, of those to be given up
+	counted  uint64            // exchanges that the kernel has counted as lost and that may still be given up
+	gap      uint64            // where what it has counted begins, in the direction of requests
 	judged   bool              // Refusal says what filters say of its owner
 	closed   bool
 }
@@ -68,6 +69,15 @@ func (c *conn) number(x *message.Exchange) uint32 {
 		way = stream.Received
 	}
 	return c.Seq[way] + uint32(c.base[way]+x.RequestOffset)
+}
+
+// miss takes note of exchanges that the kernel has counted as lost. Of those, what is
+// known already will be given up, and so will answers to what is not.
+func (c *conn) miss(n uint64) {
+	if n > 0 {
+		c.counted += n
+		c.gap = c.next[c.requests]
+	}
 }
 
 // conns are the connections that are known, and what is told of them.
@@ -263,7 +273,7 @@ func (cs *conns) gaveUp(x *message.Exchange) {
 	c := cs.current
 	cs.judge(c)
 	switch {
-	case c.counted > 0:
+	case c.counted > 0 && (x.RequestStart == 0 || c.base[c.requests]+x.RequestOffset < c.gap):
 		c.counted-- // a record of it found no room
 	case !cs.options.wantsRole(x.Role):
 		cs.session.Ledger.Filtered("role", 1)
@@ -291,7 +301,7 @@ func (cs *conns) close(c *conn, now uint64, why stream.Ending) {
 // not known.
 func (cs *conns) vanish(c *conn) {
 	cs.current = c
-	c.counted++
+	c.miss(1)
 	for dir, n := range c.next {
 		c.parser.Feed(&stream.Segment{Dir: stream.Direction(dir), Offset: n - c.base[dir] + 1})
 	}

@@ -104,6 +104,19 @@ func TestKernelHTTPLossMakesNothingUp(t *testing.T) {
 	for line := range last {
 		t.Errorf("there was room for it: %s", line)
 	}
+	ends := uint64(0)
+	for i := range conns {
+		for _, e := range c.of(ports[i]) {
+			ends++
+			if e.Role == event.RoleBoth {
+				ends++
+			}
+		}
+	}
+	// The end of a connection is no exchange, but takes a record.
+	if all := uint64(2 * conns * (before + after)); ends+a.Lost < all || ends+a.Lost > all+2*conns {
+		t.Errorf("%d ends in rows and %d lost, of %d", ends, a.Lost, all)
+	}
 	t.Logf("%d ends were lost; %d of %d exchanges told", a.Lost, told, conns*(before+after))
 }
 

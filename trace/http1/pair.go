@@ -188,8 +188,8 @@ func (c *pairing) lose(to *Sink) {
 	c.due = false
 }
 
-// giveUp tells of a request that is not paired, by its head.
-func (c *pairing) giveUp(h *head, m progress, to *Sink) {
+// giveUp tells of a request that goes this way and is not paired, by its head.
+func (c *pairing) giveUp(way Direction, h *head, m progress, to *Sink) {
 	c.owed++
 	if to.GaveUp == nil {
 		return
@@ -207,7 +207,7 @@ func (c *pairing) giveUp(h *head, m progress, to *Sink) {
 		RequestOffset:   m.offset,
 		RequestBytes:    m.bytes,
 	}
-	if c.requests == Received {
+	if way == Received {
 		x.Role = Server
 	}
 	to.GaveUp(x)
