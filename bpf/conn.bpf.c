@@ -374,8 +374,10 @@ static __always_inline void send_closed(void *ctx, struct sock *sk, struct conn_
 		if (!c->closed_by)
 			c->closed_by = c->reset_by;
 	}
-	if (only_slow || (only_failed && reason != reset))
+	if (only_slow || (only_failed && reason != reset)) {
+		count(only_slow ? by_slow : by_failed, 1);
 		return;
+	}
 	rec->time = bpf_ktime_get_boot_ns();
 	send(ctx, rec, close, sk, reason);
 }

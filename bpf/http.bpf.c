@@ -159,6 +159,8 @@ static __always_inline bool goes_back(struct socket_state *st, enum direction di
 
 	st->last_dir = dir;
 	st->run = turned ? 0 : st->run < 255 ? st->run + 1 : 255;
+	if (turned && dir == st->requests)
+		st->lost_requests = st->lost_answers = 0; /* a new one: lost_record() */
 	return turned;
 }
 

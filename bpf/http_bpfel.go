@@ -97,7 +97,7 @@ type HttpHttpRecord struct {
 	Ending   HttpEnding
 	Parts    uint8
 	Requests HttpDirection
-	Pad      [4]uint8
+	Lost     uint32
 	Kept     HttpHttpCall
 	Call     HttpHttpCall
 }
@@ -133,33 +133,35 @@ const (
 )
 
 type HttpSocketState struct {
-	_          structs.HostLayout
-	Intro      HttpHttpIntro
-	Seen       uint64
-	Bytes      [2]uint64
-	SentAt     uint64
-	Next       [2]uint32
-	Ports      uint32
-	Kept       uint32
-	Taken      uint32
-	Head       uint32
-	Sum        HttpHttpCall
-	Requests   HttpDirection
-	Verdict    uint8
-	Misses     uint8
-	LastDir    HttpDirection
-	Run        uint8
-	Wanted     uint8
-	Introduced uint8
-	Wide       uint8
-	Advised    uint8
-	Ending     HttpEnding
-	Late       HttpEnding
-	Kind       uint8
-	Calls      uint8
-	Pad2       [2]uint8
-	StartLen   uint8
-	Start      [48]int8
+	_            structs.HostLayout
+	Intro        HttpHttpIntro
+	Seen         uint64
+	Bytes        [2]uint64
+	SentAt       uint64
+	Next         [2]uint32
+	Ports        uint32
+	Kept         uint16
+	Taken        uint16
+	Head         uint32
+	Lost         uint32
+	Sum          HttpHttpCall
+	Requests     HttpDirection
+	Verdict      uint8
+	Misses       uint8
+	LastDir      HttpDirection
+	Run          uint8
+	Wanted       uint8
+	Introduced   uint8
+	Wide         uint8
+	Advised      uint8
+	Ending       HttpEnding
+	Late         HttpEnding
+	Kind         uint8
+	Calls        uint8
+	LostRequests uint8
+	LostAnswers  uint8
+	StartLen     uint8
+	Start        [48]int8
 }
 
 type HttpWaitingRequest struct {

@@ -78,7 +78,7 @@ static __always_inline void take_kept(struct socket_state *st, struct scratch *s
 {
 	struct http_record *rec = &s->rec;
 	__u64 at = rec->call.len, len;
-	__u32 kept = st->kept;
+	__u16 kept = st->kept;
 	struct http_head *head;
 
 	s->payload.at = at;
@@ -122,6 +122,73 @@ static __always_inline void append_part(struct scratch *s, const void *part, __u
 	s->payload.at = at + size;
 }
 
+/* Copies the first bytes of a call, of which len were captured. */
+static __always_inline void first_bytes(char to[16], const char *from, __u64 len)
+{
+	__builtin_memset(to, 0, 16);
+	barrier_var(len);
+	if (len > 16)
+		len = 16;
+	if (len)
+		bpf_probe_read_kernel(to, len, from);
+}
+
+static __always_inline bool begins_answer(const char *text)
+{
+	return text[0] == 'H' && text[1] == 'T' && text[2] == 'T' && text[3] == 'P' &&
+	       text[4] == '/';
+}
+
+/* Whether text may begin with the first line of a request: a word in capitals, and a target. */
+static __always_inline bool begins_request(const char *text)
+{
+	for (int i = 0; i < 8; i++) {
+		if (text[i] == ' ')
+			return i &&
+			       (text[i + 1] == '/' || text[i + 1] == '*' || text[i + 1] == 'h');
+		if (text[i] < 'A' || text[i] > 'Z')
+			break;
+	}
+	return false;
+}
+
+/*
+ * A record found no room. What is lost with it is counted in exchanges, as this end
+ * sees them, not in calls: one for each turn (a request behind an answer begins
+ * one) of which a record is lost, however many are. A client that does not wait
+ * for answers has several in a turn: as many as requests begin in calls that are
+ * lost, or answers do. That is an upper bound, as what is told of a part of an
+ * exchange may be enough; of requests that begin within one call one counts, and
+ * user space counts those whose answers it sees. Returns how many are new.
+ */
+static __noinline int lost_record(struct socket_state *st, struct scratch *s)
+{
+	__u32 before = st->lost_requests > st->lost_answers ? st->lost_requests : st->lost_answers;
+	struct http_record *rec = &s->rec;
+	__u64 at = rec->call.len;
+	char call[16], kept[16];
+	bool asks, answers;
+	__u32 after;
+
+	barrier_var(at);
+	if (at > PREFIX_MAX)
+		at = PREFIX_MAX;
+	first_bytes(call, s->data, rec->call.len);
+	first_bytes(kept, &s->data[at], rec->kept.len);
+	answers = rec->call.size && rec->call.dir != st->requests;
+	asks = begins_request(kept) || (!answers && begins_request(call));
+	answers = answers && begins_answer(call);
+	if (asks || !before)
+		st->lost_requests += st->lost_requests < 255;
+	if (answers)
+		st->lost_answers += st->lost_answers < 255;
+	after = st->lost_requests > st->lost_answers ? st->lost_requests : st->lost_answers;
+	after -= before;
+	st->lost += after;
+	count_lost_by(ring_full, after);
+	return after;
+}
+
 /* Sends the record; what was kept is in it already. */
 static __always_inline void tell(void *ctx, struct socket_state *st, struct scratch *s, __u64 key)
 {
@@ -134,6 +201,7 @@ static __always_inline void tell(void *ctx, struct socket_state *st, struct scra
 	rec->bytes[0] = st->bytes[0];
 	rec->bytes[1] = st->bytes[1];
 	rec->requests = st->requests;
+	rec->lost = st->lost;
 	rec->parts = 0;
 	if (st->sum.size) {
 		append_part(s, &st->sum, sizeof(st->sum), with_sum);
@@ -145,7 +213,13 @@ static __always_inline void tell(void *ctx, struct socket_state *st, struct scra
 	barrier_var(size);
 	if (size > 2 * PREFIX_MAX + 256)
 		size = 2 * PREFIX_MAX + 256;
-	if (send_record(ctx, rec, sizeof(*rec) + size, ring_full) && intro)
+	if (!try_to_send(ctx, rec, sizeof(*rec) + size)) {
+		lost_record(st, s);
+		return;
+	}
+	if (rec->lost)
+		st->lost -= rec->lost;
+	if (intro)
 		st->introduced = 1;
 }
 

@@ -94,8 +94,8 @@ struct http_record {
 	enum ending ending;	 /* socket_closed */
 	__u8 parts;		 /* enum part */
 	enum direction requests; /* theirs, as far as the first bytes told */
-	__u8 pad[4];
-	struct http_call kept; /* before call */
+	__u32 lost;		 /* exchanges that found no room since the record before */
+	struct http_call kept;	 /* before call */
 	struct http_call call;
 };
 
@@ -113,9 +113,10 @@ struct socket_state {
 	__u32 next[2]; /* TCP's numbers of the bytes that come next */
 	__u32 ports;   /* as the kernel has them: tells another socket at this address */
 	/* Calls in the map heads: as many as were put there and not taken, 0 or 1. */
-	__u32 kept;
-	__u32 taken;
+	__u16 kept;
+	__u16 taken;
 	__u32 head; /* the entry there, if that is this socket's */
+	__u32 lost; /* exchanges that found no room and were not told of: lost_record() */
 	struct http_call sum;
 	enum direction requests;
 	__u8 verdict;
@@ -130,7 +131,9 @@ struct socket_state {
 	enum ending late;	 /* it has ended, and its client may still take an answer out */
 	__u8 kind;		 /* enum counted: as what it was counted */
 	__u8 calls;		 /* goes round */
-	__u8 pad2[2];
+	/* In records of this turn that found no room: requests and answers that began. */
+	__u8 lost_requests;
+	__u8 lost_answers;
 	__u8 start_len; /* bytes in start: too few to decide */
 	char start[2 * START_LEN];
 };

@@ -61,12 +61,17 @@ struct {
 	__type(value, __u64);
 } counts SEC(".maps");
 
-static __always_inline void count_lost(enum loss cause)
+static __always_inline void count_lost_by(enum loss cause, __u64 by)
 {
 	__u64 *n = bpf_map_lookup_elem(&lost, &cause);
 
 	if (n)
-		__sync_fetch_and_add(n, 1);
+		__sync_fetch_and_add(n, by);
+}
+
+static __always_inline void count_lost(enum loss cause)
+{
+	count_lost_by(cause, 1);
 }
 
 /* Not for what happens more than once to a process or a socket. */

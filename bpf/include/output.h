@@ -82,23 +82,31 @@ static __always_inline void wake_reader(void *ctx)
 }
 
 /*
- * Sends a record, with the program's ctx. A reader that polls is not woken: the
+ * Sends a record, with the program's ctx; false if there is no room for it, which
+ * the caller counts. A reader that polls is not woken: the
  * wake-up would cost more than everything else together. One that waits is,
  * after the record is in the buffer: both sides write first and look then, so
  * that no record can stay behind; and one that dozes before the ring is full.
  */
-static __always_inline bool send_record(void *ctx, void *record, __u64 size, enum loss cause)
+static __always_inline bool try_to_send(void *ctx, void *record, __u64 size)
 {
 	enum reader state;
 
-	if (output(ctx, &events, record, size, BPF_RB_NO_WAKEUP)) {
-		count_lost(cause);
+	if (output(ctx, &events, record, size, BPF_RB_NO_WAKEUP))
 		return false;
-	}
 	state = reader_state;
 	if (state == waits || (state == dozes && !perf_buffers && much_waits()))
 		wake_reader(ctx);
 	return true;
+}
+
+/* The same of a record that is one event, or whose cause of loss says what it is. */
+static __always_inline bool send_record(void *ctx, void *record, __u64 size, enum loss cause)
+{
+	if (try_to_send(ctx, record, size))
+		return true;
+	count_lost(cause);
+	return false;
 }
 
 #endif

@@ -64,7 +64,8 @@ func (l *Ledger) ShownSoFar() uint64 { return l.shown }
 
 // Unwritten takes back events that stdout took and could not write.
 func (l *Ledger) Unwritten(n uint64) {
-	l.shown -= min(n, l.shown)
+	n = min(n, l.shown)
+	l.shown -= n
 	l.Lost(OutputFull, n)
 }
 
@@ -79,13 +80,6 @@ func (l *Ledger) Filtered(flag string, n uint64) {
 func (l *Ledger) Lost(cause string, n uint64) {
 	if n > 0 {
 		l.lost[cause] += n
-	}
-}
-
-// LostInAll is Lost for who knows the sum so far.
-func (l *Ledger) LostInAll(cause string, n uint64) {
-	if n > 0 {
-		l.lost[cause] = n
 	}
 }
 

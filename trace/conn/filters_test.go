@@ -85,6 +85,15 @@ func TestKernelFiltersAreDecidedInTheKernel(t *testing.T) {
 			t.Errorf("what went well:\n%s", describe(list...))
 		}
 	})
+	run("--failed counts all that it leaves out", func(t *testing.T, tier kernel.Tier) {
+		fine := work.Start(t, "many", "3")
+		c := start(t, session.Options{Tier: tier}, "--failed", "--port="+fine.Hear())
+		fine.Say("go")
+		fine.Hear()
+		if a := c.Stop(); a.LeftOut["failed"] != 3*uint64(len(both)) || a.Seen != 0 {
+			t.Errorf("%+v", a)
+		}
+	})
 	t.Run("--slow and --stuck below a second", func(t *testing.T) {
 		c := start(t, session.Options{}, "--slow=150ms", "--stuck=300ms")
 		fine, slow := work.Start(t, "many", "1"), work.Start(t, "noAnswer")

@@ -29,7 +29,8 @@ const (
 // byte is the same at both. It is not safe for concurrent use.
 type Join struct {
 	// Report is called with each exchange as it was seen from one end, the other
-	// one being nil, or from both. The halves are valid during the call.
+	// one being nil, or from both. The halves are valid during the call. It is
+	// also called with halves that are not to be shown: see Half.Refusal.
 	Report func(client, server *Half)
 
 	now    uint64                  // boot clock: see Advance
@@ -62,10 +63,19 @@ type End struct {
 	Source
 	stream.End
 	Owner event.Process
+	// Refusal is why exchanges of this end are not shown. It is judged by the
+	// owner, before the join: what the other end is does not matter.
+	Refusal Refusal
 
 	link *wire // nil until it is connected
 	role message.Role
 	pair stream.Pair // as this end sees it
+}
+
+// A Refusal says why what an end has seen is not shown; the zero value is none.
+type Refusal struct {
+	Filter string // the flag that leaves it out, or
+	Cause  string // why that is not known, or why it is lost
 }
 
 // Connected reports whether the end's role is known.
@@ -82,8 +92,14 @@ type wire struct {
 	ends   [2]*End     // by role
 	halves [2][]*Half  // that wait, by role
 	alone  bool        // one end waited in vain: the other one is elsewhere
-	told   []uint32    // exchanges that were told before their other end had them
+	told   []told      // exchanges that were told before their other end had them
 	stuck  []uint32    // requests that were told to be stuck
+}
+
+// A told names an exchange that an end may still come to.
+type told struct {
+	role message.Role
+	seq  uint32
 }
 
 // A Half is an exchange seen from one end.
@@ -92,6 +108,7 @@ type Half struct {
 	Owner    event.Process
 	ID       stream.ConnID // of the connection
 	Pair     stream.Pair   // the addresses, as this end sees them
+	Refusal  Refusal       // of its end, or why this exchange is lost to it
 
 	link    *wire
 	waiting bool   // for the other end
@@ -237,14 +254,16 @@ func (j *Join) AddAlone(e *End, x *message.Exchange, seq uint32) { j.reportHalf(
 // Add takes an exchange that one end has seen, whose request begins with TCP's number
 // seq: it is reported together with the other end's, which may have come before or is
 // waited for.
+//
+// An end that is refused neither holds up the other one nor becomes a part of its row:
+// of an exchange with one end that is shown this is reported as it is known, and the
+// other one no more. Of one that no end shows both are reported together.
 func (j *Join) Add(e *End, x *message.Exchange, seq uint32) {
 	h := j.half(e, x, seq)
-	l := e.link
-	if i := slices.Index(l.told, h.seq); i >= 0 {
-		l.told = slices.Delete(l.told, i, i+1)
-		j.drop(h)
+	if j.wasTold(h, e.link) {
 		return
 	}
+	l := e.link
 	for len(l.halves[1-e.role]) > 0 {
 		o := l.halves[1-e.role][0]
 		d := int32(o.seq - h.seq)
@@ -260,7 +279,52 @@ func (j *Join) Add(e *End, x *message.Exchange, seq uint32) {
 		}
 		j.reportHalf(o) // this end has gone past it
 	}
-	if l.alone && l.ends[1-e.role] == nil || len(j.halves)-j.first >= maxHalves {
+	j.await(h, e)
+}
+
+// Miss is Add for an exchange that took place, and of which the end did not see enough
+// to tell it: why is the cause. If the other end has it, it is not lost. Such ones may
+// come out of order.
+func (j *Join) Miss(e *End, x *message.Exchange, seq uint32, cause string) {
+	h := j.half(e, x, seq)
+	if h.Refusal.Filter == "" {
+		h.Refusal = Refusal{Cause: cause}
+	}
+	if j.wasTold(h, e.link) {
+		return
+	}
+	for _, o := range e.link.halves[1-e.role] {
+		if o.seq == h.seq {
+			e.link.take(o)
+			j.reportEnds(h, o)
+			j.drop(o)
+			j.drop(h)
+			return
+		}
+	}
+	j.await(h, e)
+}
+
+// wasTold drops a half whose exchange was reported without it.
+func (j *Join) wasTold(h *Half, l *wire) bool {
+	i := slices.Index(l.told, told{h.Exchange.Role, h.seq})
+	if i < 0 {
+		return false
+	}
+	l.told = slices.Delete(l.told, i, i+1)
+	j.drop(h)
+	return true
+}
+
+// await has a half wait for the other end's, if there is one to wait for.
+func (j *Join) await(h *Half, e *End) {
+	l := e.link
+	other := l.ends[1-e.role]
+	if l.alone && other == nil || len(j.halves)-j.first >= maxHalves {
+		j.reportHalf(h)
+		return
+	}
+	if other != nil && h.Refusal.Filter == "" && other.Refusal.Filter != "" && l.tell(h) {
 		j.reportHalf(h)
 		return
 	}
@@ -275,8 +339,26 @@ func (j *Join) Add(e *End, x *message.Exchange, seq uint32) {
 	}
 	h.keep()
 	h.link, h.waiting, h.listed, h.began, h.since = l, true, true, j.now, j.now
-	l.halves[e.role] = append(l.halves[e.role], h)
+	list := l.halves[e.role]
+	at := len(list)
+	for at > 0 && int32(list[at-1].seq-h.seq) > 0 {
+		at--
+	}
+	l.halves[e.role] = slices.Insert(list, at, h)
 	j.halves = append(j.halves, h)
+}
+
+// tell takes note that the exchange of h is reported, and that the other end's half is
+// not to be any more. It reports false if there is no room for that.
+func (l *wire) tell(h *Half) bool {
+	if len(l.told) == maxOld {
+		l.told = slices.DeleteFunc(l.told, func(t told) bool { return int32(t.seq-h.seq) < 0 })
+	}
+	if len(l.told) == maxOld {
+		return false
+	}
+	l.told = append(l.told, told{1 - h.Exchange.Role, h.seq})
+	return true
 }
 
 // take removes a half from those that wait.
@@ -297,6 +379,7 @@ func (j *Join) half(e *End, x *message.Exchange, seq uint32) *Half {
 	}
 	h.Owner = e.Owner
 	h.ID, h.Pair = e.link.id, e.pair
+	h.Refusal = e.Refusal
 	h.seq = seq
 	h.Exchange = *x
 	return h
@@ -385,18 +468,24 @@ func (j *Join) waitOn(h *Half) bool {
 	if !h.waiting || other.Opaque() {
 		return false
 	}
-	if !other.Busy() {
-		return j.now < h.began+uint64(IdlePatience)
-	}
-	if h.Exchange.Status != 0 {
+	shown := h.Refusal == Refusal{}
+	switch {
+	case h.Refusal.Filter == "" && other.Refusal.Filter != "" && l.tell(h):
+		return false
+	case !other.Busy() && j.now < h.began+uint64(IdlePatience):
+		return true
+	case !other.Busy():
+		if shown {
+			l.tell(h) // what the other end may still say of it is late
+		}
+		return false
+	case h.Exchange.Status != 0 || !shown:
 		return true // it is still at it
 	}
 	// This end has given up. What the other one will still do is no answer.
 	l.take(h)
-	j.reportEnds(h, &Half{Exchange: h.Exchange, Owner: other.Owner, ID: h.ID, Pair: other.pair})
-	if len(l.told) < maxOld {
-		l.told = append(l.told, h.seq)
-	}
+	j.reportEnds(h, &Half{Exchange: h.Exchange, Owner: other.Owner, ID: h.ID, Pair: other.pair, Refusal: other.Refusal})
+	l.tell(h)
 	return false
 }
 

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tracer/bpf"
+	"tracer/trace/account"
 	"tracer/trace/event"
 	"tracer/trace/exchange"
 	"tracer/trace/http1"
@@ -48,6 +49,9 @@ type conn struct {
 	patience time.Duration     // how long it may be silent then
 	hint     bpf.HttpHttpHint  // as the kernel has it
 	advised  bool              // it says whether calls hold many heads
+	counted  uint64            // exchanges that the kernel has counted as lost and that may still be given up
+	gap      uint64            // where what it has counted begins, in the direction of requests
+	judged   bool              // Refusal says what filters say of its owner
 	closed   bool
 }
 
@@ -67,6 +71,15 @@ func (c *conn) number(x *message.Exchange) uint32 {
 	return c.Seq[way] + uint32(c.base[way]+x.RequestOffset)
 }
 
+// miss takes note of exchanges that the kernel has counted as lost. Of those, what is
+// known already will be given up, and so will answers to what is not.
+func (c *conn) miss(n uint64) {
+	if n > 0 {
+		c.counted += n
+		c.gap = c.next[c.requests]
+	}
+}
+
 // conns are the connections that are known, and what is told of them.
 type conns struct {
 	options  *options
@@ -81,9 +94,6 @@ type conns struct {
 	now     uint64 // boot clock, as of the last record or timer
 	sure    uint64 // what was sent before has been decoded
 
-	gone     uint64 // requests that parsers have given up
-	unpaired uint64 // ends of them
-
 	segment stream.Segment      // that is fed
 	head    []byte              // of the map heads, while it is looked at
 	state   bpf.HttpSocketState // the same, of the map sockets
@@ -92,7 +102,7 @@ type conns struct {
 func newConns(o *options, h *session.Host, join *exchange.Join) *conns {
 	cs := &conns{options: o, session: h, join: join, known: map[uint64]*conn{}}
 	for _, p := range protocols {
-		cs.parsers = append(cs.parsers, p.New(cs.exchange, cs.waited))
+		cs.parsers = append(cs.parsers, p.New(message.Calls{Exchange: cs.exchange, Stuck: cs.waited, GaveUp: cs.gaveUp}))
 	}
 	return cs
 }
@@ -109,7 +119,7 @@ func (cs *conns) open(address, seen uint64, intro *bpf.HttpHttpIntro) *conn {
 	c := cs.known[address]
 	if c != nil && c.seen == seen {
 		if intro != nil {
-			c.Owner = cs.owner(&intro.Owner)
+			c.Owner, c.judged = cs.owner(&intro.Owner), false
 			if id := connID(&intro.Socket); id.Known && !c.ID.Known {
 				c.Seq = intro.Socket.Seq
 				cs.join.Named(&c.End, id)
@@ -191,8 +201,8 @@ func (cs *conns) feed(c *conn, call *bpf.HttpHttpCall, data []byte) {
 	c.parser.Feed(seg)
 	if !c.Connected() && c.parser.Kind() == message.HTTP1 {
 		cs.join.Connect(&c.End, message.Role(c.requests))
+		cs.judge(c)
 	}
-	cs.missed(c)
 	cs.fed(c)
 	cs.advise(c, seg.Dir, seg.Data)
 }
@@ -221,17 +231,31 @@ func (cs *conns) advise(c *conn, dir stream.Direction, data []byte) {
 			h.Flags |= uint32(bpf.HttpHintBlind)
 		}
 	}
-	if h != c.hint {
+	if h != c.hint && cs.session.Object != nil {
 		c.hint = h
 		// If that fails calls are told in vain, no more.
 		_ = cs.session.Map(bpf.HttpMapHints).Put(c.address, &c.hint)
 	}
 }
 
-// exchange is called by parsers with an exchange that is over.
+// judge says whether an end's owner passes the filters that user space decides. It
+// does so once for each owner, or until that is known.
+func (cs *conns) judge(c *conn) {
+	if c.judged {
+		return
+	}
+	r := cs.session.JudgeOwner(&c.Owner)
+	c.Refusal = exchange.Refusal(r)
+	c.judged = r.Cause == ""
+}
+
+// exchange is called by parsers with an exchange that is over. With --role the ends
+// are rows of their own, else they are judged, then joined.
 func (cs *conns) exchange(x *message.Exchange) {
 	c := cs.current
 	cs.join.Connect(&c.End, x.Role)
+	cs.judge(c)
+	c.counted = 0 // it is understood again
 	switch {
 	case !cs.options.wantsRole(x.Role):
 		cs.session.Ledger.Filtered("role", 1)
@@ -244,30 +268,33 @@ func (cs *conns) exchange(x *message.Exchange) {
 
 // waited is called by parsers with a request that is stuck.
 func (cs *conns) waited(x *message.Exchange) {
-	if c := cs.current; cs.options.wantsRole(x.Role) && c.Connected() {
+	c := cs.current
+	switch {
+	case !c.Connected():
+	case cs.options.wantsRole(x.Role):
+		cs.judge(c)
 		cs.join.Age(&c.End, x, c.number(x))
+	case !cs.options.summary: // else only its exchange counts
+		cs.session.Ledger.Filtered("role", 1)
 	}
 }
 
-// missed counts requests of a connection that were seen and whose answers are
-// not known for certain. If both its ends are here both miss them, or the other
-// one tells.
-func (cs *conns) missed(c *conn) {
-	gone := uint64(0)
-	for _, p := range cs.parsers {
-		gone += p.Counts().Lost + p.Counts().Overflow
-	}
-	n := gone - cs.gone
-	if n == 0 {
-		return
-	}
-	cs.gone += n
+// gaveUp is called by parsers with an exchange that took place and cannot be told. It
+// is lost to this end; if the other one is here and has it, it is not lost at all.
+func (cs *conns) gaveUp(x *message.Exchange) {
+	c := cs.current
+	cs.judge(c)
 	switch {
-	case !cs.options.wantsRole(message.Role(c.requests)):
-	case cs.options.role == "" && cs.join.Partner(&c.End) != nil:
-		cs.unpaired += n
+	case c.counted > 0 && (x.RequestStart == 0 || c.base[c.requests]+x.RequestOffset < c.gap):
+		c.counted-- // a record of it found no room
+	case !cs.options.wantsRole(x.Role):
+		cs.session.Ledger.Filtered("role", 1)
+	case cs.options.role == "" && c.Connected() && c.Role() == x.Role && x.RequestStart != 0:
+		cs.join.Miss(&c.End, x, c.number(x), account.Unpaired)
+	case c.Refusal.Filter != "":
+		cs.session.Ledger.Filtered(c.Refusal.Filter, 1)
 	default:
-		cs.unpaired += 2 * n
+		cs.session.Ledger.Lost(account.Unpaired, 1)
 	}
 }
 
@@ -276,7 +303,6 @@ func (cs *conns) close(c *conn, now uint64, why stream.Ending) {
 	cs.current = c
 	c.parser.Close(int64(now), why)
 	c.closed = true
-	cs.missed(c)
 	if cs.known[c.address] == c {
 		delete(cs.known, c.address)
 	}
@@ -286,6 +312,8 @@ func (cs *conns) close(c *conn, now uint64, why stream.Ending) {
 // vanish ends a connection whose end was lost: what was still to come on it is
 // not known.
 func (cs *conns) vanish(c *conn) {
+	cs.current = c
+	c.miss(1)
 	for dir, n := range c.next {
 		c.parser.Feed(&stream.Segment{Dir: stream.Direction(dir), Offset: n - c.base[dir] + 1})
 	}
@@ -325,8 +353,11 @@ func (cs *conns) fetch(c *conn) {
 // is valid until the next call.
 func (cs *conns) keptFor(c *conn) (call *bpf.HttpHttpCall, data []byte, ok bool) {
 	const at = int(unsafe.Offsetof(bpf.HttpHttpHead{}.Data))
+	if cs.session.Object == nil {
+		return nil, nil, false // records that are not this session's: see session.Offline
+	}
 	st := &cs.state
-	kept := func() (uint32, bool) {
+	kept := func() (uint16, bool) {
 		err := cs.session.Map(bpf.HttpMapSockets).Lookup(c.address, st)
 		return st.Kept, err == nil && st.Seen == c.seen && st.Kept != st.Taken
 	}

@@ -41,6 +41,7 @@ func (t *tracer) Decode(record []byte) bool {
 		c.start(r, sum)
 	}
 	c.requests = r.Requests & 1
+	c.miss(uint64(r.Lost))
 	c.heard = r.Time
 	t.conns.current = c
 	before := sum.Size > 0 && (sum.Dir != c.requests || sum.Offset < r.Kept.Offset)

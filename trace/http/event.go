@@ -20,17 +20,56 @@ type events struct {
 
 // reportEnds shows an exchange as it was seen from one end or from both.
 func (ev *events) reportEnds(client, server *exchange.Half) {
-	if client != nil && server != nil && !ev.session.Options.Wants(server.Owner.Comm) {
-		server = nil // of two ends one is wanted at most
+	if client, server = ev.wanted(client, server); client == nil && server == nil {
+		return
 	}
 	e := &ev.event
 	ev.fill(e, event.KindHTTP, client, server)
 	ev.show(e)
 }
 
+// wanted are the halves that are shown. If none is, that is counted: of an exchange
+// that is lost each end, of one that a filter leaves out the row that it would be.
+func (ev *events) wanted(client, server *exchange.Half) (_, _ *exchange.Half) {
+	ends := [...]*exchange.Half{client, server}
+	filter := ""
+	for i, h := range ends {
+		if h == nil {
+			continue
+		}
+		if h.Refusal == (exchange.Refusal{}) {
+			other := ends[1-i]
+			if other != nil && other.Refusal != (exchange.Refusal{}) {
+				ends[1-i] = nil
+			}
+			return ends[0], ends[1]
+		}
+		if filter == "" {
+			filter = h.Refusal.Filter
+		}
+	}
+	lost := false
+	for _, h := range ends {
+		if h != nil && h.Refusal.Cause != "" {
+			ev.session.Ledger.Lost(h.Refusal.Cause, 1)
+			lost = true
+		}
+	}
+	if !lost {
+		ev.session.Ledger.Filtered(filter, 1)
+	}
+	return nil, nil
+}
+
 // reportStuck shows a request that is stuck now, as it was seen from one end or from
 // both.
 func (ev *events) reportStuck(client, server *exchange.Half, now uint64) {
+	if ev.sum != nil {
+		return // its exchange will be counted
+	}
+	if client, server = ev.wanted(client, server); client == nil && server == nil {
+		return
+	}
 	e := &ev.event
 	ev.fill(e, event.KindHTTPStuck, client, server)
 	e.Status, e.Error = 0, ""
@@ -44,9 +83,6 @@ func (ev *events) reportStuck(client, server *exchange.Half, now uint64) {
 
 // show passes an event on if it passes the probe's own filters.
 func (ev *events) show(e *event.HTTP) {
-	if ev.sum != nil && e.Kind != event.KindHTTP {
-		return // its exchange will be counted
-	}
 	filter := ev.options.filters(e)
 	switch {
 	case filter != "":
@@ -55,14 +91,11 @@ func (ev *events) show(e *event.HTTP) {
 		if most := ev.session.Options.Count; most > 0 && ev.session.Ledger.ShownSoFar() >= most {
 			return
 		}
-		if r := ev.session.Judge(e.Head()); r != (session.Refusal{}) {
-			ev.session.Refuse(r, 1)
-			return
-		}
 		ev.session.Ledger.Shown()
 		ev.sum.Add(e)
 	default:
-		ev.session.Offer(e)
+		ev.session.Locate(e.Head())
+		ev.session.Show(e)
 	}
 }
 

@@ -2,6 +2,9 @@ package http
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -10,8 +13,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tracer/testdata/kit/container"
 	"tracer/testdata/kit/work"
 	"tracer/trace/event"
+	"tracer/trace/place"
 	"tracer/trace/session"
 )
 
@@ -109,6 +114,82 @@ func TestKernelHTTPFiltersLeaveOutAllElse(t *testing.T) {
 			t.Errorf("%d seen: %v", a.Seen, rows(c.of(port)))
 		}
 	})
+}
+
+// The client's container is wanted, and what is known of the server's is not enough to
+// say whether it is: the client's end is shown for itself.
+func TestKernelHTTPWantedEndIsShownWhateverTheOtherIs(t *testing.T) {
+	kit.Needs(t, kit.ThisKernelOnly)
+	const n = 3
+	for name, tree := range container.Trees(t) {
+		t.Run(name, func(t *testing.T) {
+			wanted := container.New(t, tree, "pod-0", "wanted")
+			nameless := container.At(t, filepath.Join(filepath.Dir(wanted.Dir), strings.Repeat("c0", 32)))
+			server := work.Start(t, "serveHTTP")
+			port := server.HearInt()
+			client := work.Start(t, "getHTTP", fmt.Sprintf("http://127.0.0.1:%d/a", port), strconv.Itoa(n), "1", "kept")
+			wanted.Add(client.PID)
+			nameless.Add(server.PID)
+			t.Cleanup(func() {
+				client.Kill()
+				server.Kill()
+				kit.Eventually(t, "the cgroup is removed", func() error { return os.Remove(nameless.Dir) })
+			})
+			c := traceHTTP(t, session.Options{Place: place.Filter{Container: "wanted"}}, atPorts(port))
+			client.Say("go")
+			client.Hear()
+			c.await(port, n)
+			a := c.Stop()
+			if diff := cmp.Diff(map[string]int{"client /a": n}, byPath(c.of(port))); diff != "" {
+				t.Error(diff)
+			}
+			if a.Shown != n || a.Lost != 0 || a.Seen != n {
+				t.Error(inWords(a))
+			}
+		})
+	}
+}
+
+// A filter on one end shows the row of that end, whatever the flag.
+func TestKernelHTTPOneEndIsShownTheSameByAnyFlag(t *testing.T) {
+	kit.Needs(t, kit.ThisKernelOnly)
+	const n = 3
+	script, answers := both(slices.Repeat([]move{send(get), send(ok5)}, n)...)
+	server, ports := serve(t, answers)
+	port, self := ports[0], os.Getpid() // which is the client
+	comm := func(pid int) string {
+		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSuffix(string(name), "\n")
+	}
+	if comm(self) == comm(server.PID) {
+		t.Fatalf("both ends are %q", comm(self))
+	}
+	for _, c := range []struct {
+		name string
+		session.Filter
+		row string
+	}{
+		{"--comm of the server", session.Filter{Comms: []string{comm(server.PID)}}, "server /a"},
+		{"--comm of the client", session.Filter{Comms: []string{comm(self)}}, "client /a"},
+		{"--pid of the server", session.Filter{PIDs: []uint32{uint32(server.PID)}}, "server /a"},
+		{"--pid of the client", session.Filter{PIDs: []uint32{uint32(self)}}, "client /a"},
+		{"--pid of both", session.Filter{PIDs: []uint32{uint32(self), uint32(server.PID)}}, "both /a"},
+		{"--comm of both", session.Filter{Comms: []string{"*"}}, "both /a"},
+	} {
+		v := traceHTTP(t, session.Options{Filter: c.Filter}, atPorts(port))
+		defer func() {
+			v.await(port, n)
+			a := v.Stop()
+			if diff := cmp.Diff(map[string]int{c.row: n}, byPath(v.of(port))); diff != "" || a.Seen != n {
+				t.Errorf("%s: %s %s", c.name, diff, inWords(a))
+			}
+		}()
+	}
+	call(t, port, script)
+	server.Hear()
 }
 
 func byPath(events []*event.HTTP) map[string]int {

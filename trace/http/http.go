@@ -19,7 +19,6 @@ import (
 	"strings"
 
 	"tracer/bpf"
-	"tracer/trace/account"
 	"tracer/trace/event"
 	"tracer/trace/exchange"
 	"tracer/trace/kernel"
@@ -94,10 +93,8 @@ func (t *tracer) timer(f func()) *session.Timer {
 	})
 }
 
-// settle counts what was given up, and sets the timer for what waits for its other
-// end.
+// settle sets the timer for what waits for its other end.
 func (t *tracer) settle() {
-	t.session.Ledger.LostInAll(account.Unpaired, (t.conns.unpaired+1)/2)
 	if due, ok := t.join.Due(); ok {
 		t.joining.At(due)
 	}

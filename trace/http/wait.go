@@ -82,12 +82,12 @@ func (p *pending) adoptDue(last bool) {
 			continue
 		}
 		p.conns.fetch(c)
+		p.conns.current = c
 		if c.parser.Holds() && !last && p.conns.now < c.orphan+uint64(orphanPatience) {
 			p.orphans = append(p.orphans, orphan{c, p.conns.now + uint64(orphanLook)})
 			continue
 		}
 		c.parser.Settle(int64(p.conns.now))
-		p.conns.missed(c)
 		c.orphan = 0
 	}
 }

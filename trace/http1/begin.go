@@ -11,6 +11,7 @@ func (c *Conn) head(st *flow, s *Segment, b []byte, start, more bool, to *Sink) 
 	had := len(st.buf)
 	if had == 0 {
 		if _, _, ok := c.seek(st, s, start); !ok {
+			c.passOver(st, s, b, start, to)
 			c.stray(st, uint64(len(b)), s, to)
 			return len(b), true
 		}
@@ -77,6 +78,26 @@ func (c *Conn) head(st *flow, s *Segment, b []byte, start, more bool, to *Sink) 
 	st.inner = s.Time != s.Last && (more || size-had < len(b))
 	c.accept(st, as, &h, cut, to)
 	return n + size - had, true
+}
+
+// passOver counts a request that is not read, as it may be the rest of something else:
+// it begins a call behind bytes that went the other way or were not told, and looks
+// like one.
+func (c *Conn) passOver(st *flow, s *Segment, b []byte, start bool, to *Sink) {
+	if !start || !c.turned && !c.untold || c.kind > HTTP1 || c.known && st != c.asking() {
+		return
+	}
+	var h head
+	switch as := shapeOf(b); {
+	case as == shapeRequest:
+		if _, v := h.parse(b, as, doubtful); v != whole && !h.parseCut(b, as, doubtful) {
+			return
+		}
+	case as != shapeShort || !c.known || !c.turned:
+		return
+	}
+	to.Lost++
+	c.giveUp(c.direction(st), &h, progress{start: s.Time, last: s.Last, offset: st.next, bytes: uint64(len(b))}, to)
 }
 
 // seek returns what a head that begins in a segment has to look like and how
@@ -200,9 +221,11 @@ func (c *Conn) request(st *flow, h *head, m progress, cut bool, to *Sink) {
 	switch {
 	case responses.state == lost && !c.due:
 		to.Lost++
+		c.giveUp(c.requests, h, m, to)
 	case c.full || len(c.queue)-c.first >= maxWaiting || c.text >= maxText:
 		to.Overflow++
 		c.full = true
+		c.giveUp(c.requests, h, m, to)
 	default:
 		c.push(h, m, to)
 	}
@@ -228,7 +251,7 @@ func (c *Conn) response(st *flow, h *head, m progress, cut bool, to *Sink) {
 	case c.waiting() == 0 || c.front().start > m.start:
 		// Its request is not known. That could be a HEAD, and the response's
 		// end depends on it.
-		to.Unmatched++
+		c.unmatched(h, m, to)
 		c.misplace(st, to)
 		return
 	case h.status < 200 && h.status != 101:

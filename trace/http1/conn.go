@@ -21,6 +21,7 @@ type Conn struct {
 	turn bool
 	// The same, but it may come behind bytes that were not told.
 	turned bool
+	untold bool // it comes behind bytes that were not told
 
 	held, again []Segment // copies of responses that came before their request
 	heldData    int

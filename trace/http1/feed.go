@@ -40,6 +40,7 @@ func (c *Conn) take(s *Segment, to *Sink) {
 	told := s.Offset == st.next
 	c.turned = other.moved > st.moved && other.moved <= s.Time || st.next == 0 && other.next == 0
 	c.turn = told && c.turned
+	c.untold = s.Offset > st.next
 	if c.early != 0 && s.Size > 0 && st == c.answering() {
 		c.ahead = c.ahead || told && s.Time >= c.early
 		c.early = 0

@@ -5,8 +5,8 @@ import "tracer/trace/message"
 // Protocol is HTTP/1.0 and 1.1 (RFC 9112).
 var Protocol = message.Protocol{
 	Name: "http1",
-	New: func(exchange, stuck func(*Exchange)) message.Parsers {
-		return &parsers{Sink{Exchange: exchange, Stuck: stuck}}
+	New: func(calls message.Calls) message.Parsers {
+		return &parsers{Sink{Exchange: calls.Exchange, Stuck: calls.Stuck, GaveUp: calls.GaveUp}}
 	},
 }
 

@@ -34,6 +34,7 @@ type pairing struct {
 	nth     uint64 // how many were
 	missing bool   // others may have been there, unseen
 	full    bool   // a request found no room, so none behind it can be paired
+	owed    int    // requests that were given up, whose answers may still come
 	open    bool   // the last request in queue is still being sent
 }
 
@@ -142,6 +143,7 @@ func (c *pairing) settle(now int64, to *Sink) {
 		}
 		c.due, c.dueFrom = true, now
 	}
+	c.owed = 0
 	if c.first == len(c.queue) {
 		c.full = false
 	}
@@ -184,6 +186,8 @@ func (c *pairing) lose(to *Sink) {
 	keep := c.unanswered()
 	for i := keep; i < len(c.queue); i++ {
 		r := &c.queue[i]
+		c.tell(to.GaveUp, r, Complete, 0, to)
+		c.owed++
 		c.text -= len(r.text)
 		to.put(r.text)
 		*r = request{}
@@ -194,6 +198,50 @@ func (c *pairing) lose(to *Sink) {
 		c.queue, c.first, c.interim = c.queue[:0], 0, 0
 	}
 	c.due = false
+}
+
+// giveUp tells of a request that goes this way and is not paired, by its head.
+func (c *pairing) giveUp(way Direction, h *head, m progress, to *Sink) {
+	c.owed++
+	if to.GaveUp == nil {
+		return
+	}
+	x := &to.x
+	*x = Exchange{
+		Method:          h.method,
+		Target:          h.target,
+		Host:            h.host,
+		Minor:           h.minor,
+		TargetTruncated: h.truncated,
+		Inexact:         m.inexact | InexactRequest,
+		RequestStart:    m.start,
+		RequestEnd:      m.last,
+		RequestOffset:   m.offset,
+		RequestBytes:    m.bytes,
+	}
+	if way == Received {
+		x.Role = Server
+	}
+	to.GaveUp(x)
+}
+
+// unmatched tells of an answer whose request is not known, unless it is one that was
+// given up.
+func (c *pairing) unmatched(h *head, m progress, to *Sink) {
+	to.Unmatched++
+	if c.owed > 0 {
+		c.owed--
+		return
+	}
+	if to.GaveUp == nil {
+		return
+	}
+	x := &to.x
+	*x = Exchange{Minor: h.minor, Status: h.status, ResponseStart: m.start, ResponseEnd: m.last, ResponseBytes: m.bytes, Inexact: InexactResponse}
+	if c.requests == Received {
+		x.Role = Server
+	}
+	to.GaveUp(x)
 }
 
 // tell reports a request with its answer, or where there is none with its end.

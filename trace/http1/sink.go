@@ -63,6 +63,7 @@ const (
 type Sink struct {
 	Exchange func(*Exchange) // an exchange is over
 	Stuck    func(*Exchange) // see Conn.Stuck; may be nil
+	GaveUp   func(*Exchange) // see message.Calls; may be nil
 	MaxHead  int             // longer heads are cut; 0 is DefaultMaxHead
 
 	Counts

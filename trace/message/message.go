@@ -85,13 +85,25 @@ type Counts struct {
 	Resyncs   uint64 // times the boundaries of messages were lost
 }
 
+// Calls are what parsers call, in the goroutine that feeds. None may be nil.
+type Calls struct {
+	// Exchange takes an exchange that is over.
+	Exchange func(*Exchange)
+	// Stuck takes a request that [Parser.Stuck] finds.
+	Stuck func(*Exchange)
+	// GaveUp takes an exchange that took place and is not told, as it is not
+	// certain which answer belongs to which request: each of Counts.Lost and
+	// Counts.Overflow, as far as its request was read, and each answer of
+	// Counts.Unmatched whose request was not given up before. Of such an answer
+	// the request is not known: its RequestStart is 0.
+	GaveUp func(*Exchange)
+}
+
 // A Protocol is a row of the table of protocols.
 type Protocol struct {
 	Name string
-	// New returns the parsers of a session. They call exchange with an exchange
-	// that is over, and stuck where [Parser.Stuck] finds one. Both are called by
-	// the goroutine that feeds.
-	New func(exchange, stuck func(*Exchange)) Parsers
+	// New returns the parsers of a session. What they find they tell by calls.
+	New func(Calls) Parsers
 }
 
 // Parsers are what the parsers of a session's connections share. They are used by

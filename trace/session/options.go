@@ -61,6 +61,9 @@ func (f *Filter) Wants(comm string) bool {
 	return len(f.Comms) == 0 || option.MatchAny(f.Comms, comm)
 }
 
+// DecidesLate reports whether there are filters that user space decides.
+func (o *Options) DecidesLate() bool { return len(o.Comms) > 0 || o.filtersPlaces() }
+
 // given is what flags say that Resolve turns into options.
 type given struct {
 	user, buffer, tier string

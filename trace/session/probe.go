@@ -73,15 +73,23 @@ func (h *Host) Emit(e event.Event) {
 		return
 	}
 	s.ledger.Saw(e.Head().Kind)
-	h.Offer(e)
+	h.offer(e)
 }
 
-// Offer is Emit for events that are counted by another kind than their own.
-func (h *Host) Offer(e event.Event) {
-	s := h.stages
-	if s.enough() {
-		return
+// Locate fills in the place where an event happened, for who has judged it already.
+func (h *Host) Locate(e *event.Common) { h.stages.locate(e) }
+
+// JudgeOwner says whether events of a process pass the filters that user space decides.
+func (h *Host) JudgeOwner(p *event.Process) Refusal {
+	if !h.Options.DecidesLate() {
+		return Refusal{}
 	}
+	return h.stages.judge(&event.Common{Process: *p})
+}
+
+// offer is Emit for what was counted.
+func (h *Host) offer(e event.Event) {
+	s := h.stages
 	if r := s.judge(e.Head()); r != (Refusal{}) {
 		h.Refuse(r, 1)
 		return

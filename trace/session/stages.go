@@ -53,17 +53,9 @@ func (s *stages) judge(h *event.Common) Refusal {
 	if !s.opts.Wants(h.Comm) {
 		return Refusal{Filter: "comm"}
 	}
+	complete := s.locate(h)
 	p := s.places
-	id := h.CgroupID
-	h.CgroupID &^= place.V1
-	if p == nil {
-		return Refusal{}
-	}
-	complete := true
-	if id != 0 {
-		h.Place, complete = p.locate(id, h.PID)
-	}
-	if p.filter == (place.Filter{}) {
+	if p == nil || p.filter == (place.Filter{}) {
 		return Refusal{}
 	}
 	var at *place.Place
@@ -77,6 +69,17 @@ func (s *stages) judge(h *event.Common) Refusal {
 		return Refusal{Cause: account.PlaceUnknown}
 	}
 	return Refusal{Filter: "place"}
+}
+
+// locate fills in where an event happened, and reports whether all of that is known.
+func (s *stages) locate(h *event.Common) (complete bool) {
+	id := h.CgroupID
+	h.CgroupID &^= place.V1
+	if s.places == nil || id == 0 {
+		return true
+	}
+	h.Place, complete = s.places.locate(id, h.PID)
+	return complete
 }
 
 // comm is the text of a kernel's name; equal names share their memory.

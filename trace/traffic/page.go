@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tracer/trace/event"
+	"tracer/trace/session"
 )
 
 // tell shows what was moved since it was called last.
@@ -40,7 +41,11 @@ func (t *tracer) tell(now uint64, final bool) {
 		row.allTCP, row.allUDP = row.allTCP || row.tcp, row.allUDP || row.udp
 		row.Proto = proto(row.tcp, row.udp)
 		row.Part = t.part(moved{row.Tx, row.Rx}, sum)
-		if row.Tx+row.Rx > 0 && (t.top == 0 || uint64(i) < t.top) {
+		switch {
+		case row.Tx+row.Rx == 0:
+		case t.top > 0 && uint64(i) >= t.top:
+			t.host.Refuse(session.Refusal{Filter: "top"}, 1)
+		default:
 			t.host.Show(&row.Traffic)
 		}
 	}

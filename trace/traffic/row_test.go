@@ -53,6 +53,9 @@ func TestRowsAreSortedAndCut(t *testing.T) {
 				t.Errorf("%s by %s: %s", what, sortBy, diff)
 			}
 		}
+		if a := x.host.Ledger.Account(0); a.Seen != 3 || a.Shown != 2 || a.Filtered["top"] != 1 {
+			t.Errorf("by %s: %+v", sortBy, a)
+		}
 	}
 }
 
