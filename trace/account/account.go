@@ -6,6 +6,11 @@
 // holds at any time, because seen is nothing else than that sum: whoever takes an
 // event out of the stream says here what became of it. It does not know what an
 // event is, nor who shows it.
+//
+// An event is what a row would be, and its units are those of rows: a shown or
+// filtered exchange is one, also where it is summed up; a lost one is one for each end
+// that is here. A bound above stands where the exact number cannot be known, never one
+// below. What programs in the kernel left out is no part of the sum.
 package account
 
 import (

@@ -65,18 +65,22 @@ type End struct {
 	Owner event.Process
 	// Refusal is why exchanges of this end are not shown. It is judged by the
 	// owner, before the join: what the other end is does not matter.
-	Refusal Refusal
+	Refusal *Refusal
 
 	link *wire // nil until it is connected
 	role message.Role
 	pair stream.Pair // as this end sees it
 }
 
-// A Refusal says why what an end has seen is not shown; the zero value is none.
+// A Refusal says why what an end has seen is not shown; nil is none. It does not
+// change: halves that wait keep it.
 type Refusal struct {
 	Filter string // the flag that leaves it out, or
 	Cause  string // why that is not known, or why it is lost
 }
+
+// filters reports whether a flag leaves it out.
+func (r *Refusal) filters() bool { return r != nil && r.Filter != "" }
 
 // Connected reports whether the end's role is known.
 func (e *End) Connected() bool { return e.link != nil }
@@ -108,7 +112,7 @@ type Half struct {
 	Owner    event.Process
 	ID       stream.ConnID // of the connection
 	Pair     stream.Pair   // the addresses, as this end sees them
-	Refusal  Refusal       // of its end, or why this exchange is lost to it
+	Refusal  *Refusal      // of its end, or why this exchange is lost to it
 
 	link    *wire
 	waiting bool   // for the other end
@@ -283,12 +287,12 @@ func (j *Join) Add(e *End, x *message.Exchange, seq uint32) {
 }
 
 // Miss is Add for an exchange that took place, and of which the end did not see enough
-// to tell it: why is the cause. If the other end has it, it is not lost. Such ones may
+// to tell it, which why says. If the other end has it, it is not lost. Such ones may
 // come out of order.
-func (j *Join) Miss(e *End, x *message.Exchange, seq uint32, cause string) {
+func (j *Join) Miss(e *End, x *message.Exchange, seq uint32, why *Refusal) {
 	h := j.half(e, x, seq)
-	if h.Refusal.Filter == "" {
-		h.Refusal = Refusal{Cause: cause}
+	if !h.Refusal.filters() {
+		h.Refusal = why
 	}
 	if j.wasTold(h, e.link) {
 		return
@@ -324,7 +328,7 @@ func (j *Join) await(h *Half, e *End) {
 		j.reportHalf(h)
 		return
 	}
-	if other != nil && h.Refusal.Filter == "" && other.Refusal.Filter != "" && l.tell(h) {
+	if other != nil && other.Refusal.filters() && !h.Refusal.filters() && l.tell(h) {
 		j.reportHalf(h)
 		return
 	}
@@ -468,9 +472,9 @@ func (j *Join) waitOn(h *Half) bool {
 	if !h.waiting || other.Opaque() {
 		return false
 	}
-	shown := h.Refusal == Refusal{}
+	shown := h.Refusal == nil
 	switch {
-	case h.Refusal.Filter == "" && other.Refusal.Filter != "" && l.tell(h):
+	case other.Refusal.filters() && !h.Refusal.filters() && l.tell(h):
 		return false
 	case !other.Busy() && j.now < h.began+uint64(IdlePatience):
 		return true

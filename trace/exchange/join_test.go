@@ -435,3 +435,97 @@ func TestStuckRequestsOfEndsThatAreNotJoined(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// noteRefusals makes the lines say why halves are not shown.
+func (j *joining) noteRefusals() {
+	j.Report = func(client, server *Half) {
+		var sides []string
+		for _, h := range []*Half{client, server} {
+			if h == nil {
+				continue
+			}
+			side := fmt.Sprint(h.Exchange.Role, " ", string(h.Exchange.Target))
+			if h.Refusal != nil {
+				side += " " + h.Refusal.Filter + h.Refusal.Cause
+			}
+			sides = append(sides, side)
+		}
+		j.reports = append(j.reports, strings.Join(sides, ", "))
+	}
+}
+
+// An end that is left out holds up no end that is shown, and its half comes to nothing.
+func TestARefusedEndIsNotWaitedFor(t *testing.T) {
+	j := newJoining()
+	j.noteRefusals()
+	w := j.wire(2)
+	w.server.Refusal = &Refusal{Filter: "comm"}
+	w.server.Source.(*socket).busy = true // for ever
+	for i, target := range []string{"/a", "/b"} {
+		j.saw(w.client, uint32(100*i), target)
+		j.want(t, "at once", "client "+target)
+	}
+	for i, target := range []string{"/a", "/b"} {
+		j.saw(w.server, uint32(100*i), target)
+	}
+	j.pass(time.Hour)
+	j.want(t, "later")
+
+	j.saw(w.server, 300, "/c")
+	j.want(t, "the refused end comes first")
+	j.saw(w.client, 300, "/c")
+	j.want(t, "both", "client /c, server /c comm")
+
+	w.client.Refusal = &Refusal{Filter: "place"}
+	j.saw(w.client, 400, "/d")
+	j.saw(w.server, 400, "/d")
+	j.want(t, "no end is shown: one report", "client /d place, server /d comm")
+	j.pass(time.Hour)
+	j.Disconnect(w.client)
+	j.Disconnect(w.server)
+	j.empty(t)
+}
+
+// What one end has missed is told with what the other end has of it, whichever comes
+// first and in any order.
+func TestWhatOneEndMissedIsJoined(t *testing.T) {
+	j := newJoining()
+	j.noteRefusals()
+	w := j.wire(2)
+	miss := func(e *End, seq uint32, target string) {
+		j.Miss(e, &message.Exchange{Role: e.Role(), Target: []byte(target)}, seq, &Refusal{Cause: "unpaired"})
+	}
+	miss(w.server, 200, "/b") // those behind are given up first
+	j.saw(w.server, 100, "/a")
+	j.saw(w.client, 100, "/a")
+	j.want(t, "in front", "client /a, server /a")
+	j.saw(w.client, 200, "/b")
+	j.want(t, "missed", "client /b, server /b unpaired")
+
+	j.saw(w.client, 300, "/c")
+	miss(w.server, 300, "/c")
+	j.want(t, "the other end came first", "client /c, server /c unpaired")
+
+	miss(w.client, 400, "/d")
+	miss(w.server, 400, "/d")
+	j.want(t, "both have missed it", "client /d unpaired, server /d unpaired")
+
+	miss(w.server, 500, "/e")
+	w.client.Source.(*socket).busy = true
+	j.pass(IdlePatience)
+	j.want(t, "the other end is still at it")
+	w.client.Source.(*socket).busy = false
+	j.pass(IdlePatience)
+	j.want(t, "the other end does not have it", "server /e unpaired")
+
+	j.saw(w.client, 600, "/f")
+	j.pass(partnerPatience)
+	j.pass(IdlePatience)
+	j.want(t, "the server seems not to have it", "client /f")
+	miss(w.server, 600, "/f")
+	j.pass(time.Hour)
+	j.want(t, "it has missed it, late")
+	j.Disconnect(w.client)
+	j.Disconnect(w.server)
+	j.empty(t)
+}

@@ -94,13 +94,18 @@ type conns struct {
 	now     uint64 // boot clock, as of the last record or timer
 	sure    uint64 // what was sent before has been decoded
 
+	unpaired exchange.Refusal // of what parsers give up
+
 	segment stream.Segment      // that is fed
 	head    []byte              // of the map heads, while it is looked at
 	state   bpf.HttpSocketState // the same, of the map sockets
 }
 
 func newConns(o *options, h *session.Host, join *exchange.Join) *conns {
-	cs := &conns{options: o, session: h, join: join, known: map[uint64]*conn{}}
+	cs := &conns{
+		options: o, session: h, join: join, known: map[uint64]*conn{},
+		unpaired: exchange.Refusal{Cause: account.Unpaired},
+	}
 	for _, p := range protocols {
 		cs.parsers = append(cs.parsers, p.New(message.Calls{Exchange: cs.exchange, Stuck: cs.waited, GaveUp: cs.gaveUp}))
 	}
@@ -244,9 +249,14 @@ func (cs *conns) judge(c *conn) {
 	if c.judged {
 		return
 	}
-	r := cs.session.JudgeOwner(&c.Owner)
-	c.Refusal = exchange.Refusal(r)
+	r := exchange.Refusal(cs.session.JudgeOwner(&c.Owner))
 	c.judged = r.Cause == ""
+	switch {
+	case r == exchange.Refusal{}:
+		c.Refusal = nil
+	case c.Refusal == nil || *c.Refusal != r:
+		c.Refusal = &exchange.Refusal{Filter: r.Filter, Cause: r.Cause}
+	}
 }
 
 // exchange is called by parsers with an exchange that is over. With --role the ends
@@ -290,11 +300,11 @@ func (cs *conns) gaveUp(x *message.Exchange) {
 	case !cs.options.wantsRole(x.Role):
 		cs.session.Ledger.Filtered("role", 1)
 	case cs.options.role == "" && c.Connected() && c.Role() == x.Role && x.RequestStart != 0:
-		cs.join.Miss(&c.End, x, c.number(x), account.Unpaired)
-	case c.Refusal.Filter != "":
+		cs.join.Miss(&c.End, x, c.number(x), &cs.unpaired)
+	case c.Refusal != nil && c.Refusal.Filter != "":
 		cs.session.Ledger.Filtered(c.Refusal.Filter, 1)
 	default:
-		cs.session.Ledger.Lost(account.Unpaired, 1)
+		cs.session.Ledger.Lost(cs.unpaired.Cause, 1)
 	}
 }
 

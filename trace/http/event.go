@@ -31,28 +31,24 @@ func (ev *events) reportEnds(client, server *exchange.Half) {
 // wanted are the halves that are shown. If none is, that is counted: of an exchange
 // that is lost each end, of one that a filter leaves out the row that it would be.
 func (ev *events) wanted(client, server *exchange.Half) (_, _ *exchange.Half) {
-	ends := [...]*exchange.Half{client, server}
-	filter := ""
-	for i, h := range ends {
-		if h == nil {
-			continue
-		}
-		if h.Refusal == (exchange.Refusal{}) {
-			other := ends[1-i]
-			if other != nil && other.Refusal != (exchange.Refusal{}) {
-				ends[1-i] = nil
-			}
-			return ends[0], ends[1]
-		}
-		if filter == "" {
-			filter = h.Refusal.Filter
-		}
+	refused := func(h *exchange.Half) bool { return h == nil || h.Refusal != nil }
+	switch {
+	case !refused(client) && !refused(server):
+		return client, server
+	case !refused(client):
+		return client, nil
+	case !refused(server):
+		return nil, server
 	}
-	lost := false
-	for _, h := range ends {
-		if h != nil && h.Refusal.Cause != "" {
+	filter, lost := "", false
+	for _, h := range []*exchange.Half{server, client} { // the client's flag counts
+		switch {
+		case h == nil:
+		case h.Refusal.Cause != "":
 			ev.session.Ledger.Lost(h.Refusal.Cause, 1)
 			lost = true
+		default:
+			filter = h.Refusal.Filter
 		}
 	}
 	if !lost {
