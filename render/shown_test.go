@@ -84,7 +84,7 @@ func TestEmptyOutputIsExplained(t *testing.T) {
 		{[]string{"exec", "--comm", "nosuch", "--", workload, "nothing"}, "no events matched; seen: exec 1; filtered out: 1 by --comm.*\n1 event seen, 0 shown"},
 		{[]string{"exec", "--comm", "nosuch,workload", "--", workload, "nothing"}, ""},
 		{[]string{"exec", "--verbose", "--", workload, "nothing"}, "tracer: note: seen: exec 1.*\n1 event seen, 1 shown"},
-		{[]string{"conn", "--failed", "--", workload, "web"}, "filtered out: .*2 by --failed"},
+		{[]string{"conn", "--failed", "--", workload, "web"}, "filtered out: .*4 by --failed"},
 		{[]string{"conn", "--port", "1", "--", workload, "web"}, "filtered out: .*2 by --port"},
 		{[]string{"http", "--status", "404", "--", workload, "web"}, "no events matched; seen: HTTP/1 sockets 2; filtered out: .*3 by --status"},
 		{[]string{"http", "--uid", "65534", "--", workload, "web"}, "no events were seen|filtered out: .* by --uid"},
