@@ -9,8 +9,8 @@
 //
 // An event is what a row would be, and its units are those of rows: a shown or
 // filtered exchange is one, also where it is summed up; a lost one is one for each end
-// that is here. A bound above stands where the exact number cannot be known, never one
-// below. What programs in the kernel left out is no part of the sum.
+// that is here. Where the exact number cannot be known it is an upper bound; README says
+// where it cannot be. What programs in the kernel left out is no part of the sum.
 package account
 
 import (

@@ -267,10 +267,10 @@ func TestAnExchangeIsLostWhereNoEndCouldReadIt(t *testing.T) {
 	}
 }
 
-// However many records find no room, each end of an exchange is in a row or is lost,
-// once: what the kernel has counted is not counted again where it is found missing. So
-// it is where an answer is lost whose request was told, and the other way round.
-func TestWhatFindsNoRoomIsCountedOnce(t *testing.T) {
+// However many records find no room, each exchange is in a row or is lost, and no more
+// is lost than exchanges and records: also where an answer is lost whose request was
+// told, and the other way round.
+func TestWhatFindsNoRoomIsInTheAccount(t *testing.T) {
 	r := rand.New(rand.NewPCG(15, 2))
 	for try := range 500 {
 		s := &taker{name: "stdout"}
