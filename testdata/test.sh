@@ -6,8 +6,8 @@
 #   testdata/test.sh BUILD     BUILD is the folder for what is built and for the output of the other lanes
 #
 # What minds being kept waiting:
-#   7                preempts programs, the more so the less it has of a processor: it goes first
-#   test-unit, soak  measure time: next
+#   test-unit, soak  measure time, and make loads that tracer has to keep up with: they go first
+#   7                preempts programs, the more so the less it has of a processor: next
 #   the rest         does not
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -22,15 +22,15 @@ part() {
 
 target() { part "$1" "${MAKE:-make}" --no-print-directory "$@"; }
 
-machines() { part "kernel $1" testdata/kernels.sh -q -k "$1" "$build/kernels"; }
+machine() { part "kernel $1" testdata/kernels.sh -q -k "$1" "$build/kernels"; }
 
 case $lane in
 newest)
-	machines 7
+	machine 7
 	exit
 	;;
 others)
-	machines '6.1 6.12 5.10' # two at once, the last first: it takes the longest
+	machine 5.10 && machine 6.1 && machine 6.12
 	exit
 	;;
 esac
@@ -38,18 +38,14 @@ esac
 mkdir -p "$build"
 target kernel-tests || exit 1
 # Each in a process group of its own, so that all of it can be ended.
-setsid nice -n -5 "$0" "$build" newest >"$build/newest" 2>&1 &
+setsid "$0" "$build" newest >"$build/newest" 2>&1 &
 newest=$!
 setsid nice -n 10 "$0" "$build" others >"$build/others" 2>&1 &
 others=$!
 trap 'kill -- -$newest -$others 2>/dev/null; wait $newest $others; echo "the machines beside were ended; their output is in $build/newest and $build/others"' EXIT
-for run in 'nice target check' 'nice target fuzz' 'target test-unit' 'target soak SOAK=20s'; do
-	if [ "${run%% *}" = nice ]; then
-		(renice -n 10 $BASHPID >/dev/null; ${run#nice }) || exit 1
-	else
-		$run || exit 1
-	fi
-done
+# at runs a part at a priority of its own.
+at() { (renice -n "$1" $BASHPID >/dev/null; "${@:2}"); }
+at 10 target check && at 10 target fuzz && at -5 target test-unit && at -5 target soak SOAK=20s || exit 1
 # By their process ids, whose status the shell keeps however early they have ended.
 wait $newest
 status=$?
