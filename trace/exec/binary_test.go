@@ -478,7 +478,12 @@ func TestKernelExecStormLosesNothing(t *testing.T) {
 		got[i] = true
 		mine++
 	}
-	if mine != n || a["lost"] != 0.0 || a["seen"] != float64(n+1) {
+	missed := 0.0
+	if by, ok := a["lost_by"].(map[string]any); ok && kit.Emulated() {
+		// Where programs are preempted what all copies may have missed is told: at most so much.
+		missed, _ = by["program_missed"].(float64)
+	}
+	if mine > n || float64(mine)+missed < float64(n) || a["lost"] != missed || a["seen"] != float64(mine+1)+missed {
 		t.Errorf("made %d, saw %d: %v", n, mine, a)
 	}
 }
