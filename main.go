@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -260,7 +261,7 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 	msg := render.NewMessages(os.Stderr, c.stdout.JSON)
 	c.Notice = msg.Notice
 	stop := make(chan os.Signal, 4)
-	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	command.Notify(stop, len(c.command) > 0)
 
 	if err := c.Exist(); err != nil {
 		complain(err)
@@ -312,6 +313,12 @@ func (c *config) begin(msg *render.Messages, p *session.Probe, s *session.Sessio
 	switch {
 	case len(c.command) > 0:
 		what += " of " + string(render.AppendCommand(nil, c.command))
+		if user := command.User(); user != "" {
+			what += " as " + user
+			if c.stdout.JSON {
+				defer msg.Notice(&event.Notice{Time: time.Now().UTC(), Kind: event.KindNote, Message: "the command runs as " + user + ", the user behind sudo (SUDO_UID)"})
+			}
+		}
 	case c.Duration > 0:
 		what += " for " + c.Duration.String()
 	default:
