@@ -314,13 +314,15 @@ static __noinline int process_exec(__u64 *ctx, int copy)
 		s->rec.flags |= exe_cut;
 	s->rec.exe_len = s->at;
 
-	struct fs_struct *fs = BPF_CORE_READ(task, fs);
+	if (!(flags & unwanted)) {
+		struct fs_struct *fs = BPF_CORE_READ(task, fs);
 
-	if (!pack_path(index, (__u64)fs + bpf_core_field_offset(fs->pwd), PATHS_MAX))
-		s->rec.flags |= cwd_cut;
-	s->rec.cwd_len = s->at - s->rec.exe_len;
+		if (!pack_path(index, (__u64)fs + bpf_core_field_offset(fs->pwd), PATHS_MAX))
+			s->rec.flags |= cwd_cut;
+		s->rec.cwd_len = s->at - s->rec.exe_len;
+	}
 
-	if (tells_failed) {
+	if (tells_failed && !(flags & unwanted)) {
 		at = s->at;
 		barrier_var(at);
 		if (at > PATHS_MAX)
