@@ -370,7 +370,7 @@ func TestKernelExecFailedTellsEachCommandOnce(t *testing.T) {
 func TestKernelExecFailedIsToldBeforeWhatItLedTo(t *testing.T) {
 	kit.Needs(t, kit.EndsKernel)
 	dir := t.TempDir()
-	r := kit.Start(t, "exec", "--failed")
+	r := kit.Start(t, "exec", "--failed", "--pid", strconv.Itoa(os.Getpid()))
 	for i := range 3 {
 		cmd := kit.Workload(t, "try", "missing", "--", dir+"/missing")
 		cmd.Env = append(cmd.Env, "PATH="+dir+":/usr/bin")

@@ -165,8 +165,8 @@ func (d Dir) Args(pid uint32) (args []string, cut bool, err error) {
 func (d Dir) hasArgs(s *Stat, block []byte) bool {
 	n := bytes.Count(block, []byte{0})
 	words := make([]byte, 8*(n+2)) // argc, argv and its NULL
-	f, err := os.Open(d.path(s.PID, "mem"))
-	if err != nil || s.Stack == 0 {
+	f, err := open(d.path(s.PID, "mem"))
+	if err != nil {
 		return false
 	}
 	defer f.Close()
@@ -205,17 +205,21 @@ const deleted = " (deleted)"
 func (d Dir) Exe(pid uint32) (string, error) {
 	link := d.path(pid, "exe")
 	path, err := os.Readlink(link)
-	if gone, ok := strings.CutSuffix(path, deleted); ok {
-		// A file may have such a name.
-		exe, err := os.Stat(link)
-		if err != nil {
-			return gone, nil
-		}
-		if named, err := os.Stat(filepath.Join(d.path(pid, "root"), path)); err != nil || !os.SameFile(exe, named) {
-			return gone, nil
-		}
+	if gone, ok := strings.CutSuffix(path, deleted); ok && !sameFile(link, filepath.Join(d.path(pid, "root"), path)) {
+		return gone, nil
 	}
-	return path, err
+	return path, err // a file that has such a name
+}
+
+// sameFile reports whether a file that is open is still there by this name.
+func sameFile(open, name string) bool {
+	var a, b unix.Statx_t
+	const flags, mask = unix.AT_STATX_DONT_SYNC, unix.STATX_INO | unix.STATX_NLINK
+	if unix.Statx(unix.AT_FDCWD, open, flags, mask, &a) != nil || a.Nlink == 0 {
+		return false // most end here, without a look at a stranger's folders
+	}
+	return unix.Statx(unix.AT_FDCWD, name, flags, mask, &b) == nil &&
+		a.Ino == b.Ino && a.Dev_major == b.Dev_major && a.Dev_minor == b.Dev_minor
 }
 
 // PIDs lists the processes in ascending order.
@@ -266,19 +270,30 @@ func (d Dir) read(pid uint32, name string) ([]byte, error) {
 	return readFile(d.path(pid, name))
 }
 
-// readFile reads a regular file, up to maxFile. A fifo or device in its place
-// is an error and does not block.
-func readFile(path string) ([]byte, error) {
+// open opens a regular file. A fifo or device in its place is an error and does not block.
+func open(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	if st, err := f.Stat(); err != nil {
-		return nil, err
-	} else if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("read %q: not a regular file", path)
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = fmt.Errorf("read %q: not a regular file", path)
 	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// readFile reads a regular file, up to maxFile.
+func readFile(path string) ([]byte, error) {
+	f, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxFile))
 	if errors.Is(err, unix.ESRCH) {
 		// The process has gone since its file was opened.

@@ -23,6 +23,8 @@ func workloads() map[string]func(args []string) error {
 		"again":   again,
 		"nobody":  nobody,
 		"title":   title,
+		"ready":   ready,
+		"hear":    hear,
 		"debug":   debug,
 		"tree":    tree,
 		"storm":   storm,

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"os/signal"
 	"runtime"
 	"slices"
 	"strconv"
@@ -207,7 +208,7 @@ func nobody([]string) error {
 	return nil
 }
 
-// title writes this over its arguments, as servers do, says so, and waits for the end of its input.
+// title writes this over its arguments, as servers do, and is ready.
 func title(args []string) error {
 	begin := unsafe.StringData(os.Args[0])
 	last := os.Args[len(os.Args)-1]
@@ -217,9 +218,35 @@ func title(args []string) error {
 	text = string(append([]byte(nil), text...)) // which lies there itself
 	clear(all)
 	copy(all, text)
+	return ready(nil)
+}
+
+// ready says that it runs, and waits for the end of its input.
+func ready([]string) error {
 	fmt.Println("done")
 	discard(os.Stdin)
 	return nil
+}
+
+// hear writes to a file how many signals have interrupted it, a line each, and ends after so many with a status.
+func hear(args []string) error {
+	most, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	signals := make(chan os.Signal, 10)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGQUIT)
+	file, err := os.OpenFile(args[2], os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	for i := range most {
+		if _, err := fmt.Fprintln(file, i); err != nil {
+			return err
+		}
+		<-signals
+	}
+	return exit(args[1:])
 }
 
 // debug is a debugger of this process, until it ends.
