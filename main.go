@@ -98,7 +98,8 @@ line sums up: events seen, shown and lost, and what tracing cost.
 The exit status is 0 after Ctrl-C, --duration or --count, and if the reader of a
 pipe leaves. It is 1 if tracing failed, and 2 if the command line is wrong. With
 -- COMMAND it is the status of COMMAND: 127 if it does not exist, 126 if it cannot
-run, 128+N if signal N ended it.
+run, 128+N if signal N ended it. COMMAND runs as the user who called sudo. Ctrl-C is
+for COMMAND alone: tracing goes on until it ends.
 
 Tracing needs root, or CAP_BPF and CAP_PERFMON. Run tracer check to see what is
 missing.`,

@@ -33,7 +33,8 @@ programs end, with --failed also execs that failed.
 The kernel itself reports each new program (tracepoint sched_process_exec). So
 scripts, programs in a chroot, programs started by threads, and processes that live
 for a millisecond are all seen. With --failed tracer looks at every system call of
-the host. Failed execs of 32-bit programs are not seen.`,
+the host. Each failed exec is a row, but those of one walk through PATH are one.
+Failed execs of 32-bit programs are not seen.`,
 	Example: `  tracer exec --exits                    which programs run, and how they end
   tracer exec --exits -- make test       the programs that a command starts
   tracer exec --json | jq -r '.args | join(" ")'`,
@@ -89,13 +90,13 @@ func (t *tracer) features() []kernel.Feature {
 	}
 	if t.failed {
 		f = append(f, by("execs that fail", bpf.ExecProgExecSysExit), kernel.Feature{
-			Name: "execs that fail when the old program is gone",
+			Name: "programs that fail as they load",
 			Doors: []kernel.Door{
 				{Tier: kernel.Tracepoint, Programs: []string{bpf.ExecProgExecLoadsTp}},
 				{Tier: kernel.Function, Programs: []string{bpf.ExecProgExecLoadsFentry}},
 				{Tier: kernel.Kprobe, Programs: []string{bpf.ExecProgExecLoadsKprobe}},
 			},
-			Without: "this kernel does not tell what a program was started with that could not be loaded to its end: its arguments are missing",
+			Without: "arguments of programs that fail when the old program is gone are not visible on this kernel",
 		})
 	}
 	return f
