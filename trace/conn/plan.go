@@ -33,6 +33,10 @@ func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, 
 	for _, port := range t.ports {
 		ports.Keys = append(ports.Keys, port)
 	}
+	looking := uint32(1)
+	if t.slow > 0 {
+		looking = 0 // what is older is of no interest: see features
+	}
 	return kernel.Plan{
 		Name: Probe.Name, Load: bpf.LoadConn, Ring: bpf.ConnMapEvents,
 		Maps: map[string]kernel.Size{
@@ -47,6 +51,7 @@ func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, 
 			bpf.ConnVarSlowNs:      uint64(t.slow),
 			bpf.ConnVarHasCasts:    types.Casts(),
 			bpf.ConnVarTellFirst:   t.tellsStuck() && t.stuck < firstRetry,
+			bpf.ConnVarLooking:     looking,
 			bpf.ConnVarNrAccept:    int32(unix.SYS_ACCEPT),
 			bpf.ConnVarNrAccept4:   int32(unix.SYS_ACCEPT4),
 			bpf.ConnVarNrConnect:   int32(unix.SYS_CONNECT),

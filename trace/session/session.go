@@ -152,8 +152,10 @@ func (s *Session) Run(ctx context.Context, sinks ...Sink) error {
 	s.sinks = newFanout(s.ledger, sinks)
 	s.kernel.Read()
 	s.house.Next(houseInterval)
+	stop := s.runBeside()
 	err := s.pipeline(ctx)
 	s.reason = s.why(ctx, err)
+	stop()
 	for _, h := range s.hosts {
 		h.tracer.Detaching()
 	}
@@ -183,6 +185,24 @@ func (s *Session) Run(ctx context.Context, sinks ...Sink) error {
 		err = sinkErr
 	}
 	return err
+}
+
+// runBeside runs what the tracers have asked for beside the pipeline. Whoever calls stop
+// waits for it to end.
+func (s *Session) runBeside() (stop func()) {
+	stopped := make(chan struct{})
+	errs := make(chan error, len(s.beside))
+	for _, f := range s.beside {
+		go func() { errs <- f(stopped) }()
+	}
+	return func() {
+		close(stopped)
+		for range s.beside {
+			if err := <-errs; err != nil {
+				s.notice(&event.Notice{Kind: event.KindWarning, Message: err.Error()})
+			}
+		}
+	}
 }
 
 // why says for what reason tracing ends.
