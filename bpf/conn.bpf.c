@@ -333,6 +333,16 @@ static __noinline void begin_connect(void *ctx, struct sock *sk)
 		send(ctx, &rec, connect_waits, sk, 0);
 }
 
+/* An older socket connects, which the look at those has not met yet. */
+static __noinline void note_connected(struct sock *sk, int from)
+{
+	struct conn c = {.role = client, .state = open};
+	struct tcp_isns isns;
+
+	c.naming = name_established(sk, from, true, &isns, &c.id);
+	note_untold(sk, &c, connect);
+}
+
 static __noinline void end_connect(void *ctx, struct sock *sk, int from)
 {
 	__u64 key = (__u64)sk, now;
@@ -340,10 +350,7 @@ static __noinline void end_connect(void *ctx, struct sock *sk, int from)
 	struct conn *c = bpf_map_lookup_elem(&socks, &key);
 
 	if (!c && looking && from == TCP_SYN_SENT) {
-		struct conn older = {.role = client, .state = open};
-
-		older.naming = name_established(sk, from, true, &isns, &older.id);
-		note_untold(sk, &older, connect);
+		note_connected(sk, from);
 		return;
 	}
 	if (!c || c->state != connecting)
@@ -802,8 +809,7 @@ static __noinline int accepted(void *ctx, struct sock *sk)
  * be what has been told already, or no failure: the caller has sorted those
  * out that never are.
  */
-static __noinline int connect_returned(void *ctx, struct sock *sk, void *addr, int error,
-				       bool syscall)
+static __noinline int connect_fails(void *ctx, struct sock *sk, void *addr, int error, bool syscall)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	__u64 key = (__u64)sk;
@@ -811,10 +817,6 @@ static __noinline int connect_returned(void *ctx, struct sock *sk, void *addr, i
 	struct conn_record rec = {.time = bpf_ktime_get_boot_ns()};
 	struct conn *c = &rec.conn;
 
-	if (found && found->untold) {
-		tell_untold(ctx, sk, found, task);
-		found = bpf_map_lookup_elem(&socks, &key);
-	}
 	if (found && found->unwanted)
 		return 0;
 	/* Steps are told before they are taken: one that was taken and not told was not seen. */
@@ -842,6 +844,18 @@ static __noinline int connect_returned(void *ctx, struct sock *sk, void *addr, i
 	if (wanted_ports(c))
 		send(ctx, &rec, connect_failed, sk, 0);
 	return 0;
+}
+
+/* The same; that it failed may have been noted, as that of a process that was not known. */
+static __noinline int connect_returned(void *ctx, struct sock *sk, void *addr, int error,
+				       bool syscall)
+{
+	__u64 key = (__u64)sk;
+	struct conn *found = bpf_map_lookup_elem(&socks, &key);
+
+	if (found && found->untold)
+		tell_untold(ctx, sk, found, (void *)bpf_get_current_task());
+	return connect_fails(ctx, sk, addr, error, syscall);
 }
 
 /*
@@ -1067,21 +1081,16 @@ int conn_cqe_io_uring(__u64 *ctx)
 /* After so many files a byte is written: who reads may stop in between. */
 #define LOOK_STEP 512
 
-/* A socket of a process that is older than tracing, or has changed hands meanwhile. */
-static __noinline void meet(void *ctx, struct sock *sk, struct task_struct *task, int state)
+/* Notes a socket that a process has, if it is older than tracing. */
+static __noinline void note_older(struct sock *sk, struct task_struct *task, int state)
 {
 	__u64 key = (__u64)sk;
-	struct conn *found;
+	struct conn *found = bpf_map_lookup_elem(&socks, &key);
 	struct conn c = {};
 
-	fill_owner(&c, task);
-	found = bpf_map_lookup_elem(&socks, &key);
-	if (found && found->untold) {
-		tell_untold(ctx, sk, found, task);
-		return;
-	}
 	if (state == TCP_CLOSE)
 		return;
+	fill_owner(&c, task);
 	/* Its owner may be known by now. But of several who hold an older one a wanted one is. */
 	if (found && !(found->before && found->unwanted))
 		return;
@@ -1100,10 +1109,7 @@ static __noinline void meet(void *ctx, struct sock *sk, struct task_struct *task
 	if (c.unwanted ? !at_ports(c.sport, c.dport) : !wanted_ports(&c))
 		return;
 	if (bpf_map_update_elem(&socks, &key, &c, found ? BPF_ANY : BPF_NOEXIST)) {
-		found = bpf_map_lookup_elem(&socks, &key);
-		if (found)
-			tell_untold(ctx, sk, found, task);
-		else if (!c.unwanted)
+		if (!c.unwanted && !bpf_map_lookup_elem(&socks, &key))
 			count_lost(map_full);
 	} else if (LOAD(sk, __sk_common.skc_state) == TCP_CLOSE) {
 		/* It has ended meanwhile: nobody would take the entry away. */
@@ -1116,8 +1122,10 @@ int conn_open_before(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
+	struct conn *c;
 	struct sock *sk;
 	__u8 step = 0;
+	__u64 key;
 	int state;
 
 	if (!task || !file)
@@ -1128,8 +1136,13 @@ int conn_open_before(struct bpf_iter__task_file *ctx)
 	if (!sk)
 		return 0;
 	state = LOAD(sk, __sk_common.skc_state);
-	if (state != TCP_LISTEN && state != TCP_SYN_RECV)
-		meet(ctx, sk, task, state);
+	if (state == TCP_LISTEN || state == TCP_SYN_RECV)
+		return 0;
+	note_older(sk, task, state);
+	key = (__u64)sk;
+	c = bpf_map_lookup_elem(&socks, &key);
+	if (c && c->untold)
+		tell_untold(ctx, sk, c, task);
 	return 0;
 }
 

@@ -2,6 +2,7 @@ package conn
 
 import (
 	"slices"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -41,7 +42,7 @@ func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, 
 		Name: Probe.Name, Load: bpf.LoadConn, Ring: bpf.ConnMapEvents,
 		Maps: map[string]kernel.Size{
 			bpf.ConnMapEvents: {Entries: connRing},
-			bpf.ConnMapSocks:  {Entries: opts.Limits.Socks},
+			bpf.ConnMapSocks:  {Entries: opts.SocketRoom(uint32(unsafe.Sizeof(bpf.ConnConn{})))},
 			bpf.ConnMapPorts:  ports,
 		},
 		Knobs: map[string]any{

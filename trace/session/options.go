@@ -41,8 +41,12 @@ type Options struct {
 type Limits struct {
 	kernel.Limits
 	PlaceWait time.Duration // the longest that an event waits for a name
-	Socks     uint32        // sockets that can be noted
-	Heads     uint32        // requests that can be kept in the kernel
+	Socks     uint32        // sockets that can be noted, however many there are
+	// LeastSocks is for how many sockets there is room where there are few.
+	LeastSocks uint32
+	// RarePasses has traffic read all sockets as rarely as where that is dear.
+	RarePasses bool
+	Heads      uint32 // requests that can be kept in the kernel
 }
 
 func (o *Options) filtersPlaces() bool { return o.Place != place.Filter{} }
