@@ -16,6 +16,7 @@ import (
 	"tracer/testdata/kit/container"
 	"tracer/testdata/kit/record"
 	"tracer/testdata/kit/work"
+	"tracer/trace/conn"
 	"tracer/trace/event"
 	"tracer/trace/exec"
 	"tracer/trace/place"
@@ -104,6 +105,39 @@ func (r *tracing) execs(comm string) map[string]*event.Exec {
 		found[last] = e
 	}
 	return found
+}
+
+// A process moves from one container to another between the beginning and the end of its
+// connection: whether one of them is asked for or not, all rows say the first.
+func TestKernelMovedProcessHasOnePlace(t *testing.T) {
+	kit.Needs(t, kit.EndsKernel)
+	for name, tree := range container.Trees(t) {
+		first, second := container.New(t, tree, "moved-0", "first"), container.New(t, tree, "moved-0", "second")
+		for wanted, rows := range map[string]int{"": 4, "first": 4, "second": 0} {
+			r := traceWith(t, conn.Probe, place.Filter{Container: wanted})
+			w := work.Start(t, "changesUser", "0")
+			w.Hear()
+			first.Add(w.PID)
+			w.Say("open")
+			w.Hear()
+			second.Add(w.PID)
+			w.Say("close")
+			w.Hear()
+			a := r.Stop()
+			list := r.Events()
+			for _, e := range list {
+				if e.Head().Container != "first" || int(e.Head().PID) != w.PID {
+					t.Errorf("%s, --container %q: %+v", name, wanted, e)
+				}
+			}
+			if lost, _ := r.Tolerated(a); len(list) != rows || lost != 0 {
+				t.Errorf("%s, --container %q: %d rows, %+v", name, wanted, len(list), a)
+			}
+			if err := w.Kill(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }
 
 func TestKernelPlaceOfContainers(t *testing.T) {

@@ -4,6 +4,7 @@
 // process, and with it the test.
 //
 //	conn.go     connections, in every way that they can come and go
+//	reject.go   those that something on the way rejects, and those that are older
 //	traffic.go  bytes, in every way that they can be moved
 //	http.go     scripts of messages, servers and clients
 //	identity.go connections whose names are known
@@ -51,6 +52,12 @@ func table() map[string]func(args []string) {
 		"refused":           refused,
 		"atOnce":            atOnce,
 		"hostUnreachable":   hostUnreachable,
+		"rejectedWhileHeld": rejectedWhileHeld,
+		"rejected":          rejected,
+		"rejectedAndReused": reusedAfterRejection,
+		"changesUser":       changesUser,
+		"olderReset":        olderReset,
+		"olderConnected":    olderConnected,
 		"lostSegments":      lostSegments,
 		"reused":            reused,
 		"bytes":             allWaysToSend,
