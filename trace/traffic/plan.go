@@ -34,7 +34,7 @@ func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, 
 			bpf.TrafficMapFlows:  {Entries: flows},
 			bpf.TrafficMapSocks:  {Entries: opts.SocketRoom(uint32(unsafe.Sizeof(bpf.TrafficTcp{})))},
 			bpf.TrafficMapShares: {Entries: opts.Limits.Socks},
-			bpf.TrafficMapMovers: {Entries: opts.Limits.Socks},
+			bpf.TrafficMapMovers: {Entries: opts.Limits.LeastSocks},
 		},
 		Knobs: map[string]any{
 			bpf.TrafficVarByConnection: t.by == byConnection,

@@ -91,6 +91,7 @@ func table() map[string]func(args []string) {
 		"callDeaf":          callDeaf,
 		"writeAll":          func(args []string) { writeFull(3, number(args[0])) },
 		"neverRead":         neverRead,
+		"talkMany":          talkMany,
 		"udp":               udpWays,
 		"udpNoise":          udpNoise,
 		"udpPorts":          udpPorts,
