@@ -65,8 +65,8 @@ enum reason {
 
 /* A socket and who owns it. src is who called, whatever end this is. */
 struct conn {
-	__u64 start; /* SYN sent, or accepted: ns, boot clock; 0 if before tracing */
-	             /* what is untold: when it happened */
+	/* SYN sent, or accepted: ns, boot clock; 0 if before tracing. If untold: when that was. */
+	__u64 start;
 	__u64 cgroup;
 	__u64 id;     /* conn_id_of() */
 	__u8 src[16]; /* IPv4 as ::ffff:a.b.c.d; zero if unknown */
@@ -431,7 +431,10 @@ static __always_inline enum reason reason_of(struct sock *sk, int from, int erro
 
 	switch (error) {
 	case 0:
-		/* A process was faster to fetch it: see why_failed(). An own RST leaves while a call holds the socket. */
+		/*
+		 * A process was faster to fetch it: see why_failed(). This side's RST
+		 * leaves while a call holds the socket.
+		 */
 		if ((from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT) &&
 		    !LOAD(sk, sk_lock.owned))
 			return timed_out;

@@ -228,7 +228,10 @@ const volatile bool by_connection;	 /* of UDP: both addresses matter */
 const volatile bool by_peer;		 /* only the other side's host */
 const volatile __u32 recv_flags_arg = 3; /* which argument of tcp_recvmsg flags are */
 
-/* Set by user space: which look at all files this is; a reading tells all; sockets that move are listed. */
+/*
+ * Set by user space: which look at all files this is; a reading tells all; sockets that
+ * move are listed.
+ */
 volatile __u32 look;
 volatile __u32 tell_all;
 volatile __u32 listing;
@@ -949,7 +952,10 @@ int traffic_read_socks(struct bpf_iter__bpf_map_elem *ctx)
 	return 0;
 }
 
-/* Those that move. One that has not since the last reading, and has nothing left to send, is taken off. */
+/*
+ * Those that move. One that has not since the last reading, and has nothing left to
+ * send, is taken off.
+ */
 SEC("iter/bpf_map_elem")
 int traffic_read_movers(struct bpf_iter__bpf_map_elem *ctx)
 {
