@@ -26,6 +26,7 @@ import (
 	"tracer/trace"
 	"tracer/trace/command"
 	"tracer/trace/event"
+	"tracer/trace/kernel"
 	"tracer/trace/kernel/attach"
 	"tracer/trace/session"
 )
@@ -255,6 +256,14 @@ func (c *config) declare(flags *pflag.FlagSet) {
 	})
 }
 
+// ready says what is missing that tracing needs, here or by the command line.
+func (c *config) ready() error {
+	if err := kernel.Ready(); err != nil {
+		return err
+	}
+	return c.Exist()
+}
+
 // trace runs a session to its end and returns the exit status.
 func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 	msg := render.NewMessages(os.Stderr, c.stdout.JSON)
@@ -262,7 +271,7 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 	stop := make(chan os.Signal, 4)
 	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 
-	if err := c.Exist(); err != nil {
+	if err := c.ready(); err != nil {
 		complain(err)
 		return exitFailed
 	}
@@ -308,6 +317,7 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 
 // begin says that tracing has begun, and what will be missed.
 func (c *config) begin(msg *render.Messages, p *session.Probe, s *session.Session) {
+	zone := render.SetZone()
 	what := "tracing " + p.Name
 	switch {
 	case len(c.command) > 0:
@@ -322,6 +332,9 @@ func (c *config) begin(msg *render.Messages, p *session.Probe, s *session.Sessio
 	msg.Start(start, what)
 	for _, n := range s.Notices() {
 		msg.Notice(&n)
+	}
+	if zone != nil && !c.stdout.JSON {
+		msg.Notice(&event.Notice{Time: start.Time, Kind: event.KindWarning, Message: "times are shown in UTC: " + zone.Error()})
 	}
 }
 
