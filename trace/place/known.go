@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,7 +18,7 @@ import (
 type Resolver struct {
 	roots  Roots
 	trees  []Hierarchy
-	files  files
+	files  *files   // the worker's own
 	remote []source // the goroutine of ask's own: whom it asks where files do not name a pod
 	wait   time.Duration
 	behind func() bool // nil: not known
@@ -97,6 +98,10 @@ type owner struct {
 	ready chan struct{}   // closed once files were read; nil when there is no use in waiting
 	names names
 	tries int
+	asked bool // it is with the goroutine of ask
+
+	since time.Time    // when it was learned
+	met   atomic.Int64 // when an event of it that lacks something made it be looked for last, Unix ns; 0: none has come
 }
 
 func (o *owner) newPlace() *Place {
@@ -141,7 +146,7 @@ func (r *Resolver) learn(id uint64, path string) (fresh *owner) {
 	if t != (target{}) {
 		o := r.owners[t]
 		if o == nil {
-			o = &owner{target: t, ids: make(map[uint64]bool, 1), ready: make(chan struct{})}
+			o = &owner{target: t, ids: make(map[uint64]bool, 1), ready: make(chan struct{}), since: time.Now()}
 			o.place = o.newPlace()
 			r.owners[t] = o
 			fresh = o
@@ -287,30 +292,36 @@ func (r *Resolver) Counts() Counts {
 	return n
 }
 
-// Problems says in plain sentences why names are missing; nil where none are.
+// Problems says in plain sentences why events lack names; nil where none do. What no
+// event has come from is nobody's concern.
 func (r *Resolver) Problems() []string {
 	n := r.Counts()
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var list, some []string
-	for source, err := range r.problems {
-		if source == tree || n.Named < n.Containers {
-			list = append(list, fmt.Sprintf("%s: %v", source, err))
-		}
-	}
-	slices.Sort(list)
+	met := 0
 	for t, o := range r.owners {
+		if o.met.Load() == 0 {
+			continue
+		}
+		met++
 		if !o.final {
 			some = append(some, cmp.Or(short(t.id), "pod "+t.podUID))
 		}
 	}
+	nameless := len(some)
+	for source, err := range r.problems {
+		if source == tree || nameless > 0 {
+			list = append(list, fmt.Sprintf("%s: %v", source, err))
+		}
+	}
+	slices.Sort(list)
 	slices.Sort(some)
 	if len(some) > 3 {
 		some = append(some[:3], "…")
 	}
-	if len(some) > 0 {
-		list = append(list, fmt.Sprintf("%d of %d containers lack a name: %s",
-			n.Containers-n.Named, n.Containers, strings.Join(some, ", ")))
+	if nameless > 0 {
+		list = append(list, fmt.Sprintf("%d of %d containers lack a name: %s", nameless, met, strings.Join(some, ", ")))
 	}
 	if n.Dropped > 0 {
 		list = append(list, fmt.Sprintf("cgroups given up %d times: there are too many, or too many new ones at once", n.Dropped))

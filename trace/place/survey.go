@@ -91,9 +91,10 @@ func Names(roots Roots) (containers, pods, namespaces []string) {
 	for i := range found {
 		found[i] = make(map[string]bool)
 	}
+	files := newFiles(roots)
 	for t := range targets {
 		o := owner{target: t}
-		o.names, _ = files{roots.FS}.find(t)
+		o.names, _ = files.find(t)
 		p := o.newPlace()
 		for i, name := range []string{p.Container, p.Pod, p.Namespace} {
 			if name != "" && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) }) {
