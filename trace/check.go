@@ -49,6 +49,13 @@ func Check(opts session.Options) *event.Check {
 	}
 	c.Grant = remedy
 	c.Cgroups, c.Runtimes = place.Survey(place.Roots{})
+	trees, err := place.FindHierarchies(place.Roots{})
+	if err != nil && len(trees) > 0 {
+		c.Warnings = append(c.Warnings, "some containers and pods may not be known: "+err.Error())
+	}
+	if unseen := place.Unseen(trees); unseen != "" {
+		c.Warnings = append(c.Warnings, unseen)
+	}
 	if !kernel.InFirstNamespace("pid") {
 		c.Warnings = append(c.Warnings, session.OwnPIDs)
 	}

@@ -67,7 +67,7 @@ func FindHierarchies(roots Roots) (found []Hierarchy, failed error) {
 		}
 		for _, v1 := range []bool{false, true} {
 			h, err := reachable(mounts, v1, roots.FS == "/")
-			failed = errors.Join(failed, err)
+			failed = both(failed, err)
 			if h != nil {
 				found = append(found, *h)
 			}
@@ -84,10 +84,18 @@ func FindHierarchies(roots Roots) (found []Hierarchy, failed error) {
 		}
 		// Beside cgroup2 what is in no part of that has no other id.
 		if found = slices.Delete(found, i, i+1); len(found) == 0 {
-			failed = errors.Join(failed, err)
+			failed = both(failed, err)
 		}
 	}
 	return found, failed
+}
+
+// both joins errors on one line.
+func both(a, b error) error {
+	if a == nil || b == nil {
+		return errors.Join(a, b)
+	}
+	return fmt.Errorf("%w; %w", a, b)
 }
 
 // reachable is the tree of one kind, by the first of its mounts that can be read:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -327,4 +328,70 @@ func (r *Resolver) Problems() []string {
 		list = append(list, fmt.Sprintf("cgroups given up %d times: there are too many, or too many new ones at once", n.Dropped))
 	}
 	return list
+}
+
+// maxNamed is how many names a sentence lists.
+const maxNamed = 12
+
+// Nobody says that no container or pod that is known now is one that f wants, and which
+// there are; empty if there is one. It is not sure before the files with names were read.
+func (r *Resolver) Nobody(f Filter) (text string, sure bool) {
+	var there [3]map[string]bool // containers, pods, namespaces
+	for i := range there {
+		there[i] = make(map[string]bool)
+	}
+	sure = true
+	if r.matches(f) {
+		return "", true
+	}
+	r.mu.RLock()
+	for _, o := range r.owners {
+		sure = sure && o.ready == nil
+		for i, name := range []string{o.place.Container, o.place.Pod, o.place.Namespace} {
+			if name != "" {
+				there[i][name] = true
+			}
+		}
+	}
+	r.mu.RUnlock()
+	var list []string
+	for i, part := range []struct {
+		flag, pattern, what string
+		alone               Filter
+	}{
+		{"--container", f.Container, "container", Filter{Container: f.Container}},
+		{"--pod", f.Pod, "pod", Filter{Pod: f.Pod}},
+		{"--namespace", f.Namespace, "namespace", Filter{Namespace: f.Namespace}},
+	} {
+		if part.pattern == "" || r.matches(part.alone) {
+			continue
+		}
+		names := slices.Sorted(maps.Keys(there[i]))
+		text := fmt.Sprintf("no %s matches %s %q now", part.what, part.flag, part.pattern)
+		switch more := len(names) - maxNamed; {
+		case len(names) == 0:
+			text += "; there are none"
+		case more > 0:
+			text += fmt.Sprintf("; there are %s and %d more", strings.Join(names[:maxNamed], ", "), more)
+		default:
+			text += "; there are " + strings.Join(names, ", ")
+		}
+		list = append(list, text)
+	}
+	if list == nil {
+		list = append(list, "no container or pod matches all of --container, --pod and --namespace now")
+	}
+	return strings.Join(list, "; ") + ". What starts later is shown", sure
+}
+
+// matches reports whether there is a container or pod that f wants.
+func (r *Resolver) matches(f Filter) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, o := range r.owners {
+		if f.Match(o.place) {
+			return true
+		}
+	}
+	return false
 }

@@ -92,6 +92,7 @@ func (o *Options) Flags(group func(title string, declare func(*pflag.FlagSet))) 
 		f.Var(option.Text(&o.Kubelet.CertFile), "kubelet-cert", "`FILE` client certificate for the kubelet; needs --kubelet-key")
 		f.Var(option.Text(&o.Kubelet.KeyFile), "kubelet-key", "`FILE` key of the client certificate")
 		f.Var(option.Text(&o.Kubelet.CAFile), "kubelet-ca", "`FILE` certificates that sign the kubelet's own (default: those of the system)")
+		f.Var(option.Text(&o.Kubelet.ServerName), "kubelet-name", "`NAME` the name in the kubelet's certificate, where it is not this host's")
 	})
 }
 

@@ -67,13 +67,11 @@ func Open(tracers []Tracer, opts Options) (_ *Session, err error) {
 	if err != nil {
 		return nil, err
 	}
-	var warning string
-	if s.places, warning, err = openPlaces(s.kernel, &s.opts); err != nil {
+	var warnings []string
+	if s.places, warnings, err = openPlaces(s.kernel, &s.opts); err != nil {
 		return nil, err
 	}
-	if warning != "" {
-		s.warnings = append(s.warnings, warning)
-	}
+	s.warnings = append(s.warnings, warnings...)
 	for _, t := range tracers {
 		if err := s.open(t); err != nil {
 			return nil, err
@@ -179,6 +177,7 @@ func (s *Session) Run(ctx context.Context, sinks ...Sink) error {
 	for _, h := range s.hosts {
 		h.tracer.End()
 	}
+	s.tellPlaces(true)
 	if sinkErr := s.sinks.close(); err == nil {
 		err = sinkErr
 	}
@@ -245,7 +244,16 @@ func (s *Session) keepHouse() {
 	s.clock.Anchor()
 	s.kernel.SampleCost(time.Since(s.started))
 	_ = s.tellLosses() // the account tries again, and says why
-	if text := s.places.nameProblems(); text != "" {
+	s.tellPlaces(false)
+}
+
+// tellPlaces says what is known by now of names that are missing, and of places that
+// nothing has.
+func (s *Session) tellPlaces(end bool) {
+	if text := s.places.nobody(end); text != "" {
+		s.notice(&event.Notice{Kind: event.KindWarning, Message: text})
+	}
+	if text := s.places.nameProblems(end); text != "" {
 		s.notice(&event.Notice{Kind: event.KindNote, Message: text})
 	}
 }
