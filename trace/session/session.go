@@ -31,6 +31,7 @@ type Session struct {
 	hosts    []*Host
 	byObject map[int]*Host // by the object's number
 	warnings []string
+	own      []proc.Stat // that is left out: see own
 	house    *Timer
 
 	started  time.Time
@@ -56,9 +57,12 @@ func Open(tracers []Tracer, opts Options) (_ *Session, err error) {
 		return nil, kernel.Hint(errors.New("follow the command: this is a pid namespace of its own, as a container has, where its id is not the host's"),
 			"run this in the host's pid namespace (docker run --pid=host)")
 	}
-	var hidden []uint32
 	if !opts.Self {
-		hidden = own()
+		s.own = own()
+	}
+	var hidden []uint32
+	for _, p := range s.own {
+		hidden = append(hidden, p.PID)
 	}
 	s.kernel, err = kernel.Open(kernel.Options{
 		PIDs: opts.PIDs, UID: opts.UID, Places: opts.filtersPlaces(), Hidden: hidden,
