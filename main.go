@@ -40,6 +40,7 @@ const (
 func main() {
 	attach.Become()
 	command.Become()
+	render.Become()
 	os.Exit(run())
 }
 
@@ -286,6 +287,7 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 		c.PIDs = append(c.PIDs, cmd.PID)
 		c.stdout.Command = true
 	}
+	defer c.stdout.Prepare()()
 	s, err := session.Open([]session.Tracer{tracer}, c.Options)
 	if err != nil {
 		cmd.Cancel()
@@ -307,6 +309,7 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 		return exitFailed
 	}
 	out, release := c.stdout.Open(msg)
+	defer release() // also if this panics
 	ended := make(chan struct{})
 	go func() { cancel(session.Ended(cmd.Wait(stop, ended, msg.Interrupted))) }()
 	err = s.Run(ctx, out)

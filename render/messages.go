@@ -31,6 +31,7 @@ type Messages struct {
 	w    io.Writer
 	show func(string) bool // shows a message elsewhere, if it can; nil: it cannot
 	held []byte            // what show has shown
+	last string            // warning or loss that was written last
 }
 
 // NewMessages writes to w, usually os.Stderr.
@@ -40,11 +41,14 @@ func NewMessages(w io.Writer, json bool) *Messages {
 }
 
 // share holds messages back while show takes them: w is the terminal of a live
-// screen.
+// screen. A warning that was written before is shown as well, since the screen hides it.
 func (m *Messages) share(show func(string) bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.show = show
+	if m.last != "" {
+		show(m.last)
+	}
 }
 
 // release writes what was held back, and ends that.
@@ -94,7 +98,13 @@ func (m *Messages) Notice(n *event.Notice) {
 	if n.Message == "" && !m.json {
 		return // the closing table shows it
 	}
-	m.line(n.AppendJSON, "tracer: "+n.Kind+": "+n.Message+causes(n.LostBy))
+	text := "tracer: " + n.Kind + ": " + n.Message + causes(n.LostBy)
+	if n.Kind != event.KindNote {
+		m.mu.Lock()
+		m.last = text
+		m.mu.Unlock()
+	}
+	m.line(n.AppendJSON, text)
 }
 
 // kindNames are the kinds of an account that need more than their key, in words.

@@ -126,7 +126,7 @@ func socketInode(local, remote netip.AddrPort) uint32 {
 	for _, addr := range []netip.Addr{src, dst} {
 		b = append(b, append(addr.AsSlice(), make([]byte, 12)...)[:16]...)
 	}
-	b = append(b, 0, 0, 0, 0)                                        // any interface
+	b = append(b, 0, 0, 0, 0)                                     // any interface
 	b = append(b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff) // any cookie
 	if err := unix.Sendto(fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return 0
