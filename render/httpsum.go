@@ -24,13 +24,13 @@ var summaryColumns = []Column{
 		}
 		return b
 	}},
-	{Name: "waiting", Title: "WAITING", Width: 7, Right: true, Rank: 94, Cell: func(b []byte, e event.Event) []byte {
+	{Name: "waiting", Title: "WAITING", Width: 7, Right: true, Rank: 94, When: waits, Cell: func(b []byte, e event.Event) []byte {
 		if n := summaryOf(e).Waiting; n > 0 {
 			return strconv.AppendUint(b, n, 10)
 		}
 		return b
 	}},
-	{Name: "oldest", Title: "OLDEST", Width: 6, Right: true, Rank: 93, Cell: func(b []byte, e event.Event) []byte {
+	{Name: "oldest", Title: "OLDEST", Width: 6, Right: true, Rank: 93, When: waits, Cell: func(b []byte, e event.Event) []byte {
 		if s := summaryOf(e); s.Waiting > 0 {
 			return AppendDuration(b, s.Oldest)
 		}
@@ -51,6 +51,9 @@ var summaryColumns = []Column{
 	}},
 	extra(eventColumn),
 }
+
+// waits is when the columns of requests that wait are shown.
+func waits(e event.Event) bool { return summaryOf(e).Waiting > 0 }
 
 // summaryLatency is a column of latencies, empty for routes without an answer.
 func summaryLatency(name, title string, rank int, of func(*event.HTTPSummary) time.Duration) Column {

@@ -101,8 +101,9 @@ func (l *Live) keep(p *event.Page) {
 	}
 	l.total = p.Total
 	for e := range p.Rows {
+		l.table.appear(e)
 		if len(l.marks) == keptRows {
-			break
+			continue
 		}
 		for i := range l.opts.Columns {
 			l.text = l.opts.Columns[i].Cell(l.text, e)

@@ -116,6 +116,29 @@ var kindNames = map[string]string{
 	"unread": "sockets whose data could not be read",
 }
 
+// unreadableKinds are those of kindNames whose sockets cannot be looked into, in short.
+var unreadableKinds = map[string]string{
+	"http2":  "HTTP/2",
+	"tls":    "TLS",
+	"unread": "by no program of this kernel",
+}
+
+// unreadable says how many sockets could not be looked into, and why: rows that are shown
+// must not hide it. Empty if there were none.
+func unreadable(a *event.Account) string {
+	sum, by := uint64(0), map[string]uint64{}
+	for kind, why := range unreadableKinds {
+		if n := a.Kinds[kind]; n > 0 {
+			sum += n
+			by[why] = n
+		}
+	}
+	if sum == 0 {
+		return ""
+	}
+	return plural(sum, "socket") + " not readable (" + tally(by, func(why string, n uint64) string { return fmt.Sprintf("%s %d", why, n) }) + ")"
+}
+
 // filterNames are the filters of an account, as the flags that set them. Other
 // filters are the flag of their name.
 var filterNames = map[string]string{
@@ -171,6 +194,9 @@ func tally(counts map[string]uint64, say func(key string, n uint64) string) stri
 func (m *Messages) Account(a *event.Account) {
 	b := fmt.Appendf(nil, "%s seen, %d shown, %d lost%s in ", plural(a.Seen, "event"), a.Shown, a.Lost, causes(a.LostBy))
 	b = AppendDuration(b, a.Duration)
+	if text := unreadable(a); text != "" {
+		b = append(append(b, "; "...), text...)
+	}
 	if a.Incomplete > 0 {
 		b = fmt.Appendf(b, "; %s lost, some rows lack a field", plural(a.Incomplete, "detail"))
 	}
