@@ -26,7 +26,6 @@ import (
 	"tracer/trace"
 	"tracer/trace/command"
 	"tracer/trace/event"
-	"tracer/trace/kernel"
 	"tracer/trace/kernel/attach"
 	"tracer/trace/session"
 )
@@ -257,14 +256,6 @@ func (c *config) declare(flags *pflag.FlagSet) {
 	})
 }
 
-// ready says what is missing that tracing needs, here or by the command line.
-func (c *config) ready() error {
-	if err := kernel.Ready(); err != nil {
-		return err
-	}
-	return c.Exist()
-}
-
 // trace runs a session to its end and returns the exit status.
 func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 	msg := render.NewMessages(os.Stderr, c.stdout.JSON)
@@ -272,7 +263,7 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 	stop := make(chan os.Signal, 4)
 	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 
-	if err := c.ready(); err != nil {
+	if err := c.Ready(); err != nil {
 		complain(err)
 		return exitFailed
 	}

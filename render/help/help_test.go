@@ -142,7 +142,7 @@ func TestManPagesFooterDoesNotCollide(t *testing.T) {
 	root, run := tool()
 	root.Use = "tracer"
 	for version, want := range map[string]string{
-		"v1.2.3": "tracer v1.2.3",
+		"v1.2.3":  "tracer v1.2.3",
 		"(devel)": "tracer (devel)",
 		"v0.0.0-20261130123456-6b70e87d1c2b+dirty 6b70e87d1c2b4a5f6978877665544332211009f8": "tracer 6b70e87d1c2b",
 	} {

@@ -39,8 +39,7 @@ The first --prefix bytes of a message (at most 16KiB) are read when a process ha
 them to the kernel. So nothing is copied from the network, and no certificate is
 needed. Not seen: TLS, HTTP/2, and messages that begin in sendfile or splice. If the
 kernel does not allow hooks on functions, messages in io_uring are not seen either.`,
-	Example: `  tracer http                            all requests and answers
-  tracer http --status 5xx --slow 100ms  server errors that took long
+	Example: `  tracer http --status 5xx --slow 100ms  server errors that took long
   tracer http --summary --port 8080      request rates and latencies by route`,
 	New: func() session.Tracer { return &tracer{} },
 }

@@ -350,10 +350,3 @@ func readDir(dir string) (id uint64, children []string, err error) {
 		}
 	}
 }
-
-func inode(info fs.FileInfo) uint64 {
-	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		return st.Ino
-	}
-	return 0
-}

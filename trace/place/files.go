@@ -499,3 +499,10 @@ func readNames(dir string) ([]string, error) {
 	}
 	return list, err
 }
+
+func inode(info fs.FileInfo) uint64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return st.Ino
+	}
+	return 0
+}

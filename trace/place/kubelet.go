@@ -116,7 +116,7 @@ func verify(c tls.ConnectionState, roots *x509.CertPool, accept []string) error 
 		return err
 	}
 	if !slices.ContainsFunc(accept, func(name string) bool { return name != "" && leaf.VerifyHostname(name) == nil }) {
-		return fmt.Errorf("verify kubelet: its certificate is for none of %s", strings.Join(accept, ", "))
+		return fmt.Errorf("verify kubelet: its certificate is for none of %s (if the node has another name: --kubelet-name)", strings.Join(accept, ", "))
 	}
 	return nil
 }

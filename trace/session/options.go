@@ -128,6 +128,14 @@ func (o *Options) Resolve() (err error) {
 	return nil
 }
 
+// Ready says what is missing that tracing takes: on this host, or of what flags name.
+func (o *Options) Ready() error {
+	if err := kernel.Ready(); err != nil {
+		return err
+	}
+	return o.Exist()
+}
+
 // Exist says which file or process that a flag names does not exist. The command
 // line may have been right when it was written: this is no wrong usage.
 func (o *Options) Exist() error {
