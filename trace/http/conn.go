@@ -324,6 +324,12 @@ func (cs *conns) eachWaiting(f func(c *conn, x *message.Exchange)) {
 		return c.Refusal == nil && len(c.waits) > 0
 	}
 	for c := range cs.waiting {
+		// Of those in order the first have an answer under way.
+		if n := c.parser.Waiting(); n == 0 {
+			c.waits = nil
+		} else if c.parser.Kind() == message.HTTP1 && n < len(c.waits) {
+			c.waits = slices.Delete(c.waits, 0, len(c.waits)-n)
+		}
 		if c.closed || c.parser.Opaque() || len(c.waits) == 0 {
 			c.waits = nil
 			delete(cs.waiting, c)

@@ -215,8 +215,8 @@ func (p *pending) waitAll(before uint64) {
 	for _, w := range p.waits {
 		look(w.conn)
 	}
-	if p.session.Get(bpf.HttpVarWaiting, &p.kept) != nil {
-		return // no kernel that this runs on lacks it
+	if p.session.Object == nil || p.session.Get(bpf.HttpVarWaiting, &p.kept) != nil {
+		return // there is no kernel; none that this runs on lacks it
 	}
 	for i := range p.kept {
 		if w := &p.kept[i]; w.Since != 0 && w.Since <= before {
