@@ -312,7 +312,7 @@ func TestKernelPartOfTheCgroupTree(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.Remove(own)
-	script := `echo 0 >"$1/cgroup.procs" && exec unshare -C -m sh -c 'mount -t cgroup2 none "$1" && shift && exec "$@"' sh "$2" "$3" "$4" "$5" "$6"`
+	script := `echo 0 >"$1/cgroup.procs" && exec unshare -C -m sh -c 'umount -l "$1" && mount -t cgroup2 none "$1" && shift && exec "$@"' sh "$2" "$3" "$4" "$5" "$6"`
 	for _, args := range [][]string{{"exec", "--", "/bin/true"}, {"check", "", ""}} {
 		argv := append([]string{"-c", script, "sh", own, tree.Dir, kit.Binary(t)}, args...)
 		if args[0] == "check" {
