@@ -103,7 +103,11 @@ func (o *Output) Share(m *Messages, keys *Keyboard) (release func()) {
 		m.share(live.Note)
 	}
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, unix.SIGTSTP, unix.SIGCONT, unix.SIGQUIT)
+	for _, s := range []os.Signal{unix.SIGTSTP, unix.SIGCONT, unix.SIGQUIT} {
+		if !signal.Ignored(s) { // what a shell has a job ignore stays so
+			signal.Notify(signals, s)
+		}
+	}
 	go func() {
 		for s := range signals {
 			switch s {

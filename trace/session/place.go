@@ -48,7 +48,7 @@ type places struct {
 func openPlaces(k *kernel.Kernel, opts *Options) (_ *places, warnings []string, err error) {
 	trees, err := place.FindHierarchies(place.Roots{})
 	switch {
-	case len(trees) == 0 && opts.filtersPlaces():
+	case len(trees) == 0 && opts.FiltersPlaces():
 		return nil, nil, fmt.Errorf("tell containers and pods apart: %w", err)
 	case len(trees) == 0:
 		return nil, []string{fmt.Sprintf("containers and pods are not shown: %v", err)}, nil
@@ -84,7 +84,7 @@ func openPlaces(k *kernel.Kernel, opts *Options) (_ *places, warnings []string, 
 		defer close(p.done)
 		p.object.EachRare(func(record []byte) { p.decode(record) })
 	}()
-	if opts.filtersPlaces() {
+	if opts.FiltersPlaces() {
 		// What finds no room in the kernel's map passes, and is decided here.
 		p.stop = p.resolver.Watch(p.filter, func(id uint64, v place.Verdict) {
 			switch v {
