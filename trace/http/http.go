@@ -39,8 +39,7 @@ The first --prefix bytes of a message (at most 16KiB) are read when a process ha
 them to the kernel. So nothing is copied from the network, and no certificate is
 needed. Not seen: TLS, HTTP/2, and messages that begin in sendfile or splice. If the
 kernel does not allow hooks on functions, messages in io_uring are not seen either.`,
-	Example: `  tracer http                            all requests and answers
-  tracer http --status 5xx --slow 100ms  server errors that took long
+	Example: `  tracer http --status 5xx --slow 100ms  server errors that took long
   tracer http --summary --port 8080      request rates and latencies by route`,
 	New: func() session.Tracer { return &tracer{} },
 }
@@ -62,6 +61,9 @@ type tracer struct {
 
 func (t *tracer) Attached(h *session.Host) error {
 	t.session = h
+	if t.summary {
+		t.stuck = waitAge // whether they are rows of their own or not
+	}
 	t.events = &events{options: &t.options, session: h}
 	t.join = exchange.NewJoin(t.events.reportEnds)
 	t.conns = newConns(&t.options, h, t.join)
@@ -104,7 +106,7 @@ func (t *tracer) joinLate() { t.join.Look(false) }
 
 func (t *tracer) tellSummary() {
 	t.summing.In(exchange.SummaryInterval)
-	t.events.tellSummary(kernel.Now(), false)
+	t.events.tellSummary(kernel.Now(), false, t.conns.eachWaiting)
 }
 
 func (t *tracer) Detaching() {}
@@ -117,7 +119,8 @@ func (t *tracer) End() {
 	t.join.Look(true)
 	t.settle()
 	if t.summary {
-		t.events.tellSummary(t.conns.now, true)
+		t.pending.waitAll(t.conns.now - uint64(lastWaitAge))
+		t.events.tellSummary(t.conns.now, true, t.conns.eachWaiting)
 	}
 }
 
