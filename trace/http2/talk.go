@@ -147,7 +147,8 @@ type talks struct {
 	list    []*talk // by id
 	text    int     // bytes of it in list
 	waits   int     // requests in list that wait for their answer
-	orphans int     // answers in list whose request may still be told
+	orphans int     // answers in list that wait for their request
+	late    bool    // there may be some that came before their request
 
 	// Of streams that the client begins, and those that the server does, by id&1:
 	first, last [2]uint32 // of those whose request was seen
@@ -235,11 +236,18 @@ func (c *talks) open(id uint32, h *head, p *progress, missing bool, to *Sink) *t
 		c.first[side] = id
 	}
 	c.last[side] = id
-	if c.orphans > 0 {
-		for i := 0; i < len(c.list) && c.list[i].id < id; { // their requests will not come
-			if t := c.list[i]; t.asked || t.given || t.id&1 != side || !c.unmatched(t, to) {
-				i++
+	if c.late {
+		c.late = false
+		for i := 0; i < len(c.list); {
+			t := c.list[i]
+			switch {
+			case t.asked || t.id&1 != side || t.id == id:
+			case t.id > id:
+				c.late = true
+			case c.unmatched(t, to): // its request will not come
+				continue
 			}
+			i++
 		}
 	}
 	t := c.find(id)
@@ -329,6 +337,7 @@ func (c *talks) orphan(id uint32, missing bool, to *Sink) *talk {
 		return nil
 	}
 	c.orphans++
+	c.late = true
 	return c.insert(id, to)
 }
 
@@ -337,7 +346,7 @@ func (c *talks) orphan(id uint32, missing bool, to *Sink) *talk {
 func (c *talks) awaits(t *talk) bool { return t.id&1 == 1 && t.id > c.last[1] }
 
 // unmatched gives up an orphan, and reports whether it was removed. It stays until it
-// ends, so that it is counted once.
+// ends and its request cannot come any more, so that it is counted once.
 func (c *talks) unmatched(t *talk, to *Sink) (removed bool) {
 	if !t.given {
 		t.given = true
@@ -348,7 +357,7 @@ func (c *talks) unmatched(t *talk, to *Sink) (removed bool) {
 			c.tell(to.GaveUp, t, Complete, 0, to)
 		}
 	}
-	if t.over || t.reset {
+	if (t.over || t.reset) && !c.awaits(t) {
 		c.remove(t, to)
 		return true
 	}
