@@ -57,7 +57,7 @@ const (
 	maxSpareText  = 64 << 10 // of a head
 	maxSpare      = 2048     // streams that a Sink keeps
 	maxSpareBytes = 1 << 10  // bytes of each
-	maxIdle       = 128      // streams that a connection without any has room for
+	maxIdle       = 256      // streams that a connection without any has room for
 	recent        = 16       // streams that are remembered to be over
 )
 
