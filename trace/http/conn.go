@@ -57,10 +57,10 @@ type conn struct {
 
 // Methods of exchange.Source.
 
-func (c *conn) Fetch()       { c.conns.fetch(c) }
-func (c *conn) Opaque() bool { return c.parser.Opaque() }
-func (c *conn) Busy() bool   { return c.parser.Busy() }
-func (c *conn) Closed() bool { return c.closed }
+func (c *conn) Fetch()                  { c.conns.fetch(c) }
+func (c *conn) Opaque() bool            { return c.parser.Opaque() }
+func (c *conn) Busy(stream uint32) bool { return c.parser.Busy(stream) }
+func (c *conn) Closed() bool            { return c.closed }
 
 // number is TCP's number of a request's first byte, the same at both ends.
 func (c *conn) number(x *message.Exchange) uint32 {
