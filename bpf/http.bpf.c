@@ -391,7 +391,7 @@ static __noinline int switch_to_frames(struct socket_state *st, struct scratch *
 {
 	struct http_call *call = &s->rec.call;
 	__u8 dir = call->dir & 1;
-	int len = h2c_head(index);
+	int len = h2c_head(s, index);
 
 	/* The client's preface comes behind the request, and after this answer. */
 	if (len <= 0 || !begin_frames(st, s->payload.src.sk, dir, call->offset + len, h2_in_frames,

@@ -63,6 +63,14 @@ type HttpH2Run struct {
 	Last   uint64
 }
 
+type HttpH2Way struct {
+	_    structs.HostLayout
+	Part uint32
+	Dir  uint32
+	From uint64
+	To   uint64
+}
+
 type HttpHint uint32
 
 const (
@@ -260,6 +268,7 @@ const (
 	HttpVarForGoH2Kept           = "for_go_h2_kept"
 	HttpVarForGoH2Part           = "for_go_h2_part"
 	HttpVarForGoH2Run            = "for_go_h2_run"
+	HttpVarForGoH2Way            = "for_go_h2_way"
 	HttpVarForGoHint             = "for_go_hint"
 	HttpVarForGoPart             = "for_go_part"
 	HttpVarH2Flags               = "h2_flags"
@@ -401,6 +410,7 @@ type HttpVariableSpecs struct {
 	ForGoH2Kept   *ebpf.VariableSpec `ebpf:"for_go_h2_kept"`
 	ForGoH2Part   *ebpf.VariableSpec `ebpf:"for_go_h2_part"`
 	ForGoH2Run    *ebpf.VariableSpec `ebpf:"for_go_h2_run"`
+	ForGoH2Way    *ebpf.VariableSpec `ebpf:"for_go_h2_way"`
 	ForGoHint     *ebpf.VariableSpec `ebpf:"for_go_hint"`
 	ForGoPart     *ebpf.VariableSpec `ebpf:"for_go_part"`
 	H2Flags       *ebpf.VariableSpec `ebpf:"h2_flags"`
@@ -500,6 +510,7 @@ type HttpVariables struct {
 	ForGoH2Kept   *ebpf.Variable `ebpf:"for_go_h2_kept"`
 	ForGoH2Part   *ebpf.Variable `ebpf:"for_go_h2_part"`
 	ForGoH2Run    *ebpf.Variable `ebpf:"for_go_h2_run"`
+	ForGoH2Way    *ebpf.Variable `ebpf:"for_go_h2_way"`
 	ForGoHint     *ebpf.Variable `ebpf:"for_go_hint"`
 	ForGoPart     *ebpf.Variable `ebpf:"for_go_part"`
 	H2Flags       *ebpf.Variable `ebpf:"h2_flags"`

@@ -14,29 +14,29 @@
 
 /*
  * Adds to the record what waits of a direction, so that nothing is missing of a stream
- * that is over: it will be told again, with what comes there. With at it has come there,
- * too.
+ * that is over: it will be told again, with what comes there. With at 
  */
 static __always_inline void add_way(struct scratch *s, struct http2_state *state, __u32 dir,
-				    __u64 at)
+				    __u64 to)
 {
 	struct h2_walker *w = &s->walker;
-	struct h2_kept *way;
-	__u64 to = w->out, n = state->dirs[dir & 1].runs;
+	struct h2_way *way;
+	__u64 at = w->out, n = state->dirs[dir & 1].runs;
 
-	barrier_var(to);
-	if (to > 2 * PREFIX_MAX - 1024)
+	barrier_var(at);
+	if (at > 2 * PREFIX_MAX - 1024)
 		return;
-	way = (void *)&s->data[to];
+	way = (void *)&s->data[at];
 	way->part = h2_way;
-	way->size = dir;
-	way->offset = at;
+	way->dir = dir;
+	way->from = state->dirs[dir & 1].told;
+	way->to = to;
 	barrier_var(n);
 	if (n > H2_RUNS)
 		n = H2_RUNS;
-	bpf_probe_read_kernel(&s->data[to + sizeof(*way)], n * sizeof(struct h2_run),
+	bpf_probe_read_kernel(&s->data[at + sizeof(*way)], n * sizeof(struct h2_run),
 			      &state->runs[dir & 1]);
-	w->out = to + sizeof(*way) + n * sizeof(struct h2_run);
+	w->out = at + sizeof(*way) + n * sizeof(struct h2_run);
 }
 
 /* Sends what was walked of a call, if that is to be told. */

@@ -215,26 +215,51 @@ static __noinline int decide(struct socket_state *st, struct scratch *s, __u32 i
 	return NOT_FOLLOWED;
 }
 
-/* What is looked through for the end of an answer's head, and for what it switches to. */
+/* What is looked through for the end of an answer's head, in steps. */
 #define UPGRADE_LEN 512
+#define UPGRADE_STEP 32
 
-/* The length of the head in data of a scratch, if it is that of a 101 to h2c (RFC 7540, 3.2); else 0. */
-__noinline int h2c_head(__u32 index)
+/*
+ * Looks at some bytes in data of a scratch: the length of the head, if it ends there and
+ * names h2c. What was seen before is left in payload: the last bytes, and in which of them
+ * the name was.
+ */
+__noinline int h2c_step(__u32 index, __u32 from)
 {
 	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
-	__u32 last = 0;
-	bool named = false;
+	__u32 last;
 
 	if (!s)
-		return 0;
+		return -1;
+	last = s->payload.left;
 #pragma clang loop unroll(disable)
-	for (__u32 i = 0; i < UPGRADE_LEN; i++) {
-		if (i >= s->rec.call.len)
-			return 0;
-		last = last << 8 | (__u8)s->data[i];
-		named |= (last & 0xdfffdf) == 0x483243; /* h2c, in any case */
+	for (__u32 i = 0; i < UPGRADE_STEP; i++) {
+		__u64 at = from + i;
+
+		barrier_var(at);
+		if (at >= s->rec.call.len || at >= UPGRADE_LEN)
+			return -1;
+		last = last << 8 | (__u8)s->data[at];
+		if ((last & 0xdfffdf) == 0x483243) /* h2c, in any case */
+			s->payload.skip = true;
 		if (last == 0x0d0a0d0a)
-			return named ? i + 1 : 0;
+			return s->payload.skip ? at + 1 : -1;
+	}
+	s->payload.left = last;
+	return 0;
+}
+
+/* The length of the head in data of a scratch, if it is that of a 101 to h2c (RFC 7540, 3.2); else 0. */
+static __always_inline int h2c_head(struct scratch *s, __u32 index)
+{
+	s->payload.left = 0;
+	s->payload.skip = false;
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < UPGRADE_LEN; i += UPGRADE_STEP) {
+		int len = h2c_step(index, i);
+
+		if (len)
+			return len < 0 ? 0 : len;
 	}
 	return 0;
 }

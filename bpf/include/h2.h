@@ -65,7 +65,7 @@ enum h2_type {
 enum h2_part {
 	h2_kept = 1, /* struct h2_kept */
 	h2_run,	     /* struct h2_run */
-	h2_way,	     /* struct h2_kept, without bytes: what follows is of the direction size, up to offset */
+	h2_way,	     /* struct h2_way */
 };
 
 FOR_GO(h2_part, enum h2_part);
@@ -88,6 +88,15 @@ struct h2_run {
 	__u64 last;
 };
 
+/* What follows is of this direction. */
+struct h2_way {
+	__u32 part;
+	__u32 dir;
+	__u64 from; /* offset of the first byte that it is about, and of the next one */
+	__u64 to;
+};
+
+FOR_GO(h2_way, struct h2_way);
 FOR_GO(h2_kept, struct h2_kept);
 FOR_GO(h2_run, struct h2_run);
 
