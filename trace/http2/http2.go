@@ -1,36 +1,40 @@
-// Package http2 turns the bytes of a connection that speaks HTTP/2 (RFC 9113) into
-// exchanges, as far as they were captured.
 package http2
 
-import (
-	"tracer/trace/message"
-	"tracer/trace/stream"
-)
+import "tracer/trace/message"
 
-// Protocol is HTTP/2.
-var Protocol = message.Protocol{Name: "http2", New: func(c message.Calls) message.Parsers { return &parsers{calls: c} }}
-
-type parsers struct {
-	calls  message.Calls
-	counts message.Counts
+// Protocol is HTTP/2 (RFC 9113, with RFC 7541 and 8441).
+var Protocol = message.Protocol{
+	Name: "http2",
+	New: func(calls message.Calls) message.Parsers {
+		return &parsers{Sink{Exchange: calls.Exchange, Stuck: calls.Stuck, GaveUp: calls.GaveUp}}
+	},
 }
 
-func (p *parsers) Counts() *message.Counts         { return &p.counts }
-func (p *parsers) Conn(joined bool) message.Parser { return &parser{} }
+type parsers struct{ Sink }
 
-type parser struct{}
+func (p *parsers) Counts() *Counts { return &p.Sink.Counts }
 
-func (p *parser) Feed(s *stream.Segment)                   {}
-func (p *parser) Kind() message.Kind                       { return message.HTTP2 }
-func (p *parser) Opaque() bool                             { return false }
-func (p *parser) Body(dir stream.Direction) (uint64, bool) { return 0, false }
-func (p *parser) Waiting() int                             { return 0 }
-func (p *parser) Busy(uint32) bool                         { return false }
-func (p *parser) Holds() bool                              { return false }
-func (p *parser) Settle(now int64)                         {}
-func (p *parser) Oldest() (since int64, ok bool)           { return 0, false }
-func (p *parser) Stuck(before int64)                       {}
-func (p *parser) Upgraded() *message.Upgrade               { return nil }
-func (p *parser) Adopt(u *message.Upgrade)                 {}
-func (p *parser) GiveUp()                                  {}
-func (p *parser) Close(now int64, why stream.Ending)       {}
+func (p *parsers) Conn(joined bool) message.Parser {
+	c := &parser{to: &p.Sink}
+	c.Reset(joined)
+	return c
+}
+
+// A parser is a Conn with its Sink.
+type parser struct {
+	Conn
+	to *Sink
+}
+
+func (p *parser) Feed(s *Segment)             { p.Conn.Feed(s, p.to) }
+func (p *parser) Adopt(u *message.Upgrade)    { p.Conn.Adopt(u, p.to) }
+func (p *parser) Settle(now int64)            { p.Conn.Settle(now, p.to) }
+func (p *parser) Stuck(before int64)          { p.Conn.Stuck(before, p.to) }
+func (p *parser) GiveUp()                     { p.Conn.GiveUp(p.to) }
+func (p *parser) Close(now int64, why Ending) { p.Conn.Close(now, why, p.to) }
+
+// Upgraded: there is nothing behind HTTP/2.
+func (p *parser) Upgraded() *message.Upgrade { return nil }
+
+// Body: of bodies nothing need be told but where frames begin.
+func (p *parser) Body(Direction) (until uint64, blind bool) { return 0, false }
