@@ -317,7 +317,7 @@ func (cs *conns) gaveUp(x *message.Exchange) {
 		c.counted-- // a record of it found no room
 	case !cs.options.wantsRole(x.Role):
 		cs.session.Ledger.Filtered("role", 1)
-	case cs.options.role == "" && c.Connected() && c.Role() == x.Role && x.RequestStart != 0:
+	case cs.options.role == "" && c.Connected() && c.Role() == x.Role && (x.RequestStart != 0 || x.Stream != 0):
 		cs.join.Miss(&c.End, x, c.number(x), &cs.unpaired)
 	case c.Refusal != nil && c.Refusal.Filter != "":
 		cs.session.Ledger.Filtered(c.Refusal.Filter, 1)
