@@ -326,6 +326,14 @@ func (cs *conns) gaveUp(x *message.Exchange) {
 	}
 }
 
+// giveUp gives up what may be over, unseen: nothing more will be told.
+func (cs *conns) giveUp() {
+	for _, c := range cs.known {
+		cs.current = c
+		c.parser.GiveUp()
+	}
+}
+
 // close ends a connection.
 func (cs *conns) close(c *conn, now uint64, why stream.Ending) {
 	cs.current = c

@@ -29,8 +29,7 @@ import (
 // Probe is the row of `tracer http`.
 var Probe = session.Probe{Name: name,
 	Short: "every HTTP exchange with its latency, and those that never got an answer",
-	Long: `Show every HTTP/1 and HTTP/2 exchange on this host, calls of gRPC among them, and
-requests that get no answer.
+	Long: `Show every HTTP/1, HTTP/2 and gRPC exchange, and requests that get no answer.
 
 A row has the method, path, status and sizes, and how long the exchange took, as
 the kernel saw the process send and receive. LATENCY is the time from the first byte
@@ -120,6 +119,7 @@ func (t *tracer) End() {
 	t.conns.sure = kernel.Now()
 	t.conns.advance(t.conns.sure)
 	t.pending.adoptAll()
+	t.conns.giveUp()
 	t.join.Look(true)
 	t.settle()
 	if t.summary {

@@ -35,7 +35,7 @@ func (o *options) Flags(fs *flag.FlagSet) {
 	fs.Var(option.Ports(&o.ports), "port", "`N[,N…]` only exchanges from or to one of these ports")
 	fs.Var(o.methods.Value(), "method", "`M[,M…]` only these methods")
 	fs.Var(option.Text(&o.path), "path", "`GLOB` only this path (with its query); * and ? match")
-	fs.Var(option.Text(&o.host), "host", "`GLOB` only this host, as in the Host header or :authority; * and ? match")
+	fs.Var(option.Text(&o.host), "host", "`GLOB` only this Host header or :authority; * and ? match")
 	fs.Var(o.status.Value(), "status", "`5xx,400-499` only these statuses")
 	fs.Var(option.Duration(&o.slow, 0), "slow", "`100ms` only exchanges that took at least this long")
 	fs.Var(option.OneOf(&o.role, event.RoleClient, event.RoleServer), "role", "`client|server` only the client's or the server's side")
