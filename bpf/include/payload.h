@@ -152,11 +152,14 @@ static __always_inline enum iter_kind iter_kind(struct iov_iter *iter)
 	return ITER_OTHER;
 }
 
-/* Goes back to the first byte that moved, from a place in a segment behind the last. */
+/*
+ * Goes back to the first byte that moved, from a place in a segment behind the last, which
+ * may be one behind all.
+ */
 static __always_inline bool rewind(struct source *src, __u64 iov, __u64 offset, __u64 moved)
 {
 #pragma clang loop unroll(disable)
-	for (int i = 0; i < SEGMENTS; i++) {
+	for (int i = 0; i <= SEGMENTS; i++) {
 		__u64 len = 0;
 
 		if (moved <= offset) {
