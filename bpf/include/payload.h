@@ -60,6 +60,7 @@ struct segment {
  */
 struct payload {
 	__u64 size; /* bytes that the call has moved */
+	__u32 index; /* of the scratch that this is a part of */
 	__u64 len;  /* of these, the first ones that are in data */
 	struct source src;
 	__u64 at;   /* of the next byte in data */
@@ -113,6 +114,8 @@ static __always_inline struct scratch *scratch(__u32 index)
 
 	if (!s)
 		count_lost(map_full);
+	else
+		s->payload.index = index;
 	return s;
 }
 
