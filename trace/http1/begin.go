@@ -56,14 +56,14 @@ func (c *Conn) head(st *flow, s *Segment, b []byte, start, more bool, to *Sink) 
 		size, v = h.parse(src, as, in)
 		st.lined = h.lined
 	}
-	if v == whole && in > sure && st.begun.split && as == shapeRequest && !common(h.method) {
-		v = wrong // the end of something and a method
-	}
 	if v == partial && len(src) == limit {
 		size, v, cut = limit, wrong, true
 		if h.parseCut(src, as, in) {
 			v = whole
 		}
+	}
+	if v == whole && st.glued(&h, as, in) {
+		v = wrong
 	}
 	switch {
 	case had == 0 && c.mustWait(st, src):
@@ -272,13 +272,19 @@ func (c *Conn) foreign(st *flow, as shape, preface bool) bool {
 	return true
 }
 
+// glued reports a method that may be the end of something with a method behind it, as it
+// came in parts and in doubt, and is none that is well known.
+func (st *flow) glued(h *head, as shape, in doubt) bool {
+	return in > sure && as == shapeRequest && st.begun.split && !common(h.method)
+}
+
 // cut reads what came of a head whose rest was not captured.
 func (c *Conn) cut(st *flow, to *Sink) {
 	if len(st.buf) == 0 {
 		return
 	}
 	var h head
-	if as, in := c.expect(st, st.buf); h.parseCut(st.buf, as, in) {
+	if as, in := c.expect(st, st.buf); h.parseCut(st.buf, as, in) && !st.glued(&h, as, in) {
 		st.begun.bytes = uint64(len(st.buf))
 		c.accept(st, as, &h, true, to)
 		return
