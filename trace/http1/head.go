@@ -309,7 +309,7 @@ func (h *head) firstLine(line []byte, as shape, in doubt) bool {
 			return false
 		}
 	}
-	return common(h.method) || bytes.IndexByte(h.target, ' ') < 0 && rare(h.method)
+	return common(h.method) || h.targetForm() && bytes.IndexByte(h.target, ' ') < 0 && rare(h.method)
 }
 
 // statusLine reads the first line of an answer, where one is due: also such as are not

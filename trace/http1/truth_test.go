@@ -94,8 +94,9 @@ func checkTruth(t *testing.T, data []byte) {
 
 	whole := s.full || s.kernel && !batched && !s.swapping && !s.ahead
 	if whole && !s.losing && !s.joined {
-		for id := range s.deals {
-			if !told[id] {
+		for id, x := range s.deals {
+			// What is not captured of a body may leave it in doubt what begins behind that.
+			if !told[id] && (s.full || common([]byte(x.method))) {
 				t.Errorf("%q is not told", id)
 			}
 		}
