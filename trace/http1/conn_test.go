@@ -634,27 +634,27 @@ func TestExchanges(t *testing.T) {
 				"client GET /a at h 1.? 205 28@9-9 32@10-11"}},
 		{"an answer that is none", false,
 			[]step{out(get), in("SSH-2.0-OpenSSH_9.2p1\r\n"), end(Closed)},
-			[]string{"client GET /a at h 1.1 0 28@1-1 23@2-2 not_http response~"}},
+			[]string{"client GET /a at h 1.1 0 28@1-1 23@0-2 not_http response~"}},
 		{"an alert of TLS, behind an exchange", false,
 			[]step{out(get), in(nf), out(get2), in("\x15\x03\x01\x00\x02\x02\x46"), end(Reset)},
 			[]string{
 				"client GET /a at h 1.1 404 28@1-1 45@2-2",
-				"client GET /b at h 1.1 0 28@3-3 7@4-4 not_http response~"}},
+				"client GET /b at h 1.1 0 28@3-3 7@0-4 not_http response~"}},
 		{"a page without a head (HTTP/0.9)", false,
 			[]step{out(get), in("<html>"), in("").cut(4000), in("</html>"), end(Closed)},
-			[]string{"client GET /a at h 1.1 0 28@1-1 4013@2-4 not_http response~"}},
+			[]string{"client GET /a at h 1.1 0 28@1-1 4013@0-4 not_http response~"}},
 		{"a status line without a status", false,
 			[]step{out(get), in("HTTP/1.1 OK\r\nContent-Length: 0\r\n\r\n"), out(get2), in(nf)},
 			[]string{
-				"client GET /a at h 1.1 0 28@1-1 34@2-2 not_http response~",
+				"client GET /a at h 1.1 0 28@1-1 34@0-2 not_http response~",
 				"client GET /b at h 1.1 404 28@3-3 45@4-4"}},
 		{"an answer that is none, byte by byte", false,
 			append(append([]step{out(get)}, bytewise(in, "HTTQ")...), end(Closed)),
-			[]string{"client GET /a at h 1.1 0 28@1-1 4@2-5 not_http response~"}},
+			[]string{"client GET /a at h 1.1 0 28@1-1 4@0-5 not_http response~"}},
 		{"an answer that is none is over when the next request comes", false,
 			[]step{out(get), in("junk"), out(get2), in(nf)},
 			[]string{
-				"client GET /a at h 1.1 0 28@1-1 4@2-2 not_http response~",
+				"client GET /a at h 1.1 0 28@1-1 4@0-2 not_http response~",
 				"client GET /b at h 1.1 404 28@3-3 45@4-4"}},
 		{"what belongs to the answer before is not taken for one", false,
 			[]step{out(get), in(ok + "ok"), out(get2), in("more"), in(nf), out(get3), in(nf)},
@@ -664,7 +664,7 @@ func TestExchanges(t *testing.T) {
 				"client GET /c at h 1.1 404 28@6-6 45@7-7"}},
 		{"which of several requests was answered so is not known but of the first", false,
 			[]step{out(get + get2), in("junk"), end(Closed)},
-			[]string{"client GET /a at h 1.1 0 28@1-1 4@2-2 not_http response~"}},
+			[]string{"client GET /a at h 1.1 0 28@1-1 4@0-2 not_http response~"}},
 		{"more than the length says", false,
 			[]step{
 				out("HEAD /1 HTTP/1.1\r\n\r\n"), in(ok + "ok"), out(get2), in(nf),
@@ -690,7 +690,7 @@ func TestExchanges(t *testing.T) {
 				"client GET /b at h incomplete 1.1 431 134@3-3 41@4-4 request~"}},
 		{"an answer to such a head that is none", false,
 			[]step{out("GET /slow HTTP/1.1\r\n"), in("SSH-2.0-x\r\n"), end(Closed)},
-			[]string{"client GET /slow incomplete 1.1 0 20@1-1 11@2-2 not_http request~ response~"}},
+			[]string{"client GET /slow incomplete 1.1 0 20@1-1 11@0-2 not_http request~ response~"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -297,6 +297,9 @@ func (c *pairing) tell(report func(*Exchange), r *request, ending Ending, end in
 			m := &c.answering().msg
 			x.Status, x.Minor = c.status, c.minor
 			x.ResponseStart, x.ResponseEnd, x.ResponseBytes = m.start, m.last, m.bytes
+			if c.odd {
+				x.ResponseStart = 0 // no answer of HTTP came
+			}
 			x.Inexact |= m.inexact
 		}
 	}
