@@ -254,8 +254,8 @@ static __always_inline bool heed_hint(struct socket_state *st, struct scratch *s
 		forget_kept(st);
 		return true;
 	}
-	st->wide = !!(hint->flags & wide);
-	st->advised = 1;
+	if (hint->flags & wide)
+		st->wide = 1;
 	/* The body that it is about may be over. */
 	return st->run >= HEAD_CALLS && is_quiet(st, s, hint, index);
 }
@@ -271,7 +271,7 @@ static __always_inline void capture_first(struct socket_state *st, struct scratc
 {
 	struct http_call *call = &s->rec.call;
 	__u32 max = st->wide ? PREFIX_MAX : prefix;
-	bool part = call->size > prefix && st->run >= HEAD_CALLS;
+	bool part = call->size > prefix && st->run >= HEAD_CALLS && !st->wide;
 
 	gather_first(s, index, part ? BODY_LEN : max);
 	call->len = s->payload.len;
@@ -280,6 +280,108 @@ static __always_inline void capture_first(struct socket_state *st, struct scratc
 		if (shape_of(index, call->len) >= SHAPE_REQUEST)
 			capture_all(s, index, max);
 	}
+}
+
+/* How many requests data has, from one place to another: 0 if the first has no end, 1 or 2. */
+__noinline int requests_in(__u32 index, __u32 from, __u32 to)
+{
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	__u32 end = line_end(index, from, to, true);
+	__u64 at = end;
+
+	barrier_var(at);
+	if (!s || !end || at > 2 * PREFIX_MAX)
+		return 0;
+	/* Bodies hardly begin so. */
+	return end < to && begins_request(&s->data[at]) ? 2 : 1;
+}
+
+/*
+ * Looks at a request in data, whether there are several. Then what answers them may be
+ * anywhere in long calls, and all of these is wanted.
+ */
+static __always_inline int look_for_several(struct socket_state *st, __u32 index, __u32 from,
+					    __u32 to)
+{
+	__u32 size = to - from;
+
+	switch (requests_in(index, from, to)) {
+	case 2:
+		st->wide = 1;
+		break;
+	case 1:
+		if (!st->least || size < st->least)
+			st->least = size;
+	}
+	return st->wide;
+}
+
+/* Most requests of a connection are of about one size: these are no several ones. */
+static __always_inline bool has_usual_size(struct socket_state *st, __u32 size)
+{
+	return st->wide || (size >= st->least && size / 2 < st->least);
+}
+
+/*
+ * The same of the request that is told with an answer, behind whose bytes it stands: those
+ * of a long one are copied once more then, to where there is room for all.
+ */
+static __noinline int look_at_taken(struct socket_state *st, struct scratch *s, __u32 index)
+{
+	__u64 from = s->rec.call.len, len = s->rec.kept.len;
+	struct http_call *call = &s->rec.call;
+
+	if (!look_for_several(st, index, from, from + len) || call->len >= call->size ||
+	    !s->payload.src.known)
+		return 0;
+	barrier_var(from);
+	if (from > PREFIX_MAX)
+		return 0;
+	barrier_var(len);
+	if (len > PREFIX_MAX)
+		len = PREFIX_MAX;
+	bpf_probe_read_kernel(&s->data[PREFIX_MAX], len, &s->data[from]);
+	capture_all(s, index, PREFIX_MAX - len);
+	from = call->len;
+	barrier_var(from);
+	if (from > PREFIX_MAX)
+		from = PREFIX_MAX;
+	barrier_var(len);
+	if (len > PREFIX_MAX)
+		len = PREFIX_MAX;
+	bpf_probe_read_kernel(&s->data[from], len, &s->data[PREFIX_MAX]);
+	s->payload.at = from + len;
+	return 0;
+}
+
+/* The same of the request that is kept, behind which another call goes the same way. */
+static __noinline int look_at_kept(struct socket_state *st, struct scratch *s, __u32 index,
+				   __u64 key)
+{
+	struct http_head *head = head_of(st, key);
+	__u64 len;
+
+	if (st->kept == st->taken || !head || has_usual_size(st, head->call.len))
+		return 0;
+	len = head->call.len;
+	barrier_var(len);
+	if (len > prefix)
+		len = prefix;
+	bpf_probe_read_kernel(&s->data[PREFIX_MAX], len, head->data);
+	return look_for_several(st, index, PREFIX_MAX, PREFIX_MAX + len);
+}
+
+/*
+ * Whether more of a long call in the direction of requests is wanted than its first bytes:
+ * a head goes on behind these, or there are several.
+ */
+static __always_inline bool wants_all(struct socket_state *st, struct scratch *s, __u32 index)
+{
+	int n = requests_in(index, 0, s->rec.call.len);
+
+	if (n == 2)
+		st->wide = 1;
+	return n != 1;
 }
 
 /* Copies what is to be known of a call. False: it is not HTTP. */
@@ -292,7 +394,7 @@ static __always_inline bool capture(struct socket_state *st, struct scratch *s, 
 	if (!unseen)
 		capture_first(st, s, index);
 	if (st->verdict == UNDECIDED) {
-		switch (decide(st, s, index)) {
+		switch (decide(index)) {
 		case NOT_FOLLOWED:
 			/* To user space: it will not be told of this call. */
 			st->intro.socket.joined = 1;
@@ -305,12 +407,9 @@ static __always_inline bool capture(struct socket_state *st, struct scratch *s, 
 	}
 	if (unseen || call->len >= call->size)
 		return true;
-	/* A long head, or many requests at once: all of them are wanted. */
-	if (!st->wide && !st->advised && turned && call->dir == st->requests &&
-	    call->len == prefix && s->data[0] != 'P') {
-		st->wide = 1;
+	if (!st->wide && call->len == prefix && call->dir == st->requests &&
+	    (turned ? wants_all(st, s, index) : begins_request(s->data)))
 		capture_all(s, index, PREFIX_MAX);
-	}
 	if (call->len < call->size)
 		capture_tail(s, index);
 	return true;
@@ -356,12 +455,18 @@ static __always_inline void time_call(enum door door, struct socket_state *st,
 
 /* Tells a request, or keeps it; one that was kept before it is told. */
 static __always_inline void request_moved(void *ctx, struct socket_state *st, struct scratch *s,
-					  __u64 key)
+					  __u32 index, __u64 key)
 {
 	struct http_call *call = &s->rec.call;
 
 	if (st->kept != st->taken || st->sum.size) {
 		struct http_call this = *call;
+
+		/* It has not waited for the answer to that one, or that was the first of several. */
+		if (!st->wide && begins_request(s->data))
+			st->wide = 1;
+		if (!st->wide)
+			look_at_kept(st, s, index, key);
 
 		/* Its bytes stay where they are: only the kept call is told. */
 		call->size = 0;
@@ -372,8 +477,11 @@ static __always_inline void request_moved(void *ctx, struct socket_state *st, st
 	 * The first one is told at once: user space has to know of both ends of a
 	 * connection before it can wait for what either of them says.
 	 */
-	if ((!st->introduced && st->verdict == IS_HTTP) || !keep(st, s, key))
+	if ((!st->introduced && st->verdict == IS_HTTP) || !keep(st, s, key)) {
+		if (call->len <= prefix && !has_usual_size(st, call->len))
+			look_for_several(st, index, 0, call->len);
 		tell_alone(ctx, st, s, key);
+	}
 }
 
 /* Whether an answer begins that says that the connection goes on in another protocol. */
@@ -460,11 +568,13 @@ static __always_inline int data_call(void *ctx, enum door door, __u32 use, struc
 		framed = true;
 	} else if (dir != st->requests) {
 		take_kept(st, s, key, true);
+		if (s->rec.kept.len && !has_usual_size(st, s->rec.kept.len))
+			look_at_taken(st, s, index);
 		tell(ctx, st, s, key);
 		if (is_switch(s))
 			skip = switch_to_frames(st, s, index);
 	} else {
-		request_moved(ctx, st, s, key);
+		request_moved(ctx, st, s, index, key);
 	}
 	if (framed || skip)
 		frames_moved(ctx, st, s, index, skip);

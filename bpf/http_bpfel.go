@@ -189,15 +189,17 @@ type HttpSocketState struct {
 	Wanted       uint8
 	Introduced   uint8
 	Wide         uint8
-	Advised      uint8
 	Ending       HttpEnding
 	Late         HttpEnding
 	Kind         uint8
 	Calls        uint8
 	LostRequests uint8
 	LostAnswers  uint8
+	Least        uint16
+	Before       uint16
 	StartLen     uint8
-	Start        [48]int8
+	Start        [44]int8
+	_            [1]byte
 }
 
 type HttpWaitingRequest struct {

@@ -16,6 +16,7 @@
 #define PREFIX_MAX 16384
 /* Of the first bytes of a call: a method and a space. */
 #define START_LEN 24
+#define START_MORE 20 /* of these from calls before */
 #define TAIL_LEN 8
 
 /* Entries of heads, at most, and how many of them a socket asks for. */
@@ -104,6 +105,12 @@ struct http_record {
 	struct http_call call;
 };
 
+/* A line that may be a request's. */
+enum line {
+	LINE_OPEN = 0x80, /* it has not ended yet */
+	LINE_BARE,	  /* it names no version: only an answer makes a request of it */
+};
+
 enum verdict {
 	UNDECIDED,
 	IS_HTTP,
@@ -132,7 +139,6 @@ struct socket_state {
 	__u8 wanted;		 /* owner passes the filters */
 	__u8 introduced;	 /* user space has intro */
 	__u8 wide;		 /* calls may hold many heads */
-	__u8 advised;		 /* user space knows whether they do */
 	enum ending ending;	 /* it has ended within a send that is still to be told */
 	enum ending late;	 /* it has ended, and its client may still take an answer out */
 	__u8 kind;		 /* enum counted: as what it was counted */
@@ -140,8 +146,10 @@ struct socket_state {
 	/* In records of this turn that found no room: requests and answers that began. */
 	__u8 lost_requests;
 	__u8 lost_answers;
-	__u8 start_len; /* bytes in start: too few to decide */
-	char start[2 * START_LEN];
+	__u16 least;	/* bytes of the smallest call that is one request: several_asked() */
+	__u16 before;	/* bytes that are still to come of what stands before the first request */
+	__u8 start_len; /* bytes in start: too few to decide; or enum line */
+	char start[START_LEN + START_MORE]; /* of a line its last bytes are behind START_LEN */
 };
 
 /*
