@@ -21,6 +21,7 @@ type head struct {
 	truncated            bool  // target is not whole
 	incomplete           bool  // the head never ended
 	bare                 bool  // its first line names no version: a request only to who answers it like one
+	h2c                  bool  // Upgrade: h2c
 	preface              bool  // not HTTP/1: the client preface of HTTP/2
 }
 
@@ -32,6 +33,7 @@ const (
 	fieldCoding
 	fieldHost
 	fieldExpect
+	fieldUpgrade
 )
 
 // A shape is what the first bytes of a message look like.
@@ -459,6 +461,8 @@ func (h *head) read(line []byte) {
 		h.field, value = match(line, "host", fieldHost)
 	case 'e', 'E':
 		h.field, value = match(line, "expect", fieldExpect)
+	case 'u', 'U':
+		h.field, value = match(line, "upgrade", fieldUpgrade)
 	default:
 		h.field = fieldOther
 	}
@@ -484,6 +488,10 @@ func (h *head) read(line []byte) {
 		}
 	case fieldExpect:
 		h.expect = h.expect || fold(value, "100-continue")
+	case fieldUpgrade: // RFC 9110, 7.8: a list
+		for item := range bytes.SplitSeq(value, []byte(",")) {
+			h.h2c = h.h2c || fold(trim(item), "h2c")
+		}
 	}
 }
 

@@ -53,6 +53,7 @@ type request struct {
 	truncated        bool
 	incomplete       bool // its head never ended
 	alone            bool // all before it had their answers
+	h2c              bool // its answer may come in HTTP/2
 	stuck            bool // was reported so
 	inexact          Inexact
 }
@@ -124,6 +125,7 @@ func (c *pairing) push(h *head, m progress, to *Sink) {
 		incomplete: h.incomplete,
 		alone:      len(c.queue) == c.first && !c.ahead,
 		stuck:      c.asking().stuck,
+		h2c:        h.h2c,
 	})
 	c.open = true
 }

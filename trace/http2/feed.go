@@ -14,7 +14,7 @@ func (c *Conn) Feed(s *Segment, to *Sink) {
 		c.miss(d, start-d.next, s, to)
 	}
 	if s.Framed && d.state == lost && d.next == start && !d.wrong {
-		d.state = atFrame // the source has found it
+		d.state, d.blind = atFrame, false // the source has found it
 	}
 	if s.Skipped > 0 {
 		c.skip(d, s, to)
@@ -85,11 +85,14 @@ func (c *Conn) misplace(d *flow, to *Sink) {
 // or not.
 func (c *Conn) run(d *flow, s *Segment, b []byte, begins, more bool, to *Sink) {
 	if d.state == lost {
-		if !begins || !chain(b) {
+		if !begins || !chain(b, c.most()) {
 			d.next += uint64(len(b))
+			if !d.blind && len(b) > 0 {
+				c.gap(d)
+			}
 			return
 		}
-		d.state, d.wrong = atFrame, false
+		d.state, d.wrong, d.blind = atFrame, false, false
 	}
 	for len(b) > 0 && !c.opaque {
 		n := 0
@@ -97,7 +100,7 @@ func (c *Conn) run(d *flow, s *Segment, b []byte, begins, more bool, to *Sink) {
 		case lost:
 			n = len(b)
 		case atPreface:
-			n = c.preface(d, b, to)
+			n = c.preface(d, b)
 		case atFrame:
 			n = c.begin(d, s, b, begins, more, to)
 		case inPayload:
@@ -111,8 +114,9 @@ func (c *Conn) run(d *flow, s *Segment, b []byte, begins, more bool, to *Sink) {
 }
 
 // preface reads that of the client (RFC 9113, 3.4). It tells which way requests go.
-func (c *Conn) preface(d *flow, b []byte, to *Sink) int {
+func (c *Conn) preface(d *flow, b []byte) int {
 	n := min(len(b), len(preface)-d.had)
+	other := c.other(d)
 	switch {
 	case string(b[:n]) == preface[d.had:d.had+n] && (!c.known || d == c.asking()):
 		if d.had += n; d.had < len(preface) {
@@ -120,11 +124,11 @@ func (c *Conn) preface(d *flow, b []byte, to *Sink) int {
 		}
 		d.had, d.state = 0, atFrame
 		c.learn(d)
-		if other := c.other(d); other.state == atPreface {
+		if other.state == atPreface {
 			other.state = atFrame
 		}
 		return n
-	case d.had == 0 && (!c.known || d != c.asking()): // the server's side
+	case d.had == 0 && (other.state == atPreface || other.state == lost || c.known && d != c.asking()): // the server's side
 		d.state = atFrame
 		return 0
 	}

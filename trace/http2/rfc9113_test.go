@@ -197,7 +197,7 @@ func TestCONNECT(t *testing.T) {
 	p.out(p.cl.headers(7, false, ":method: CONNECT", ":authority: db:5432"))
 	p.in(p.sv.headers(7, true, ":status: 200"))
 	p.close(Closed)
-	p.want("client 7 CONNECT - at db:5432 200 11@16-16 10@17-17 ~request")
+	p.want("client 7 CONNECT - at db:5432 200 11@16-16 10@17-17 ~request ~response")
 }
 
 // RFC 9113, 6.1, 6.2 and 6.3; DataDog#39366: support of PRIORITY was lost once.
@@ -387,6 +387,7 @@ func TestPreface(t *testing.T) {
 		"a server without": {preface + settings(), rawHeaders(1, true, "\x88")},
 		"random bytes":     {"\xf3\x7a\x81\x00\x12\x99\x34\x55\x61\x77\x88\x99", ""},
 		"both sides':":     {preface + settings(), preface},
+		"neither":          {settings(), settings()},
 		"HTTP/1":           {"GET / HTTP/1.1\r\n", ""},
 		"Kafka":            {"\x00\x00\x00\x24\x00\x12\x00\x03\x00\x00\x00\x01\x00\x07console", ""},
 	} {

@@ -42,6 +42,7 @@ const (
 
 const (
 	maxStreams = 2048      // that are open on one connection
+	maxSkipped = 64 << 10  // streams that may have come and gone in a gap
 	maxOrphans = 256       // of them: answers whose requests were not seen
 	maxText    = 256 << 10 // bytes of methods, targets and hosts of one connection
 	maxBlock   = 256 << 10 // bytes of a header block
@@ -56,39 +57,6 @@ const (
 	maxSpareText  = 64 << 10 // of a head
 	maxSpare      = 2048     // streams that a Sink keeps
 	maxSpareBytes = 1 << 10  // bytes of each
-	maxIdle       = 64       // streams that a connection without any has room for
+	maxIdle       = 256      // streams that a connection without any has room for
 	recent        = 16       // streams that are remembered to be over
 )
-
-// A Sink is where connections put what they find. Any number of connections may share
-// one, as long as they are used by one goroutine.
-type Sink struct {
-	Exchange func(*Exchange) // an exchange is over
-	Stuck    func(*Exchange) // see Conn.Stuck
-	GaveUp   func(*Exchange) // see message.Calls; may be nil
-
-	Counts
-
-	x     Exchange // reused, so that none is allocated
-	head  head
-	text  []byte // a grpc-message, decoded
-	spare []*talk
-}
-
-// get lends a stream; put takes it back.
-func (to *Sink) get() *talk {
-	n := len(to.spare) - 1
-	if n < 0 {
-		return &talk{}
-	}
-	t := to.spare[n]
-	to.spare = to.spare[:n]
-	return t
-}
-
-func (to *Sink) put(t *talk) {
-	if len(to.spare) < maxSpare && cap(t.text) <= maxSpareBytes {
-		*t = talk{text: t.text[:0]}
-		to.spare = append(to.spare, t)
-	}
-}
