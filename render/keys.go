@@ -31,6 +31,7 @@ var columnKeys = map[string]string{
 	"cwd":         "cwd",
 	"args":        "args",
 	"duration":    "duration_us",
+	"total":       "duration_us",
 	"exec result": "exit_code, signal, error",
 
 	"role":         "role",

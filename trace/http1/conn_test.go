@@ -629,9 +629,9 @@ func TestExchanges(t *testing.T) {
 			[]string{
 				"client GET /a at h 1.1 201 28@1-1 38@2-2",
 				"client GET /a at h 1.1 202 28@3-3 39@4-4",
-				"client GET /a at h 1.? 203 28@5-5 38@6-6",
+				"client GET /a at h 1.1 203 28@5-5 38@6-6",
 				"client GET /a at h 1.1 206 28@7-7 38@8-8",
-				"client GET /a at h 1.? 205 28@9-9 32@10-11"}},
+				"client GET /a at h 1.1 205 28@9-9 32@10-11"}},
 		{"an answer that is none", false,
 			[]step{out(get), in("SSH-2.0-OpenSSH_9.2p1\r\n"), end(Closed)},
 			[]string{"client GET /a at h 1.1 0 28@1-1 23@0-2 not_http response~"}},

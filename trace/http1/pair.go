@@ -297,7 +297,10 @@ func (c *pairing) tell(report func(*Exchange), r *request, ending Ending, end in
 		x.ResponseBytes = c.interim
 		if c.answered {
 			m := &c.answering().msg
-			x.Status, x.Minor = c.status, c.minor
+			x.Status = c.status
+			if c.minor != noMinor {
+				x.Minor = c.minor
+			}
 			x.ResponseStart, x.ResponseEnd, x.ResponseBytes = m.start, m.last, m.bytes
 			if c.odd {
 				x.ResponseStart = 0 // no answer of HTTP came
