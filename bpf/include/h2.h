@@ -159,7 +159,7 @@ struct h2_walker {
 	__u8 over;	/* enum h2_over */
 };
 
-#define PAYLOAD_MORE struct h2_walker walker;
+#define PAYLOAD_WALKER struct h2_walker walker;
 #include "payload.h"
 
 /* What a step says. */

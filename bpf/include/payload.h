@@ -12,13 +12,16 @@
  * and TAIL_LEN, how many of the first bytes tell what they are, and of the last;
  * PAYLOAD_RECORD, the type of the record that is built in front of the bytes, and
  * PAYLOAD_USES, the number of programs that do so and may interrupt one another. What
- * else a scratch holds is PAYLOAD_MORE.
+ * else a scratch holds is PAYLOAD_MORE, and the PAYLOAD_WALKER of who includes this for others.
  */
 #ifndef TRACER_PAYLOAD_H
 #define TRACER_PAYLOAD_H
 
 #include "loss.h"
 
+#ifndef PAYLOAD_WALKER
+#define PAYLOAD_WALKER
+#endif
 #ifndef PAYLOAD_MORE
 #define PAYLOAD_MORE
 #endif
@@ -45,6 +48,7 @@ struct source {
 	bool known;
 	bool array_user; /* the array is in the process's memory */
 	bool data_user;	 /* and so are the bytes */
+	__u32 flags;	 /* of a system call that sends: MSG_OOB and others */
 };
 
 /* struct iovec, in numbers. */
@@ -84,6 +88,7 @@ struct scratch {
 	PAYLOAD_RECORD rec;
 	char data[2 * PREFIX_MAX + 256];
 	struct payload payload;
+	PAYLOAD_WALKER
 	PAYLOAD_MORE
 };
 
@@ -272,6 +277,8 @@ static __always_inline void source_of_regs(struct source *src, struct task_struc
 	if (nr == nr_read || nr == nr_write || nr == nr_sendto || nr == nr_recvfrom) {
 		src->base = arg1;
 		src->segments = 0;
+		if (nr == nr_sendto)
+			src->flags = syscall_arg(regs, 3, true);
 	} else if (nr == nr_readv || nr == nr_writev || nr == nr_preadv2 || nr == nr_pwritev2) {
 		src->base = arg1;
 		src->segments = arg2 < SEGMENTS ? arg2 : SEGMENTS;
@@ -283,6 +290,7 @@ static __always_inline void source_of_regs(struct source *src, struct task_struc
 			return;
 		src->base = iov[0];
 		src->segments = iov[1] < SEGMENTS ? iov[1] : SEGMENTS;
+		src->flags = arg2;
 	} else {
 		return;
 	}
