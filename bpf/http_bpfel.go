@@ -13,6 +13,13 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type HttpCallNote uint32
+
+const (
+	HttpCallNoteGoesOn HttpCallNote = 64
+	HttpCallNoteUrgent HttpCallNote = 128
+)
+
 type HttpDirection uint8
 
 const (
@@ -28,6 +35,8 @@ const (
 	HttpEndingReset    HttpEnding = 2
 	HttpEndingTimedOut HttpEnding = 3
 	HttpEndingUnseen   HttpEnding = 4
+	HttpEndingByOwn    HttpEnding = 16
+	HttpEndingByPeer   HttpEnding = 32
 )
 
 type HttpEvent uint8
@@ -37,12 +46,47 @@ const (
 	HttpEventSocketClosed HttpEvent = 2
 )
 
+type HttpH2Kept struct {
+	_      structs.HostLayout
+	Part   uint32
+	Size   uint32
+	Offset uint64
+}
+
+type HttpH2Part uint32
+
+const (
+	HttpH2PartH2Kept HttpH2Part = 1
+	HttpH2PartH2Run  HttpH2Part = 2
+	HttpH2PartH2Way  HttpH2Part = 3
+)
+
+type HttpH2Run struct {
+	_      structs.HostLayout
+	Part   uint32
+	Stream uint32
+	Frames uint32
+	End    uint32
+	Bytes  uint64
+	First  uint64
+	Last   uint64
+}
+
+type HttpH2Way struct {
+	_    structs.HostLayout
+	Part uint32
+	Dir  uint32
+	From uint64
+	To   uint64
+}
+
 type HttpHint uint32
 
 const (
-	HttpHintOpaque HttpHint = 1
-	HttpHintWide   HttpHint = 2
-	HttpHintBlind  HttpHint = 4
+	HttpHintOpaque   HttpHint = 1
+	HttpHintWide     HttpHint = 2
+	HttpHintBlind    HttpHint = 4
+	HttpHintUnframed HttpHint = 8
 )
 
 type HttpHttpCall struct {
@@ -94,7 +138,7 @@ type HttpHttpRecord struct {
 	Seen     uint64
 	Bytes    [2]uint64
 	Type     HttpEvent
-	Ending   HttpEnding
+	Ending   uint8
 	Parts    uint8
 	Requests HttpDirection
 	Lost     uint32
@@ -128,8 +172,9 @@ const (
 type HttpPart uint32
 
 const (
-	HttpPartWithSum   HttpPart = 1
-	HttpPartWithIntro HttpPart = 2
+	HttpPartWithSum    HttpPart = 1
+	HttpPartWithIntro  HttpPart = 2
+	HttpPartWithFrames HttpPart = 4
 )
 
 type HttpSocketState struct {
@@ -153,15 +198,19 @@ type HttpSocketState struct {
 	Wanted       uint8
 	Introduced   uint8
 	Wide         uint8
-	Advised      uint8
-	Ending       HttpEnding
-	Late         HttpEnding
+	Ending       uint8
+	Late         uint8
 	Kind         uint8
 	Calls        uint8
+	Multipath    bool
+	UrgentBefore uint8
 	LostRequests uint8
 	LostAnswers  uint8
+	Least        uint16
+	Before       uint16
 	StartLen     uint8
-	Start        [48]int8
+	Start        [44]int8
+	_            [7]byte
 }
 
 type HttpWaitingRequest struct {
@@ -181,6 +230,7 @@ const (
 	HttpMapEvents                = "events"
 	HttpMapHeads                 = "heads"
 	HttpMapHints                 = "hints"
+	HttpMapHttp2                 = "http2"
 	HttpMapLost                  = "lost"
 	HttpMapPending               = "pending"
 	HttpMapPids                  = "pids"
@@ -227,13 +277,23 @@ const (
 	HttpVarFilterPids            = "filter_pids"
 	HttpVarFilterPorts           = "filter_ports"
 	HttpVarFilterUid             = "filter_uid"
+	HttpVarForGoCallNote         = "for_go_call_note"
 	HttpVarForGoCgroupId         = "for_go_cgroup_id"
+	HttpVarForGoEnding           = "for_go_ending"
+	HttpVarForGoH2Kept           = "for_go_h2_kept"
+	HttpVarForGoH2Part           = "for_go_h2_part"
+	HttpVarForGoH2Run            = "for_go_h2_run"
+	HttpVarForGoH2Way            = "for_go_h2_way"
 	HttpVarForGoHint             = "for_go_hint"
 	HttpVarForGoPart             = "for_go_part"
+	HttpVarH2Flags               = "h2_flags"
+	HttpVarH2Preface             = "h2_preface"
 	HttpVarHasCasts              = "has_casts"
 	HttpVarHasCopies             = "has_copies"
 	HttpVarHidden                = "hidden"
+	HttpVarHttp2Begins           = "http2_begins"
 	HttpVarMaxHeads              = "max_heads"
+	HttpVarMultipathBegins       = "multipath_begins"
 	HttpVarNrPreadv2             = "nr_preadv2"
 	HttpVarNrPwritev2            = "nr_pwritev2"
 	HttpVarNrRead                = "nr_read"
@@ -343,6 +403,7 @@ type HttpMapSpecs struct {
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Heads     *ebpf.MapSpec `ebpf:"heads"`
 	Hints     *ebpf.MapSpec `ebpf:"hints"`
+	Http2     *ebpf.MapSpec `ebpf:"http2"`
 	Lost      *ebpf.MapSpec `ebpf:"lost"`
 	Pending   *ebpf.MapSpec `ebpf:"pending"`
 	Pids      *ebpf.MapSpec `ebpf:"pids"`
@@ -356,36 +417,46 @@ type HttpMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type HttpVariableSpecs struct {
-	Asleep        *ebpf.VariableSpec `ebpf:"asleep"`
-	FilterCgroups *ebpf.VariableSpec `ebpf:"filter_cgroups"`
-	FilterPids    *ebpf.VariableSpec `ebpf:"filter_pids"`
-	FilterPorts   *ebpf.VariableSpec `ebpf:"filter_ports"`
-	FilterUid     *ebpf.VariableSpec `ebpf:"filter_uid"`
-	ForGoCgroupId *ebpf.VariableSpec `ebpf:"for_go_cgroup_id"`
-	ForGoHint     *ebpf.VariableSpec `ebpf:"for_go_hint"`
-	ForGoPart     *ebpf.VariableSpec `ebpf:"for_go_part"`
-	HasCasts      *ebpf.VariableSpec `ebpf:"has_casts"`
-	HasCopies     *ebpf.VariableSpec `ebpf:"has_copies"`
-	Hidden        *ebpf.VariableSpec `ebpf:"hidden"`
-	MaxHeads      *ebpf.VariableSpec `ebpf:"max_heads"`
-	NrPreadv2     *ebpf.VariableSpec `ebpf:"nr_preadv2"`
-	NrPwritev2    *ebpf.VariableSpec `ebpf:"nr_pwritev2"`
-	NrRead        *ebpf.VariableSpec `ebpf:"nr_read"`
-	NrReadv       *ebpf.VariableSpec `ebpf:"nr_readv"`
-	NrRecvfrom    *ebpf.VariableSpec `ebpf:"nr_recvfrom"`
-	NrRecvmsg     *ebpf.VariableSpec `ebpf:"nr_recvmsg"`
-	NrSendmsg     *ebpf.VariableSpec `ebpf:"nr_sendmsg"`
-	NrSendto      *ebpf.VariableSpec `ebpf:"nr_sendto"`
-	NrSplice      *ebpf.VariableSpec `ebpf:"nr_splice"`
-	NrWrite       *ebpf.VariableSpec `ebpf:"nr_write"`
-	NrWritev      *ebpf.VariableSpec `ebpf:"nr_writev"`
-	PerfBuffers   *ebpf.VariableSpec `ebpf:"perf_buffers"`
-	Prefix        *ebpf.VariableSpec `ebpf:"prefix"`
-	ReaderState   *ebpf.VariableSpec `ebpf:"reader_state"`
-	RegsAt        *ebpf.VariableSpec `ebpf:"regs_at"`
-	TokenBytes    *ebpf.VariableSpec `ebpf:"token_bytes"`
-	Waiting       *ebpf.VariableSpec `ebpf:"waiting"`
-	WantedUid     *ebpf.VariableSpec `ebpf:"wanted_uid"`
+	Asleep          *ebpf.VariableSpec `ebpf:"asleep"`
+	FilterCgroups   *ebpf.VariableSpec `ebpf:"filter_cgroups"`
+	FilterPids      *ebpf.VariableSpec `ebpf:"filter_pids"`
+	FilterPorts     *ebpf.VariableSpec `ebpf:"filter_ports"`
+	FilterUid       *ebpf.VariableSpec `ebpf:"filter_uid"`
+	ForGoCallNote   *ebpf.VariableSpec `ebpf:"for_go_call_note"`
+	ForGoCgroupId   *ebpf.VariableSpec `ebpf:"for_go_cgroup_id"`
+	ForGoEnding     *ebpf.VariableSpec `ebpf:"for_go_ending"`
+	ForGoH2Kept     *ebpf.VariableSpec `ebpf:"for_go_h2_kept"`
+	ForGoH2Part     *ebpf.VariableSpec `ebpf:"for_go_h2_part"`
+	ForGoH2Run      *ebpf.VariableSpec `ebpf:"for_go_h2_run"`
+	ForGoH2Way      *ebpf.VariableSpec `ebpf:"for_go_h2_way"`
+	ForGoHint       *ebpf.VariableSpec `ebpf:"for_go_hint"`
+	ForGoPart       *ebpf.VariableSpec `ebpf:"for_go_part"`
+	H2Flags         *ebpf.VariableSpec `ebpf:"h2_flags"`
+	H2Preface       *ebpf.VariableSpec `ebpf:"h2_preface"`
+	HasCasts        *ebpf.VariableSpec `ebpf:"has_casts"`
+	HasCopies       *ebpf.VariableSpec `ebpf:"has_copies"`
+	Hidden          *ebpf.VariableSpec `ebpf:"hidden"`
+	Http2Begins     *ebpf.VariableSpec `ebpf:"http2_begins"`
+	MaxHeads        *ebpf.VariableSpec `ebpf:"max_heads"`
+	MultipathBegins *ebpf.VariableSpec `ebpf:"multipath_begins"`
+	NrPreadv2       *ebpf.VariableSpec `ebpf:"nr_preadv2"`
+	NrPwritev2      *ebpf.VariableSpec `ebpf:"nr_pwritev2"`
+	NrRead          *ebpf.VariableSpec `ebpf:"nr_read"`
+	NrReadv         *ebpf.VariableSpec `ebpf:"nr_readv"`
+	NrRecvfrom      *ebpf.VariableSpec `ebpf:"nr_recvfrom"`
+	NrRecvmsg       *ebpf.VariableSpec `ebpf:"nr_recvmsg"`
+	NrSendmsg       *ebpf.VariableSpec `ebpf:"nr_sendmsg"`
+	NrSendto        *ebpf.VariableSpec `ebpf:"nr_sendto"`
+	NrSplice        *ebpf.VariableSpec `ebpf:"nr_splice"`
+	NrWrite         *ebpf.VariableSpec `ebpf:"nr_write"`
+	NrWritev        *ebpf.VariableSpec `ebpf:"nr_writev"`
+	PerfBuffers     *ebpf.VariableSpec `ebpf:"perf_buffers"`
+	Prefix          *ebpf.VariableSpec `ebpf:"prefix"`
+	ReaderState     *ebpf.VariableSpec `ebpf:"reader_state"`
+	RegsAt          *ebpf.VariableSpec `ebpf:"regs_at"`
+	TokenBytes      *ebpf.VariableSpec `ebpf:"token_bytes"`
+	Waiting         *ebpf.VariableSpec `ebpf:"waiting"`
+	WantedUid       *ebpf.VariableSpec `ebpf:"wanted_uid"`
 }
 
 // HttpObjects contains all objects after they have been loaded into the kernel.
@@ -415,6 +486,7 @@ type HttpMaps struct {
 	Events    *ebpf.Map `ebpf:"events"`
 	Heads     *ebpf.Map `ebpf:"heads"`
 	Hints     *ebpf.Map `ebpf:"hints"`
+	Http2     *ebpf.Map `ebpf:"http2"`
 	Lost      *ebpf.Map `ebpf:"lost"`
 	Pending   *ebpf.Map `ebpf:"pending"`
 	Pids      *ebpf.Map `ebpf:"pids"`
@@ -433,6 +505,7 @@ func (m *HttpMaps) Close() error {
 		m.Events,
 		m.Heads,
 		m.Hints,
+		m.Http2,
 		m.Lost,
 		m.Pending,
 		m.Pids,
@@ -447,36 +520,46 @@ func (m *HttpMaps) Close() error {
 //
 // It can be passed to LoadHttpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HttpVariables struct {
-	Asleep        *ebpf.Variable `ebpf:"asleep"`
-	FilterCgroups *ebpf.Variable `ebpf:"filter_cgroups"`
-	FilterPids    *ebpf.Variable `ebpf:"filter_pids"`
-	FilterPorts   *ebpf.Variable `ebpf:"filter_ports"`
-	FilterUid     *ebpf.Variable `ebpf:"filter_uid"`
-	ForGoCgroupId *ebpf.Variable `ebpf:"for_go_cgroup_id"`
-	ForGoHint     *ebpf.Variable `ebpf:"for_go_hint"`
-	ForGoPart     *ebpf.Variable `ebpf:"for_go_part"`
-	HasCasts      *ebpf.Variable `ebpf:"has_casts"`
-	HasCopies     *ebpf.Variable `ebpf:"has_copies"`
-	Hidden        *ebpf.Variable `ebpf:"hidden"`
-	MaxHeads      *ebpf.Variable `ebpf:"max_heads"`
-	NrPreadv2     *ebpf.Variable `ebpf:"nr_preadv2"`
-	NrPwritev2    *ebpf.Variable `ebpf:"nr_pwritev2"`
-	NrRead        *ebpf.Variable `ebpf:"nr_read"`
-	NrReadv       *ebpf.Variable `ebpf:"nr_readv"`
-	NrRecvfrom    *ebpf.Variable `ebpf:"nr_recvfrom"`
-	NrRecvmsg     *ebpf.Variable `ebpf:"nr_recvmsg"`
-	NrSendmsg     *ebpf.Variable `ebpf:"nr_sendmsg"`
-	NrSendto      *ebpf.Variable `ebpf:"nr_sendto"`
-	NrSplice      *ebpf.Variable `ebpf:"nr_splice"`
-	NrWrite       *ebpf.Variable `ebpf:"nr_write"`
-	NrWritev      *ebpf.Variable `ebpf:"nr_writev"`
-	PerfBuffers   *ebpf.Variable `ebpf:"perf_buffers"`
-	Prefix        *ebpf.Variable `ebpf:"prefix"`
-	ReaderState   *ebpf.Variable `ebpf:"reader_state"`
-	RegsAt        *ebpf.Variable `ebpf:"regs_at"`
-	TokenBytes    *ebpf.Variable `ebpf:"token_bytes"`
-	Waiting       *ebpf.Variable `ebpf:"waiting"`
-	WantedUid     *ebpf.Variable `ebpf:"wanted_uid"`
+	Asleep          *ebpf.Variable `ebpf:"asleep"`
+	FilterCgroups   *ebpf.Variable `ebpf:"filter_cgroups"`
+	FilterPids      *ebpf.Variable `ebpf:"filter_pids"`
+	FilterPorts     *ebpf.Variable `ebpf:"filter_ports"`
+	FilterUid       *ebpf.Variable `ebpf:"filter_uid"`
+	ForGoCallNote   *ebpf.Variable `ebpf:"for_go_call_note"`
+	ForGoCgroupId   *ebpf.Variable `ebpf:"for_go_cgroup_id"`
+	ForGoEnding     *ebpf.Variable `ebpf:"for_go_ending"`
+	ForGoH2Kept     *ebpf.Variable `ebpf:"for_go_h2_kept"`
+	ForGoH2Part     *ebpf.Variable `ebpf:"for_go_h2_part"`
+	ForGoH2Run      *ebpf.Variable `ebpf:"for_go_h2_run"`
+	ForGoH2Way      *ebpf.Variable `ebpf:"for_go_h2_way"`
+	ForGoHint       *ebpf.Variable `ebpf:"for_go_hint"`
+	ForGoPart       *ebpf.Variable `ebpf:"for_go_part"`
+	H2Flags         *ebpf.Variable `ebpf:"h2_flags"`
+	H2Preface       *ebpf.Variable `ebpf:"h2_preface"`
+	HasCasts        *ebpf.Variable `ebpf:"has_casts"`
+	HasCopies       *ebpf.Variable `ebpf:"has_copies"`
+	Hidden          *ebpf.Variable `ebpf:"hidden"`
+	Http2Begins     *ebpf.Variable `ebpf:"http2_begins"`
+	MaxHeads        *ebpf.Variable `ebpf:"max_heads"`
+	MultipathBegins *ebpf.Variable `ebpf:"multipath_begins"`
+	NrPreadv2       *ebpf.Variable `ebpf:"nr_preadv2"`
+	NrPwritev2      *ebpf.Variable `ebpf:"nr_pwritev2"`
+	NrRead          *ebpf.Variable `ebpf:"nr_read"`
+	NrReadv         *ebpf.Variable `ebpf:"nr_readv"`
+	NrRecvfrom      *ebpf.Variable `ebpf:"nr_recvfrom"`
+	NrRecvmsg       *ebpf.Variable `ebpf:"nr_recvmsg"`
+	NrSendmsg       *ebpf.Variable `ebpf:"nr_sendmsg"`
+	NrSendto        *ebpf.Variable `ebpf:"nr_sendto"`
+	NrSplice        *ebpf.Variable `ebpf:"nr_splice"`
+	NrWrite         *ebpf.Variable `ebpf:"nr_write"`
+	NrWritev        *ebpf.Variable `ebpf:"nr_writev"`
+	PerfBuffers     *ebpf.Variable `ebpf:"perf_buffers"`
+	Prefix          *ebpf.Variable `ebpf:"prefix"`
+	ReaderState     *ebpf.Variable `ebpf:"reader_state"`
+	RegsAt          *ebpf.Variable `ebpf:"regs_at"`
+	TokenBytes      *ebpf.Variable `ebpf:"token_bytes"`
+	Waiting         *ebpf.Variable `ebpf:"waiting"`
+	WantedUid       *ebpf.Variable `ebpf:"wanted_uid"`
 }
 
 // HttpPrograms contains all programs after they have been loaded into the kernel.

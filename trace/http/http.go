@@ -5,6 +5,7 @@
 //	options.go  the flags, and what they leave out
 //	plan.go     what is loaded into the kernel
 //	conn.go     the connections, each seen from one end: segments → exchanges
+//	frames.go   the same of HTTP/2
 //	event.go    exchanges → events
 //	wait.go     what waits: answers for their requests, requests for their answers
 //	http.go     the probe: puts these together, and sets their timers
@@ -28,19 +29,22 @@ import (
 // Probe is the row of `tracer http`.
 var Probe = session.Probe{Name: name,
 	Short: "every HTTP exchange with its latency, and those that never got an answer",
-	Long: `Show every HTTP/1 exchange on this host, and requests that get no answer.
+	Long: `Show every HTTP/1, HTTP/2 and gRPC exchange, and requests that get no answer.
 
 A row has the method, path, status and sizes, and how long the exchange took, as
 the kernel saw the process send and receive. LATENCY is the time from the first byte
-of the request to the first byte of the answer. If both ends are on this host, the
-exchange is one row.
+of the request to the first byte of the answer; of a gRPC stream that is its first
+message. If both ends are on this host, the exchange is one row. STATUS of a call
+of gRPC that failed is its code, as grpc 14; of a stream that was reset why, as
+CANCEL. What is not known of an exchange, as a field of HTTP/2 that refers to one
+which was sent before tracing began, is ?, and no filter matches it.
 
-The first --prefix bytes of a message (at most 16KiB) are read when a process hands
-them to the kernel. So nothing is copied from the network, and no certificate is
-needed. Not seen: TLS, HTTP/2, and messages that begin in sendfile or splice. If the
-kernel does not allow hooks on functions, messages in io_uring are not seen either.`,
-	Example: `  tracer http                            all requests and answers
-  tracer http --status 5xx --slow 100ms  server errors that took long
+The first --prefix bytes of a message (at most 16KiB), and of HTTP/2 all frames but
+DATA, are read when a process hands them to the kernel. So nothing is copied from the
+network, and no certificate is needed. Not seen: TLS, and messages that begin in
+sendfile or splice. If the kernel does not allow hooks on functions, messages in
+io_uring are not seen either.`,
+	Example: `  tracer http --status 5xx --slow 100ms  server errors that took long
   tracer http --summary --port 8080      request rates and latencies by route`,
 	New: func() session.Tracer { return &tracer{} },
 }
@@ -62,6 +66,9 @@ type tracer struct {
 
 func (t *tracer) Attached(h *session.Host) error {
 	t.session = h
+	if t.summary {
+		t.stuck = waitAge // whether they are rows of their own or not
+	}
 	t.events = &events{options: &t.options, session: h}
 	t.join = exchange.NewJoin(t.events.reportEnds)
 	t.conns = newConns(&t.options, h, t.join)
@@ -104,7 +111,7 @@ func (t *tracer) joinLate() { t.join.Look(false) }
 
 func (t *tracer) tellSummary() {
 	t.summing.In(exchange.SummaryInterval)
-	t.events.tellSummary(kernel.Now(), false)
+	t.events.tellSummary(kernel.Now(), false, t.conns.eachWaiting)
 }
 
 func (t *tracer) Detaching() {}
@@ -114,10 +121,12 @@ func (t *tracer) End() {
 	t.conns.sure = kernel.Now()
 	t.conns.advance(t.conns.sure)
 	t.pending.adoptAll()
+	t.conns.giveUp()
 	t.join.Look(true)
 	t.settle()
 	if t.summary {
-		t.events.tellSummary(t.conns.now, true)
+		t.pending.waitAll(t.conns.now - uint64(lastWaitAge))
+		t.events.tellSummary(t.conns.now, true, t.conns.eachWaiting)
 	}
 }
 
@@ -133,24 +142,18 @@ func (t *tracer) look() {
 	}
 }
 
-// tellOther says, once, that what goes on at the chosen ports is not HTTP/1.
+// tellOther says, once, that what goes on at the chosen ports cannot be read.
 func (t *tracer) tellOther() {
 	_, kinds, err := t.session.Counts()
 	if err != nil {
 		return // the account tells
 	}
-	text := ""
+	text := "only TLS so far at port %s: what is inside cannot be seen; trace where it is plain, as behind the proxy that ends it"
 	switch {
-	case kinds["http1"] > 0:
+	case kinds["http1"]+kinds["http2"] > 0:
 		t.spoken = true
 		return
-	case kinds["tls"] > 0 && kinds["http2"] > 0:
-		text = "only TLS and HTTP/2 so far at port %s: neither can be looked into"
-	case kinds["tls"] > 0:
-		text = "only TLS so far at port %s: what is inside cannot be seen; trace where it is plain, as behind the proxy that ends it"
-	case kinds["http2"] > 0:
-		text = "only HTTP/2 so far at port %s: it cannot be read; HTTP/1 can"
-	default:
+	case kinds["tls"] == 0:
 		return
 	}
 	t.spoken = true
