@@ -32,9 +32,12 @@ type raw struct{ bytes []byte }
 
 type codec struct{}
 
-func (codec) Marshal(v any) ([]byte, error)      { return v.(*raw).bytes, nil }
-func (codec) Unmarshal(data []byte, v any) error { v.(*raw).bytes = append([]byte(nil), data...); return nil }
-func (codec) Name() string                       { return "proto" }
+func (codec) Marshal(v any) ([]byte, error) { return v.(*raw).bytes, nil }
+func (codec) Unmarshal(data []byte, v any) error {
+	v.(*raw).bytes = append([]byte(nil), data...)
+	return nil
+}
+func (codec) Name() string { return "proto" }
 
 const service = "/tracer.test.Echo/"
 
