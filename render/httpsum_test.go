@@ -35,10 +35,10 @@ func summaryPageOf(closing bool) *event.Page {
 		row("PROPPATCH", "日本語.example", "/引数/…", 101, 0, 0.004, 1*ms, 2*ms, 3*ms, 4*ms),
 		row("OPTIONS", "", "*", 53, 0, 0, 1, 2, 3, 4),
 		unanswered,
+		hangs,
 		row("POST", "", "", 2, 0, 2, ms, ms, ms, ms), // HTTP/2: its path is not known
 		row("", "", "", 1, 0, 1, ms, ms, ms, ms),
 		row("CONNECT", "db:5432", "", 1, 0, 1, ms, ms, ms, ms), // it has none
-		hangs,
 		row(evil, evil, "/"+evil, 1, 1, 1, 26*time.Hour, 26*time.Hour, 26*time.Hour, 26*time.Hour),
 	}
 	sum := row("", "", "", 1245906, 46, 48340.9, 850*time.Microsecond, 2100*time.Microsecond, 13*ms, 26*time.Hour)

@@ -31,6 +31,7 @@ var columnKeys = map[string]string{
 	"cwd":         "cwd",
 	"args":        "args",
 	"duration":    "duration_us",
+	"total":       "duration_us",
 	"exec result": "exit_code, signal, error",
 
 	"role":         "role",
@@ -45,7 +46,7 @@ var columnKeys = map[string]string{
 	"srtt":         "srtt_us",
 
 	"http latency": "latency_us, age_us",
-	"status":       "status, error, reset_code, grpc_status",
+	"status":       "status, error, closed_by, reset_code, grpc_status",
 	"size":         "response_bytes",
 	"sent":         "request_bytes",
 	"method":       "method",

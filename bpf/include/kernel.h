@@ -322,6 +322,7 @@ struct tcp_sock {
 	u32 rcv_nxt;
 	u32 copied_seq;
 	u32 write_seq;
+	u32 urg_seq;
 	u64 tcp_wstamp_ns;
 	u64 first_tx_mstamp;
 	u32 segs_out;
@@ -404,6 +405,7 @@ enum iter_type___new {
 struct msghdr {
 	void *msg_name;
 	struct iov_iter msg_iter;
+	unsigned int msg_flags;
 };
 
 /* include/linux/io_uring_types.h */
@@ -462,7 +464,9 @@ enum tcp_state {
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
 #define IPPROTO_MPTCP 262
+#define MSG_OOB 1
 #define MSG_PEEK 2
+#define MSG_TRUNC 0x20
 #define MSG_ERRQUEUE 0x2000
 /* include/net/sock.h: enum sock_flags, set when a FIN has come */
 #define SOCK_DONE 1

@@ -26,12 +26,13 @@ type HTTP struct {
 	Path          string        // request target as sent; empty if unknown, or if there is none (CONNECT of HTTP/2)
 	PathTruncated bool          // Path is not all
 	Host          string        // empty if unknown
+	Incomplete    bool          // the request's head never ended
 	Status        int           // 0 if there was no response, or if it is unknown
 	Latency       time.Duration // 0 if there was no response, or if it is unknown
 	Duration      time.Duration // to the last byte, or to the end without one
 	RequestBytes  uint64        // whole messages
 	ResponseBytes uint64
-	Error         string // as a Reason of Close: the response is missing, or not whole
+	Error         string // as a Reason of Close, or not_http: the response is missing, or not whole
 	ClosedBy      string // with Error: RoleClient or RoleServer; empty if unknown
 	ResetCode     string // of a stream of HTTP/2 that was reset, as CANCEL
 	GRPC          bool   // GRPCStatus is known
@@ -102,6 +103,7 @@ func (e *HTTP) fields(t *table) {
 	t.micros("duration_us", &e.Duration, !stuck)
 	t.uint64("request_bytes", &e.RequestBytes, true)
 	t.uint64("response_bytes", &e.ResponseBytes, !stuck)
+	t.flag("request_incomplete", &e.Incomplete, e.Incomplete)
 	t.text("error", &e.Error, e.Error != "")
 	t.text("closed_by", &e.ClosedBy, e.ClosedBy != "")
 	t.text("reset_code", &e.ResetCode, e.ResetCode != "")

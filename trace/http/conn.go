@@ -59,10 +59,10 @@ type conn struct {
 	sweptAt  uint64            // heard, when sweep looked last
 	patience time.Duration     // how long it may be silent then
 	hint     bpf.HttpHttpHint  // as the kernel has it
-	advised  bool              // it says whether calls hold many heads
 	counted  uint64            // exchanges that the kernel has counted as lost and that may still be given up
 	gap      uint64            // where what it has counted begins, in the direction of requests
 	judged   bool              // Refusal says what filters say of its owner
+	closedBy message.Side      // whose doing its end was, if that is known
 	closed   bool
 	waits    []message.Exchange // with --summary: requests that were found to wait for long
 }
@@ -204,6 +204,9 @@ func (cs *conns) feed(c *conn, call *bpf.HttpHttpCall, data []byte) {
 	if call.Size == 0 || call.Offset < c.next[dir] || c.parser.Opaque() {
 		return
 	}
+	if call.TailLen&uint8(bpf.HttpCallNoteUrgent) != 0 {
+		c.base[dir] += call.Offset - c.next[dir] // as if it had not been there, at both ends
+	}
 	c.next[dir] = call.Offset + uint64(call.Size)
 	seg := &cs.segment
 	*seg = stream.Segment{
@@ -213,9 +216,10 @@ func (cs *conns) feed(c *conn, call *bpf.HttpHttpCall, data []byte) {
 		Data:   data[:call.Len],
 		Time:   int64(call.Time),
 		Last:   int64(call.Last),
+		Rest:   call.TailLen&uint8(bpf.HttpCallNoteGoesOn) != 0,
 	}
-	if call.TailLen > 0 {
-		seg.Tail = unsafe.Slice((*byte)(unsafe.Pointer(&call.Tail)), call.TailLen)
+	if n := tailLen(call); n > 0 {
+		seg.Tail = unsafe.Slice((*byte)(unsafe.Pointer(&call.Tail)), n)
 	}
 	c.parser.Feed(seg)
 	cs.moved(c)
@@ -239,10 +243,6 @@ func (cs *conns) advise(c *conn, dir stream.Direction, data []byte) {
 		h.Flags |= uint32(bpf.HttpHintOpaque)
 	} else if c.parser.Waiting() > 1 {
 		h.Flags |= uint32(bpf.HttpHintWide)
-		c.advised = true
-	} else if len(data) > int(cs.options.prefix) && !c.advised {
-		c.advised = true // a long head: the others may be short
-		h.Dir = uint32(bpf.HttpDirectionNeither)
 	}
 	next := c.next[dir] - c.base[dir]
 	if until, blind := c.parser.Body(dir); until > next && until-next > quietBytes {
@@ -286,6 +286,9 @@ func (cs *conns) exchange(x *message.Exchange) {
 	cs.judge(c)
 	c.counted = 0 // it is understood again
 	cs.over(c, x)
+	if x.ClosedBy == message.Neither && x.Ending != stream.Complete && x.Ending != stream.Timeout {
+		x.ClosedBy = c.closedBy
+	}
 	switch {
 	case !cs.options.wantsRole(x.Role):
 		cs.session.Ledger.Filtered("role", 1)
@@ -474,5 +477,5 @@ func (cs *conns) keptFor(c *conn) (call *bpf.HttpHttpCall, data []byte, ok bool)
 	}
 	head := (*bpf.HttpHttpHead)(unsafe.Pointer(unsafe.SliceData(cs.head))) // but for the length of Data
 	call, data = &head.Call, cs.head[at:]
-	return call, data, head.Socket == c.address && call.Size > 0 && int(call.Len) <= len(data) && call.TailLen <= 8
+	return call, data, head.Socket == c.address && call.Size > 0 && int(call.Len) <= len(data) && tailLen(call) <= 8
 }

@@ -118,6 +118,7 @@ func (ev *events) fill(e *event.HTTP, kind string, client, server *exchange.Half
 		Path:          text(x.Target),
 		PathTruncated: x.TargetTruncated,
 		Host:          text(x.Host),
+		Incomplete:    x.Incomplete,
 		Status:        x.Status,
 		RequestBytes:  x.RequestBytes,
 		ResponseBytes: x.ResponseBytes,
@@ -154,8 +155,11 @@ func addServer(e *event.HTTP, client, server *message.Exchange) {
 	if e.Host == "" {
 		e.Host = text(server.Host)
 	}
-	if e.Status == 0 {
-		e.Status = server.Status
+	if e.Status == 0 && server.Status != 0 { // the client has not read the answer
+		e.Status, e.ResponseBytes = server.Status, max(e.ResponseBytes, server.ResponseBytes)
+	}
+	if e.Error != "" && e.ClosedBy == "" {
+		e.ClosedBy = server.ClosedBy.String()
 	}
 	if !client.GRPC && client.Ending == stream.Complete && server.GRPC {
 		e.GRPC, e.GRPCStatus, e.GRPCMessage = true, uint32(server.GRPCStatus), text(server.GRPCMessage)
@@ -168,6 +172,9 @@ var versions = [...]string{"1.0", "1.1"}
 func version(x *message.Exchange) string {
 	if x.Stream != 0 {
 		return "2"
+	}
+	if x.Minor > 9 {
+		return "" // some other, or none that could be read
 	}
 	return versions[min(x.Minor, 1)]
 }

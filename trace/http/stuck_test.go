@@ -52,7 +52,7 @@ func TestKernelHTTPStuckRequestsAreToldOnce(t *testing.T) {
 	work.CloseFD(client)
 	c.await(port, 2)
 	c.Stop()
-	if diff := cmp.Diff([]string{"http_stuck " + row("client", "GET", "/a", 0, get, ""), row("client", "GET", "/a", 0, get, "", "closed")}, rows(c.of(port))); diff != "" {
+	if diff := cmp.Diff([]string{"http_stuck " + row("client", "GET", "/a", 0, get, ""), row("client", "GET", "/a", 0, get, "", "closed by client")}, rows(c.of(port))); diff != "" {
 		t.Error(diff)
 	}
 }
