@@ -155,8 +155,11 @@ func addServer(e *event.HTTP, client, server *message.Exchange) {
 	if e.Host == "" {
 		e.Host = text(server.Host)
 	}
-	if e.Status == 0 && server.Status != 0 { // the client has not read the answer
-		e.Status, e.ResponseBytes = server.Status, max(e.ResponseBytes, server.ResponseBytes)
+	if e.Status == 0 { // the client has not read the answer, or does not know its status
+		e.Status = server.Status
+		if !client.Answered() {
+			e.ResponseBytes = max(e.ResponseBytes, server.ResponseBytes)
+		}
 	}
 	if e.Error != "" && e.ClosedBy == "" {
 		e.ClosedBy = server.ClosedBy.String()
