@@ -350,6 +350,8 @@ func (cs *conns) eachWaiting(f func(c *conn, x *message.Exchange)) {
 			c.waits = nil
 		} else if c.parser.Kind() == message.HTTP1 && n < len(c.waits) {
 			c.waits = slices.Delete(c.waits, 0, len(c.waits)-n)
+		} else if c.parser.Kind() == message.HTTP2 {
+			c.waits = slices.DeleteFunc(c.waits, func(w message.Exchange) bool { return !c.parser.Waits(w.Stream) })
 		}
 		if c.closed || c.parser.Opaque() || len(c.waits) == 0 {
 			c.waits = nil

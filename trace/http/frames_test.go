@@ -475,6 +475,7 @@ func (c *heardConn) Close(int64, stream.Ending) {
 func (c *heardConn) Kind() message.Kind         { return message.HTTP2 }
 func (c *heardConn) Opaque() bool               { return false }
 func (c *heardConn) Waiting() int               { return 0 }
+func (c *heardConn) Waits(uint32) bool          { return false }
 func (c *heardConn) Busy(uint32) bool           { return false }
 func (c *heardConn) Holds() bool                { return false }
 func (c *heardConn) Settle(int64)               {}
