@@ -357,7 +357,7 @@ async def app(scope, receive, send):
         await send({"type": "http.response.body", "body": b"x" * 1000, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 `)
-	p.start("hypercorn", "--bind", local(port), "--workers", "0", "app:app")
+	p.start("hypercorn", "--bind", local(port), "--log-level", "critical", "app:app")
 	p.await(port)
 	return port
 }
