@@ -64,7 +64,7 @@ install-tools: ## what the tests need beside Go, by apt
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
 		clang-14 llvm-14 libbpf-dev qemu-system-x86 cpio busybox-static \
 		containerd runc crun docker.io podman conmon \
-		nginx haproxy apache2-bin wrk curl jq python3 nodejs nghttp2-client python3-hypercorn iptables iproute2 >/dev/null
+		nginx haproxy apache2-bin wrk curl jq python3 nodejs nghttp2-client python3-hypercorn iptables iproute2 groff-base >/dev/null
 	command -v npm >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends npm >/dev/null
 
 .PHONY: check

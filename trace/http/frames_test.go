@@ -519,7 +519,7 @@ func TestKernelHTTP2DataMakesFewRecords(t *testing.T) {
 		return nil
 	})
 	v.Stop()
-	most := 4 + int(took/(100*time.Millisecond))
+	most := 6 + int(took/(100*time.Millisecond)) // two of these say that it is over
 	for _, c := range heard.conns {
 		if n := c.fed[c.requests]; n > most {
 			t.Errorf("%d segments in %v, want %d at most", n, took, most)
@@ -654,7 +654,9 @@ func TestKernelHTTP2FramesAreFoundAgain(t *testing.T) {
 					t.Errorf("no %q in %s", want, c.text)
 				}
 			}
-			if late := i < 2; late != c.joined || late == strings.Contains(c.text, "gap") {
+			// A server takes what was sent at once in pieces, maybe small enough.
+			late, gap := i < 2, strings.Contains(c.text, "gap")
+			if late != c.joined || late && gap || !late && !gap && strings.HasPrefix(c.text, "client") {
 				t.Errorf("joined %v, %s", c.joined, c.text)
 			}
 		}

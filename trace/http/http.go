@@ -44,8 +44,7 @@ DATA, are read when a process hands them to the kernel. So nothing is copied fro
 network, and no certificate is needed. Not seen: TLS, and messages that begin in
 sendfile or splice. If the kernel does not allow hooks on functions, messages in
 io_uring are not seen either.`,
-	Example: `  tracer http                            all requests and answers
-  tracer http --status 5xx --slow 100ms  server errors that took long
+	Example: `  tracer http --status 5xx --slow 100ms  server errors that took long
   tracer http --summary --port 8080      request rates and latencies by route`,
 	New: func() session.Tracer { return &tracer{} },
 }
@@ -67,6 +66,9 @@ type tracer struct {
 
 func (t *tracer) Attached(h *session.Host) error {
 	t.session = h
+	if t.summary {
+		t.stuck = waitAge // whether they are rows of their own or not
+	}
 	t.events = &events{options: &t.options, session: h}
 	t.join = exchange.NewJoin(t.events.reportEnds)
 	t.conns = newConns(&t.options, h, t.join)
@@ -109,7 +111,7 @@ func (t *tracer) joinLate() { t.join.Look(false) }
 
 func (t *tracer) tellSummary() {
 	t.summing.In(exchange.SummaryInterval)
-	t.events.tellSummary(kernel.Now(), false)
+	t.events.tellSummary(kernel.Now(), false, t.conns.eachWaiting)
 }
 
 func (t *tracer) Detaching() {}
@@ -123,7 +125,8 @@ func (t *tracer) End() {
 	t.join.Look(true)
 	t.settle()
 	if t.summary {
-		t.events.tellSummary(t.conns.now, true)
+		t.pending.waitAll(t.conns.now - uint64(lastWaitAge))
+		t.events.tellSummary(t.conns.now, true, t.conns.eachWaiting)
 	}
 }
 
