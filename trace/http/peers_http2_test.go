@@ -27,7 +27,10 @@ func outline(rows []httpRow) []string {
 			s += " " + r.Error + " by " + r.ClosedBy + " " + r.ResetCode
 		}
 		if r.GRPCStatus != nil {
-			s += fmt.Sprint(" gRPC ", *r.GRPCStatus, " ", r.GRPCMessage)
+			s += fmt.Sprint(" gRPC ", *r.GRPCStatus)
+			if *r.GRPCStatus != 0 { // grpc-js says OK there
+				s += " " + r.GRPCMessage
+			}
 		}
 		list = append(list, strings.TrimSpace(s))
 	}
