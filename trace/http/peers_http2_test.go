@@ -230,7 +230,7 @@ func peerGo2(t *testing.T, p *peers) {
 	}
 }
 
-// script runs a program that says its port, and then what the test asks it for.
+// A talker is a program that says its port, and then does what the test asks it for.
 type talker struct {
 	cmd   *exec.Cmd
 	in    io.WriteCloser
@@ -360,7 +360,9 @@ async def app(scope, receive, send):
         await send({"type": "http.response.body", "body": b"x" * 1000, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 `)
-	p.start("hypercorn", "--bind", local(port), "--log-level", "critical", "app:app")
+	cmd := exec.Command("hypercorn", "--bind", local(port), "--log-level", "critical", "app:app")
+	cmd.Dir = p.dir // without stderr: it complains of connections that are closed
+	p.run(cmd)
 	p.await(port)
 	return port
 }
