@@ -169,6 +169,10 @@ func TestStuckAreHeadsAndAnswersWithoutEnd(t *testing.T) {
 	}
 	p.play(out("\r\n").time(20, 20), in("SSH-2.0-x\r\n").time(30, 30))
 	p.c.Stuck(30, &p.to) // it was stuck before: its end is waited for
+	p.play(end(Closed))
+
+	p.c.Reset(false)
+	p.off = [2]uint64{}
 	p.play(out(get).time(40, 40), in("junk").time(50, 50))
 	if start, ok := p.c.Oldest(); start != 40 || !ok {
 		t.Errorf("the oldest is from %d, %v", start, ok)
