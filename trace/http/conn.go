@@ -304,7 +304,7 @@ func (cs *conns) exchange(x *message.Exchange) {
 // waited is called by parsers with a request that is stuck.
 func (cs *conns) waited(x *message.Exchange) {
 	c := cs.current
-	if c.framed {
+	if c.framed || x.Incomplete {
 		cs.join.Connect(&c.End, x.Role) // which side it is, may be known by now only
 	}
 	switch {
