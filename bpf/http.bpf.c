@@ -766,6 +766,12 @@ static __always_inline int recvmsg6_returns(__u64 *ctx, int copy)
 	return recvmsg_returns(ctx, copy, ctx[4], ctx[6]);
 }
 
+/* Multipath TCP has functions of its own, with the same arguments. */
+CALL_COPIES("fexit/mptcp_sendmsg", http_mptcp_sendmsg, sendmsg_returns)
+CALL_COPIES("fexit/mptcp_recvmsg", http_mptcp_recvmsg4, recvmsg4_returns)
+COPY("fexit/mptcp_recvmsg", http_mptcp_recvmsg5, recvmsg5_returns, 0)
+COPY("fexit/mptcp_recvmsg", http_mptcp_recvmsg6, recvmsg6_returns, 0)
+
 CALL_COPIES("fexit/tcp_recvmsg", http_recvmsg4, recvmsg4_returns)
 COPY("fexit/tcp_recvmsg", http_recvmsg5, recvmsg5_returns, 0)
 COPY("fexit/tcp_recvmsg", http_recvmsg6, recvmsg6_returns, 0)
@@ -839,6 +845,38 @@ SEC("kretprobe/tcp_sendmsg")
 int http_r_sendmsg(void *ctx)
 {
 	return returned(ctx, sent);
+}
+
+SEC("kprobe/mptcp_sendmsg")
+int http_k_mptcp_sendmsg(void *ctx)
+{
+	return called((void *)register_arg(ctx, 0), register_arg(ctx, 1), 0, sent);
+}
+
+SEC("kretprobe/mptcp_sendmsg")
+int http_r_mptcp_sendmsg(void *ctx)
+{
+	return returned(ctx, sent);
+}
+
+SEC("kprobe/mptcp_recvmsg")
+int http_k_mptcp_recvmsg(void *ctx)
+{
+	return called((void *)register_arg(ctx, 0), register_arg(ctx, 1), register_arg(ctx, 3),
+		      received);
+}
+
+SEC("kprobe/mptcp_recvmsg")
+int http_k_mptcp_recvmsg_old(void *ctx)
+{
+	return called((void *)register_arg(ctx, 0), register_arg(ctx, 1), register_arg(ctx, 4),
+		      received);
+}
+
+SEC("kretprobe/mptcp_recvmsg")
+int http_r_mptcp_recvmsg(void *ctx)
+{
+	return returned(ctx, received);
 }
 
 SEC("kprobe/tcp_sendpage")

@@ -223,95 +223,108 @@ type HttpWaitingRequest struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	HttpMapBell                  = "bell"
-	HttpMapCgroups               = "cgroups"
-	HttpMapClaims                = "claims"
-	HttpMapCounts                = "counts"
-	HttpMapEvents                = "events"
-	HttpMapHeads                 = "heads"
-	HttpMapHints                 = "hints"
-	HttpMapHttp2                 = "http2"
-	HttpMapLost                  = "lost"
-	HttpMapPending               = "pending"
-	HttpMapPids                  = "pids"
-	HttpMapPorts                 = "ports"
-	HttpMapScratches             = "scratches"
-	HttpMapSockets               = "sockets"
-	HttpMapTurns                 = "turns"
-	HttpProgHttpDestroySock      = "http_destroy_sock"
-	HttpProgHttpDestroySockCopy1 = "http_destroy_sock_copy1"
-	HttpProgHttpDestroySockCopy2 = "http_destroy_sock_copy2"
-	HttpProgHttpDestroySockCopy3 = "http_destroy_sock_copy3"
-	HttpProgHttpK_recvmsg        = "http_k_recvmsg"
-	HttpProgHttpK_recvmsgOld     = "http_k_recvmsg_old"
-	HttpProgHttpK_sendmsg        = "http_k_sendmsg"
-	HttpProgHttpK_sendpage       = "http_k_sendpage"
-	HttpProgHttpK_spliceRead     = "http_k_splice_read"
-	HttpProgHttpR_recvmsg        = "http_r_recvmsg"
-	HttpProgHttpR_sendmsg        = "http_r_sendmsg"
-	HttpProgHttpR_sendpage       = "http_r_sendpage"
-	HttpProgHttpR_spliceRead     = "http_r_splice_read"
-	HttpProgHttpRecvLength       = "http_recv_length"
-	HttpProgHttpRecvLengthCopy1  = "http_recv_length_copy1"
-	HttpProgHttpRecvLengthCopy2  = "http_recv_length_copy2"
-	HttpProgHttpRecvmsg4         = "http_recvmsg4"
-	HttpProgHttpRecvmsg4Copy1    = "http_recvmsg4_copy1"
-	HttpProgHttpRecvmsg4Copy2    = "http_recvmsg4_copy2"
-	HttpProgHttpRecvmsg5         = "http_recvmsg5"
-	HttpProgHttpRecvmsg6         = "http_recvmsg6"
-	HttpProgHttpSendLength       = "http_send_length"
-	HttpProgHttpSendLengthCopy1  = "http_send_length_copy1"
-	HttpProgHttpSendLengthCopy2  = "http_send_length_copy2"
-	HttpProgHttpSendmsg          = "http_sendmsg"
-	HttpProgHttpSendmsgCopy1     = "http_sendmsg_copy1"
-	HttpProgHttpSendmsgCopy2     = "http_sendmsg_copy2"
-	HttpProgHttpSendpage         = "http_sendpage"
-	HttpProgHttpSetState         = "http_set_state"
-	HttpProgHttpSetStateCopy1    = "http_set_state_copy1"
-	HttpProgHttpSetStateCopy2    = "http_set_state_copy2"
-	HttpProgHttpSetStateCopy3    = "http_set_state_copy3"
-	HttpProgHttpSpaceAdjust      = "http_space_adjust"
-	HttpProgHttpSpliceRead       = "http_splice_read"
-	HttpVarAsleep                = "asleep"
-	HttpVarFilterCgroups         = "filter_cgroups"
-	HttpVarFilterPids            = "filter_pids"
-	HttpVarFilterPorts           = "filter_ports"
-	HttpVarFilterUid             = "filter_uid"
-	HttpVarForGoCallNote         = "for_go_call_note"
-	HttpVarForGoCgroupId         = "for_go_cgroup_id"
-	HttpVarForGoEnding           = "for_go_ending"
-	HttpVarForGoH2Kept           = "for_go_h2_kept"
-	HttpVarForGoH2Part           = "for_go_h2_part"
-	HttpVarForGoH2Run            = "for_go_h2_run"
-	HttpVarForGoH2Way            = "for_go_h2_way"
-	HttpVarForGoHint             = "for_go_hint"
-	HttpVarForGoPart             = "for_go_part"
-	HttpVarH2Flags               = "h2_flags"
-	HttpVarH2Preface             = "h2_preface"
-	HttpVarHasCasts              = "has_casts"
-	HttpVarHasCopies             = "has_copies"
-	HttpVarHidden                = "hidden"
-	HttpVarHttp2Begins           = "http2_begins"
-	HttpVarMaxHeads              = "max_heads"
-	HttpVarMultipathBegins       = "multipath_begins"
-	HttpVarNrPreadv2             = "nr_preadv2"
-	HttpVarNrPwritev2            = "nr_pwritev2"
-	HttpVarNrRead                = "nr_read"
-	HttpVarNrReadv               = "nr_readv"
-	HttpVarNrRecvfrom            = "nr_recvfrom"
-	HttpVarNrRecvmsg             = "nr_recvmsg"
-	HttpVarNrSendmsg             = "nr_sendmsg"
-	HttpVarNrSendto              = "nr_sendto"
-	HttpVarNrSplice              = "nr_splice"
-	HttpVarNrWrite               = "nr_write"
-	HttpVarNrWritev              = "nr_writev"
-	HttpVarPerfBuffers           = "perf_buffers"
-	HttpVarPrefix                = "prefix"
-	HttpVarReaderState           = "reader_state"
-	HttpVarRegsAt                = "regs_at"
-	HttpVarTokenBytes            = "token_bytes"
-	HttpVarWaiting               = "waiting"
-	HttpVarWantedUid             = "wanted_uid"
+	HttpMapBell                    = "bell"
+	HttpMapCgroups                 = "cgroups"
+	HttpMapClaims                  = "claims"
+	HttpMapCounts                  = "counts"
+	HttpMapEvents                  = "events"
+	HttpMapHeads                   = "heads"
+	HttpMapHints                   = "hints"
+	HttpMapHttp2                   = "http2"
+	HttpMapLost                    = "lost"
+	HttpMapPending                 = "pending"
+	HttpMapPids                    = "pids"
+	HttpMapPorts                   = "ports"
+	HttpMapScratches               = "scratches"
+	HttpMapSockets                 = "sockets"
+	HttpMapTurns                   = "turns"
+	HttpProgHttpDestroySock        = "http_destroy_sock"
+	HttpProgHttpDestroySockCopy1   = "http_destroy_sock_copy1"
+	HttpProgHttpDestroySockCopy2   = "http_destroy_sock_copy2"
+	HttpProgHttpDestroySockCopy3   = "http_destroy_sock_copy3"
+	HttpProgHttpK_mptcpRecvmsg     = "http_k_mptcp_recvmsg"
+	HttpProgHttpK_mptcpRecvmsgOld  = "http_k_mptcp_recvmsg_old"
+	HttpProgHttpK_mptcpSendmsg     = "http_k_mptcp_sendmsg"
+	HttpProgHttpK_recvmsg          = "http_k_recvmsg"
+	HttpProgHttpK_recvmsgOld       = "http_k_recvmsg_old"
+	HttpProgHttpK_sendmsg          = "http_k_sendmsg"
+	HttpProgHttpK_sendpage         = "http_k_sendpage"
+	HttpProgHttpK_spliceRead       = "http_k_splice_read"
+	HttpProgHttpMptcpRecvmsg4      = "http_mptcp_recvmsg4"
+	HttpProgHttpMptcpRecvmsg4Copy1 = "http_mptcp_recvmsg4_copy1"
+	HttpProgHttpMptcpRecvmsg4Copy2 = "http_mptcp_recvmsg4_copy2"
+	HttpProgHttpMptcpRecvmsg5      = "http_mptcp_recvmsg5"
+	HttpProgHttpMptcpRecvmsg6      = "http_mptcp_recvmsg6"
+	HttpProgHttpMptcpSendmsg       = "http_mptcp_sendmsg"
+	HttpProgHttpMptcpSendmsgCopy1  = "http_mptcp_sendmsg_copy1"
+	HttpProgHttpMptcpSendmsgCopy2  = "http_mptcp_sendmsg_copy2"
+	HttpProgHttpR_mptcpRecvmsg     = "http_r_mptcp_recvmsg"
+	HttpProgHttpR_mptcpSendmsg     = "http_r_mptcp_sendmsg"
+	HttpProgHttpR_recvmsg          = "http_r_recvmsg"
+	HttpProgHttpR_sendmsg          = "http_r_sendmsg"
+	HttpProgHttpR_sendpage         = "http_r_sendpage"
+	HttpProgHttpR_spliceRead       = "http_r_splice_read"
+	HttpProgHttpRecvLength         = "http_recv_length"
+	HttpProgHttpRecvLengthCopy1    = "http_recv_length_copy1"
+	HttpProgHttpRecvLengthCopy2    = "http_recv_length_copy2"
+	HttpProgHttpRecvmsg4           = "http_recvmsg4"
+	HttpProgHttpRecvmsg4Copy1      = "http_recvmsg4_copy1"
+	HttpProgHttpRecvmsg4Copy2      = "http_recvmsg4_copy2"
+	HttpProgHttpRecvmsg5           = "http_recvmsg5"
+	HttpProgHttpRecvmsg6           = "http_recvmsg6"
+	HttpProgHttpSendLength         = "http_send_length"
+	HttpProgHttpSendLengthCopy1    = "http_send_length_copy1"
+	HttpProgHttpSendLengthCopy2    = "http_send_length_copy2"
+	HttpProgHttpSendmsg            = "http_sendmsg"
+	HttpProgHttpSendmsgCopy1       = "http_sendmsg_copy1"
+	HttpProgHttpSendmsgCopy2       = "http_sendmsg_copy2"
+	HttpProgHttpSendpage           = "http_sendpage"
+	HttpProgHttpSetState           = "http_set_state"
+	HttpProgHttpSetStateCopy1      = "http_set_state_copy1"
+	HttpProgHttpSetStateCopy2      = "http_set_state_copy2"
+	HttpProgHttpSetStateCopy3      = "http_set_state_copy3"
+	HttpProgHttpSpaceAdjust        = "http_space_adjust"
+	HttpProgHttpSpliceRead         = "http_splice_read"
+	HttpVarAsleep                  = "asleep"
+	HttpVarFilterCgroups           = "filter_cgroups"
+	HttpVarFilterPids              = "filter_pids"
+	HttpVarFilterPorts             = "filter_ports"
+	HttpVarFilterUid               = "filter_uid"
+	HttpVarForGoCallNote           = "for_go_call_note"
+	HttpVarForGoCgroupId           = "for_go_cgroup_id"
+	HttpVarForGoEnding             = "for_go_ending"
+	HttpVarForGoH2Kept             = "for_go_h2_kept"
+	HttpVarForGoH2Part             = "for_go_h2_part"
+	HttpVarForGoH2Run              = "for_go_h2_run"
+	HttpVarForGoH2Way              = "for_go_h2_way"
+	HttpVarForGoHint               = "for_go_hint"
+	HttpVarForGoPart               = "for_go_part"
+	HttpVarH2Flags                 = "h2_flags"
+	HttpVarH2Preface               = "h2_preface"
+	HttpVarHasCasts                = "has_casts"
+	HttpVarHasCopies               = "has_copies"
+	HttpVarHidden                  = "hidden"
+	HttpVarHttp2Begins             = "http2_begins"
+	HttpVarMaxHeads                = "max_heads"
+	HttpVarMultipathBegins         = "multipath_begins"
+	HttpVarNrPreadv2               = "nr_preadv2"
+	HttpVarNrPwritev2              = "nr_pwritev2"
+	HttpVarNrRead                  = "nr_read"
+	HttpVarNrReadv                 = "nr_readv"
+	HttpVarNrRecvfrom              = "nr_recvfrom"
+	HttpVarNrRecvmsg               = "nr_recvmsg"
+	HttpVarNrSendmsg               = "nr_sendmsg"
+	HttpVarNrSendto                = "nr_sendto"
+	HttpVarNrSplice                = "nr_splice"
+	HttpVarNrWrite                 = "nr_write"
+	HttpVarNrWritev                = "nr_writev"
+	HttpVarPerfBuffers             = "perf_buffers"
+	HttpVarPrefix                  = "prefix"
+	HttpVarReaderState             = "reader_state"
+	HttpVarRegsAt                  = "regs_at"
+	HttpVarTokenBytes              = "token_bytes"
+	HttpVarWaiting                 = "waiting"
+	HttpVarWantedUid               = "wanted_uid"
 )
 
 // LoadHttp returns the embedded CollectionSpec for Http.
@@ -356,40 +369,53 @@ type HttpSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type HttpProgramSpecs struct {
-	HttpDestroySock      *ebpf.ProgramSpec `ebpf:"http_destroy_sock"`
-	HttpDestroySockCopy1 *ebpf.ProgramSpec `ebpf:"http_destroy_sock_copy1"`
-	HttpDestroySockCopy2 *ebpf.ProgramSpec `ebpf:"http_destroy_sock_copy2"`
-	HttpDestroySockCopy3 *ebpf.ProgramSpec `ebpf:"http_destroy_sock_copy3"`
-	HttpK_recvmsg        *ebpf.ProgramSpec `ebpf:"http_k_recvmsg"`
-	HttpK_recvmsgOld     *ebpf.ProgramSpec `ebpf:"http_k_recvmsg_old"`
-	HttpK_sendmsg        *ebpf.ProgramSpec `ebpf:"http_k_sendmsg"`
-	HttpK_sendpage       *ebpf.ProgramSpec `ebpf:"http_k_sendpage"`
-	HttpK_spliceRead     *ebpf.ProgramSpec `ebpf:"http_k_splice_read"`
-	HttpR_recvmsg        *ebpf.ProgramSpec `ebpf:"http_r_recvmsg"`
-	HttpR_sendmsg        *ebpf.ProgramSpec `ebpf:"http_r_sendmsg"`
-	HttpR_sendpage       *ebpf.ProgramSpec `ebpf:"http_r_sendpage"`
-	HttpR_spliceRead     *ebpf.ProgramSpec `ebpf:"http_r_splice_read"`
-	HttpRecvLength       *ebpf.ProgramSpec `ebpf:"http_recv_length"`
-	HttpRecvLengthCopy1  *ebpf.ProgramSpec `ebpf:"http_recv_length_copy1"`
-	HttpRecvLengthCopy2  *ebpf.ProgramSpec `ebpf:"http_recv_length_copy2"`
-	HttpRecvmsg4         *ebpf.ProgramSpec `ebpf:"http_recvmsg4"`
-	HttpRecvmsg4Copy1    *ebpf.ProgramSpec `ebpf:"http_recvmsg4_copy1"`
-	HttpRecvmsg4Copy2    *ebpf.ProgramSpec `ebpf:"http_recvmsg4_copy2"`
-	HttpRecvmsg5         *ebpf.ProgramSpec `ebpf:"http_recvmsg5"`
-	HttpRecvmsg6         *ebpf.ProgramSpec `ebpf:"http_recvmsg6"`
-	HttpSendLength       *ebpf.ProgramSpec `ebpf:"http_send_length"`
-	HttpSendLengthCopy1  *ebpf.ProgramSpec `ebpf:"http_send_length_copy1"`
-	HttpSendLengthCopy2  *ebpf.ProgramSpec `ebpf:"http_send_length_copy2"`
-	HttpSendmsg          *ebpf.ProgramSpec `ebpf:"http_sendmsg"`
-	HttpSendmsgCopy1     *ebpf.ProgramSpec `ebpf:"http_sendmsg_copy1"`
-	HttpSendmsgCopy2     *ebpf.ProgramSpec `ebpf:"http_sendmsg_copy2"`
-	HttpSendpage         *ebpf.ProgramSpec `ebpf:"http_sendpage"`
-	HttpSetState         *ebpf.ProgramSpec `ebpf:"http_set_state"`
-	HttpSetStateCopy1    *ebpf.ProgramSpec `ebpf:"http_set_state_copy1"`
-	HttpSetStateCopy2    *ebpf.ProgramSpec `ebpf:"http_set_state_copy2"`
-	HttpSetStateCopy3    *ebpf.ProgramSpec `ebpf:"http_set_state_copy3"`
-	HttpSpaceAdjust      *ebpf.ProgramSpec `ebpf:"http_space_adjust"`
-	HttpSpliceRead       *ebpf.ProgramSpec `ebpf:"http_splice_read"`
+	HttpDestroySock        *ebpf.ProgramSpec `ebpf:"http_destroy_sock"`
+	HttpDestroySockCopy1   *ebpf.ProgramSpec `ebpf:"http_destroy_sock_copy1"`
+	HttpDestroySockCopy2   *ebpf.ProgramSpec `ebpf:"http_destroy_sock_copy2"`
+	HttpDestroySockCopy3   *ebpf.ProgramSpec `ebpf:"http_destroy_sock_copy3"`
+	HttpK_mptcpRecvmsg     *ebpf.ProgramSpec `ebpf:"http_k_mptcp_recvmsg"`
+	HttpK_mptcpRecvmsgOld  *ebpf.ProgramSpec `ebpf:"http_k_mptcp_recvmsg_old"`
+	HttpK_mptcpSendmsg     *ebpf.ProgramSpec `ebpf:"http_k_mptcp_sendmsg"`
+	HttpK_recvmsg          *ebpf.ProgramSpec `ebpf:"http_k_recvmsg"`
+	HttpK_recvmsgOld       *ebpf.ProgramSpec `ebpf:"http_k_recvmsg_old"`
+	HttpK_sendmsg          *ebpf.ProgramSpec `ebpf:"http_k_sendmsg"`
+	HttpK_sendpage         *ebpf.ProgramSpec `ebpf:"http_k_sendpage"`
+	HttpK_spliceRead       *ebpf.ProgramSpec `ebpf:"http_k_splice_read"`
+	HttpMptcpRecvmsg4      *ebpf.ProgramSpec `ebpf:"http_mptcp_recvmsg4"`
+	HttpMptcpRecvmsg4Copy1 *ebpf.ProgramSpec `ebpf:"http_mptcp_recvmsg4_copy1"`
+	HttpMptcpRecvmsg4Copy2 *ebpf.ProgramSpec `ebpf:"http_mptcp_recvmsg4_copy2"`
+	HttpMptcpRecvmsg5      *ebpf.ProgramSpec `ebpf:"http_mptcp_recvmsg5"`
+	HttpMptcpRecvmsg6      *ebpf.ProgramSpec `ebpf:"http_mptcp_recvmsg6"`
+	HttpMptcpSendmsg       *ebpf.ProgramSpec `ebpf:"http_mptcp_sendmsg"`
+	HttpMptcpSendmsgCopy1  *ebpf.ProgramSpec `ebpf:"http_mptcp_sendmsg_copy1"`
+	HttpMptcpSendmsgCopy2  *ebpf.ProgramSpec `ebpf:"http_mptcp_sendmsg_copy2"`
+	HttpR_mptcpRecvmsg     *ebpf.ProgramSpec `ebpf:"http_r_mptcp_recvmsg"`
+	HttpR_mptcpSendmsg     *ebpf.ProgramSpec `ebpf:"http_r_mptcp_sendmsg"`
+	HttpR_recvmsg          *ebpf.ProgramSpec `ebpf:"http_r_recvmsg"`
+	HttpR_sendmsg          *ebpf.ProgramSpec `ebpf:"http_r_sendmsg"`
+	HttpR_sendpage         *ebpf.ProgramSpec `ebpf:"http_r_sendpage"`
+	HttpR_spliceRead       *ebpf.ProgramSpec `ebpf:"http_r_splice_read"`
+	HttpRecvLength         *ebpf.ProgramSpec `ebpf:"http_recv_length"`
+	HttpRecvLengthCopy1    *ebpf.ProgramSpec `ebpf:"http_recv_length_copy1"`
+	HttpRecvLengthCopy2    *ebpf.ProgramSpec `ebpf:"http_recv_length_copy2"`
+	HttpRecvmsg4           *ebpf.ProgramSpec `ebpf:"http_recvmsg4"`
+	HttpRecvmsg4Copy1      *ebpf.ProgramSpec `ebpf:"http_recvmsg4_copy1"`
+	HttpRecvmsg4Copy2      *ebpf.ProgramSpec `ebpf:"http_recvmsg4_copy2"`
+	HttpRecvmsg5           *ebpf.ProgramSpec `ebpf:"http_recvmsg5"`
+	HttpRecvmsg6           *ebpf.ProgramSpec `ebpf:"http_recvmsg6"`
+	HttpSendLength         *ebpf.ProgramSpec `ebpf:"http_send_length"`
+	HttpSendLengthCopy1    *ebpf.ProgramSpec `ebpf:"http_send_length_copy1"`
+	HttpSendLengthCopy2    *ebpf.ProgramSpec `ebpf:"http_send_length_copy2"`
+	HttpSendmsg            *ebpf.ProgramSpec `ebpf:"http_sendmsg"`
+	HttpSendmsgCopy1       *ebpf.ProgramSpec `ebpf:"http_sendmsg_copy1"`
+	HttpSendmsgCopy2       *ebpf.ProgramSpec `ebpf:"http_sendmsg_copy2"`
+	HttpSendpage           *ebpf.ProgramSpec `ebpf:"http_sendpage"`
+	HttpSetState           *ebpf.ProgramSpec `ebpf:"http_set_state"`
+	HttpSetStateCopy1      *ebpf.ProgramSpec `ebpf:"http_set_state_copy1"`
+	HttpSetStateCopy2      *ebpf.ProgramSpec `ebpf:"http_set_state_copy2"`
+	HttpSetStateCopy3      *ebpf.ProgramSpec `ebpf:"http_set_state_copy3"`
+	HttpSpaceAdjust        *ebpf.ProgramSpec `ebpf:"http_space_adjust"`
+	HttpSpliceRead         *ebpf.ProgramSpec `ebpf:"http_splice_read"`
 }
 
 // HttpMapSpecs contains maps before they are loaded into the kernel.
@@ -566,40 +592,53 @@ type HttpVariables struct {
 //
 // It can be passed to LoadHttpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HttpPrograms struct {
-	HttpDestroySock      *ebpf.Program `ebpf:"http_destroy_sock"`
-	HttpDestroySockCopy1 *ebpf.Program `ebpf:"http_destroy_sock_copy1"`
-	HttpDestroySockCopy2 *ebpf.Program `ebpf:"http_destroy_sock_copy2"`
-	HttpDestroySockCopy3 *ebpf.Program `ebpf:"http_destroy_sock_copy3"`
-	HttpK_recvmsg        *ebpf.Program `ebpf:"http_k_recvmsg"`
-	HttpK_recvmsgOld     *ebpf.Program `ebpf:"http_k_recvmsg_old"`
-	HttpK_sendmsg        *ebpf.Program `ebpf:"http_k_sendmsg"`
-	HttpK_sendpage       *ebpf.Program `ebpf:"http_k_sendpage"`
-	HttpK_spliceRead     *ebpf.Program `ebpf:"http_k_splice_read"`
-	HttpR_recvmsg        *ebpf.Program `ebpf:"http_r_recvmsg"`
-	HttpR_sendmsg        *ebpf.Program `ebpf:"http_r_sendmsg"`
-	HttpR_sendpage       *ebpf.Program `ebpf:"http_r_sendpage"`
-	HttpR_spliceRead     *ebpf.Program `ebpf:"http_r_splice_read"`
-	HttpRecvLength       *ebpf.Program `ebpf:"http_recv_length"`
-	HttpRecvLengthCopy1  *ebpf.Program `ebpf:"http_recv_length_copy1"`
-	HttpRecvLengthCopy2  *ebpf.Program `ebpf:"http_recv_length_copy2"`
-	HttpRecvmsg4         *ebpf.Program `ebpf:"http_recvmsg4"`
-	HttpRecvmsg4Copy1    *ebpf.Program `ebpf:"http_recvmsg4_copy1"`
-	HttpRecvmsg4Copy2    *ebpf.Program `ebpf:"http_recvmsg4_copy2"`
-	HttpRecvmsg5         *ebpf.Program `ebpf:"http_recvmsg5"`
-	HttpRecvmsg6         *ebpf.Program `ebpf:"http_recvmsg6"`
-	HttpSendLength       *ebpf.Program `ebpf:"http_send_length"`
-	HttpSendLengthCopy1  *ebpf.Program `ebpf:"http_send_length_copy1"`
-	HttpSendLengthCopy2  *ebpf.Program `ebpf:"http_send_length_copy2"`
-	HttpSendmsg          *ebpf.Program `ebpf:"http_sendmsg"`
-	HttpSendmsgCopy1     *ebpf.Program `ebpf:"http_sendmsg_copy1"`
-	HttpSendmsgCopy2     *ebpf.Program `ebpf:"http_sendmsg_copy2"`
-	HttpSendpage         *ebpf.Program `ebpf:"http_sendpage"`
-	HttpSetState         *ebpf.Program `ebpf:"http_set_state"`
-	HttpSetStateCopy1    *ebpf.Program `ebpf:"http_set_state_copy1"`
-	HttpSetStateCopy2    *ebpf.Program `ebpf:"http_set_state_copy2"`
-	HttpSetStateCopy3    *ebpf.Program `ebpf:"http_set_state_copy3"`
-	HttpSpaceAdjust      *ebpf.Program `ebpf:"http_space_adjust"`
-	HttpSpliceRead       *ebpf.Program `ebpf:"http_splice_read"`
+	HttpDestroySock        *ebpf.Program `ebpf:"http_destroy_sock"`
+	HttpDestroySockCopy1   *ebpf.Program `ebpf:"http_destroy_sock_copy1"`
+	HttpDestroySockCopy2   *ebpf.Program `ebpf:"http_destroy_sock_copy2"`
+	HttpDestroySockCopy3   *ebpf.Program `ebpf:"http_destroy_sock_copy3"`
+	HttpK_mptcpRecvmsg     *ebpf.Program `ebpf:"http_k_mptcp_recvmsg"`
+	HttpK_mptcpRecvmsgOld  *ebpf.Program `ebpf:"http_k_mptcp_recvmsg_old"`
+	HttpK_mptcpSendmsg     *ebpf.Program `ebpf:"http_k_mptcp_sendmsg"`
+	HttpK_recvmsg          *ebpf.Program `ebpf:"http_k_recvmsg"`
+	HttpK_recvmsgOld       *ebpf.Program `ebpf:"http_k_recvmsg_old"`
+	HttpK_sendmsg          *ebpf.Program `ebpf:"http_k_sendmsg"`
+	HttpK_sendpage         *ebpf.Program `ebpf:"http_k_sendpage"`
+	HttpK_spliceRead       *ebpf.Program `ebpf:"http_k_splice_read"`
+	HttpMptcpRecvmsg4      *ebpf.Program `ebpf:"http_mptcp_recvmsg4"`
+	HttpMptcpRecvmsg4Copy1 *ebpf.Program `ebpf:"http_mptcp_recvmsg4_copy1"`
+	HttpMptcpRecvmsg4Copy2 *ebpf.Program `ebpf:"http_mptcp_recvmsg4_copy2"`
+	HttpMptcpRecvmsg5      *ebpf.Program `ebpf:"http_mptcp_recvmsg5"`
+	HttpMptcpRecvmsg6      *ebpf.Program `ebpf:"http_mptcp_recvmsg6"`
+	HttpMptcpSendmsg       *ebpf.Program `ebpf:"http_mptcp_sendmsg"`
+	HttpMptcpSendmsgCopy1  *ebpf.Program `ebpf:"http_mptcp_sendmsg_copy1"`
+	HttpMptcpSendmsgCopy2  *ebpf.Program `ebpf:"http_mptcp_sendmsg_copy2"`
+	HttpR_mptcpRecvmsg     *ebpf.Program `ebpf:"http_r_mptcp_recvmsg"`
+	HttpR_mptcpSendmsg     *ebpf.Program `ebpf:"http_r_mptcp_sendmsg"`
+	HttpR_recvmsg          *ebpf.Program `ebpf:"http_r_recvmsg"`
+	HttpR_sendmsg          *ebpf.Program `ebpf:"http_r_sendmsg"`
+	HttpR_sendpage         *ebpf.Program `ebpf:"http_r_sendpage"`
+	HttpR_spliceRead       *ebpf.Program `ebpf:"http_r_splice_read"`
+	HttpRecvLength         *ebpf.Program `ebpf:"http_recv_length"`
+	HttpRecvLengthCopy1    *ebpf.Program `ebpf:"http_recv_length_copy1"`
+	HttpRecvLengthCopy2    *ebpf.Program `ebpf:"http_recv_length_copy2"`
+	HttpRecvmsg4           *ebpf.Program `ebpf:"http_recvmsg4"`
+	HttpRecvmsg4Copy1      *ebpf.Program `ebpf:"http_recvmsg4_copy1"`
+	HttpRecvmsg4Copy2      *ebpf.Program `ebpf:"http_recvmsg4_copy2"`
+	HttpRecvmsg5           *ebpf.Program `ebpf:"http_recvmsg5"`
+	HttpRecvmsg6           *ebpf.Program `ebpf:"http_recvmsg6"`
+	HttpSendLength         *ebpf.Program `ebpf:"http_send_length"`
+	HttpSendLengthCopy1    *ebpf.Program `ebpf:"http_send_length_copy1"`
+	HttpSendLengthCopy2    *ebpf.Program `ebpf:"http_send_length_copy2"`
+	HttpSendmsg            *ebpf.Program `ebpf:"http_sendmsg"`
+	HttpSendmsgCopy1       *ebpf.Program `ebpf:"http_sendmsg_copy1"`
+	HttpSendmsgCopy2       *ebpf.Program `ebpf:"http_sendmsg_copy2"`
+	HttpSendpage           *ebpf.Program `ebpf:"http_sendpage"`
+	HttpSetState           *ebpf.Program `ebpf:"http_set_state"`
+	HttpSetStateCopy1      *ebpf.Program `ebpf:"http_set_state_copy1"`
+	HttpSetStateCopy2      *ebpf.Program `ebpf:"http_set_state_copy2"`
+	HttpSetStateCopy3      *ebpf.Program `ebpf:"http_set_state_copy3"`
+	HttpSpaceAdjust        *ebpf.Program `ebpf:"http_space_adjust"`
+	HttpSpliceRead         *ebpf.Program `ebpf:"http_splice_read"`
 }
 
 func (p *HttpPrograms) Close() error {
@@ -608,11 +647,24 @@ func (p *HttpPrograms) Close() error {
 		p.HttpDestroySockCopy1,
 		p.HttpDestroySockCopy2,
 		p.HttpDestroySockCopy3,
+		p.HttpK_mptcpRecvmsg,
+		p.HttpK_mptcpRecvmsgOld,
+		p.HttpK_mptcpSendmsg,
 		p.HttpK_recvmsg,
 		p.HttpK_recvmsgOld,
 		p.HttpK_sendmsg,
 		p.HttpK_sendpage,
 		p.HttpK_spliceRead,
+		p.HttpMptcpRecvmsg4,
+		p.HttpMptcpRecvmsg4Copy1,
+		p.HttpMptcpRecvmsg4Copy2,
+		p.HttpMptcpRecvmsg5,
+		p.HttpMptcpRecvmsg6,
+		p.HttpMptcpSendmsg,
+		p.HttpMptcpSendmsgCopy1,
+		p.HttpMptcpSendmsgCopy2,
+		p.HttpR_mptcpRecvmsg,
+		p.HttpR_mptcpSendmsg,
 		p.HttpR_recvmsg,
 		p.HttpR_sendmsg,
 		p.HttpR_sendpage,

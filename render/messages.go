@@ -160,6 +160,10 @@ func (m *Messages) Explain(a *event.Account) {
 	case a.Shown > 0:
 	case a.Seen == 0 && len(a.Kinds)+len(filtered) == 0:
 		text = append(text, "no events were seen")
+	case a.Seen == 0 && len(a.Kinds)+len(a.Filtered) == 0 && onlyOthers(a.LeftOut):
+		// Nothing of the wanted processes: it is no filter that left that out.
+		text = append(text, "no events were seen of what --pid wants")
+		filtered = nil
 	default:
 		text = append(text, "no events matched")
 	}
@@ -179,6 +183,16 @@ func (m *Messages) Explain(a *event.Account) {
 	if len(text) > 0 {
 		m.Notice(&event.Notice{Time: a.Time, Kind: event.KindNote, Message: strings.Join(text, "; ")})
 	}
+}
+
+// onlyOthers reports whether what was left out is other processes'.
+func onlyOthers(leftOut map[string]uint64) bool {
+	for flag := range leftOut {
+		if flag != "pid" && flag != "self" {
+			return false
+		}
+	}
+	return leftOut["pid"] > 0
 }
 
 // tally lists counts in the order of their keys.

@@ -10,9 +10,8 @@
 #define MISSES 2
 #define MISSES_JOINED 16
 
-/* Calls and bytes of a line that does not end, and calls behind one without a version. */
-#define OPEN_CALLS 255
-#define OPEN_BYTES 65536
+/* Bytes of a line that does not end, and calls behind one without a version. */
+#define OPEN_BYTES 16384
 #define BARE_CALLS 4
 
 /* Bytes of empty lines before the first request, and one more. */
@@ -276,7 +275,7 @@ __noinline int decide_open_line(__u32 index)
 		return ++st->misses > BARE_CALLS ? NOT_FOLLOWED : FOLLOWED;
 	end = line_end(index, 0, len, false);
 	end_of_line(s, &st->start[START_LEN], end ? end - 1 : len);
-	if (!end && (st->run >= OPEN_CALLS || st->bytes[dir] > OPEN_BYTES))
+	if (!end && st->bytes[dir] > OPEN_BYTES)
 		return NOT_FOLLOWED;
 	if (!end)
 		return FOLLOWED;

@@ -284,7 +284,9 @@ func (cs *conns) exchange(x *message.Exchange) {
 	c := cs.current
 	cs.join.Connect(&c.End, x.Role)
 	cs.judge(c)
-	c.counted = 0 // it is understood again
+	if !c.framed {
+		c.counted = 0 // it is understood again
+	}
 	cs.over(c, x)
 	if x.ClosedBy == message.Neither && x.Ending != stream.Complete && x.Ending != stream.Timeout {
 		x.ClosedBy = c.closedBy
@@ -302,7 +304,7 @@ func (cs *conns) exchange(x *message.Exchange) {
 // waited is called by parsers with a request that is stuck.
 func (cs *conns) waited(x *message.Exchange) {
 	c := cs.current
-	if c.framed {
+	if c.framed || x.Incomplete {
 		cs.join.Connect(&c.End, x.Role) // which side it is, may be known by now only
 	}
 	switch {
@@ -376,7 +378,7 @@ func (cs *conns) gaveUp(x *message.Exchange) {
 	cs.judge(c)
 	cs.over(c, x)
 	switch {
-	case c.counted > 0 && (x.RequestStart == 0 || c.base[c.requests]+x.RequestOffset < c.gap):
+	case c.counted > 0 && (x.RequestStart == 0 || !c.framed && c.base[c.requests]+x.RequestOffset < c.gap):
 		c.counted-- // a record of it found no room
 	case !cs.options.wantsRole(x.Role):
 		cs.session.Ledger.Filtered("role", 1)

@@ -34,7 +34,11 @@ var Probe = session.Probe{Name: name,
 A row has the method, path, status and sizes, and how long the exchange took, as
 the kernel saw the process send and receive. LATENCY is the time from the first byte
 of the request to the first byte of the answer; of a gRPC stream that is its first
-message. If both ends are on this host, the exchange is one row. STATUS of a call
+message. TOTAL is the time to the last byte of the answer; --slow judges by it. If both
+ends are on this host, the exchange is one row: SERVER is the server's part of LATENCY,
+PEER who asked. Without an answer STATUS says why: "hung up" if the server closed the
+connection, "gave up" if the client did, "not_http" if the answer was something else,
+"reset", "timeout". "200 gone": the client never read the answer. STATUS of a call
 of gRPC that failed is its code, as grpc 14; of a stream that was reset why, as
 CANCEL. What is not known of an exchange, as a field of HTTP/2 that refers to one
 which was sent before tracing began, is ?, and no filter matches it.
@@ -43,8 +47,9 @@ The first --prefix bytes of a message (at most 16KiB), and of HTTP/2 all frames 
 DATA, are read when a process hands them to the kernel. So nothing is copied from the
 network, and no certificate is needed. Not seen: TLS, and messages that begin in
 sendfile or splice. If the kernel does not allow hooks on functions, messages in
-io_uring are not seen either.`,
-	Example: `  tracer http --status 5xx --slow 100ms  server errors that took long
+io_uring are not seen either. HTTP over Unix sockets is not traced.`,
+	Example: `  tracer http                            LATENCY: to first byte, TOTAL: to last
+  tracer http --status 5xx --slow 100ms  server errors that took long
   tracer http --summary --port 8080      request rates and latencies by route`,
 	New: func() session.Tracer { return &tracer{} },
 }

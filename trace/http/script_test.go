@@ -1,9 +1,10 @@
 package http
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -25,7 +26,11 @@ func serve(t *testing.T, scripts ...[]move) (w *work.Process, ports []int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w = work.Start(t, "play", base64.StdEncoding.EncodeToString(text))
+	path := filepath.Join(t.TempDir(), "scripts") // an argument may be too long
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w = work.Start(t, "play", path)
 	for range scripts {
 		ports = append(ports, w.HearInt())
 	}

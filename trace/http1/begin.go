@@ -87,6 +87,9 @@ func (c *Conn) head(st *flow, s *Segment, b []byte, start, more bool, to *Sink) 
 		}
 		st.asks = as == shapeRequest && in == sure && (!h.bare || c.known)
 		st.begun.split = st.begun.split || shapeOf(src) == shapeShort
+		if st.asks && st.lined {
+			c.kind = HTTP1
+		}
 		return n + len(b), true
 	}
 	st.begun.bytes = uint64(size)

@@ -58,6 +58,7 @@ type Feature struct {
 	Without string // what is missed if no door opens, as a sentence; empty: tracing is impossible
 	// Misses is what a kind of hook does not see and better ones do.
 	Misses map[Tier]string
+	Never  string // what no kind of hook sees, as a sentence
 }
 
 // A Door is one way to a feature: programs that are attached together, in this

@@ -351,6 +351,9 @@ func (s *Session) unseen() (list []string) {
 		} else if misses := f.Misses[f.Tier]; misses != "" {
 			list = append(list, misses)
 		}
+		if f.Never != "" {
+			list = append(list, f.Never)
+		}
 	}
 	return list
 }

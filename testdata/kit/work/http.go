@@ -2,7 +2,6 @@ package work
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -222,7 +221,7 @@ func readStamps(fd int) {
 // its own.
 func playAll(args []string) {
 	var scripts [][]Move
-	Must(json.Unmarshal(Must1(base64.StdEncoding.DecodeString(args[0])), &scripts))
+	Must(json.Unmarshal(Must1(os.ReadFile(args[0])), &scripts))
 	var listeners []int
 	for range scripts {
 		fd, port := FixedListener()
