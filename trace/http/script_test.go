@@ -1,7 +1,9 @@
 package http
 
 import (
-	"encoding/json"
+	"bytes"
+	"encoding/gob"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -22,12 +24,9 @@ func pause(ms int) move     { return work.Pause(ms) }
 // serve starts a process that plays scripts, each to whom connects to its port.
 func serve(t *testing.T, scripts ...[]move) (w *work.Process, ports []int) {
 	t.Helper()
-	text, err := json.Marshal(scripts)
-	if err != nil {
-		t.Fatal(err)
-	}
 	path := filepath.Join(t.TempDir(), "scripts") // an argument may be too long
-	if err := os.WriteFile(path, text, 0o600); err != nil {
+	var text bytes.Buffer
+	if err := errors.Join(gob.NewEncoder(&text).Encode(scripts), os.WriteFile(path, text.Bytes(), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	w = work.Start(t, "play", path)
