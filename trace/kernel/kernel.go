@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tracer/bpf"
+	"tracer/trace/kernel/attach"
 	"tracer/trace/kernel/confine"
 )
 
@@ -45,6 +46,7 @@ type Kernel struct {
 	castless bool   // the kernel has no casts: see LOAD in the C headers
 	shared   map[string]*ebpf.Map
 	objects  []*Object
+	attacher *attach.Attacher // that has no programs yet
 	warnings []string
 	cost     cost
 
@@ -167,6 +169,10 @@ func (k *Kernel) Features() (all []OpenFeature) {
 // Began says that all objects are loaded. What only loading needs is given up.
 func (k *Kernel) Began() error {
 	k.Types, k.load = nil, ebpf.CollectionOptions{}
+	if k.attacher != nil { // nothing of it could be loaded
+		_ = k.attacher.Close()
+		k.attacher = nil
+	}
 	k.cost.open()
 	for _, o := range k.objects {
 		if err := o.beginCounters(); err != nil {
@@ -254,6 +260,9 @@ func (k *Kernel) Close() {
 	k.cost.close(k.eachProgram)
 	for _, o := range k.objects {
 		o.close()
+	}
+	if k.attacher != nil {
+		_ = k.attacher.Close()
 	}
 	for _, m := range k.shared {
 		_ = m.Close()

@@ -20,12 +20,15 @@ type Object struct {
 	name     string
 	number   int                  // among those of its Kernel
 	maps     map[string]*ebpf.Map // those of Kernel.shared, too
+	more     []*ebpf.Map          // constants of further files
 	vars     map[string]*ebpf.Variable
+	places   map[string]uint32 // where they are in their map
 	programs map[string]*ebpf.Program
 	links    []link.Link // kept: a link that nothing refers to is closed
 	features []OpenFeature
 	records  source  // of its ring, nil: it has none
 	reader   *reader // of records; nil: they are rare
+	later    *later  // what attaches to files, nil: no program is for that
 
 	lost, before losses   // as read last, and when the session began
 	missed       uint64   // events that no copy of a program was run for, at most
@@ -129,10 +132,15 @@ func (o *Object) detach() {
 		_ = l.Close() // closing a link cannot fail but by misuse
 	}
 	o.links = nil
+	o.later.detach()
 }
 
 func (o *Object) close() {
 	o.detach()
+	o.later.close()
+	for _, m := range o.more {
+		_ = m.Close()
+	}
 	if o.records != nil {
 		_ = o.records.close()
 	}
