@@ -24,6 +24,7 @@ enum door {
 	BY_FUNCTION,
 	BY_KPROBE,
 	BY_TRACEPOINT,
+	BY_TLS, /* it is plaintext, and no socket's call at all */
 };
 
 #define READ(door, p, field) ((door) == BY_KPROBE ? BPF_CORE_READ(p, field) : (p)->field)
@@ -51,6 +52,19 @@ static __always_inline enum direction direction_of(__u32 use)
 	return use < FOR_RECEIVE ? sent : received;
 }
 
+static __always_inline bool was_closed(enum door door, struct socket_state *st, struct sock *sk,
+				       enum direction dir, long ret)
+{
+	return ret == 0 && dir == received && st->verdict != IS_OTHER && st->requests == sent &&
+	       READ(door, sk, sk_shutdown) & RCV_SHUTDOWN;
+}
+
+/* Whether calls are looked at although what they move is not read. */
+static __always_inline bool may_have_tls(struct socket_state *st)
+{
+	return read_tls && (st->tls || st->looks);
+}
+
 /* What is known of the socket of a call, or NULL if that is not to be followed. */
 static __always_inline struct socket_state *socket_of(void *ctx, enum door door, __u32 use,
 						      struct sock *sk, long ret)
@@ -60,12 +74,11 @@ static __always_inline struct socket_state *socket_of(void *ctx, enum door door,
 	struct socket_state *st = bpf_map_lookup_elem(&sockets, &key);
 	bool same = st && st->ports == READ(door, sk, __sk_common.skc_portpair);
 
-	if (same && st->verdict == IS_OTHER)
+	if (same && st->verdict == IS_OTHER && !may_have_tls(st))
 		return NULL;
 	if (ret <= 0) {
 		/* The end of what the other side sends; for a client that is all. */
-		if (ret == 0 && dir == received && st && st->verdict != IS_OTHER &&
-		    st->requests == sent && READ(door, sk, sk_shutdown) & RCV_SHUTDOWN)
+		if (st && was_closed(door, st, sk, dir, ret))
 			tell_close(ctx, st, sk, use, st->late ?: closed);
 		return NULL;
 	}
@@ -80,7 +93,7 @@ static __always_inline struct socket_state *socket_of(void *ctx, enum door door,
 		if (st)
 			name_older(st, sk);
 	}
-	return st && st->verdict != IS_OTHER ? st : NULL;
+	return st && (st->verdict != IS_OTHER || may_have_tls(st)) ? st : NULL;
 }
 
 /* Where nothing is wanted nothing is followed; the numbers tell later. */
@@ -130,11 +143,11 @@ static __always_inline bool goes_back(struct socket_state *st, enum direction di
 }
 
 static __always_inline void find_bytes(struct scratch *s, __u32 index, struct task_struct *task,
-				       struct sock *sk, struct msghdr *msg, bool unseen)
+				       struct sock *sk, struct msghdr *msg, __u64 size, bool unseen)
 {
 	struct source *src = &s->payload.src;
 
-	s->payload.size = s->rec.call.size;
+	s->payload.size = size;
 	src->known = false;
 	src->sk = (__u64)sk;
 	src->msg = (__u64)msg;
@@ -208,6 +221,7 @@ static __always_inline bool heed_hint(struct socket_state *st, struct scratch *s
 		return false;
 	if (hint->flags & opaque) {
 		st->verdict = IS_OTHER;
+		st->looks = TLS_LOOKS;
 		forget_kept(st);
 		return true;
 	}
@@ -358,6 +372,121 @@ static __always_inline int call_moved(void *ctx, enum door door, struct socket_s
 	return 0;
 }
 
+/* Sends a record of TLS, with the bytes of its call, of which len are there. */
+static __noinline int tell_tls(void *ctx, struct socket_state *st, struct scratch *s, __u64 key,
+			       enum event type)
+{
+	struct http_record *rec = &s->rec;
+	__u64 size;
+
+	rec->type = type;
+	rec->time = bpf_ktime_get_boot_ns();
+	rec->socket = key;
+	rec->seen = st ? st->seen : 0;
+	rec->kept.size = rec->kept.len = rec->kept.tail_len = 0;
+	rec->call.tail_len = 0;
+	rec->lost = 0;
+	rec->parts = 0;
+	s->payload.at = rec->call.len;
+	if (type == client_hello && st)
+		append_part(s, &st->intro, sizeof(st->intro), with_intro);
+	size = s->payload.at;
+	barrier_var(size);
+	if (size > PREFIX_MAX + 256)
+		size = PREFIX_MAX + 256;
+	if (!try_to_send(ctx, rec, sizeof(*rec) + size))
+		count_lost(detail_missing);
+	return 0;
+}
+
+/* Bytes of a ClientHello that are told: names are at its beginning. */
+#define HELLO_MAX 2048
+
+/* Tells the first bytes of a connection, or the next ones where the first are the header alone. */
+static __noinline int tell_hello(void *ctx, struct socket_state *st, struct scratch *s, __u64 key,
+				 __u32 index)
+{
+	struct http_call *call = &s->rec.call;
+
+	capture_all(s, index, HELLO_MAX);
+	st->hello = !st->hello && call->size <= 5 ? 1 + call->dir : 0;
+	return tell_tls(ctx, st, s, key, client_hello);
+}
+
+/* Notes that a send has left at this time within a call of a library. */
+static __always_inline void note_send(enum door door, struct socket_state *st,
+				      struct tls_call *call, struct tcp_sock *tp, __u32 seq,
+				      __u64 size)
+{
+	struct http_call moved = {.size = size};
+
+	moved.time = moved.last = 0;
+	if (READ(door, tp, snd_nxt) == seq)
+		time_of_send(&moved, st->sent_at, READ(door, tp, tcp_wstamp_ns) + asleep,
+			     READ(door, tp, first_tx_mstamp) * 1000 + asleep);
+	else
+		moved.time = moved.last = bpf_ktime_get_boot_ns();
+	st->sent_at = moved.last;
+	if (call->dir == received || call->sent)
+		return;
+	call->time = moved.time;
+	call->sent = 1;
+}
+
+/* Whose the record is with which a send begins, if its process was seen to be given that. */
+static __noinline int owner_by_prefix(struct scratch *s, __u32 index, struct tls_owner *owner)
+{
+	struct tls_prefix prefix = {};
+	struct tls_owner *known;
+	__u64 len;
+
+	gather(index, TLS_PREFIX);
+	len = s->payload.len;
+	barrier_var(len);
+	if (len > TLS_PREFIX)
+		len = TLS_PREFIX;
+	if (!len || bpf_probe_read_kernel(&prefix, len, s->data) || !prefix_of(&prefix))
+		return false;
+	known = bpf_map_lookup_elem(&tls_prefixes, &prefix);
+	if (!known)
+		return false;
+	*owner = *known;
+	return true;
+}
+
+/* Finds out whose a socket of TLS is that has moved ciphertext. */
+static __noinline int link_socket(void *ctx, struct socket_state *st, struct scratch *s,
+				  struct tls_call *call, bool first)
+{
+	struct tls_owner owner = {};
+	__u64 key = s->rec.socket;
+	__u32 index = s->payload.index;
+
+	if (call) {
+		owner.object.address = call->object;
+		owner.object.pid = call->pid;
+		owner.library = call->library;
+		call->moved = 1;
+		first |= call->dir == neither; /* a handshake comes before all plaintext */
+	} else if (st->linked || !bio_probed || s->rec.call.dir != sent ||
+		   !owner_by_prefix(s, index, &owner)) {
+		return 0;
+	}
+	st->linked = 1;
+	if (!link_object(st, key, &owner, (void *)&s->rec.kept, first))
+		return 0;
+	s->rec.call.len = s->rec.call.size = 0;
+	return tell_tls(ctx, st, s, key, tls_linked);
+}
+
+/* Whether a call begins like a record of TLS. */
+static __noinline int begins_like_tls(struct scratch *s, __u32 index)
+{
+	gather(index, START_LEN);
+	__builtin_memcpy(s->payload.start, s->data, START_LEN);
+	return s->payload.len >= 3 && kind_of(s->payload.start, s->payload.len) == speaks_tls;
+}
+
 /* Whether nothing is to be told of a call that was joined in the middle of something long. */
 static __always_inline bool goes_on_unknown(struct socket_state *st, bool turned)
 {
@@ -372,12 +501,13 @@ static __always_inline bool goes_on_unknown(struct socket_state *st, bool turned
 static __always_inline int data_call(void *ctx, enum door door, __u32 use, struct sock *sk,
 				     struct msghdr *msg, long ret)
 {
-	bool turned, unseen = use == FOR_SPLICE; /* the bytes are nowhere */
+	bool turned, first, unseen = use == FOR_SPLICE; /* the bytes are nowhere */
 	enum direction dir = direction_of(use);
 	__u32 index, seq;
 	struct task_struct *task = NULL; /* if the kernel vouches for it */
 	__u64 key = (__u64)sk;
 	struct socket_state *st;
+	struct tls_call *call;
 	struct tcp_sock *tp;
 	struct scratch *s;
 
@@ -396,12 +526,41 @@ static __always_inline int data_call(void *ctx, enum door door, __u32 use, struc
 	if (!s)
 		return 0;
 	seq = dir == sent ? READ(door, tp, write_seq) : READ(door, tp, copied_seq);
-	place_call(door, st, &s->rec.call, sk, tp, dir, seq, ret);
-	turned = goes_back(st, dir);
-	if (goes_on_unknown(st, turned))
-		return 0;
-	find_bytes(s, index, task, sk, msg, unseen);
-	call_moved(ctx, door, st, s, key, index, tp, seq, turned, unseen);
+	first = seq - (__u32)ret == st->intro.socket.seq[dir & 1];
+	if (st->tls == NOT_TLS && st->verdict != IS_OTHER) {
+		place_call(door, st, &s->rec.call, sk, tp, dir, seq, ret);
+		turned = goes_back(st, dir);
+		if (goes_on_unknown(st, turned))
+			return 0;
+		find_bytes(s, index, task, sk, msg, ret, unseen);
+		call_moved(ctx, door, st, s, key, index, tp, seq, turned, unseen);
+		if (st->tls == NOT_TLS)
+			goto end;
+		s->payload.size = ret; /* its first bytes were those of TLS */
+		if (st->wanted && first && !unseen)
+			tell_hello(ctx, st, s, key, index);
+		call = call_under_way();
+	} else {
+		call = call_under_way();
+		st->next[dir & 1] = seq;
+		s->rec.call.size = ret;
+		s->rec.call.dir = dir;
+		find_bytes(s, index, task, sk, msg, ret, unseen);
+		if (st->tls == NOT_TLS) {
+			st->looks--;
+			if (!call || !begins_like_tls(s, index))
+				return 0;
+			st->tls = CIPHERTEXT;
+		}
+		if (st->hello == 1 + dir)
+			tell_hello(ctx, st, s, key, index);
+	}
+	if (call && dir == sent)
+		note_send(door, st, call, tp, seq, ret);
+	s->rec.socket = key;
+	s->payload.index = index;
+	link_socket(ctx, st, s, call, first);
+end:
 	if (st->ending)
 		tell_close(ctx, st, sk, use, st->ending);
 	return 0;

@@ -47,8 +47,10 @@ static __noinline struct socket_state *insert(struct sock *sk, struct socket_sta
 	}
 	id->seq[sent] = st->next[sent];
 	id->seq[received] = st->next[received];
+	st->looks = TLS_LOOKS;
 	if (!at_ports(id->local_port, id->remote_port)) {
 		st->verdict = IS_OTHER;
+		st->passed_over = 1;
 		count(by_port, 1);
 	}
 	/* Another program may have been first. */
@@ -120,7 +122,7 @@ static __noinline int tell_close(void *ctx, struct socket_state *st, struct sock
 	if (gone && BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN &&
 	    seq == BPF_CORE_READ(tp, rcv_nxt))
 		gone--;
-	if (gone < 1U << 31)
+	if (gone < 1U << 31 && st->tls != PLAINTEXT)
 		st->bytes[received] += gone;
 	s->rec.type = socket_closed;
 	s->rec.ending = ending;

@@ -26,7 +26,24 @@
 enum __attribute__((packed)) event {
 	data_moved = 1,
 	socket_closed,
+	/* Of TLS; what it is about is a struct tls_about, in place of kept. */
+	client_hello,	/* call has its bytes, or the next of them; with_intro */
+	plain_unlinked, /* plaintext, in call, of which no socket is known yet */
+	tls_linked,	/* the socket of plaintext that was told as unlinked */
+	bio_needed,	/* a process hands ciphertext on by itself */
 };
+
+/* The library that a TLS socket's plaintext is taken from. */
+enum __attribute__((packed)) library {
+	no_library,
+	openssl,
+	gnutls,
+	nss,
+	golang,
+	kernel_tls,
+};
+
+FOR_GO(library, enum library);
 
 /* What follows the bytes in a record. */
 enum part {
@@ -56,7 +73,8 @@ struct http_socket {
 	__u16 family;
 	__u8 joined;	    /* bytes moved before it was first seen */
 	enum naming naming; /* of id */
-	__u8 pad[4];
+	enum library library; /* the bytes are plaintext; seq does not count them then */
+	__u8 pad[3];
 };
 
 struct http_owner {
@@ -83,6 +101,18 @@ struct http_call {
 	char tail[TAIL_LEN]; /* the last bytes, if len is less than size */
 };
 
+/* What a record of TLS is about. */
+struct tls_about {
+	__u64 object; /* address of the library's own state of a connection */
+	__u64 since;  /* when it was first seen to have no socket; with object, which it is */
+	__u32 pid;
+	enum library library;
+	__u8 pad[3];
+};
+
+FOR_GO(tls_about, struct tls_about);
+_Static_assert(sizeof(struct tls_about) <= sizeof(struct http_call), "it stands in place of one");
+
 /* Followed by the bytes of call, the bytes of kept, and the parts. */
 struct http_record {
 	__u64 sent; /* by output() */
@@ -103,6 +133,16 @@ enum verdict {
 	UNDECIDED,
 	IS_HTTP,
 	IS_OTHER, /* or told to be over */
+};
+
+/* Calls after which a socket of another protocol is not looked at for TLS any more. */
+#define TLS_LOOKS 16
+
+/* What moves on a socket. */
+enum tls {
+	NOT_TLS,
+	CIPHERTEXT, /* and what is in it is not known; verdict is IS_OTHER */
+	PLAINTEXT,  /* what is in it is: verdict and all that counts bytes are about that */
 };
 
 struct socket_state {
@@ -131,6 +171,12 @@ struct socket_state {
 	enum ending late;	 /* it has ended, and its client may still take an answer out */
 	__u8 kind;		 /* enum counted: as what it was counted */
 	__u8 calls;		 /* goes round */
+	__u8 tls;		 /* enum tls */
+	__u8 passed_over;	 /* by --port */
+	__u8 whole;		 /* the object of TLS is known since the first byte */
+	__u8 linked;		 /* it has had an object */
+	__u8 hello;		 /* more of a ClientHello is to come, in this direction less 1 */
+	__u8 looks;		 /* calls of another protocol that may still turn into TLS */
 	/* In records of this turn that found no room: requests and answers that began. */
 	__u8 lost_requests;
 	__u8 lost_answers;
@@ -233,6 +279,9 @@ struct {
 	__type(value, struct http_hint);
 } hints SEC(".maps");
 
+/* Tasks on a CPU that may be in the midst of programs at functions of TLS. */
+#define TLS_SCRATCHES 3
+
 /* Who builds a record, and its copies. */
 enum scratch_use {
 	FOR_SEND,
@@ -240,7 +289,8 @@ enum scratch_use {
 	FOR_SPLICE = FOR_RECEIVE + LAST_CALL + 1, /* out of a socket; it has no copies */
 	FOR_STATE,
 	FOR_DESTROY = FOR_STATE + STEP_COPIES_MOST,
-	SCRATCH_USES = FOR_DESTROY + STEP_COPIES_MOST,
+	FOR_TLS = FOR_DESTROY + STEP_COPIES_MOST, /* whichever is free */
+	SCRATCH_USES = FOR_TLS + TLS_SCRATCHES,
 };
 
 #define PAYLOAD_RECORD struct http_record
@@ -250,6 +300,7 @@ enum scratch_use {
 /* Knobs. */
 const volatile __u32 prefix = 1024;
 const volatile __u32 max_heads = MAX_HEADS;
+const volatile bool read_tls; /* plaintext of TLS is wanted */
 /* Boot clock − monotonic clock, ns: kept by user space. */
 volatile __u64 asleep;
 

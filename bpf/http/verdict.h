@@ -4,6 +4,7 @@
 #define TRACER_HTTP_VERDICT_H
 
 #include "keep.h"
+#include "link.h"
 
 /* Calls that are not HTTP, after which a socket is given up. */
 #define MISSES 2
@@ -89,6 +90,17 @@ static __always_inline int kind_of(const char *b, __u64 n)
 	return speaks_other;
 }
 
+/*
+ * Whether a socket speaks TLS of which a call begins like a record of it. One that was
+ * joined in the middle may do so by chance: it must do so twice.
+ */
+static __always_inline bool is_tls(struct socket_state *st)
+{
+	if (st->tls != NOT_TLS) /* what is in it looks like it once more */
+		return false;
+	return !st->intro.socket.joined || st->kind == speaks_tls || tls_call_under_way();
+}
+
 /* Looks at a call on a socket of which it is not known yet what it speaks. */
 static __noinline int decide(struct socket_state *st, struct scratch *s, __u32 index)
 {
@@ -125,7 +137,10 @@ static __noinline int decide(struct socket_state *st, struct scratch *s, __u32 i
 	st->start_len = 0;
 	forget_kept(st);
 	kind = s->rec.call.len ? kind_of(s->payload.start, n) : speaks_unread;
+	if (read_tls && kind == speaks_tls && is_tls(st))
+		st->tls = CIPHERTEXT;
 	if (++st->misses >= (st->intro.socket.joined ? MISSES_JOINED : MISSES) ||
+	    st->tls == CIPHERTEXT ||
 	    (!st->intro.socket.joined && (kind == speaks_tls || kind == speaks_http2)))
 		st->verdict = IS_OTHER;
 	if (!st->kind || kind == speaks_tls || kind == speaks_http2)

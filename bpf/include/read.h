@@ -127,6 +127,64 @@ static __always_inline __u64 register_return(void *regs)
 	return BPF_CORE_READ(arm64, regs[0]);
 }
 
+/*
+ * Registers of a program that a uprobe is at, which are its own: a plain load. The
+ * arguments of its functions are those of C, or of Go.
+ */
+static __always_inline __u64 user_arg(void *ctx, int i)
+{
+	struct pt_regs___x86 *x86 = ctx;
+	struct pt_regs___arm64 *arm64 = ctx;
+
+	if (bpf_core_field_exists(x86->orig_ax))
+		return i == 0 ? x86->di :
+		       i == 1 ? x86->si :
+		       i == 2 ? x86->dx :
+		       i == 3 ? x86->cx :
+				x86->r8;
+	return i == 0 ? arm64->regs[0] :
+	       i == 1 ? arm64->regs[1] :
+	       i == 2 ? arm64->regs[2] :
+	       i == 3 ? arm64->regs[3] :
+			arm64->regs[4];
+}
+
+static __always_inline __u64 go_arg(void *ctx, int i)
+{
+	struct pt_regs___x86 *x86 = ctx;
+	struct pt_regs___arm64 *arm64 = ctx;
+
+	if (bpf_core_field_exists(x86->orig_ax))
+		return i == 0 ? x86->ax : i == 1 ? x86->bx : x86->cx;
+	return i == 0 ? arm64->regs[0] : i == 1 ? arm64->regs[1] : arm64->regs[2];
+}
+
+/* What a function returns, of C or of Go. */
+static __always_inline __u64 user_return(void *ctx)
+{
+	struct pt_regs___x86 *x86 = ctx;
+	struct pt_regs___arm64 *arm64 = ctx;
+
+	return bpf_core_field_exists(x86->orig_ax) ? x86->ax : arm64->regs[0];
+}
+
+static __always_inline __u64 user_stack(void *ctx)
+{
+	struct pt_regs___x86 *x86 = ctx;
+	struct pt_regs___arm64 *arm64 = ctx;
+
+	return bpf_core_field_exists(x86->orig_ax) ? x86->sp : arm64->sp;
+}
+
+/* Go's goroutine. */
+static __always_inline __u64 user_routine(void *ctx)
+{
+	struct pt_regs___x86 *x86 = ctx;
+	struct pt_regs___arm64 *arm64 = ctx;
+
+	return bpf_core_field_exists(x86->orig_ax) ? x86->r14 : arm64->regs[28];
+}
+
 /* One of the first three arguments of a system call; arm64 puts the result where the first was. */
 static __always_inline __u64 syscall_arg(void *regs, int i, bool vouched)
 {

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Calls of functions of TLS libraries, whatever the library: their entry is noted, and
+ * what they have moved is a call on the socket that they belong to, as if there were no
+ * encryption.
+ */
+#ifndef TRACER_TLS_PLAIN_H
+#define TRACER_TLS_PLAIN_H
+
+#include "http/call.h"
+
+/* Calls that are told of an object of which no socket is known. */
+#define UNLINKED_CALLS 8
+
+/* A scratch that no other task on this CPU is at; NULL: there is none. */
+static __noinline struct scratch *take_scratch(__u32 *index)
+{
+	__u64 me = bpf_get_current_pid_tgid();
+
+	for (int i = 0; i < TLS_SCRATCHES; i++) {
+		__u32 at = scratch_index(FOR_TLS + i);
+		struct scratch *s = bpf_map_lookup_elem(&scratches, &at);
+
+		if (!s || s->payload.owner)
+			continue;
+		s->payload.owner = me;
+		barrier();
+		if (s->payload.owner != me)
+			continue; /* it was preempted by who took it */
+		*index = at;
+		return s;
+	}
+	count_lost(program_busy);
+	return NULL;
+}
+
+/* Plaintext of which no socket is known: user space waits whether one will be. */
+static __noinline int tell_unlinked(void *ctx, struct tls_call *call, __u64 n)
+{
+	struct tls_object object = {call->object, call->pid};
+	struct tls_link *link = bpf_map_lookup_elem(&tls_links, &object);
+	enum direction dir = call->dir;
+	struct tls_link new = {};
+	struct tls_about *about;
+	struct http_call *moved;
+	struct scratch *s;
+	__u32 index;
+
+	if (filtered(call->pid) != WANTED)
+		return 0;
+	if (!link || link->socket) { /* none, or one that is over */
+		new.since = bpf_ktime_get_boot_ns();
+		if (bpf_map_update_elem(&tls_links, &object, &new, BPF_ANY))
+			count_lost(map_full);
+		link = bpf_map_lookup_elem(&tls_links, &object);
+		if (!link)
+			return 0;
+	}
+	s = take_scratch(&index);
+	if (!s)
+		return 0;
+	moved = &s->rec.call;
+	about = (void *)&s->rec.kept;
+	if (dir == sent && !call->moved && !link->asked && call->library == openssl) {
+		link->asked = 1;
+		about->pid = call->pid;
+		moved->len = moved->size = 0;
+		tell_tls(ctx, NULL, s, call->object, bio_needed);
+	}
+	moved->offset = link->bytes[dir & 1];
+	link->bytes[dir & 1] += n;
+	if (link->calls < UNLINKED_CALLS) {
+		link->calls++;
+		moved->size = n;
+		moved->dir = dir;
+		moved->time = moved->last = call->time;
+		s->payload.size = n;
+		s->payload.src = (struct source){.base = call->buf, .known = true, .data_user = true};
+		capture_all(s, index, prefix);
+		about->object = call->object;
+		about->pid = call->pid;
+		about->library = call->library;
+		about->since = link->since;
+		tell_tls(ctx, NULL, s, call->object, plain_unlinked);
+	}
+	s->payload.owner = 0;
+	return 0;
+}
+
+/* The socket of a call's object, if it is known and still there. */
+static __noinline struct socket_state *linked_socket(struct tls_call *call, __u64 *key)
+{
+	struct tls_object object = {call->object, call->pid};
+	struct tls_link *link = bpf_map_lookup_elem(&tls_links, &object);
+	struct socket_state *st;
+
+	if (!link || !link->socket)
+		return NULL;
+	*key = link->socket;
+	st = bpf_map_lookup_elem(&sockets, key);
+	return st && st->seen == link->seen ? st : NULL;
+}
+
+/* A call of a library has moved n bytes of plaintext. */
+static __noinline int plain_moved(void *ctx, struct tls_call *call, __u64 n)
+{
+	struct socket_state *st;
+	struct http_call *moved;
+	struct scratch *s;
+	bool turned;
+	__u64 key = 0;
+	__u32 index;
+
+	st = linked_socket(call, &key);
+	if (!st)
+		return call->library == nss ? 0 : tell_unlinked(ctx, call, n); /* NSPR: it may be no TLS */
+	if (call->pid != st->intro.owner.pid)
+		take_over(st, call->pid);
+	if (!st->wanted || st->passed_over)
+		return 0;
+	if (st->tls != PLAINTEXT)
+		begin_plaintext(st);
+	if (st->verdict == IS_OTHER)
+		return 0;
+	s = take_scratch(&index);
+	if (!s)
+		return 0;
+	moved = &s->rec.call;
+	moved->dir = call->dir;
+	moved->offset = st->bytes[call->dir & 1];
+	st->bytes[call->dir & 1] += n;
+	moved->size = n;
+	moved->tail_len = 0;
+	moved->time = moved->last = s->rec.time = call->time;
+	turned = goes_back(st, call->dir);
+	if (!goes_on_unknown(st, turned)) {
+		s->payload.size = n;
+		s->payload.src = (struct source){.base = call->buf, .known = true, .data_user = true};
+		call_moved(ctx, BY_TLS, st, s, key, index, NULL, 0, turned, false);
+	}
+	s->payload.owner = 0;
+	return 0;
+}
+
+/* --- Entries and returns --------------------------------------------------- */
+
+/* A function of a library was called. A handshake has no direction. */
+static __always_inline int enter(struct tls_thread key, struct tls_call *new)
+{
+	struct tls_call *call = bpf_map_lookup_elem(&tls_calls, &key);
+
+	new->active = 1;
+	new->pid = key.who >> 32;
+	if (!call) {
+		if (bpf_map_update_elem(&tls_calls, &key, new, BPF_ANY))
+			count_lost(map_full);
+		return 0;
+	}
+	/*
+	 * Functions of a library call one another: the outermost counts. One whose return
+	 * was not seen is still there, and must not be in the way for long.
+	 */
+	if (call->active && call->object == new->object && !new->handshake && !key.routine &&
+	    new->sp < call->sp && call->nested < 3) {
+		call->nested++;
+		return 0;
+	}
+	if (new->handshake) {
+		struct tls_object object = {new->object, new->pid};
+		struct tls_link *link;
+
+		if (call->active && call->object == new->object)
+			return 0; /* within what reads or writes */
+		link = bpf_map_lookup_elem(&tls_links, &object);
+		if (link && !link->socket) /* what was told of another one at this address */
+			bpf_map_delete_elem(&tls_links, &object);
+	}
+	*call = *new;
+	return 0;
+}
+
+static __always_inline struct tls_thread this_thread(void)
+{
+	return (struct tls_thread){bpf_get_current_pid_tgid(), 0};
+}
+
+/* A function of C, with object, buffer and more as its arguments. */
+static __noinline int enter_c(void *ctx, enum library library, enum direction dir, enum tls_result result, int pointer)
+{
+	struct tls_call new = {
+		.object = user_arg(ctx, 0),
+		.buf = user_arg(ctx, 1),
+		.sp = user_stack(ctx),
+		.library = library,
+		.dir = dir,
+		.result = result,
+		.handshake = result == RESULT_NONE,
+	};
+
+	if (result == RESULT_POINTER)
+		new.count = pointer == 4 ? user_arg(ctx, 4) : user_arg(ctx, 3);
+	if (dir == sent)
+		new.time = bpf_ktime_get_boot_ns();
+	return enter(this_thread(), &new);
+}
+
+/* How many bytes a call has moved that has returned, 0 if none or it has failed. */
+static __always_inline __u64 moved_bytes(struct tls_call *call, __u64 returned)
+{
+	__u64 n = 0;
+
+	switch (call->result) {
+	case RESULT_32:
+		return (__s32)returned > 0 ? (__u32)returned : 0;
+	case RESULT_64:
+		return (__s64)returned > 0 ? returned : 0;
+	case RESULT_POINTER:
+		if ((__s32)returned <= 0 || bpf_probe_read_user(&n, sizeof(n), (void *)call->count))
+			return 0;
+		return n;
+	}
+	return 0;
+}
+
+/* A program at the end of a function of this much plaintext or less. */
+#define PLAIN_MAX (1ULL << 31)
+
+/* A call has returned: with its stack as at its entry, or one word shorter. */
+static __always_inline int leave(void *ctx, struct tls_thread key)
+{
+	struct tls_call *call = bpf_map_lookup_elem(&tls_calls, &key);
+	__u64 n;
+
+	if (!call || !call->active)
+		return 0;
+	if (!key.routine && user_stack(ctx) - call->sp > 8)
+		return 0; /* it is one within it */
+	call->active = 0;
+	if (call->dir == neither)
+		return 0;
+	n = moved_bytes(call, user_return(ctx));
+	if (!n || n > PLAIN_MAX)
+		return 0;
+	if (call->dir == received)
+		call->time = bpf_ktime_get_boot_ns();
+	return plain_moved(ctx, call, n);
+}
+
+#endif
