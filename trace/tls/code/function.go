@@ -1,0 +1,249 @@
+package code
+
+import "debug/elf"
+
+const (
+	maxStraight = 64       // instructions from a function's start to a place
+	maxFunction = 64 << 10 // bytes of a function that are decoded
+)
+
+// A Function is the code of a function, of which everything that this package says comes
+// from its bytes.
+type Function struct {
+	addr  uint64
+	code  []byte
+	m     *machine
+	insts []placed // all of the function; nil if not all could be decoded, or its size is not known
+	// targets are where its own jumps lead to inside of it.
+	targets map[uint64]bool
+}
+
+type placed struct {
+	inst
+	addr uint64
+}
+
+// A Place is an instruction.
+type Place struct {
+	Addr    uint64
+	Stepped bool // the kernel has to execute it out of line
+}
+
+// New decodes a function. code begins where the function does, and may be longer; size is
+// 0 where it is not known. It reports false for a machine whose instructions are unknown
+// here.
+func New(machine elf.Machine, code []byte, addr, size uint64) (*Function, bool) {
+	m := machines[machine]
+	if m == nil {
+		return nil, false
+	}
+	f := &Function{addr: addr, code: code, m: m}
+	if size == 0 || size > uint64(len(code)) || size > maxFunction {
+		f.code = code[:min(len(code), maxFunction)]
+		return f, true
+	}
+	f.code = code[:size]
+	f.targets = map[uint64]bool{}
+	insts := make([]placed, 0, size/uint64(m.least)/2)
+	for at := uint64(0); at < size; {
+		i, ok := m.decode(f.code[at:], addr+at)
+		if !ok {
+			// What is not understood may be data between functions, or the end of it: jumps
+			// that were seen are still true.
+			return f, true
+		}
+		if i.flow == branch || i.flow == jump || i.flow == call {
+			if f.has(i.target) {
+				f.targets[i.target] = true
+			}
+		}
+		insts = append(insts, placed{i, addr + at})
+		at += uint64(i.size)
+	}
+	f.insts = insts
+	return f, true
+}
+
+func (f *Function) has(addr uint64) bool {
+	return addr >= f.addr && addr-f.addr < uint64(len(f.code))
+}
+
+func (f *Function) decode(addr uint64) (inst, bool) {
+	if !f.has(addr) {
+		return inst{}, false
+	}
+	return f.m.decode(f.code[addr-f.addr:], addr)
+}
+
+// Entry is where to put a program that runs when the function begins, and nothing more:
+// the first instruction that is emulated while the first n arguments are in their
+// registers, or the function's start.
+func (f *Function) Entry(c Convention, n int) (Place, bool) {
+	if c == Go {
+		return f.entryGo(n)
+	}
+	return f.straight(f.addr, f.arguments(c, n), false)
+}
+
+// Return is where to put a program that runs when the function begins together with one
+// that runs when it returns: as Entry, but the return address must be where it was. There
+// is none in Go, which moves stacks.
+func (f *Function) Return(c Convention, n int) (Place, bool) {
+	if c == Go {
+		return Place{}, false
+	}
+	return f.straight(f.addr, f.arguments(c, n), true)
+}
+
+func (f *Function) arguments(c Convention, n int) (r regs) {
+	for _, a := range f.m.args[c][:n] {
+		r |= 1 << a
+	}
+	return r
+}
+
+// straight goes from an instruction straight on to the first that is emulated. The
+// arguments must still be there, and for a return probe the return address. Where there is
+// none it is the instruction itself.
+func (f *Function) straight(from uint64, args regs, returns bool) (Place, bool) {
+	first, ok := f.decode(from)
+	if !ok || !first.plain || from != f.addr && f.targets[from] {
+		return Place{}, false
+	}
+	at, i := from, first
+	for range maxStraight {
+		if i.emulated && (at == from || !f.targets[at]) {
+			return Place{Addr: at}, true
+		}
+		if i.flow != next || !i.plain || i.writes&args != 0 || returns && i.stack {
+			break
+		}
+		at += uint64(i.size)
+		if i, ok = f.decode(at); !ok {
+			break
+		}
+	}
+	return Place{Addr: from, Stepped: !first.emulated}, true
+}
+
+// entryGo looks behind the check of the stack's size: where that is too small the function
+// begins again from its start, with the arguments as they were.
+func (f *Function) entryGo(n int) (Place, bool) {
+	from := f.addr
+	if f.targets[f.addr] {
+		ok := false
+		for _, i := range f.insts {
+			if (i.flow == branch) && i.target > i.addr && f.beginsAgain(i.target) {
+				from, ok = i.addr+uint64(i.size), true
+				continue // a large frame is checked twice
+			}
+			if i.flow != next || !i.plain || i.writes&f.arguments(Go, n) != 0 {
+				break
+			}
+		}
+		if !ok {
+			return Place{}, false
+		}
+	}
+	return f.straight(from, f.arguments(Go, n), false)
+}
+
+// beginsAgain tells whether what is at an address leads to the function's start, over
+// calls.
+func (f *Function) beginsAgain(at uint64) bool {
+	for range maxStraight {
+		i, ok := f.decode(at)
+		switch {
+		case !ok:
+			return false
+		case i.flow == jump:
+			return i.target == f.addr
+		case i.flow != next && i.flow != call:
+			return false
+		}
+		at += uint64(i.size)
+	}
+	return false
+}
+
+// Rets are the addresses of all instructions that return from the function, if it can be
+// left by nothing else. A call at its end, to what never returns, does not leave it.
+func (f *Function) Rets() (list []uint64) {
+	for _, i := range f.insts {
+		switch {
+		case i.flow == ret && i.plain:
+			list = append(list, i.addr)
+		case i.flow == ret, i.flow == away, (i.flow == branch || i.flow == jump) && !f.has(i.target):
+			return nil
+		}
+	}
+	return list
+}
+
+// A Call is one that a function makes before any other, on some way through it.
+type Call struct {
+	Target    uint64
+	Untouched uint8 // arguments that the function got and passes on: 1<<N for the N-th, from 0
+	Frame     uint8 // arguments that are addresses in the function's own frame
+}
+
+// Passes tells whether the first n arguments are those that the function got.
+func (c Call) Passes(n int) bool { return c.Untouched&(1<<n-1) == 1<<n-1 }
+
+// Calls are the first direct calls on all ways through the function, jumps to another
+// function among them.
+func (f *Function) Calls() (calls []Call) {
+	type state struct {
+		addr             uint64
+		untouched, frame regs
+	}
+	args := f.m.args[C]
+	record := func(s state, target uint64) {
+		c := Call{Target: target}
+		for n, a := range args {
+			if s.untouched.has(a) {
+				c.Untouched |= 1 << n
+			}
+			if s.frame.has(a) {
+				c.Frame |= 1 << n
+			}
+		}
+		calls = append(calls, c)
+	}
+	seen := map[uint64]bool{}
+	todo := []state{{addr: f.addr, untouched: f.arguments(C, len(args))}}
+	for len(todo) > 0 {
+		s := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		for f.has(s.addr) && !seen[s.addr] {
+			seen[s.addr] = true
+			i, ok := f.decode(s.addr)
+			if !ok || i.flow == next && !i.plain {
+				break
+			}
+			s.untouched &^= i.writes
+			s.frame = s.frame&^i.writes | i.frame
+			s.addr += uint64(i.size)
+			if i.flow == call || i.flow == jump && (!f.has(i.target) || i.target == f.addr) {
+				record(s, i.target)
+				break
+			}
+			if i.flow == branch {
+				if f.has(i.target) {
+					todo = append(todo, state{i.target, s.untouched, s.frame})
+				} else {
+					record(s, i.target)
+				}
+				continue
+			}
+			if i.flow == jump {
+				s.addr = i.target
+				continue
+			}
+			if i.flow != next {
+				break
+			}
+		}
+	}
+	return calls
+}
