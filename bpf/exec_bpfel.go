@@ -83,7 +83,6 @@ const (
 	ExecLossSeenByCopy    ExecLoss = 3
 	ExecLossAcceptMissed  ExecLoss = 4
 	ExecLossStepMissed    ExecLoss = 5
-	ExecLossProgramBusy   ExecLoss = 6
 )
 
 type ExecReader uint32

@@ -156,8 +156,10 @@ type HttpSocketState struct {
 	SentAt       uint64
 	Next         [2]uint32
 	Ports        uint32
-	Kept         uint16
-	Taken        uint16
+	Kept         uint8
+	Taken        uint8
+	Tls          uint8
+	TlsFlags     uint8
 	Head         uint32
 	Lost         uint32
 	Sum          HttpHttpCall
@@ -174,17 +176,10 @@ type HttpSocketState struct {
 	Late         HttpEnding
 	Kind         uint8
 	Calls        uint8
-	Tls          uint8
-	PassedOver   uint8
-	Whole        uint8
-	Linked       uint8
-	Hello        uint8
-	Looks        uint8
 	LostRequests uint8
 	LostAnswers  uint8
 	StartLen     uint8
 	Start        [48]int8
-	_            [2]byte
 }
 
 type HttpTlsAbout struct {

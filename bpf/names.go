@@ -9,7 +9,6 @@ var LossNames = [...]string{
 	ExecLossSeenByCopy:    "",
 	ExecLossAcceptMissed:  "accept_missed",
 	ExecLossStepMissed:    "step_missed",
-	ExecLossProgramBusy:   "program_missed",
 }
 
 // FilterNames are the filters whose work the programs count in the map counts, as

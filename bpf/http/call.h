@@ -62,7 +62,7 @@ static __always_inline bool was_closed(enum door door, struct socket_state *st, 
 /* Whether calls are looked at although what they move is not read. */
 static __always_inline bool may_have_tls(struct socket_state *st)
 {
-	return read_tls && (st->tls || st->looks);
+	return read_tls && (st->tls || st->misses < TLS_LOOKS);
 }
 
 /* What is known of the socket of a call, or NULL if that is not to be followed. */
@@ -220,8 +220,7 @@ static __always_inline bool heed_hint(struct socket_state *st, struct scratch *s
 	if (!hint || hint->seen != st->seen)
 		return false;
 	if (hint->flags & opaque) {
-		st->verdict = IS_OTHER;
-		st->looks = TLS_LOOKS;
+		give_up(st);
 		forget_kept(st);
 		return true;
 	}
@@ -409,34 +408,28 @@ static __noinline int tell_hello(void *ctx, struct socket_state *st, struct scra
 	struct http_call *call = &s->rec.call;
 
 	capture_all(s, index, HELLO_MAX);
-	st->hello = !st->hello && call->size <= 5 ? 1 + call->dir : 0;
+	if (!(st->tls_flags & TLS_HELLO) && call->size <= 5 && call->dir == received)
+		st->tls_flags |= TLS_HELLO;
+	else
+		st->tls_flags &= ~TLS_HELLO;
 	return tell_tls(ctx, st, s, key, client_hello);
 }
 
 /* Notes that a send has left at this time within a call of a library. */
-static __always_inline void note_send(enum door door, struct socket_state *st,
-				      struct tls_call *call, struct tcp_sock *tp, __u32 seq,
-				      __u64 size)
+static __always_inline void note_send(struct socket_state *st, struct scratch *s,
+				      struct tls_call *call, struct tcp_sock *tp)
 {
-	struct http_call moved = {.size = size};
-
-	moved.time = moved.last = 0;
-	if (READ(door, tp, snd_nxt) == seq)
-		time_of_send(&moved, st->sent_at, READ(door, tp, tcp_wstamp_ns) + asleep,
-			     READ(door, tp, first_tx_mstamp) * 1000 + asleep);
-	else
-		moved.time = moved.last = bpf_ktime_get_boot_ns();
-	st->sent_at = moved.last;
+	time_call(BY_KPROBE, st, &s->rec, tp, sent, st->next[sent]);
 	if (call->dir == received || call->sent)
 		return;
-	call->time = moved.time;
+	call->time = s->rec.call.time;
 	call->sent = 1;
 }
 
 /* Whose the record is with which a send begins, if its process was seen to be given that. */
-static __noinline int owner_by_prefix(struct scratch *s, __u32 index, struct tls_owner *owner)
+static __noinline int owner_by_prefix(struct scratch *s, __u32 index)
 {
-	struct tls_prefix prefix = {};
+	struct tls_linking *w = (void *)s->payload.room;
 	struct tls_owner *known;
 	__u64 len;
 
@@ -445,12 +438,13 @@ static __noinline int owner_by_prefix(struct scratch *s, __u32 index, struct tls
 	barrier_var(len);
 	if (len > TLS_PREFIX)
 		len = TLS_PREFIX;
-	if (!len || bpf_probe_read_kernel(&prefix, len, s->data) || !prefix_of(&prefix))
+	__builtin_memset(&w->prefix, 0, sizeof(w->prefix));
+	if (!len || bpf_probe_read_kernel(&w->prefix, len, s->data) || !prefix_of(&w->prefix))
 		return false;
-	known = bpf_map_lookup_elem(&tls_prefixes, &prefix);
+	known = bpf_map_lookup_elem(&tls_prefixes, &w->prefix);
 	if (!known)
 		return false;
-	*owner = *known;
+	w->owner = *known;
 	return true;
 }
 
@@ -458,25 +452,24 @@ static __noinline int owner_by_prefix(struct scratch *s, __u32 index, struct tls
 static __noinline int link_socket(void *ctx, struct socket_state *st, struct scratch *s,
 				  struct tls_call *call, bool first)
 {
-	struct tls_owner owner = {};
-	__u64 key = s->rec.socket;
-	__u32 index = s->payload.index;
+	struct tls_linking *w = (void *)s->payload.room;
 
 	if (call) {
-		owner.object.address = call->object;
-		owner.object.pid = call->pid;
-		owner.library = call->library;
+		__builtin_memset(&w->owner, 0, sizeof(w->owner));
+		w->owner.object.address = call->object;
+		w->owner.object.pid = call->pid;
+		w->owner.library = call->library;
 		call->moved = 1;
-		first |= call->dir == neither; /* a handshake comes before all plaintext */
-	} else if (st->linked || !bio_probed || s->rec.call.dir != sent ||
-		   !owner_by_prefix(s, index, &owner)) {
+		first |= call->handshake; /* which comes before all plaintext */
+	} else if (st->tls_flags & TLS_LINKED || !bio_probed || s->rec.call.dir != sent ||
+		   !owner_by_prefix(s, s->payload.index)) {
 		return 0;
 	}
-	st->linked = 1;
-	if (!link_object(st, key, &owner, (void *)&s->rec.kept, first))
+	st->tls_flags |= TLS_LINKED;
+	if (!link_object(st, s, first))
 		return 0;
 	s->rec.call.len = s->rec.call.size = 0;
-	return tell_tls(ctx, st, s, key, tls_linked);
+	return tell_tls(ctx, st, s, s->rec.socket, tls_linked);
 }
 
 /* Whether a call begins like a record of TLS. */
@@ -485,6 +478,37 @@ static __noinline int begins_like_tls(struct scratch *s, __u32 index)
 	gather(index, START_LEN);
 	__builtin_memcpy(s->payload.start, s->data, START_LEN);
 	return s->payload.len >= 3 && kind_of(s->payload.start, s->payload.len) == speaks_tls;
+}
+
+/*
+ * A socket has moved ciphertext, or what may be it. Of the call it is known where its
+ * bytes are, their number and direction; new: it has shown just now that it speaks TLS.
+ */
+static __noinline int tls_moved(void *ctx, struct socket_state *st, struct scratch *s,
+				struct sock *sk, bool new)
+{
+	struct http_call *moved = &s->rec.call;
+	struct tcp_sock *tp = (void *)sk;
+	enum direction dir = moved->dir;
+	struct tls_call *call = call_under_way();
+	__u32 seq, index = s->payload.index;
+	bool first;
+
+	seq = dir == sent ? BPF_CORE_READ(tp, write_seq) : BPF_CORE_READ(tp, copied_seq);
+	first = seq - moved->size == st->intro.socket.seq[dir & 1];
+	st->next[dir & 1] = seq;
+	if (st->tls == NOT_TLS) {
+		st->misses++;
+		if (!call || !begins_like_tls(s, index))
+			return 0;
+		st->tls = CIPHERTEXT;
+	}
+	s->rec.socket = (__u64)sk;
+	if ((new && first && st->wanted) || (st->tls_flags & TLS_HELLO && dir == received))
+		tell_hello(ctx, st, s, (__u64)sk, index);
+	if (call && dir == sent)
+		note_send(st, s, call, tp);
+	return link_socket(ctx, st, s, call, first);
 }
 
 /* Whether nothing is to be told of a call that was joined in the middle of something long. */
@@ -501,13 +525,12 @@ static __always_inline bool goes_on_unknown(struct socket_state *st, bool turned
 static __always_inline int data_call(void *ctx, enum door door, __u32 use, struct sock *sk,
 				     struct msghdr *msg, long ret)
 {
-	bool turned, first, unseen = use == FOR_SPLICE; /* the bytes are nowhere */
+	bool turned, unseen = use == FOR_SPLICE; /* the bytes are nowhere */
 	enum direction dir = direction_of(use);
 	__u32 index, seq;
 	struct task_struct *task = NULL; /* if the kernel vouches for it */
 	__u64 key = (__u64)sk;
 	struct socket_state *st;
-	struct tls_call *call;
 	struct tcp_sock *tp;
 	struct scratch *s;
 
@@ -525,42 +548,23 @@ static __always_inline int data_call(void *ctx, enum door door, __u32 use, struc
 	s = scratch(index);
 	if (!s)
 		return 0;
-	seq = dir == sent ? READ(door, tp, write_seq) : READ(door, tp, copied_seq);
-	first = seq - (__u32)ret == st->intro.socket.seq[dir & 1];
+	s->payload.index = index;
 	if (st->tls == NOT_TLS && st->verdict != IS_OTHER) {
+		seq = dir == sent ? READ(door, tp, write_seq) : READ(door, tp, copied_seq);
 		place_call(door, st, &s->rec.call, sk, tp, dir, seq, ret);
 		turned = goes_back(st, dir);
 		if (goes_on_unknown(st, turned))
 			return 0;
 		find_bytes(s, index, task, sk, msg, ret, unseen);
 		call_moved(ctx, door, st, s, key, index, tp, seq, turned, unseen);
-		if (st->tls == NOT_TLS)
-			goto end;
-		s->payload.size = ret; /* its first bytes were those of TLS */
-		if (st->wanted && first && !unseen)
-			tell_hello(ctx, st, s, key, index);
-		call = call_under_way();
+		if (st->tls != NOT_TLS)
+			tls_moved(ctx, st, s, sk, true);
 	} else {
-		call = call_under_way();
-		st->next[dir & 1] = seq;
 		s->rec.call.size = ret;
 		s->rec.call.dir = dir;
 		find_bytes(s, index, task, sk, msg, ret, unseen);
-		if (st->tls == NOT_TLS) {
-			st->looks--;
-			if (!call || !begins_like_tls(s, index))
-				return 0;
-			st->tls = CIPHERTEXT;
-		}
-		if (st->hello == 1 + dir)
-			tell_hello(ctx, st, s, key, index);
+		tls_moved(ctx, st, s, sk, false);
 	}
-	if (call && dir == sent)
-		note_send(door, st, call, tp, seq, ret);
-	s->rec.socket = key;
-	s->payload.index = index;
-	link_socket(ctx, st, s, call, first);
-end:
 	if (st->ending)
 		tell_close(ctx, st, sk, use, st->ending);
 	return 0;

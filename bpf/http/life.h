@@ -47,10 +47,9 @@ static __noinline struct socket_state *insert(struct sock *sk, struct socket_sta
 	}
 	id->seq[sent] = st->next[sent];
 	id->seq[received] = st->next[received];
-	st->looks = TLS_LOOKS;
 	if (!at_ports(id->local_port, id->remote_port)) {
 		st->verdict = IS_OTHER;
-		st->passed_over = 1;
+		st->tls_flags = PASSED_OVER;
 		count(by_port, 1);
 	}
 	/* Another program may have been first. */

@@ -179,37 +179,51 @@ static __noinline int begin_plaintext(struct socket_state *st)
 	st->run = st->calls = 0;
 	st->wide = st->advised = 0;
 	st->last_dir = neither;
-	st->intro.socket.joined = !st->whole;
+	st->intro.socket.joined = !(st->tls_flags & TLS_WHOLE);
 	st->introduced = 0;
 	return 0;
 }
 
+/* What is at hand while a socket is linked: in payload.room. */
+struct tls_linking {
+	struct tls_owner owner;
+	struct tls_prefix prefix;
+	struct tls_link link;
+};
+
+_Static_assert(sizeof(struct tls_linking) <= sizeof(((struct payload *)0)->room), "it has room");
+
 /*
- * The socket of an object is found; whole: with its first bytes. True if plaintext of it
- * was told before.
+ * The socket, rec.socket, of an object is found; whole: with its first bytes. True if
+ * plaintext of it was told before.
  */
-static __noinline int link_object(struct socket_state *st, __u64 key, struct tls_owner *owner,
-				  struct tls_about *about, bool whole)
+static __noinline int link_object(struct socket_state *st, struct scratch *s, bool whole)
 {
-	struct tls_object object = owner->object;
-	struct tls_link *link = bpf_map_lookup_elem(&tls_links, &object);
-	struct tls_link new = {.socket = key, .seen = st->seen};
+	struct tls_linking *w = (void *)s->payload.room;
+	struct tls_link *link = bpf_map_lookup_elem(&tls_links, &w->owner.object);
+	struct tls_about *about = (void *)&s->rec.kept;
+	__u64 key = s->rec.socket;
 	bool told = link && !link->socket;
 
 	if (link && link->socket == key && link->seen == st->seen)
 		return false;
-	st->whole |= whole;
+	if (whole)
+		st->tls_flags |= TLS_WHOLE;
 	st->tls = st->tls ?: CIPHERTEXT;
-	st->intro.socket.library = owner->library;
+	st->intro.socket.library = w->owner.library;
 	if (told) {
-		about->object = object.address;
-		about->pid = object.pid;
+		about->object = w->owner.object.address;
+		about->pid = w->owner.object.pid;
 		about->since = link->since;
+		about->library = w->owner.library;
 		begin_plaintext(st);
 		st->bytes[sent] = link->bytes[sent];
 		st->bytes[received] = link->bytes[received];
 	}
-	if (bpf_map_update_elem(&tls_links, &object, &new, BPF_ANY))
+	__builtin_memset(&w->link, 0, sizeof(w->link));
+	w->link.socket = key;
+	w->link.seen = st->seen;
+	if (bpf_map_update_elem(&tls_links, &w->owner.object, &w->link, BPF_ANY))
 		count_lost(map_full);
 	return told;
 }

@@ -145,6 +145,13 @@ enum tls {
 	PLAINTEXT,  /* what is in it is: verdict and all that counts bytes are about that */
 };
 
+enum tls_flag {
+	TLS_WHOLE = 1 << 0,	/* its object is known since the first byte */
+	TLS_LINKED = 1 << 1,	/* it has had an object */
+	TLS_HELLO = 1 << 2,	/* more of a ClientHello is to come from the other side */
+	PASSED_OVER = 1 << 3,	/* by --port */
+};
+
 struct socket_state {
 	struct http_intro intro;
 	__u64 seen;
@@ -153,14 +160,16 @@ struct socket_state {
 	__u32 next[2]; /* TCP's numbers of the bytes that come next */
 	__u32 ports;   /* as the kernel has them: tells another socket at this address */
 	/* Calls in the map heads: as many as were put there and not taken, 0 or 1. */
-	__u16 kept;
-	__u16 taken;
+	__u8 kept;
+	__u8 taken;
+	__u8 tls;	/* enum tls */
+	__u8 tls_flags; /* enum tls_flag */
 	__u32 head; /* the entry there, if that is this socket's */
 	__u32 lost; /* exchanges that found no room and were not told of: lost_record() */
 	struct http_call sum;
 	enum direction requests;
 	__u8 verdict;
-	__u8 misses;
+	__u8 misses;		 /* calls that are not HTTP; then those that are not TLS */
 	enum direction last_dir; /* of the last call */
 	__u8 run;		 /* calls before it in that direction in a row, up to 255 */
 	__u8 wanted;		 /* owner passes the filters */
@@ -171,12 +180,6 @@ struct socket_state {
 	enum ending late;	 /* it has ended, and its client may still take an answer out */
 	__u8 kind;		 /* enum counted: as what it was counted */
 	__u8 calls;		 /* goes round */
-	__u8 tls;		 /* enum tls */
-	__u8 passed_over;	 /* by --port */
-	__u8 whole;		 /* the object of TLS is known since the first byte */
-	__u8 linked;		 /* it has had an object */
-	__u8 hello;		 /* more of a ClientHello is to come, in this direction less 1 */
-	__u8 looks;		 /* calls of another protocol that may still turn into TLS */
 	/* In records of this turn that found no room: requests and answers that began. */
 	__u8 lost_requests;
 	__u8 lost_answers;

@@ -101,6 +101,13 @@ static __always_inline bool is_tls(struct socket_state *st)
 	return !st->intro.socket.joined || st->kind == speaks_tls || tls_call_under_way();
 }
 
+/* What the socket speaks is not to be followed. */
+static __always_inline void give_up(struct socket_state *st)
+{
+	st->verdict = IS_OTHER;
+	st->misses = 0; /* it may turn into TLS: TLS_LOOKS */
+}
+
 /* Looks at a call on a socket of which it is not known yet what it speaks. */
 static __noinline int decide(struct socket_state *st, struct scratch *s, __u32 index)
 {
@@ -142,7 +149,7 @@ static __noinline int decide(struct socket_state *st, struct scratch *s, __u32 i
 	if (++st->misses >= (st->intro.socket.joined ? MISSES_JOINED : MISSES) ||
 	    st->tls == CIPHERTEXT ||
 	    (!st->intro.socket.joined && (kind == speaks_tls || kind == speaks_http2)))
-		st->verdict = IS_OTHER;
+		give_up(st);
 	if (!st->kind || kind == speaks_tls || kind == speaks_http2)
 		count_kind(st, kind);
 	return false;

@@ -20,7 +20,6 @@ enum loss {
 	seen_by_copy,	/* no loss: a copy has seen what the first program missed */
 	accept_missed,	/* an accept that was found out at the connection's end */
 	step_missed,	/* a step of a connection, or its end, that was found out later */
-	program_busy,	/* a program was preempted by too many others */
 };
 
 /*
@@ -29,7 +28,7 @@ enum loss {
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, program_busy + 1);
+	__uint(max_entries, step_missed + 1);
 	__type(key, enum loss);
 	__type(value, __u64);
 } lost SEC(".maps");

@@ -56,6 +56,7 @@ struct segment {
 struct payload {
 	__u64 owner; /* task that is at it, for who may be preempted; else 0 */
 	__u64 index; /* of the scratch, for who has no argument left */
+	__u64 room[16]; /* for who includes this, where the stack has none */
 	__u64 size;  /* bytes that the call has moved */
 	__u64 len;  /* of these, the first ones that are in data */
 	struct source src;

@@ -30,7 +30,7 @@ static __noinline struct scratch *take_scratch(__u32 *index)
 		*index = at;
 		return s;
 	}
-	count_lost(program_busy);
+	count_lost(map_full);
 	return NULL;
 }
 
@@ -116,7 +116,7 @@ static __noinline int plain_moved(void *ctx, struct tls_call *call, __u64 n)
 		return call->library == nss ? 0 : tell_unlinked(ctx, call, n); /* NSPR: it may be no TLS */
 	if (call->pid != st->intro.owner.pid)
 		take_over(st, call->pid);
-	if (!st->wanted || st->passed_over)
+	if (!st->wanted || st->tls_flags & PASSED_OVER)
 		return 0;
 	if (st->tls != PLAINTEXT)
 		begin_plaintext(st);

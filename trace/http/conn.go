@@ -367,7 +367,7 @@ func (cs *conns) keptFor(c *conn) (call *bpf.HttpHttpCall, data []byte, ok bool)
 		return nil, nil, false // records that are not this session's: see session.Offline
 	}
 	st := &cs.state
-	kept := func() (uint16, bool) {
+	kept := func() (uint8, bool) {
 		err := cs.session.Map(bpf.HttpMapSockets).Lookup(c.address, st)
 		return st.Kept, err == nil && st.Seen == c.seen && st.Kept != st.Taken
 	}
