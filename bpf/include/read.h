@@ -128,62 +128,36 @@ static __always_inline __u64 register_return(void *regs)
 }
 
 /*
- * Registers of a program that a uprobe is at, which are its own: a plain load. The
- * arguments of its functions are those of C, or of Go.
+ * Registers of a program that a uprobe is at, which are its own: a plain load, which must
+ * not become one of an address that is calculated.
  */
-static __always_inline __u64 user_arg(void *ctx, int i)
-{
-	struct pt_regs___x86 *x86 = ctx;
-	struct pt_regs___arm64 *arm64 = ctx;
+#define USER_REGISTER(ctx, x86_name, arm64_name)                              \
+	({                                                                    \
+		__u64 value;                                                  \
+		if (bpf_core_field_exists(struct pt_regs___x86, orig_ax)) {   \
+			value = ((struct pt_regs___x86 *)(ctx))->x86_name;    \
+			barrier_var(value);                                   \
+		} else {                                                      \
+			value = ((struct pt_regs___arm64 *)(ctx))->arm64_name;\
+			barrier_var(value);                                   \
+		}                                                             \
+		value;                                                        \
+	})
 
-	if (bpf_core_field_exists(x86->orig_ax))
-		return i == 0 ? x86->di :
-		       i == 1 ? x86->si :
-		       i == 2 ? x86->dx :
-		       i == 3 ? x86->cx :
-				x86->r8;
-	return i == 0 ? arm64->regs[0] :
-	       i == 1 ? arm64->regs[1] :
-	       i == 2 ? arm64->regs[2] :
-	       i == 3 ? arm64->regs[3] :
-			arm64->regs[4];
-}
-
-static __always_inline __u64 go_arg(void *ctx, int i)
-{
-	struct pt_regs___x86 *x86 = ctx;
-	struct pt_regs___arm64 *arm64 = ctx;
-
-	if (bpf_core_field_exists(x86->orig_ax))
-		return i == 0 ? x86->ax : i == 1 ? x86->bx : x86->cx;
-	return i == 0 ? arm64->regs[0] : i == 1 ? arm64->regs[1] : arm64->regs[2];
-}
-
-/* What a function returns, of C or of Go. */
-static __always_inline __u64 user_return(void *ctx)
-{
-	struct pt_regs___x86 *x86 = ctx;
-	struct pt_regs___arm64 *arm64 = ctx;
-
-	return bpf_core_field_exists(x86->orig_ax) ? x86->ax : arm64->regs[0];
-}
-
-static __always_inline __u64 user_stack(void *ctx)
-{
-	struct pt_regs___x86 *x86 = ctx;
-	struct pt_regs___arm64 *arm64 = ctx;
-
-	return bpf_core_field_exists(x86->orig_ax) ? x86->sp : arm64->sp;
-}
-
-/* Go's goroutine. */
-static __always_inline __u64 user_routine(void *ctx)
-{
-	struct pt_regs___x86 *x86 = ctx;
-	struct pt_regs___arm64 *arm64 = ctx;
-
-	return bpf_core_field_exists(x86->orig_ax) ? x86->r14 : arm64->regs[28];
-}
+/* What a function of C was called with. */
+#define USER_ARG0(ctx) USER_REGISTER(ctx, di, regs[0])
+#define USER_ARG1(ctx) USER_REGISTER(ctx, si, regs[1])
+#define USER_ARG2(ctx) USER_REGISTER(ctx, dx, regs[2])
+#define USER_ARG3(ctx) USER_REGISTER(ctx, cx, regs[3])
+#define USER_ARG4(ctx) USER_REGISTER(ctx, r8, regs[4])
+/* A function of Go, and its goroutine. */
+#define GO_ARG0(ctx) USER_REGISTER(ctx, ax, regs[0])
+#define GO_ARG1(ctx) USER_REGISTER(ctx, bx, regs[1])
+#define GO_ARG2(ctx) USER_REGISTER(ctx, cx, regs[2])
+#define GO_ROUTINE(ctx) USER_REGISTER(ctx, r14, regs[28])
+/* What a function returns, of C or of Go, and its stack. */
+#define USER_RETURN(ctx) USER_REGISTER(ctx, ax, regs[0])
+#define USER_STACK(ctx) USER_REGISTER(ctx, sp, sp)
 
 /* One of the first three arguments of a system call; arm64 puts the result where the first was. */
 static __always_inline __u64 syscall_arg(void *regs, int i, bool vouched)

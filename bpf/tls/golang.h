@@ -9,7 +9,7 @@
 
 static __always_inline struct tls_thread this_routine(void *ctx)
 {
-	return (struct tls_thread){bpf_get_current_pid_tgid() & ~0xffffffffULL, user_routine(ctx)};
+	return (struct tls_thread){bpf_get_current_pid_tgid() & ~0xffffffffULL, GO_ROUTINE(ctx)};
 }
 
 /* func (c *Conn) Read(b []byte) (int, error) */
@@ -17,8 +17,8 @@ SEC("uprobe")
 int golang_read(void *ctx)
 {
 	struct tls_call new = {
-		.object = go_arg(ctx, 0),
-		.buf = go_arg(ctx, 1),
+		.object = GO_ARG0(ctx),
+		.buf = GO_ARG1(ctx),
 		.library = golang,
 		.dir = received,
 		.result = RESULT_64,
@@ -42,13 +42,13 @@ int golang_write(void *ctx)
 {
 	struct tls_thread key = this_routine(ctx);
 	struct tls_call new = {
-		.object = go_arg(ctx, 0),
-		.buf = go_arg(ctx, 1),
+		.object = GO_ARG0(ctx),
+		.buf = GO_ARG1(ctx),
 		.library = golang,
 		.dir = neither, /* of what it sends, which belongs to the object */
 		.time = bpf_ktime_get_boot_ns(),
 	};
-	__u64 n = go_arg(ctx, 2);
+	__u64 n = GO_ARG2(ctx);
 	struct tls_call *call;
 
 	enter(key, &new);
@@ -66,7 +66,7 @@ SEC("uprobe")
 int golang_handshake(void *ctx)
 {
 	struct tls_call new = {
-		.object = go_arg(ctx, 0),
+		.object = GO_ARG0(ctx),
 		.library = golang,
 		.dir = neither,
 		.handshake = 1,

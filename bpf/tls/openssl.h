@@ -54,14 +54,14 @@ int openssl_bio_write(void *ctx)
 	struct tls_call *call = bpf_map_lookup_elem(&tls_calls, &key);
 	struct tls_prefix prefix = {};
 	struct tls_owner owner = {};
-	__u64 len = (__u32)user_arg(ctx, 2);
+	__u64 len = (__u32)USER_ARG2(ctx);
 
 	if (!call || !call->active || (__s32)len <= 5)
 		return 0;
 	barrier_var(len);
 	if (len > TLS_PREFIX)
 		len = TLS_PREFIX;
-	if (bpf_probe_read_user(&prefix, len, (void *)user_arg(ctx, 1)) || !prefix_of(&prefix))
+	if (bpf_probe_read_user(&prefix, len, (void *)USER_ARG1(ctx)) || !prefix_of(&prefix))
 		return 0;
 	call->moved = 1;
 	owner.object.address = call->object;

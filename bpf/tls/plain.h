@@ -188,9 +188,9 @@ static __always_inline struct tls_thread this_thread(void)
 static __noinline int enter_c(void *ctx, enum library library, enum direction dir, enum tls_result result, int pointer)
 {
 	struct tls_call new = {
-		.object = user_arg(ctx, 0),
-		.buf = user_arg(ctx, 1),
-		.sp = user_stack(ctx),
+		.object = USER_ARG0(ctx),
+		.buf = USER_ARG1(ctx),
+		.sp = USER_STACK(ctx),
 		.library = library,
 		.dir = dir,
 		.result = result,
@@ -198,7 +198,7 @@ static __noinline int enter_c(void *ctx, enum library library, enum direction di
 	};
 
 	if (result == RESULT_POINTER)
-		new.count = pointer == 4 ? user_arg(ctx, 4) : user_arg(ctx, 3);
+		new.count = pointer == 4 ? USER_ARG4(ctx) : USER_ARG3(ctx);
 	if (dir == sent)
 		new.time = bpf_ktime_get_boot_ns();
 	return enter(this_thread(), &new);
@@ -233,12 +233,12 @@ static __always_inline int leave(void *ctx, struct tls_thread key)
 
 	if (!call || !call->active)
 		return 0;
-	if (!key.routine && user_stack(ctx) - call->sp > 8)
+	if (!key.routine && USER_STACK(ctx) - call->sp > 8)
 		return 0; /* it is one within it */
 	call->active = 0;
 	if (call->dir == neither)
 		return 0;
-	n = moved_bytes(call, user_return(ctx));
+	n = moved_bytes(call, USER_RETURN(ctx));
 	if (!n || n > PLAIN_MAX)
 		return 0;
 	if (call->dir == received)

@@ -20,6 +20,7 @@ type HTTP struct {
 	Common
 	Connection
 	Version       string // as 1.1
+	TLS           string // the library that the plaintext was taken from: of the server where it is known; empty: it was not encrypted
 	Seq           uint64 // position of the request on its connection, from 1; 0 if unknown
 	Method        string
 	Path          string // request target as sent
@@ -65,6 +66,7 @@ func (e *HTTP) fields(t *table) {
 	t.common(&e.Common)
 	t.connection(&e.Connection)
 	t.text("version", &e.Version, e.Version != "")
+	t.text("tls", &e.TLS, e.TLS != "")
 	t.uint64("seq", &e.Seq, e.Seq != 0)
 	t.text("method", &e.Method, true)
 	t.text("path", &e.Path, true)

@@ -38,6 +38,7 @@ type conn struct {
 	parser   message.Parser
 	address  uint64
 	seen     uint64            // with address, tells the socket from all others
+	library  bpf.HttpLibrary   // that its plaintext is taken from
 	requests bpf.HttpDirection // which way they go, as far as the kernel can tell
 	base     [2]uint64         // where each direction begins
 	based    bool              // and that is known
@@ -122,7 +123,7 @@ func (cs *conns) advance(now uint64) {
 // introduced, or else the kernel is asked; nil if it does not know either.
 func (cs *conns) open(address, seen uint64, intro *bpf.HttpHttpIntro) *conn {
 	c := cs.known[address]
-	if c != nil && c.seen == seen {
+	if c != nil && c.seen == seen && (intro == nil || intro.Socket.Library == c.library) {
 		if intro != nil {
 			c.Owner, c.judged = cs.owner(&intro.Owner), false
 			if id := connID(&intro.Socket); id.Known && !c.ID.Known {
@@ -132,7 +133,11 @@ func (cs *conns) open(address, seen uint64, intro *bpf.HttpHttpIntro) *conn {
 		}
 		return c
 	}
-	if c != nil {
+	switch {
+	case c == nil:
+	case c.seen == seen: // what was plain so far goes on in TLS
+		cs.close(c, cs.now, stream.Complete)
+	default:
 		cs.vanish(c) // another socket took its address
 	}
 	if intro == nil {
@@ -147,7 +152,11 @@ func (cs *conns) open(address, seen uint64, intro *bpf.HttpHttpIntro) *conn {
 		address: address,
 		seen:    seen,
 		parser:  cs.parsers[0].Conn(intro.Socket.Joined != 0),
+		library: intro.Socket.Library,
 		hint:    bpf.HttpHttpHint{Seen: seen},
+	}
+	if c.library != bpf.HttpLibraryNoLibrary {
+		intro.Socket.Seq = [2]uint32{} // TCP's numbers are those of the ciphertext
 	}
 	c.End = exchange.End{
 		Source: c,
@@ -158,6 +167,7 @@ func (cs *conns) open(address, seen uint64, intro *bpf.HttpHttpIntro) *conn {
 			ID:     connID(&intro.Socket),
 			Seq:    intro.Socket.Seq,
 			Joined: intro.Socket.Joined != 0,
+			TLS:    tlsNames[min(int(intro.Socket.Library), len(tlsNames)-1)],
 		},
 		Owner: cs.owner(&intro.Owner),
 	}

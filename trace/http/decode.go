@@ -33,6 +33,9 @@ func (t *tracer) Decode(record []byte) bool {
 		}
 	}
 	t.conns.advance(r.Time)
+	if r.Type > bpf.HttpEventSocketClosed {
+		return t.decodeTLS(r, data[:r.Call.Len], intro)
+	}
 	c := t.conns.open(r.Socket, r.Seen, intro)
 	if c == nil {
 		return false

@@ -114,6 +114,7 @@ func (ev *events) fill(e *event.HTTP, kind string, client, server *exchange.Half
 		},
 		Connection:    event.Connection{Role: role, Src: view.Pair.Client, Dst: view.Pair.Server, ID: event.ConnID(view.ID)},
 		Version:       versions[min(x.Minor, 1)],
+		TLS:           view.TLS,
 		Seq:           x.Position,
 		Method:        text(x.Method),
 		Path:          text(x.Target),
@@ -133,6 +134,7 @@ func (ev *events) fill(e *event.HTTP, kind string, client, server *exchange.Half
 		e.Seq = max(x.Position, server.Exchange.Position) // where both know it they agree
 		e.PeerPID, e.PeerComm = client.Owner.PID, client.Owner.Comm
 		e.ServerLatency, _ = times(&server.Exchange)
+		e.TLS = server.TLS
 	}
 }
 

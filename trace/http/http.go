@@ -23,6 +23,7 @@ import (
 	"tracer/trace/exchange"
 	"tracer/trace/kernel"
 	"tracer/trace/session"
+	"tracer/trace/tls"
 )
 
 // Probe is the row of `tracer http`.
@@ -53,8 +54,11 @@ type tracer struct {
 	events  *events
 	conns   *conns
 	pending *pending
+	tls     *tls.Source // nil: plaintext of TLS is not seen
 
 	joining, looking, summing *session.Timer
+
+	unlinked unlinked
 
 	summed bpf.HttpHttpCall // that Decode reads
 	spoken bool             // what is spoken at the ports is known
@@ -75,6 +79,10 @@ func (t *tracer) Attached(h *session.Host) error {
 	t.looking = t.timer(t.look)
 	t.conns.sweeping.Next(idleCheck)
 	t.looking.Next(t.pending.lookInterval())
+	if !t.noTLS && h.Object.Tier(tls.Feature) != 0 {
+		t.tls = tls.NewSource(h.Object, true)
+		t.tls.ScanTmp()
+	}
 	if t.summary {
 		t.events.sum = exchange.NewSummary(t.conns.now)
 		t.summing = h.Timer(t.tellSummary)
