@@ -5,6 +5,7 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"slices"
+	"strings"
 )
 
 const symbolSize = 24 // Elf64_Sym
@@ -40,12 +41,28 @@ func (m *Image) Exported(names ...string) map[string]Symbol {
 	return found
 }
 
+// Needs tells whether the dynamic linker loads a library with the file whose name begins
+// so.
+func (m *Image) Needs(prefix string) bool {
+	d, ok := m.dynamicTable()
+	if !ok {
+		return false
+	}
+	for _, off := range d.needed {
+		if name, ok := cString(d.text, off); ok && strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
 // A dynamicTable is what PT_DYNAMIC leads to.
 type dynamicTable struct {
 	m               *Image
 	symbols, text   []byte
 	versions        []byte // .gnu.version, a number for each symbol
 	gnuHash, elHash []byte
+	needed          []uint64 // where in text the names of libraries are
 }
 
 func (m *Image) dynamicTable() (d dynamicTable, ok bool) {
@@ -63,6 +80,8 @@ func (m *Image) dynamicTable() (d dynamicTable, ok bool) {
 		tag, value := elf.DynTag(le.Uint64(b)), le.Uint64(b[8:])
 		b = b[16:]
 		switch tag {
+		case elf.DT_NEEDED:
+			d.needed = append(d.needed, value)
 		case elf.DT_SYMTAB:
 			d.symbols, _ = m.at(value)
 		case elf.DT_STRTAB:

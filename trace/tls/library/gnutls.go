@@ -19,9 +19,10 @@ var gnuTLS = finder{
 		if _, ok := s[send]; !ok {
 			return found, errors.New("it has gnutls_record_recv and no gnutls_record_send")
 		}
-		found.Functions, err = l.all(s, wanted{"gnutls_record_recv", GnuTLSRecv}, wanted{send, GnuTLSSend})
+		found.Functions, err = l.all(s, wanted{"gnutls_record_recv", GnuTLSRecv}, wanted{send, GnuTLSSend},
+			wanted{"gnutls_handshake", Handshake})
 		return found, err
 	},
 }
 
-var gnuTLSNames = []string{"gnutls_record_recv", "gnutls_record_send", "gnutls_record_send2"}
+var gnuTLSNames = []string{"gnutls_record_recv", "gnutls_record_send", "gnutls_record_send2", "gnutls_handshake"}

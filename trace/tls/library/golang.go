@@ -12,8 +12,11 @@ import (
 var golang = finder{
 	kind: Go,
 	find: func(l *lookup) (found Library, err error) {
-		const read, write = "crypto/tls.(*Conn).Read", "crypto/tls.(*Conn).Write"
-		s, err := l.Go(read, write)
+		const (
+			read, write    = "crypto/tls.(*Conn).Read", "crypto/tls.(*Conn).Write"
+			client, server = "crypto/tls.(*Conn).clientHandshake", "crypto/tls.(*Conn).serverHandshake"
+		)
+		s, err := l.Go(read, write, client, server)
 		switch {
 		case errors.Is(err, elf.ErrNotGo), err == nil && len(s) == 0:
 			return found, ErrNone
@@ -21,7 +24,8 @@ var golang = finder{
 			return found, err
 		}
 		// The linker leaves out what is not called: a program may only read, or only write.
-		if found.Functions, err = l.all(s, wanted{read, GoRead}, wanted{write, GoWrite}); err != nil {
+		if found.Functions, err = l.all(s, wanted{read, GoRead}, wanted{write, GoWrite},
+			wanted{client, GoHandshake}, wanted{server, GoHandshake}); err != nil {
 			return found, err
 		}
 		for _, f := range found.Functions {

@@ -45,6 +45,8 @@ const (
 	NSPRWrite                  // the same
 	GoRead                     // func (*Conn) ([]byte) (int, error)
 	GoWrite                    // the same
+	Handshake                  // argument 0 is the object, of C's convention; what it returns does not matter
+	GoHandshake                // the same, of Go's
 )
 
 // Write tells whether the function sends.
@@ -66,7 +68,7 @@ const (
 	Pointer4                   // the same with argument 4
 )
 
-// Result is where the function says how many bytes it has carried.
+// Result is where the function says how many bytes it has carried; 0 if it carries none.
 func (u Use) Result() Result {
 	switch u {
 	case SSLReadEx, SSLWriteEx:
@@ -75,9 +77,15 @@ func (u Use) Result() Result {
 		return Pointer4
 	case GnuTLSRecv, GnuTLSSend, GoRead, GoWrite:
 		return Return64
+	case Handshake, GoHandshake:
+		return 0
 	}
 	return Return32
 }
+
+// Go tells whether arguments are passed as Go does, and return probes are out of the
+// question.
+func (u Use) Go() bool { return u == GoRead || u == GoWrite || u == GoHandshake }
 
 // arguments are how many of a function's arguments a program at its entry reads.
 func (u Use) arguments() int {
@@ -86,14 +94,18 @@ func (u Use) arguments() int {
 		return 4
 	case Pointer4:
 		return 5
+	case 0:
+		return 1
 	}
 	return 3
 }
 
 // A Library is what a file has.
 type Library struct {
-	Kind      Kind
-	Functions []Function // in which plaintext is read
+	Kind Kind
+	// Functions are those in which plaintext is read, and those of handshakes, in which
+	// sockets are.
+	Functions []Function
 	// ByRets are what to take instead where return probes cannot be had: all of them have
 	// Rets. Nil where there is no such set.
 	ByRets []Function

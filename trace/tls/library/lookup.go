@@ -60,7 +60,7 @@ func (l *lookup) function(name string, use Use, s elf.Symbol) (Function, error) 
 		return f, fmt.Errorf("%s: %w", name, err)
 	}
 	convention := code.C
-	if use == GoRead || use == GoWrite {
+	if use.Go() {
 		convention = code.Go
 	}
 	if f.Entry, err = l.spot(c.Entry(convention, use.arguments())); err != nil {

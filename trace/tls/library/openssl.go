@@ -2,6 +2,7 @@ package library
 
 import (
 	"errors"
+	"slices"
 
 	"tracer/trace/tls/elf"
 )
@@ -19,12 +20,16 @@ var openSSL = finder{
 var sslNames = []string{
 	"SSL_read", "SSL_read_ex",
 	"SSL_write", "SSL_write_ex",
-	"SSL_write_ex2", // from OpenSSL 3.3 on
-	"BIO_write",     // of libcrypto, also where that is inside of the same file
+	"SSL_write_ex2",    // from OpenSSL 3.3 on
+	"SSL_do_handshake", // by which SSL_accept and SSL_connect go
+	"BIO_write",        // of libcrypto, also where that is inside of the same file
 }
 
 func findOpenSSL(l *lookup) (Library, error) {
 	var found Library
+	if l.Needs("libgnutls.so") { // GnuTLS with OpenSSL's interface before it
+		return found, ErrNone
+	}
 	s := l.symbols("SSL_write", sslNames...)
 	if s == nil {
 		if _, ok := l.exported["BIO_write"]; !ok {
@@ -55,8 +60,18 @@ func findOpenSSL(l *lookup) (Library, error) {
 	if err != nil {
 		return found, err
 	}
-	found.Functions = append(read, write...)
-	found.ByRets = l.byRets(s, append(reads, writes...))
+	handshake, err := l.all(s, wanted{"SSL_do_handshake", Handshake})
+	if err != nil {
+		return found, err
+	}
+	found.Functions = slices.Concat(read, write, handshake)
+	if found.ByRets = l.byRets(s, append(reads, writes...)); found.ByRets != nil {
+		for _, h := range handshake {
+			if h.Rets != nil {
+				found.ByRets = append(found.ByRets, h)
+			}
+		}
+	}
 	return found, nil
 }
 

@@ -1,0 +1,116 @@
+package find
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// An identity is a file as the kernel's probes know it: by inode. All of one inode is
+// probed through any of its names.
+//
+// An overlay mount has a device number of its own, and its files' probes are at the
+// inode below, which many containers share: its device tells nothing. Since Linux 6.6 it
+// gives out a handle that names the file below; before, the number of the inode, its size
+// and both times to the nanosecond are taken for it.
+type identity struct {
+	stamp
+	overlay bool
+	device  uint64
+	handle  string // of an overlay's file; empty if not to be had
+}
+
+// A stamp is the same for one inode whatever mount it is seen through, as long as nobody
+// writes to it, links, unlinks or renames it.
+type stamp struct {
+	inode        uint64
+	size         int64
+	changed, set [2]int64 // ctime, mtime: seconds, nanoseconds
+}
+
+const (
+	overlayMagic = 0x794c7630
+	handleFID    = 0x200 // AT_HANDLE_FID: a name, not for opening
+	// inodeBits are those of an inode's number that overlayfs does not use to tell layers
+	// apart (xino).
+	inodeBits = 1<<32 - 1
+)
+
+// identify tells which file it is, and how many names it has.
+func identify(f *os.File) (id identity, names uint64, err error) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return id, 0, err
+	}
+	var st unix.Stat_t
+	var fs unix.Statfs_t
+	failed := conn.Control(func(fd uintptr) {
+		if err = unix.Fstat(int(fd), &st); err != nil {
+			return
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFREG {
+			err = unix.EINVAL
+			return
+		}
+		if err = unix.Fstatfs(int(fd), &fs); err != nil || fs.Type != overlayMagic {
+			return
+		}
+		id.overlay = true
+		if h, _, failed := unix.NameToHandleAt(int(fd), "", unix.AT_EMPTY_PATH|handleFID); failed == nil {
+			id.handle = string(h.Bytes())
+		}
+	})
+	if failed != nil {
+		err = failed
+	}
+	if err != nil {
+		return id, 0, &os.PathError{Op: "stat", Path: f.Name(), Err: err}
+	}
+	id.device = st.Dev
+	id.stamp = stamp{
+		inode: st.Ino & inodeBits, size: st.Size,
+		changed: [2]int64{int64(st.Ctim.Sec), int64(st.Ctim.Nsec)}, set: [2]int64{int64(st.Mtim.Sec), int64(st.Mtim.Nsec)},
+	}
+	return id, uint64(st.Nlink), nil
+}
+
+// same tells whether two files, as they are now, are one inode. Times do not matter where
+// the kernel has a name for it: a link more changes them.
+func (a *identity) same(b *identity) bool {
+	switch {
+	case a.overlay && b.overlay && a.handle != "" && b.handle != "":
+		return a.handle == b.handle
+	case a.overlay || b.overlay: // or one that an overlay is made of, seen without it
+		return a.stamp == b.stamp
+	}
+	return a.device == b.device && a.inode == b.inode
+}
+
+// refused are files in which nothing was found, and why.
+type refused map[stamp][]refusal
+
+type refusal struct {
+	identity
+	err error
+}
+
+const maxRefused = 1 << 14
+
+func (r refused) find(id *identity) (error, bool) {
+	for i := range r[id.stamp] {
+		if k := &r[id.stamp][i]; k.same(id) {
+			return k.err, true
+		}
+	}
+	return nil, false
+}
+
+func (r refused) add(id *identity, err error) {
+	if _, ok := r.find(id); ok {
+		return
+	}
+	if len(r) >= maxRefused {
+		clear(r) // they are looked into again
+	}
+	r[id.stamp] = append(r[id.stamp], refusal{*id, err})
+}

@@ -1,0 +1,153 @@
+package find
+
+import (
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	image "tracer/trace/tls/elf"
+	"tracer/trace/tls/library"
+)
+
+// ownMachine is what this host's processes are made of. Foreign programs run in an
+// emulator, whose code a probe in their files never meets.
+var ownMachine = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[runtime.GOARCH]
+
+// A sight is what came of looking for a file and into it.
+type sight struct {
+	file    *os.File // nil if it could not be opened
+	id      identity
+	names   uint64 // hard links
+	library library.Library
+	err     error // library.ErrNone if there is nothing in it
+	opened  bool  // err is about what is in the file
+}
+
+func (s *sight) close() {
+	if s.file != nil {
+		_ = s.file.Close()
+	}
+}
+
+// openMapped opens a file as a process has it mapped.
+func (f *Finder) openMapped(m *mapping) (*os.File, error) {
+	dir := f.process(m.pid)
+	span := func(m *mapping) string {
+		return filepath.Join(dir, "map_files", strconv.FormatUint(m.start, 16)+"-"+strconv.FormatUint(m.end, 16))
+	}
+	// It may be deleted, or another file may be where it was.
+	file, err := openRegular(span(m))
+	if err == nil {
+		return file, nil
+	}
+	if m.program {
+		if file, err := openRegular(filepath.Join(dir, "exe")); err == nil {
+			if isInode(file, m.file.inode) {
+				return file, nil
+			}
+			_ = file.Close()
+		}
+	}
+	if m.path != "" {
+		if file, err := f.openBelow(filepath.Join(dir, "root"), m.path); err == nil {
+			if isInode(file, m.file.inode) {
+				return file, nil
+			}
+			_ = file.Close()
+		}
+	}
+	// What is mapped first is cut by what is mapped over it.
+	if again, failed := f.maps(m.pid); failed == nil {
+		for i := range again {
+			if a := &again[i]; a.file.inode == m.file.inode && (a.start != m.start || a.end != m.end) {
+				return openRegular(span(a))
+			}
+		}
+	}
+	return nil, err
+}
+
+// openBelow opens a path as a process does whose root this is: links lead to nowhere
+// outside of it.
+func (f *Finder) openBelow(root, path string) (*os.File, error) {
+	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: root, Err: err}
+	}
+	defer unix.Close(dir)
+	fd, err := unix.Openat2(dir, path, &unix.OpenHow{Flags: openFlags, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// openFlags never wait for a fifo or a terminal, nor take one.
+const openFlags = unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
+
+func openRegular(path string) (*os.File, error) {
+	fd, err := unix.Open(path, openFlags, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+func isInode(file *os.File, inode uint64) bool {
+	id, _, err := identify(file)
+	return err == nil && id.inode == inode&inodeBits
+}
+
+// lookAt identifies an open file and looks into it, unless it is known to have nothing.
+func (f *Finder) lookAt(file *os.File) (s sight) {
+	s.file = file
+	if s.id, s.names, s.err = identify(file); s.err != nil {
+		return s
+	}
+	s.opened = true
+	f.mu.Lock()
+	err, known := f.refused.find(&s.id)
+	f.mu.Unlock()
+	if known {
+		s.err = err
+		return s
+	}
+	s.err = image.Read(file, func(m *image.Image) (err error) {
+		if m.Machine != ownMachine {
+			return library.ErrNone
+		}
+		s.library, err = library.Find(m)
+		return err
+	})
+	if errors.Is(s.err, image.ErrFormat) {
+		s.err = library.ErrNone
+	}
+	return s
+}
+
+func (f *Finder) process(pid uint32) string {
+	return filepath.Join(f.options.Proc, strconv.FormatUint(uint64(pid), 10))
+}
+
+// maps reads the mappings of a process. Those of a kernel's thread are none.
+func (f *Finder) maps(pid uint32) ([]mapping, error) {
+	const longest = 64 << 20 // a process may have a million
+	file, err := os.Open(filepath.Join(f.process(pid), "maps"))
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	b, err := io.ReadAll(io.LimitReader(file, longest))
+	if err != nil {
+		return nil, fmt.Errorf("read maps of process %d: %w", pid, err)
+	}
+	return parseMaps(b, pid), nil
+}
