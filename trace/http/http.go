@@ -80,8 +80,10 @@ func (t *tracer) Attached(h *session.Host) error {
 	t.conns.sweeping.Next(idleCheck)
 	t.looking.Next(t.pending.lookInterval())
 	if !t.noTLS && h.Object.Tier(tls.Feature) != 0 {
-		t.tls = tls.NewSource(h.Object, true)
-		t.tls.ScanTmp()
+		var err error
+		if t.tls, err = tls.Open(h.Object, false); err != nil {
+			return err
+		}
 	}
 	if t.summary {
 		t.events.sum = exchange.NewSummary(t.conns.now)
@@ -116,6 +118,13 @@ func (t *tracer) tellSummary() {
 }
 
 func (t *tracer) Detaching() {}
+
+// Close ends what runs beside the session, which may never have run.
+func (t *tracer) Close() {
+	if t.tls != nil {
+		t.tls.Close()
+	}
+}
 
 // End tells what waits.
 func (t *tracer) End() {

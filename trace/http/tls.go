@@ -60,7 +60,13 @@ func (t *tracer) decodeTLS(r *bpf.HttpHttpRecord, data []byte, intro *bpf.HttpHt
 			t.conns.feed(c, &h.call, h.data)
 		}
 		t.settle()
-	case bpf.HttpEventClientHello, bpf.HttpEventBioNeeded:
+	case bpf.HttpEventBioNeeded:
+		t.tls.Need(about.Pid)
+	case bpf.HttpEventClientHello:
+		if intro == nil {
+			return false
+		}
+		t.tls.Saw(intro.Owner.Pid)
 	default:
 		return false
 	}

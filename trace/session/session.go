@@ -311,6 +311,11 @@ func plural(n uint64, thing string) string {
 
 // Close releases everything that the session holds in the kernel.
 func (s *Session) Close() {
+	for _, h := range s.hosts {
+		if c, ok := h.tracer.(interface{ Close() }); ok {
+			c.Close()
+		}
+	}
 	if s.kernel != nil {
 		s.kernel.Detach()
 	}

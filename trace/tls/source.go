@@ -1,148 +1,252 @@
 package tls
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"tracer/bpf"
 	"tracer/trace/kernel"
+	"tracer/trace/tls/find"
 	"tracer/trace/tls/library"
 )
 
-// A Source attaches programs to the TLS libraries that it is told of. Its methods are safe
-// for concurrent use.
+// A Source finds TLS libraries and attaches programs to them: what is there when it is
+// opened, and what comes until it is closed.
 type Source struct {
 	object  *kernel.Object
+	finder  *find.Finder
 	returns bool // return probes may be used: see selfTest
+	cancel  context.CancelFunc
+	done    chan struct{} // Run has returned
+	needs   chan uint32   // processes that hand on ciphertext by themselves
 
-	mu    sync.Mutex
-	files map[any]*file
+	mu     sync.Mutex
+	files  map[*find.File]*file
+	failed map[string]error // by path, why nothing is attached
 }
 
 // A file is one that programs are attached to.
 type file struct {
-	kind     library.Kind
+	*find.File
 	attached []*kernel.Attached
+	later    map[uint32][]*kernel.Attached // by process, what only some need
 }
 
-// NewSource returns the source of an object with [Part].
-func NewSource(o *kernel.Object, returns bool) *Source {
-	return &Source{object: o, returns: returns, files: map[any]*file{}}
+// maxLater is how many processes can have what only some need.
+const maxLater = 256
+
+// Open finds what is there, attaches to it, and begins to wait for more. The object has
+// [Part].
+func Open(o *kernel.Object, quiet bool) (*Source, error) {
+	s := &Source{
+		object: o, returns: true, done: make(chan struct{}), needs: make(chan uint32, 64),
+		files: map[*find.File]*file{}, failed: map[string]error{},
+	}
+	var err error
+	if s.finder, err = find.New(find.Options{Quiet: quiet}); err != nil {
+		return nil, err
+	}
+	s.finder.Scan(s)
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	go func() {
+		defer close(s.done)
+		var serving sync.WaitGroup
+		serving.Go(func() { s.serve(ctx) })
+		s.finder.Run(ctx, s)
+		serving.Wait()
+	}()
+	return s, nil
 }
 
-// Attach attaches programs to the functions of a file's library, all or none. key tells
-// the file from others; Detach takes it.
-func (s *Source) Attach(key any, handle *os.File, l *library.Library) (err error) {
-	f := &file{kind: l.Kind}
+// Close ends the search. Programs stay attached until the session takes them off.
+func (s *Source) Close() {
+	s.cancel()
+	<-s.done
+	s.finder.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for f := range s.files {
+		_ = f.Handle.Close() // it was open for reading
+	}
+	clear(s.files)
+}
+
+// Saw says that a process speaks TLS: it may have mapped a library just now.
+func (s *Source) Saw(pid uint32) {
+	if has, _ := s.finder.HasEvents(); !has {
+		s.finder.Hint(pid)
+	}
+}
+
+// Found is a method of find.Sink.
+func (s *Source) Found(f *find.File) {
+	l := &f.Library
 	functions := l.Functions
 	if !s.returns && l.Kind != library.Go {
 		functions = l.ByRets
 	}
-	if len(functions) > 0 { // of an executable with all in it: else they are another file's
+	if len(functions) > 0 { // it is no library of which others have the rest
 		functions = append(functions[:len(functions):len(functions)], l.Later...)
 	}
-	defer func() {
-		if err != nil {
-			f.detach()
-		}
-	}()
-	if err := s.announce(functions); err != nil {
-		return err
+	attached, err := s.attach(f, functions, 0)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		s.failed[f.Path] = err
+		return
 	}
-	// Returns first: a call that is noted must find it.
-	for _, add := range []func(*file, *os.File, *library.Function, int) error{s.attachReturn, s.attachEntry} {
-		for i := range functions {
-			if err := add(f, handle, &functions[i], 0); err != nil {
-				return err
+	s.files[f] = &file{File: f, attached: attached, later: map[uint32][]*kernel.Attached{}}
+}
+
+// Gone is a method of find.Sink.
+func (s *Source) Gone(f *find.File) {
+	s.mu.Lock()
+	gone := s.files[f]
+	delete(s.files, f)
+	s.mu.Unlock()
+	if gone == nil {
+		return
+	}
+	detach(gone.attached)
+	for _, later := range gone.later {
+		detach(later)
+	}
+}
+
+// Need says that a process moves the ciphertext of its library by itself. It never blocks.
+func (s *Source) Need(pid uint32) {
+	select {
+	case s.needs <- pid:
+	default: // its next connection says so again
+	}
+}
+
+// serve attaches what some processes need, and takes it off when they have ended.
+func (s *Source) serve(ctx context.Context) {
+	tick := time.NewTicker(10 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case pid := <-s.needs:
+			s.attachLater(pid)
+		case <-tick.C:
+			s.sweep()
+		}
+	}
+}
+
+func (s *Source) attachLater(pid uint32) {
+	for _, f := range s.all() {
+		if len(f.Library.Functions) > 0 || len(f.later) >= maxLater || f.later[pid] != nil {
+			continue
+		}
+		attached, err := s.attach(f.File, f.Library.Later, int(pid))
+		if err != nil {
+			continue // the process has ended
+		}
+		s.mu.Lock()
+		f.later[pid] = attached
+		s.mu.Unlock()
+	}
+}
+
+func (s *Source) all() (list []*file) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.files {
+		list = append(list, f)
+	}
+	return list
+}
+
+func (s *Source) sweep() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.files {
+		for pid, attached := range f.later {
+			if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); errors.Is(err, os.ErrNotExist) {
+				detach(attached)
+				delete(f.later, pid)
 			}
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.files[key] = f
-	return nil
 }
 
-// AttachLater attaches what only some processes need, to one of them.
-func (s *Source) AttachLater(key any, handle *os.File, l *library.Library, pid int) error {
-	f := &file{kind: l.Kind}
-	if err := s.announce(l.Later); err != nil {
+// attach attaches programs to functions of a file, all or none; pid: in one process.
+func (s *Source) attach(f *find.File, functions []library.Function, pid int) (list []*kernel.Attached, err error) {
+	defer func() {
+		if err != nil {
+			detach(list)
+			list = nil
+		}
+	}()
+	if err := s.announce(functions); err != nil {
+		return nil, err
+	}
+	add := func(program string, onReturn bool, offsets ...uint64) error {
+		a, err := s.object.Attach(program, onReturn, f.Handle, pid, offsets...)
+		if err == nil {
+			list = append(list, a)
+		}
 		return err
 	}
-	for i := range l.Later {
-		if err := s.attachEntry(f, handle, &l.Later[i], pid); err != nil {
-			f.detach()
-			return err
+	// Returns first: a call that is noted must find it.
+	for _, fn := range functions {
+		p := programs[use{f.Library.Kind, fn.Use}]
+		if p.returned == "" {
+			continue
+		}
+		if s.returns && fn.Return.Offset != 0 {
+			err = add(p.returned, true, fn.Return.Offset)
+		} else {
+			err = add(p.returned, false, fn.Rets...)
+		}
+		if err != nil {
+			return list, err
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.files[key] = f
-	return nil
+	for _, fn := range functions {
+		p, ok := programs[use{f.Library.Kind, fn.Use}]
+		if !ok {
+			return list, fmt.Errorf("attach to %q: no program is for it", fn.Name)
+		}
+		at := fn.Entry.Offset
+		if s.returns && fn.Return.Offset != 0 && p.returned != "" {
+			at = fn.Return.Offset // two at one place cost less than at two
+		}
+		if err := add(p.entry, false, at); err != nil {
+			return list, err
+		}
+	}
+	return list, nil
 }
 
 // announce tells the programs what they have to look for.
 func (s *Source) announce(functions []library.Function) error {
-	var err error
 	for _, f := range functions {
-		switch f.Use {
-		case library.GoRead, library.GoWrite:
-			err = errors.Join(err, s.object.Set(bpf.HttpVarGoProbed, uint32(1)))
-		case library.BIOWrite:
-			err = errors.Join(err, s.object.Set(bpf.HttpVarBioProbed, uint32(1)))
+		var err error
+		switch {
+		case f.Use.Go():
+			err = s.object.Set(bpf.HttpVarGoProbed, uint32(1))
+		case f.Use == library.BIOWrite:
+			err = s.object.Set(bpf.HttpVarBioProbed, uint32(1))
+		}
+		if err != nil {
+			return err
 		}
 	}
-	return err
-}
-
-func (s *Source) attachEntry(f *file, handle *os.File, fn *library.Function, pid int) error {
-	p, ok := programs[fn.Use]
-	if !ok {
-		return fmt.Errorf("attach to %q: no program is for it", fn.Name)
-	}
-	at := fn.Entry.Offset
-	if s.returns && fn.Return.Offset != 0 && p.returned != "" {
-		at = fn.Return.Offset // a return probe and its entry at one place cost less than at two
-	}
-	return s.add(f, p.entry, false, handle, pid, at)
-}
-
-func (s *Source) attachReturn(f *file, handle *os.File, fn *library.Function, pid int) error {
-	switch p := programs[fn.Use]; {
-	case p.returned == "":
-		return nil
-	case s.returns && fn.Return.Offset != 0:
-		return s.add(f, p.returned, true, handle, pid, fn.Return.Offset)
-	default:
-		return s.add(f, p.returned, false, handle, pid, fn.Rets...)
-	}
-}
-
-func (s *Source) add(f *file, program string, onReturn bool, handle *os.File, pid int, offsets ...uint64) error {
-	a, err := s.object.Attach(program, onReturn, handle, pid, offsets...)
-	if err != nil {
-		return err
-	}
-	f.attached = append(f.attached, a)
 	return nil
 }
 
-// Detach takes the programs off a file.
-func (s *Source) Detach(key any) {
-	s.mu.Lock()
-	f := s.files[key]
-	delete(s.files, key)
-	s.mu.Unlock()
-	f.detach()
-}
-
-func (f *file) detach() {
-	if f == nil {
-		return
-	}
-	for _, a := range f.attached {
+func detach(list []*kernel.Attached) {
+	for _, a := range list {
 		_ = a.Close() // closing a link cannot fail but by misuse
 	}
 }
