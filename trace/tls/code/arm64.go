@@ -20,6 +20,8 @@ func decodeARM64(code []byte, pc uint64) (inst, bool) {
 	w := binary.LittleEndian.Uint32(code)
 	i := inst{size: 4, emulated: emulatedARM64(w)}
 	switch {
+	case w>>16 == 0: // udf, which Go pads with
+		i.flow = stop
 	case w&^0xfe0 == 0xd503201f: // hints
 		// arch/arm64/kernel/probes, aarch64_insn_is_steppable: those before a function begins
 		// are stepped. PACIASP and PACIBSP sign the return address.
@@ -34,7 +36,7 @@ func decodeARM64(code []byte, pc uint64) (inst, bool) {
 		if err != nil {
 			// The decoder knows ARMv8.0. What came later is no longer than the rest, and goes
 			// on, unless it is among branches.
-			return inst{size: 4, stack: true}, w>>26&7 != 5 && w != 0
+			return inst{size: 4, stack: true}, w>>26&7 != 5
 		}
 		i.flow, i.target = flowARM64(&d, pc)
 		i.plain, i.writes, i.frame = effectARM64(&d)
