@@ -2,7 +2,7 @@
 
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * What do processes say to each other in HTTP/1, and when?
+ * What do processes say to each other in HTTP, and when?
  *
  * A data call on a TCP socket that speaks HTTP is told with the first bytes it
  * moved; user space reads messages out of that (trace/http1). What goes in the

@@ -41,12 +41,47 @@ const (
 	HttpEventBioNeeded     HttpEvent = 6
 )
 
+type HttpH2Kept struct {
+	_      structs.HostLayout
+	Part   uint32
+	Size   uint32
+	Offset uint64
+}
+
+type HttpH2Part uint32
+
+const (
+	HttpH2PartH2Kept HttpH2Part = 1
+	HttpH2PartH2Run  HttpH2Part = 2
+	HttpH2PartH2Way  HttpH2Part = 3
+)
+
+type HttpH2Run struct {
+	_      structs.HostLayout
+	Part   uint32
+	Stream uint32
+	Frames uint32
+	End    uint32
+	Bytes  uint64
+	First  uint64
+	Last   uint64
+}
+
+type HttpH2Way struct {
+	_    structs.HostLayout
+	Part uint32
+	Dir  uint32
+	From uint64
+	To   uint64
+}
+
 type HttpHint uint32
 
 const (
-	HttpHintOpaque HttpHint = 1
-	HttpHintWide   HttpHint = 2
-	HttpHintBlind  HttpHint = 4
+	HttpHintOpaque   HttpHint = 1
+	HttpHintWide     HttpHint = 2
+	HttpHintBlind    HttpHint = 4
+	HttpHintUnframed HttpHint = 8
 )
 
 type HttpHttpCall struct {
@@ -144,8 +179,9 @@ const (
 type HttpPart uint32
 
 const (
-	HttpPartWithSum   HttpPart = 1
-	HttpPartWithIntro HttpPart = 2
+	HttpPartWithSum    HttpPart = 1
+	HttpPartWithIntro  HttpPart = 2
+	HttpPartWithFrames HttpPart = 4
 )
 
 type HttpSocketState struct {
@@ -208,6 +244,7 @@ const (
 	HttpMapEvents                = "events"
 	HttpMapHeads                 = "heads"
 	HttpMapHints                 = "hints"
+	HttpMapHttp2                 = "http2"
 	HttpMapLost                  = "lost"
 	HttpMapPending               = "pending"
 	HttpMapPids                  = "pids"
@@ -259,15 +296,22 @@ const (
 	HttpVarFilterPorts           = "filter_ports"
 	HttpVarFilterUid             = "filter_uid"
 	HttpVarForGoCgroupId         = "for_go_cgroup_id"
+	HttpVarForGoH2Kept           = "for_go_h2_kept"
+	HttpVarForGoH2Part           = "for_go_h2_part"
+	HttpVarForGoH2Run            = "for_go_h2_run"
+	HttpVarForGoH2Way            = "for_go_h2_way"
 	HttpVarForGoHint             = "for_go_hint"
 	HttpVarForGoLibrary          = "for_go_library"
 	HttpVarForGoPart             = "for_go_part"
 	HttpVarForGoTlsAbout         = "for_go_tls_about"
 	HttpVarGoProbed              = "go_probed"
+	HttpVarH2Flags               = "h2_flags"
+	HttpVarH2Preface             = "h2_preface"
 	HttpVarHasCasts              = "has_casts"
 	HttpVarHasCopies             = "has_copies"
 	HttpVarHasTaskRegs           = "has_task_regs"
 	HttpVarHidden                = "hidden"
+	HttpVarHttp2Begins           = "http2_begins"
 	HttpVarMaxHeads              = "max_heads"
 	HttpVarNrPreadv2             = "nr_preadv2"
 	HttpVarNrPwritev2            = "nr_pwritev2"
@@ -379,6 +423,7 @@ type HttpMapSpecs struct {
 	Events      *ebpf.MapSpec `ebpf:"events"`
 	Heads       *ebpf.MapSpec `ebpf:"heads"`
 	Hints       *ebpf.MapSpec `ebpf:"hints"`
+	Http2       *ebpf.MapSpec `ebpf:"http2"`
 	Lost        *ebpf.MapSpec `ebpf:"lost"`
 	Pending     *ebpf.MapSpec `ebpf:"pending"`
 	Pids        *ebpf.MapSpec `ebpf:"pids"`
@@ -402,15 +447,22 @@ type HttpVariableSpecs struct {
 	FilterPorts   *ebpf.VariableSpec `ebpf:"filter_ports"`
 	FilterUid     *ebpf.VariableSpec `ebpf:"filter_uid"`
 	ForGoCgroupId *ebpf.VariableSpec `ebpf:"for_go_cgroup_id"`
+	ForGoH2Kept   *ebpf.VariableSpec `ebpf:"for_go_h2_kept"`
+	ForGoH2Part   *ebpf.VariableSpec `ebpf:"for_go_h2_part"`
+	ForGoH2Run    *ebpf.VariableSpec `ebpf:"for_go_h2_run"`
+	ForGoH2Way    *ebpf.VariableSpec `ebpf:"for_go_h2_way"`
 	ForGoHint     *ebpf.VariableSpec `ebpf:"for_go_hint"`
 	ForGoLibrary  *ebpf.VariableSpec `ebpf:"for_go_library"`
 	ForGoPart     *ebpf.VariableSpec `ebpf:"for_go_part"`
 	ForGoTlsAbout *ebpf.VariableSpec `ebpf:"for_go_tls_about"`
 	GoProbed      *ebpf.VariableSpec `ebpf:"go_probed"`
+	H2Flags       *ebpf.VariableSpec `ebpf:"h2_flags"`
+	H2Preface     *ebpf.VariableSpec `ebpf:"h2_preface"`
 	HasCasts      *ebpf.VariableSpec `ebpf:"has_casts"`
 	HasCopies     *ebpf.VariableSpec `ebpf:"has_copies"`
 	HasTaskRegs   *ebpf.VariableSpec `ebpf:"has_task_regs"`
 	Hidden        *ebpf.VariableSpec `ebpf:"hidden"`
+	Http2Begins   *ebpf.VariableSpec `ebpf:"http2_begins"`
 	MaxHeads      *ebpf.VariableSpec `ebpf:"max_heads"`
 	NrPreadv2     *ebpf.VariableSpec `ebpf:"nr_preadv2"`
 	NrPwritev2    *ebpf.VariableSpec `ebpf:"nr_pwritev2"`
@@ -460,6 +512,7 @@ type HttpMaps struct {
 	Events      *ebpf.Map `ebpf:"events"`
 	Heads       *ebpf.Map `ebpf:"heads"`
 	Hints       *ebpf.Map `ebpf:"hints"`
+	Http2       *ebpf.Map `ebpf:"http2"`
 	Lost        *ebpf.Map `ebpf:"lost"`
 	Pending     *ebpf.Map `ebpf:"pending"`
 	Pids        *ebpf.Map `ebpf:"pids"`
@@ -481,6 +534,7 @@ func (m *HttpMaps) Close() error {
 		m.Events,
 		m.Heads,
 		m.Hints,
+		m.Http2,
 		m.Lost,
 		m.Pending,
 		m.Pids,
@@ -505,15 +559,22 @@ type HttpVariables struct {
 	FilterPorts   *ebpf.Variable `ebpf:"filter_ports"`
 	FilterUid     *ebpf.Variable `ebpf:"filter_uid"`
 	ForGoCgroupId *ebpf.Variable `ebpf:"for_go_cgroup_id"`
+	ForGoH2Kept   *ebpf.Variable `ebpf:"for_go_h2_kept"`
+	ForGoH2Part   *ebpf.Variable `ebpf:"for_go_h2_part"`
+	ForGoH2Run    *ebpf.Variable `ebpf:"for_go_h2_run"`
+	ForGoH2Way    *ebpf.Variable `ebpf:"for_go_h2_way"`
 	ForGoHint     *ebpf.Variable `ebpf:"for_go_hint"`
 	ForGoLibrary  *ebpf.Variable `ebpf:"for_go_library"`
 	ForGoPart     *ebpf.Variable `ebpf:"for_go_part"`
 	ForGoTlsAbout *ebpf.Variable `ebpf:"for_go_tls_about"`
 	GoProbed      *ebpf.Variable `ebpf:"go_probed"`
+	H2Flags       *ebpf.Variable `ebpf:"h2_flags"`
+	H2Preface     *ebpf.Variable `ebpf:"h2_preface"`
 	HasCasts      *ebpf.Variable `ebpf:"has_casts"`
 	HasCopies     *ebpf.Variable `ebpf:"has_copies"`
 	HasTaskRegs   *ebpf.Variable `ebpf:"has_task_regs"`
 	Hidden        *ebpf.Variable `ebpf:"hidden"`
+	Http2Begins   *ebpf.Variable `ebpf:"http2_begins"`
 	MaxHeads      *ebpf.Variable `ebpf:"max_heads"`
 	NrPreadv2     *ebpf.Variable `ebpf:"nr_preadv2"`
 	NrPwritev2    *ebpf.Variable `ebpf:"nr_pwritev2"`

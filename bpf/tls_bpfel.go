@@ -23,6 +23,7 @@ const (
 	TlsMapEvents            = "events"
 	TlsMapHeads             = "heads"
 	TlsMapHints             = "hints"
+	TlsMapHttp2             = "http2"
 	TlsMapLost              = "lost"
 	TlsMapPids              = "pids"
 	TlsMapPorts             = "ports"
@@ -57,15 +58,22 @@ const (
 	TlsVarFilterPorts       = "filter_ports"
 	TlsVarFilterUid         = "filter_uid"
 	TlsVarForGoCgroupId     = "for_go_cgroup_id"
+	TlsVarForGoH2Kept       = "for_go_h2_kept"
+	TlsVarForGoH2Part       = "for_go_h2_part"
+	TlsVarForGoH2Run        = "for_go_h2_run"
+	TlsVarForGoH2Way        = "for_go_h2_way"
 	TlsVarForGoHint         = "for_go_hint"
 	TlsVarForGoLibrary      = "for_go_library"
 	TlsVarForGoPart         = "for_go_part"
 	TlsVarForGoTlsAbout     = "for_go_tls_about"
 	TlsVarGoProbed          = "go_probed"
+	TlsVarH2Flags           = "h2_flags"
+	TlsVarH2Preface         = "h2_preface"
 	TlsVarHasCasts          = "has_casts"
 	TlsVarHasCopies         = "has_copies"
 	TlsVarHasTaskRegs       = "has_task_regs"
 	TlsVarHidden            = "hidden"
+	TlsVarHttp2Begins       = "http2_begins"
 	TlsVarMaxHeads          = "max_heads"
 	TlsVarNrPreadv2         = "nr_preadv2"
 	TlsVarNrPwritev2        = "nr_pwritev2"
@@ -161,6 +169,7 @@ type TlsMapSpecs struct {
 	Events      *ebpf.MapSpec `ebpf:"events"`
 	Heads       *ebpf.MapSpec `ebpf:"heads"`
 	Hints       *ebpf.MapSpec `ebpf:"hints"`
+	Http2       *ebpf.MapSpec `ebpf:"http2"`
 	Lost        *ebpf.MapSpec `ebpf:"lost"`
 	Pids        *ebpf.MapSpec `ebpf:"pids"`
 	Ports       *ebpf.MapSpec `ebpf:"ports"`
@@ -183,15 +192,22 @@ type TlsVariableSpecs struct {
 	FilterPorts   *ebpf.VariableSpec `ebpf:"filter_ports"`
 	FilterUid     *ebpf.VariableSpec `ebpf:"filter_uid"`
 	ForGoCgroupId *ebpf.VariableSpec `ebpf:"for_go_cgroup_id"`
+	ForGoH2Kept   *ebpf.VariableSpec `ebpf:"for_go_h2_kept"`
+	ForGoH2Part   *ebpf.VariableSpec `ebpf:"for_go_h2_part"`
+	ForGoH2Run    *ebpf.VariableSpec `ebpf:"for_go_h2_run"`
+	ForGoH2Way    *ebpf.VariableSpec `ebpf:"for_go_h2_way"`
 	ForGoHint     *ebpf.VariableSpec `ebpf:"for_go_hint"`
 	ForGoLibrary  *ebpf.VariableSpec `ebpf:"for_go_library"`
 	ForGoPart     *ebpf.VariableSpec `ebpf:"for_go_part"`
 	ForGoTlsAbout *ebpf.VariableSpec `ebpf:"for_go_tls_about"`
 	GoProbed      *ebpf.VariableSpec `ebpf:"go_probed"`
+	H2Flags       *ebpf.VariableSpec `ebpf:"h2_flags"`
+	H2Preface     *ebpf.VariableSpec `ebpf:"h2_preface"`
 	HasCasts      *ebpf.VariableSpec `ebpf:"has_casts"`
 	HasCopies     *ebpf.VariableSpec `ebpf:"has_copies"`
 	HasTaskRegs   *ebpf.VariableSpec `ebpf:"has_task_regs"`
 	Hidden        *ebpf.VariableSpec `ebpf:"hidden"`
+	Http2Begins   *ebpf.VariableSpec `ebpf:"http2_begins"`
 	MaxHeads      *ebpf.VariableSpec `ebpf:"max_heads"`
 	NrPreadv2     *ebpf.VariableSpec `ebpf:"nr_preadv2"`
 	NrPwritev2    *ebpf.VariableSpec `ebpf:"nr_pwritev2"`
@@ -241,6 +257,7 @@ type TlsMaps struct {
 	Events      *ebpf.Map `ebpf:"events"`
 	Heads       *ebpf.Map `ebpf:"heads"`
 	Hints       *ebpf.Map `ebpf:"hints"`
+	Http2       *ebpf.Map `ebpf:"http2"`
 	Lost        *ebpf.Map `ebpf:"lost"`
 	Pids        *ebpf.Map `ebpf:"pids"`
 	Ports       *ebpf.Map `ebpf:"ports"`
@@ -261,6 +278,7 @@ func (m *TlsMaps) Close() error {
 		m.Events,
 		m.Heads,
 		m.Hints,
+		m.Http2,
 		m.Lost,
 		m.Pids,
 		m.Ports,
@@ -284,15 +302,22 @@ type TlsVariables struct {
 	FilterPorts   *ebpf.Variable `ebpf:"filter_ports"`
 	FilterUid     *ebpf.Variable `ebpf:"filter_uid"`
 	ForGoCgroupId *ebpf.Variable `ebpf:"for_go_cgroup_id"`
+	ForGoH2Kept   *ebpf.Variable `ebpf:"for_go_h2_kept"`
+	ForGoH2Part   *ebpf.Variable `ebpf:"for_go_h2_part"`
+	ForGoH2Run    *ebpf.Variable `ebpf:"for_go_h2_run"`
+	ForGoH2Way    *ebpf.Variable `ebpf:"for_go_h2_way"`
 	ForGoHint     *ebpf.Variable `ebpf:"for_go_hint"`
 	ForGoLibrary  *ebpf.Variable `ebpf:"for_go_library"`
 	ForGoPart     *ebpf.Variable `ebpf:"for_go_part"`
 	ForGoTlsAbout *ebpf.Variable `ebpf:"for_go_tls_about"`
 	GoProbed      *ebpf.Variable `ebpf:"go_probed"`
+	H2Flags       *ebpf.Variable `ebpf:"h2_flags"`
+	H2Preface     *ebpf.Variable `ebpf:"h2_preface"`
 	HasCasts      *ebpf.Variable `ebpf:"has_casts"`
 	HasCopies     *ebpf.Variable `ebpf:"has_copies"`
 	HasTaskRegs   *ebpf.Variable `ebpf:"has_task_regs"`
 	Hidden        *ebpf.Variable `ebpf:"hidden"`
+	Http2Begins   *ebpf.Variable `ebpf:"http2_begins"`
 	MaxHeads      *ebpf.Variable `ebpf:"max_heads"`
 	NrPreadv2     *ebpf.Variable `ebpf:"nr_preadv2"`
 	NrPwritev2    *ebpf.Variable `ebpf:"nr_pwritev2"`

@@ -9,6 +9,9 @@
 #include "life.h"
 #include "verdict.h"
 
+/* How an answer with status 101 begins. */
+#define H1_ANSWER 0x312e312f50545448 /* "HTTP/1.1" */
+#define H1_SWITCH 0x31303120	     /* " 101" */
 /* Calls after a change of direction that may still be parts of a head. */
 #define HEAD_CALLS 4
 /* Bytes captured of a long call that is a part of a body. */
@@ -214,11 +217,16 @@ static __always_inline bool heed_hint(struct socket_state *st, struct scratch *s
 {
 	struct http_hint *hint;
 
-	if (st->run < HEAD_CALLS && (st->calls & 15) != 15)
+	if ((st->run < HEAD_CALLS || st->verdict == IS_HTTP2) && (st->calls & 15) != 15)
 		return false;
 	hint = bpf_map_lookup_elem(&hints, &key);
 	if (!hint || hint->seen != st->seen)
 		return false;
+	if (st->verdict == IS_HTTP2) {
+		if (hint->flags & unframed)
+			not_framed(st, key);
+		return hint->flags & unframed;
+	}
 	if (hint->flags & opaque) {
 		give_up(st);
 		forget_kept(st);
@@ -261,9 +269,17 @@ static __always_inline bool capture(struct socket_state *st, struct scratch *s, 
 	call->len = 0;
 	if (!unseen)
 		capture_first(st, s, index);
-	if (st->verdict == UNDECIDED && !decide(st, s, index)) {
-		st->intro.socket.joined = 1; /* to user space: it will not be told of this call */
-		return false;
+	if (st->verdict == UNDECIDED) {
+		switch (decide(st, s, index)) {
+		case NOT_FOLLOWED:
+			/* To user space: it will not be told of this call. */
+			st->intro.socket.joined = 1;
+			return false;
+		case AWAITED:
+			return false;
+		}
+		if (st->verdict == IS_HTTP2)
+			return true;
 	}
 	if (unseen || call->len >= call->size)
 		return true;
@@ -338,6 +354,30 @@ static __always_inline void request_moved(void *ctx, struct socket_state *st, st
 		tell_alone(ctx, st, s, key);
 }
 
+/* Whether an answer begins that says that the connection goes on in another protocol. */
+static __always_inline bool is_switch(struct scratch *s)
+{
+	return s->rec.call.len > 12 && *(__u64 *)s->data == H1_ANSWER &&
+	       *(__u32 *)&s->data[8] == H1_SWITCH;
+}
+
+/*
+ * Follows a connection that was HTTP/1 if that other protocol is HTTP/2. Returns how much of
+ * the call the head is, if frames follow it.
+ */
+static __noinline int switch_to_frames(struct socket_state *st, struct scratch *s, __u32 index)
+{
+	struct http_call *call = &s->rec.call;
+	__u8 dir = call->dir & 1;
+	int len = h2c_head(s, index);
+
+	/* The client's preface comes behind the request, and after this answer. */
+	if (len <= 0 || !begin_frames(st, s->payload.src.sk, dir, call->offset + len, h2_in_frames,
+				      h2_in_preface))
+		return 0;
+	return call->size > len ? len : 0;
+}
+
 /*
  * What is done with a call whose place in the stream and whose bytes (payload.src) are
  * known. tp and seq tell when a send's bytes left; without tp the call has its times.
@@ -348,26 +388,36 @@ static __always_inline int call_moved(void *ctx, enum door door, struct socket_s
 {
 	struct http_call *call = &s->rec.call;
 	struct http_head *head = NULL;
+	bool framed = false;
+	__u64 skip = 0;
 
 	if (heed_hint(st, s, key, index))
 		return 0;
 	st->calls++;
-	if (!unseen)
-		head = keep_at_once(st, s, key);
-	if (!head && !capture(st, s, index, turned, unseen))
-		return 0;
+	if (st->verdict != IS_HTTP2) {
+		if (!unseen)
+			head = keep_at_once(st, s, key);
+		if (!head && !capture(st, s, index, turned, unseen))
+			return 0;
+	}
 	if (tp)
 		time_call(door, st, &s->rec, tp, call->dir, seq);
 	s->rec.type = data_moved;
 	s->rec.ending = 0;
 	if (head) {
 		kept_at_once(st, head, call);
+	} else if (st->verdict == IS_HTTP2) {
+		framed = true;
 	} else if (call->dir != st->requests) {
 		take_kept(st, s, key, true);
 		tell(ctx, st, s, key);
+		if (is_switch(s))
+			skip = switch_to_frames(st, s, index);
 	} else {
 		request_moved(ctx, st, s, key);
 	}
+	if (framed || skip)
+		frames_moved(ctx, st, s, index, skip);
 	return 0;
 }
 

@@ -170,6 +170,12 @@ static __noinline int lost_record(struct socket_state *st, struct scratch *s)
 	bool asks, answers;
 	__u32 after;
 
+	if (rec->parts & with_frames) {
+		/* Of most streams that begin or are answered in it. */
+		st->lost += s->walker.blocks;
+		count_lost_by(ring_full, s->walker.blocks);
+		return 0;
+	}
 	barrier_var(at);
 	if (at > PREFIX_MAX)
 		at = PREFIX_MAX;
@@ -189,8 +195,9 @@ static __noinline int lost_record(struct socket_state *st, struct scratch *s)
 	return after;
 }
 
-/* Sends the record; what was kept is in it already. */
-static __always_inline void tell(void *ctx, struct socket_state *st, struct scratch *s, __u64 key)
+/* Sends the record, with these parts; what was kept is in it already. */
+static __always_inline void tell_with(void *ctx, struct socket_state *st, struct scratch *s,
+				      __u64 key, __u8 parts)
 {
 	struct http_record *rec = &s->rec;
 	bool intro = !st->introduced;
@@ -202,7 +209,7 @@ static __always_inline void tell(void *ctx, struct socket_state *st, struct scra
 	rec->bytes[1] = st->bytes[1];
 	rec->requests = st->requests;
 	rec->lost = st->lost;
-	rec->parts = 0;
+	rec->parts = parts;
 	if (st->sum.size) {
 		append_part(s, &st->sum, sizeof(st->sum), with_sum);
 		st->sum.size = 0;
@@ -221,6 +228,11 @@ static __always_inline void tell(void *ctx, struct socket_state *st, struct scra
 		st->lost -= rec->lost;
 	if (intro)
 		st->introduced = 1;
+}
+
+static __always_inline void tell(void *ctx, struct socket_state *st, struct scratch *s, __u64 key)
+{
+	tell_with(ctx, st, s, key, 0);
 }
 
 static __noinline int tell_kept(void *ctx, struct socket_state *st, struct scratch *s, __u64 key)

@@ -5,7 +5,7 @@
 #ifndef TRACER_HTTP_LIFE_H
 #define TRACER_HTTP_LIFE_H
 
-#include "keep.h"
+#include "frames.h"
 
 /* Notes whose socket it is from now on. */
 static __noinline int take_over(struct socket_state *st, __u32 tgid)
@@ -106,6 +106,7 @@ static __noinline int tell_close(void *ctx, struct socket_state *st, struct sock
 {
 	struct tcp_sock *tp = (void *)sk;
 	__u64 key = (__u64)sk;
+	bool framed = st->verdict == IS_HTTP2;
 	struct scratch *s;
 	__u32 seq, gone;
 
@@ -127,7 +128,10 @@ static __noinline int tell_close(void *ctx, struct socket_state *st, struct sock
 	s->rec.ending = ending;
 	s->rec.time = bpf_ktime_get_boot_ns();
 	__builtin_memset(&s->rec.call, 0, sizeof(s->rec.call));
-	tell_kept(ctx, st, s, key);
+	if (framed)
+		tell_last_frames(ctx, st, s, key);
+	else
+		tell_kept(ctx, st, s, key);
 	return 0;
 }
 
@@ -139,6 +143,8 @@ static __noinline int forget(void *ctx, struct socket_state *st, struct sock *sk
 	__u32 entry;
 
 	tell_close(ctx, st, sk, use, st->ending ?: st->late ?: closed);
+	if (st->kind == speaks_http2)
+		bpf_map_delete_elem(&http2, &key);
 	head = head_of(st, key);
 	entry = st->head;
 	/* Who deletes it, and nobody else, gives its entry back. */

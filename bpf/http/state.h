@@ -49,6 +49,7 @@ FOR_GO(library, enum library);
 enum part {
 	with_sum = 1 << 0,   /* struct http_call: calls that were summed */
 	with_intro = 1 << 1, /* struct http_intro: the first record, or another process */
+	with_frames = 1 << 2, /* none: the bytes of call are parts of HTTP/2, as h2.h has them */
 };
 
 FOR_GO(part, enum part);
@@ -113,7 +114,11 @@ struct tls_about {
 FOR_GO(tls_about, struct tls_about);
 _Static_assert(sizeof(struct tls_about) <= sizeof(struct http_call), "it stands in place of one");
 
-/* Followed by the bytes of call, the bytes of kept, and the parts. */
+/*
+ * Followed by the bytes of call, the bytes of kept, and the parts. With frames call is
+ * all that was not told before of this direction: what is left out of its bytes does
+ * not matter, or is in a struct h2_run.
+ */
 struct http_record {
 	__u64 sent; /* by output() */
 	__u64 time;
@@ -132,6 +137,7 @@ struct http_record {
 enum verdict {
 	UNDECIDED,
 	IS_HTTP,
+	IS_HTTP2,
 	IS_OTHER, /* or told to be over */
 };
 
@@ -260,6 +266,7 @@ enum hint {
 	opaque = 1 << 0, /* it does not speak HTTP any more */
 	wide = 1 << 1,	 /* its calls may hold many heads */
 	blind = 1 << 2,	 /* the body up to until may end before, with an empty line */
+	unframed = 1 << 3, /* what looked like HTTP/2 is not */
 };
 
 FOR_GO(hint, enum hint);
@@ -298,7 +305,39 @@ enum scratch_use {
 
 #define PAYLOAD_RECORD struct http_record
 #define PAYLOAD_USES SCRATCH_USES
-#include "payload.h"
+#include "h2.h"
+
+/* Where a connection is in its frames of HTTP/2. */
+struct http2_state {
+	struct h2_dir dirs[2];
+	struct h2_run runs[2][H2_RUNS];
+};
+
+/*
+ * Sockets that speak HTTP/2, by address. Inserted when that is known of one, deleted
+ * with its entry in sockets. One that finds no room is counted and not traced.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct http2_state);
+} http2 SEC(".maps");
+
+/* What one begins as. */
+const volatile struct http2_state http2_begins;
+
+/* Counts a socket as one that speaks this, and no longer as what it seemed to. */
+static __always_inline void count_kind(struct socket_state *st, enum counted kind)
+{
+	if (st->kind == kind)
+		return;
+	if (st->kind)
+		count(st->kind, -1);
+	count(kind, 1);
+	st->kind = kind;
+}
 
 /* Knobs. */
 const volatile __u32 prefix = 1024;

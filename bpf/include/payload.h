@@ -11,12 +11,17 @@
  * Who includes this defines before: PREFIX_MAX, what is copied at most; START_LEN
  * and TAIL_LEN, how many of the first bytes tell what they are, and of the last;
  * PAYLOAD_RECORD, the type of the record that is built in front of the bytes, and
- * PAYLOAD_USES, the number of programs that do so and may interrupt one another.
+ * PAYLOAD_USES, the number of programs that do so and may interrupt one another. What
+ * else a scratch holds is PAYLOAD_MORE.
  */
 #ifndef TRACER_PAYLOAD_H
 #define TRACER_PAYLOAD_H
 
 #include "loss.h"
+
+#ifndef PAYLOAD_MORE
+#define PAYLOAD_MORE
+#endif
 
 /*
  * Segments of a gathered call that are looked at, and how many of them by one
@@ -81,6 +86,7 @@ struct scratch {
 	PAYLOAD_RECORD rec;
 	char data[2 * PREFIX_MAX + 256];
 	struct payload payload;
+	PAYLOAD_MORE
 };
 
 /* Written and read within one run of a program, nothing stays. */

@@ -135,7 +135,8 @@ static __noinline int plain_moved(void *ctx, struct tls_call *call, __u64 n)
 	turned = goes_back(st, call->dir);
 	if (!goes_on_unknown(st, turned)) {
 		s->payload.size = n;
-		s->payload.src = (struct source){.base = call->buf, .known = true, .data_user = true};
+		s->payload.src = (struct source){
+			.sk = key, .base = call->buf, .known = true, .data_user = true};
 		call_moved(ctx, BY_TLS, st, s, key, index, NULL, 0, turned, false);
 	}
 	s->payload.owner = 0;

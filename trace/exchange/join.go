@@ -53,7 +53,7 @@ type Source interface {
 	Fetch()
 	// Opaque, Busy: see message.Parser.
 	Opaque() bool
-	Busy() bool
+	Busy(stream uint32) bool
 	// Closed reports whether the connection has ended.
 	Closed() bool
 }
@@ -477,9 +477,9 @@ func (j *Join) waitOn(h *Half) bool {
 	switch {
 	case other.Refusal.filters() && !h.Refusal.filters() && l.tell(h):
 		return false
-	case !other.Busy() && j.now < h.began+uint64(IdlePatience):
+	case !other.Busy(h.Exchange.Stream) && j.now < h.began+uint64(IdlePatience):
 		return true
-	case !other.Busy():
+	case !other.Busy(h.Exchange.Stream):
 		if shown {
 			l.tell(h) // what the other end may still say of it is late
 		}

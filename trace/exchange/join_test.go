@@ -21,9 +21,9 @@ type socket struct {
 	fetch                func() // what Fetch brings, nil: nothing
 }
 
-func (s *socket) Opaque() bool { return s.opaque }
-func (s *socket) Busy() bool   { return s.busy }
-func (s *socket) Closed() bool { return s.closed }
+func (s *socket) Opaque() bool     { return s.opaque }
+func (s *socket) Busy(uint32) bool { return s.busy }
+func (s *socket) Closed() bool     { return s.closed }
 
 func (s *socket) Fetch() {
 	if s.fetch != nil {

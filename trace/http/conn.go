@@ -14,13 +14,20 @@ import (
 	"tracer/trace/event"
 	"tracer/trace/exchange"
 	"tracer/trace/http1"
+	"tracer/trace/http2"
 	"tracer/trace/message"
 	"tracer/trace/session"
 	"tracer/trace/stream"
 )
 
 // protocols is the table of what can be read, by the verdict of the programs.
-var protocols = []message.Protocol{http1.Protocol}
+var protocols = []message.Protocol{http1.Protocol, http2.Protocol}
+
+// The rows of protocols. A connection is of HTTP/1 until the programs say otherwise.
+const (
+	byText = iota
+	byFrames
+)
 
 const (
 	// quietBytes is how much of a body must be left for the kernel to be told
@@ -42,7 +49,9 @@ type conn struct {
 	requests bpf.HttpDirection // which way they go, as far as the kernel can tell
 	base     [2]uint64         // where each direction begins
 	based    bool              // and that is known
+	framed   bool              // it speaks HTTP/2
 	next     [2]uint64         // how far each direction was told
+	ahead    [2][]stream.Run   // DATA behind that that was told before it was its turn
 	heard    uint64            // when something was told last
 	orphan   uint64            // since when an answer waits for its request, 0: none does
 	watched  bool              // it is in waits
@@ -58,10 +67,10 @@ type conn struct {
 
 // Methods of exchange.Source.
 
-func (c *conn) Fetch()       { c.conns.fetch(c) }
-func (c *conn) Opaque() bool { return c.parser.Opaque() }
-func (c *conn) Busy() bool   { return c.parser.Busy() }
-func (c *conn) Closed() bool { return c.closed }
+func (c *conn) Fetch()                  { c.conns.fetch(c) }
+func (c *conn) Opaque() bool            { return c.parser.Opaque() }
+func (c *conn) Busy(stream uint32) bool { return c.parser.Busy(stream) }
+func (c *conn) Closed() bool            { return c.closed }
 
 // number is TCP's number of a request's first byte, the same at both ends.
 func (c *conn) number(x *message.Exchange) uint32 {
@@ -98,6 +107,7 @@ type conns struct {
 	unpaired exchange.Refusal // of what parsers give up
 
 	segment stream.Segment      // that is fed
+	runs    []stream.Run        // of it
 	head    []byte              // of the map heads, while it is looked at
 	state   bpf.HttpSocketState // the same, of the map sockets
 }
@@ -151,7 +161,7 @@ func (cs *conns) open(address, seen uint64, intro *bpf.HttpHttpIntro) *conn {
 		conns:   cs,
 		address: address,
 		seen:    seen,
-		parser:  cs.parsers[0].Conn(intro.Socket.Joined != 0),
+		parser:  cs.parsers[byText].Conn(intro.Socket.Joined != 0),
 		library: intro.Socket.Library,
 		hint:    bpf.HttpHttpHint{Seen: seen},
 	}
@@ -214,12 +224,17 @@ func (cs *conns) feed(c *conn, call *bpf.HttpHttpCall, data []byte) {
 		seg.Tail = unsafe.Slice((*byte)(unsafe.Pointer(&call.Tail)), call.TailLen)
 	}
 	c.parser.Feed(seg)
-	if !c.Connected() && c.parser.Kind() == message.HTTP1 {
+	cs.moved(c)
+	cs.advise(c, seg.Dir, seg.Data)
+}
+
+// moved does what is to be done once a parser was fed.
+func (cs *conns) moved(c *conn) {
+	if !c.Connected() && (c.parser.Kind() == message.HTTP1 || c.parser.Kind() == message.HTTP2 && !c.Joined) {
 		cs.join.Connect(&c.End, message.Role(c.requests))
 		cs.judge(c)
 	}
 	cs.fed(c)
-	cs.advise(c, seg.Dir, seg.Data)
 }
 
 // advise tells the kernel what calls it need not tell of, or has to look at
@@ -289,6 +304,9 @@ func (cs *conns) exchange(x *message.Exchange) {
 // waited is called by parsers with a request that is stuck.
 func (cs *conns) waited(x *message.Exchange) {
 	c := cs.current
+	if c.framed {
+		cs.join.Connect(&c.End, x.Role) // which side it is, may be known by now only
+	}
 	switch {
 	case !c.Connected():
 	case cs.options.wantsRole(x.Role):

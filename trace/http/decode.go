@@ -47,6 +47,10 @@ func (t *tracer) Decode(record []byte) bool {
 	c.miss(uint64(r.Lost))
 	c.heard = r.Time
 	t.conns.current = c
+	framed := r.Parts&uint8(bpf.HttpPartWithFrames) != 0
+	if framed && !t.conns.frames(c, &r.Call, data[:r.Call.Len]) {
+		return false
+	}
 	before := sum.Size > 0 && (sum.Dir != c.requests || sum.Offset < r.Kept.Offset)
 	if before {
 		t.conns.feed(c, sum, nil)
@@ -57,6 +61,9 @@ func (t *tracer) Decode(record []byte) bool {
 	}
 	switch r.Type {
 	case bpf.HttpEventDataMoved:
+		if framed {
+			break
+		}
 		t.conns.feed(c, &r.Call, data)
 	case bpf.HttpEventSocketClosed:
 		if r.Ending == bpf.HttpEndingUnseen {

@@ -5,6 +5,7 @@
 //	options.go  the flags, and what they leave out
 //	plan.go     what is loaded into the kernel
 //	conn.go     the connections, each seen from one end: segments → exchanges
+//	frames.go   the same of HTTP/2
 //	event.go    exchanges → events
 //	wait.go     what waits: answers for their requests, requests for their answers
 //	http.go     the probe: puts these together, and sets their timers

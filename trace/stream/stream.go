@@ -28,6 +28,21 @@ type Segment struct {
 	Last   int64  // ns, of the last byte; Time where it was one call
 
 	Rest bool // it begins within a data call: the first bytes were taken before
+
+	// Of sources that follow the frames of HTTP/2. They leave out what no parser
+	// needs: the payload of DATA, and frames that say nothing of exchanges.
+	Framed  bool   // where Offset-Skipped is beyond what was told, a frame begins there
+	Skipped uint64 // bytes right before Offset that were left out
+	Runs    []Run  // the DATA frames among them
+}
+
+// A Run is the DATA frames of one stream of HTTP/2 that a source has left out.
+type Run struct {
+	Stream      uint32
+	Frames      uint32
+	Bytes       uint64 // their heads included
+	First, Last int64  // ns: time of the first and the last byte
+	End         bool   // the last one ends the stream
 }
 
 // Ending says why an exchange or a connection ended.
