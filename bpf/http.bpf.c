@@ -153,17 +153,20 @@ static __always_inline int called(struct sock *sk, __u64 msg, __u64 flags, __u32
 static __noinline int returned(void *ctx, __u32 dir)
 {
 	__u64 key = bpf_get_current_pid_tgid() | (__u64)dir << 63;
-	struct pending_call *call = bpf_map_lookup_elem(&pending, &key), c;
+	struct pending_call *call = bpf_map_lookup_elem(&pending, &key);
 	int ret = register_return(ctx);
+	__u64 sk, msg, flags;
 
 	if (!call)
 		return 0;
-	c = *call;
+	sk = call->sk;
+	msg = call->msg;
+	flags = call->flags;
 	bpf_map_delete_elem(&pending, &key);
-	if (c.flags & MSG_PEEK)
+	if (flags & MSG_PEEK)
 		return 0;
-	return data_call(ctx, BY_KPROBE, dir == sent ? FOR_SEND : FOR_RECEIVE, (void *)c.sk,
-			 (void *)c.msg, ret);
+	return data_call(ctx, BY_KPROBE, dir == sent ? FOR_SEND : FOR_RECEIVE, (void *)sk,
+			 (void *)msg, ret);
 }
 
 SEC("kprobe/tcp_sendmsg")

@@ -185,11 +185,17 @@ const (
 )
 
 type HttpSocketState struct {
-	_            structs.HostLayout
-	Intro        HttpHttpIntro
-	Seen         uint64
-	Bytes        [2]uint64
-	SentAt       uint64
+	_      structs.HostLayout
+	Intro  HttpHttpIntro
+	Seen   uint64
+	Bytes  [2]uint64
+	SentAt uint64
+	Object struct {
+		_       structs.HostLayout
+		Address uint64
+		Pid     uint32
+		Pad     uint32
+	}
 	Next         [2]uint32
 	Ports        uint32
 	Kept         uint8

@@ -139,7 +139,6 @@ var Objects = []Object{
 		{Name: TlsProgNsprWrite},
 		{Name: TlsProgNssHandshake},
 		{Name: TlsProgGolangRead},
-		{Name: TlsProgGolangReturned},
 		{Name: TlsProgGolangWrite},
 		{Name: TlsProgGolangHandshake},
 	}},

@@ -22,11 +22,20 @@
 #include "tls/nss.h"
 #include "tls/golang.h"
 
-/* At the return of any function of C, or at its RET instructions. */
+/* At the return of any function of C, or at the RET instructions of one of C or Go. */
 SEC("uprobe")
 int tls_returned(void *ctx)
 {
-	return leave(ctx, this_thread());
+	struct tls_thread key = this_thread();
+	struct tls_call *call = bpf_map_lookup_elem(&tls_calls, &key);
+	bool of_go = false;
+
+	if ((!call || !call->active) && go_probed) {
+		key = this_routine(ctx);
+		call = bpf_map_lookup_elem(&tls_calls, &key);
+		of_go = true;
+	}
+	return call && call->active ? leave(ctx, call, of_go) : 0;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

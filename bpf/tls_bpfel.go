@@ -38,7 +38,6 @@ const (
 	TlsProgGnutlsShakeHands = "gnutls_shake_hands"
 	TlsProgGolangHandshake  = "golang_handshake"
 	TlsProgGolangRead       = "golang_read"
-	TlsProgGolangReturned   = "golang_returned"
 	TlsProgGolangWrite      = "golang_write"
 	TlsProgNsprRead         = "nspr_read"
 	TlsProgNsprWrite        = "nspr_write"
@@ -75,6 +74,7 @@ const (
 	TlsVarHidden            = "hidden"
 	TlsVarHttp2Begins       = "http2_begins"
 	TlsVarMaxHeads          = "max_heads"
+	TlsVarNoCall            = "no_call"
 	TlsVarNrPreadv2         = "nr_preadv2"
 	TlsVarNrPwritev2        = "nr_pwritev2"
 	TlsVarNrRead            = "nr_read"
@@ -143,7 +143,6 @@ type TlsProgramSpecs struct {
 	GnutlsShakeHands *ebpf.ProgramSpec `ebpf:"gnutls_shake_hands"`
 	GolangHandshake  *ebpf.ProgramSpec `ebpf:"golang_handshake"`
 	GolangRead       *ebpf.ProgramSpec `ebpf:"golang_read"`
-	GolangReturned   *ebpf.ProgramSpec `ebpf:"golang_returned"`
 	GolangWrite      *ebpf.ProgramSpec `ebpf:"golang_write"`
 	NsprRead         *ebpf.ProgramSpec `ebpf:"nspr_read"`
 	NsprWrite        *ebpf.ProgramSpec `ebpf:"nspr_write"`
@@ -209,6 +208,7 @@ type TlsVariableSpecs struct {
 	Hidden        *ebpf.VariableSpec `ebpf:"hidden"`
 	Http2Begins   *ebpf.VariableSpec `ebpf:"http2_begins"`
 	MaxHeads      *ebpf.VariableSpec `ebpf:"max_heads"`
+	NoCall        *ebpf.VariableSpec `ebpf:"no_call"`
 	NrPreadv2     *ebpf.VariableSpec `ebpf:"nr_preadv2"`
 	NrPwritev2    *ebpf.VariableSpec `ebpf:"nr_pwritev2"`
 	NrRead        *ebpf.VariableSpec `ebpf:"nr_read"`
@@ -319,6 +319,7 @@ type TlsVariables struct {
 	Hidden        *ebpf.Variable `ebpf:"hidden"`
 	Http2Begins   *ebpf.Variable `ebpf:"http2_begins"`
 	MaxHeads      *ebpf.Variable `ebpf:"max_heads"`
+	NoCall        *ebpf.Variable `ebpf:"no_call"`
 	NrPreadv2     *ebpf.Variable `ebpf:"nr_preadv2"`
 	NrPwritev2    *ebpf.Variable `ebpf:"nr_pwritev2"`
 	NrRead        *ebpf.Variable `ebpf:"nr_read"`
@@ -349,7 +350,6 @@ type TlsPrograms struct {
 	GnutlsShakeHands *ebpf.Program `ebpf:"gnutls_shake_hands"`
 	GolangHandshake  *ebpf.Program `ebpf:"golang_handshake"`
 	GolangRead       *ebpf.Program `ebpf:"golang_read"`
-	GolangReturned   *ebpf.Program `ebpf:"golang_returned"`
 	GolangWrite      *ebpf.Program `ebpf:"golang_write"`
 	NsprRead         *ebpf.Program `ebpf:"nspr_read"`
 	NsprWrite        *ebpf.Program `ebpf:"nspr_write"`
@@ -371,7 +371,6 @@ func (p *TlsPrograms) Close() error {
 		p.GnutlsShakeHands,
 		p.GolangHandshake,
 		p.GolangRead,
-		p.GolangReturned,
 		p.GolangWrite,
 		p.NsprRead,
 		p.NsprWrite,

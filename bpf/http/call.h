@@ -92,7 +92,7 @@ static __always_inline struct socket_state *socket_of(void *ctx, enum door door,
 	if (!st) {
 		if (door != BY_KPROBE && !bpf_skc_to_tcp_sock(sk))
 			return NULL;
-		st = meet(sk, ret, dir);
+		st = meet(sk, ret, dir, scratch_index(use));
 		if (st)
 			name_older(st, sk);
 	}
@@ -510,6 +510,8 @@ static __noinline int link_socket(void *ctx, struct socket_state *st, struct scr
 		w->owner.object.pid = call->pid;
 		w->owner.library = call->library;
 		call->moved = 1;
+		call->socket = s->rec.socket;
+		call->seen = st->seen;
 		first |= call->handshake; /* which comes before all plaintext */
 	} else if (st->tls_flags & TLS_LINKED || !bio_probed || s->rec.call.dir != sent ||
 		   !owner_by_prefix(s, s->payload.index)) {
@@ -561,6 +563,38 @@ static __noinline int tls_moved(void *ctx, struct socket_state *st, struct scrat
 	return link_socket(ctx, st, s, call, first);
 }
 
+/*
+ * Most ciphertext is that of the object that has the socket, and nothing of it is looked
+ * at. False: it is to be looked at more closely.
+ */
+static __always_inline bool moved_as_ever(struct socket_state *st, struct scratch *s,
+					  struct sock *sk, enum direction dir)
+{
+	struct tcp_sock *tp = (void *)sk;
+	struct tls_call *call;
+
+	if (!st->object.address || st->tls_flags & TLS_HELLO)
+		return false;
+	call = call_under_way();
+	if (!call) {
+		/* It may still belong to another one: where it is sent by the process itself. */
+		if (bio_probed && dir == sent && !(st->tls_flags & TLS_LINKED))
+			return false;
+	} else if (call->object != st->object.address || call->pid != st->object.pid) {
+		return false;
+	}
+	st->next[dir & 1] = dir == sent ? BPF_CORE_READ(tp, write_seq) :
+					  BPF_CORE_READ(tp, copied_seq);
+	if (!call)
+		return true;
+	call->moved = 1;
+	call->socket = (__u64)sk;
+	call->seen = st->seen;
+	if (dir == sent)
+		note_send(st, s, call, tp);
+	return true;
+}
+
 /* Whether nothing is to be told of a call that was joined in the middle of something long. */
 static __always_inline bool goes_on_unknown(struct socket_state *st, bool turned)
 {
@@ -575,7 +609,7 @@ static __always_inline bool goes_on_unknown(struct socket_state *st, bool turned
 static __always_inline int data_call(void *ctx, enum door door, __u32 use, struct sock *sk,
 				     struct msghdr *msg, long ret)
 {
-	bool turned, unseen = use == FOR_SPLICE; /* the bytes are nowhere */
+	bool turned, new, unseen = use == FOR_SPLICE; /* the bytes are nowhere */
 	enum direction dir = direction_of(use);
 	__u32 index, seq;
 	struct task_struct *task = NULL; /* if the kernel vouches for it */
@@ -599,22 +633,24 @@ static __always_inline int data_call(void *ctx, enum door door, __u32 use, struc
 	if (!s)
 		return 0;
 	s->payload.index = index;
-	if (st->tls == NOT_TLS && st->verdict != IS_OTHER) {
+	new = st->tls == NOT_TLS && st->verdict != IS_OTHER;
+	if (!new && (unseen || moved_as_ever(st, s, sk, dir)))
+		goto end;
+	find_bytes(s, index, task, sk, msg, ret, unseen);
+	if (new) {
 		seq = dir == sent ? READ(door, tp, write_seq) : READ(door, tp, copied_seq);
 		place_call(door, st, &s->rec.call, sk, tp, dir, seq, ret);
 		turned = goes_back(st, dir);
 		if (goes_on_unknown(st, turned))
 			return 0;
-		find_bytes(s, index, task, sk, msg, ret, unseen);
 		call_moved(ctx, door, st, s, key, index, tp, seq, turned, unseen);
-		if (st->tls != NOT_TLS)
-			tls_moved(ctx, st, s, sk, true);
-	} else {
-		s->rec.call.size = ret;
-		s->rec.call.dir = dir;
-		find_bytes(s, index, task, sk, msg, ret, unseen);
-		tls_moved(ctx, st, s, sk, false);
+		if (st->tls == NOT_TLS)
+			goto end;
 	}
+	s->rec.call.size = ret;
+	s->rec.call.dir = dir;
+	tls_moved(ctx, st, s, sk, new);
+end:
 	if (st->ending)
 		tell_close(ctx, st, sk, use, st->ending);
 	return 0;

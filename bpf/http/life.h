@@ -61,37 +61,52 @@ static __noinline struct socket_state *insert(struct sock *sk, struct socket_sta
 	return bpf_map_lookup_elem(&sockets, &key);
 }
 
+/* A state to be filled and inserted, in a scratch: the stack has no room for it. */
+static __always_inline struct socket_state *new_state(__u32 index)
+{
+	struct scratch *s = scratch(index);
+	struct socket_state *st;
+
+	if (!s)
+		return NULL;
+	st = (void *)s->data;
+	__builtin_memset(st, 0, sizeof(*st));
+	return st;
+}
+
 /* The first data call on a connection that is older than tracing. */
-static __noinline struct socket_state *meet(struct sock *sk, __u64 moved, __u32 dir)
+static __noinline struct socket_state *meet(struct sock *sk, __u64 moved, __u32 dir, __u32 index)
 {
 	struct tcp_sock *tp = (void *)sk;
-	struct socket_state st = {};
+	struct socket_state *st = new_state(index);
 	__u64 got, put;
 
+	if (!st)
+		return NULL;
 	/*
 	 * What moved before this call: SYN and FIN may be counted among it. What
 	 * was received and not read yet does not count.
 	 */
-	st.next[sent] = BPF_CORE_READ(tp, write_seq) - (dir == sent ? moved : 0);
-	st.next[received] = BPF_CORE_READ(tp, copied_seq);
+	st->next[sent] = BPF_CORE_READ(tp, write_seq) - (dir == sent ? moved : 0);
+	st->next[received] = BPF_CORE_READ(tp, copied_seq);
 	got = BPF_CORE_READ(tp, bytes_received) -
-	      (__u32)(BPF_CORE_READ(tp, rcv_nxt) - st.next[received]);
+	      (__u32)(BPF_CORE_READ(tp, rcv_nxt) - st->next[received]);
 	if (dir == received) {
 		if (BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN &&
-		    st.next[received] == BPF_CORE_READ(tp, rcv_nxt))
-			st.next[received]--; /* a FIN */
-		st.next[received] -= moved;
+		    st->next[received] == BPF_CORE_READ(tp, rcv_nxt))
+			st->next[received]--; /* a FIN */
+		st->next[received] -= moved;
 	}
 	put = BPF_CORE_READ(tp, bytes_acked) +
 	      (__u32)(BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_una));
 	if (dir == sent)
-		st.intro.socket.joined = put > moved + 1 || got > 1;
+		st->intro.socket.joined = put > moved + 1 || got > 1;
 	else
-		st.intro.socket.joined = got > moved + 1 || put > 1;
-	return insert(sk, &st);
+		st->intro.socket.joined = got > moved + 1 || put > 1;
+	return insert(sk, st);
 }
 
-/* Names the connection of a socket that was met: not within meet(), whose stack is full. */
+/* Names the connection of a socket that was met: not within meet(), for the stack's sake. */
 static __noinline int name_older(struct socket_state *st, struct sock *sk)
 {
 	struct http_socket *id = &st->intro.socket;
@@ -168,13 +183,14 @@ static __always_inline void ended_unseen(void *ctx, struct socket_state *old, st
 }
 
 /* A connection begins, whose socket comes from that state; old: bytes have moved already. */
-static __noinline int begin(struct sock *sk, struct socket_state *old, int from)
+static __noinline int begin(struct sock *sk, struct socket_state *old, int from,
+			   __u32 index)
 {
 	/* Those that are to be accepted have no file yet. */
 	bool called = from == TCP_SYN_SENT ||
 		      (BPF_CORE_READ(sk, sk_socket) && has_called(sk, from));
 	struct tcp_sock *tp = (void *)sk;
-	struct socket_state st = {};
+	struct socket_state *st;
 	enum naming naming;
 	struct tcp_isns n;
 	__u64 id = 0;
@@ -191,12 +207,15 @@ static __noinline int begin(struct sock *sk, struct socket_state *old, int from)
 		}
 		return 0;
 	}
-	st.intro.socket.id = id;
-	st.intro.socket.naming = naming;
+	st = new_state(index);
+	if (!st)
+		return 0;
+	st->intro.socket.id = id;
+	st->intro.socket.naming = naming;
 	/* What was sent with the SYN counts from where it began, as at the other side. */
-	st.next[sent] = naming == named ? n.own + 1 : BPF_CORE_READ(tp, write_seq);
-	st.next[received] = BPF_CORE_READ(tp, copied_seq);
-	insert(sk, &st);
+	st->next[sent] = naming == named ? n.own + 1 : BPF_CORE_READ(tp, write_seq);
+	st->next[received] = BPF_CORE_READ(tp, copied_seq);
+	insert(sk, st);
 	return 0;
 }
 
@@ -209,7 +228,7 @@ static __always_inline int established(void *ctx, struct sock *sk, int from, __u
 		ended_unseen(ctx, old, sk, use);
 		old = NULL;
 	}
-	return begin(sk, old, from);
+	return begin(sk, old, from, scratch_index(use));
 }
 
 /* Whether bytes have come that no process has taken out, beside a FIN. */

@@ -47,6 +47,8 @@ struct tls_call {
 	__u8 sent;   /* time is that of a send */
 	__u8 handshake;
 	__u8 pad[4];
+	__u64 socket; /* with which it has moved something, and seen; 0: none */
+	__u64 seen;
 };
 
 /*
@@ -59,12 +61,6 @@ struct {
 	__type(key, struct tls_thread);
 	__type(value, struct tls_call);
 } tls_calls SEC(".maps");
-
-struct tls_object {
-	__u64 address;
-	__u32 pid;
-	__u32 pad;
-};
 
 struct tls_link {
 	__u64 socket; /* 0: none is known yet */
@@ -88,7 +84,7 @@ struct {
 
 struct tls_prefix {
 	__u8 bytes[TLS_PREFIX];
-};
+} __attribute__((aligned(8)));
 
 struct tls_owner {
 	struct tls_object object;
@@ -107,7 +103,8 @@ struct {
 /* Knob: bpf_task_pt_regs() is there (5.15). */
 const volatile bool has_task_regs;
 /* Set by user space: there are probes in programs of Go; at BIOs. */
-volatile __u32 go_probed, bio_probed;
+volatile __u32 go_probed SHARED("go");
+volatile __u32 bio_probed SHARED("bio");
 
 /* x86: the kernel's stack of a task ends with the registers of its system call. */
 #define X86_STACK 16384
@@ -211,6 +208,14 @@ static __noinline int link_object(struct socket_state *st, struct scratch *s, bo
 		st->tls_flags |= TLS_WHOLE;
 	st->tls = st->tls ?: CIPHERTEXT;
 	st->intro.socket.library = w->owner.library;
+	/* The latest wins. */
+	if (link && link->socket) {
+		struct socket_state *before = bpf_map_lookup_elem(&sockets, &link->socket);
+
+		if (before && before->seen == link->seen)
+			before->object.address = 0;
+	}
+	st->object = w->owner.object;
 	if (told) {
 		about->object = w->owner.object.address;
 		about->pid = w->owner.object.pid;
@@ -229,8 +234,8 @@ static __noinline int link_object(struct socket_state *st, struct scratch *s, bo
 }
 
 /*
- * The first bytes of a record, with which what follows is left out if the record is
- * shorter. False: they are those of no record.
+ * The first bytes of a record: what follows is left out if the record is shorter. False:
+ * they are those of no record.
  */
 static __always_inline bool prefix_of(struct tls_prefix *prefix)
 {
@@ -239,9 +244,13 @@ static __always_inline bool prefix_of(struct tls_prefix *prefix)
 
 	if (b[0] < 0x14 || b[0] > 0x17 || b[1] != 3)
 		return false;
-	for (__u32 i = 5; i < TLS_PREFIX; i++) {
-		if (i >= len)
-			b[i] = 0;
+	for (int i = 0; i < TLS_PREFIX / 8; i++) {
+		__u64 *word = (__u64 *)b + i;
+
+		if (len <= 8 * i)
+			*word = 0;
+		else if (len < 8 * i + 8)
+			*word &= (1ULL << (len & 7) * 8) - 1;
 	}
 	return true;
 }

@@ -158,11 +158,18 @@ enum tls_flag {
 	PASSED_OVER = 1 << 3,	/* by --port */
 };
 
+struct tls_object {
+	__u64 address;
+	__u32 pid;
+	__u32 pad;
+};
+
 struct socket_state {
 	struct http_intro intro;
 	__u64 seen;
 	__u64 bytes[2];
 	__u64 sent_at; /* last byte sent */
+	struct tls_object object; /* of TLS that has the socket */
 	__u32 next[2]; /* TCP's numbers of the bytes that come next */
 	__u32 ports;   /* as the kernel has them: tells another socket at this address */
 	/* Calls in the map heads: as many as were put there and not taken, 0 or 1. */
@@ -247,7 +254,7 @@ struct waiting_request {
  * takes it; user space has it mapped, and finds old requests without a system
  * call. It is a hint: user space looks at the socket, too, before it tells of one.
  */
-volatile struct waiting_request waiting[MAX_HEADS];
+volatile struct waiting_request waiting[MAX_HEADS] SHARED("waiting");
 
 /*
  * The entries of heads that belong to a socket. Inserted and deleted by who
@@ -344,6 +351,6 @@ const volatile __u32 prefix = 1024;
 const volatile __u32 max_heads = MAX_HEADS;
 const volatile bool read_tls; /* plaintext of TLS is wanted */
 /* Boot clock − monotonic clock, ns: kept by user space. */
-volatile __u64 asleep;
+volatile __u64 asleep SHARED("asleep");
 
 #endif

@@ -75,6 +75,12 @@ static __always_inline __u64 load_word(const void *from)
 #define FOR_GO(name, type) const type *for_go_##name
 
 /*
+ * A variable that files of one object share: each has a section of its own, as compilers
+ * order the variables of one as they like.
+ */
+#define SHARED(name) SEC(".data." name)
+
+/*
  * Registers: struct pt_regs differs by architecture, and one object serves both.
  * Which one it runs on is known when it is loaded: the kernel's types have the
  * registers of one of them.

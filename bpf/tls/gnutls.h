@@ -20,7 +20,7 @@ int gnutls_send(void *ctx)
 SEC("uprobe")
 int gnutls_shake_hands(void *ctx)
 {
-	return enter_c(ctx, gnutls, neither, RESULT_NONE, 0);
+	return handshake_c(ctx, gnutls);
 }
 
 #endif

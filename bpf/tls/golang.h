@@ -12,52 +12,40 @@ static __always_inline struct tls_thread this_routine(void *ctx)
 	return (struct tls_thread){bpf_get_current_pid_tgid() & ~0xffffffffULL, GO_ROUTINE(ctx)};
 }
 
-/* func (c *Conn) Read(b []byte) (int, error) */
+/* func (c *Conn) Read(b []byte) (int, error); its end is tls_returned */
 SEC("uprobe")
 int golang_read(void *ctx)
 {
-	struct tls_call new = {
-		.object = GO_ARG0(ctx),
-		.buf = GO_ARG1(ctx),
-		.library = golang,
-		.dir = received,
-		.result = RESULT_64,
-	};
+	struct tls_thread key = this_routine(ctx);
+	struct tls_call *call = entry_of(&key);
 
-	return enter(this_routine(ctx), &new);
-}
-
-SEC("uprobe")
-int golang_returned(void *ctx)
-{
-	return leave(ctx, this_routine(ctx));
+	if (!call)
+		return 0;
+	begin_call(call, &key, golang, received, GO_ARG0(ctx));
+	call->buf = GO_ARG1(ctx);
+	call->result = RESULT_64;
+	return 0;
 }
 
 /*
  * func (c *Conn) Write(b []byte) (int, error): its bytes are told at its entry, as a
- * write that fails is the end of a connection.
+ * write that fails is the end of a connection. What it sends belongs to the object.
  */
 SEC("uprobe")
 int golang_write(void *ctx)
 {
 	struct tls_thread key = this_routine(ctx);
-	struct tls_call new = {
-		.object = GO_ARG0(ctx),
-		.buf = GO_ARG1(ctx),
-		.library = golang,
-		.dir = neither, /* of what it sends, which belongs to the object */
-		.time = bpf_ktime_get_boot_ns(),
-	};
+	struct tls_call *call = entry_of(&key);
 	__u64 n = GO_ARG2(ctx);
-	struct tls_call *call;
 
-	enter(key, &new);
-	call = bpf_map_lookup_elem(&tls_calls, &key);
-	if (!call || !n || n > PLAIN_MAX)
+	if (!call)
 		return 0;
-	call->dir = sent;
-	plain_moved(ctx, call, n);
-	call->dir = neither;
+	begin_call(call, &key, golang, sent, GO_ARG0(ctx));
+	call->buf = GO_ARG1(ctx);
+	call->time = bpf_ktime_get_boot_ns();
+	if (n && n <= PLAIN_MAX)
+		plain_moved(ctx, call, n);
+	call->dir = neither; /* to whoever sees it afterwards */
 	return 0;
 }
 
@@ -65,14 +53,9 @@ int golang_write(void *ctx)
 SEC("uprobe")
 int golang_handshake(void *ctx)
 {
-	struct tls_call new = {
-		.object = GO_ARG0(ctx),
-		.library = golang,
-		.dir = neither,
-		.handshake = 1,
-	};
+	struct tls_thread key = this_routine(ctx);
 
-	return enter(this_routine(ctx), &new);
+	return begin_handshake(&key, golang, GO_ARG0(ctx));
 }
 
 #endif

@@ -24,7 +24,7 @@ int nspr_write(void *ctx)
 SEC("uprobe")
 int nss_handshake(void *ctx)
 {
-	return enter_c(ctx, nss, neither, RESULT_NONE, 0);
+	return handshake_c(ctx, nss);
 }
 
 #endif

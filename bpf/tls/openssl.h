@@ -20,27 +20,27 @@ int openssl_write(void *ctx)
 SEC("uprobe")
 int openssl_read_ex(void *ctx)
 {
-	return enter_c(ctx, openssl, received, RESULT_POINTER, 3);
+	return enter_c(ctx, openssl, received, RESULT_POINTER, USER_ARG3(ctx));
 }
 
 SEC("uprobe")
 int openssl_write_ex(void *ctx)
 {
-	return enter_c(ctx, openssl, sent, RESULT_POINTER, 3);
+	return enter_c(ctx, openssl, sent, RESULT_POINTER, USER_ARG3(ctx));
 }
 
 /* int SSL_write_ex2(SSL *, const void *buf, size_t num, uint64_t flags, size_t *done) */
 SEC("uprobe")
 int openssl_write_ex2(void *ctx)
 {
-	return enter_c(ctx, openssl, sent, RESULT_POINTER, 4);
+	return enter_c(ctx, openssl, sent, RESULT_POINTER, USER_ARG4(ctx));
 }
 
 /* int SSL_do_handshake(SSL *) */
 SEC("uprobe")
 int openssl_handshake(void *ctx)
 {
-	return enter_c(ctx, openssl, neither, RESULT_NONE, 0);
+	return handshake_c(ctx, openssl);
 }
 
 /*

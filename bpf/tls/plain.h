@@ -87,18 +87,27 @@ static __noinline int tell_unlinked(void *ctx, struct tls_call *call, __u64 n)
 	return 0;
 }
 
-/* The socket of a call's object, if it is known and still there. */
+/*
+ * The socket of a call's object, if it is known and still there: the one that was used
+ * within the call, or by an earlier one.
+ */
 static __noinline struct socket_state *linked_socket(struct tls_call *call, __u64 *key)
 {
 	struct tls_object object = {call->object, call->pid};
-	struct tls_link *link = bpf_map_lookup_elem(&tls_links, &object);
+	__u64 seen = call->seen;
 	struct socket_state *st;
+	struct tls_link *link;
 
-	if (!link || !link->socket)
-		return NULL;
-	*key = link->socket;
+	*key = call->socket;
+	if (!*key) {
+		link = bpf_map_lookup_elem(&tls_links, &object);
+		if (!link || !link->socket)
+			return NULL;
+		*key = link->socket;
+		seen = link->seen;
+	}
 	st = bpf_map_lookup_elem(&sockets, key);
-	return st && st->seen == link->seen ? st : NULL;
+	return st && st->seen == seen ? st : NULL;
 }
 
 /* A call of a library has moved n bytes of plaintext. */
@@ -145,38 +154,53 @@ static __noinline int plain_moved(void *ctx, struct tls_call *call, __u64 n)
 
 /* --- Entries and returns --------------------------------------------------- */
 
-/* A function of a library was called. A handshake has no direction. */
-static __always_inline int enter(struct tls_thread key, struct tls_call *new)
+/* What the entry of a thread that has none yet begins as. */
+const volatile struct tls_call no_call;
+
+/* The entry of a thread, NULL if there is no room. */
+static __always_inline struct tls_call *entry_of(struct tls_thread *key)
 {
-	struct tls_call *call = bpf_map_lookup_elem(&tls_calls, &key);
+	struct tls_call *call = bpf_map_lookup_elem(&tls_calls, key);
 
-	new->active = 1;
-	new->pid = key.who >> 32;
-	if (!call) {
-		if (bpf_map_update_elem(&tls_calls, &key, new, BPF_ANY))
-			count_lost(map_full);
-		return 0;
-	}
-	/*
-	 * Functions of a library call one another: the outermost counts. One whose return
-	 * was not seen is still there, and must not be in the way for long.
-	 */
-	if (call->active && call->object == new->object && !new->handshake && !key.routine &&
-	    new->sp < call->sp && call->nested < 3) {
-		call->nested++;
-		return 0;
-	}
-	if (new->handshake) {
-		struct tls_object object = {new->object, new->pid};
-		struct tls_link *link;
+	if (call)
+		return call;
+	if (bpf_map_update_elem(&tls_calls, key, (void *)&no_call, BPF_ANY))
+		count_lost(map_full);
+	return bpf_map_lookup_elem(&tls_calls, key);
+}
 
-		if (call->active && call->object == new->object)
-			return 0; /* within what reads or writes */
-		link = bpf_map_lookup_elem(&tls_links, &object);
-		if (link && !link->socket) /* what was told of another one at this address */
-			bpf_map_delete_elem(&tls_links, &object);
-	}
-	*call = *new;
+/* Notes that a function of a library was called with an object. */
+static __always_inline void begin_call(struct tls_call *call, struct tls_thread *key,
+				       enum library library, enum direction dir, __u64 object)
+{
+	call->object = object;
+	call->time = 0;
+	call->pid = key->who >> 32;
+	call->library = library;
+	call->dir = dir;
+	call->result = RESULT_NONE;
+	call->nested = call->moved = call->sent = call->handshake = 0;
+	call->socket = 0;
+	barrier();
+	call->active = 1;
+}
+
+/* The same of a handshake, unless it is one within what reads or writes. */
+static __always_inline int begin_handshake(struct tls_thread *key, enum library library,
+					   __u64 address)
+{
+	struct tls_object object = {address, key->who >> 32};
+	struct tls_call *call = entry_of(key);
+	struct tls_link *link;
+
+	if (!call || (call->active && call->object == address))
+		return 0;
+	/* What was told is of another one that was at this address. */
+	link = bpf_map_lookup_elem(&tls_links, &object);
+	if (link && !link->socket)
+		bpf_map_delete_elem(&tls_links, &object);
+	begin_call(call, key, library, neither, address);
+	call->handshake = 1;
 	return 0;
 }
 
@@ -185,24 +209,40 @@ static __always_inline struct tls_thread this_thread(void)
 	return (struct tls_thread){bpf_get_current_pid_tgid(), 0};
 }
 
-/* A function of C, with object, buffer and more as its arguments. */
-static __noinline int enter_c(void *ctx, enum library library, enum direction dir, enum tls_result result, int pointer)
+/* A function of C that reads or writes; count: where it will say how much. */
+static __always_inline int enter_c(void *ctx, enum library library, enum direction dir,
+				   enum tls_result result, __u64 count)
 {
-	struct tls_call new = {
-		.object = USER_ARG0(ctx),
-		.buf = USER_ARG1(ctx),
-		.sp = USER_STACK(ctx),
-		.library = library,
-		.dir = dir,
-		.result = result,
-		.handshake = result == RESULT_NONE,
-	};
+	struct tls_thread key = this_thread();
+	struct tls_call *call = entry_of(&key);
+	__u64 object = USER_ARG0(ctx), sp = USER_STACK(ctx);
 
-	if (result == RESULT_POINTER)
-		new.count = pointer == 4 ? USER_ARG4(ctx) : USER_ARG3(ctx);
+	if (!call)
+		return 0;
+	/*
+	 * Functions of a library call one another: the outermost counts. One whose return
+	 * was not seen is still there, and must not be in the way for long.
+	 */
+	if (call->active && call->object == object && !call->handshake && sp < call->sp &&
+	    call->nested < 3) {
+		call->nested++;
+		return 0;
+	}
+	begin_call(call, &key, library, dir, object);
+	call->buf = USER_ARG1(ctx);
+	call->sp = sp;
+	call->result = result;
+	call->count = count;
 	if (dir == sent)
-		new.time = bpf_ktime_get_boot_ns();
-	return enter(this_thread(), &new);
+		call->time = bpf_ktime_get_boot_ns();
+	return 0;
+}
+
+static __always_inline int handshake_c(void *ctx, enum library library)
+{
+	struct tls_thread key = this_thread();
+
+	return begin_handshake(&key, library, USER_ARG0(ctx));
 }
 
 /* How many bytes a call has moved that has returned, 0 if none or it has failed. */
@@ -223,18 +263,15 @@ static __always_inline __u64 moved_bytes(struct tls_call *call, __u64 returned)
 	return 0;
 }
 
-/* A program at the end of a function of this much plaintext or less. */
+/* More in one call is no call. */
 #define PLAIN_MAX (1ULL << 31)
 
-/* A call has returned: with its stack as at its entry, or one word shorter. */
-static __always_inline int leave(void *ctx, struct tls_thread key)
+/* A call has returned: of a function of C with its stack as at its entry, or one word shorter. */
+static __always_inline int leave(void *ctx, struct tls_call *call, bool of_go)
 {
-	struct tls_call *call = bpf_map_lookup_elem(&tls_calls, &key);
 	__u64 n;
 
-	if (!call || !call->active)
-		return 0;
-	if (!key.routine && USER_STACK(ctx) - call->sp > 8)
+	if (!of_go && !call->handshake && USER_STACK(ctx) - call->sp > 8)
 		return 0; /* it is one within it */
 	call->active = 0;
 	if (call->dir == neither)

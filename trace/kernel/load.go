@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -58,7 +59,7 @@ func (k *Kernel) loadMaps(p Plan) (_ *loading, err error) {
 	}
 	o := &Object{
 		name: p.Name, number: len(k.objects), perCPU: make([]uint64, ebpf.MustPossibleCPU()), preempts: k.Types.Preempts(),
-		maps: map[string]*ebpf.Map{}, places: map[string]uint32{}, programs: map[string]*ebpf.Program{},
+		maps: map[string]*ebpf.Map{}, programs: map[string]*ebpf.Program{},
 	}
 	defer func() {
 		if err != nil {
@@ -67,9 +68,6 @@ func (k *Kernel) loadMaps(p Plan) (_ *loading, err error) {
 	}()
 	if err := k.prepare(spec, p.Name, p.Maps, p.Knobs); err != nil {
 		return nil, err
-	}
-	for name, v := range spec.Variables {
-		o.places[name] = v.Offset
 	}
 	bytes := uint32(0)
 	if p.Ring != "" {
@@ -95,13 +93,10 @@ func (k *Kernel) loadPart(o *Object, p Part) error {
 	if err := k.prepare(spec, p.Name, p.Maps, p.Knobs); err != nil {
 		return Explain(err)
 	}
-	for name, v := range spec.Variables {
-		if err := o.sameVariable(name, v); err != nil {
-			return fmt.Errorf("read object %q: %w", p.Name, err)
-		}
-	}
 	common := maps.Clone(o.maps)
-	delete(common, constants)
+	for _, section := range ownSections {
+		delete(common, section)
+	}
 	c, err := k.makeMaps(spec, common)
 	if err != nil {
 		return Explain(err)
@@ -109,7 +104,7 @@ func (k *Kernel) loadPart(o *Object, p Part) error {
 	for name, m := range c.Maps {
 		if o.maps[name] == nil {
 			o.maps[name] = m
-		} else if name != constants {
+		} else if !slices.Contains(ownSections, name) {
 			_ = m.Close() // another descriptor of the same
 			c.Maps[name] = o.maps[name]
 		} else {
@@ -119,20 +114,9 @@ func (k *Kernel) loadPart(o *Object, p Part) error {
 	return k.openFeatures(&loading{o, spec, c.Maps}, p.Features)
 }
 
-// constants is the map of what is set before loading.
-const constants = ".rodata"
-
-// sameVariable is an error if a variable of a further file is in a map that others use,
-// and not where they have it.
-func (o *Object) sameVariable(name string, v *ebpf.VariableSpec) error {
-	if v.SectionName == constants || o.maps[v.SectionName] == nil {
-		return nil
-	}
-	if at, there := o.places[name]; !there || at != v.Offset {
-		return fmt.Errorf("variable %q is not where another file of the object has it", name)
-	}
-	return nil
-}
+// ownSections are the maps of variables that each file has for itself: constants, and
+// what is not SHARED in read.h.
+var ownSections = []string{".rodata", ".bss", ".data"}
 
 // prepare sets what is to be known before a file's maps are created.
 func (k *Kernel) prepare(spec *ebpf.CollectionSpec, name string, sizes map[string]Size, own map[string]any) error {

@@ -20,9 +20,8 @@ type Object struct {
 	name     string
 	number   int                  // among those of its Kernel
 	maps     map[string]*ebpf.Map // those of Kernel.shared, too
-	more     []*ebpf.Map          // constants of further files
+	more     []*ebpf.Map          // variables that further files have for themselves
 	vars     map[string]*ebpf.Variable
-	places   map[string]uint32 // where they are in their map
 	programs map[string]*ebpf.Program
 	links    []link.Link // kept: a link that nothing refers to is closed
 	features []OpenFeature

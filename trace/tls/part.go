@@ -39,7 +39,7 @@ var programs = map[use]program{
 	{library.NSS, library.NSPRRead}:        {bpf.TlsProgNsprRead, bpf.TlsProgTlsReturned},
 	{library.NSS, library.NSPRWrite}:       {bpf.TlsProgNsprWrite, bpf.TlsProgTlsReturned},
 	{library.NSS, library.Handshake}:       {bpf.TlsProgNssHandshake, bpf.TlsProgTlsReturned},
-	{library.Go, library.GoRead}:           {bpf.TlsProgGolangRead, bpf.TlsProgGolangReturned},
+	{library.Go, library.GoRead}:           {bpf.TlsProgGolangRead, bpf.TlsProgTlsReturned},
 	{library.Go, library.GoWrite}:          {bpf.TlsProgGolangWrite, ""},
 	{library.Go, library.GoHandshake}:      {bpf.TlsProgGolangHandshake, ""},
 }
