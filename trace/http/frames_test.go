@@ -1,0 +1,479 @@
+package http
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"tracer/testdata/kit"
+	"tracer/testdata/kit/work"
+	"tracer/trace/kernel"
+	"tracer/trace/message"
+	"tracer/trace/session"
+	"tracer/trace/stream"
+)
+
+// Frames of HTTP/2 (RFC 9113, 6).
+const (
+	frameData = iota
+	frameHeaders
+	framePriority
+	frameReset
+	frameSettings
+	framePromise
+	framePing
+	frameGoAway
+	frameWindow
+	frameContinuation
+
+	endStream  = 1
+	endHeaders = 4
+	padded     = 8
+
+	preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+)
+
+// frame is one frame as it is on the wire.
+func frame(kind, flags byte, id uint32, payload string) string {
+	head := make([]byte, 9)
+	binary.BigEndian.PutUint32(head, uint32(len(payload))<<8|uint32(kind))
+	head[4] = flags
+	binary.BigEndian.PutUint32(head[5:], id)
+	return string(head) + payload
+}
+
+// However frames lie in calls, and whatever calls these are, the kernel tells those that
+// matter, whole, and of DATA how much it was: as a walk through all bytes does in Go, on
+// both ends, in each tier.
+func TestKernelHTTP2FramesAreWalkedAsAModelDoes(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
+	seed := uint64(time.Now().UnixNano())
+	if s := os.Getenv("SEED"); s != "" {
+		seed, _ = strconv.ParseUint(s, 10, 64)
+	}
+	t.Logf("SEED=%d", seed)
+	tiersOf(t, func(t *testing.T, tier kernel.Tier) {
+		for try := 1; ; try++ {
+			diff, misses := walksDiffer(t, tier, seed)
+			if diff == "" {
+				return
+			}
+			if !misses || try == 3 {
+				t.Fatal(diff)
+			}
+			t.Logf("a program may have been missed, once more: %s", diff)
+		}
+	})
+}
+
+func walksDiffer(t *testing.T, tier kernel.Tier, seed uint64) (diff string, misses bool) {
+	heard := hearFrames(t)
+	fd, port := work.FixedListener()
+	defer work.CloseFD(fd)
+	v := traceHTTP(t, session.Options{Tier: tier}, atPorts(port))
+	var want []string
+	for i := range kit.Size(37, 11) {
+		r := rand.New(rand.NewPCG(seed, uint64(i)))
+		c := work.Dial("127.0.0.1", port)
+		s := work.Accept(fd)
+		for _, fd := range []int{c, s} {
+			work.Timeouts(fd)
+			work.Must(unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)) // none waits for another
+		}
+		// What is said, and by whom, in turns.
+		asks, answers := &randomFrames{r: r}, &randomFrames{r: r}
+		asks.add(preface, frame(frameSettings, 0, 0, ""))
+		for range 1 + r.IntN(20) {
+			asks.play(t, c, s)
+			answers.play(t, s, c)
+			for range r.IntN(30) {
+				asks.random()
+			}
+			for range r.IntN(30) {
+				answers.random()
+			}
+		}
+		asks.play(t, c, s)
+		answers.play(t, s, c)
+		work.CloseFD(c)
+		work.CloseFD(s)
+		if t.Failed() {
+			t.Fatalf("play %d of SEED=%d", i, seed)
+		}
+		for _, end := range []string{"client", "server"} {
+			want = append(want, end+"\n"+walked(asks.said.String())+walked(answers.said.String()))
+		}
+	}
+	v.Wait(kit.Within(kit.Arrival), func() bool { return heard.closed() >= len(want) })
+	misses = tier == kernel.Kprobe || v.Stop().LostBy["program_missed"] > 0
+	return unequal(want, heard.all()), misses
+}
+
+// unequal says how the first text differs that is not in both lists, from what is most
+// like it.
+func unequal(want, got []string) string {
+	got = slices.Clone(got)
+	var missing []string
+	for _, w := range want {
+		if i := slices.Index(got, w); i >= 0 {
+			got = slices.Delete(got, i, i+1)
+		} else {
+			missing = append(missing, w)
+		}
+	}
+	if len(missing)+len(got) == 0 {
+		return ""
+	}
+	alike := func(a, b string) (n int) {
+		for n < min(len(a), len(b)) && a[n] == b[n] {
+			n++
+		}
+		return n
+	}
+	text := fmt.Sprintf("%d connections differ, of %d\n", max(len(missing), len(got)), len(want))
+	if len(missing) == 0 || len(got) == 0 {
+		return text + strings.Join(append(missing, got...), "")
+	}
+	most := slices.MaxFunc(got, func(a, b string) int { return alike(missing[0], a) - alike(missing[0], b) })
+	return text + cmp.Diff(strings.Split(missing[0], "\n"), strings.Split(most, "\n"))
+}
+
+// randomFrames are the frames of one direction, and what of them was not sent yet.
+type randomFrames struct {
+	r     *rand.Rand
+	said  strings.Builder
+	ahead []work.Move
+	text  string // of frames that may share calls
+	kept  int    // bytes of it that are told
+}
+
+func (f *randomFrames) add(text ...string) {
+	for _, s := range text {
+		f.said.WriteString(s)
+		f.text += s
+	}
+}
+
+func (f *randomFrames) pick(list ...int) int { return list[f.r.IntN(len(list))] }
+
+func (f *randomFrames) random() {
+	r := f.r
+	id := uint32(1 + 2*r.IntN(f.pick(1, 3, 30)))
+	size := f.pick(0, 1, 8, 9, 30, 118, 119, 120, 500, r.IntN(100))
+	bytes := func(n int) string {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = byte(r.Uint32())
+		}
+		return string(b)
+	}
+	flags := byte(f.pick(0, 0, endStream))
+	switch kind := r.IntN(14); kind {
+	case frameData, 10, 11:
+		if r.IntN(6) == 0 {
+			size = f.pick(4000, 16384, 20_000)
+		}
+		if r.IntN(8) == 0 && size > 0 {
+			flags |= padded
+		}
+		head := frame(frameData, flags, id, strings.Repeat("b", size))
+		if size > 0 && r.IntN(8) == 0 { // by a call whose bytes nobody sees
+			f.add(head[:9])
+			f.flush()
+			f.said.WriteString(head[9:])
+			f.ahead = append(f.ahead, work.Send("b").Times(size).By("sendfile"))
+			return
+		}
+		f.add(head)
+	case frameHeaders:
+		if r.IntN(20) == 0 {
+			size = f.pick(4000, 16384, 17_000)
+		}
+		f.kept += size
+		if r.IntN(4) > 0 {
+			f.add(frame(frameHeaders, flags|endHeaders, id, bytes(size)))
+			return
+		}
+		f.add(frame(frameHeaders, flags, id, bytes(size)))
+		for range r.IntN(3) {
+			f.add(frame(frameContinuation, 0, id, bytes(r.IntN(40))))
+		}
+		f.add(frame(frameContinuation, endHeaders, id, bytes(r.IntN(300))))
+	case framePriority:
+		f.add(frame(framePriority, 0, id, bytes(5)))
+	case frameReset:
+		f.add(frame(frameReset, 0, id, bytes(4)))
+	case frameSettings:
+		if flags&endStream != 0 {
+			f.add(frame(frameSettings, 1, 0, ""))
+		} else {
+			f.add(frame(frameSettings, 0, 0, bytes(6*r.IntN(9))))
+		}
+	case framePromise:
+		f.add(frame(framePromise, endHeaders, id, bytes(4+r.IntN(50))))
+	case framePing:
+		f.add(frame(framePing, flags, 0, bytes(8)))
+	case frameGoAway:
+		f.add(frame(frameGoAway, 0, 0, bytes(8+r.IntN(20))))
+	case frameWindow:
+		f.add(frame(frameWindow, 0, id&uint32(f.pick(0, 0xff)), bytes(4)))
+	default:
+		f.add(frame(byte(f.pick(0xa, 0xc, 0x10, 0xfa)), byte(r.Uint32()), uint32(r.IntN(3)), bytes(size)))
+	}
+	// A call of more than this could be told with a gap.
+	if f.kept > 30_000 || len(f.text) > 40_000 || r.IntN(5) == 0 {
+		f.flush()
+	}
+}
+
+// flush makes calls of the frames so far.
+func (f *randomFrames) flush() {
+	r := f.r
+	for f.text != "" {
+		n := len(f.text)
+		if r.IntN(2) == 0 {
+			n = 1 + r.IntN(n)
+		}
+		if r.IntN(6) == 0 {
+			n = min(n, 1+r.IntN(30))
+		}
+		m := send(f.text[:n])
+		switch r.IntN(4) {
+		case 0:
+			if n < 60 {
+				m = m.By("each")
+			}
+		case 1:
+			m = m.By("writev").In(1 + r.IntN(min(n, 63)))
+		case 2:
+			m = m.By("sendmsg").In(1 + r.IntN(min(n, 63)))
+		}
+		f.ahead = append(f.ahead, m)
+		f.text = f.text[n:]
+	}
+	f.kept = 0
+}
+
+// play sends what was not sent yet; the other end takes it, in other pieces.
+func (f *randomFrames) play(t *testing.T, from, to int) {
+	t.Helper()
+	f.flush()
+	r := f.r
+	waits := 0
+	for i, m := range f.ahead {
+		perform(t, from, m)
+		waits += len(m.Send) * max(m.Repeat, 1)
+		// Not more than fits into the socket's buffers waits there.
+		for waits > 0 && (waits > 40_000 || i == len(f.ahead)-1 || r.IntN(3) == 0) {
+			n := waits
+			if r.IntN(2) == 0 {
+				n = 1 + r.IntN(n)
+			}
+			if r.IntN(4) == 0 {
+				n = min(n, 9)
+			}
+			m := recv(n)
+			switch r.IntN(6) {
+			case 0:
+				if n < 60 {
+					m = m.By("each")
+				}
+			case 1:
+				m = m.By("readv").In(1 + r.IntN(min(n, 20)))
+			case 2:
+				m = m.By("recvmsg").In(1 + r.IntN(min(n, 20)))
+			case 3:
+				m = m.By("peek")
+			}
+			perform(t, to, m)
+			waits -= n
+		}
+	}
+	f.ahead = nil
+}
+
+// walked is what is to be told of the bytes of a direction: each frame that is kept, and
+// before it the DATA since the one before, by stream.
+func walked(all string) string {
+	w := newTranscript()
+	text := all
+	if rest, ok := strings.CutPrefix(text, preface); ok {
+		w.keep(0, preface)
+		text = rest
+	}
+	for text != "" {
+		b := []byte(text)
+		size := 9 + int(binary.BigEndian.Uint32(b)>>8)
+		offset := len(all) - len(text)
+		switch b[3] {
+		case frameData:
+			end := b[4]&endStream != 0
+			w.data(binary.BigEndian.Uint32(b[5:]), 1, uint64(size), end)
+		case frameHeaders, frameReset, frameSettings, framePromise, frameGoAway, frameContinuation:
+			w.keep(uint64(offset), text[:size])
+		}
+		text = text[size:]
+	}
+	return w.end(uint64(len(all)))
+}
+
+// A transcript is what was told of a direction, as text.
+type transcript struct {
+	text  strings.Builder
+	waits map[uint32]stream.Run
+}
+
+func newTranscript() *transcript { return &transcript{waits: map[uint32]stream.Run{}} }
+
+func (w *transcript) data(id, frames uint32, bytes uint64, end bool) {
+	run := w.waits[id]
+	run.Frames += frames
+	run.Bytes += bytes
+	run.End = run.End || end
+	w.waits[id] = run
+}
+
+func (w *transcript) flush() {
+	for _, id := range slices.Sorted(maps.Keys(w.waits)) {
+		run := w.waits[id]
+		fmt.Fprintf(&w.text, "  DATA %d: %d frames, %d bytes, end %v\n", id, run.Frames, run.Bytes, run.End)
+	}
+	clear(w.waits)
+}
+
+func (w *transcript) keep(offset uint64, bytes string) {
+	w.flush()
+	fmt.Fprintf(&w.text, "  %d: %d bytes, %x…%x\n", offset, len(bytes), bytes[:min(len(bytes), 9)], bytes[max(len(bytes)-9, 0):])
+}
+
+func (w *transcript) end(offset uint64) string {
+	w.flush()
+	fmt.Fprintf(&w.text, "  %d: end\n", offset)
+	return w.text.String()
+}
+
+// A hearing takes note of what parsers of HTTP/2 are fed.
+type hearing struct {
+	mu    sync.Mutex
+	conns []*heardConn
+	done  int
+}
+
+// hearFrames has connections that speak HTTP/2 listened to, until the test ends.
+func hearFrames(t *testing.T) *hearing {
+	h := &hearing{}
+	before := protocols[byFrames]
+	protocols[byFrames] = message.Protocol{Name: before.Name, New: func(message.Calls) message.Parsers { return &hearers{h: h} }}
+	t.Cleanup(func() { protocols[byFrames] = before })
+	return h
+}
+
+func (h *hearing) closed() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.done
+}
+
+func (h *hearing) all() (list []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.conns {
+		list = append(list, c.text)
+	}
+	return list
+}
+
+type hearers struct {
+	message.Parsers
+	h *hearing
+}
+
+func (h *hearers) Conn(joined bool) message.Parser {
+	h.h.mu.Lock()
+	defer h.h.mu.Unlock()
+	c := &heardConn{h: h.h, joined: joined}
+	c.dirs[0].w, c.dirs[1].w = newTranscript(), newTranscript()
+	h.h.conns = append(h.h.conns, c)
+	return c
+}
+
+// A heardConn is a parser that writes down what it is fed.
+type heardConn struct {
+	message.Parser
+	h      *hearing
+	joined bool
+	text   string
+	fed    [2]int // segments
+	dirs   [2]struct {
+		w    *transcript
+		next uint64
+		part []byte // of a frame
+		gaps string
+	}
+	requests int
+}
+
+func (c *heardConn) Feed(s *stream.Segment) {
+	d := &c.dirs[s.Dir]
+	c.fed[s.Dir]++
+	if s.Offset-s.Skipped != d.next && (s.Size > 0 || s.Framed) {
+		d.gaps += fmt.Sprintf("gap from %d to %d\n", d.next, s.Offset-s.Skipped)
+	}
+	d.next = max(s.Offset+s.Size, d.next)
+	for _, r := range s.Runs {
+		d.w.data(r.Stream, r.Frames, r.Bytes, r.End)
+	}
+	if uint64(len(s.Data)) != s.Size {
+		d.gaps += "not whole\n"
+	}
+	if bytes.HasPrefix(s.Data, []byte(preface)) {
+		c.requests = int(s.Dir)
+	}
+	d.part = append(d.part, s.Data...)
+	for {
+		size := len(preface)
+		if !bytes.HasPrefix(d.part, []byte(preface)) {
+			if len(d.part) < 9 {
+				return
+			}
+			size = 9 + int(binary.BigEndian.Uint32(d.part)>>8)
+		}
+		if len(d.part) < size {
+			return
+		}
+		d.w.keep(s.Offset+s.Size-uint64(len(d.part)), string(d.part[:size]))
+		d.part = d.part[size:]
+	}
+}
+
+func (c *heardConn) Close(int64, stream.Ending) {
+	c.h.mu.Lock()
+	defer c.h.mu.Unlock()
+	asks, answers := &c.dirs[c.requests], &c.dirs[1-c.requests]
+	c.text = []string{"client", "server"}[c.requests] + "\n" + asks.gaps + asks.w.end(asks.next) + answers.gaps + answers.w.end(answers.next)
+	c.h.done++
+}
+
+func (c *heardConn) Kind() message.Kind         { return message.HTTP2 }
+func (c *heardConn) Opaque() bool               { return false }
+func (c *heardConn) Waiting() int               { return 0 }
+func (c *heardConn) Busy(uint32) bool           { return false }
+func (c *heardConn) Holds() bool                { return false }
+func (c *heardConn) Settle(int64)               {}
+func (c *heardConn) Oldest() (int64, bool)      { return 0, false }
+func (c *heardConn) Stuck(int64)                {}
+func (c *heardConn) Upgraded() *message.Upgrade { return nil }
+func (c *heardConn) Adopt(*message.Upgrade)     {}
+func (c *heardConn) GiveUp()                    {}
