@@ -509,9 +509,7 @@ static __noinline int link_socket(void *ctx, struct socket_state *st, struct scr
 		w->owner.object.address = call->object;
 		w->owner.object.pid = call->pid;
 		w->owner.library = call->library;
-		call->moved = 1;
-		call->socket = s->rec.socket;
-		call->seen = st->seen;
+		note_moved(call, s->rec.socket, st->seen);
 		first |= call->handshake; /* which comes before all plaintext */
 	} else if (st->tls_flags & TLS_LINKED || !bio_probed || s->rec.call.dir != sent ||
 		   !owner_by_prefix(s, s->payload.index)) {
@@ -542,7 +540,7 @@ static __noinline int tls_moved(void *ctx, struct socket_state *st, struct scrat
 	struct http_call *moved = &s->rec.call;
 	struct tcp_sock *tp = (void *)sk;
 	enum direction dir = moved->dir;
-	struct tls_call *call = call_under_way();
+	struct tls_call *call = call_under_way((__u64)sk);
 	__u32 seq, index = s->payload.index;
 	bool first;
 
@@ -575,7 +573,7 @@ static __always_inline bool moved_as_ever(struct socket_state *st, struct scratc
 
 	if (!st->object.address || st->tls_flags & TLS_HELLO)
 		return false;
-	call = call_under_way();
+	call = call_under_way((__u64)sk);
 	if (!call) {
 		/* It may still belong to another one: where it is sent by the process itself. */
 		if (bio_probed && dir == sent && !(st->tls_flags & TLS_LINKED))
@@ -587,11 +585,9 @@ static __always_inline bool moved_as_ever(struct socket_state *st, struct scratc
 					  BPF_CORE_READ(tp, copied_seq);
 	if (!call)
 		return true;
-	call->moved = 1;
-	call->socket = (__u64)sk;
-	call->seen = st->seen;
 	if (dir == sent)
 		note_send(st, s, call, tp);
+	note_moved(call, (__u64)sk, st->seen);
 	return true;
 }
 

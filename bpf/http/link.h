@@ -140,25 +140,34 @@ static __always_inline __u64 current_routine(void)
 	return routine;
 }
 
-/* The call of a library that the current task is in, or NULL. */
-static __noinline struct tls_call *call_under_way(void)
+/*
+ * The call of a library that the current task is in and that what it moves on a socket
+ * belongs to, or NULL. A handshake, of which Go does not tell the end, is that of the
+ * first socket in it.
+ */
+static __noinline struct tls_call *call_under_way(__u64 socket)
 {
 	struct tls_thread key = {bpf_get_current_pid_tgid(), 0};
 	struct tls_call *call = bpf_map_lookup_elem(&tls_calls, &key);
 
-	if (call && call->active)
-		return call;
-	if (!go_probed)
+	if ((!call || !call->active) && go_probed) {
+		key.who &= ~0xffffffffULL;
+		key.routine = current_routine();
+		call = bpf_map_lookup_elem(&tls_calls, &key);
+	}
+	if (!call || !call->active)
 		return NULL;
-	key.who &= ~0xffffffffULL;
-	key.routine = current_routine();
-	call = bpf_map_lookup_elem(&tls_calls, &key);
-	return call && call->active ? call : NULL;
+	return !call->handshake || !call->socket || call->socket == socket ? call : NULL;
 }
 
-static __always_inline bool tls_call_under_way(void)
+/* A call has moved something on a socket. A write of Go, whose end is not seen, needs no more. */
+static __always_inline void note_moved(struct tls_call *call, __u64 socket, __u64 seen)
 {
-	return call_under_way() != NULL;
+	call->moved = 1;
+	call->socket = socket;
+	call->seen = seen;
+	if (call->library == golang && call->dir == neither && !call->handshake)
+		call->active = 0;
 }
 
 /* Plaintext of a socket begins to be seen: all that counts bytes is about that from now on. */

@@ -83,11 +83,11 @@ static __always_inline int kind_of(const char *b, __u64 n)
  * Whether a socket speaks TLS of which a call begins like a record of it. One that was
  * joined in the middle may do so by chance: it must do so twice.
  */
-static __always_inline bool is_tls(struct socket_state *st)
+static __always_inline bool is_tls(struct socket_state *st, __u64 key)
 {
 	if (st->tls != NOT_TLS) /* what is in it looks like it once more */
 		return false;
-	return !st->intro.socket.joined || st->kind == speaks_tls || tls_call_under_way();
+	return !st->intro.socket.joined || st->kind == speaks_tls || call_under_way(key);
 }
 
 /* What the socket speaks is not to be followed. */
@@ -226,7 +226,7 @@ static __noinline int decide(struct socket_state *st, struct scratch *s, __u32 i
 	st->start_len = 0;
 	forget_kept(st);
 	kind = s->rec.call.len ? kind_of(s->payload.start, n) : speaks_unread;
-	if (read_tls && kind == speaks_tls && is_tls(st))
+	if (read_tls && kind == speaks_tls && is_tls(st, s->payload.src.sk))
 		st->tls = CIPHERTEXT;
 	if (++st->misses >= (st->intro.socket.joined ? MISSES_JOINED : MISSES) ||
 	    st->tls == CIPHERTEXT || (!st->intro.socket.joined && kind == speaks_tls))

@@ -233,8 +233,6 @@ static __always_inline int enter_c(void *ctx, enum library library, enum directi
 	call->sp = sp;
 	call->result = result;
 	call->count = count;
-	if (dir == sent)
-		call->time = bpf_ktime_get_boot_ns();
 	return 0;
 }
 
@@ -279,7 +277,7 @@ static __always_inline int leave(void *ctx, struct tls_call *call, bool of_go)
 	n = moved_bytes(call, USER_RETURN(ctx));
 	if (!n || n > PLAIN_MAX)
 		return 0;
-	if (call->dir == received)
+	if (call->dir == received || !call->sent) /* else it is that of the send */
 		call->time = bpf_ktime_get_boot_ns();
 	return plain_moved(ctx, call, n);
 }
