@@ -242,16 +242,22 @@ static __noinline int link_object(struct socket_state *st, struct scratch *s, bo
 	return told;
 }
 
+/* Shorter records, as ChangeCipherSpec, are the same on all connections. */
+#define TLS_LEAST (5 + 16)
+
 /*
  * The first bytes of a record: what follows is left out if the record is shorter. False:
- * they are those of no record.
+ * they are those of no record, or not of one alone.
  */
 static __always_inline bool prefix_of(struct tls_prefix *prefix)
 {
 	__u8 *b = prefix->bytes;
 	__u32 len = ((__u32)b[3] << 8 | b[4]) + 5;
 
-	if (b[0] < 0x14 || b[0] > 0x17 || b[1] != 3)
+	if (b[0] < 0x14 || b[0] > 0x17 || b[1] != 3 || len < TLS_LEAST)
+		return false;
+	/* The random bytes of a HelloRetryRequest are none (RFC 8446, 4.1.3). */
+	if (b[0] == 0x16 && b[5] == 2 && b[11] == 0xcf && b[12] == 0x21 && b[13] == 0xad)
 		return false;
 	for (int i = 0; i < TLS_PREFIX / 8; i++) {
 		__u64 *word = (__u64 *)b + i;

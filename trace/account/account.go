@@ -27,6 +27,7 @@ const (
 	OutputFull    = "output_full"    // the reader of stdout was too slow
 	PlaceUnknown  = "place_unknown"  // whether its container or pod is wanted was not known in time
 	ReadingFailed = "reading_failed" // counters could not be read; a later reading tells what they tell
+	Unlinked      = "unlinked"       // of plaintext of TLS it is not certain which connection it belongs to
 	Unpaired      = "unpaired"       // a request of which it is not certain which answer is its own
 	MapFull       = "map_full"       // too many things at once
 	ProgramMissed = "program_missed" // the kernel did not run a program

@@ -177,7 +177,7 @@ func (cs *conns) open(address, seen uint64, intro *bpf.HttpHttpIntro) *conn {
 			ID:     connID(&intro.Socket),
 			Seq:    intro.Socket.Seq,
 			Joined: intro.Socket.Joined != 0,
-			TLS:    tlsNames[min(int(intro.Socket.Library), len(tlsNames)-1)],
+			TLS:    tlsName(intro.Socket.Library),
 		},
 		Owner: cs.owner(&intro.Owner),
 	}

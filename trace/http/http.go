@@ -59,7 +59,7 @@ type tracer struct {
 
 	joining, looking, summing *session.Timer
 
-	unlinked unlinked
+	unlinked *unlinked
 
 	summed bpf.HttpHttpCall // that Decode reads
 	spoken bool             // what is spoken at the ports is known
@@ -72,6 +72,7 @@ func (t *tracer) Attached(h *session.Host) error {
 	t.conns = newConns(&t.options, h, t.join)
 	t.pending = &pending{options: &t.options, session: h, conns: t.conns, join: t.join, events: t.events}
 	t.conns.fed = t.pending.fed
+	t.unlinked = newUnlinked(h.Ledger)
 	t.conns.now = kernel.Now()
 	t.pending.adopting = t.timer(t.pending.adopt)
 	t.pending.sticking = t.timer(t.pending.tellStuck)
@@ -131,6 +132,7 @@ func (t *tracer) Close() {
 func (t *tracer) End() {
 	t.conns.sure = kernel.Now()
 	t.conns.advance(t.conns.sure)
+	t.unlinked.dropAll()
 	t.pending.adoptAll()
 	t.join.Look(true)
 	t.settle()

@@ -119,6 +119,7 @@ type httpRow struct {
 	DstPort       int       `json:"dst_port"`
 	ConnID        string    `json:"conn_id"`
 	Version       string    `json:"version"`
+	TLS           string    `json:"tls"`
 	Seq           uint64    `json:"seq"`
 	Method        string    `json:"method"`
 	Path          string    `json:"path"`
@@ -167,6 +168,14 @@ func (p *peers) traceRole(role string, ports ...int) *peers {
 
 func (p *peers) traceWith(args []string, ports ...int) {
 	p.t.Helper()
+	if !p.tryTrace(args, ports...) {
+		p.t.Fatalf("tracer did not start: %v", p.notes)
+	}
+}
+
+// tryTrace reports whether tracer started.
+func (p *peers) tryTrace(args []string, ports ...int) bool {
+	p.t.Helper()
 	var list []string
 	for _, port := range ports {
 		list = append(list, strconv.Itoa(port))
@@ -213,8 +222,9 @@ func (p *peers) traceWith(args []string, ports ...int) {
 	}()
 	if !<-ready {
 		<-p.stderr
-		p.t.Fatalf("tracer did not start: %v", p.notes)
+		return false
 	}
+	return true
 }
 
 // errorf is for what may be wrong with many rows.
@@ -303,7 +313,7 @@ wait:
 	if by, ok := account["filtered"].(map[string]any); ok {
 		filtered, _ = by["role"].(float64)
 	}
-	if p.oneEnd != (filtered == shown) || !p.oneEnd && filtered != 0 { // the other ends
+	if shown > 0 && p.oneEnd != (filtered == shown) || !p.oneEnd && filtered != 0 { // the other ends
 		p.t.Errorf("account %v: %v ends left out, of %v exchanges", account, filtered, shown)
 	}
 	if account["event"] != "end" || account["lost"] != 0.0 || account["shown"] != shown || account["seen"] != shown+filtered {

@@ -1,10 +1,11 @@
 package http
 
 import (
-	"time"
+	"bytes"
 	"unsafe"
 
 	"tracer/bpf"
+	"tracer/trace/account"
 )
 
 // tlsNames are the libraries as the key tls names them.
@@ -17,49 +18,17 @@ var tlsNames = [...]string{
 	bpf.HttpLibraryKernelTls: "ktls",
 }
 
-const (
-	// linkPatience is how long plaintext without a socket is held: an answer may take
-	// its time, and only what is sent tells the socket.
-	linkPatience = time.Minute
-	maxUnlinked  = 1024 // objects of which it is held
-)
+func tlsName(l bpf.HttpLibrary) string { return tlsNames[min(int(l), len(tlsNames)-1)] }
 
-// An object is a TLS library's of a connection whose socket is not known yet.
-type object struct {
-	address, since uint64
-	pid            uint32
-}
-
-// A heldCall is one that waits for its socket.
-type heldCall struct {
-	call bpf.HttpHttpCall
-	data []byte
-}
-
-type held struct {
-	calls []heldCall
-	due   uint64
-}
-
-// decodeTLS takes a record of TLS.
+// decodeTLS takes a record of TLS that is no call on a socket.
 func (t *tracer) decodeTLS(r *bpf.HttpHttpRecord, data []byte, intro *bpf.HttpHttpIntro) bool {
 	about := (*bpf.HttpTlsAbout)(unsafe.Pointer(&r.Kept))
 	o := object{about.Object, about.Since, about.Pid}
 	switch r.Type {
 	case bpf.HttpEventPlainUnlinked:
-		t.unlinked.hold(o, &r.Call, data, t.conns.now)
+		t.unlinked.hold(o, &r.Call, data)
 	case bpf.HttpEventTlsLinked:
-		c := t.conns.open(r.Socket, r.Seen, nil)
-		if c == nil {
-			return true // it is over, and nobody has told more of it
-		}
-		c.heard = r.Time
-		c.based = true
-		t.conns.current = c
-		for _, h := range t.unlinked.take(o) {
-			t.conns.feed(c, &h.call, h.data)
-		}
-		t.settle()
+		t.link(r, t.unlinked.take(o))
 	case bpf.HttpEventBioNeeded:
 		t.tls.Need(about.Pid)
 	case bpf.HttpEventClientHello:
@@ -73,33 +42,109 @@ func (t *tracer) decodeTLS(r *bpf.HttpHttpRecord, data []byte, intro *bpf.HttpHt
 	return true
 }
 
-// unlinked is plaintext that waits for its socket.
+// link feeds a connection what was told before it was known that it is its.
+func (t *tracer) link(r *bpf.HttpHttpRecord, calls []heldCall) {
+	c := t.conns.open(r.Socket, r.Seen, nil)
+	if c == nil {
+		t.unlinked.drop(calls) // it is over
+		return
+	}
+	c.heard, c.based = r.Time, true
+	for i := range calls {
+		if asks, answers := beginnings(calls[i].data); asks != answers {
+			c.requests = calls[i].call.Dir & 1
+			if answers {
+				c.requests = 1 - c.requests
+			}
+			break
+		}
+	}
+	for i := range calls {
+		t.conns.current = c
+		t.conns.feed(c, &calls[i].call, calls[i].data)
+	}
+	t.settle()
+}
+
+// beginnings says whether plaintext may begin with a request, or an answer.
+func beginnings(data []byte) (asks, answers bool) {
+	if bytes.HasPrefix(data, []byte("HTTP/")) {
+		return false, true
+	}
+	method, rest, ok := bytes.Cut(data, []byte(" "))
+	return ok && len(method) > 0 && len(method) < 24 && len(rest) > 0 && bytes.IndexByte([]byte("/*hH"), rest[0]) >= 0, false
+}
+
+const (
+	maxUnlinked = 1024 // objects of which plaintext is held
+	maxHeld     = 8    // calls of each: UNLINKED_CALLS
+)
+
+// An object is a library's own of a connection of which the socket is not known yet.
+type object struct {
+	address, since uint64
+	pid            uint32
+}
+
+// A heldCall waits for its socket.
+type heldCall struct {
+	call bpf.HttpHttpCall
+	data []byte
+}
+
+// unlinked is plaintext of which no socket is known. Where none becomes known nobody
+// is told where it went: that would be a guess.
 type unlinked struct {
-	objects map[object]*held
-	order   []object // as they came
-	lost    func(uint64)
+	ledger *account.Ledger
+	calls  map[object][]heldCall
+	order  []object // the oldest first; some are gone
 }
 
-// hold keeps a call.
-func (u *unlinked) hold(o object, call *bpf.HttpHttpCall, data []byte, now uint64) {
-	if u.objects == nil {
-		u.objects = map[object]*held{}
-	}
-	h := u.objects[o]
-	if h == nil {
-		h = &held{due: now + uint64(linkPatience)}
-		u.objects[o] = h
+func newUnlinked(l *account.Ledger) *unlinked {
+	return &unlinked{ledger: l, calls: map[object][]heldCall{}}
+}
+
+// hold keeps a call; the oldest objects give way.
+func (u *unlinked) hold(o object, call *bpf.HttpHttpCall, data []byte) {
+	calls, known := u.calls[o]
+	if !known {
 		u.order = append(u.order, o)
+		for len(u.order) > maxUnlinked {
+			u.drop(u.take(u.order[0]))
+			u.order = u.order[1:]
+		}
 	}
-	h.calls = append(h.calls, heldCall{*call, append([]byte(nil), data...)})
+	if len(calls) < maxHeld {
+		u.calls[o] = append(calls, heldCall{*call, bytes.Clone(data)})
+	}
 }
 
-// take returns what was held.
+// take returns what was held of an object.
 func (u *unlinked) take(o object) []heldCall {
-	h := u.objects[o]
-	if h == nil {
-		return nil
+	calls := u.calls[o]
+	delete(u.calls, o)
+	return calls
+}
+
+// drop counts what is not told: one exchange for each request, or else for each answer.
+func (u *unlinked) drop(calls []heldCall) {
+	var asked, answered uint64
+	for _, c := range calls {
+		asks, answers := beginnings(c.data)
+		if asks {
+			asked++
+		}
+		if answers {
+			answered++
+		}
 	}
-	delete(u.objects, o)
-	return h.calls
+	u.ledger.Lost(account.Unlinked, max(asked, answered))
+}
+
+// dropAll counts all that is held.
+func (u *unlinked) dropAll() {
+	for o := range u.calls {
+		u.drop(u.take(o))
+	}
+	u.order = nil
 }
