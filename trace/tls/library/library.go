@@ -127,7 +127,7 @@ type Function struct {
 	// break programs.
 	Return Spot
 	// Rets are where the function returns, in bytes from the file's beginning; nil where not
-	// all ways out are known.
+	// all ways out are known, or its return tells nothing.
 	Rets []uint64
 }
 
