@@ -123,7 +123,10 @@ func (f *Function) straight(from uint64, args regs, returns bool) (Place, bool) 
 	}
 	at, i := from, first
 	for range maxStraight {
-		if i.emulated && (at == from || !f.targets[at]) {
+		if at != from && f.targets[at] {
+			break // a loop may come by again
+		}
+		if i.emulated {
 			return Place{Addr: at}, true
 		}
 		if i.flow != next || !i.plain || i.writes&args != 0 || returns && i.stack {
