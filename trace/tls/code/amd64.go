@@ -224,3 +224,23 @@ func registerAMD64(a x86asm.Arg) regs {
 	}
 	return 0 // of vectors, segments and the like
 }
+
+// addressAMD64: lea x(%rip),%rax, or in programs that are linked to fixed addresses mov
+// $x,%eax.
+func addressAMD64(code []byte, pc uint64) (uint64, int, bool) {
+	d, err := x86asm.Decode(code[:min(len(code), 15)], 64)
+	if err != nil {
+		return 0, 0, false
+	}
+	switch to := d.Args[0]; {
+	case d.Op == x86asm.LEA && to == x86asm.RAX:
+		if m, ok := d.Args[1].(x86asm.Mem); ok && m.Base == x86asm.RIP && m.Index == 0 {
+			return pc + uint64(d.Len) + uint64(m.Disp), d.Len, true
+		}
+	case d.Op == x86asm.MOV && (to == x86asm.EAX || to == x86asm.RAX):
+		if v, ok := d.Args[1].(x86asm.Imm); ok {
+			return uint64(v), d.Len, true
+		}
+	}
+	return 0, 0, false
+}

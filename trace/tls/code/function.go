@@ -200,6 +200,33 @@ func (f *Function) Rets() (list []uint64) {
 	return list
 }
 
+// Address is what a function returns that does nothing else than to return an address in
+// its own file.
+func (f *Function) Address() (addr uint64, ok bool) {
+	at := f.addr
+	for range maxStraight {
+		if v, size, found := f.m.address(f.code[at-f.addr:], at); found && !ok {
+			addr, ok = v, true
+			at += uint64(size)
+			continue
+		}
+		i, decoded := f.decode(at)
+		switch {
+		case !decoded || !i.plain:
+			return 0, false
+		case i.flow == ret:
+			return addr, ok
+		case i.flow != next, i.writes.has(f.m.result):
+			return 0, false
+		}
+		at += uint64(i.size)
+		if !f.has(at) {
+			break
+		}
+	}
+	return 0, false
+}
+
 // A Call is one that a function makes before any other, on some way through it.
 type Call struct {
 	Target    uint64
