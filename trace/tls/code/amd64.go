@@ -9,6 +9,9 @@ func decodeAMD64(code []byte, pc uint64) (inst, bool) {
 	if len(code) >= 4 && code[0] == 0xf3 && code[1] == 0x0f && code[2] == 0x1e && code[3] == 0xfa { // endbr64
 		return inst{size: 4, plain: true}, true
 	}
+	if size, ok := vectorAMD64(code); ok {
+		return inst{size: size, stack: true}, size > 0
+	}
 	// The decoder looks at no more than the longest instruction.
 	d, err := x86asm.Decode(code[:min(len(code), 15)], 64)
 	if err != nil || d.Op == 0 {
@@ -26,6 +29,76 @@ func decodeAMD64(code []byte, pc uint64) (inst, bool) {
 		}
 	}
 	return i, true
+}
+
+// vectorAMD64 is the size of an instruction with a VEX or EVEX prefix, 0 if it is none that
+// is understood; false if the code begins otherwise. golang.org/x/arch takes some for
+// longer than they are (VZEROUPPER). None of them jumps.
+func vectorAMD64(code []byte) (int, bool) {
+	var prefix int
+	switch {
+	case len(code) == 0:
+		return 0, false
+	case code[0] == 0xc5:
+		prefix = 2
+	case code[0] == 0xc4:
+		prefix = 3
+	case code[0] == 0x62:
+		prefix = 4
+	default:
+		return 0, false
+	}
+	if len(code) < prefix+2 {
+		// The shortest are VZEROUPPER and VZEROALL, without operands.
+		if len(code) == 3 && prefix == 2 && code[2] == 0x77 {
+			return 3, true
+		}
+		return 0, true
+	}
+	table := byte(1) // of opcodes: 0f, 0f38, 0f3a
+	if prefix > 2 {
+		table = code[1] & 0x1f
+	}
+	if prefix == 4 {
+		table = code[1] & 7
+	}
+	opcode := code[prefix]
+	size := prefix + 1
+	if table == 1 && opcode == 0x77 && prefix < 4 {
+		return size, true
+	}
+	mode, rm := code[size]>>6, code[size]&7
+	size++
+	base := rm
+	if mode != 3 && rm == 4 {
+		if len(code) <= size {
+			return 0, true
+		}
+		base = code[size] & 7
+		size++
+	}
+	switch {
+	case mode == 1:
+		size++
+	case mode == 2, mode == 0 && base == 5:
+		size += 4
+	}
+	switch table {
+	case 1:
+		switch opcode {
+		case 0x70, 0x71, 0x72, 0x73, 0xc2, 0xc4, 0xc5, 0xc6:
+			size++
+		}
+	case 2, 5, 6:
+	case 3:
+		size++
+	default:
+		return 0, true
+	}
+	if size > len(code) {
+		return 0, true
+	}
+	return size, true
 }
 
 // emulatedAMD64 tells whether the kernel emulates an instruction: arch/x86/kernel/uprobes.c,
@@ -150,4 +223,24 @@ func registerAMD64(a x86asm.Arg) regs {
 		return 1 << (r - x86asm.RAX)
 	}
 	return 0 // of vectors, segments and the like
+}
+
+// addressAMD64: lea x(%rip),%rax, or in programs that are linked to fixed addresses mov
+// $x,%eax.
+func addressAMD64(code []byte, pc uint64) (uint64, int, bool) {
+	d, err := x86asm.Decode(code[:min(len(code), 15)], 64)
+	if err != nil {
+		return 0, 0, false
+	}
+	switch to := d.Args[0]; {
+	case d.Op == x86asm.LEA && to == x86asm.RAX:
+		if m, ok := d.Args[1].(x86asm.Mem); ok && m.Base == x86asm.RIP && m.Index == 0 {
+			return pc + uint64(d.Len) + uint64(m.Disp), d.Len, true
+		}
+	case d.Op == x86asm.MOV && (to == x86asm.EAX || to == x86asm.RAX):
+		if v, ok := d.Args[1].(x86asm.Imm); ok {
+			return uint64(v), d.Len, true
+		}
+	}
+	return 0, 0, false
 }

@@ -156,3 +156,20 @@ func registerOrSP(r arm64asm.Reg) regs {
 	}
 	return registerARM64(r)
 }
+
+// addressARM64: adrp x0, page; add x0, x0, #x.
+func addressARM64(code []byte, pc uint64) (uint64, int, bool) {
+	if len(code) < 8 {
+		return 0, 0, false
+	}
+	page, add := binary.LittleEndian.Uint32(code), binary.LittleEndian.Uint32(code[4:])
+	if page&0x9f00001f != 0x90000000 || add&0xff8003ff != 0x91000000 {
+		return 0, 0, false
+	}
+	high := int64(int32(page>>5&0x7ffff<<13)) >> 13 // 19 bits, signed
+	low := uint64(add >> 10 & 0xfff)
+	if add>>22&1 != 0 {
+		low <<= 12
+	}
+	return pc&^0xfff + uint64(high<<2|int64(page>>29&3))<<12 + low, 8, true
+}

@@ -8,13 +8,16 @@ const (
 )
 
 // A Function is the code of a function, of which everything that this package says comes
-// from its bytes.
+// from its bytes. It is not safe for concurrent use.
 type Function struct {
 	addr  uint64
 	code  []byte
 	m     *machine
-	insts []placed // all of the function; nil if not all could be decoded, or its size is not known
-	// targets are where its own jumps lead to inside of it.
+	sized bool // code ends where the function does
+
+	decoded bool
+	insts   []placed // all of the function; nil if not all could be decoded, or its size is not known
+	// targets are where its own jumps lead to inside of it, as far as it could be decoded.
 	targets map[uint64]bool
 }
 
@@ -29,39 +32,45 @@ type Place struct {
 	Stepped bool // the kernel has to execute it out of line
 }
 
-// New decodes a function. code begins where the function does, and may be longer; size is
-// 0 where it is not known. It reports false for a machine whose instructions are unknown
-// here.
+// New takes the code of a function. It begins where the function does, and may be longer;
+// size is 0 where it is not known. It reports false for a machine whose instructions are
+// unknown here.
 func New(machine elf.Machine, code []byte, addr, size uint64) (*Function, bool) {
 	m := machines[machine]
 	if m == nil {
 		return nil, false
 	}
-	f := &Function{addr: addr, code: code, m: m}
-	if size == 0 || size > uint64(len(code)) || size > maxFunction {
-		f.code = code[:min(len(code), maxFunction)]
-		return f, true
+	f := &Function{addr: addr, m: m, sized: size > 0 && size <= uint64(len(code)) && size <= maxFunction}
+	if !f.sized {
+		size = min(uint64(len(code)), maxFunction)
 	}
 	f.code = code[:size]
+	return f, true
+}
+
+// all decodes the whole function.
+func (f *Function) all() {
+	if f.decoded || !f.sized {
+		return
+	}
+	f.decoded = true
 	f.targets = map[uint64]bool{}
-	insts := make([]placed, 0, size/uint64(m.least)/2)
+	size := uint64(len(f.code))
+	insts := make([]placed, 0, size/uint64(f.m.least)/2)
 	for at := uint64(0); at < size; {
-		i, ok := m.decode(f.code[at:], addr+at)
+		i, ok := f.m.decode(f.code[at:], f.addr+at)
 		if !ok {
 			// What is not understood may be data between functions, or the end of it: jumps
 			// that were seen are still true.
-			return f, true
+			return
 		}
-		if i.flow == branch || i.flow == jump || i.flow == call {
-			if f.has(i.target) {
-				f.targets[i.target] = true
-			}
+		if (i.flow == branch || i.flow == jump || i.flow == call) && f.has(i.target) {
+			f.targets[i.target] = true
 		}
-		insts = append(insts, placed{i, addr + at})
+		insts = append(insts, placed{i, f.addr + at})
 		at += uint64(i.size)
 	}
 	f.insts = insts
-	return f, true
 }
 
 func (f *Function) has(addr uint64) bool {
@@ -82,6 +91,7 @@ func (f *Function) Entry(c Convention, n int) (Place, bool) {
 	if c == Go {
 		return f.entryGo(n)
 	}
+	f.all()
 	return f.straight(f.addr, f.arguments(c, n), false)
 }
 
@@ -92,6 +102,7 @@ func (f *Function) Return(c Convention, n int) (Place, bool) {
 	if c == Go {
 		return Place{}, false
 	}
+	f.all()
 	return f.straight(f.addr, f.arguments(c, n), true)
 }
 
@@ -108,11 +119,14 @@ func (f *Function) arguments(c Convention, n int) (r regs) {
 func (f *Function) straight(from uint64, args regs, returns bool) (Place, bool) {
 	first, ok := f.decode(from)
 	if !ok || !first.plain || from != f.addr && f.targets[from] {
-		return Place{}, false
+		return Place{}, false // the kernel may refuse it, or a loop come by
 	}
 	at, i := from, first
 	for range maxStraight {
-		if i.emulated && (at == from || !f.targets[at]) {
+		if at != from && f.targets[at] {
+			break // a loop may come by again
+		}
+		if i.emulated {
 			return Place{Addr: at}, true
 		}
 		if i.flow != next || !i.plain || i.writes&args != 0 || returns && i.stack {
@@ -127,25 +141,30 @@ func (f *Function) straight(from uint64, args regs, returns bool) (Place, bool) 
 }
 
 // entryGo looks behind the check of the stack's size: where that is too small the function
-// begins again from its start, with the arguments as they were.
+// begins again from its start, with the arguments as they were. A function that has no
+// check, and never comes by its start again, is as one of C.
 func (f *Function) entryGo(n int) (Place, bool) {
-	from := f.addr
-	if f.targets[f.addr] {
-		ok := false
-		for _, i := range f.insts {
-			if (i.flow == branch) && i.target > i.addr && f.beginsAgain(i.target) {
-				from, ok = i.addr+uint64(i.size), true
-				continue // a large frame is checked twice
-			}
-			if i.flow != next || !i.plain || i.writes&f.arguments(Go, n) != 0 {
-				break
-			}
-		}
+	from, args := f.addr, f.arguments(Go, n)
+	for at, left := f.addr, maxStraight; left > 0; left-- {
+		i, ok := f.decode(at)
 		if !ok {
+			break
+		}
+		at += uint64(i.size)
+		if i.flow == branch && i.target >= at && f.beginsAgain(i.target) {
+			from = at // a large frame is checked twice
+			continue
+		}
+		if i.flow != next || !i.plain || i.writes&args != 0 {
+			break
+		}
+	}
+	if from == f.addr {
+		if f.all(); f.insts == nil || f.targets[f.addr] {
 			return Place{}, false
 		}
 	}
-	return f.straight(from, f.arguments(Go, n), false)
+	return f.straight(from, args, false)
 }
 
 // beginsAgain tells whether what is at an address leads to the function's start, over
@@ -169,6 +188,7 @@ func (f *Function) beginsAgain(at uint64) bool {
 // Rets are the addresses of all instructions that return from the function, if it can be
 // left by nothing else. A call at its end, to what never returns, does not leave it.
 func (f *Function) Rets() (list []uint64) {
+	f.all()
 	for _, i := range f.insts {
 		switch {
 		case i.flow == ret && i.plain:
@@ -178,6 +198,33 @@ func (f *Function) Rets() (list []uint64) {
 		}
 	}
 	return list
+}
+
+// Address is what a function returns that does nothing else than to return an address in
+// its own file.
+func (f *Function) Address() (addr uint64, ok bool) {
+	at := f.addr
+	for range maxStraight {
+		if v, size, found := f.m.address(f.code[at-f.addr:], at); found && !ok {
+			addr, ok = v, true
+			at += uint64(size)
+			continue
+		}
+		i, decoded := f.decode(at)
+		switch {
+		case !decoded || !i.plain:
+			return 0, false
+		case i.flow == ret:
+			return addr, ok
+		case i.flow != next, i.writes.has(f.m.result):
+			return 0, false
+		}
+		at += uint64(i.size)
+		if !f.has(at) {
+			break
+		}
+	}
+	return 0, false
 }
 
 // A Call is one that a function makes before any other, on some way through it.

@@ -19,12 +19,17 @@ const (
 	maxFile     = 16 << 30 // bytes that are mapped
 	maxSegments = 256
 	maxSections = 1 << 12 // programs have some 40
+	maxDynamic  = 1 << 10 // entries of PT_DYNAMIC
+
+	maxRelocations = 8 << 20
 )
 
 const (
 	headerSize  = 64 // Elf64_Ehdr
 	segmentSize = 56 // Elf64_Phdr
 	sectionSize = 64 // Elf64_Shdr
+
+	relocationSize = 24 // Elf64_Rela
 )
 
 // An Image is a mapped file. It and all bytes taken from it are valid only until the
@@ -249,6 +254,61 @@ func (m *Image) Offset(addr uint64) (uint64, bool) {
 		}
 	}
 	return off, n == 1
+}
+
+// Pointers are what words in memory hold once the program is loaded: what the file has
+// there, or what a relocation of the loaded address puts there, both as if the file were
+// loaded at 0. 0 is for what is not known.
+func (m *Image) Pointers(addrs ...uint64) []uint64 {
+	le := binary.LittleEndian
+	values := make([]uint64, len(addrs))
+	missing := 0
+	for i, addr := range addrs {
+		if b, ok := m.at(addr); ok && len(b) >= 8 {
+			if values[i] = le.Uint64(b); values[i] == 0 {
+				missing++
+			}
+		}
+	}
+	if missing == 0 {
+		return values
+	}
+	relative := uint64(elf.R_X86_64_RELATIVE)
+	if m.Machine == elf.EM_AARCH64 {
+		relative = uint64(elf.R_AARCH64_RELATIVE)
+	}
+	rela := m.relocations()
+	for n := 0; len(rela) >= relocationSize && n < maxRelocations; n++ {
+		at := le.Uint64(rela)
+		for i, addr := range addrs {
+			if addr == at && values[i] == 0 && le.Uint64(rela[8:]) == relative {
+				values[i] = le.Uint64(rela[16:])
+			}
+		}
+		rela = rela[relocationSize:]
+	}
+	return values
+}
+
+// relocations are what DT_RELA leads to.
+func (m *Image) relocations() []byte {
+	le := binary.LittleEndian
+	d, _ := m.slice(m.dynamic.off, m.dynamic.size)
+	var rela []byte
+	size := uint64(0)
+	for range maxDynamic {
+		if len(d) < 16 || elf.DynTag(le.Uint64(d)) == elf.DT_NULL {
+			break
+		}
+		switch elf.DynTag(le.Uint64(d)) {
+		case elf.DT_RELA:
+			rela, _ = m.at(le.Uint64(d[8:]))
+		case elf.DT_RELASZ:
+			size = le.Uint64(d[8:])
+		}
+		d = d[16:]
+	}
+	return rela[:min(size, uint64(len(rela)))]
 }
 
 // cString is the text from an offset to a NUL.

@@ -19,9 +19,8 @@ const (
 )
 
 const (
-	maxGoFuncs    = 4 << 20
-	maxRelocation = 8 << 20 // entries of DT_RELA
-	pclnHeader    = 72      // magic, 0, 0, quantum, pointer size, and eight words
+	maxGoFuncs = 4 << 20
+	pclnHeader = 72 // magic, 0, 0, quantum, pointer size, and eight words
 )
 
 // Go finds functions by their full names, as "crypto/tls.(*Conn).Write", in the table
@@ -124,7 +123,7 @@ func (m *Image) parseGoTable(b []byte, addr uint64) (*goTable, error) {
 	t := &goTable{addr: addr, text: word(2), n: int(n), names: b[names:units], funcs: b[funcs:]}
 	if t.text == 0 {
 		// Since Go 1.26, and where a relocation writes it.
-		if t.text = m.pointer(addr + 8 + 8*2); t.text == 0 {
+		if t.text = m.Pointers(addr + 8 + 8*2)[0]; t.text == 0 {
 			t.text = m.goText(addr)
 		}
 	}
@@ -138,49 +137,10 @@ func (m *Image) parseGoTable(b []byte, addr uint64) (*goTable, error) {
 // address of the table.
 func (m *Image) goText(table uint64) uint64 {
 	const text = 22 // word of runtime.moduledata
-	if s, ok := m.section(".go.module"); ok && m.pointer(s.addr) == table {
-		return m.pointer(s.addr + 8*text)
-	}
-	return 0
-}
-
-// pointer is what a word in memory holds once the program is loaded: what the file has
-// there, or what a relocation of the loaded address puts there, both as if the file were
-// loaded at 0.
-func (m *Image) pointer(addr uint64) uint64 {
-	le := binary.LittleEndian
-	b, ok := m.at(addr)
-	if !ok || len(b) < 8 {
-		return 0
-	}
-	if v := le.Uint64(b); v != 0 {
-		return v
-	}
-	d, _ := m.slice(m.dynamic.off, m.dynamic.size)
-	var rela []byte
-	size := uint64(0)
-	for range maxDynamic {
-		if len(d) < 16 || elf.DynTag(le.Uint64(d)) == elf.DT_NULL {
-			break
+	if s, ok := m.section(".go.module"); ok {
+		if p := m.Pointers(s.addr, s.addr+8*text); p[0] == table {
+			return p[1]
 		}
-		switch elf.DynTag(le.Uint64(d)) {
-		case elf.DT_RELA:
-			rela, _ = m.at(le.Uint64(d[8:]))
-		case elf.DT_RELASZ:
-			size = le.Uint64(d[8:])
-		}
-		d = d[16:]
-	}
-	rela = rela[:min(size, uint64(len(rela)))]
-	relative := uint64(elf.R_X86_64_RELATIVE)
-	if m.Machine == elf.EM_AARCH64 {
-		relative = uint64(elf.R_AARCH64_RELATIVE)
-	}
-	for n := 0; len(rela) >= 24 && n < maxRelocation; n++ {
-		if le.Uint64(rela) == addr && le.Uint64(rela[8:]) == relative {
-			return le.Uint64(rela[16:])
-		}
-		rela = rela[24:]
 	}
 	return 0
 }

@@ -15,7 +15,6 @@ const (
 	maxChain   = 1 << 12 // symbols of one bucket of a hash table; a good table has four
 	maxSymbols = 4 << 20 // of .symtab
 	maxNamed   = 64      // places in .strtab that hold one name: a table of strings made to be slow has more
-	maxDynamic = 1 << 10 // entries of PT_DYNAMIC
 )
 
 // A Symbol is a function.

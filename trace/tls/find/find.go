@@ -228,58 +228,48 @@ func (f *Finder) lost() {
 	f.mu.Unlock()
 }
 
-// do runs a job, and what it returns in the goroutine that tells the sink. If it was given
-// up, given is run there instead, and late, if it is done after all, in its own.
-func (f *Finder) do(urgent bool, run func() outcome, given outcome, late func()) {
-	var mu sync.Mutex
-	var result outcome
-	over := false
+// do runs a job, and what it returns in the goroutine that tells the sink. Scan does not
+// wait for a job that is kept waiting; what it returns in the end counts all the same.
+func (f *Finder) do(urgent bool, run func() outcome) {
 	f.mu.Lock()
 	f.pending++
 	f.mu.Unlock()
 	f.pool.do(urgent, func() {
-		o := run()
-		mu.Lock()
-		defer mu.Unlock()
-		if result = o; over && late != nil {
-			late()
+		if o := run(); o != nil {
+			f.mu.Lock()
+			f.outcomes = append(f.outcomes, o)
+			f.mu.Unlock()
+			f.ring()
 		}
 	}, func() {
-		mu.Lock()
-		over = true
-		o := result
-		mu.Unlock()
-		if o == nil {
-			o = given
-		}
 		f.mu.Lock()
-		f.outcomes = append(f.outcomes, o)
+		f.pending--
 		f.mu.Unlock()
-		select {
-		case f.wake <- struct{}{}:
-		default:
-		}
+		f.ring()
 	})
 }
 
-// tell runs what jobs have left to it. It reports whether no job is under way.
+// ring wakes who tells the sink.
+func (f *Finder) ring() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// tell runs what jobs have left to it. It reports whether no job is under way, but for
+// those that are kept waiting.
 func (f *Finder) tell(sink Sink) bool {
 	for {
 		f.mu.Lock()
-		list := f.outcomes
+		list, none := f.outcomes, f.pending == 0
 		f.outcomes = nil
 		f.mu.Unlock()
-		for _, o := range list {
-			if o != nil {
-				o(sink)
-			}
-		}
-		f.mu.Lock()
-		f.pending -= len(list)
-		none, more := f.pending == 0, len(f.outcomes) > 0
-		f.mu.Unlock()
-		if !more {
+		if len(list) == 0 {
 			return none
+		}
+		for _, o := range list {
+			o(sink)
 		}
 	}
 }
@@ -320,7 +310,7 @@ func (f *Finder) lookAtProcess(pid uint32, urgent bool) {
 			f.sort(m)
 		}
 		return nil
-	}, nil, nil)
+	})
 }
 
 // sort leaves what is less likely to have TLS to Run, while Scan is under way.
@@ -359,17 +349,14 @@ func (f *Finder) consider(m mapping) {
 	}
 	f.seen[m.file] = &sighting{pending: true}
 	f.mu.Unlock()
-	var s2 sight
 	f.do(!m.program || isLibrary(filepath.Base(m.path)), func() outcome {
-		file, err := f.openMapped(&m)
-		if err != nil {
-			s2 = sight{err: err}
-		} else {
-			s2 = f.lookAt(file)
+		var s sight
+		if file, err := f.openMapped(&m); err == nil {
+			s = f.lookAt(file)
 		}
 		r := rootAt(f.rootOf(m.pid))
-		return func(sink Sink) { f.settle(sink, &s2, m.path, m.pid, r, &m.file) }
-	}, func(Sink) { f.mark(m.file, nil) }, func() { s2.close() })
+		return func(sink Sink) { f.settle(sink, &s, m.path, m.pid, r, &m.file) }
+	})
 }
 
 // mark notes what is known of a file that is mapped.
@@ -389,18 +376,17 @@ func (f *Finder) lookThrough(dir string, r root, pid uint32) {
 	f.mu.Unlock()
 	f.do(r == f.own, func() outcome {
 		for _, path := range f.inFolders(dir) {
-			var s sight
 			f.do(r == f.own, func() outcome {
 				file, err := f.openBelow(dir, path)
 				if err != nil {
 					return nil
 				}
-				s = f.lookAt(file)
+				s := f.lookAt(file)
 				return func(sink Sink) { f.settle(sink, &s, path, pid, r, nil) }
-			}, nil, func() { s.close() })
+			})
 		}
 		return nil
-	}, nil, nil)
+	})
 }
 
 // visitAll looks through the folders of all containers that run now. Those that come later
@@ -412,7 +398,7 @@ func (f *Finder) visitAll() {
 			f.visit(pid, rootAt(f.rootOf(pid)))
 		}
 		return nil
-	}, nil, nil)
+	})
 }
 
 // visit looks through the folders of a process whose root is a new one.
@@ -538,11 +524,7 @@ func (f *Finder) keepHouse() {
 				f.forget(sink, file, began)
 			}
 		}
-	}, func(Sink) {
-		f.mu.Lock()
-		f.census = false
-		f.mu.Unlock()
-	}, nil)
+	})
 }
 
 // take finds the files that no process can use any more.

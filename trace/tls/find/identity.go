@@ -10,9 +10,9 @@ import (
 // probed through any of its names.
 //
 // An overlay mount has a device number of its own, and its files' probes are at the
-// inode below, which many containers share: its device tells nothing. Since Linux 6.6 it
-// gives out a handle that names the file below; before, the number of the inode, its size
-// and both times to the nanosecond are taken for it.
+// inode below, which many containers share: its device tells nothing. What it shows of the
+// inode below is its number, size and both times, to the nanosecond; and since Linux 6.6 it
+// gives out a handle that names the file and its file system.
 type identity struct {
 	stamp
 	overlay bool
@@ -74,14 +74,13 @@ func identify(f *os.File) (id identity, names uint64, err error) {
 	return id, uint64(st.Nlink), nil
 }
 
-// same tells whether two files, as they are now, are one inode. Times do not matter where
-// the kernel has a name for it: a link more changes them.
+// same tells whether two files, as they are now, are one inode. Where an overlay is
+// involved the times tell, too: a file that was copied up, as somebody has written to it,
+// keeps its number and its handle.
 func (a *identity) same(b *identity) bool {
 	switch {
-	case a.overlay && b.overlay && a.handle != "" && b.handle != "":
-		return a.handle == b.handle
-	case a.overlay || b.overlay: // or one that an overlay is made of, seen without it
-		return a.stamp == b.stamp
+	case a.overlay || b.overlay: // the other may be what an overlay is made of
+		return a.stamp == b.stamp && (a.handle == b.handle || a.handle == "" || b.handle == "")
 	}
 	return a.device == b.device && a.inode == b.inode
 }

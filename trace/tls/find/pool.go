@@ -66,7 +66,8 @@ func (p *pool) start() {
 
 func (p *pool) work(j *job) {
 	for j != nil {
-		alarm := time.AfterFunc(patience, func() { p.giveUp(j) })
+		this := j
+		alarm := time.AfterFunc(patience, func() { p.giveUp(this) })
 		j.run()
 		alarm.Stop()
 		p.mu.Lock()

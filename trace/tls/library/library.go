@@ -103,14 +103,14 @@ func (u Use) arguments() int {
 // A Library is what a file has.
 type Library struct {
 	Kind Kind
-	// Functions are those in which plaintext is read, and those of handshakes, in which
-	// sockets are.
+	// Functions are those in which plaintext is read, those of handshakes, in which sockets
+	// are, and the one that writes ciphertext to memory (BIOWrite).
 	Functions []Function
 	// ByRets are what to take instead where return probes cannot be had: all of them have
 	// Rets. Nil where there is no such set.
 	ByRets []Function
 	// Later are functions that few processes need: BIO_write, for those whose library does
-	// not move ciphertext itself. In a libcrypto they are all that there is.
+	// not move ciphertext itself, but neither to OpenSSL's own memory.
 	Later []Function
 }
 
@@ -127,7 +127,7 @@ type Function struct {
 	// break programs.
 	Return Spot
 	// Rets are where the function returns, in bytes from the file's beginning; nil where not
-	// all ways out are known.
+	// all ways out are known, or its return tells nothing.
 	Rets []uint64
 }
 

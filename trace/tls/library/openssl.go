@@ -22,7 +22,8 @@ var sslNames = []string{
 	"SSL_write", "SSL_write_ex",
 	"SSL_write_ex2",    // from OpenSSL 3.3 on
 	"SSL_do_handshake", // by which SSL_accept and SSL_connect go
-	"BIO_write",        // of libcrypto, also where that is inside of the same file
+	// Of libcrypto, also where that is inside of the same file.
+	"BIO_write", "BIO_s_mem", "BIO_s_null",
 }
 
 func findOpenSSL(l *lookup) (Library, error) {
@@ -40,6 +41,11 @@ func findOpenSSL(l *lookup) (Library, error) {
 	var err error
 	if found.Later, err = l.all(s, wanted{"BIO_write", BIOWrite}); err != nil {
 		return found, err
+	}
+	if addr, ok := l.memoryWrite(s); ok {
+		if f, err := l.function("mem_write", BIOWrite, elf.Symbol{Addr: addr}); err == nil {
+			found.Functions = []Function{f}
+		}
 	}
 	if _, ok := s["SSL_write"]; !ok {
 		return found, nil
@@ -64,7 +70,7 @@ func findOpenSSL(l *lookup) (Library, error) {
 	if err != nil {
 		return found, err
 	}
-	found.Functions = slices.Concat(read, write, handshake)
+	found.Functions = slices.Concat(read, write, handshake, found.Functions)
 	if found.ByRets = l.byRets(s, append(reads, writes...)); found.ByRets != nil {
 		for _, h := range handshake {
 			if h.Rets != nil {
@@ -73,6 +79,42 @@ func findOpenSSL(l *lookup) (Library, error) {
 		}
 	}
 	return found, nil
+}
+
+// memoryWrite finds the function that writes ciphertext to memory, for programs that move it
+// themselves: the one that BIO_s_mem's methods have for it. They are a type, a name, and
+// functions: write; from OpenSSL 1.1.1 on first one that all methods share, which calls the
+// next.
+func (l *lookup) memoryWrite(s map[string]elf.Symbol) (uint64, bool) {
+	const write = 16
+	memory, ok := l.methods(s, "BIO_s_mem")
+	null, ok2 := l.methods(s, "BIO_s_null")
+	if !ok || !ok2 {
+		return 0, false
+	}
+	p := l.Pointers(memory+write, memory+write+8, null+write)
+	addr := p[0]
+	if p[0] == p[2] {
+		addr = p[1]
+	}
+	if f, ok := l.Image.Function(addr); ok && f.Addr != addr {
+		return 0, false
+	}
+	_, ok = l.Code(addr)
+	return addr, ok && addr != 0
+}
+
+// methods is the table that a function returns.
+func (l *lookup) methods(s map[string]elf.Symbol, name string) (uint64, bool) {
+	f, ok := s[name]
+	if !ok {
+		return 0, false
+	}
+	c, err := l.code(f)
+	if err != nil {
+		return 0, false
+	}
+	return c.Address()
 }
 
 // byRets are the public functions, if all of them return by RETs alone.
