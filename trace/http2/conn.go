@@ -229,9 +229,7 @@ func (c *Conn) request(d *flow, id uint32, h *head, p *progress, end bool, to *S
 			return
 		}
 		t.request = *p
-		if c.closing[1] && id > c.refused[1] {
-			c.refuseOne(t, p.last)
-		}
+		c.begun(t, d)
 	}
 	t.ended = t.ended || end
 	c.changed(t, to)
@@ -248,10 +246,18 @@ func (c *Conn) promise(d *flow, id uint32, h *head, p *progress, to *Sink) {
 		return
 	}
 	t.request, t.ended = *p, true
-	if c.closing[0] && id > c.refused[0] {
-		c.refuseOne(t, p.last)
-	}
+	c.begun(t, d)
 	c.changed(t, to)
+}
+
+// begun says of a new stream what is known of it before anything comes of it.
+func (c *Conn) begun(t *talk, d *flow) {
+	if side := t.id & 1; c.closing[side] && t.id > c.refused[side] {
+		c.refuseOne(t, t.request.last)
+	}
+	if other := c.other(d); other.blind {
+		t.lose(other == c.asking())
+	}
 }
 
 // answer returns the stream that something of an answer has come for, nil if that does
@@ -348,7 +354,7 @@ func (c *Conn) settings(d *flow, payload []byte) {
 func (c *Conn) gap(d *flow) {
 	d.drop()
 	d.table.forget()
-	d.missing, d.first = true, false
+	d.missing, d.first, d.blind = true, false, d.state == lost
 	c.other(d).table.allow(maxTable) // SETTINGS may be among them
 	if c.known {
 		c.lose(d == c.asking())

@@ -14,7 +14,7 @@ func (c *Conn) Feed(s *Segment, to *Sink) {
 		c.miss(d, start-d.next, s, to)
 	}
 	if s.Framed && d.state == lost && d.next == start && !d.wrong {
-		d.state = atFrame // the source has found it
+		d.state, d.blind = atFrame, false // the source has found it
 	}
 	if s.Skipped > 0 {
 		c.skip(d, s, to)
@@ -85,11 +85,14 @@ func (c *Conn) misplace(d *flow, to *Sink) {
 // or not.
 func (c *Conn) run(d *flow, s *Segment, b []byte, begins, more bool, to *Sink) {
 	if d.state == lost {
-		if !begins || !chain(b) {
+		if !begins || !chain(b, c.most()) {
 			d.next += uint64(len(b))
+			if !d.blind && len(b) > 0 {
+				c.gap(d)
+			}
 			return
 		}
-		d.state, d.wrong = atFrame, false
+		d.state, d.wrong, d.blind = atFrame, false, false
 	}
 	for len(b) > 0 && !c.opaque {
 		n := 0

@@ -114,14 +114,26 @@ func (f *frame) fragment(payload []byte) (b []byte, promised uint32, ok bool) {
 	return b[:len(b)-pad], promised, true
 }
 
+// flags are those that a type of frame may have.
+var flags = [...]uint8{
+	frameData:         flagEndStream | flagPadded,
+	frameHeaders:      flagEndStream | flagEndHeaders | flagPadded | flagPriority,
+	frameSettings:     flagAck,
+	framePromise:      flagEndHeaders | flagPadded,
+	framePing:         flagAck,
+	frameContinuation: flagEndHeaders,
+}
+
 // chain reports whether b, the beginning of a call, is one of frames: they fit one
-// another to the end of b, and a header block is among them that is whole. Such calls
-// are where frames are found again.
-func chain(b []byte) bool {
-	found := false
+// another to the end of b, speak of streams up to a number, and a header block is among
+// them that is whole. Such calls are where frames are found again.
+func chain(b []byte, most uint32) bool {
+	found, open := false, uint32(0)
 	for len(b) >= frameHead {
 		f := readFrame(b)
-		if !f.fits() || f.kind > frameContinuation || f.length > maxBlock {
+		switch {
+		case !f.fits(), f.kind > frameContinuation, f.flags&^flags[f.kind] != 0, f.stream > most, f.length > maxBlock,
+			(open != 0) != (f.kind == frameContinuation), open != 0 && f.stream != open:
 			return false
 		}
 		b = b[frameHead:]
@@ -130,15 +142,15 @@ func chain(b []byte) bool {
 		}
 		payload := b[:f.length]
 		b = b[f.length:]
-		if f.kind != frameHeaders && f.kind != framePromise {
-			continue
-		}
-		block, _, ok := f.fragment(payload)
-		if !ok {
-			return false
-		}
-		if f.has(flagEndHeaders) {
-			if !parses(block) {
+		switch {
+		case f.kind == frameContinuation && f.has(flagEndHeaders):
+			open = 0
+		case f.kind != frameHeaders && f.kind != framePromise:
+		case !f.has(flagEndHeaders):
+			open = f.stream
+		default:
+			block, _, ok := f.fragment(payload)
+			if !ok || !parses(block) {
 				return false
 			}
 			found = true
@@ -172,6 +184,7 @@ type flow struct {
 
 	missing bool // streams may have been begun unseen since the last one that was seen
 	wrong   bool // the place was lost where no bytes are missing
+	blind   bool // bytes move that cannot be read, as the place is lost
 }
 
 type state uint8

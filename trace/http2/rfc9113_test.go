@@ -197,7 +197,7 @@ func TestCONNECT(t *testing.T) {
 	p.out(p.cl.headers(7, false, ":method: CONNECT", ":authority: db:5432"))
 	p.in(p.sv.headers(7, true, ":status: 200"))
 	p.close(Closed)
-	p.want("client 7 CONNECT - at db:5432 200 11@16-16 10@17-17 ~request")
+	p.want("client 7 CONNECT - at db:5432 200 11@16-16 10@17-17 ~request ~response")
 }
 
 // RFC 9113, 6.1, 6.2 and 6.3; DataDog#39366: support of PRIORITY was lost once.

@@ -42,6 +42,7 @@ const (
 
 const (
 	maxStreams = 2048      // that are open on one connection
+	maxSkipped = 64 << 10  // streams that may have come and gone in a gap
 	maxOrphans = 256       // of them: answers whose requests were not seen
 	maxText    = 256 << 10 // bytes of methods, targets and hosts of one connection
 	maxBlock   = 256 << 10 // bytes of a header block
@@ -56,7 +57,7 @@ const (
 	maxSpareText  = 64 << 10 // of a head
 	maxSpare      = 2048     // streams that a Sink keeps
 	maxSpareBytes = 1 << 10  // bytes of each
-	maxIdle       = 64       // streams that a connection without any has room for
+	maxIdle       = 256      // streams that a connection without any has room for
 	recent        = 16       // streams that are remembered to be over
 )
 

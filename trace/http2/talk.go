@@ -25,8 +25,7 @@ type talk struct {
 	grpc      bool // grpcStatus is known
 
 	grpcStatus uint8
-	asks       kind // what the bodies are
-	answers    kind
+	answers    kind // what the answer's body is
 	doubt      uint8
 	by         Side // who has reset or refused it
 	code       Code
@@ -72,7 +71,6 @@ func (t *talk) takeRequest(h *head) {
 	t.targetEnd = uint32(len(t.text))
 	t.text = append(t.text, host...)
 	t.hostEnd = uint32(len(t.text))
-	t.asks = h.kind()
 	t.connect = string(t.method()) == "CONNECT"
 }
 
@@ -121,7 +119,7 @@ func (t *talk) hear(h *head, p *progress) {
 
 // takeTrailers takes what gRPC says in them: only of answers that are known to be its.
 func (t *talk) takeTrailers(h *head, to *Sink) {
-	if t.answers != kindGRPC && !(t.answers == kindUnknown && t.asks == kindGRPC) {
+	if t.answers != kindGRPC {
 		return
 	}
 	if t.grpcStatus, t.grpc = h.grpcStatus(); !t.grpc {
@@ -147,7 +145,8 @@ type talks struct {
 	list    []*talk // by id
 	text    int     // bytes of it in list
 	waits   int     // requests in list that wait for their answer
-	orphans int     // answers in list whose request may still be told
+	orphans int     // answers in list that wait for their request
+	late    bool    // there may be some that came before their request
 
 	// Of streams that the client begins, and those that the server does, by id&1:
 	first, last [2]uint32 // of those whose request was seen
@@ -167,6 +166,14 @@ func (c *talks) role() Role {
 		return Server
 	}
 	return Client
+}
+
+// most is up to where streams may be expected.
+func (c *talks) most() uint32 {
+	if last := max(c.last[0], c.last[1]); last > 0 && last < streamMask-maxSkipped {
+		return last + maxSkipped
+	}
+	return streamMask
 }
 
 func (c *talks) find(id uint32) *talk {
@@ -235,11 +242,18 @@ func (c *talks) open(id uint32, h *head, p *progress, missing bool, to *Sink) *t
 		c.first[side] = id
 	}
 	c.last[side] = id
-	if c.orphans > 0 {
-		for i := 0; i < len(c.list) && c.list[i].id < id; { // their requests will not come
-			if t := c.list[i]; t.asked || t.given || t.id&1 != side || !c.unmatched(t, to) {
-				i++
+	if c.late {
+		c.late = false
+		for i := 0; i < len(c.list); {
+			t := c.list[i]
+			switch {
+			case t.asked || t.id&1 != side || t.id == id:
+			case t.id > id:
+				c.late = true
+			case c.unmatched(t, to): // its request will not come
+				continue
 			}
+			i++
 		}
 	}
 	t := c.find(id)
@@ -301,10 +315,9 @@ func (c *talks) dropOrphan(to *Sink) {
 // all if some may have been missed. It is nil for what is over.
 func (c *talks) orphan(id uint32, missing bool, to *Sink) *talk {
 	side := id & 1
-	switch hole := c.holes[side]; {
-	case id > c.last[side] && (side == 1 || missing):
-	case id > hole.after && id < hole.before && !slices.Contains(c.done[:], id):
-	default:
+	hole := c.holes[side]
+	unseen := id > c.last[side] && (side == 1 || missing) || id > hole.after && id < hole.before
+	if !unseen || slices.Contains(c.done[:], id) {
 		return nil
 	}
 	if len(c.list) >= maxOrphans {
@@ -329,6 +342,7 @@ func (c *talks) orphan(id uint32, missing bool, to *Sink) *talk {
 		return nil
 	}
 	c.orphans++
+	c.late = true
 	return c.insert(id, to)
 }
 
@@ -337,7 +351,7 @@ func (c *talks) orphan(id uint32, missing bool, to *Sink) *talk {
 func (c *talks) awaits(t *talk) bool { return t.id&1 == 1 && t.id > c.last[1] }
 
 // unmatched gives up an orphan, and reports whether it was removed. It stays until it
-// ends, so that it is counted once.
+// ends and its request cannot come any more, so that it is counted once.
 func (c *talks) unmatched(t *talk, to *Sink) (removed bool) {
 	if !t.given {
 		t.given = true
@@ -348,7 +362,7 @@ func (c *talks) unmatched(t *talk, to *Sink) (removed bool) {
 			c.tell(to.GaveUp, t, Complete, 0, to)
 		}
 	}
-	if t.over || t.reset {
+	if (t.over || t.reset) && !c.awaits(t) {
 		c.remove(t, to)
 		return true
 	}
@@ -368,8 +382,8 @@ func (c *talks) changed(t *talk, to *Sink) {
 	case t.reset && t.over: // RFC 9113, 8.1: there was nothing more to be sent
 		c.finish(t, Complete, 0, to)
 		return
-	case t.reset && t.doubt&doubtResponse != 0:
-		c.giveUp(t, to) // its answer may have been whole
+	case t.reset && t.doubt&doubtResponse != 0, t.refused && t.doubt&doubtRequest != 0:
+		c.giveUp(t, to) // its answer may have been whole, or the request was reset before
 		return
 	case t.reset:
 		c.finish(t, Reset, t.when, to)
@@ -406,22 +420,27 @@ func (c *talks) giveUp(t *talk, to *Sink) {
 	c.remove(t, to)
 }
 
+// lose is called where frames of a direction may be missed while the stream is open.
+func (t *talk) lose(requests bool) {
+	switch {
+	case requests:
+		t.doubt |= doubtRequest
+		if !t.ended {
+			t.request.inexact |= InexactRequest
+		}
+	case !t.over:
+		t.doubt |= doubtResponse
+		t.response.inexact |= InexactResponse
+		if !t.heard {
+			t.missed, t.maybe, t.answers, t.response.start = true, false, kindUnknown, 0
+		}
+	}
+}
+
 // lose is called where frames of a direction were missed, of requests or not.
 func (c *talks) lose(requests bool) {
 	for _, t := range c.list {
-		switch {
-		case requests:
-			t.doubt |= doubtRequest
-			if !t.ended {
-				t.request.inexact |= InexactRequest
-			}
-		case !t.over:
-			t.doubt |= doubtResponse
-			t.response.inexact |= InexactResponse
-			if !t.heard {
-				t.missed, t.maybe, t.answers, t.response.start = true, false, kindUnknown, 0
-			}
-		}
+		t.lose(requests)
 		c.track(t)
 	}
 }
@@ -471,6 +490,9 @@ func (c *talks) tell(report func(*Exchange), t *talk, ending Ending, end int64, 
 		RequestBytes:    t.request.bytes,
 		ResponseBytes:   t.response.bytes,
 	}
+	if !t.heard { // what has come may have been interim
+		x.ResponseStart = 0
+	}
 	if t.hostEnd > t.targetEnd {
 		x.Host = t.host()
 	}
@@ -485,8 +507,8 @@ func (c *talks) tell(report func(*Exchange), t *talk, ending Ending, end int64, 
 		if t.tunnels() {
 			x.ResponseEnd = max(x.ResponseEnd, t.request.last)
 		}
-		if t.methodEnd == 0 && !t.ended {
-			x.Inexact |= InexactResponse // it may be a CONNECT, that goes on
+		if !t.ended && (t.methodEnd == 0 || t.tunnels()) {
+			x.Inexact |= InexactResponse // a tunnel goes on, or what may be one
 		}
 	}
 	if t.grpc {
