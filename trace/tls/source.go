@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -85,14 +86,7 @@ func (s *Source) Saw(pid uint32) {
 
 // Found is a method of find.Sink.
 func (s *Source) Found(f *find.File) {
-	l := &f.Library
-	functions := l.Functions
-	if !s.returns && l.Kind != library.Go {
-		functions = l.ByRets
-	}
-	if len(functions) > 0 { // it is no library of which others have the rest
-		functions = append(functions[:len(functions):len(functions)], l.Later...)
-	}
+	functions := s.functions(&f.Library)
 	attached, err := s.attach(f, functions, 0)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,6 +95,28 @@ func (s *Source) Found(f *find.File) {
 		return
 	}
 	s.files[f] = &file{File: f, attached: attached, later: map[uint32][]*kernel.Attached{}}
+}
+
+// functions are those of a file that all processes need.
+func (s *Source) functions(l *library.Library) (list []library.Function) {
+	for _, fn := range l.Functions {
+		if s.returns || programs[use{l.Kind, fn.Use}].returned == "" || fn.Use.Go() {
+			list = append(list, fn)
+		}
+	}
+	if !s.returns {
+		list = append(list, l.ByRets...)
+	}
+	if reads(l) { // it has all in it: nobody else's is the rest
+		list = append(list, l.Later...)
+	}
+	return list
+}
+
+// reads reports whether there is plaintext in a library: not in one that others use for
+// ciphers.
+func reads(l *library.Library) bool {
+	return slices.ContainsFunc(l.Functions, func(fn library.Function) bool { return fn.Use != library.BIOWrite })
 }
 
 // Gone is a method of find.Sink.
@@ -144,7 +160,7 @@ func (s *Source) serve(ctx context.Context) {
 
 func (s *Source) attachLater(pid uint32) {
 	for _, f := range s.all() {
-		if len(f.Library.Functions) > 0 || len(f.later) >= maxLater || f.later[pid] != nil {
+		if reads(&f.Library) || len(f.Library.Later) == 0 || len(f.later) >= maxLater || f.later[pid] != nil {
 			continue
 		}
 		attached, err := s.attach(f.File, f.Library.Later, int(pid))
