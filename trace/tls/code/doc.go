@@ -10,6 +10,7 @@
 //	inst.go      what matters of an instruction
 //	amd64.go     decoded by golang.org/x/arch, and which of them kernels emulate
 //	arm64.go     the same
+//	machine.go   the two of them, and how arguments are passed
 //	function.go  places of entry and return, RETs, calls
 //
 // It does not know where the bytes come from nor what functions do. Start with Function.

@@ -1,12 +1,14 @@
 package elf
 
 import (
+	"bytes"
 	"debug/elf"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -309,6 +311,18 @@ func (m *Image) relocations() []byte {
 		d = d[16:]
 	}
 	return rela[:min(size, uint64(len(rela)))]
+}
+
+// Mentions tells whether a text stands in what the file has as constants, or in the first
+// 64 MiB of it.
+func (m *Image) Mentions(text string) bool {
+	const most = 64 << 20
+	for _, s := range m.sections {
+		if b, ok := m.bytes(s); ok && strings.HasPrefix(s.name, ".rodata") && bytes.Contains(b[:min(len(b), most)], []byte(text)) {
+			return true
+		}
+	}
+	return false
 }
 
 // cString is the text from an offset to a NUL.

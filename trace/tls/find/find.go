@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -57,6 +56,7 @@ type Sink interface {
 // A Finder looks for files. Scan and Run are for one goroutine, one after the other; all
 // else is safe for concurrent use.
 type Finder struct {
+	host
 	options Options
 	pool    pool
 	events  *events // nil if the kernel does not tell
@@ -74,10 +74,11 @@ type Finder struct {
 	outcomes []outcome
 	pending  int
 	scanning bool
-	later    []mapping // what Scan has left to Run
-	unusable map[string]error
-	rescan   bool // something was not told
-	census   bool // one is under way
+	later    []mapping          // what Scan has left to Run
+	unusable map[string]error   // by path, files with a library that cannot be read
+	marked   map[fileKey]string // see why.go
+	rescan   bool               // something was not told
+	census   bool               // one is under way
 }
 
 // A sighting is what is known of a file by the kernel's name for it.
@@ -115,8 +116,8 @@ func New(o Options) (*Finder, error) {
 		o.Budget = 100 * time.Millisecond
 	}
 	f := &Finder{
-		options: o, hints: make(chan uint32, 1024), wake: make(chan struct{}, 1),
-		seen: map[fileKey]*sighting{}, refused: refused{}, roots: map[root]bool{}, unusable: map[string]error{},
+		host: host(o.Proc), options: o, hints: make(chan uint32, 1024), wake: make(chan struct{}, 1),
+		seen: map[fileKey]*sighting{}, refused: refused{}, roots: map[root]bool{}, unusable: map[string]error{}, marked: map[fileKey]string{},
 	}
 	if _, err := os.Stat(filepath.Join(o.Proc, "self")); err != nil {
 		return nil, fmt.Errorf("look for TLS libraries: %w", err)
@@ -285,21 +286,6 @@ func (f *Finder) lookAtAll() {
 	}
 }
 
-func (f *Finder) pids() (list []uint32, err error) {
-	d, err := os.Open(f.options.Proc)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	names, err := d.Readdirnames(-1)
-	for _, name := range names {
-		if pid, err := strconv.ParseUint(name, 10, 32); err == nil && int(pid) != os.Getpid() {
-			list = append(list, uint32(pid))
-		}
-	}
-	return list, err
-}
-
 func (f *Finder) lookAtProcess(pid uint32, urgent bool) {
 	f.do(urgent, func() outcome {
 		list, err := f.maps(pid)
@@ -352,11 +338,18 @@ func (f *Finder) consider(m mapping) {
 	f.do(!m.program || isLibrary(filepath.Base(m.path)), func() outcome {
 		var s sight
 		if file, err := f.openMapped(&m); err == nil {
-			s = f.lookAt(file)
+			s = lookAt(file, f.nothingIn)
 		}
 		r := rootAt(f.rootOf(m.pid))
 		return func(sink Sink) { f.settle(sink, &s, m.path, m.pid, r, &m.file) }
 	})
+}
+
+// nothingIn tells whether a file is known to have nothing, and why.
+func (f *Finder) nothingIn(id *identity) (error, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.refused.find(id)
 }
 
 // mark notes what is known of a file that is mapped.
@@ -375,13 +368,13 @@ func (f *Finder) lookThrough(dir string, r root, pid uint32) {
 	f.roots[r] = true
 	f.mu.Unlock()
 	f.do(r == f.own, func() outcome {
-		for _, path := range f.inFolders(dir) {
+		for _, path := range inFolders(dir) {
 			f.do(r == f.own, func() outcome {
-				file, err := f.openBelow(dir, path)
+				file, err := openBelow(dir, path)
 				if err != nil {
 					return nil
 				}
-				s := f.lookAt(file)
+				s := lookAt(file, f.nothingIn)
 				return func(sink Sink) { f.settle(sink, &s, path, pid, r, nil) }
 			})
 		}
@@ -410,8 +403,6 @@ func (f *Finder) visit(pid uint32, r root) {
 		f.lookThrough(f.rootOf(pid), r, pid)
 	}
 }
-
-func (f *Finder) rootOf(pid uint32) string { return filepath.Join(f.process(pid), "root") }
 
 // settle takes note of a file that was looked at, and tells the sink if it is new.
 func (f *Finder) settle(sink Sink, s *sight, path string, pid uint32, r root, key *fileKey) {

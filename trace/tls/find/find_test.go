@@ -30,7 +30,11 @@ func TestMain(m *testing.M) {
 		mapFiles()
 		return
 	}
-	os.Exit(m.Run())
+	status := m.Run()
+	for _, dir := range made {
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(status)
 }
 
 func mapFiles() {
@@ -101,14 +105,9 @@ func (p *process) end() {
 	_ = p.cmd.Wait()
 }
 
-// program builds a Go program with TLS that ends with its standard input.
+// program is a Go program with TLS that ends with its standard input.
 var program = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "find")
-	if err != nil {
-		return "", err
-	}
-	source, path := filepath.Join(dir, "main.go"), filepath.Join(dir, "program")
-	const text = `package main
+	return build(`package main
 
 import (
 	"crypto/tls"
@@ -125,18 +124,30 @@ func main() {
 	}
 	io.Copy(io.Discard, os.Stdin)
 }
-`
+`)
+})
+
+// build builds a Go program that needs nothing else of its machine.
+func build(text string) (string, error) {
+	dir, err := os.MkdirTemp("", "find")
+	if err != nil {
+		return "", err
+	}
+	made = append(made, dir)
+	source, path := filepath.Join(dir, "main.go"), filepath.Join(dir, "program")
 	if err := os.WriteFile(source, []byte(text), 0o644); err != nil {
 		return "", err
 	}
 	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", path, source)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // a container has no libc for it
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
 	return path, nil
-})
+}
+
+var made []string // folders of programs
 
 // copies makes a copy of the Go program with TLS, whose bytes are of its own.
 func copies(t testing.TB, path string) {

@@ -42,7 +42,7 @@ func isLibrary(name string) bool {
 
 // inFolders lists the TLS libraries in the usual folders below a root, and in those that
 // the dynamic linker is told of, as paths below it. Several paths may lead to one file.
-func (f *Finder) inFolders(root string) (paths []string) {
+func inFolders(root string) (paths []string) {
 	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil

@@ -37,9 +37,12 @@ func (s *sight) close() {
 	}
 }
 
+// A host is where processes are looked at: a mounted proc file system, usually /proc.
+type host string
+
 // openMapped opens a file as a process has it mapped.
-func (f *Finder) openMapped(m *mapping) (*os.File, error) {
-	dir := f.process(m.pid)
+func (h host) openMapped(m *mapping) (*os.File, error) {
+	dir := h.process(m.pid)
 	span := func(m *mapping) string {
 		return filepath.Join(dir, "map_files", strconv.FormatUint(m.start, 16)+"-"+strconv.FormatUint(m.end, 16))
 	}
@@ -57,7 +60,7 @@ func (f *Finder) openMapped(m *mapping) (*os.File, error) {
 		}
 	}
 	if m.path != "" {
-		if file, err := f.openBelow(filepath.Join(dir, "root"), m.path); err == nil {
+		if file, err := openBelow(filepath.Join(dir, "root"), m.path); err == nil {
 			if isInode(file, m.file.inode) {
 				return file, nil
 			}
@@ -65,7 +68,7 @@ func (f *Finder) openMapped(m *mapping) (*os.File, error) {
 		}
 	}
 	// What is mapped first is cut by what is mapped over it.
-	if again, failed := f.maps(m.pid); failed == nil {
+	if again, failed := h.maps(m.pid); failed == nil {
 		for i := range again {
 			if a := &again[i]; a.file.inode == m.file.inode && (a.start != m.start || a.end != m.end) {
 				return openRegular(span(a))
@@ -77,7 +80,7 @@ func (f *Finder) openMapped(m *mapping) (*os.File, error) {
 
 // openBelow opens a path as a process does whose root this is: links lead to nowhere
 // outside of it.
-func (f *Finder) openBelow(root, path string) (*os.File, error) {
+func openBelow(root, path string) (*os.File, error) {
 	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: root, Err: err}
@@ -107,16 +110,13 @@ func isInode(file *os.File, inode uint64) bool {
 }
 
 // lookAt identifies an open file and looks into it, unless it is known to have nothing.
-func (f *Finder) lookAt(file *os.File) (s sight) {
+func lookAt(file *os.File, known func(*identity) (error, bool)) (s sight) {
 	s.file = file
 	if s.id, s.names, s.err = identify(file); s.err != nil {
 		return s
 	}
 	s.opened = true
-	f.mu.Lock()
-	err, known := f.refused.find(&s.id)
-	f.mu.Unlock()
-	if known {
+	if err, ok := known(&s.id); ok {
 		s.err = err
 		return s
 	}
@@ -133,14 +133,14 @@ func (f *Finder) lookAt(file *os.File) (s sight) {
 	return s
 }
 
-func (f *Finder) process(pid uint32) string {
-	return filepath.Join(f.options.Proc, strconv.FormatUint(uint64(pid), 10))
+func (h host) process(pid uint32) string {
+	return filepath.Join(string(h), strconv.FormatUint(uint64(pid), 10))
 }
 
 // maps reads the mappings of a process. Those of a kernel's thread are none.
-func (f *Finder) maps(pid uint32) ([]mapping, error) {
+func (h host) maps(pid uint32) ([]mapping, error) {
 	const longest = 64 << 20 // a process may have a million
-	file, err := os.Open(filepath.Join(f.process(pid), "maps"))
+	file, err := os.Open(filepath.Join(h.process(pid), "maps"))
 	if err != nil {
 		return nil, err
 	}
@@ -150,4 +150,22 @@ func (f *Finder) maps(pid uint32) ([]mapping, error) {
 		return nil, fmt.Errorf("read maps of process %d: %w", pid, err)
 	}
 	return parseMaps(b, pid), nil
+}
+
+func (h host) rootOf(pid uint32) string { return filepath.Join(h.process(pid), "root") }
+
+// pids lists all processes but this one.
+func (h host) pids() (list []uint32, err error) {
+	d, err := os.Open(string(h))
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	for _, name := range names {
+		if pid, err := strconv.ParseUint(name, 10, 32); err == nil && int(pid) != os.Getpid() {
+			list = append(list, uint32(pid))
+		}
+	}
+	return list, err
 }

@@ -1,10 +1,6 @@
 package library
 
-import (
-	"errors"
-
-	"tracer/trace/tls/elf"
-)
+import "errors"
 
 // A Kind is a library as the key tls of an event names it.
 type Kind uint8
@@ -114,6 +110,17 @@ type Library struct {
 	Later []Function
 }
 
+// Reads tells whether the file has functions in which plaintext can be read. One that
+// has none is a part of a library: a libcrypto, or the libssl3 of NSS.
+func (l *Library) Reads() bool {
+	for _, f := range l.Functions {
+		if f.Use.Result() != 0 && f.Use != BIOWrite {
+			return true
+		}
+	}
+	return false
+}
+
 // A Function is one in which bytes can be read.
 type Function struct {
 	Name string // for people; of an inner function, which has none in the file, the source's
@@ -139,27 +146,3 @@ type Spot struct {
 
 // ErrNone is returned by Find for a file without TLS.
 var ErrNone = errors.New("no TLS library")
-
-// A finder finds a library in a file.
-type finder struct {
-	kind Kind
-	// exported are the names that are looked for among a file's dynamic symbols.
-	exported []string
-	find     func(*lookup) (Library, error)
-}
-
-// table is asked in this order: the first that finds something has it.
-var table = []finder{openSSL, gnuTLS, nss, golang}
-
-// Find finds a file's TLS library. It returns ErrNone where there is none, and another
-// error where there is one that cannot be used.
-func Find(m *elf.Image) (Library, error) {
-	l := newLookup(m)
-	for _, f := range table {
-		if found, err := f.find(l); !errors.Is(err, ErrNone) {
-			found.Kind = f.kind
-			return found, err
-		}
-	}
-	return Library{}, ErrNone
-}

@@ -7,6 +7,14 @@ import (
 	"tracer/trace/tls/elf"
 )
 
+// A finder finds a library in a file.
+type finder struct {
+	kind Kind
+	// exported are the names that are looked for among a file's dynamic symbols.
+	exported []string
+	find     func(*lookup) (Library, error)
+}
+
 // A lookup is a file in which functions are looked for.
 type lookup struct {
 	*elf.Image
@@ -14,11 +22,8 @@ type lookup struct {
 	decoded  map[uint64]*code.Function
 }
 
-func newLookup(m *elf.Image) *lookup {
-	var names []string
-	for _, f := range table {
-		names = append(names, f.exported...)
-	}
+// newLookup finds the functions that the file exports, of these names.
+func newLookup(m *elf.Image, names []string) *lookup {
 	return &lookup{m, m.Exported(names...), map[uint64]*code.Function{}}
 }
 

@@ -1,0 +1,62 @@
+package find
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"tracer/testdata/kit"
+)
+
+// What stands in a check: libraries with how many processes have them, and what cannot be
+// read with the reason. Why says the same of one process.
+func TestSurveyTellsWhatIsThereAndWhy(t *testing.T) {
+	kit.Needs(t, kit.ThisKernelOnly)
+	dir := t.TempDir()
+	goProgram, java := filepath.Join(dir, "libssl-go.so.3"), filepath.Join(dir, "libjvm.so")
+	copies(t, goProgram)
+	if err := os.WriteFile(java, make([]byte, 4096), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// It says so in its constants, as programs with rustls do in their messages of panics.
+	rust, err := build("package main\n\nimport (\n\t\"io\"\n\t\"os\"\n)\n\nfunc main() {\n\t" +
+		"if len(os.Args) > 9 {\n\t\tprintln(os.Args[0] + \"/rustls-0.23/src/conn.rs\")\n\t}\n\tio.Copy(io.Discard, os.Stdin)\n}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var helpers [3]*process
+	for i := range helpers {
+		helpers[i] = startHelper(t)
+	}
+	helpers[0].maps(goProgram)
+	helpers[1].maps(goProgram)
+	helpers[2].maps(java)
+	stripped := start(t, rust, nil)
+	f := noEvents(t, Options{})
+	defer f.Close()
+	list, _ := f.Survey()
+	got := map[string]Finding{}
+	for _, l := range list {
+		got[l.Path] = l
+	}
+	for _, want := range []Finding{
+		{Library: "go", Path: goProgram, Processes: 2},
+		{Path: rust, Processes: 1, Why: "rustls"},
+		{Path: java, Processes: 1, Why: "java"},
+	} {
+		if got[want.Path] != want {
+			t.Errorf("%+v, want %+v", got[want.Path], want)
+		}
+	}
+	for i, p := range append(helpers[:], stripped) {
+		want := []string{"too late", "too late", "java", "rustls"}[i]
+		if why := f.Why(p.pid()); why != want {
+			t.Errorf("process %d: %q, want %q", i, why, want)
+		}
+	}
+	ended := startHelper(t)
+	ended.end()
+	if why := f.Why(ended.pid()); why != "" {
+		t.Errorf("a process that has ended: %q", why)
+	}
+}
