@@ -451,18 +451,22 @@ static __noinline int tell_tls(void *ctx, struct socket_state *st, struct scratc
 /* Bytes of a ClientHello that are told: names are at its beginning. */
 #define HELLO_MAX 2048
 
-/* Tells the first bytes of a connection, or the next ones where the first are the header alone. */
-static __noinline int tell_hello(void *ctx, struct socket_state *st, struct scratch *s, __u64 key,
-				 __u32 index)
+/*
+ * Tells that a connection speaks TLS, with its first bytes where they are seen, or with
+ * the next ones where those are the header alone.
+ */
+static __noinline int tell_hello(void *ctx, struct socket_state *st, struct scratch *s, bool begins)
 {
 	struct http_call *call = &s->rec.call;
 
-	capture_all(s, index, HELLO_MAX);
-	if (!(st->tls_flags & TLS_HELLO) && call->size <= 5 && call->dir == received)
+	call->len = 0;
+	if (begins)
+		capture_all(s, s->payload.index, HELLO_MAX);
+	if (begins && !(st->tls_flags & TLS_HELLO) && call->size <= 5 && call->dir == received)
 		st->tls_flags |= TLS_HELLO;
 	else
 		st->tls_flags &= ~TLS_HELLO;
-	return tell_tls(ctx, st, s, key, client_hello);
+	return tell_tls(ctx, st, s, s->rec.socket, client_hello);
 }
 
 /* Notes that a send has left at this time within a call of a library. */
@@ -542,7 +546,7 @@ static __noinline int tls_moved(void *ctx, struct socket_state *st, struct scrat
 	enum direction dir = moved->dir;
 	struct tls_call *call = call_under_way((__u64)sk);
 	__u32 seq, index = s->payload.index;
-	bool first;
+	bool first, more;
 
 	seq = dir == sent ? BPF_CORE_READ(tp, write_seq) : BPF_CORE_READ(tp, copied_seq);
 	first = seq - moved->size == st->intro.socket.seq[dir & 1];
@@ -554,8 +558,9 @@ static __noinline int tls_moved(void *ctx, struct socket_state *st, struct scrat
 		st->tls = CIPHERTEXT;
 	}
 	s->rec.socket = (__u64)sk;
-	if ((new && first && st->wanted) || (st->tls_flags & TLS_HELLO && dir == received))
-		tell_hello(ctx, st, s, (__u64)sk, index);
+	more = st->tls_flags & TLS_HELLO && dir == received;
+	if ((new || more) && st->wanted)
+		tell_hello(ctx, st, s, first || more);
 	if (call && dir == sent)
 		note_send(st, s, call, tp);
 	return link_socket(ctx, st, s, call, first);

@@ -15,6 +15,8 @@ package account
 
 import (
 	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"tracer/trace/event"
@@ -44,9 +46,10 @@ type Ledger struct {
 	kinds       map[string]uint64 // what came, before any filter
 	sockets     map[string]uint64 // what sockets speak, as the programs have counted
 	undelivered map[string]uint64 // by sink: shown, and not delivered there
-	details     uint64            // lost, without which an event lacks a key
-	inDetail    uint64            // the same, of the programs
-	told        uint64            // losses that were told
+	unreadable  map[string]*event.Unreadable
+	details     uint64 // lost, without which an event lacks a key
+	inDetail    uint64 // the same, of the programs
+	told        uint64 // losses that were told
 }
 
 // New returns an empty ledger.
@@ -56,6 +59,7 @@ func New() *Ledger {
 		lost:        map[string]uint64{},
 		kinds:       map[string]uint64{},
 		undelivered: map[string]uint64{},
+		unreadable:  map[string]*event.Unreadable{},
 	}
 }
 
@@ -96,6 +100,23 @@ func (l *Ledger) Detail() { l.details++ }
 func (l *Ledger) Undelivered(sink string, n uint64) {
 	if n > 0 {
 		l.undelivered[sink] += n
+	}
+}
+
+// maxUnreadable bounds what is told apart of connections that cannot be read.
+const maxUnreadable = 256
+
+// Unreadable counts connections that cannot be read.
+func (l *Ledger) Unreadable(u event.Unreadable) {
+	key := strings.Join(append([]string{u.Comm, u.ServerName, u.Why}, u.ALPN...), "\x00")
+	if l.unreadable[key] == nil && len(l.unreadable) >= maxUnreadable {
+		u.ServerName, u.ALPN = "", nil
+		key = strings.Join([]string{u.Comm, "", u.Why}, "\x00")
+	}
+	if sum := l.unreadable[key]; sum != nil {
+		sum.Connections += u.Connections
+	} else {
+		l.unreadable[key] = &u
 	}
 }
 
@@ -147,5 +168,8 @@ func (l *Ledger) Account(duration time.Duration) *event.Account {
 	}
 	a.LeftOut = maps.Clone(l.leftOut)
 	a.Undelivered = maps.Clone(l.undelivered)
+	for _, key := range slices.Sorted(maps.Keys(l.unreadable)) {
+		a.Unreadable = append(a.Unreadable, *l.unreadable[key])
+	}
 	return a
 }

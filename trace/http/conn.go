@@ -94,10 +94,11 @@ func (c *conn) miss(n uint64) {
 type conns struct {
 	options  *options
 	session  *session.Host
-	parsers  []message.Parsers // by row of protocols
-	join     *exchange.Join    // takes their exchanges
-	fed      func(*conn)       // called with a connection that was fed
-	known    map[uint64]*conn  // by the address of the kernel's socket
+	parsers  []message.Parsers         // by row of protocols
+	join     *exchange.Join            // takes their exchanges
+	lit      func(*bpf.HttpHttpSocket) // called when plaintext of TLS comes
+	fed      func(*conn)               // called with a connection that was fed
+	known    map[uint64]*conn          // by the address of the kernel's socket
 	sweeping *session.Timer
 
 	current *conn  // that the callbacks of parsers are about
@@ -166,6 +167,7 @@ func (cs *conns) open(address, seen uint64, intro *bpf.HttpHttpIntro) *conn {
 		hint:    bpf.HttpHttpHint{Seen: seen},
 	}
 	if c.library != bpf.HttpLibraryNoLibrary {
+		cs.lit(&intro.Socket)
 		intro.Socket.Seq = [2]uint32{} // TCP's numbers are those of the ciphertext
 	}
 	c.End = exchange.End{

@@ -60,6 +60,7 @@ type tracer struct {
 	joining, looking, summing *session.Timer
 
 	unlinked *unlinked
+	dark     *dark
 
 	summed bpf.HttpHttpCall // that Decode reads
 	spoken bool             // what is spoken at the ports is known
@@ -73,6 +74,9 @@ func (t *tracer) Attached(h *session.Host) error {
 	t.pending = &pending{options: &t.options, session: h, conns: t.conns, join: t.join, events: t.events}
 	t.conns.fed = t.pending.fed
 	t.unlinked = newUnlinked(h.Ledger)
+	t.dark = &dark{session: h, why: t.askWhy, conns: map[darkKey]*darkConn{}}
+	t.dark.asking = t.timer(func() { t.dark.ask(t.conns.now) })
+	t.conns.lit = t.dark.lit
 	t.conns.now = kernel.Now()
 	t.pending.adopting = t.timer(t.pending.adopt)
 	t.pending.sticking = t.timer(t.pending.tellStuck)
@@ -133,12 +137,22 @@ func (t *tracer) End() {
 	t.conns.sure = kernel.Now()
 	t.conns.advance(t.conns.sure)
 	t.unlinked.dropAll()
+	t.dark.end()
 	t.pending.adoptAll()
 	t.join.Look(true)
 	t.settle()
 	if t.summary {
 		t.events.tellSummary(t.conns.now, true)
 	}
+}
+
+// askWhy asks why a process cannot be read.
+func (t *tracer) askWhy(pid uint32, tell func(string)) {
+	if t.tls == nil {
+		tell("")
+		return
+	}
+	t.tls.Why(pid, tell)
 }
 
 // look does what is to be done every now and then.
@@ -153,25 +167,26 @@ func (t *tracer) look() {
 	}
 }
 
-// tellOther says, once, that what goes on at the chosen ports is not HTTP/1.
+// tellOther says, once, that what goes on at the chosen ports is nothing that can be read.
 func (t *tracer) tellOther() {
 	_, kinds, err := t.session.Counts()
 	if err != nil {
 		return // the account tells
 	}
-	text := ""
 	switch {
-	case kinds["http1"] > 0:
+	case kinds["http1"]+kinds["http2"] > 0:
 		t.spoken = true
 		return
-	case kinds["tls"] > 0 && kinds["http2"] > 0:
-		text = "only TLS and HTTP/2 so far at port %s: neither can be looked into"
-	case kinds["tls"] > 0:
-		text = "only TLS so far at port %s: what is inside cannot be seen; trace where it is plain, as behind the proxy that ends it"
-	case kinds["http2"] > 0:
-		text = "only HTTP/2 so far at port %s: it cannot be read; HTTP/1 can"
-	default:
+	case kinds["tls"] == 0:
 		return
+	}
+	text := "only TLS so far at port %s, which --no-tls leaves alone"
+	if !t.noTLS {
+		example := t.dark.example()
+		if example == "" {
+			return // its plaintext may be on its way
+		}
+		text = "only TLS so far at port %s that cannot be read: " + strings.ReplaceAll(example, "%", "%%")
 	}
 	t.spoken = true
 	ports := strings.Trim(fmt.Sprint(t.ports), "[]")

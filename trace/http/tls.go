@@ -30,12 +30,17 @@ func (t *tracer) decodeTLS(r *bpf.HttpHttpRecord, data []byte, intro *bpf.HttpHt
 	case bpf.HttpEventTlsLinked:
 		t.link(r, t.unlinked.take(o))
 	case bpf.HttpEventBioNeeded:
-		t.tls.Need(about.Pid)
+		if t.tls != nil {
+			t.tls.Need(about.Pid)
+		}
 	case bpf.HttpEventClientHello:
 		if intro == nil {
 			return false
 		}
-		t.tls.Saw(intro.Owner.Pid)
+		if t.tls != nil {
+			t.tls.Saw(intro.Owner.Pid)
+		}
+		t.dark.hello(t.conns, data, intro)
 	default:
 		return false
 	}

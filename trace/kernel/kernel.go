@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -284,13 +285,18 @@ func (k *Kernel) Unjudge(cgroup uint64) { _ = k.shared[bpf.ExecMapCgroups].Delet
 
 // Confine gives up, for the whole process and for good, what it takes to load and
 // attach programs: no other program can be run, and of the capabilities those stay
-// that names are looked up with (CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE), CAP_KILL
+// that names and files are looked up with (CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE and, if
+// programs are attached to files, CAP_CHECKPOINT_RESTORE), CAP_KILL
 // where a command was started that may belong to another user, and CAP_BPF where the
 // kernel wants it for reading a map (before 5.19).
 func (k *Kernel) Confine(command bool) error {
 	keep := uint64(1<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_SYS_PTRACE)
 	if command {
 		keep |= 1 << unix.CAP_KILL
+	}
+	if slices.ContainsFunc(k.objects, func(o *Object) bool { return o.later != nil }) {
+		// To open files as processes have them mapped.
+		keep |= 1 << unix.CAP_CHECKPOINT_RESTORE
 	}
 	if err := confine.Try(keep, k.look); errors.Is(err, unix.EPERM) {
 		keep |= 1 << unix.CAP_BPF

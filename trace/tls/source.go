@@ -24,6 +24,7 @@ type Source struct {
 	cancel  context.CancelFunc
 	done    chan struct{} // Run has returned
 	needs   chan uint32   // processes that hand on ciphertext by themselves
+	asks    chan ask      // why a process cannot be read
 
 	mu     sync.Mutex
 	files  map[*find.File]*file
@@ -37,6 +38,14 @@ type file struct {
 	later    map[uint32][]*kernel.Attached // by process, what only some need
 }
 
+// An ask is for the reason why a process cannot be read.
+type ask struct {
+	pid  uint32
+	tell func(string)
+}
+
+const maxWhys = 1024
+
 // maxLater is how many processes can have what only some need.
 const maxLater = 256
 
@@ -44,7 +53,7 @@ const maxLater = 256
 // [Part].
 func Open(o *kernel.Object, quiet bool) (*Source, error) {
 	s := &Source{
-		object: o, returns: true, done: make(chan struct{}), needs: make(chan uint32, 64),
+		object: o, returns: true, done: make(chan struct{}), needs: make(chan uint32, 64), asks: make(chan ask, 64),
 		files: map[*find.File]*file{}, failed: map[string]error{},
 	}
 	var err error
@@ -142,18 +151,38 @@ func (s *Source) Need(pid uint32) {
 	}
 }
 
+// Why asks why the plaintext of a process is not seen, and has tell called with that from
+// another goroutine; empty if it is not known. It never blocks.
+func (s *Source) Why(pid uint32, tell func(string)) {
+	select {
+	case s.asks <- ask{pid, tell}:
+	default: // too many at once
+		tell("")
+	}
+}
+
 // serve attaches what some processes need, and takes it off when they have ended.
 func (s *Source) serve(ctx context.Context) {
+	whys := map[uint32]string{} // an id may be used again: it is known until the next sweep
 	tick := time.NewTicker(10 * time.Second)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case a := <-s.asks:
+			if _, known := whys[a.pid]; !known {
+				if len(whys) >= maxWhys {
+					clear(whys)
+				}
+				whys[a.pid] = s.finder.Why(a.pid)
+			}
+			a.tell(whys[a.pid])
 		case pid := <-s.needs:
 			s.attachLater(pid)
 		case <-tick.C:
 			s.sweep()
+			clear(whys)
 		}
 	}
 }
