@@ -53,10 +53,14 @@ const maxLater = 256
 // [Part].
 func Open(o *kernel.Object, quiet bool) (*Source, error) {
 	s := &Source{
-		object: o, returns: true, done: make(chan struct{}), needs: make(chan uint32, 64), asks: make(chan ask, 64),
+		object: o, done: make(chan struct{}), needs: make(chan uint32, 64), asks: make(chan ask, 64),
 		files: map[*find.File]*file{}, failed: map[string]error{},
 	}
-	var err error
+	lives, err := selfTest(o)
+	if err != nil {
+		lives = false // safe where it is not known
+	}
+	s.returns = lives
 	if s.finder, err = find.New(find.Options{Quiet: quiet}); err != nil {
 		return nil, err
 	}
