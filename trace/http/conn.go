@@ -29,6 +29,18 @@ const (
 	byFrames
 )
 
+// tlsNames are the libraries as the key tls names them.
+var tlsNames = [...]string{
+	bpf.HttpLibraryNoLibrary: "",
+	bpf.HttpLibraryOpenssl:   "openssl",
+	bpf.HttpLibraryGnutls:    "gnutls",
+	bpf.HttpLibraryNss:       "nss",
+	bpf.HttpLibraryGolang:    "go",
+	bpf.HttpLibraryKernelTls: "ktls",
+}
+
+func tlsName(l bpf.HttpLibrary) string { return tlsNames[min(int(l), len(tlsNames)-1)] }
+
 const (
 	// quietBytes is how much of a body must be left for the kernel to be told
 	// that its calls do not matter.

@@ -8,6 +8,8 @@
 //	frames.go   the same of HTTP/2
 //	event.go    exchanges → events
 //	wait.go     what waits: answers for their requests, requests for their answers
+//	unlinked.go plaintext of TLS of which no socket is known yet
+//	dark.go     connections of TLS that cannot be read
 //	http.go     the probe: puts these together, and sets their timers
 //	decode.go   records → segments
 //
@@ -39,8 +41,9 @@ exchange is one row.
 
 The first --prefix bytes of a message (at most 16KiB) are read when a process hands
 them to the kernel. So nothing is copied from the network, and no certificate is
-needed. Not seen: TLS, HTTP/2, and messages that begin in sendfile or splice. If the
-kernel does not allow hooks on functions, messages in io_uring are not seen either.`,
+needed. HTTPS is read where programs call their TLS library (OpenSSL, GnuTLS, NSS, Go).
+Not seen: messages that begin in sendfile or splice. If the kernel does not allow hooks
+on functions, messages in io_uring are not seen either.`,
 	Example: `  tracer http                            all requests and answers
   tracer http --status 5xx --slow 100ms  server errors that took long
   tracer http --summary --port 8080      request rates and latencies by route`,

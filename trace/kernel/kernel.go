@@ -156,6 +156,20 @@ func (c *Cache) object(name string, load func() (*ebpf.CollectionSpec, error)) (
 	return spec.Copy(), nil
 }
 
+// Spawn starts the process that attaches to files after privileges were dropped, and
+// hides it from the programs: call it before Load, if a plan has programs for that.
+func (k *Kernel) Spawn() error {
+	a, err := attach.Spawn()
+	if err != nil {
+		return err
+	}
+	k.attacher = a
+	if len(k.opts.Hidden) > 0 {
+		k.opts.Hidden = append(k.opts.Hidden, uint32(a.PID()))
+	}
+	return nil
+}
+
 // Warnings says what is missed on this kernel, in sentences.
 func (k *Kernel) Warnings() []string { return k.warnings }
 

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -340,6 +341,31 @@ func (k *Kernel) openDoor(o *loading, d Door) (err error) {
 	}
 	o.links = append(o.links, links...)
 	for _, name := range programs {
+		o.programs[name] = c.DetachProgram(name)
+	}
+	return nil
+}
+
+// openLater gives programs to the process that attaches. There is one such process, and
+// it takes them once.
+func (k *Kernel) openLater(o *Object, c *ebpf.Collection, d Door) error {
+	if k.attacher == nil {
+		return errors.New("attach to files: the process that does so was not started")
+	}
+	l := &later{attacher: k.attacher, numbers: map[string]int{}, links: map[*Attached]struct{}{}}
+	var list []attach.Program
+	for _, name := range bpf.Expand(k.Types.Preempts(), d.Programs...) {
+		l.numbers[name] = len(list)
+		p := attach.Program{Program: c.Programs[name], Multi: d.Tier == UprobeMulti}
+		list = append(list, p, attach.Program{Program: p.Program, Multi: p.Multi, Return: true})
+	}
+	k.attacher = nil
+	if err := l.attacher.Give(list); err != nil {
+		_ = l.attacher.Close() // it has ended
+		return err
+	}
+	o.later = l
+	for name := range l.numbers {
 		o.programs[name] = c.DetachProgram(name)
 	}
 	return nil

@@ -125,6 +125,14 @@ func Records[T any](from io.Reader, r *T, f func()) error {
 	}
 }
 
+// Attach attaches a program, which is loaded by the tier Uprobe or UprobeMulti, to
+// offsets in a file, or on the return of the functions there. A pid other than 0: only
+// that process is probed; see [attach.Attacher.Attach]. It is safe for concurrent use,
+// and needs no privileges.
+func (o *Object) Attach(program string, onReturn bool, file *os.File, pid int, offsets ...uint64) (*Attached, error) {
+	return o.later.attach(program, onReturn, file, pid, offsets...)
+}
+
 // detach stops the programs. What they have sent stays in the ring.
 func (o *Object) detach() {
 	for _, l := range o.links {

@@ -100,3 +100,23 @@ func haveKprobes() bool {
 	_, err := os.Stat("/sys/bus/event_source/devices/kprobe")
 	return err == nil
 }
+
+// Later reports whether a plan has programs that are attached to files later.
+func (p *Plan) Later() bool {
+	later := func(features []Feature) bool {
+		for _, f := range features {
+			for _, d := range f.Doors {
+				if !d.Tier.inKernel() {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	for _, part := range p.Parts {
+		if later(part.Features) {
+			return true
+		}
+	}
+	return later(p.Features)
+}

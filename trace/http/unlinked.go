@@ -2,74 +2,10 @@ package http
 
 import (
 	"bytes"
-	"unsafe"
 
 	"tracer/bpf"
 	"tracer/trace/account"
 )
-
-// tlsNames are the libraries as the key tls names them.
-var tlsNames = [...]string{
-	bpf.HttpLibraryNoLibrary: "",
-	bpf.HttpLibraryOpenssl:   "openssl",
-	bpf.HttpLibraryGnutls:    "gnutls",
-	bpf.HttpLibraryNss:       "nss",
-	bpf.HttpLibraryGolang:    "go",
-	bpf.HttpLibraryKernelTls: "ktls",
-}
-
-func tlsName(l bpf.HttpLibrary) string { return tlsNames[min(int(l), len(tlsNames)-1)] }
-
-// decodeTLS takes a record of TLS that is no call on a socket.
-func (t *tracer) decodeTLS(r *bpf.HttpHttpRecord, data []byte, intro *bpf.HttpHttpIntro) bool {
-	about := (*bpf.HttpTlsAbout)(unsafe.Pointer(&r.Kept))
-	o := object{about.Object, about.Since, about.Pid}
-	switch r.Type {
-	case bpf.HttpEventPlainUnlinked:
-		t.unlinked.hold(o, &r.Call, data)
-	case bpf.HttpEventTlsLinked:
-		t.link(r, t.unlinked.take(o))
-	case bpf.HttpEventBioNeeded:
-		if t.tls != nil {
-			t.tls.Need(about.Pid)
-		}
-	case bpf.HttpEventClientHello:
-		if intro == nil {
-			return false
-		}
-		if t.tls != nil {
-			t.tls.Saw(intro.Owner.Pid)
-		}
-		t.dark.hello(t.conns, data, intro)
-	default:
-		return false
-	}
-	return true
-}
-
-// link feeds a connection what was told before it was known that it is its.
-func (t *tracer) link(r *bpf.HttpHttpRecord, calls []heldCall) {
-	c := t.conns.open(r.Socket, r.Seen, nil)
-	if c == nil {
-		t.unlinked.drop(calls) // it is over
-		return
-	}
-	c.heard, c.based = r.Time, true
-	for i := range calls {
-		if asks, answers := beginnings(calls[i].data); asks != answers {
-			c.requests = calls[i].call.Dir & 1
-			if answers {
-				c.requests = 1 - c.requests
-			}
-			break
-		}
-	}
-	for i := range calls {
-		t.conns.current = c
-		t.conns.feed(c, &calls[i].call, calls[i].data)
-	}
-	t.settle()
-}
 
 // beginnings says whether plaintext may begin with a request, or an answer.
 func beginnings(data []byte) (asks, answers bool) {
