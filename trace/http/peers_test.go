@@ -213,7 +213,9 @@ func (p *peers) tryTrace(args []string, ports ...int) bool {
 			if json.Unmarshal(lines.Bytes(), &note) != nil {
 				note["event"] = lines.Text()
 			}
+			p.mu.Lock()
 			p.notes = append(p.notes, note)
+			p.mu.Unlock()
 			if n == 0 {
 				ready <- note["event"] == "start"
 			}

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -39,7 +41,9 @@ func TestKernelHTTPSPeersAgree(t *testing.T) {
 	}{
 		{"everybody asks everybody", "nginx apache2 haproxy node python3 curl wget openssl", tlsEverybody},
 		{"records", "python3", tlsRecords},
-		{"not HTTP", "python3 openssl", tlsNotHTTP},
+		{"not HTTP", "python3", tlsNotHTTP},
+		{"HTTP/2", "node curl", tlsHTTP2},
+		{"not readable", "python3", tlsNotReadable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, name := range strings.Fields(c.needs) {
@@ -108,7 +112,7 @@ func (p *peers) goTLSServer(cert tls.Certificate, h http.Handler) int {
 
 // servers starts one of each kind; back is the port of a plain one behind a proxy.
 func (p *peers) servers(cert tls.Certificate) (all []tlsServer, back int) {
-	ports := p.freePorts(5)
+	ports := p.freePorts(6)
 	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		fmt.Fprintln(w, r.URL.Path)
@@ -174,7 +178,24 @@ https.createServer({ key: fs.readFileSync('key.pem'), cert: fs.readFileSync('cer
 }).listen(Number(process.argv[2]), '127.0.0.1')
 `)
 	p.start("node", "server.js", strconv.Itoa(ports[3]))
-	for _, port := range ports[:4] {
+	p.write("asyncio-server.py", `
+import asyncio, ssl, sys
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("cert.pem", "key.pem")
+async def serve(reader, writer):
+    try:
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    except (asyncio.IncompleteReadError, OSError):
+        writer.close()
+async def main():
+    server = await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1]), ssl=context)
+    await server.serve_forever()
+asyncio.run(main())
+`)
+	p.start("/usr/bin/python3", "asyncio-server.py", strconv.Itoa(ports[4]))
+	for _, port := range ports[:5] {
 		p.await(port)
 	}
 	return []tlsServer{
@@ -182,6 +203,7 @@ https.createServer({ key: fs.readFileSync('key.pem'), cert: fs.readFileSync('cer
 		{"haproxy", "openssl", ports[1]},
 		{"apache2", "openssl", ports[2]},
 		{"node", "openssl", ports[3]},
+		{"python3", "openssl", ports[4]},
 		{ownComm(p.t), "go", p.goTLSServer(cert, echo)},
 	}, back
 }
@@ -198,6 +220,26 @@ c = http.client.HTTPSConnection("127.0.0.1", int(sys.argv[1]), context=context)
 for path in sys.argv[2:]:
     c.request("GET", path)
     c.getresponse().read()
+`)
+	// Two connections that go on at the same time.
+	p.write("asyncio-client.py", `
+import asyncio, ssl, sys
+context = ssl._create_unverified_context()
+async def ask(paths):
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(sys.argv[1]), ssl=context)
+    for path in paths:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        if "content-length:" in head:
+            await reader.readexactly(int(head.split("content-length:")[1].split("\r\n")[0]))
+        else: # chunked
+            while (size := int((await reader.readuntil(b"\r\n")), 16)) > 0:
+                await reader.readexactly(size + 2)
+            await reader.readexactly(2)
+    writer.close()
+async def main():
+    await asyncio.gather(ask(sys.argv[2::2]), ask(sys.argv[3::2]))
+asyncio.run(main())
 `)
 	p.write("client.js", `
 const https = require('https')
@@ -235,6 +277,9 @@ for (const path of paths)
 		}},
 		{"python", "python3", func(port int, paths []string) {
 			p.output(python, append([]string{"client.py", strconv.Itoa(port)}, paths...)...)
+		}},
+		{"asyncio", "python3", func(port int, paths []string) {
+			p.output(python, append([]string{"asyncio-client.py", strconv.Itoa(port)}, paths...)...)
 		}},
 		{"node", "node", func(port int, paths []string) {
 			p.output("node", append([]string{"client.js", strconv.Itoa(port)}, paths...)...)
@@ -481,6 +526,99 @@ for asks in (False, True):
 	p.trace(ports[0])
 	p.output("/usr/bin/python3", "client.py", strconv.Itoa(ports[0]))
 	p.finish(0)
+}
+
+// tlsHTTP2: what ALPN chooses by itself, where it can.
+func tlsHTTP2(t *testing.T, p *peers) {
+	p.certificate()
+	port := p.freePorts(1)[0]
+	p.write("server.js", `
+const http2 = require('http2'), fs = require('fs')
+http2.createSecureServer({ key: fs.readFileSync('key.pem'), cert: fs.readFileSync('cert.pem') }, (request, response) => {
+	request.resume()
+	request.on('end', () => response.end(request.url + '\n'))
+}).listen(Number(process.argv[2]), '127.0.0.1')
+`)
+	p.start("node", "server.js", strconv.Itoa(port))
+	p.await(port)
+	p.trace(port)
+	want := map[string]truth{}
+	args := []string{"-sSk", "-d", "hello"}
+	for i := range 5 {
+		path := fmt.Sprintf("/h2/%d", i)
+		want[path] = truth{200, -1, -1}
+		args = append(args, "https://"+local(port)+path)
+	}
+	p.output("curl", args...)
+	rows := p.finish(len(want))
+	p.holdTo(rows, want)
+	p.both(rows, "node", "curl")
+	for _, r := range rows {
+		if r.TLS != "openssl" {
+			p.errorf("want openssl: %s", r)
+		}
+	}
+}
+
+// tlsNotReadable: a connection whose plaintext is nowhere is named, with what its
+// ClientHello says, once though both ends are here; and at once where a port was chosen.
+func tlsNotReadable(t *testing.T, p *peers) {
+	near, far := net.Pipe()
+	go func() {
+		_ = tls.Client(near, &tls.Config{ServerName: "dark.example", NextProtos: []string{"h2", "http/1.1"}}).Handshake()
+	}()
+	hello := make([]byte, 4096)
+	n, err := far.Read(hello)
+	if err != nil {
+		t.Fatal(err)
+	}
+	far.Close()
+	if err := os.WriteFile(filepath.Join(p.dir, "hello"), hello[:n], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p.write("dark.py", `
+import socket, sys
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+client = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+accepted, _ = server.accept()
+client.sendall(open("hello", "rb").read())
+print(len(accepted.recv(65536)), flush=True)
+sys.stdin.read()
+`)
+	port := p.freePorts(1)[0]
+	p.trace(port)
+	cmd := exec.Command("/usr/bin/python3", "dark.py", strconv.Itoa(port))
+	cmd.Dir = p.dir
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.run(cmd)
+	warned := func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, note := range p.notes {
+			text, _ := note["message"].(string)
+			if note["event"] == "warning" && strings.Contains(text, "python3 to dark.example (h2, http/1.1): own library") {
+				return true
+			}
+		}
+		return false
+	}
+	for end := time.Now().Add(kit.Within(kit.Arrival)); !warned() && time.Now().Before(end); {
+		time.Sleep(20 * time.Millisecond)
+	}
+	if !warned() {
+		t.Error("nobody was warned")
+	}
+	stdin.Close()
+	p.finish(0)
+	account := p.notes[len(p.notes)-1]
+	got, _ := json.Marshal(account["unreadable"])
+	want := `[{"alpn":["h2","http/1.1"],"comm":"python3","connections":1,"server_name":"dark.example","why":"own library"}]`
+	if string(got) != want {
+		t.Errorf("unreadable %s, want %s", got, want)
+	}
 }
 
 // TestKernelHTTPSOfGo is for every kernel: how programs are attached to a file differs
