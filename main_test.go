@@ -236,12 +236,14 @@ func TestRecipes(t *testing.T) {
 	program := event.Program{Exe: "/bin/true", Args: []string{"true"}}
 	exchange := event.HTTP{Common: head(event.KindHTTP), Connection: tcp, Method: "GET", Path: "/", Host: "h", Status: 200, Latency: time.Millisecond}
 	exchange.Role = event.RoleBoth
+	call := exchange
+	call.Version, call.Stream, call.Path, call.GRPC, call.GRPCStatus, call.GRPCMessage = "2", 1, "/a.B/C", true, 14, "no upstream"
 	stuck := event.HTTP{Common: head(event.KindHTTPStuck), Connection: tcp, Method: "GET", Path: "/", Host: "h", Age: time.Second}
 	said := map[string][]event.Event{
 		"exec":    {&event.Exec{Common: head(event.KindExec), Program: program}, &event.Exit{Common: head(event.KindExit), Program: program, Code: 7, Duration: time.Second}},
 		"conn":    {&event.ConnectFailed{Common: head(event.KindConnectFailed), Connection: tcp, Error: "ECONNREFUSED"}, &event.Close{Common: head(event.KindClose), Connection: tcp}},
 		"traffic": {&event.Traffic{Common: head(event.KindTraffic), Tx: 1, Rx: 2}},
-		"http":    {&exchange, &stuck},
+		"http":    {&exchange, &call, &stuck},
 	}
 	text, err := os.ReadFile("README.md")
 	if err != nil {

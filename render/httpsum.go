@@ -29,13 +29,21 @@ var summaryColumns = []Column{
 	summaryLatency("p99", "P99", 85, func(s *event.HTTPSummary) time.Duration { return s.P99 }),
 	summaryLatency("max", "MAX", 60, func(s *event.HTTPSummary) time.Duration { return s.Max }),
 	{Name: "method", Title: "METHOD", Width: 7, Min: 6, Rank: 75, Cell: func(b []byte, e event.Event) []byte {
-		return AppendText(b, summaryOf(e).Method)
+		s := summaryOf(e)
+		if s.Route == "" && s.Method == "" {
+			return append(b, unknown...)
+		}
+		return AppendText(b, s.Method)
 	}},
 	{Name: "host", Title: "HOST", Width: 20, Min: 8, Rank: 65, Cell: func(b []byte, e event.Event) []byte {
 		return AppendText(b, summaryOf(e).Host)
 	}},
 	{Name: "route", Title: "ROUTE", Width: 24, Min: 8, Rank: 100, Cell: func(b []byte, e event.Event) []byte {
-		return AppendText(b, summaryOf(e).Route)
+		s := summaryOf(e)
+		if s.Route == "" && s.Method == methodConnect {
+			return b
+		}
+		return appendOrUnknown(b, s.Route)
 	}},
 	extra(eventColumn),
 }
@@ -118,20 +126,22 @@ func appendSlowest(b []byte, e event.Event) []byte {
 		return b
 	}
 	took := h.Latency
-	if h.Status == 0 {
+	if took == 0 {
 		took = h.Duration
 	}
 	b = AppendDuration(append(b, "slowest: "...), took)
 	b = append(b, ' ')
-	if h.Status != 0 {
-		b = strconv.AppendInt(b, int64(h.Status), 10)
-	} else {
-		b = append(append(b, "unanswered, "...), h.Error...)
+	if !h.Answered() {
+		b = append(b, "unanswered, "...)
 	}
+	b = appendHTTPStatus(b, h)
 	b = h.Time.In(time.Local).AppendFormat(append(b, ' '), "15:04:05.000")
 	b = append(AppendText(append(b, ' '), h.Comm), '[')
 	b = append(appendID(b, h.PID), "] "...)
-	b = append(AppendText(b, h.Method), ' ')
+	b = append(appendOrUnknown(b, h.Method), ' ')
 	b = AppendText(b, h.Host)
-	return AppendText(b, h.Path)
+	if h.Path == "" && h.Method == methodConnect {
+		return b
+	}
+	return appendOrUnknown(b, h.Path)
 }

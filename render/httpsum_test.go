@@ -33,6 +33,9 @@ func summaryPageOf(closing bool) *event.Page {
 		row("PROPPATCH", "日本語.example", "/引数/…", 101, 0, 0.004, 1*ms, 2*ms, 3*ms, 4*ms),
 		row("OPTIONS", "", "*", 53, 0, 0, 1, 2, 3, 4),
 		unanswered,
+		row("POST", "", "", 2, 0, 2, ms, ms, ms, ms), // HTTP/2: its path is not known
+		row("", "", "", 1, 0, 1, ms, ms, ms, ms),
+		row("CONNECT", "db:5432", "", 1, 0, 1, ms, ms, ms, ms), // it has none
 		row(evil, evil, "/"+evil, 1, 1, 1, 26*time.Hour, 26*time.Hour, 26*time.Hour, 26*time.Hour),
 	}
 	sum := row("", "", "", 1245906, 46, 48340.9, 850*time.Microsecond, 2100*time.Microsecond, 13*ms, 26*time.Hour)
@@ -46,10 +49,14 @@ func summaryPageOf(closing bool) *event.Page {
 	}
 	if closing {
 		slow := func(status int, why string, took time.Duration, comm, method, host, path string) *event.HTTP {
-			return &event.HTTP{
+			h := &event.HTTP{
 				Common: event.Common{Time: when, Kind: event.KindHTTP, Process: event.Process{PID: 812, Comm: comm}},
-				Status: status, Error: why, Latency: took, Duration: took, Method: method, Host: host, Path: path,
+				Status: status, Error: why, Duration: took, Method: method, Host: host, Path: path,
 			}
+			if status != 0 {
+				h.Latency = took
+			}
+			return h
 		}
 		p.Below = []event.Event{
 			slow(0, "timeout", 30*time.Second, "nginx", "GET", "shop.example", "/users/42?verbose=1"),
@@ -123,8 +130,8 @@ func TestClosingTableLeavesRoomForTheLinesBelow(t *testing.T) {
 		b := NewLines(summaryOptions(TableOptions{Terminal: tty})).AppendPage(nil, summaryPageOf(true))
 		got := strings.Count(string(b), "\n")
 		room := max(height-5-3, 1)
-		want := 2 + min(8, room) + 3 // title and header, rows, slowest
-		if room < 8 {
+		want := 2 + min(11, room) + 3 // title and header, rows, slowest
+		if room < 11 {
 			want++ // how many more there are
 		}
 		if got != want {

@@ -45,7 +45,7 @@ var columnKeys = map[string]string{
 	"srtt":         "srtt_us",
 
 	"http latency": "latency_us, age_us",
-	"status":       "status, error",
+	"status":       "status, error, reset_code, grpc_status",
 	"size":         "response_bytes",
 	"sent":         "request_bytes",
 	"method":       "method",
@@ -53,6 +53,9 @@ var columnKeys = map[string]string{
 	"path":         "path",
 	"server":       "server_latency_us",
 	"http peer":    "peer_comm, peer_pid",
+	"version":      "version",
+	"stream":       "stream_id",
+	"grpc":         "grpc_status, grpc_message",
 
 	"count":  "count",
 	"rate":   "",

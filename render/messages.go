@@ -100,7 +100,7 @@ func (m *Messages) Notice(n *event.Notice) {
 // kindNames are the kinds of an account that need more than their key, in words.
 var kindNames = map[string]string{
 	"http1":  "HTTP/1 sockets",
-	"http2":  "HTTP/2 sockets (not supported)",
+	"http2":  "HTTP/2 sockets",
 	"tls":    "TLS sockets (encrypted)",
 	"other":  "sockets of other protocols",
 	"unread": "sockets whose data could not be read",

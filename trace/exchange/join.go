@@ -513,7 +513,7 @@ func (j *Join) waitOn(h *Half) bool {
 			l.tell(h) // what the other end may still say of it is late
 		}
 		return false
-	case h.Exchange.Status != 0 || !shown:
+	case h.Exchange.Answered() || !shown:
 		return true // it is still at it
 	}
 	// This end has given up. What the other one will still do is no answer.

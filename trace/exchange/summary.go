@@ -95,11 +95,11 @@ func (u *Summary) Add(e *event.HTTP) {
 
 func (a *tally) add(e *event.HTTP) {
 	a.count++
-	if e.Status == 0 || e.Status >= 500 {
+	if e.Failed() {
 		a.errors++
 	}
-	if e.Status == 0 {
-		return
+	if e.Latency == 0 {
+		return // there was no answer, or it is not known when it came
 	}
 	if a.latencies == nil {
 		a.latencies = newLatencies()
@@ -159,7 +159,14 @@ func (u *Summary) row(e *event.HTTP) *summaryRow {
 	u.method = limit(append(u.method[:0], e.Method...), maxMethodName)
 	u.host = limit(appendLower(u.host[:0], e.Host), maxHostName)
 	u.path = append(u.path[:0], e.Path...)
-	u.route = limit(appendRoute(u.route[:0], u.path, e.PathTruncated), maxRouteName)
+	switch u.route = u.route[:0]; {
+	case len(u.path) == 0 && !e.PathTruncated: // it is unknown, or there is none
+	case e.GRPC || e.Version == "2" && e.Method == "POST" && isRPC(u.path):
+		u.route = append(u.route, u.path...)
+	default:
+		u.route = appendRoute(u.route, u.path, e.PathTruncated)
+	}
+	u.route = limit(u.route, maxRouteName)
 	// In this form looking for a name does not copy it.
 	if row := u.rows[rowName{string(u.method), string(u.host), string(u.route)}]; row != nil {
 		return row
@@ -228,7 +235,7 @@ func (u *Summary) keepSlowest(e *event.HTTP) {
 
 // took is how long an answer, or that there is none, took to come.
 func took(e *event.HTTP) time.Duration {
-	if e.Status == 0 {
+	if e.Latency == 0 {
 		return e.Duration
 	}
 	return e.Latency

@@ -341,12 +341,20 @@ func (cs *conns) gaveUp(x *message.Exchange) {
 		c.counted-- // a record of it found no room
 	case !cs.options.wantsRole(x.Role):
 		cs.session.Ledger.Filtered("role", 1)
-	case cs.options.role == "" && c.Connected() && c.Role() == x.Role && x.RequestStart != 0:
+	case cs.options.role == "" && c.Connected() && c.Role() == x.Role && (x.RequestStart != 0 || x.Stream != 0):
 		cs.join.Miss(&c.End, x, c.number(x), &cs.unpaired)
 	case c.Refusal != nil && c.Refusal.Filter != "":
 		cs.session.Ledger.Filtered(c.Refusal.Filter, 1)
 	default:
 		cs.session.Ledger.Lost(cs.unpaired.Cause, 1)
+	}
+}
+
+// giveUp gives up what may be over, unseen: nothing more will be told.
+func (cs *conns) giveUp() {
+	for _, c := range cs.known {
+		cs.current = c
+		c.parser.GiveUp()
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"tracer/trace/exchange"
 	"tracer/trace/message"
 	"tracer/trace/session"
+	"tracer/trace/stream"
 )
 
 // events makes events of exchanges, and passes them on.
@@ -68,7 +69,7 @@ func (ev *events) reportStuck(client, server *exchange.Half, now uint64) {
 	}
 	e := &ev.event
 	ev.fill(e, event.KindHTTPStuck, client, server)
-	e.Status, e.Error = 0, ""
+	e.Status, e.Error, e.Latency = 0, "", 0
 	start := client
 	if start == nil {
 		start = server
@@ -113,8 +114,9 @@ func (ev *events) fill(e *event.HTTP, kind string, client, server *exchange.Half
 			Process: whose.Owner,
 		},
 		Connection:    event.Connection{Role: role, Src: view.Pair.Client, Dst: view.Pair.Server, ID: event.ConnID(view.ID)},
-		Version:       versions[min(x.Minor, 1)],
+		Version:       version(x),
 		TLS:           view.TLS,
+		Stream:        x.Stream,
 		Seq:           x.Position,
 		Method:        text(x.Method),
 		Path:          text(x.Target),
@@ -124,28 +126,64 @@ func (ev *events) fill(e *event.HTTP, kind string, client, server *exchange.Half
 		RequestBytes:  x.RequestBytes,
 		ResponseBytes: x.ResponseBytes,
 		Error:         x.Ending.String(),
+		ClosedBy:      x.ClosedBy.String(),
+	}
+	if x.GRPC {
+		e.GRPC, e.GRPCStatus, e.GRPCMessage = true, uint32(x.GRPCStatus), text(x.GRPCMessage)
+	}
+	if x.WasReset {
+		e.ResetCode = x.Code.String()
+	}
+	if role == event.RoleBoth {
+		addServer(e, x, &server.Exchange)
+		e.PeerPID, e.PeerComm = client.Owner.PID, client.Owner.Comm
+		e.TLS = server.TLS
 	}
 	// What was captured beyond the prefix is not for show.
 	if n := int(ev.options.prefix) - len(x.Method) - 1; len(e.Path) > n {
 		e.Path, e.PathTruncated = e.Path[:max(n, 0)], true
 	}
 	e.Latency, e.Duration = times(x)
-	if role == event.RoleBoth {
-		e.Seq = max(x.Position, server.Exchange.Position) // where both know it they agree
-		e.PeerPID, e.PeerComm = client.Owner.PID, client.Owner.Comm
-		e.ServerLatency, _ = times(&server.Exchange)
-		e.TLS = server.TLS
+}
+
+// addServer adds what the server's end knows of an exchange, and what only that knows: what
+// both know they agree in.
+func addServer(e *event.HTTP, client, server *message.Exchange) {
+	e.Seq = max(client.Position, server.Position)
+	if e.Method == "" {
+		e.Method = text(server.Method)
 	}
+	if e.Path == "" {
+		e.Path, e.PathTruncated = text(server.Target), server.TargetTruncated
+	}
+	if e.Host == "" {
+		e.Host = text(server.Host)
+	}
+	if e.Status == 0 {
+		e.Status = server.Status
+	}
+	if !client.GRPC && client.Ending == stream.Complete && server.GRPC {
+		e.GRPC, e.GRPCStatus, e.GRPCMessage = true, uint32(server.GRPCStatus), text(server.GRPCMessage)
+	}
+	e.ServerLatency, _ = times(server)
 }
 
 var versions = [...]string{"1.0", "1.1"}
 
+func version(x *message.Exchange) string {
+	if x.Stream != 0 {
+		return "2"
+	}
+	return versions[min(x.Minor, 1)]
+}
+
 // text is b as a string that is valid as long as b.
 func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
+// times are those of an exchange. A latency of 0 is one that is not known.
 func times(x *message.Exchange) (latency, duration time.Duration) {
-	if x.ResponseStart > x.RequestStart {
-		latency = time.Duration(x.ResponseStart - x.RequestStart)
+	if x.ResponseStart != 0 {
+		latency = time.Duration(max(x.ResponseStart-x.RequestStart, 1))
 	}
 	if x.ResponseEnd > x.RequestStart {
 		duration = time.Duration(x.ResponseEnd - x.RequestStart)

@@ -32,18 +32,21 @@ import (
 // Probe is the row of `tracer http`.
 var Probe = session.Probe{Name: name,
 	Short: "every HTTP exchange with its latency, and those that never got an answer",
-	Long: `Show every HTTP/1 exchange on this host, and requests that get no answer.
+	Long: `Show every HTTP/1, HTTP/2 and gRPC exchange, and requests that get no answer.
 
 A row has the method, path, status and sizes, and how long the exchange took, as
 the kernel saw the process send and receive. LATENCY is the time from the first byte
-of the request to the first byte of the answer. If both ends are on this host, the
-exchange is one row.
+of the request to the first byte of the answer; of a gRPC stream that is its first
+message. If both ends are on this host, the exchange is one row. STATUS of a call
+of gRPC that failed is its code, as grpc 14; of a stream that was reset why, as
+CANCEL. What is not known of an exchange, as a field of HTTP/2 that refers to one
+which was sent before tracing began, is ?, and no filter matches it.
 
-The first --prefix bytes of a message (at most 16KiB) are read when a process hands
-them to the kernel. So nothing is copied from the network, and no certificate is
-needed. HTTPS is read where programs call their TLS library (OpenSSL, GnuTLS, NSS, Go).
-Not seen: messages that begin in sendfile or splice. If the kernel does not allow hooks
-on functions, messages in io_uring are not seen either.`,
+The first --prefix bytes of a message (at most 16KiB), and of HTTP/2 all frames but
+DATA, are read when a process hands them to the kernel. So nothing is copied from the
+network, and no certificate is needed. HTTPS is read where programs call their TLS
+library (OpenSSL, GnuTLS, NSS, Go). Not seen: messages that begin in sendfile or splice.
+If the kernel does not allow hooks on functions, messages in io_uring are not seen either.`,
 	Example: `  tracer http                            all requests and answers
   tracer http --status 5xx --slow 100ms  server errors that took long
   tracer http --summary --port 8080      request rates and latencies by route`,
@@ -142,6 +145,7 @@ func (t *tracer) End() {
 	t.unlinked.dropAll()
 	t.dark.end()
 	t.pending.adoptAll()
+	t.conns.giveUp()
 	t.join.Look(true)
 	t.settle()
 	if t.summary {

@@ -36,7 +36,7 @@ func (o *options) Flags(fs *flag.FlagSet) {
 	fs.Var(option.Ports(&o.ports), "port", "`N[,N…]` only exchanges from or to one of these ports")
 	fs.Var(o.methods.Value(), "method", "`M[,M…]` only these methods")
 	fs.Var(option.Text(&o.path), "path", "`GLOB` only this path (with its query); * and ? match")
-	fs.Var(option.Text(&o.host), "host", "`GLOB` only this host, as in the Host header; * and ? match")
+	fs.Var(option.Text(&o.host), "host", "`GLOB` only this Host header or :authority; * and ? match")
 	fs.Var(o.status.Value(), "status", "`5xx,400-499` only these statuses")
 	fs.Var(option.Duration(&o.slow, 0), "slow", "`100ms` only exchanges that took at least this long")
 	fs.Var(option.OneOf(&o.role, event.RoleClient, event.RoleServer), "role", "`client|server` only the client's or the server's side")
@@ -60,14 +60,14 @@ func (o *options) View() string {
 func (o *options) wantsRole(r message.Role) bool { return o.role == "" || o.role == r.String() }
 
 // filters is the first of the probe's own filters that an exchange does not
-// pass; empty if it passes them all.
+// pass; empty if it passes them all. What is unknown passes none.
 func (o *options) filters(e *event.HTTP) string {
 	switch {
 	case len(o.methods) > 0 && !o.methods.Has(e.Method):
 		return "method"
-	case o.path != "" && !option.Match(o.path, e.Path):
+	case o.path != "" && (e.Path == "" || !option.Match(o.path, e.Path)):
 		return "path"
-	case o.host != "" && !option.Match(strings.ToLower(o.host), strings.ToLower(e.Host)):
+	case o.host != "" && (e.Host == "" || !option.Match(strings.ToLower(o.host), strings.ToLower(e.Host))):
 		return "host"
 	case len(o.status) > 0 && !o.status.Has(e.Status):
 		return "status"

@@ -54,6 +54,15 @@ func TestKernelPeersAgree(t *testing.T) {
 		{"Python", "python3", peerPython},
 		{"Node", "node", peerNode},
 		{"accuracy", "", peerAccuracy},
+		{"HTTP/2 of nginx", "nginx curl nghttp h2load", peerNginx2},
+		{"HTTP/2 of Go", "", peerGo2},
+		{"HTTP/2 of Node", "node curl", peerNode2},
+		{"HTTP/2 of Python", "hypercorn curl", peerPython2},
+		{"HTTP/2 in front of HTTP/1", "nginx haproxy h2load", peerHAProxy2},
+		{"h2c upgrade", "apache2 curl", peerUpgrade2},
+		{"gRPC of Go", "go", peerGRPC},
+		{"gRPC of Node", "go node npm", peerGRPCNode},
+		{"late to HTTP/2", "nginx haproxy node go", peersLate2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, name := range strings.Fields(c.needs) {
@@ -121,6 +130,7 @@ type httpRow struct {
 	Version       string    `json:"version"`
 	TLS           string    `json:"tls"`
 	Seq           uint64    `json:"seq"`
+	Stream        uint32    `json:"stream_id"`
 	Method        string    `json:"method"`
 	Path          string    `json:"path"`
 	PathTruncated bool      `json:"path_truncated"`
@@ -131,6 +141,10 @@ type httpRow struct {
 	RequestBytes  int64     `json:"request_bytes"`
 	ResponseBytes int64     `json:"response_bytes"`
 	Error         string    `json:"error"`
+	ClosedBy      string    `json:"closed_by"`
+	ResetCode     string    `json:"reset_code"`
+	GRPCStatus    *int      `json:"grpc_status"`
+	GRPCMessage   string    `json:"grpc_message"`
 	PeerPID       int       `json:"peer_pid"`
 	PeerComm      string    `json:"peer_comm"`
 	ServerLatency *int64    `json:"server_latency_us"`

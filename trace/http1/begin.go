@@ -254,6 +254,9 @@ func (c *Conn) response(st *flow, h *head, m progress, cut bool, to *Sink) {
 		c.unmatched(h, m, to)
 		c.misplace(st, to)
 		return
+	case h.status == 101 && c.front().h2c && (h.h2c || cut):
+		c.handOver(m, to)
+		return
 	case h.status < 200 && h.status != 101:
 		// RFC 9110, 15.2: interim, not the answer.
 		c.interim += m.bytes

@@ -19,6 +19,7 @@ type head struct {
 	conflict             bool  // Content-Length that is no number, or several
 	expect               bool  // Expect: 100-continue
 	truncated            bool  // target is not whole
+	h2c                  bool  // Upgrade: h2c
 	preface              bool  // not HTTP/1: the client preface of HTTP/2
 }
 
@@ -30,6 +31,7 @@ const (
 	fieldCoding
 	fieldHost
 	fieldExpect
+	fieldUpgrade
 )
 
 // A shape is what the first bytes of a message look like.
@@ -317,6 +319,8 @@ func (h *head) read(line []byte) {
 		h.field, value = match(line, "host", fieldHost)
 	case 'e', 'E':
 		h.field, value = match(line, "expect", fieldExpect)
+	case 'u', 'U':
+		h.field, value = match(line, "upgrade", fieldUpgrade)
 	default:
 		h.field = fieldOther
 	}
@@ -342,6 +346,10 @@ func (h *head) read(line []byte) {
 		}
 	case fieldExpect:
 		h.expect = h.expect || fold(value, "100-continue")
+	case fieldUpgrade: // RFC 9110, 7.8: a list
+		for item := range bytes.SplitSeq(value, []byte(",")) {
+			h.h2c = h.h2c || fold(trim(item), "h2c")
+		}
 	}
 }
 

@@ -39,5 +39,3 @@ func (p *parser) GiveUp() {}
 
 // Adopt: nothing goes on in HTTP/1.
 func (p *parser) Adopt(*message.Upgrade) { p.opaque = true }
-
-func (p *parser) Upgraded() *message.Upgrade { return nil }

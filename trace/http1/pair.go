@@ -49,6 +49,7 @@ type request struct {
 	hasHost          bool
 	minor            uint8
 	truncated        bool
+	h2c              bool // its answer may come in HTTP/2
 	stuck            bool // was reported so
 	inexact          Inexact
 }
@@ -116,6 +117,7 @@ func (c *pairing) push(h *head, m progress, to *Sink) {
 		hasHost:   h.host != nil,
 		minor:     h.minor,
 		truncated: h.truncated,
+		h2c:       h.h2c,
 	})
 	c.open = true
 }

@@ -29,11 +29,12 @@
 //	http2.go  the row of the table of protocols
 //	feed.go   segments move through their direction, frames are read
 //	conn.go   a connection: what a frame means for its stream, or for all
-//	talk.go   a stream: what is known of its request and answer, and when it is told
+//	talk.go   a stream: what is known of its request and answer, and when that is told to
+//	          a Sink
 //	flow.go   the frames of one direction, without the other
 //	head.go   header blocks → what matters of them
 //	hpack.go  the table of a direction, and how fields are written (RFC 7541)
-//	sink.go   where exchanges go; the limits of what is kept
+//	words.go  words of other packages; the limits of what is kept
 //
 // A file uses those below it only. Start at [Conn.Feed].
 package http2

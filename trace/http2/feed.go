@@ -100,7 +100,7 @@ func (c *Conn) run(d *flow, s *Segment, b []byte, begins, more bool, to *Sink) {
 		case lost:
 			n = len(b)
 		case atPreface:
-			n = c.preface(d, b, to)
+			n = c.preface(d, b)
 		case atFrame:
 			n = c.begin(d, s, b, begins, more, to)
 		case inPayload:
@@ -114,8 +114,9 @@ func (c *Conn) run(d *flow, s *Segment, b []byte, begins, more bool, to *Sink) {
 }
 
 // preface reads that of the client (RFC 9113, 3.4). It tells which way requests go.
-func (c *Conn) preface(d *flow, b []byte, to *Sink) int {
+func (c *Conn) preface(d *flow, b []byte) int {
 	n := min(len(b), len(preface)-d.had)
+	other := c.other(d)
 	switch {
 	case string(b[:n]) == preface[d.had:d.had+n] && (!c.known || d == c.asking()):
 		if d.had += n; d.had < len(preface) {
@@ -123,11 +124,11 @@ func (c *Conn) preface(d *flow, b []byte, to *Sink) int {
 		}
 		d.had, d.state = 0, atFrame
 		c.learn(d)
-		if other := c.other(d); other.state == atPreface {
+		if other.state == atPreface {
 			other.state = atFrame
 		}
 		return n
-	case d.had == 0 && (!c.known || d != c.asking()): // the server's side
+	case d.had == 0 && (other.state == atPreface || other.state == lost || c.known && d != c.asking()): // the server's side
 		d.state = atFrame
 		return 0
 	}

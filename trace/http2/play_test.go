@@ -464,7 +464,6 @@ func (p *play) segments(calls []call, flip Direction) (list []Segment) {
 // A walker is a source that follows frames, as the programs in the kernel do: it knows
 // nothing of the parser.
 type walker struct {
-	p     *play
 	at    int // where the frame under way begins
 	end   int // and ends; 0: that is not known yet
 	told  int // up to where segments go

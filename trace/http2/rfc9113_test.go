@@ -387,6 +387,7 @@ func TestPreface(t *testing.T) {
 		"a server without": {preface + settings(), rawHeaders(1, true, "\x88")},
 		"random bytes":     {"\xf3\x7a\x81\x00\x12\x99\x34\x55\x61\x77\x88\x99", ""},
 		"both sides':":     {preface + settings(), preface},
+		"neither":          {settings(), settings()},
 		"HTTP/1":           {"GET / HTTP/1.1\r\n", ""},
 		"Kafka":            {"\x00\x00\x00\x24\x00\x12\x00\x03\x00\x00\x00\x01\x00\x07console", ""},
 	} {

@@ -516,3 +516,36 @@ func (c *talks) tell(report func(*Exchange), t *talk, ending Ending, end int64, 
 	}
 	report(x)
 }
+
+// A Sink is where connections put what they find. Any number of connections may share
+// one, as long as they are used by one goroutine.
+type Sink struct {
+	Exchange func(*Exchange) // an exchange is over
+	Stuck    func(*Exchange) // see Conn.Stuck
+	GaveUp   func(*Exchange) // see message.Calls; may be nil
+
+	Counts
+
+	x     Exchange // reused, so that none is allocated
+	head  head
+	text  []byte // a grpc-message, decoded
+	spare []*talk
+}
+
+// get lends a stream; put takes it back.
+func (to *Sink) get() *talk {
+	n := len(to.spare) - 1
+	if n < 0 {
+		return &talk{}
+	}
+	t := to.spare[n]
+	to.spare = to.spare[:n]
+	return t
+}
+
+func (to *Sink) put(t *talk) {
+	if len(to.spare) < maxSpare && cap(t.text) <= maxSpareBytes {
+		*t = talk{text: t.text[:0]}
+		to.spare = append(to.spare, t)
+	}
+}

@@ -60,36 +60,3 @@ const (
 	maxIdle       = 256      // streams that a connection without any has room for
 	recent        = 16       // streams that are remembered to be over
 )
-
-// A Sink is where connections put what they find. Any number of connections may share
-// one, as long as they are used by one goroutine.
-type Sink struct {
-	Exchange func(*Exchange) // an exchange is over
-	Stuck    func(*Exchange) // see Conn.Stuck
-	GaveUp   func(*Exchange) // see message.Calls; may be nil
-
-	Counts
-
-	x     Exchange // reused, so that none is allocated
-	head  head
-	text  []byte // a grpc-message, decoded
-	spare []*talk
-}
-
-// get lends a stream; put takes it back.
-func (to *Sink) get() *talk {
-	n := len(to.spare) - 1
-	if n < 0 {
-		return &talk{}
-	}
-	t := to.spare[n]
-	to.spare = to.spare[:n]
-	return t
-}
-
-func (to *Sink) put(t *talk) {
-	if len(to.spare) < maxSpare && cap(t.text) <= maxSpareBytes {
-		*t = talk{text: t.text[:0]}
-		to.spare = append(to.spare, t)
-	}
-}
