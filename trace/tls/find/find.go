@@ -116,7 +116,7 @@ func New(o Options) (*Finder, error) {
 		o.Budget = 100 * time.Millisecond
 	}
 	f := &Finder{
-		host: host(o.Proc), options: o, hints: make(chan uint32, 1024), wake: make(chan struct{}, 1),
+		host: host(o.Proc), options: o, pool: pool{patience: patience}, hints: make(chan uint32, 1024), wake: make(chan struct{}, 1),
 		seen: map[fileKey]*sighting{}, refused: refused{}, roots: map[root]bool{}, unusable: map[string]error{}, marked: map[fileKey]string{},
 	}
 	if _, err := os.Stat(filepath.Join(o.Proc, "self")); err != nil {
