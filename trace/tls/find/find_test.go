@@ -529,3 +529,25 @@ func TestTheFirstErrorOfNewIsASentence(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// From a mapping to its place being told, of a file that nobody knows.
+func BenchmarkFound(b *testing.B) {
+	openssl, err := filepath.Glob("/usr/lib/*/libssl.so.[13]*")
+	if err != nil || len(openssl) == 0 {
+		b.Skip("no libssl here to make copies of")
+	}
+	dir := b.TempDir()
+	f, s := newFinder(b, Options{}), newTold(dir+"/")
+	run(b, f, s)
+	h := startHelper(b)
+	var names []string
+	for b.Loop() {
+		b.StopTimer()
+		names = append(names, fmt.Sprintf("lib%06d.so", len(names)))
+		path := filepath.Join(dir, names[len(names)-1])
+		copyFile(b, openssl[0], path)
+		b.StartTimer()
+		h.maps(path)
+		s.wait(b, names, nil)
+	}
+}

@@ -428,3 +428,15 @@ func TestNothingIsFoundWhereNothingIs(t *testing.T) {
 		}
 	}
 }
+
+// A kind without a name, or without a row of the table, would be an empty key of events.
+func TestEveryKindHasANameAndARow(t *testing.T) {
+	for k := OpenSSL; int(k) < len(kindNames); k++ {
+		if k.String() == "" || !slices.ContainsFunc(table, func(f finder) bool { return f.kind == k }) {
+			t.Errorf("kind %d is not complete", k)
+		}
+	}
+	if len(table) != len(kindNames)-1 {
+		t.Errorf("%d rows, %d kinds", len(table), len(kindNames)-1)
+	}
+}
