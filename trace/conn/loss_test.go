@@ -21,7 +21,7 @@ import (
 func TestKernelUnseenStepsAreCountedOnce(t *testing.T) {
 	kit.Needs(t, kit.NewestKernel)
 	const n, after = 11, 211
-	record.Tiers(t, func(t *testing.T, tier kernel.Tier) {
+	record.AllTiers(t, func(t *testing.T, tier kernel.Tier) {
 		c := start(t, session.Options{Tier: tier})
 		socks := c.Host.Map(bpf.ConnMapSocks)
 		c.Count()
@@ -100,7 +100,7 @@ func TestKernelUnseenStepsAreCountedOnce(t *testing.T) {
 // them as missed: hooks are attached and detached one by one.
 func TestKernelNothingIsMissedAtTheEndsOfASession(t *testing.T) {
 	kit.Needs(t, kit.NewestKernel)
-	record.Tiers(t, func(t *testing.T, tier kernel.Tier) {
+	record.AllTiers(t, func(t *testing.T, tier kernel.Tier) {
 		w := work.Start(t, "many", "1000000000")
 		w.Hear()
 		w.Say("go")

@@ -20,9 +20,7 @@ func TestMain(m *testing.M) {
 
 // tiersOf runs a test once for each kind of hook.
 func tiersOf(t *testing.T, test func(t *testing.T, tier kernel.Tier)) {
-	for _, tier := range []kernel.Tier{kernel.Function, kernel.Kprobe, kernel.Tracepoint} {
-		t.Run(tier.String(), func(t *testing.T) { test(t, tier) })
-	}
+	record.Tiers(t, test)
 }
 
 // A view is what a session of http tells, by the port of the server.

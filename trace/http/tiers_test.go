@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tracer/testdata/kit"
+	"tracer/testdata/kit/record"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -99,7 +100,7 @@ func TestKernelHTTPTimesAreThoseOfFirstAndLastByte(t *testing.T) {
 	const think, late = 60, 200 // ms
 	head := response("200 OK", length(70_001))
 	rest := send("x").Times(70_000)
-	tiersOf(t, func(t *testing.T, tier kernel.Tier) {
+	record.AllTiers(t, func(t *testing.T, tier kernel.Tier) {
 		var cases []httpCase
 		for _, how := range []struct{ send, recv string }{{"", ""}, {"sendfile", ""}, {"", "splice"}, {"sendfile", "splice"}} {
 			cases = append(cases, httpCase{

@@ -14,8 +14,6 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/elastic/go-seccomp-bpf"
-	"github.com/elastic/go-seccomp-bpf/arch"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 	"kernel.org/pub/linux/libs/security/libcap/psx"
@@ -27,7 +25,7 @@ import (
 //
 // Both steps are tried, whatever becomes of the other. After an error the
 // process has more rights than it should.
-func Confine(keep uint64, policy seccomp.Policy) error {
+func Confine(keep uint64, policy Policy) error {
 	return errors.Join(drop(keep), install(policy))
 }
 
@@ -62,7 +60,7 @@ func sets(keep uint64) (*unix.CapUserHeader, *[2]unix.CapUserData, error) {
 }
 
 // install puts a filter before all system calls of all threads.
-func install(policy seccomp.Policy) error {
+func install(policy Policy) error {
 	program, err := assemble(policy)
 	if err != nil {
 		return err
@@ -91,26 +89,6 @@ func install(policy seccomp.Policy) error {
 		return fmt.Errorf("install seccomp filter: thread %d has another one", thread)
 	}
 	return nil
-}
-
-// assemble is a policy as a program. What it refuses fails with EPERM. System
-// calls of other architectures, such as int 0x80 on amd64, are refused: the
-// policy names calls by the numbers of this one.
-func assemble(policy seccomp.Policy) ([]bpf.Instruction, error) {
-	program, err := policy.Assemble()
-	if err != nil {
-		return nil, fmt.Errorf("assemble seccomp filter: %w", err)
-	}
-	own, err := arch.GetInfo("")
-	if err != nil {
-		return nil, fmt.Errorf("assemble seccomp filter: %w", err)
-	}
-	const archOffset = 4 // in struct seccomp_data
-	return append([]bpf.Instruction{
-		bpf.LoadAbsolute{Off: archOffset, Size: 4},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(own.ID), SkipTrue: 1},
-		bpf.RetConstant{Val: uint32(seccomp.ActionErrno) | uint32(unix.EPERM)},
-	}, program...), nil
 }
 
 // Try runs f on a thread that has at most the capabilities keep and that is

@@ -4,17 +4,16 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"runtime"
 	"testing"
 
-	"github.com/elastic/go-seccomp-bpf"
-	"github.com/elastic/go-seccomp-bpf/arch"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
 const (
-	allow  = uint32(seccomp.ActionAllow)
-	refuse = uint32(seccomp.ActionErrno) | uint32(unix.EPERM)
+	allow  = uint32(unix.SECCOMP_RET_ALLOW)
+	refuse = uint32(unix.SECCOMP_RET_ERRNO) | uint32(unix.EPERM)
 )
 
 func TestReaderAllowsWhatReadingTakes(t *testing.T) {
@@ -26,10 +25,7 @@ func TestReaderAllowsWhatReadingTakes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own, err := arch.GetInfo("")
-	if err != nil {
-		t.Fatal(err)
-	}
+	own := archs[runtime.GOARCH]
 	for name, c := range map[string]struct {
 		call uintptr
 		arg  uint64
@@ -51,14 +47,56 @@ func TestReaderAllowsWhatReadingTakes(t *testing.T) {
 		"bpf: in 64 bits":           {unix.SYS_BPF, 1<<32 | unix.BPF_MAP_LOOKUP_ELEM, refuse},
 		"one that there is not yet": {1000, 0, allow},
 	} {
-		if got := run(t, vm, uint32(own.ID), uint32(c.call), c.arg); got != c.want {
+		if got := run(t, vm, own, uint32(c.call), c.arg); got != c.want {
 			t.Errorf("%s: %#x, want %#x", name, got, c.want)
 		}
 	}
 	// Other ways into the kernel have other numbers: 3 is read on i386.
-	for _, other := range []*arch.Info{arch.I386, arch.ARM} {
-		if got := run(t, vm, uint32(other.ID), 3, 0); got != refuse {
-			t.Errorf("%s: %#x, want %#x", other.Name, got, refuse)
+	for _, other := range []uint32{unix.AUDIT_ARCH_I386, unix.AUDIT_ARCH_ARM} {
+		if got := run(t, vm, other, 3, 0); got != refuse {
+			t.Errorf("architecture %#x: %#x, want %#x", other, got, refuse)
+		}
+	}
+	if runtime.GOARCH == "amd64" {
+		if got := run(t, vm, own, 1<<30|3, 0); got != refuse {
+			t.Errorf("x32: %#x, want %#x", got, refuse)
+		}
+	}
+}
+
+// Whatever an argument is, it is not taken for a system call's number: each rule
+// is tried with arguments that are the numbers of all others.
+func TestArgumentsAreNoNumbers(t *testing.T) {
+	policy := Policy{Rules: []Rule{
+		{Call: 1, Args: []Arg{Is(0, 100)}, Allow: true},
+		{Call: 2, Args: []Arg{{Index: 0, Mask: 4}}, Allow: true},
+		{Call: 3, Args: []Arg{{Index: 0, Mask: 8, Value: 8}, Is(1, 0)}, Allow: true},
+		{Call: 4, Errno: unix.ENOSYS},
+		{Call: 5, Allow: true},
+	}}
+	program, err := assemble(policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vm, err := bpf.NewVM(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for call := range uint32(8) {
+		for arg := range uint64(128) {
+			for _, high := range []uint64{0, 1 << 32} {
+				arg := arg | high
+				want := refuse
+				switch {
+				case call == 1 && arg == 100, call == 2 && arg&4 == 0, call == 3 && arg&8 != 0, call == 5:
+					want = allow
+				case call == 4:
+					want = uint32(unix.SECCOMP_RET_ERRNO) | uint32(unix.ENOSYS)
+				}
+				if got := run(t, vm, archs[runtime.GOARCH], call, arg); got != want {
+					t.Errorf("call %d, argument %d: %#x, want %#x", call, arg, got, want)
+				}
+			}
 		}
 	}
 }
