@@ -474,7 +474,7 @@ func (f *Finder) same(s *sight) *File {
 		if file.id.size != s.id.size {
 			continue // nobody writes to what is mapped as code
 		}
-		if now, _, err := identify(file.Handle); err == nil && now.same(&s.id) {
+		if now, _, err := file.id.again(file.Handle); err == nil && now.same(&s.id) {
 			return file
 		}
 	}
@@ -522,7 +522,7 @@ func (f *Finder) keepHouse() {
 func (f *Finder) take(files []*File) (gone []*File) {
 	all := &processes{f: f}
 	for _, file := range files {
-		_, names, err := identify(file.Handle)
+		_, names, err := file.id.again(file.Handle)
 		if err != nil {
 			continue
 		}
