@@ -18,7 +18,7 @@ wanted() {
 		trixie-security amd64 libssl3t64 libgnutls30t64
 		bookworm-security arm64 libssl3 libgnutls30
 		trixie-security arm64 libssl3t64
-		own $(dpkg --print-architecture) libnspr4
+		own $(dpkg --print-architecture) libnspr4 android-libboringssl
 	END
 }
 

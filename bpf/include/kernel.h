@@ -135,6 +135,17 @@ struct fs_struct {
 	struct path pwd;
 };
 
+/* include/linux/binfmts.h */
+struct mm_struct;
+
+struct linux_binprm {
+	struct mm_struct *mm;
+	unsigned long p;
+	int argc;
+	const char *filename;
+	unsigned long exec;
+};
+
 /* include/linux/{mm_types,sched,sched/signal}.h */
 struct mm_struct {
 	unsigned long arg_start;
@@ -225,6 +236,7 @@ struct task_struct___uring {
 struct pt_regs___x86 {
 	unsigned long r14;
 	unsigned long bx;
+	unsigned long r10;
 	unsigned long r8;
 	unsigned long ax;
 	unsigned long cx;
@@ -443,9 +455,12 @@ enum tcp_state {
 
 /* include/uapi/asm-generic/errno*.h, include/linux/errno.h */
 #define ENOENT 2
-#define EBUSY 16
 #define EINTR 4
+#define EACCES 13
+#define EBUSY 16
 #define EEXIST 17
+#define ENODEV 19
+#define ENOTDIR 20
 #define EPIPE 32
 #define ECONNABORTED 103
 #define ECONNRESET 104
@@ -453,8 +468,12 @@ enum tcp_state {
 #define EISCONN 106
 #define EALREADY 114
 #define EINPROGRESS 115
+#define ESTALE 116
 #define ECANCELED 125
 #define ERESTARTSYS 512
+
+/* include/uapi/linux/fcntl.h */
+#define AT_FDCWD -100
 
 /* include/linux/sched.h: PF_KTHREAD */
 #define TASK_IS_KTHREAD 0x00200000

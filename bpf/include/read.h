@@ -166,6 +166,7 @@ static __always_inline __u64 register_return(void *regs)
 #define USER_STACK(ctx) USER_REGISTER(ctx, sp, sp)
 
 /* One of the first three arguments of a system call; arm64 puts the result where the first was. */
+/* One of the first four arguments of a system call; arm64 puts the result where the first was. */
 static __always_inline __u64 syscall_arg(void *regs, int i, bool vouched)
 {
 	struct pt_regs___x86 *x86 = regs;
@@ -174,10 +175,12 @@ static __always_inline __u64 syscall_arg(void *regs, int i, bool vouched)
 	if (bpf_core_field_exists(x86->orig_ax))
 		return i == 0 ? REGISTER(vouched, x86, di) :
 		       i == 1 ? REGISTER(vouched, x86, si) :
-				REGISTER(vouched, x86, dx);
+		       i == 2 ? REGISTER(vouched, x86, dx) :
+				REGISTER(vouched, x86, r10);
 	return i == 0 ? REGISTER(vouched, arm64, orig_x0) :
 	       i == 1 ? REGISTER(vouched, arm64, regs[1]) :
-			REGISTER(vouched, arm64, regs[2]);
+	       i == 2 ? REGISTER(vouched, arm64, regs[2]) :
+			REGISTER(vouched, arm64, regs[3]);
 }
 
 static __always_inline int syscall_number(void *regs, bool vouched)

@@ -106,12 +106,18 @@ func (s *Screen) Until(text string) string {
 	}
 }
 
+// Type types on the keyboard.
+func (s *Screen) Type(keys string) {
+	s.t.Helper()
+	if _, err := s.master.WriteString(keys); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // Interrupt types Ctrl-C and returns all that was written until tracer ended.
 func (s *Screen) Interrupt(cmd *exec.Cmd) string {
 	s.t.Helper()
-	if _, err := s.master.Write([]byte{3}); err != nil {
-		s.t.Fatal(err)
-	}
+	s.Type("\x03")
 	if err := cmd.Wait(); err != nil {
 		s.t.Errorf("Ctrl-C: %v", err)
 	}

@@ -59,7 +59,7 @@ type Kernel struct {
 // makeShared creates the maps that all objects of a session share, as
 // bpf/include/filter.h has them: which processes and which cgroups are wanted.
 func (k *Kernel) makeShared() error {
-	pids := ebpf.MapSpec{Name: bpf.ExecMapPids, Type: ebpf.Hash, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: unix.BPF_F_NO_PREALLOC}
+	pids := ebpf.MapSpec{Name: bpf.ExecMapPids, Type: ebpf.Hash, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: unix.BPF_F_NO_PREALLOC}
 	cgroups := ebpf.MapSpec{Name: bpf.ExecMapCgroups, Type: ebpf.Hash, KeySize: 8, ValueSize: 1, MaxEntries: 1, Flags: unix.BPF_F_NO_PREALLOC}
 	if len(k.opts.PIDs) > 0 {
 		pids.MaxEntries = maxFilter
@@ -78,7 +78,7 @@ func (k *Kernel) makeShared() error {
 		k.shared[spec.Name] = m
 	}
 	for _, pid := range k.opts.PIDs {
-		if err := k.shared[bpf.ExecMapPids].Put(pid, uint8(1)); err != nil {
+		if err := k.shared[bpf.ExecMapPids].Put(pid, uint64(0)); err != nil {
 			return fmt.Errorf("write map %q: %w", bpf.ExecMapPids, err)
 		}
 	}
@@ -320,8 +320,8 @@ func (k *Kernel) Confine(command bool) error {
 
 // look reads a map, to find out whether that is permitted.
 func (k *Kernel) look() error {
-	var one uint8
-	err := k.shared[bpf.ExecMapPids].Lookup(uint32(0), &one)
+	var start uint64
+	err := k.shared[bpf.ExecMapPids].Lookup(uint32(0), &start)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
 		return nil
 	}

@@ -239,6 +239,34 @@ func TestKernelPlaceIsFilteredByTheKernel(t *testing.T) {
 	}
 }
 
+// Who comes into a container later has a history, too.
+func TestKernelExitInAContainerTellsWhatBeganOutside(t *testing.T) {
+	kit.Needs(t, kit.EndsKernel)
+	for name, tree := range container.Trees(t) {
+		t.Run(name, func(t *testing.T) {
+			web := container.New(t, tree, "web-0", "web")
+			r := traceWith(t, exec.Probe, place.Filter{Pod: "web-0"}, "--exits")
+			r.Session.AfterVerdicts()
+			cmd := osexec.Command("/bin/sh", "-c", "read line; exit 3")
+			in, err := cmd.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			web.Add(kit.Launch(t, cmd))
+			in.Close()
+			_ = cmd.Wait()
+			a := r.Stop()
+			exits := record.All[*event.Exit](r.Recorder)
+			if len(exits) != 1 || len(r.Events()) != 1 || a.Lost != 0 {
+				t.Fatalf("%v: %+v", r.Events(), a)
+			}
+			if diff := cmp.Diff(cmd.Args, exits[0].Args); diff != "" || exits[0].Code != 3 {
+				t.Errorf("%+v: %s", exits[0], diff)
+			}
+		})
+	}
+}
+
 // What cannot be told to be wanted in time is a loss, not silence.
 func TestKernelPlaceThatIsNotKnownInTimeIsCounted(t *testing.T) {
 	kit.Needs(t, kit.EveryKernel)

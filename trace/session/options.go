@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"syscall"
 	"time"
@@ -45,7 +46,8 @@ type Limits struct {
 	Heads     uint32        // requests that can be kept in the kernel
 }
 
-func (o *Options) filtersPlaces() bool { return o.Place != place.Filter{} }
+// FiltersPlaces reports whether only events in some container or pod are wanted.
+func (o *Options) FiltersPlaces() bool { return o.Place != place.Filter{} }
 
 // Filter says whose events are wanted. PIDs and UID are decided in the kernel,
 // the rest by Wants.
@@ -62,7 +64,7 @@ func (f *Filter) Wants(comm string) bool {
 }
 
 // DecidesLate reports whether there are filters that user space decides.
-func (o *Options) DecidesLate() bool { return len(o.Comms) > 0 || o.filtersPlaces() }
+func (o *Options) DecidesLate() bool { return len(o.Comms) > 0 || o.FiltersPlaces() }
 
 // given is what flags say that Resolve turns into options.
 type given struct {
@@ -146,13 +148,29 @@ func (o *Options) Exist() error {
 		}
 		file.Close()
 	}
+	if !kernel.InFirstNamespace("pid") {
+		return nil // the ids are the host's, of whose processes nothing is known here
+	}
 	for _, pid := range o.PIDs {
-		switch leader, err := proc.Dir("/proc").Leader(pid); {
-		case err != nil:
-			return fmt.Errorf("--pid: no process %d", pid)
-		case leader != pid:
-			return kernel.Hint(fmt.Errorf("--pid: %d is a thread of process %d", pid, leader), fmt.Sprintf("use --pid %d", leader))
+		if err := exists("/proc", pid); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// exists says why an id is no process's. The kernel knows, /proc may hide it (hidepid) or
+// not be there.
+func exists(dir proc.Dir, pid uint32) error {
+	switch err := proc.Lookup(pid); {
+	case errors.Is(err, proc.ErrThread):
+		leader, err := dir.Leader(pid)
+		if err != nil {
+			return kernel.Hint(fmt.Errorf("--pid: %d is a thread and not a process", pid), fmt.Sprintf("use its process, which is Tgid in /proc/%d/status", pid))
+		}
+		return kernel.Hint(fmt.Errorf("--pid: %d is a thread of process %d", pid, leader), fmt.Sprintf("use --pid %d", leader))
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("--pid: no process %d", pid)
+	}
+	return nil // what cannot be told is tried
 }

@@ -47,7 +47,7 @@ type places struct {
 func openPlaces(k *kernel.Kernel, opts *Options) (_ *places, warning string, err error) {
 	trees, err := place.FindHierarchies(place.Roots{})
 	switch {
-	case err != nil && opts.filtersPlaces():
+	case err != nil && opts.FiltersPlaces():
 		return nil, "", fmt.Errorf("tell containers and pods apart: %w", err)
 	case err != nil:
 		return nil, fmt.Sprintf("containers and pods are not shown: %v", err), nil
@@ -78,7 +78,7 @@ func openPlaces(k *kernel.Kernel, opts *Options) (_ *places, warning string, err
 		defer close(p.done)
 		p.object.EachRare(func(record []byte) { p.decode(record) })
 	}()
-	if opts.filtersPlaces() {
+	if opts.FiltersPlaces() {
 		// What finds no room in the kernel's map passes, and is decided here.
 		p.stop = p.resolver.Watch(p.filter, func(id uint64, v place.Verdict) {
 			switch v {

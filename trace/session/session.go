@@ -61,7 +61,7 @@ func Open(tracers []Tracer, opts Options) (_ *Session, err error) {
 		hidden = own()
 	}
 	s.kernel, err = kernel.Open(kernel.Options{
-		PIDs: opts.PIDs, UID: opts.UID, Places: opts.filtersPlaces(), Hidden: hidden,
+		PIDs: opts.PIDs, UID: opts.UID, Places: opts.FiltersPlaces(), Hidden: hidden,
 		BTF: opts.BTF, Buffer: opts.Buffer, Tier: opts.Tier, Cache: opts.Cache, Limits: opts.Limits.Limits,
 	})
 	if err != nil {

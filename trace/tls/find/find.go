@@ -116,7 +116,7 @@ func New(o Options) (*Finder, error) {
 		o.Budget = 100 * time.Millisecond
 	}
 	f := &Finder{
-		host: host(o.Proc), options: o, hints: make(chan uint32, 1024), wake: make(chan struct{}, 1),
+		host: host(o.Proc), options: o, pool: pool{patience: patience}, hints: make(chan uint32, 1024), wake: make(chan struct{}, 1),
 		seen: map[fileKey]*sighting{}, refused: refused{}, roots: map[root]bool{}, unusable: map[string]error{}, marked: map[fileKey]string{},
 	}
 	if _, err := os.Stat(filepath.Join(o.Proc, "self")); err != nil {
@@ -474,7 +474,7 @@ func (f *Finder) same(s *sight) *File {
 		if file.id.size != s.id.size {
 			continue // nobody writes to what is mapped as code
 		}
-		if now, _, err := identify(file.Handle); err == nil && now.same(&s.id) {
+		if now, _, err := file.id.again(file.Handle); err == nil && now.same(&s.id) {
 			return file
 		}
 	}
@@ -522,7 +522,7 @@ func (f *Finder) keepHouse() {
 func (f *Finder) take(files []*File) (gone []*File) {
 	all := &processes{f: f}
 	for _, file := range files {
-		_, names, err := identify(file.Handle)
+		_, names, err := file.id.again(file.Handle)
 		if err != nil {
 			continue
 		}

@@ -74,6 +74,30 @@ func identify(f *os.File) (id identity, names uint64, err error) {
 	return id, uint64(st.Nlink), nil
 }
 
+// again is the identity of the same open file now, and how many names it has, as the
+// kernel knows it without asking who serves the file system.
+func (a *identity) again(f *os.File) (id identity, names uint64, err error) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return id, 0, err
+	}
+	var st unix.Statx_t
+	if failed := conn.Control(func(fd uintptr) {
+		err = unix.Statx(int(fd), "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_BASIC_STATS, &st)
+	}); failed != nil {
+		err = failed
+	}
+	if err != nil {
+		return id, 0, &os.PathError{Op: "stat", Path: f.Name(), Err: err}
+	}
+	id = *a
+	id.stamp = stamp{
+		inode: st.Ino & inodeBits, size: int64(st.Size),
+		changed: [2]int64{st.Ctime.Sec, int64(st.Ctime.Nsec)}, set: [2]int64{st.Mtime.Sec, int64(st.Mtime.Nsec)},
+	}
+	return id, uint64(st.Nlink), nil
+}
+
 // same tells whether two files, as they are now, are one inode. Where an overlay is
 // involved the times tell, too: a file that was copied up, as somebody has written to it,
 // keeps its number and its handle.

@@ -8,11 +8,12 @@ import (
 // A pool runs jobs side by side. File systems of strangers (FUSE, a network's) may keep a
 // job waiting for ever: after a while it counts no more, and others go on.
 type pool struct {
-	mu      sync.Mutex
-	urgent  []*job
-	queue   []*job
-	workers int // that run, without those that are kept waiting
-	waiting int // that are kept waiting
+	patience time.Duration // for a job
+	mu       sync.Mutex
+	urgent   []*job
+	queue    []*job
+	workers  int // that run, without those that are kept waiting
+	waiting  int // that are kept waiting
 }
 
 const (
@@ -67,7 +68,7 @@ func (p *pool) start() {
 func (p *pool) work(j *job) {
 	for j != nil {
 		this := j
-		alarm := time.AfterFunc(patience, func() { p.giveUp(this) })
+		alarm := time.AfterFunc(p.patience, func() { p.giveUp(this) })
 		j.run()
 		alarm.Stop()
 		p.mu.Lock()

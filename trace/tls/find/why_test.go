@@ -2,6 +2,7 @@ package find
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -19,11 +20,20 @@ func TestSurveyTellsWhatIsThereAndWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	// It says so in its constants, as programs with rustls do in their messages of panics.
-	rust, err := build("package main\n\nimport (\n\t\"io\"\n\t\"os\"\n)\n\nfunc main() {\n\t" +
-		"if len(os.Args) > 9 {\n\t\tprintln(os.Args[0] + \"/rustls-0.23/src/conn.rs\")\n\t}\n\tio.Copy(io.Discard, os.Stdin)\n}\n")
-	if err != nil {
-		t.Fatal(err)
+	rust := build(t, `package main
+
+import (
+	"io"
+	"os"
+)
+
+func main() {
+	if len(os.Args) > 9 {
+		println(os.Args[0] + "/rustls-0.23/src/conn.rs")
 	}
+	io.Copy(io.Discard, os.Stdin)
+}
+`)
 	var helpers [3]*process
 	for i := range helpers {
 		helpers[i] = startHelper(t)
@@ -59,4 +69,18 @@ func TestSurveyTellsWhatIsThereAndWhy(t *testing.T) {
 	if why := f.Why(ended.pid()); why != "" {
 		t.Errorf("a process that has ended: %q", why)
 	}
+}
+
+// build builds a Go program that needs nothing else of its machine.
+func build(t *testing.T, text string) string {
+	t.Helper()
+	dir := t.TempDir()
+	source, path := filepath.Join(dir, "main.go"), filepath.Join(dir, "program")
+	if err := os.WriteFile(source, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "build", "-o", path, source).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return path
 }

@@ -88,14 +88,13 @@ func findOpenSSL(l *lookup) (Library, error) {
 func (l *lookup) memoryWrite(s map[string]elf.Symbol) (uint64, bool) {
 	const write = 16
 	memory, ok := l.methods(s, "BIO_s_mem")
-	null, ok2 := l.methods(s, "BIO_s_null")
-	if !ok || !ok2 {
+	if !ok {
 		return 0, false
 	}
-	p := l.Pointers(memory+write, memory+write+8, null+write)
+	p := l.Pointers(memory+write, memory+write+8)
 	addr := p[0]
-	if p[0] == p[2] {
-		addr = p[1]
+	if null, ok := l.methods(s, "BIO_s_null"); ok && l.Pointers(null + write)[0] == addr {
+		addr = p[1] // BoringSSL has no BIO_s_null, and nothing to share
 	}
 	if f, ok := l.Image.Function(addr); ok && f.Addr != addr {
 		return 0, false
