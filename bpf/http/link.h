@@ -120,7 +120,7 @@ static __always_inline void *entry_regs(void)
 	if (!bpf_core_field_exists(x86->orig_ax))
 		return NULL;
 	task = (void *)bpf_get_current_task();
-	return BPF_CORE_READ(task, stack) + X86_STACK - bpf_core_type_size(struct pt_regs);
+	return BPF_CORE_READ(task, stack) + X86_STACK - bpf_core_type_size(struct pt_regs___x86);
 }
 
 /* The goroutine that is in a system call: Go keeps it in a register. */
