@@ -26,7 +26,7 @@
  * receives; in A and B what a receive takes that waited before tracing began;
  * and in C of io_uring, sendmmsg and recvmmsg and of 32-bit
  * programs. In C what a ring of io_uring splices out of a socket is known only
- * by the next call. Multipath TCP.
+ * by the next call. Of Multipath TCP what splice takes out of a socket.
  *
  * Two threads that move bytes in one direction of a socket at the same time
  * are told in one order or the other.
@@ -83,9 +83,10 @@ CALL_COPIES("fexit/tcp_sendmsg", http_sendmsg, sendmsg_returns)
  */
 static __always_inline int recvmsg_returns(__u64 *ctx, int copy, __u64 flags, int n)
 {
-	if (!first_data_call(copy, COPIED_RECEIVE, (void *)ctx[0]) || flags & MSG_PEEK)
+	if (!first_data_call(copy, COPIED_RECEIVE, (void *)ctx[0]) || flags & NOT_TAKEN)
 		return 0;
-	return moved_by_function(ctx, FOR_RECEIVE + copy, (void *)ctx[0], (void *)ctx[1], n);
+	return moved_by_function(ctx, FOR_RECEIVE + copy, (void *)ctx[0],
+				 flags & MSG_TRUNC ? NOWHERE : (void *)ctx[1], n);
 }
 
 static __always_inline int recvmsg4_returns(__u64 *ctx, int copy)
@@ -163,8 +164,10 @@ static __noinline int returned(void *ctx, __u32 dir)
 	msg = call->msg;
 	flags = call->flags;
 	bpf_map_delete_elem(&pending, &key);
-	if (flags & MSG_PEEK)
+	if (flags & NOT_TAKEN)
 		return 0;
+	if (flags & MSG_TRUNC)
+		msg = (__u64)NOWHERE;
 	return data_call(ctx, BY_KPROBE, dir == sent ? FOR_SEND : FOR_RECEIVE, (void *)sk,
 			 (void *)msg, ret);
 }
@@ -244,9 +247,10 @@ static __always_inline int sent_length(__u64 *ctx, int copy)
 
 static __always_inline int received_length(__u64 *ctx, int copy)
 {
-	if (!first_data_call(copy, COPIED_RECEIVE, (void *)ctx[0]) || ctx[2] & MSG_PEEK)
+	if (!first_data_call(copy, COPIED_RECEIVE, (void *)ctx[0]) || ctx[2] & NOT_TAKEN)
 		return 0;
-	return moved_by_tracepoint(ctx, FOR_RECEIVE + copy, ctx[1]);
+	return moved_by_tracepoint(ctx, FOR_RECEIVE + copy + (ctx[2] & MSG_TRUNC ? THROWN_AWAY : 0),
+				   ctx[1]);
 }
 
 CALL_COPIES("tp_btf/sock_send_length", http_send_length, sent_length)

@@ -13,6 +13,13 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type HttpCallNote uint32
+
+const (
+	HttpCallNoteGoesOn HttpCallNote = 64
+	HttpCallNoteUrgent HttpCallNote = 128
+)
+
 type HttpDirection uint8
 
 const (
@@ -28,6 +35,8 @@ const (
 	HttpEndingReset    HttpEnding = 2
 	HttpEndingTimedOut HttpEnding = 3
 	HttpEndingUnseen   HttpEnding = 4
+	HttpEndingByOwn    HttpEnding = 16
+	HttpEndingByPeer   HttpEnding = 32
 )
 
 type HttpEvent uint8
@@ -133,7 +142,7 @@ type HttpHttpRecord struct {
 	Seen     uint64
 	Bytes    [2]uint64
 	Type     HttpEvent
-	Ending   HttpEnding
+	Ending   uint8
 	Parts    uint8
 	Requests HttpDirection
 	Lost     uint32
@@ -213,15 +222,19 @@ type HttpSocketState struct {
 	Wanted       uint8
 	Introduced   uint8
 	Wide         uint8
-	Advised      uint8
-	Ending       HttpEnding
-	Late         HttpEnding
+	Ending       uint8
+	Late         uint8
 	Kind         uint8
 	Calls        uint8
+	Multipath    bool
+	UrgentBefore uint8
 	LostRequests uint8
 	LostAnswers  uint8
+	Least        uint16
+	Before       uint16
 	StartLen     uint8
-	Start        [48]int8
+	Start        [44]int8
+	_            [7]byte
 }
 
 type HttpTlsAbout struct {
@@ -301,7 +314,9 @@ const (
 	HttpVarFilterPids            = "filter_pids"
 	HttpVarFilterPorts           = "filter_ports"
 	HttpVarFilterUid             = "filter_uid"
+	HttpVarForGoCallNote         = "for_go_call_note"
 	HttpVarForGoCgroupId         = "for_go_cgroup_id"
+	HttpVarForGoEnding           = "for_go_ending"
 	HttpVarForGoH2Kept           = "for_go_h2_kept"
 	HttpVarForGoH2Part           = "for_go_h2_part"
 	HttpVarForGoH2Run            = "for_go_h2_run"
@@ -319,6 +334,7 @@ const (
 	HttpVarHidden                = "hidden"
 	HttpVarHttp2Begins           = "http2_begins"
 	HttpVarMaxHeads              = "max_heads"
+	HttpVarMultipathBegins       = "multipath_begins"
 	HttpVarNrPreadv2             = "nr_preadv2"
 	HttpVarNrPwritev2            = "nr_pwritev2"
 	HttpVarNrRead                = "nr_read"
@@ -446,49 +462,52 @@ type HttpMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type HttpVariableSpecs struct {
-	Asleep        *ebpf.VariableSpec `ebpf:"asleep"`
-	BioProbed     *ebpf.VariableSpec `ebpf:"bio_probed"`
-	FilterCgroups *ebpf.VariableSpec `ebpf:"filter_cgroups"`
-	FilterPids    *ebpf.VariableSpec `ebpf:"filter_pids"`
-	FilterPorts   *ebpf.VariableSpec `ebpf:"filter_ports"`
-	FilterUid     *ebpf.VariableSpec `ebpf:"filter_uid"`
-	ForGoCgroupId *ebpf.VariableSpec `ebpf:"for_go_cgroup_id"`
-	ForGoH2Kept   *ebpf.VariableSpec `ebpf:"for_go_h2_kept"`
-	ForGoH2Part   *ebpf.VariableSpec `ebpf:"for_go_h2_part"`
-	ForGoH2Run    *ebpf.VariableSpec `ebpf:"for_go_h2_run"`
-	ForGoH2Way    *ebpf.VariableSpec `ebpf:"for_go_h2_way"`
-	ForGoHint     *ebpf.VariableSpec `ebpf:"for_go_hint"`
-	ForGoLibrary  *ebpf.VariableSpec `ebpf:"for_go_library"`
-	ForGoPart     *ebpf.VariableSpec `ebpf:"for_go_part"`
-	ForGoTlsAbout *ebpf.VariableSpec `ebpf:"for_go_tls_about"`
-	GoProbed      *ebpf.VariableSpec `ebpf:"go_probed"`
-	H2Flags       *ebpf.VariableSpec `ebpf:"h2_flags"`
-	H2Preface     *ebpf.VariableSpec `ebpf:"h2_preface"`
-	HasCasts      *ebpf.VariableSpec `ebpf:"has_casts"`
-	HasCopies     *ebpf.VariableSpec `ebpf:"has_copies"`
-	HasTaskRegs   *ebpf.VariableSpec `ebpf:"has_task_regs"`
-	Hidden        *ebpf.VariableSpec `ebpf:"hidden"`
-	Http2Begins   *ebpf.VariableSpec `ebpf:"http2_begins"`
-	MaxHeads      *ebpf.VariableSpec `ebpf:"max_heads"`
-	NrPreadv2     *ebpf.VariableSpec `ebpf:"nr_preadv2"`
-	NrPwritev2    *ebpf.VariableSpec `ebpf:"nr_pwritev2"`
-	NrRead        *ebpf.VariableSpec `ebpf:"nr_read"`
-	NrReadv       *ebpf.VariableSpec `ebpf:"nr_readv"`
-	NrRecvfrom    *ebpf.VariableSpec `ebpf:"nr_recvfrom"`
-	NrRecvmsg     *ebpf.VariableSpec `ebpf:"nr_recvmsg"`
-	NrSendmsg     *ebpf.VariableSpec `ebpf:"nr_sendmsg"`
-	NrSendto      *ebpf.VariableSpec `ebpf:"nr_sendto"`
-	NrSplice      *ebpf.VariableSpec `ebpf:"nr_splice"`
-	NrWrite       *ebpf.VariableSpec `ebpf:"nr_write"`
-	NrWritev      *ebpf.VariableSpec `ebpf:"nr_writev"`
-	PerfBuffers   *ebpf.VariableSpec `ebpf:"perf_buffers"`
-	Prefix        *ebpf.VariableSpec `ebpf:"prefix"`
-	ReadTls       *ebpf.VariableSpec `ebpf:"read_tls"`
-	ReaderState   *ebpf.VariableSpec `ebpf:"reader_state"`
-	RegsAt        *ebpf.VariableSpec `ebpf:"regs_at"`
-	TokenBytes    *ebpf.VariableSpec `ebpf:"token_bytes"`
-	Waiting       *ebpf.VariableSpec `ebpf:"waiting"`
-	WantedUid     *ebpf.VariableSpec `ebpf:"wanted_uid"`
+	Asleep          *ebpf.VariableSpec `ebpf:"asleep"`
+	BioProbed       *ebpf.VariableSpec `ebpf:"bio_probed"`
+	FilterCgroups   *ebpf.VariableSpec `ebpf:"filter_cgroups"`
+	FilterPids      *ebpf.VariableSpec `ebpf:"filter_pids"`
+	FilterPorts     *ebpf.VariableSpec `ebpf:"filter_ports"`
+	FilterUid       *ebpf.VariableSpec `ebpf:"filter_uid"`
+	ForGoCallNote   *ebpf.VariableSpec `ebpf:"for_go_call_note"`
+	ForGoCgroupId   *ebpf.VariableSpec `ebpf:"for_go_cgroup_id"`
+	ForGoEnding     *ebpf.VariableSpec `ebpf:"for_go_ending"`
+	ForGoH2Kept     *ebpf.VariableSpec `ebpf:"for_go_h2_kept"`
+	ForGoH2Part     *ebpf.VariableSpec `ebpf:"for_go_h2_part"`
+	ForGoH2Run      *ebpf.VariableSpec `ebpf:"for_go_h2_run"`
+	ForGoH2Way      *ebpf.VariableSpec `ebpf:"for_go_h2_way"`
+	ForGoHint       *ebpf.VariableSpec `ebpf:"for_go_hint"`
+	ForGoLibrary    *ebpf.VariableSpec `ebpf:"for_go_library"`
+	ForGoPart       *ebpf.VariableSpec `ebpf:"for_go_part"`
+	ForGoTlsAbout   *ebpf.VariableSpec `ebpf:"for_go_tls_about"`
+	GoProbed        *ebpf.VariableSpec `ebpf:"go_probed"`
+	H2Flags         *ebpf.VariableSpec `ebpf:"h2_flags"`
+	H2Preface       *ebpf.VariableSpec `ebpf:"h2_preface"`
+	HasCasts        *ebpf.VariableSpec `ebpf:"has_casts"`
+	HasCopies       *ebpf.VariableSpec `ebpf:"has_copies"`
+	HasTaskRegs     *ebpf.VariableSpec `ebpf:"has_task_regs"`
+	Hidden          *ebpf.VariableSpec `ebpf:"hidden"`
+	Http2Begins     *ebpf.VariableSpec `ebpf:"http2_begins"`
+	MaxHeads        *ebpf.VariableSpec `ebpf:"max_heads"`
+	MultipathBegins *ebpf.VariableSpec `ebpf:"multipath_begins"`
+	NrPreadv2       *ebpf.VariableSpec `ebpf:"nr_preadv2"`
+	NrPwritev2      *ebpf.VariableSpec `ebpf:"nr_pwritev2"`
+	NrRead          *ebpf.VariableSpec `ebpf:"nr_read"`
+	NrReadv         *ebpf.VariableSpec `ebpf:"nr_readv"`
+	NrRecvfrom      *ebpf.VariableSpec `ebpf:"nr_recvfrom"`
+	NrRecvmsg       *ebpf.VariableSpec `ebpf:"nr_recvmsg"`
+	NrSendmsg       *ebpf.VariableSpec `ebpf:"nr_sendmsg"`
+	NrSendto        *ebpf.VariableSpec `ebpf:"nr_sendto"`
+	NrSplice        *ebpf.VariableSpec `ebpf:"nr_splice"`
+	NrWrite         *ebpf.VariableSpec `ebpf:"nr_write"`
+	NrWritev        *ebpf.VariableSpec `ebpf:"nr_writev"`
+	PerfBuffers     *ebpf.VariableSpec `ebpf:"perf_buffers"`
+	Prefix          *ebpf.VariableSpec `ebpf:"prefix"`
+	ReadTls         *ebpf.VariableSpec `ebpf:"read_tls"`
+	ReaderState     *ebpf.VariableSpec `ebpf:"reader_state"`
+	RegsAt          *ebpf.VariableSpec `ebpf:"regs_at"`
+	TokenBytes      *ebpf.VariableSpec `ebpf:"token_bytes"`
+	Waiting         *ebpf.VariableSpec `ebpf:"waiting"`
+	WantedUid       *ebpf.VariableSpec `ebpf:"wanted_uid"`
 }
 
 // HttpObjects contains all objects after they have been loaded into the kernel.
@@ -558,49 +577,52 @@ func (m *HttpMaps) Close() error {
 //
 // It can be passed to LoadHttpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HttpVariables struct {
-	Asleep        *ebpf.Variable `ebpf:"asleep"`
-	BioProbed     *ebpf.Variable `ebpf:"bio_probed"`
-	FilterCgroups *ebpf.Variable `ebpf:"filter_cgroups"`
-	FilterPids    *ebpf.Variable `ebpf:"filter_pids"`
-	FilterPorts   *ebpf.Variable `ebpf:"filter_ports"`
-	FilterUid     *ebpf.Variable `ebpf:"filter_uid"`
-	ForGoCgroupId *ebpf.Variable `ebpf:"for_go_cgroup_id"`
-	ForGoH2Kept   *ebpf.Variable `ebpf:"for_go_h2_kept"`
-	ForGoH2Part   *ebpf.Variable `ebpf:"for_go_h2_part"`
-	ForGoH2Run    *ebpf.Variable `ebpf:"for_go_h2_run"`
-	ForGoH2Way    *ebpf.Variable `ebpf:"for_go_h2_way"`
-	ForGoHint     *ebpf.Variable `ebpf:"for_go_hint"`
-	ForGoLibrary  *ebpf.Variable `ebpf:"for_go_library"`
-	ForGoPart     *ebpf.Variable `ebpf:"for_go_part"`
-	ForGoTlsAbout *ebpf.Variable `ebpf:"for_go_tls_about"`
-	GoProbed      *ebpf.Variable `ebpf:"go_probed"`
-	H2Flags       *ebpf.Variable `ebpf:"h2_flags"`
-	H2Preface     *ebpf.Variable `ebpf:"h2_preface"`
-	HasCasts      *ebpf.Variable `ebpf:"has_casts"`
-	HasCopies     *ebpf.Variable `ebpf:"has_copies"`
-	HasTaskRegs   *ebpf.Variable `ebpf:"has_task_regs"`
-	Hidden        *ebpf.Variable `ebpf:"hidden"`
-	Http2Begins   *ebpf.Variable `ebpf:"http2_begins"`
-	MaxHeads      *ebpf.Variable `ebpf:"max_heads"`
-	NrPreadv2     *ebpf.Variable `ebpf:"nr_preadv2"`
-	NrPwritev2    *ebpf.Variable `ebpf:"nr_pwritev2"`
-	NrRead        *ebpf.Variable `ebpf:"nr_read"`
-	NrReadv       *ebpf.Variable `ebpf:"nr_readv"`
-	NrRecvfrom    *ebpf.Variable `ebpf:"nr_recvfrom"`
-	NrRecvmsg     *ebpf.Variable `ebpf:"nr_recvmsg"`
-	NrSendmsg     *ebpf.Variable `ebpf:"nr_sendmsg"`
-	NrSendto      *ebpf.Variable `ebpf:"nr_sendto"`
-	NrSplice      *ebpf.Variable `ebpf:"nr_splice"`
-	NrWrite       *ebpf.Variable `ebpf:"nr_write"`
-	NrWritev      *ebpf.Variable `ebpf:"nr_writev"`
-	PerfBuffers   *ebpf.Variable `ebpf:"perf_buffers"`
-	Prefix        *ebpf.Variable `ebpf:"prefix"`
-	ReadTls       *ebpf.Variable `ebpf:"read_tls"`
-	ReaderState   *ebpf.Variable `ebpf:"reader_state"`
-	RegsAt        *ebpf.Variable `ebpf:"regs_at"`
-	TokenBytes    *ebpf.Variable `ebpf:"token_bytes"`
-	Waiting       *ebpf.Variable `ebpf:"waiting"`
-	WantedUid     *ebpf.Variable `ebpf:"wanted_uid"`
+	Asleep          *ebpf.Variable `ebpf:"asleep"`
+	BioProbed       *ebpf.Variable `ebpf:"bio_probed"`
+	FilterCgroups   *ebpf.Variable `ebpf:"filter_cgroups"`
+	FilterPids      *ebpf.Variable `ebpf:"filter_pids"`
+	FilterPorts     *ebpf.Variable `ebpf:"filter_ports"`
+	FilterUid       *ebpf.Variable `ebpf:"filter_uid"`
+	ForGoCallNote   *ebpf.Variable `ebpf:"for_go_call_note"`
+	ForGoCgroupId   *ebpf.Variable `ebpf:"for_go_cgroup_id"`
+	ForGoEnding     *ebpf.Variable `ebpf:"for_go_ending"`
+	ForGoH2Kept     *ebpf.Variable `ebpf:"for_go_h2_kept"`
+	ForGoH2Part     *ebpf.Variable `ebpf:"for_go_h2_part"`
+	ForGoH2Run      *ebpf.Variable `ebpf:"for_go_h2_run"`
+	ForGoH2Way      *ebpf.Variable `ebpf:"for_go_h2_way"`
+	ForGoHint       *ebpf.Variable `ebpf:"for_go_hint"`
+	ForGoLibrary    *ebpf.Variable `ebpf:"for_go_library"`
+	ForGoPart       *ebpf.Variable `ebpf:"for_go_part"`
+	ForGoTlsAbout   *ebpf.Variable `ebpf:"for_go_tls_about"`
+	GoProbed        *ebpf.Variable `ebpf:"go_probed"`
+	H2Flags         *ebpf.Variable `ebpf:"h2_flags"`
+	H2Preface       *ebpf.Variable `ebpf:"h2_preface"`
+	HasCasts        *ebpf.Variable `ebpf:"has_casts"`
+	HasCopies       *ebpf.Variable `ebpf:"has_copies"`
+	HasTaskRegs     *ebpf.Variable `ebpf:"has_task_regs"`
+	Hidden          *ebpf.Variable `ebpf:"hidden"`
+	Http2Begins     *ebpf.Variable `ebpf:"http2_begins"`
+	MaxHeads        *ebpf.Variable `ebpf:"max_heads"`
+	MultipathBegins *ebpf.Variable `ebpf:"multipath_begins"`
+	NrPreadv2       *ebpf.Variable `ebpf:"nr_preadv2"`
+	NrPwritev2      *ebpf.Variable `ebpf:"nr_pwritev2"`
+	NrRead          *ebpf.Variable `ebpf:"nr_read"`
+	NrReadv         *ebpf.Variable `ebpf:"nr_readv"`
+	NrRecvfrom      *ebpf.Variable `ebpf:"nr_recvfrom"`
+	NrRecvmsg       *ebpf.Variable `ebpf:"nr_recvmsg"`
+	NrSendmsg       *ebpf.Variable `ebpf:"nr_sendmsg"`
+	NrSendto        *ebpf.Variable `ebpf:"nr_sendto"`
+	NrSplice        *ebpf.Variable `ebpf:"nr_splice"`
+	NrWrite         *ebpf.Variable `ebpf:"nr_write"`
+	NrWritev        *ebpf.Variable `ebpf:"nr_writev"`
+	PerfBuffers     *ebpf.Variable `ebpf:"perf_buffers"`
+	Prefix          *ebpf.Variable `ebpf:"prefix"`
+	ReadTls         *ebpf.Variable `ebpf:"read_tls"`
+	ReaderState     *ebpf.Variable `ebpf:"reader_state"`
+	RegsAt          *ebpf.Variable `ebpf:"regs_at"`
+	TokenBytes      *ebpf.Variable `ebpf:"token_bytes"`
+	Waiting         *ebpf.Variable `ebpf:"waiting"`
+	WantedUid       *ebpf.Variable `ebpf:"wanted_uid"`
 }
 
 // HttpPrograms contains all programs after they have been loaded into the kernel.

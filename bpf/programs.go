@@ -99,6 +99,7 @@ var Objects = []Object{
 		{Name: TrafficProgTrafficUdpv6SendmsgKretprobe},
 		{Name: TrafficProgTrafficUdpConsumeKprobe},
 		{Name: TrafficProgTrafficReadSocks},
+		{Name: TrafficProgTrafficReadMovers},
 		{Name: TrafficProgTrafficReadShares},
 		{Name: TrafficProgTrafficReadFlows},
 		{Name: TrafficProgTrafficLook},

@@ -10,6 +10,13 @@ var httpColumns = []Column{
 	timeColumn,
 	pidColumn,
 	commColumn,
+	{Name: "peer", Title: "PEER", Width: 15, Min: 8, Rank: 18, Cell: func(b []byte, e event.Event) []byte {
+		if h := httpOf(e); h.Role == event.RoleBoth {
+			b = append(AppendText(b, h.PeerComm), '[')
+			return append(appendID(b, h.PeerPID), ']')
+		}
+		return b
+	}},
 	{Name: "role", Title: "ROLE", Width: 6, Rank: 20, Cell: func(b []byte, e event.Event) []byte {
 		return append(b, httpOf(e).Role...)
 	}},
@@ -25,7 +32,20 @@ var httpColumns = []Column{
 		}
 		return AppendDuration(b, h.Latency)
 	}},
-	{Name: "status", Title: "STATUS", Width: 7, Rank: 90, Cell: appendHTTPStatus},
+	{Name: "total", Title: "TOTAL", Width: 7, Right: true, Rank: 62, Cell: func(b []byte, e event.Event) []byte {
+		h := httpOf(e)
+		if h.Kind == event.KindHTTPStuck {
+			return b // it goes on
+		}
+		return AppendDuration(b, h.Duration)
+	}},
+	{Name: "server", Title: "SERVER", Width: 7, Right: true, Rank: 19, Cell: func(b []byte, e event.Event) []byte {
+		if h := httpOf(e); h.ServerLatency != 0 {
+			return AppendDuration(b, h.ServerLatency)
+		}
+		return b
+	}},
+	{Name: "status", Title: "STATUS", Width: 8, Rank: 90, Cell: appendHTTPStatus},
 	{Name: "size", Title: "SIZE", Width: 7, Right: true, Rank: 35, Cell: func(b []byte, e event.Event) []byte {
 		if h := httpOf(e); h.Answered() {
 			return AppendSize(b, h.ResponseBytes)
@@ -49,24 +69,8 @@ var httpColumns = []Column{
 		return appendOrUnknown(b, h.Path)
 	}},
 	extra(eventColumn), extra(uidColumn), extra(cgroupColumn),
-	{Name: "duration", Title: "DURATION", Width: 8, Right: true, Rank: 50, Extra: true, Cell: func(b []byte, e event.Event) []byte {
-		return AppendDuration(b, httpOf(e).Duration)
-	}},
-	{Name: "server", Title: "SERVER", Width: 7, Right: true, Rank: 45, Extra: true, Cell: func(b []byte, e event.Event) []byte {
-		if h := httpOf(e); h.ServerLatency != 0 {
-			return AppendDuration(b, h.ServerLatency)
-		}
-		return b
-	}},
 	{Name: "sent", Title: "SENT", Width: 7, Right: true, Rank: 30, Extra: true, Cell: func(b []byte, e event.Event) []byte {
 		return AppendSize(b, httpOf(e).RequestBytes)
-	}},
-	{Name: "peer", Title: "PEER", Width: 15, Min: 8, Rank: 31, Extra: true, Cell: func(b []byte, e event.Event) []byte {
-		if h := httpOf(e); h.Role == event.RoleBoth {
-			b = append(AppendText(b, h.PeerComm), '[')
-			return append(appendID(b, h.PeerPID), ']')
-		}
-		return b
 	}},
 	{Name: "src", Title: "SRC", Width: 21, Min: 8, Rank: 15, Extra: true, Cell: func(b []byte, e event.Event) []byte {
 		return append(b, httpOf(e).Src.String()...)
@@ -143,13 +147,27 @@ func appendHTTPStatus(b []byte, e event.Event) []byte {
 		return b
 	case h.Answered():
 		return append(b, " cut"...)
+	case h.Status != 0 && h.ResetCode == "":
+		return append(b, " gone"...) // the client was, and has not taken the answer
 	case h.Status != 0:
 		b = append(b, ' ')
 	}
 	if h.ResetCode != "" {
 		return append(b, h.ResetCode...)
 	}
-	return append(b, h.Error...)
+	return append(b, httpEnd(h)...)
+}
+
+// httpEnd is a word for why there was no answer, and whose doing that was.
+func httpEnd(h *event.HTTP) string {
+	switch {
+	case h.Error != event.ReasonClosed && h.Error != event.ReasonReset:
+	case h.ClosedBy == event.RoleClient:
+		return "gave up"
+	case h.ClosedBy == event.RoleServer && h.Error == event.ReasonClosed:
+		return "hung up"
+	}
+	return h.Error
 }
 
 func httpMark(e event.Event) Mark {

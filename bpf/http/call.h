@@ -47,6 +47,11 @@ static __always_inline struct tcp_sock *as_tcp(enum door door, struct sock *sk)
 	}
 }
 
+/* Receives that take nothing of what the other side sends in its messages. */
+#define NOT_TAKEN (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB)
+/* Added to the use of a receive whose bytes are nowhere: MSG_TRUNC. */
+#define THROWN_AWAY 0x100
+
 /* Where functions do not tell where the bytes are. */
 #define NOWHERE ((struct msghdr *)0)
 
@@ -55,17 +60,31 @@ static __always_inline enum direction direction_of(__u32 use)
 	return use < FOR_RECEIVE ? sent : received;
 }
 
-static __always_inline bool was_closed(enum door door, struct socket_state *st, struct sock *sk,
-				       enum direction dir, long ret)
+/* Takes over what the first subflow of a socket of MPTCP has: the socket, or NULL if there is none. */
+static __noinline struct socket_state *find_subflow(struct socket_state *st, struct sock *sk,
+							 __u32 use, long moved)
 {
-	return ret == 0 && dir == received && st->verdict != IS_OTHER && st->requests == sent &&
-	       READ(door, sk, sk_shutdown) & RCV_SHUTDOWN;
+	struct sock *first = first_subflow(sk);
+	__u64 key = (__u64)first;
+	struct socket_state *subflow = bpf_map_lookup_elem(&sockets, &key);
+
+	if (!first)
+		return NULL;
+	if (!subflow) {
+		subflow = meet(first, 0, sent, use);
+		if (!subflow)
+			return NULL;
+		name_older(subflow, first);
+	}
+	st->ports = BPF_CORE_READ(sk, __sk_common.skc_portpair);
+	take_subflow(st, subflow, first, direction_of(use), moved);
+	return st;
 }
 
 /* Whether calls are looked at although what they move is not read. */
 static __always_inline bool may_have_tls(struct socket_state *st)
 {
-	return read_tls && (st->tls || st->misses < TLS_LOOKS);
+	return read_tls && !st->multipath && (st->tls || st->misses < TLS_LOOKS);
 }
 
 /* What is known of the socket of a call, or NULL if that is not to be followed. */
@@ -81,8 +100,10 @@ static __always_inline struct socket_state *socket_of(void *ctx, enum door door,
 		return NULL;
 	if (ret <= 0) {
 		/* The end of what the other side sends; for a client that is all. */
-		if (st && was_closed(door, st, sk, dir, ret))
-			tell_close(ctx, st, sk, use, st->late ?: closed);
+		if (ret == 0 && dir == received && st && st->verdict != IS_OTHER &&
+		    st->requests == sent && READ(door, sk, sk_shutdown) & RCV_SHUTDOWN)
+			tell_close(ctx, st, sk, use,
+				   !st->late || st->late == closed ? closed | by_peer : st->late);
 		return NULL;
 	}
 	if (st && !same && !has_ports(sk, st->ports)) {
@@ -90,12 +111,14 @@ static __always_inline struct socket_state *socket_of(void *ctx, enum door door,
 		st = NULL;
 	}
 	if (!st) {
-		if (door != BY_KPROBE && !bpf_skc_to_tcp_sock(sk))
-			return NULL;
-		st = meet(sk, ret, dir, scratch_index(use));
+		st = door == BY_KPROBE || bpf_skc_to_tcp_sock(sk) ? meet(sk, ret, dir, use) : NULL;
 		if (st)
 			name_older(st, sk);
+		else
+			st = meet_multipath(sk, true);
 	}
+	if (st && st->multipath && !st->ports)
+		st = find_subflow(st, sk, use, ret);
 	return st && (st->verdict != IS_OTHER || may_have_tls(st)) ? st : NULL;
 }
 
@@ -114,12 +137,14 @@ static __always_inline void place_call(enum door door, struct socket_state *st,
 				       struct http_call *call, struct sock *sk, struct tcp_sock *tp,
 				       enum direction dir, __u32 seq, __u64 moved)
 {
-	__u32 gone = seq - st->next[dir & 1];
+	__u32 before = st->next[dir & 1], gone = seq - before;
 	__u64 at = st->bytes[dir & 1];
 
 	st->next[dir & 1] = seq;
 	/* What was moved unseen is a gap before this call. */
-	if (gone > moved && gone < 1U << 31) {
+	if (tp && gone > moved && gone < 1U << 31) {
+		if (gone == moved + 1 && dir == received && READ(door, tp, urg_seq) == before)
+			st->urgent_before |= 1 << received;
 		/* A FIN is taken out with the last bytes and counts as one. */
 		if (dir == received && READ(door, sk, sk_shutdown) & RCV_SHUTDOWN &&
 		    seq == READ(door, tp, rcv_nxt))
@@ -131,6 +156,11 @@ static __always_inline void place_call(enum door door, struct socket_state *st,
 	call->size = moved;
 	call->dir = dir;
 	call->tail_len = 0;
+	call->time = 0;
+	if (tp && dir == sent && READ(door, tp, snd_nxt) == seq) {
+		call->time = READ(door, tp, tcp_wstamp_ns);
+		call->last = READ(door, tp, first_tx_mstamp);
+	}
 }
 
 /* Whether a call goes another way than the one before. */
@@ -145,8 +175,9 @@ static __always_inline bool goes_back(struct socket_state *st, enum direction di
 	return turned;
 }
 
-static __always_inline void find_bytes(struct scratch *s, __u32 index, struct task_struct *task,
-				       struct sock *sk, struct msghdr *msg, __u64 size, bool unseen)
+static __always_inline void find_bytes(enum door door, struct scratch *s, __u32 index,
+				       struct task_struct *task, struct sock *sk,
+				       struct msghdr *msg, __u64 size, bool unseen)
 {
 	struct source *src = &s->payload.src;
 
@@ -154,12 +185,30 @@ static __always_inline void find_bytes(struct scratch *s, __u32 index, struct ta
 	src->known = false;
 	src->sk = (__u64)sk;
 	src->msg = (__u64)msg;
+	src->flags = 0;
 	if (unseen)
 		return;
-	if (task)
+	if (task) {
 		source_of_regs(src, task);
-	else if (msg)
+	} else if (msg) {
 		source_of_msg(index);
+		src->flags = READ(door, msg, msg_flags);
+	}
+}
+
+/*
+ * The last byte of a send may be urgent. It belongs to no message: who receives it takes it
+ * out by itself, or not at all. False: nothing else was sent.
+ */
+static __always_inline bool leave_urgent_out(struct socket_state *st, struct scratch *s)
+{
+	struct http_call *call = &s->rec.call;
+
+	st->bytes[sent]--;
+	st->next[sent]--;
+	s->payload.size--;
+	call->size--;
+	return call->size;
 }
 
 /* Whether the last bytes of a call are an empty line. */
@@ -232,8 +281,8 @@ static __always_inline bool heed_hint(struct socket_state *st, struct scratch *s
 		forget_kept(st);
 		return true;
 	}
-	st->wide = !!(hint->flags & wide);
-	st->advised = 1;
+	if (hint->flags & wide)
+		st->wide = 1;
 	/* The body that it is about may be over. */
 	return st->run >= HEAD_CALLS && is_quiet(st, s, hint, index);
 }
@@ -249,7 +298,7 @@ static __always_inline void capture_first(struct socket_state *st, struct scratc
 {
 	struct http_call *call = &s->rec.call;
 	__u32 max = st->wide ? PREFIX_MAX : prefix;
-	bool part = call->size > prefix && st->run >= HEAD_CALLS;
+	bool part = call->size > prefix && st->run >= HEAD_CALLS && !st->wide;
 
 	gather_first(s, index, part ? BODY_LEN : max);
 	call->len = s->payload.len;
@@ -258,6 +307,108 @@ static __always_inline void capture_first(struct socket_state *st, struct scratc
 		if (shape_of(index, call->len) >= SHAPE_REQUEST)
 			capture_all(s, index, max);
 	}
+}
+
+/* How many requests data has, from one place to another: 0 if the first has no end, 1 or 2. */
+__noinline int requests_in(__u32 index, __u32 from, __u32 to)
+{
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	__u32 end = line_end(index, from, to, true);
+	__u64 at = end;
+
+	barrier_var(at);
+	if (!s || !end || at > 2 * PREFIX_MAX)
+		return 0;
+	/* Bodies hardly begin so. */
+	return end < to && begins_request(&s->data[at]) ? 2 : 1;
+}
+
+/*
+ * Looks at a request in data, whether there are several. Then what answers them may be
+ * anywhere in long calls, and all of these is wanted.
+ */
+static __always_inline int look_for_several(struct socket_state *st, __u32 index, __u32 from,
+					    __u32 to)
+{
+	__u32 size = to - from;
+
+	switch (requests_in(index, from, to)) {
+	case 2:
+		st->wide = 1;
+		break;
+	case 1:
+		if (!st->least || size < st->least)
+			st->least = size;
+	}
+	return st->wide;
+}
+
+/* Most requests of a connection are of about one size: these are no several ones. */
+static __always_inline bool has_usual_size(struct socket_state *st, __u32 size)
+{
+	return st->wide || (size >= st->least && size / 2 < st->least);
+}
+
+/*
+ * The same of the request that is told with an answer, behind whose bytes it stands: those
+ * of a long one are copied once more then, to where there is room for all.
+ */
+static __noinline int look_at_taken(struct socket_state *st, struct scratch *s, __u32 index)
+{
+	__u64 from = s->rec.call.len, len = s->rec.kept.len;
+	struct http_call *call = &s->rec.call;
+
+	if (!look_for_several(st, index, from, from + len) || call->len >= call->size ||
+	    !s->payload.src.known)
+		return 0;
+	barrier_var(from);
+	if (from > PREFIX_MAX)
+		return 0;
+	barrier_var(len);
+	if (len > PREFIX_MAX)
+		len = PREFIX_MAX;
+	bpf_probe_read_kernel(&s->data[PREFIX_MAX], len, &s->data[from]);
+	capture_all(s, index, PREFIX_MAX - len);
+	from = call->len;
+	barrier_var(from);
+	if (from > PREFIX_MAX)
+		from = PREFIX_MAX;
+	barrier_var(len);
+	if (len > PREFIX_MAX)
+		len = PREFIX_MAX;
+	bpf_probe_read_kernel(&s->data[from], len, &s->data[PREFIX_MAX]);
+	s->payload.at = from + len;
+	return 0;
+}
+
+/* The same of the request that is kept, behind which another call goes the same way. */
+static __noinline int look_at_kept(struct socket_state *st, struct scratch *s, __u32 index,
+				   __u64 key)
+{
+	struct http_head *head = head_of(st, key);
+	__u64 len;
+
+	if (st->kept == st->taken || !head || has_usual_size(st, head->call.len))
+		return 0;
+	len = head->call.len;
+	barrier_var(len);
+	if (len > prefix)
+		len = prefix;
+	bpf_probe_read_kernel(&s->data[PREFIX_MAX], len, head->data);
+	return look_for_several(st, index, PREFIX_MAX, PREFIX_MAX + len);
+}
+
+/*
+ * Whether more of a long call in the direction of requests is wanted than its first bytes:
+ * a head goes on behind these, or there are several.
+ */
+static __always_inline bool wants_all(struct socket_state *st, struct scratch *s, __u32 index)
+{
+	int n = requests_in(index, 0, s->rec.call.len);
+
+	if (n == 2)
+		st->wide = 1;
+	return n != 1;
 }
 
 /* Copies what is to be known of a call. False: it is not HTTP. */
@@ -270,7 +421,7 @@ static __always_inline bool capture(struct socket_state *st, struct scratch *s, 
 	if (!unseen)
 		capture_first(st, s, index);
 	if (st->verdict == UNDECIDED) {
-		switch (decide(st, s, index)) {
+		switch (decide(index)) {
 		case NOT_FOLLOWED:
 			/* To user space: it will not be told of this call. */
 			st->intro.socket.joined = 1;
@@ -283,12 +434,9 @@ static __always_inline bool capture(struct socket_state *st, struct scratch *s, 
 	}
 	if (unseen || call->len >= call->size)
 		return true;
-	/* A long head, or many requests at once: all of them are wanted. */
-	if (!st->wide && !st->advised && turned && call->dir == st->requests &&
-	    call->len == prefix && s->data[0] != 'P') {
-		st->wide = 1;
+	if (!st->wide && call->len == prefix && call->dir == st->requests &&
+	    (turned ? wants_all(st, s, index) : begins_request(s->data)))
 		capture_all(s, index, PREFIX_MAX);
-	}
 	if (call->len < call->size)
 		capture_tail(s, index);
 	return true;
@@ -316,16 +464,15 @@ static __always_inline __u64 time_of_send(struct http_call *call, __u64 sent_at,
 	return now;
 }
 
-/* Says when a call moved its bytes. */
-static __always_inline void time_call(enum door door, struct socket_state *st,
-				      struct http_record *rec, struct tcp_sock *tp,
-				      enum direction dir, __u32 seq)
+/* Says when a call moved its bytes: what TCP has noted of a send is in time and last, if all left. */
+static __always_inline void time_call(struct socket_state *st, struct http_record *rec,
+				      enum direction dir)
 {
 	struct http_call *call = &rec->call;
 
-	if (dir == sent && READ(door, tp, snd_nxt) == seq)
-		rec->time = time_of_send(call, st->sent_at, READ(door, tp, tcp_wstamp_ns) + asleep,
-					 READ(door, tp, first_tx_mstamp) * 1000 + asleep);
+	if (dir == sent && call->time)
+		rec->time = time_of_send(call, st->sent_at, call->time + asleep,
+					 call->last * 1000 + asleep);
 	else
 		call->time = call->last = rec->time = bpf_ktime_get_boot_ns();
 	if (dir == sent)
@@ -333,13 +480,20 @@ static __always_inline void time_call(enum door door, struct socket_state *st,
 }
 
 /* Tells a request, or keeps it; one that was kept before it is told. */
-static __always_inline void request_moved(void *ctx, struct socket_state *st, struct scratch *s,
-					  __u64 key)
+static __noinline int request_moved(void *ctx, struct socket_state *st, struct scratch *s,
+				    __u32 index)
 {
 	struct http_call *call = &s->rec.call;
+	__u64 key = s->payload.src.sk;
 
 	if (st->kept != st->taken || st->sum.size) {
 		struct http_call this = *call;
+
+		/* It has not waited for the answer to that one, or that was the first of several. */
+		if (!st->wide && begins_request(s->data))
+			st->wide = 1;
+		if (!st->wide)
+			look_at_kept(st, s, index, key);
 
 		/* Its bytes stay where they are: only the kept call is told. */
 		call->size = 0;
@@ -350,8 +504,56 @@ static __always_inline void request_moved(void *ctx, struct socket_state *st, st
 	 * The first one is told at once: user space has to know of both ends of a
 	 * connection before it can wait for what either of them says.
 	 */
-	if ((!st->introduced && st->verdict == IS_HTTP) || !keep(st, s, key))
+	if ((!st->introduced && st->verdict == IS_HTTP) || !keep(st, s, key)) {
+		if (call->len <= prefix && !has_usual_size(st, call->len))
+			look_for_several(st, index, 0, call->len);
 		tell_alone(ctx, st, s, key);
+	}
+	return 0;
+}
+
+/* Records that a long call may take, each of PREFIX_MAX bytes; of what is longer the rest is a gap. */
+#define CALL_RECORDS 5
+
+/* If heads may be anywhere in a long call, only what was captured is told at first: how much is left. */
+static __always_inline __u32 leave_rest(struct socket_state *st, struct http_call *call)
+{
+	__u32 rest = call->size - call->len;
+
+	if (!st->wide || !rest || call->len < PREFIX_MAX / 2)
+		return 0;
+	call->size = call->len;
+	call->tail_len &= urgent;
+	return rest;
+}
+
+/* Tells the rest of a call in further records. */
+static __noinline int tell_rest(void *ctx, struct socket_state *st, struct scratch *s, __u32 index,
+				__u32 rest)
+{
+	struct source *src = &s->payload.src;
+	struct http_call *call = &s->rec.call;
+
+#pragma clang loop unroll(disable)
+	for (int i = 1; i < CALL_RECORDS; i++) {
+		if (!rest)
+			break;
+		if (src->segments)
+			src->skip += call->size;
+		else
+			src->base += call->size;
+		call->offset += call->size;
+		call->size = rest;
+		s->payload.size = rest;
+		gather(index, PREFIX_MAX);
+		call->len = s->payload.len;
+		if (call->len && i < CALL_RECORDS - 1)
+			call->size = call->len;
+		call->tail_len = goes_on;
+		tell_alone(ctx, st, s, src->sk);
+		rest -= call->size;
+	}
+	return 0;
 }
 
 /* Whether an answer begins that says that the connection goes on in another protocol. */
@@ -380,16 +582,19 @@ static __noinline int switch_to_frames(struct socket_state *st, struct scratch *
 
 /*
  * What is done with a call whose place in the stream and whose bytes (payload.src) are
- * known. tp and seq tell when a send's bytes left; without tp the call has its times.
+ * known. Plaintext of TLS has its times; of other calls TCP has noted them.
  */
 static __always_inline int call_moved(void *ctx, enum door door, struct socket_state *st,
-				      struct scratch *s, __u64 key, __u32 index,
-				      struct tcp_sock *tp, __u32 seq, bool turned, bool unseen)
+				      struct scratch *s, __u32 index, bool turned, bool unseen,
+				      bool urgent_behind)
 {
 	struct http_call *call = &s->rec.call;
+	enum direction dir = call->dir;
+	__u64 key = s->payload.src.sk;
 	struct http_head *head = NULL;
 	bool framed = false;
 	__u64 skip = 0;
+	__u32 rest = 0;
 
 	if (heed_hint(st, s, key, index))
 		return 0;
@@ -400,22 +605,33 @@ static __always_inline int call_moved(void *ctx, enum door door, struct socket_s
 		if (!head && !capture(st, s, index, turned, unseen))
 			return 0;
 	}
-	if (tp)
-		time_call(door, st, &s->rec, tp, call->dir, seq);
+	if (door != BY_TLS)
+		time_call(st, &s->rec, dir);
 	s->rec.type = data_moved;
 	s->rec.ending = 0;
+	if (st->urgent_before & 1 << dir || urgent_behind) {
+		if (st->urgent_before & 1 << dir)
+			call->tail_len |= urgent;
+		st->urgent_before = urgent_behind << sent | (st->urgent_before & ~(1 << dir));
+	}
 	if (head) {
 		kept_at_once(st, head, call);
 	} else if (st->verdict == IS_HTTP2) {
 		framed = true;
-	} else if (call->dir != st->requests) {
+	} else if (dir != st->requests) {
 		take_kept(st, s, key, true);
+		if (s->rec.kept.len && !has_usual_size(st, s->rec.kept.len))
+			look_at_taken(st, s, index);
+		rest = leave_rest(st, call);
 		tell(ctx, st, s, key);
 		if (is_switch(s))
 			skip = switch_to_frames(st, s, index);
 	} else {
-		request_moved(ctx, st, s, key);
+		rest = leave_rest(st, call);
+		request_moved(ctx, st, s, index);
 	}
+	if (rest)
+		tell_rest(ctx, st, s, index, rest);
 	if (framed || skip)
 		frames_moved(ctx, st, s, index, skip);
 	return 0;
@@ -473,7 +689,12 @@ static __noinline int tell_hello(void *ctx, struct socket_state *st, struct scra
 static __always_inline void note_send(struct socket_state *st, struct scratch *s,
 				      struct tls_call *call, struct tcp_sock *tp)
 {
-	time_call(BY_KPROBE, st, &s->rec, tp, sent, st->next[sent]);
+	s->rec.call.time = 0;
+	if (BPF_CORE_READ(tp, snd_nxt) == st->next[sent]) {
+		s->rec.call.time = BPF_CORE_READ(tp, tcp_wstamp_ns);
+		s->rec.call.last = BPF_CORE_READ(tp, first_tx_mstamp);
+	}
+	time_call(st, &s->rec, sent);
 	if (call->dir == received || call->sent)
 		return;
 	call->time = s->rec.call.time;
@@ -570,7 +791,7 @@ static __noinline int tls_moved(void *ctx, struct socket_state *st, struct scrat
  * Most ciphertext is that of the object that has the socket, and nothing of it is looked
  * at. False: it is to be looked at more closely.
  */
-static __always_inline bool moved_as_ever(struct socket_state *st, struct scratch *s,
+static __noinline int moved_as_ever(struct socket_state *st, struct scratch *s,
 					  struct sock *sk, enum direction dir)
 {
 	struct tcp_sock *tp = (void *)sk;
@@ -610,20 +831,21 @@ static __always_inline bool goes_on_unknown(struct socket_state *st, bool turned
 static __always_inline int data_call(void *ctx, enum door door, __u32 use, struct sock *sk,
 				     struct msghdr *msg, long ret)
 {
-	bool turned, new, unseen = use == FOR_SPLICE; /* the bytes are nowhere */
-	enum direction dir = direction_of(use);
+	bool turned, unseen = (use & THROWN_AWAY) || use == FOR_SPLICE; /* the bytes are nowhere */
+	bool new, urgent_behind = false;
+	enum direction dir = direction_of(use & ~THROWN_AWAY);
 	__u32 index, seq;
 	struct task_struct *task = NULL; /* if the kernel vouches for it */
-	__u64 key = (__u64)sk;
 	struct socket_state *st;
 	struct tcp_sock *tp;
 	struct scratch *s;
 
+	use &= ~THROWN_AWAY;
 	st = socket_of(ctx, door, use, sk, ret);
 	if (!st)
 		return 0;
-	tp = as_tcp(door, sk);
-	if (!tp)
+	tp = st->multipath ? NULL : as_tcp(door, sk);
+	if (!tp && !st->multipath)
 		return 0;
 	if (door == BY_TRACEPOINT)
 		task = bpf_get_current_task_btf();
@@ -633,18 +855,28 @@ static __always_inline int data_call(void *ctx, enum door door, __u32 use, struc
 	s = scratch(index);
 	if (!s)
 		return 0;
-	s->payload.index = index;
 	new = st->tls == NOT_TLS && st->verdict != IS_OTHER;
-	if (!new && (unseen || moved_as_ever(st, s, sk, dir)))
-		goto end;
-	find_bytes(s, index, task, sk, msg, ret, unseen);
-	if (new) {
-		seq = dir == sent ? READ(door, tp, write_seq) : READ(door, tp, copied_seq);
+	if (!new) {
+		if (unseen || moved_as_ever(st, s, sk, dir))
+			goto end;
+		find_bytes(door, s, index, task, sk, msg, ret, unseen);
+	} else {
+		seq = !tp	    ? st->next[dir & 1] + ret :
+		      dir == sent ? READ(door, tp, write_seq) :
+				    READ(door, tp, copied_seq);
 		place_call(door, st, &s->rec.call, sk, tp, dir, seq, ret);
 		turned = goes_back(st, dir);
 		if (goes_on_unknown(st, turned))
 			return 0;
-		call_moved(ctx, door, st, s, key, index, tp, seq, turned, unseen);
+		find_bytes(door, s, index, task, sk, msg, ret, unseen);
+		if (dir == sent && s->payload.src.flags & MSG_OOB) {
+			if (!leave_urgent_out(st, s)) {
+				st->urgent_before |= 1 << sent;
+				return 0;
+			}
+			urgent_behind = true;
+		}
+		call_moved(ctx, door, st, s, index, turned, unseen, urgent_behind);
 		if (st->tls == NOT_TLS)
 			goto end;
 	}

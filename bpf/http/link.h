@@ -183,7 +183,7 @@ static __noinline int begin_plaintext(struct socket_state *st)
 	st->sum.size = 0;
 	st->misses = st->start_len = 0;
 	st->run = st->calls = 0;
-	st->wide = st->advised = 0;
+	st->wide = st->least = st->before = st->urgent_before = 0;
 	st->last_dir = neither;
 	st->intro.socket.joined = !(st->tls_flags & TLS_WHOLE);
 	st->introduced = 0;

@@ -16,6 +16,7 @@
 #define PREFIX_MAX 16384
 /* Of the first bytes of a call: a method and a space. */
 #define START_LEN 24
+#define START_MORE 20 /* of these from calls before */
 #define TAIL_LEN 8
 
 /* Entries of heads, at most, and how many of them a socket asks for. */
@@ -60,6 +61,9 @@ enum __attribute__((packed)) ending {
 	reset,
 	timed_out,
 	unseen, /* its address was used again: how and when is not known */
+	/* With one of these, if it is known whose doing it was. */
+	by_own = 1 << 4,
+	by_peer = 1 << 5,
 };
 
 /* Which socket, between whom. */
@@ -90,6 +94,15 @@ struct http_intro {
 	struct http_owner owner;
 };
 
+/* What else tail_len of a call says. */
+enum call_note {
+	goes_on = 1 << 6, /* it is not the beginning of the call that moved its bytes */
+	urgent = 1 << 7,  /* the byte before it was urgent, and belongs to no message */
+};
+
+FOR_GO(call_note, enum call_note);
+FOR_GO(ending, enum ending);
+
 /* Bytes that moved in one call. */
 struct http_call {
 	__u64 time;   /* ns, boot clock, of the first byte */
@@ -98,7 +111,7 @@ struct http_call {
 	__u32 size;   /* 0: there is no call */
 	__u16 len;    /* bytes captured */
 	enum direction dir;
-	__u8 tail_len;
+	__u8 tail_len;	     /* and enum call_note */
 	char tail[TAIL_LEN]; /* the last bytes, if len is less than size */
 };
 
@@ -126,12 +139,18 @@ struct http_record {
 	__u64 seen;	/* when it was first seen: tells it from another at that address */
 	__u64 bytes[2]; /* that moved in each direction so far */
 	enum event type;
-	enum ending ending;	 /* socket_closed */
+	__u8 ending;		 /* socket_closed: enum ending, and whose doing it was */
 	__u8 parts;		 /* enum part */
 	enum direction requests; /* theirs, as far as the first bytes told */
 	__u32 lost;		 /* exchanges that found no room since the record before */
 	struct http_call kept;	 /* before call */
 	struct http_call call;
+};
+
+/* A line that may be a request's. */
+enum line {
+	LINE_OPEN = 0x80, /* it has not ended yet */
+	LINE_BARE,	  /* it names no version: only an answer makes a request of it */
 };
 
 enum verdict {
@@ -188,20 +207,23 @@ struct socket_state {
 	__u8 wanted;		 /* owner passes the filters */
 	__u8 introduced;	 /* user space has intro */
 	__u8 wide;		 /* calls may hold many heads */
-	__u8 advised;		 /* user space knows whether they do */
-	enum ending ending;	 /* it has ended within a send that is still to be told */
-	enum ending late;	 /* it has ended, and its client may still take an answer out */
+	__u8 ending;		 /* enum ending: within a send that is still to be told */
+	__u8 late;		 /* the same, and its client may still take an answer out */
 	__u8 kind;		 /* enum counted: as what it was counted */
 	__u8 calls;		 /* goes round */
+	bool multipath;		 /* it is one of MPTCP, and no TCP socket */
+	__u8 urgent_before;	 /* by direction: whether bytes before the next one are urgent */
 	/* In records of this turn that found no room: requests and answers that began. */
 	__u8 lost_requests;
 	__u8 lost_answers;
-	__u8 start_len; /* bytes in start: too few to decide */
-	char start[2 * START_LEN];
+	__u16 least;	/* bytes of the smallest call that is one request: several_asked() */
+	__u16 before;	/* bytes that are still to come of what stands before the first request */
+	__u8 start_len; /* bytes in start: too few to decide; or enum line */
+	char start[START_LEN + START_MORE]; /* of a line its last bytes are behind START_LEN */
 };
 
 /*
- * Every TCP socket. Inserted when it is connected, or at its first data call if
+ * Every TCP socket, and every one of MPTCP that moves bytes. Inserted when it is connected, or at its first data call if
  * that was before tracing began, deleted when the kernel destroys it. One that finds no room is counted and not
  * traced. User space reads it.
  */
@@ -312,6 +334,7 @@ enum scratch_use {
 
 #define PAYLOAD_RECORD struct http_record
 #define PAYLOAD_USES SCRATCH_USES
+#define PAYLOAD_MORE struct socket_state draft; /* of an entry that is to be inserted */
 #include "h2.h"
 
 /* Where a connection is in its frames of HTTP/2. */
@@ -334,6 +357,7 @@ struct {
 
 /* What one begins as. */
 const volatile struct http2_state http2_begins;
+const volatile struct socket_state multipath_begins = {.multipath = true, .last_dir = neither};
 
 /* Counts a socket as one that speaks this, and no longer as what it seemed to. */
 static __always_inline void count_kind(struct socket_state *st, enum counted kind)

@@ -293,10 +293,21 @@ struct sock_common {
 
 struct socket;
 
+struct sk_buff_head {
+	struct sk_buff *prev;
+};
+
+typedef struct {
+	int owned;
+} socket_lock_t;
+
 struct sock {
 	struct sock_common __sk_common;
+	socket_lock_t sk_lock;
+	struct sk_buff_head sk_error_queue;
 	struct socket *sk_socket;
 	int sk_err;
+	int sk_err_soft;
 	u16 sk_protocol;
 	u8 sk_shutdown;
 };
@@ -315,6 +326,7 @@ struct tcp_sock {
 	u32 rcv_nxt;
 	u32 copied_seq;
 	u32 write_seq;
+	u32 urg_seq;
 	u64 tcp_wstamp_ns;
 	u64 first_tx_mstamp;
 	u32 segs_out;
@@ -327,9 +339,20 @@ struct socket {
 };
 
 struct sk_buff {
+	char cb[48];
 	unsigned char *head;
 	u16 transport_header;
 	u16 network_header;
+};
+
+/* include/uapi/linux/errqueue.h, include/linux/errqueue.h: in cb of what waits in sk_error_queue */
+struct sock_extended_err {
+	__u32 ee_errno;
+	__u8 ee_origin;
+};
+
+struct sock_exterr_skb {
+	struct sock_extended_err ee;
 };
 
 struct iphdr {
@@ -386,6 +409,7 @@ enum iter_type___new {
 struct msghdr {
 	void *msg_name;
 	struct iov_iter msg_iter;
+	unsigned int msg_flags;
 };
 
 /* include/linux/io_uring_types.h */
@@ -405,6 +429,7 @@ struct io_kiocb {
 /* kernel/bpf/{bpf_iter,map_iter,task_iter}.c */
 struct bpf_iter_meta {
 	struct seq_file *seq;
+	u64 seq_num;
 };
 
 struct bpf_iter__bpf_map_elem {
@@ -414,6 +439,7 @@ struct bpf_iter__bpf_map_elem {
 };
 
 struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
 	struct task_struct *task;
 	u32 fd;
 	struct file *file;
@@ -442,12 +468,17 @@ enum tcp_state {
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
 #define IPPROTO_MPTCP 262
+#define MSG_OOB 1
 #define MSG_PEEK 2
+#define MSG_TRUNC 0x20
 #define MSG_ERRQUEUE 0x2000
 /* include/net/sock.h: enum sock_flags, set when a FIN has come */
 #define SOCK_DONE 1
 #define RCV_SHUTDOWN 1
 #define SHUTDOWN_MASK 3
+/* include/uapi/linux/errqueue.h */
+#define SO_EE_ORIGIN_ICMP 2
+#define SO_EE_ORIGIN_ICMP6 3
 /* include/uapi/linux/magic.h */
 #define SOCKFS_MAGIC 0x534F434B
 /* include/uapi/linux/io_uring.h */

@@ -27,6 +27,7 @@ static __noinline struct scratch *take_scratch(__u32 *index)
 		barrier();
 		if (s->payload.owner != me)
 			continue; /* it was preempted by who took it */
+		s->payload.index = at;
 		*index = at;
 		return s;
 	}
@@ -146,7 +147,7 @@ static __noinline int plain_moved(void *ctx, struct tls_call *call, __u64 n)
 		s->payload.size = n;
 		s->payload.src = (struct source){
 			.sk = key, .base = call->buf, .known = true, .data_user = true};
-		call_moved(ctx, BY_TLS, st, s, key, index, NULL, 0, turned, false);
+		call_moved(ctx, BY_TLS, st, s, index, turned, false, false);
 	}
 	s->payload.owner = 0;
 	return 0;

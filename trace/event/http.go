@@ -27,12 +27,13 @@ type HTTP struct {
 	Path          string        // request target as sent; empty if unknown, or if there is none (CONNECT of HTTP/2)
 	PathTruncated bool          // Path is not all
 	Host          string        // empty if unknown
+	Incomplete    bool          // the request's head never ended
 	Status        int           // 0 if there was no response, or if it is unknown
 	Latency       time.Duration // 0 if there was no response, or if it is unknown
 	Duration      time.Duration // to the last byte, or to the end without one
 	RequestBytes  uint64        // whole messages
 	ResponseBytes uint64
-	Error         string // as a Reason of Close: the response is missing, or not whole
+	Error         string // as a Reason of Close, or not_http: the response is missing, or not whole
 	ClosedBy      string // with Error: RoleClient or RoleServer; empty if unknown
 	ResetCode     string // of a stream of HTTP/2 that was reset, as CANCEL
 	GRPC          bool   // GRPCStatus is known
@@ -78,6 +79,8 @@ type HTTPSummary struct {
 	Errors             uint64 // of Count: see HTTP.Failed
 	Answered           uint64 // of Count, those with a latency that is known; if 0 there are none (a line tells only whether it is 0)
 	P50, P90, P99, Max time.Duration
+	Waiting            uint64        // requests that wait for their answer now; they are in no other number
+	Oldest             time.Duration // how long the oldest of those has waited
 
 	// For tables.
 	Rate    float64 // exchanges a second: of the interval, in a closing table of the whole run
@@ -102,6 +105,7 @@ func (e *HTTP) fields(t *table) {
 	t.micros("duration_us", &e.Duration, !stuck)
 	t.uint64("request_bytes", &e.RequestBytes, true)
 	t.uint64("response_bytes", &e.ResponseBytes, !stuck)
+	t.flag("request_incomplete", &e.Incomplete, e.Incomplete)
 	t.text("error", &e.Error, e.Error != "")
 	t.text("closed_by", &e.ClosedBy, e.ClosedBy != "")
 	t.text("reset_code", &e.ResetCode, e.ResetCode != "")
@@ -123,6 +127,8 @@ func (e *HTTPSummary) fields(t *table) {
 	t.text("route", &e.Route, e.Route != "")
 	t.uint64("count", &e.Count, true)
 	t.uint64("errors", &e.Errors, true)
+	t.uint64("waiting", &e.Waiting, e.Waiting > 0)
+	t.micros("oldest_us", &e.Oldest, e.Waiting > 0)
 	if t.reads("p50_us") {
 		e.Answered = 1
 	}

@@ -460,6 +460,27 @@ func TestKernelExecFailedTellsWhatWasAskedFor(t *testing.T) {
 	}
 }
 
+// Without --failed nothing tells what it was that failed, and it was not the program before.
+func TestKernelExitOfABrokenProgramIsNotThatOfTheOneBefore(t *testing.T) {
+	kit.Needs(t, kit.EndsKernel)
+	program, err := os.ReadFile(kit.WorkloadBinary(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := filepath.Join(t.TempDir(), "broken")
+	if err := os.WriteFile(broken, program[:4096], 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r := kit.Start(t, "exec", "--exits")
+	cmd := kit.Workload(t, "fail", "", broken, "", "x")
+	pid := kit.Launch(t, cmd)
+	_ = cmd.Wait()
+	if e := r.Until(kit.Ended(pid)); e["signal"] != "SIGSEGV" || e["comm"] != "broken" || e["exe"] != nil || e["args"] != nil {
+		t.Errorf("%v", e)
+	}
+	r.Stop()
+}
+
 // A process that filters leave out may become one that they do not.
 func TestKernelExitOfWhoChangesUserTellsItsProgram(t *testing.T) {
 	kit.Needs(t, kit.EndsKernel)

@@ -1,8 +1,10 @@
 package http
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -70,11 +72,12 @@ type conn struct {
 	sweptAt  uint64            // heard, when sweep looked last
 	patience time.Duration     // how long it may be silent then
 	hint     bpf.HttpHttpHint  // as the kernel has it
-	advised  bool              // it says whether calls hold many heads
 	counted  uint64            // exchanges that the kernel has counted as lost and that may still be given up
 	gap      uint64            // where what it has counted begins, in the direction of requests
 	judged   bool              // Refusal says what filters say of its owner
+	closedBy message.Side      // whose doing its end was, if that is known
 	closed   bool
+	waits    []message.Exchange // with --summary: requests that were found to wait for long
 }
 
 // Methods of exchange.Source.
@@ -111,6 +114,7 @@ type conns struct {
 	lit      func(*bpf.HttpHttpSocket) // called when plaintext of TLS comes
 	fed      func(*conn)               // called with a connection that was fed
 	known    map[uint64]*conn          // by the address of the kernel's socket
+	waiting  map[*conn]bool            // those with waits
 	sweeping *session.Timer
 
 	current *conn  // that the callbacks of parsers are about
@@ -127,7 +131,7 @@ type conns struct {
 
 func newConns(o *options, h *session.Host, join *exchange.Join) *conns {
 	cs := &conns{
-		options: o, session: h, join: join, known: map[uint64]*conn{},
+		options: o, session: h, join: join, known: map[uint64]*conn{}, waiting: map[*conn]bool{},
 		unpaired: exchange.Refusal{Cause: account.Unpaired},
 	}
 	for _, p := range protocols {
@@ -224,6 +228,9 @@ func (cs *conns) feed(c *conn, call *bpf.HttpHttpCall, data []byte) {
 	if call.Size == 0 || call.Offset < c.next[dir] || c.parser.Opaque() {
 		return
 	}
+	if call.TailLen&uint8(bpf.HttpCallNoteUrgent) != 0 {
+		c.base[dir] += call.Offset - c.next[dir] // as if it had not been there, at both ends
+	}
 	c.next[dir] = call.Offset + uint64(call.Size)
 	seg := &cs.segment
 	*seg = stream.Segment{
@@ -233,9 +240,10 @@ func (cs *conns) feed(c *conn, call *bpf.HttpHttpCall, data []byte) {
 		Data:   data[:call.Len],
 		Time:   int64(call.Time),
 		Last:   int64(call.Last),
+		Rest:   call.TailLen&uint8(bpf.HttpCallNoteGoesOn) != 0,
 	}
-	if call.TailLen > 0 {
-		seg.Tail = unsafe.Slice((*byte)(unsafe.Pointer(&call.Tail)), call.TailLen)
+	if n := tailLen(call); n > 0 {
+		seg.Tail = unsafe.Slice((*byte)(unsafe.Pointer(&call.Tail)), n)
 	}
 	c.parser.Feed(seg)
 	cs.moved(c)
@@ -259,10 +267,6 @@ func (cs *conns) advise(c *conn, dir stream.Direction, data []byte) {
 		h.Flags |= uint32(bpf.HttpHintOpaque)
 	} else if c.parser.Waiting() > 1 {
 		h.Flags |= uint32(bpf.HttpHintWide)
-		c.advised = true
-	} else if len(data) > int(cs.options.prefix) && !c.advised {
-		c.advised = true // a long head: the others may be short
-		h.Dir = uint32(bpf.HttpDirectionNeither)
 	}
 	next := c.next[dir] - c.base[dir]
 	if until, blind := c.parser.Body(dir); until > next && until-next > quietBytes {
@@ -305,6 +309,10 @@ func (cs *conns) exchange(x *message.Exchange) {
 	cs.join.Connect(&c.End, x.Role)
 	cs.judge(c)
 	c.counted = 0 // it is understood again
+	cs.over(c, x)
+	if x.ClosedBy == message.Neither && x.Ending != stream.Complete && x.Ending != stream.Timeout {
+		x.ClosedBy = c.closedBy
+	}
 	switch {
 	case !cs.options.wantsRole(x.Role):
 		cs.session.Ledger.Filtered("role", 1)
@@ -323,11 +331,63 @@ func (cs *conns) waited(x *message.Exchange) {
 	}
 	switch {
 	case !c.Connected():
+	case cs.options.summary:
+		if cs.options.wantsRole(x.Role) {
+			cs.wait(c, x)
+		}
 	case cs.options.wantsRole(x.Role):
 		cs.judge(c)
 		cs.join.Age(&c.End, x, c.number(x))
-	case !cs.options.summary: // else only its exchange counts
+	default:
 		cs.session.Ledger.Filtered("role", 1)
+	}
+}
+
+// wait takes note of a request for the summary: it waits until its exchange is over, or
+// the connection is.
+func (cs *conns) wait(c *conn, x *message.Exchange) {
+	kept := *x // its texts are valid during the call only
+	kept.Method, kept.Target, kept.Host = bytes.Clone(x.Method), bytes.Clone(x.Target), bytes.Clone(x.Host)
+	c.waits = append(c.waits, kept)
+	cs.waiting[c] = true
+}
+
+// over takes note that a request has been answered, or was given up.
+func (cs *conns) over(c *conn, x *message.Exchange) {
+	if len(c.waits) > 0 {
+		c.waits = slices.DeleteFunc(c.waits, func(w message.Exchange) bool {
+			return w.RequestStart == x.RequestStart && w.RequestOffset == x.RequestOffset
+		})
+	}
+}
+
+// eachWaiting calls f with each request that waits, as it would be in a row: once if both
+// ends have it.
+func (cs *conns) eachWaiting(f func(c *conn, x *message.Exchange)) {
+	shown := func(c *conn) bool {
+		cs.judge(c)
+		return c.Refusal == nil && len(c.waits) > 0
+	}
+	for c := range cs.waiting {
+		// Of those in order the first have an answer under way.
+		if n := c.parser.Waiting(); n == 0 {
+			c.waits = nil
+		} else if c.parser.Kind() == message.HTTP1 && n < len(c.waits) {
+			c.waits = slices.Delete(c.waits, 0, len(c.waits)-n)
+		}
+		if c.closed || c.parser.Opaque() || len(c.waits) == 0 {
+			c.waits = nil
+			delete(cs.waiting, c)
+			continue
+		}
+		if other := cs.join.Partner(&c.End); c.Role() == message.Server && cs.options.role == "" && other != nil && shown(other.Source.(*conn)) {
+			continue // the client's is the row
+		}
+		if shown(c) {
+			for i := range c.waits {
+				f(c, &c.waits[i])
+			}
+		}
 	}
 }
 
@@ -336,6 +396,7 @@ func (cs *conns) waited(x *message.Exchange) {
 func (cs *conns) gaveUp(x *message.Exchange) {
 	c := cs.current
 	cs.judge(c)
+	cs.over(c, x)
 	switch {
 	case c.counted > 0 && (x.RequestStart == 0 || c.base[c.requests]+x.RequestOffset < c.gap):
 		c.counted-- // a record of it found no room
@@ -363,6 +424,7 @@ func (cs *conns) close(c *conn, now uint64, why stream.Ending) {
 	cs.current = c
 	c.parser.Close(int64(now), why)
 	c.closed = true
+	delete(cs.waiting, c)
 	if cs.known[c.address] == c {
 		delete(cs.known, c.address)
 	}
@@ -437,5 +499,5 @@ func (cs *conns) keptFor(c *conn) (call *bpf.HttpHttpCall, data []byte, ok bool)
 	}
 	head := (*bpf.HttpHttpHead)(unsafe.Pointer(unsafe.SliceData(cs.head))) // but for the length of Data
 	call, data = &head.Call, cs.head[at:]
-	return call, data, head.Socket == c.address && call.Size > 0 && int(call.Len) <= len(data) && call.TailLen <= 8
+	return call, data, head.Socket == c.address && call.Size > 0 && int(call.Len) <= len(data) && tailLen(call) <= 8
 }

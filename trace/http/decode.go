@@ -4,6 +4,7 @@ import (
 	"unsafe"
 
 	"tracer/bpf"
+	"tracer/trace/message"
 	"tracer/trace/stream"
 )
 
@@ -15,7 +16,7 @@ func (t *tracer) Decode(record []byte) bool {
 	}
 	r := (*bpf.HttpHttpRecord)(unsafe.Pointer(unsafe.SliceData(record)))
 	data := record[head:]
-	if int(r.Call.Len)+int(r.Kept.Len) > len(data) || r.Call.TailLen > 8 || r.Kept.TailLen > 8 {
+	if int(r.Call.Len)+int(r.Kept.Len) > len(data) || tailLen(&r.Call) > 8 || tailLen(&r.Kept) > 8 {
 		return false
 	}
 	kept := data[r.Call.Len:]
@@ -23,7 +24,7 @@ func (t *tracer) Decode(record []byte) bool {
 	sum := &t.summed
 	*sum = bpf.HttpHttpCall{}
 	var intro *bpf.HttpHttpIntro
-	if r.Parts&uint8(bpf.HttpPartWithSum) != 0 && !take(&parts, sum) || sum.TailLen > 8 || sum.Len > 0 {
+	if r.Parts&uint8(bpf.HttpPartWithSum) != 0 && !take(&parts, sum) || tailLen(sum) > 8 || sum.Len > 0 {
 		return false
 	}
 	if r.Parts&uint8(bpf.HttpPartWithIntro) != 0 {
@@ -66,14 +67,16 @@ func (t *tracer) Decode(record []byte) bool {
 		}
 		t.conns.feed(c, &r.Call, data)
 	case bpf.HttpEventSocketClosed:
-		if r.Ending == bpf.HttpEndingUnseen {
+		ending, by := endingOf(r)
+		if ending == bpf.HttpEndingUnseen {
 			t.conns.vanish(c)
 			break
 		}
 		for dir, n := range r.Bytes {
 			c.parser.Feed(&stream.Segment{Dir: stream.Direction(dir), Offset: max(n, c.base[dir]) - c.base[dir]})
 		}
-		t.conns.close(c, r.Time, stream.Ending(r.Ending))
+		c.closedBy = by
+		t.conns.close(c, r.Time, stream.Ending(ending))
 	default:
 		return false
 	}
@@ -130,6 +133,25 @@ func (t *tracer) link(r *bpf.HttpHttpRecord, calls []heldCall) {
 		t.conns.feed(c, &calls[i].call, calls[i].data)
 	}
 	t.settle()
+}
+
+// endingOf is how a connection has ended, and which end did that.
+func endingOf(r *bpf.HttpHttpRecord) (bpf.HttpEnding, message.Side) {
+	const by = bpf.HttpEndingByOwn | bpf.HttpEndingByPeer
+	ending := bpf.HttpEnding(r.Ending)
+	own := message.Role(r.Requests & 1)
+	switch ending & by {
+	case bpf.HttpEndingByOwn:
+		return ending &^ by, own.Side()
+	case bpf.HttpEndingByPeer:
+		return ending &^ by, (1 - own).Side()
+	}
+	return ending &^ by, message.Neither
+}
+
+// tailLen is how many of the last bytes of a call were captured.
+func tailLen(call *bpf.HttpHttpCall) uint8 {
+	return call.TailLen &^ uint8(bpf.HttpCallNoteGoesOn|bpf.HttpCallNoteUrgent)
 }
 
 // start sets where the streams of a connection begin: one that is older than

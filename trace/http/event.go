@@ -61,9 +61,6 @@ func (ev *events) wanted(client, server *exchange.Half) (_, _ *exchange.Half) {
 // reportStuck shows a request that is stuck now, as it was seen from one end or from
 // both.
 func (ev *events) reportStuck(client, server *exchange.Half, now uint64) {
-	if ev.sum != nil {
-		return // its exchange will be counted
-	}
 	if client, server = ev.wanted(client, server); client == nil && server == nil {
 		return
 	}
@@ -122,6 +119,7 @@ func (ev *events) fill(e *event.HTTP, kind string, client, server *exchange.Half
 		Path:          text(x.Target),
 		PathTruncated: x.TargetTruncated,
 		Host:          text(x.Host),
+		Incomplete:    x.Incomplete,
 		Status:        x.Status,
 		RequestBytes:  x.RequestBytes,
 		ResponseBytes: x.ResponseBytes,
@@ -159,8 +157,11 @@ func addServer(e *event.HTTP, client, server *message.Exchange) {
 	if e.Host == "" {
 		e.Host = text(server.Host)
 	}
-	if e.Status == 0 {
-		e.Status = server.Status
+	if e.Status == 0 && server.Status != 0 { // the client has not read the answer
+		e.Status, e.ResponseBytes = server.Status, max(e.ResponseBytes, server.ResponseBytes)
+	}
+	if e.Error != "" && e.ClosedBy == "" {
+		e.ClosedBy = server.ClosedBy.String()
 	}
 	if !client.GRPC && client.Ending == stream.Complete && server.GRPC {
 		e.GRPC, e.GRPCStatus, e.GRPCMessage = true, uint32(server.GRPCStatus), text(server.GRPCMessage)
@@ -173,6 +174,9 @@ var versions = [...]string{"1.0", "1.1"}
 func version(x *message.Exchange) string {
 	if x.Stream != 0 {
 		return "2"
+	}
+	if x.Minor > 9 {
+		return "" // some other, or none that could be read
 	}
 	return versions[min(x.Minor, 1)]
 }
@@ -191,7 +195,20 @@ func times(x *message.Exchange) (latency, duration time.Duration) {
 	return latency, max(latency, duration)
 }
 
-// tellSummary shows the rows of the summary.
-func (ev *events) tellSummary(now uint64, last bool) {
+// tellSummary shows the rows of the summary. waiting gives the requests that wait.
+func (ev *events) tellSummary(now uint64, last bool, waiting func(func(*conn, *message.Exchange))) {
+	e := &ev.event
+	waiting(func(c *conn, x *message.Exchange) {
+		h := exchange.Half{Exchange: *x, Owner: c.Owner, ID: c.ID}
+		client, server := &h, (*exchange.Half)(nil)
+		if x.Role == message.Server {
+			client, server = server, client
+		}
+		ev.fill(e, event.KindHTTPStuck, client, server)
+		e.Age = time.Duration(max(int64(now)-x.RequestStart, 0))
+		if ev.options.filters(e) == "" {
+			ev.sum.Wait(e)
+		}
+	})
 	ev.sum.Tell(ev.session, now, ev.session.Clock.Wall(now), last)
 }

@@ -59,7 +59,7 @@ func TestKernelPeersAgree(t *testing.T) {
 		{"HTTP/2 of Node", "node curl", peerNode2},
 		{"HTTP/2 of Python", "hypercorn curl", peerPython2},
 		{"HTTP/2 in front of HTTP/1", "nginx haproxy h2load", peerHAProxy2},
-		{"h2c upgrade", "apache2 curl", peerUpgrade2},
+		{"h2c upgrade", "apache2 hypercorn curl", peerUpgrade2},
 		{"gRPC of Go", "go", peerGRPC},
 		{"gRPC of Node", "go node npm", peerGRPCNode},
 		{"late to HTTP/2", "nginx haproxy node go", peersLate2},

@@ -96,8 +96,14 @@ func rows(events []*event.HTTP) []string {
 		if e.PathTruncated {
 			s += " cut"
 		}
+		if e.Incomplete {
+			s += " incomplete"
+		}
 		if e.Error != "" {
 			s += " " + e.Error
+		}
+		if e.ClosedBy != "" {
+			s += " by " + e.ClosedBy
 		}
 		if e.Kind != event.KindHTTP {
 			s = e.Kind + " " + s

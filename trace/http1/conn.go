@@ -50,6 +50,7 @@ func (c *Conn) Reset(joined bool) {
 	c.queue, c.held, c.again = queue[:0], held[:0], again[:0]
 	if joined {
 		c.dirs[Sent].state, c.dirs[Received].state = lost, lost
+		c.dirs[Sent].begin, c.dirs[Received].begin = true, true
 	}
 }
 
@@ -83,6 +84,7 @@ func (c *Conn) handOver(m progress, to *Sink) {
 // misplace is called where the place in a stream is lost.
 func (c *Conn) misplace(st *flow, to *Sink) {
 	to.Resyncs++
+	c.strayed = true
 	st.state = lost
 	if st == c.answering() {
 		c.lose(to)
@@ -95,6 +97,16 @@ func (c *Conn) misplace(st *flow, to *Sink) {
 		other.drop(to)
 		other.state = lost
 	}
+}
+
+// runsAhead takes note that the client does not wait for answers. If the place was lost
+// before, and found where such a client would have waited, it may have been a wrong one.
+func (c *Conn) runsAhead(to *Sink) {
+	if !c.ahead && c.strayed {
+		c.lose(to)
+		c.answering().state = lost
+	}
+	c.ahead = true
 }
 
 // stray moves bytes of a stream whose place is lost, of segment s or untold.

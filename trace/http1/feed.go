@@ -30,8 +30,8 @@ func (c *Conn) admit(s *Segment, to *Sink) {
 // take moves a segment through its stream.
 func (c *Conn) take(s *Segment, to *Sink) {
 	st, other := &c.dirs[s.Dir&1], &c.dirs[s.Dir&1^1]
-	if len(c.held) > 0 && c.held[0].Dir != s.Dir && len(st.buf) == 0 && (st.state == atHead || st.state == lost) {
-		c.flush(s.Time, to) // what came before this request is not its answer
+	if len(c.held) > 0 && c.held[0].Dir != s.Dir && (st.state == atHead || st.state == lost) {
+		c.flush(s.Time, to) // what came before this request is not its answer, but that of what has come of it
 	}
 	if other.state == lost && other != c.answering() && s.Size > 0 && s.Last >= other.begun.start {
 		c.abandon(other, to) // what seemed to begin there did not
@@ -42,7 +42,9 @@ func (c *Conn) take(s *Segment, to *Sink) {
 	c.turn = told && c.turned
 	c.untold = s.Offset > st.next
 	if c.early != 0 && s.Size > 0 && st == c.answering() {
-		c.ahead = c.ahead || told && s.Time >= c.early
+		if told && s.Time >= c.early {
+			c.runsAhead(to)
+		}
 		c.early = 0
 	}
 	switch {
@@ -267,10 +269,15 @@ func (c *Conn) Close(now int64, why Ending, to *Sink) {
 			}
 			c.finish(ending, to)
 		}
-		for c.first < len(c.queue) {
-			c.tell(to.Exchange, c.front(), why, now, to)
-			c.pop(to)
+	}
+	for i := range c.dirs { // what came of a head that never ended
+		if st := &c.dirs[i]; !c.opaque && st.asks {
+			c.adopt(c.opposite(st), now, false, to)
 		}
+	}
+	for c.first < len(c.queue) && !c.opaque {
+		c.tell(to.Exchange, c.front(), why, now, to)
+		c.pop(to)
 	}
 	for i := range c.dirs {
 		c.dirs[i].drop(to)

@@ -54,10 +54,10 @@ func TestTheQueueIsBounded(t *testing.T) {
 		t.Errorf("%d exchanges, want %d", len(p.rows), maxWaiting)
 	}
 	p.play(out(get2).time(3, 3), in(nf).time(4, 4))
-	if diff := cmp.Diff("client GET /b at h 1.1 404 28@3-3 45@4-4", p.rows[len(p.rows)-1]); diff != "" {
-		t.Errorf("afterwards (-want +got):\n%s", diff)
+	if len(p.rows) != maxWaiting { // it does not wait for answers, and one may be that of a request without room
+		t.Errorf("afterwards: %s", p.rows[len(p.rows)-1])
 	}
-	if diff := cmp.Diff(Counts{Overflow: more, Unmatched: 1, Resyncs: 1}, p.to.Counts); diff != "" {
+	if diff := cmp.Diff(Counts{Lost: 1, Overflow: more, Unmatched: 1, Resyncs: 1}, p.to.Counts); diff != "" {
 		t.Errorf("counts (-want +got):\n%s", diff)
 	}
 }
@@ -170,8 +170,9 @@ func TestKind(t *testing.T) {
 		{"TLS", "\x16\x03\x01\x02\x00", false, TLS, true},
 		{"almost TLS", "\x16\x04", false, Other, true},
 		{"binary", "\x00\x01", false, Other, true},
-		{"text", "220 mail.example.com ESMTP\r\n", false, Other, true},
-		{"a request of HTTP/0.9", "GET /\r\n", false, Other, true},
+		{"text that only an answer would make a request", "220 mail.example.com ESMTP\r\n", false, Unknown, false},
+		{"a request of HTTP/0.9", "GET /\r\n", false, Unknown, false},
+		{"text without a space", "*1\r\n$4\r\nPING\r\n", false, Other, true},
 		{"binary, joined", "\x00\x01", true, Unknown, false},
 	}
 	for _, test := range tests {

@@ -90,11 +90,14 @@ const maxFilter = 65536
 
 // Open reads what is to be known before objects can be loaded.
 func Open(opts Options) (*Kernel, error) {
+	if err := Ready(); err != nil {
+		return nil, err
+	}
 	k := &Kernel{opts: opts, shared: map[string]*ebpf.Map{}, full: make(chan *Batch, batchCount), failed: make(chan error, 1)}
 	k.load.Cache = opts.Cache.typesCache()
 	var err error
 	if k.Types, err = readTypes(opts.BTF, k.load.Cache); err != nil {
-		return nil, err
+		return nil, Explain(err)
 	}
 	if opts.BTF != "" {
 		k.load.Programs.KernelTypes = k.Types.spec

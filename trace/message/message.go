@@ -81,7 +81,7 @@ type Exchange struct {
 	Method []byte
 	Target []byte        // as sent
 	Host   []byte        // of the target where that is absolute, else of the Host field; nil where unknown
-	Minor  uint8         // HTTP/1.Minor, of the response or else of the request
+	Minor  uint8         // HTTP/1.Minor, of the response or else of the request; above 9: it was none of these
 	Ending stream.Ending // why the answer is missing or not whole
 	Status int           // of the final response; 0 where none came, or it is not known
 
@@ -95,7 +95,8 @@ type Exchange struct {
 	GRPCStatus  uint8
 	GRPCMessage []byte // percent-decoded
 
-	TargetTruncated bool // more of the target was sent than was captured
+	TargetTruncated bool // more of the target was sent than was captured, or would have come
+	Incomplete      bool // the request's head never ended
 	Inexact         Inexact
 
 	RequestStart  int64 // first byte of the request

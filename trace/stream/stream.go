@@ -53,13 +53,14 @@ const (
 	Closed
 	Reset
 	Timeout
+	NotHTTP // an answer came, and was none of the protocol
 )
 
 func (e Ending) String() string {
-	return endings[e&3]
+	return endings[min(e, NotHTTP)]
 }
 
-var endings = [...]string{"", "closed", "reset", "timeout"}
+var endings = [...]string{"", "closed", "reset", "timeout", "not_http"}
 
 // An End is one end of a connection, seen from the process that owns the socket.
 type End struct {
