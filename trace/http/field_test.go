@@ -28,7 +28,16 @@ const (
 // reports and captures. A request keeps its row.
 func TestKernelHTTPOddMessagesHaveRows(t *testing.T) {
 	kit.Needs(t, kit.EndsKernel)
-	testHTTP(t, session.Options{}, oddCases(), "", event.RoleClient, event.RoleServer)
+	cases, roles := oddCases(), []string{"", event.RoleClient, event.RoleServer}
+	if kit.Emulated() { // what kernels differ in, and some of what they do not
+		n := 0
+		roles = roles[:1]
+		cases = slices.DeleteFunc(cases, func(c httpCase) bool {
+			n++
+			return n%7 != 0 && !strings.Contains(c.name, "urgent") && !strings.Contains(c.name, "thrown") && !strings.Contains(c.name, "client")
+		})
+	}
+	testHTTP(t, session.Options{}, cases, roles...)
 }
 
 func oddCases() []httpCase {
@@ -242,8 +251,9 @@ func TestKernelHTTPLongPipelinedCallsAreReadWhole(t *testing.T) {
 			cases = append(cases, pipelined(r, fmt.Sprintf("calls of %d bytes, the first of %d", size, size*(alignment+1)/15), size*(alignment+1)/15, size, nil))
 		}
 	}
+	roles := []string{"", event.RoleClient, event.RoleServer}
 	if kit.Emulated() {
-		cases = cases[:5]
+		cases, roles = cases[:3], roles[:1]
 	}
 	// Requests that come one by one, few in a call, in halves; one exchange before them; one
 	// call of all answers.
@@ -257,7 +267,7 @@ func TestKernelHTTPLongPipelinedCallsAreReadWhole(t *testing.T) {
 		pipelined(r, "requests in three calls", 1440, 1440, halves),
 		pipelined(r, "answers of 16 KiB", 16<<10, 16<<10, nil),
 		pipelined(r, "all answers in one call", 60_000, 60_000, nil))
-	testHTTP(t, session.Options{}, cases, "", event.RoleClient, event.RoleServer)
+	testHTTP(t, session.Options{}, cases, roles...)
 }
 
 // pipelined is a case of 40 exchanges: a first one, then all others but that the client
