@@ -78,7 +78,8 @@ func Read(file *os.File, f func(*Image) error) (err error) {
 	var data []byte
 	var mapped error
 	if err = conn.Control(func(fd uintptr) {
-		data, mapped = unix.Mmap(int(fd), 0, int(size), unix.PROT_READ, unix.MAP_PRIVATE)
+		// Shared: in a private mapping the kernel puts the breakpoints of probes that others have in the file.
+		data, mapped = unix.Mmap(int(fd), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
 	}); err == nil {
 		err = mapped
 	}
