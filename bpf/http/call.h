@@ -774,7 +774,8 @@ static __noinline int tls_moved(void *ctx, struct socket_state *st, struct scrat
 	st->next[dir & 1] = seq;
 	if (st->tls == NOT_TLS) {
 		st->misses++;
-		if (!call || !begins_like_tls(s, index))
+		/* What a process sends by itself may be a library's, too. */
+		if ((!call && (!bio_probed || dir != sent)) || !begins_like_tls(s, index))
 			return 0;
 		st->tls = CIPHERTEXT;
 	}
