@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -39,6 +40,7 @@ const (
 func main() {
 	attach.Become()
 	command.Become()
+	render.Become()
 	os.Exit(run())
 }
 
@@ -97,7 +99,8 @@ line sums up: events seen, shown and lost, and what tracing cost.
 The exit status is 0 after Ctrl-C, --duration or --count, and if the reader of a
 pipe leaves. It is 1 if tracing failed, and 2 if the command line is wrong. With
 -- COMMAND it is the status of COMMAND: 127 if it does not exist, 126 if it cannot
-run, 128+N if signal N ended it.
+run, 128+N if signal N ended it. COMMAND runs as the user who called sudo. Ctrl-C is
+for COMMAND alone: tracing goes on until it ends.
 
 Tracing needs root, or CAP_BPF and CAP_PERFMON. Run tracer check to see what is
 missing.`,
@@ -260,9 +263,9 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 	msg := render.NewMessages(os.Stderr, c.stdout.JSON)
 	c.Notice = msg.Notice
 	stop := make(chan os.Signal, 4)
-	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	command.Notify(stop, len(c.command) > 0)
 
-	if err := c.Exist(); err != nil {
+	if err := c.Ready(); err != nil {
 		complain(err)
 		return exitFailed
 	}
@@ -277,6 +280,7 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 		c.PIDs = append(c.PIDs, cmd.PID)
 		c.stdout.Command = true
 	}
+	defer c.stdout.Prepare()()
 	s, err := session.Open([]session.Tracer{tracer}, c.Options)
 	if err != nil {
 		cmd.Cancel()
@@ -298,6 +302,7 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 		return exitFailed
 	}
 	out, release := c.stdout.Open(msg)
+	defer release() // also if this panics
 	ended := make(chan struct{})
 	go func() { cancel(session.Ended(cmd.Wait(stop, ended, msg.Interrupted))) }()
 	err = s.Run(ctx, out)
@@ -308,10 +313,17 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 
 // begin says that tracing has begun, and what will be missed.
 func (c *config) begin(msg *render.Messages, p *session.Probe, s *session.Session) {
+	zone := render.SetZone()
 	what := "tracing " + p.Name
 	switch {
 	case len(c.command) > 0:
 		what += " of " + string(render.AppendCommand(nil, c.command))
+		if user := command.User(); user != "" {
+			what += " as " + user
+			if c.stdout.JSON {
+				defer msg.Notice(&event.Notice{Time: time.Now().UTC(), Kind: event.KindNote, Message: "the command runs as " + user + ", the user behind sudo (SUDO_UID)"})
+			}
+		}
 	case c.Duration > 0:
 		what += " for " + c.Duration.String()
 	default:
@@ -322,6 +334,9 @@ func (c *config) begin(msg *render.Messages, p *session.Probe, s *session.Sessio
 	msg.Start(start, what)
 	for _, n := range s.Notices() {
 		msg.Notice(&n)
+	}
+	if zone != nil && !c.stdout.JSON {
+		msg.Notice(&event.Notice{Time: start.Time, Kind: event.KindWarning, Message: "times are shown in UTC: " + zone.Error()})
 	}
 }
 

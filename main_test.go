@@ -122,17 +122,74 @@ func TestKernelCommandKeepsItsStatusAndStreams(t *testing.T) {
 	if strings.Contains(out.String(), "hello") || !strings.Contains(errs.String(), "hello\n") {
 		t.Errorf("stdout %q, stderr %q", out.String(), errs.String())
 	}
-	// The user behind sudo runs it.
-	cmd = kit.Command(t, "exec", "--json", "--", "sh", "-c", "id -u; id -g")
-	cmd.Env = append(cmd.Env, "SUDO_UID=65534", "SUDO_GID=65534")
-	errs.Reset()
-	cmd.Stderr = &errs
-	if err := cmd.Run(); err != nil {
-		t.Fatal(err, errs.String())
+	// The user behind sudo runs it, and that is said.
+	for said, json := range map[string]string{"tracing exec of sh -c 'id -u; id -g' as nobody\n": "--json=false", `"event":"note","message":"the command runs as nobody,`: "--json"} {
+		cmd = kit.Command(t, "exec", json, "--", "sh", "-c", "id -u; id -g")
+		cmd.Env = append(cmd.Env, "SUDO_UID=65534", "SUDO_GID=65534")
+		errs.Reset()
+		cmd.Stderr = &errs
+		if err := cmd.Run(); err != nil {
+			t.Fatal(err, errs.String())
+		}
+		if !strings.Contains(errs.String(), "65534\n65534\n") || !strings.Contains(errs.String(), said) {
+			t.Errorf("%s: user and group: %q", json, errs.String())
+		}
 	}
-	if !strings.Contains(errs.String(), "65534\n65534\n") {
-		t.Errorf("user and group: %q", errs.String())
+}
+
+// Ctrl-C is the command's affair if it handles it: it gets it once, by the terminal, tracing goes on, and so does its
+// own status.
+func TestKernelCommandHandlesCtrlC(t *testing.T) {
+	kit.Needs(t, kit.ThisKernelOnly)
+	s := kit.NewScreen(t, 120, 40)
+	script := filepath.Join(t.TempDir(), "script")
+	// A second one would come within the time that this takes.
+	text := `trap 'n=$((n + 1))' INT; echo ready; sleep 100; sleep 0.3; /bin/echo "interrupted $n times"; exit 7`
+	if err := os.WriteFile(script, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
 	}
+	cmd := s.Start("A=B", "exec", "--", "/bin/sh", script)
+	s.Until("ready\r\n")
+	s.Until("sleep 100\r\n") // its row
+	s.Type("\x03")
+	err := cmd.Wait()
+	text = s.Until("; cost: CPU")
+	if cmd.ProcessState.ExitCode() != 7 || !strings.Contains(text, "\ninterrupted 1 times\r\n") || !strings.Contains(text, "/bin/echo 'interrupted 1 times'") {
+		t.Errorf("%v: %q", err, text)
+	}
+}
+
+// nohup and the & of a script have signals ignored: for tracer and for the command.
+func TestKernelIgnoredSignalsStayIgnored(t *testing.T) {
+	kit.Needs(t, kit.ThisKernelOnly)
+	cmd := exec.Command("/bin/sh", "-c", `trap '' HUP INT; exec "$@"`, "sh", kit.Binary(t), "exec", "--json", "--", "/bin/sh", "-c", "grep SigIgn /proc/self/status; read x; exit 3")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := kit.StartCmd(t, cmd)
+	r.Until(func(e kit.Event) bool { return e["comm"] == "grep" })
+	r.Said("SigIgn:\t0000000000000003")
+	for _, s := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT} {
+		if err := cmd.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in.Close()
+	if a := r.Wait(3); a["reason"] != "command" {
+		t.Errorf("account: %v", a)
+	}
+}
+
+// In a pid namespace of its own --pid takes the host's ids, of which nothing is known there.
+func TestKernelHostIDsInAPidNamespace(t *testing.T) {
+	kit.Needs(t, kit.ThisKernelOnly)
+	cmd := kit.Command(t, "exec", "--json", "--pid", strconv.Itoa(os.Getpid()))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+	r := kit.StartCmd(t, cmd)
+	pid := kit.Run(t, kit.Workload(t, "nothing"))
+	r.Until(kit.Started(pid))
+	r.Stop()
 }
 
 func TestKernelCommandThatCannotRun(t *testing.T) {

@@ -65,18 +65,20 @@ enum reason {
 
 /* A socket and who owns it. src is who called, whatever end this is. */
 struct conn {
-	__u64 start; /* SYN sent, or accepted: ns, boot clock; 0 if before tracing */
+	/* SYN sent, or accepted: ns, boot clock; 0 if before tracing. If untold: when that was. */
+	__u64 start;
 	__u64 cgroup;
 	__u64 id;     /* conn_id_of() */
 	__u8 src[16]; /* IPv4 as ::ffff:a.b.c.d; zero if unknown */
 	__u8 dst[16];
-	__u32 pid;
+	__u32 pid; /* 0: not known yet, see untold */
 	__u32 uid;
-	__s32 error; /* why it failed, an errno */
-	__u32 ports; /* for has_ports() */
+	__s32 error;  /* why it failed, an errno */
+	__u32 ports;  /* for has_ports() */
 	char comm[COMM_LEN];
 	__u16 sport;
 	__u16 dport;
+	__u32 errors; /* the newest message in the queue of errors when the connect began */
 	enum role role;
 	enum state state;
 	enum side closed_by; /* who sent the first FIN */
@@ -84,6 +86,10 @@ struct conn {
 	__u8 before;	     /* open when tracing began */
 	__u8 adopted;	     /* met when it began to close: its accept may be told yet */
 	enum naming naming;  /* of id */
+	__u8 soft;	     /* sk_err_soft was set when the connect began */
+	__u8 unwanted;	     /* filters leave its owner out: kept so that nobody else is taken for it */
+	__u8 untold;	     /* an event that is told when the owner is known: enum event */
+	__u8 reason;	     /* of that, if it is a close: enum reason */
 	__u8 pad[5];
 };
 
@@ -101,11 +107,13 @@ struct conn_record {
 };
 
 /*
- * Sockets by their address. Inserted by the owner (connect, accept) or by the
- * iterator that looks for sockets older than tracing; deleted when the
+ * Sockets by their address. Inserted by the owner (connect, accept), by the
+ * iterator that looks for sockets older than tracing, and, while that looks, by
+ * what happens to one that it has not met yet; deleted when the
  * connection ends, or with the socket if it failed, which its owner may learn
  * long after. Who deletes an entry tells the end, so that it is told once.
- * Bounded by max_entries: a socket without room is counted as map_full.
+ * Bounded by max_entries, which user space sets: a socket without room is counted
+ * as map_full, if it is a wanted one.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -144,6 +152,12 @@ const volatile bool tell_first; /* the first SYN, too, not only those sent again
 const volatile __s32 nr_accept = -1;
 const volatile __s32 nr_accept4 = -1;
 const volatile __s32 nr_connect = -1;
+
+/*
+ * Set by user space: not all sockets that are older than tracing have been met. One
+ * of which a step is seen that nobody was seen to open is such a one then.
+ */
+volatile __u32 looking;
 
 /* Whether a connection passes --port. If not, that is counted. */
 static __always_inline bool wanted_ports(const struct conn *c)
@@ -235,8 +249,54 @@ static __always_inline bool is_gone(struct sock *sk)
  */
 static __always_inline void count_unseen(const struct conn *left)
 {
-	if (left->state != failed && left->state != ended)
+	if (left->unwanted)
+		return;
+	if (left->untold || (left->state != failed && left->state != ended))
 		count_lost(step_missed);
+}
+
+/*
+ * Tells what happened to a socket before its owner was known, which a task turns out
+ * to be. Who deletes the entry tells; only a connection that has ended needs none.
+ */
+static __noinline void tell_untold(void *ctx, struct sock *sk, struct conn *found,
+				   struct task_struct *task)
+{
+	struct conn_record rec = {};
+	struct conn *c = &rec.conn;
+	__u64 key = (__u64)sk;
+	enum event type;
+
+	__builtin_memcpy(c, found, sizeof(*c));
+	if (!c->untold || (int)bpf_map_delete_elem(&socks, &key))
+		return;
+	type = c->untold;
+	rec.time = c->start;
+	c->start = c->untold = 0;
+	fill_owner(c, task);
+	c->cgroup = task_cgroup(task);
+	c->unwanted = !wanted_process(c->pid, c->uid);
+	if (type != close && bpf_map_update_elem(&socks, &key, c, BPF_NOEXIST) && !c->unwanted)
+		count_lost(map_full);
+	if (c->unwanted)
+		return;
+	if (only_failed && type != connect_failed && c->reason != reset)
+		count(by_failed, 1);
+	else
+		send(ctx, &rec, type, sk, c->reason);
+}
+
+/* Notes what happens to a socket whose owner is still to be found. */
+static __noinline void note_untold(struct sock *sk, struct conn *c, enum event type)
+{
+	__u64 key = (__u64)sk;
+
+	c->start = bpf_ktime_get_boot_ns();
+	c->before = 1;
+	c->untold = type;
+	fill_tuple(c, sk);
+	if (at_ports(c->sport, c->dport) && bpf_map_update_elem(&socks, &key, c, BPF_ANY))
+		count_lost(map_full);
 }
 
 /* CLOSE to SYN_SENT: the current task connects. */
@@ -248,9 +308,12 @@ static __noinline void begin_connect(void *ctx, struct sock *sk)
 	__u64 key = (__u64)sk;
 	int err;
 
-	if (!wanted(LOAD(task, tgid)))
+	c->unwanted = !wanted(LOAD(task, tgid));
+	if (c->unwanted && only_slow)
 		return;
 	rec.time = c->start = bpf_ktime_get_boot_ns();
+	c->errors = newest_error(sk);
+	c->soft = !!LOAD(sk, sk_err_soft);
 	c->role = client;
 	c->state = connecting;
 	fill_current(c, task);
@@ -263,11 +326,21 @@ static __noinline void begin_connect(void *ctx, struct sock *sk)
 			count_unseen(found);
 		err = bpf_map_update_elem(&socks, &key, c, BPF_ANY);
 	}
-	if (err)
+	if (err && !c->unwanted)
 		count_lost(map_full);
 	/* The source port is not chosen yet: it may be a wanted one. */
-	if (tell_first)
+	if (tell_first && !c->unwanted)
 		send(ctx, &rec, connect_waits, sk, 0);
+}
+
+/* An older socket connects, which the look at those has not met yet. */
+static __noinline void note_connected(struct sock *sk, int from)
+{
+	struct conn c = {.role = client, .state = open};
+	struct tcp_isns isns;
+
+	c.naming = name_established(sk, from, true, &isns, &c.id);
+	note_untold(sk, &c, connect);
 }
 
 static __noinline void end_connect(void *ctx, struct sock *sk, int from)
@@ -276,11 +349,20 @@ static __noinline void end_connect(void *ctx, struct sock *sk, int from)
 	struct tcp_isns isns;
 	struct conn *c = bpf_map_lookup_elem(&socks, &key);
 
+	if (!c && looking && from == TCP_SYN_SENT) {
+		note_connected(sk, from);
+		return;
+	}
 	if (!c || c->state != connecting)
 		return;
 	now = bpf_ktime_get_boot_ns();
 	c->state = open;
 	fill_tuple(c, sk);
+	if (c->unwanted) {
+		if (!at_ports(c->sport, c->dport))
+			bpf_map_delete_elem(&socks, &key);
+		return;
+	}
 	c->naming = name_established(sk, from, true, &isns, &c->id);
 	if (!wanted_ports(c)) {
 		bpf_map_delete_elem(&socks, &key);
@@ -297,9 +379,34 @@ static __noinline void end_connect(void *ctx, struct sock *sk, int from)
 }
 
 /*
- * SYN_SENT to CLOSE. Without an error the caller gave up, by closing the
- * socket, or connect itself is failing and its return tells why: then no SYN
- * has left.
+ * Why a connect failed, an errno, where the socket has none.
+ *
+ * An ICMP message that comes while a call holds the socket, as connect does while the
+ * SYN leaves, does not end the attempt. The kernel notes it (sk_err_soft) and queues
+ * it, which wakes who polls; SO_ERROR then tells what was noted, and forgets it. The
+ * program closes the socket, and the message is still in the queue.
+ *
+ * Before 6.10 the kernel wakes who polls before it takes the step to CLOSE, and
+ * SO_ERROR may be faster. Who gives up holds the socket, the kernel's timer does not.
+ */
+static __noinline int why_failed(struct sock *sk, const struct conn *c)
+{
+	__u64 newest = newest_error(sk);
+	int error = 0;
+
+	if (newest && (__u32)newest != c->errors)
+		error = icmp_error_of(newest);
+	if (!error && !c->soft)
+		error = LOAD(sk, sk_err_soft);
+	if (error)
+		return error;
+	return LOAD(sk, sk_lock.owned) ? ECANCELED : ETIMEDOUT;
+}
+
+/*
+ * SYN_SENT to CLOSE. Without an error an ICMP message has rejected it, or the caller
+ * gave up, by closing the socket, or connect itself is failing and its return tells
+ * why: then no SYN has left.
  */
 static __noinline void fail_connect(void *ctx, struct sock *sk, struct conn *c, int error)
 {
@@ -311,7 +418,9 @@ static __noinline void fail_connect(void *ctx, struct sock *sk, struct conn *c, 
 		return;
 	}
 	c->state = failed;
-	c->error = error ?: ECANCELED;
+	if (c->unwanted)
+		return;
+	c->error = error ?: why_failed(sk, c);
 	if (wanted_ports(c))
 		send_entry(ctx, c, connect_failed, sk, bpf_ktime_get_boot_ns());
 }
@@ -322,6 +431,13 @@ static __always_inline enum reason reason_of(struct sock *sk, int from, int erro
 
 	switch (error) {
 	case 0:
+		/*
+		 * A process was faster to fetch it: see why_failed(). This side's RST
+		 * leaves while a call holds the socket.
+		 */
+		if ((from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT) &&
+		    !LOAD(sk, sk_lock.owned))
+			return timed_out;
 		break;
 	case ECONNRESET:
 	case EPIPE:	   /* reset after the peer's FIN */
@@ -361,10 +477,8 @@ static __always_inline enum side first_to_close(int state)
 }
 
 /* from is CLOSE if the step to that was not seen, or before it was accepted. */
-static __always_inline void send_closed(void *ctx, struct sock *sk, struct conn_record *rec,
-					int from, int error)
+static __always_inline enum reason fill_end(struct conn *c, struct sock *sk, int from, int error)
 {
-	struct conn *c = &rec->conn;
 	enum reason reason = reason_of(sk, from, error);
 
 	if (!c->closed_by)
@@ -374,12 +488,42 @@ static __always_inline void send_closed(void *ctx, struct sock *sk, struct conn_
 		if (!c->closed_by)
 			c->closed_by = c->reset_by;
 	}
+	return reason;
+}
+
+static __always_inline void send_closed(void *ctx, struct sock *sk, struct conn_record *rec,
+					int from, int error)
+{
+	enum reason reason = fill_end(&rec->conn, sk, from, error);
+
 	if (only_slow || (only_failed && reason != reset)) {
 		count(only_slow ? by_slow : by_failed, 1);
 		return;
 	}
 	rec->time = bpf_ktime_get_boot_ns();
 	send(ctx, rec, close, sk, reason);
+}
+
+/*
+ * A step to CLOSE of a socket that the look at older ones has not met yet: it is told
+ * when the look meets it, or when its process closes it.
+ */
+static __noinline void end_unmet(struct sock *sk, int from, int error)
+{
+	struct conn c = {.role = client};
+
+	if (from == TCP_SYN_SENT) {
+		c.state = failed;
+		c.error = error ?: why_failed(sk, &c);
+		note_untold(sk, &c, connect_failed);
+		return;
+	}
+	if (!has_called(sk, from))
+		c.role = server;
+	c.state = ended;
+	c.naming = name_met(sk, from, &c.id);
+	c.reason = fill_end(&c, sk, from, error);
+	note_untold(sk, &c, close);
 }
 
 /* Any open state to CLOSE. */
@@ -389,6 +533,10 @@ static __noinline void end_open(void *ctx, struct sock *sk, struct conn *found, 
 	__u64 key = (__u64)sk;
 	int err;
 
+	if (found->unwanted) {
+		bpf_map_delete_elem(&socks, &key);
+		return;
+	}
 	if (!has_ports(sk, found->ports)) {
 		count_unseen(found);
 		bpf_map_delete_elem(&socks, &key);
@@ -421,6 +569,7 @@ static __noinline void adopt(struct sock *sk, int from)
 		return;
 	c.role = has_called(sk, from) ? client : server;
 	c.state = open;
+	c.before = looking;
 	c.adopted = 1;
 	c.closed_by = first_to_close(from);
 	c.naming = name_met(sk, from, &c.id);
@@ -428,11 +577,19 @@ static __noinline void adopt(struct sock *sk, int from)
 	fill_tuple(&c, sk);
 	if (!at_ports(c.sport, c.dport))
 		return;
-	/* With these filters somebody else may have opened it, who is not wanted. */
-	if (!filter_pids && !filter_uid && !only_failed)
+	if (!looking && !only_failed)
 		count_lost(c.role == server ? accept_missed : step_missed);
 	if (bpf_map_update_elem(&socks, &key, &c, BPF_NOEXIST))
 		count_lost(map_full);
+}
+
+/*
+ * Whether a socket that is not known is older than tracing, and a process has it: not
+ * yet that of one that is to be accepted, and no more that of one that was closed.
+ */
+static __always_inline bool is_older(struct sock *sk, int from)
+{
+	return looking && from != TCP_LISTEN && from != TCP_SYN_RECV && LOAD(sk, sk_socket);
 }
 
 static __noinline int set_state(__u64 *ctx, int copy)
@@ -457,14 +614,25 @@ static __noinline int set_state(__u64 *ctx, int copy)
 		return 0;
 	}
 	c = bpf_map_lookup_elem(&socks, &key);
-	if (!c) {
+	if (to == TCP_CLOSE && (c ? c->untold == connect : is_older(sk, from))) {
+		if (c)
+			count_lost(step_missed); /* that it was connected */
+		end_unmet(sk, from, LOAD(sk, sk_err));
+		return 0;
+	}
+	if (!c || c->untold) {
 		if (to != TCP_FIN_WAIT1 && to != TCP_LAST_ACK)
 			return 0;
-		adopt(sk, from);
+		if (c)
+			tell_untold(ctx, sk, c, (void *)bpf_get_current_task());
+		else
+			adopt(sk, from);
 		c = bpf_map_lookup_elem(&socks, &key);
 		if (!c)
 			return 0;
 	}
+	if (c->unwanted && to != TCP_CLOSE)
+		return 0;
 	if (c->state == connecting && from != TCP_SYN_SENT) {
 		/* That it was connected was not seen, or that it failed. */
 		count_lost(step_missed);
@@ -499,8 +667,20 @@ static __noinline int destroyed(__u64 *ctx, int copy)
 	struct conn *c;
 
 	c = bpf_map_lookup_elem(&socks, &key);
+	if (c && c->untold) {
+		/* Its process closes it; or it has none, as one of the kernel. */
+		if (is_kernel((void *)bpf_get_current_task()))
+			count_unseen(c);
+		else
+			tell_untold(ctx, sk, c, (void *)bpf_get_current_task());
+		c = bpf_map_lookup_elem(&socks, &key);
+	}
 	if (!c)
 		return 0;
+	if (c->unwanted || c->untold) {
+		bpf_map_delete_elem(&socks, &key);
+		return 0;
+	}
 	if (c->state == open) {
 		/* It ended while it was accepted: steps are told before they are taken. */
 		end_open(ctx, sk, c, TCP_CLOSE, LOAD(sk, sk_err));
@@ -538,7 +718,7 @@ static __noinline int sent_again(__u64 *ctx, int copy)
 	if (LOAD(sk, __sk_common.skc_state) != TCP_SYN_SENT)
 		return 0;
 	c = bpf_map_lookup_elem(&socks, &key);
-	if (!c || c->state != connecting || !c->start)
+	if (!c || c->state != connecting || !c->start || c->unwanted)
 		return 0;
 	fill_tuple(c, sk);
 	if (at_ports(c->sport, c->dport))
@@ -547,6 +727,19 @@ static __noinline int sent_again(__u64 *ctx, int copy)
 }
 
 STEP_COPIES("raw_tp/tcp_retransmit_skb", conn_retransmit, retransmit_step, sent_again)
+
+/* Notes an accept that filters leave out, so that nobody else is taken for who accepted. */
+static __noinline int note_unwanted(struct sock *sk, struct conn *c)
+{
+	__u64 key = (__u64)sk;
+
+	if (!at_ports(c->sport, c->dport) || bpf_map_update_elem(&socks, &key, c, BPF_ANY))
+		return 0;
+	/* Another thread has closed it: nobody would take the entry away. */
+	if (LOAD(sk, __sk_common.skc_state) == TCP_CLOSE && is_gone(sk))
+		bpf_map_delete_elem(&socks, &key);
+	return 0;
+}
 
 /* The current task accepts a socket, or has done so a moment ago. */
 static __noinline int accepted(void *ctx, struct sock *sk)
@@ -558,8 +751,6 @@ static __noinline int accepted(void *ctx, struct sock *sk)
 	__u64 key;
 	int state;
 
-	if (!wanted(LOAD(task, tgid)))
-		return 0;
 	sk = tcp_socket(sk);
 	if (!sk)
 		return 0;
@@ -578,8 +769,11 @@ static __noinline int accepted(void *ctx, struct sock *sk)
 	c->role = server;
 	c->state = open;
 	c->closed_by = first_to_close(state);
+	c->unwanted = !wanted(LOAD(task, tgid));
 	fill_current(c, task);
 	fill_tuple(c, sk);
+	if (c->unwanted)
+		return note_unwanted(sk, c);
 	if (tcp_find_steady_isns(sk, false, &isns)) {
 		c->id = conn_id_of(isns, false);
 		c->naming = named;
@@ -618,8 +812,7 @@ static __noinline int accepted(void *ctx, struct sock *sk)
  * be what has been told already, or no failure: the caller has sorted those
  * out that never are.
  */
-static __noinline int connect_returned(void *ctx, struct sock *sk, void *addr, int error,
-				       bool syscall)
+static __noinline int connect_fails(void *ctx, struct sock *sk, void *addr, int error, bool syscall)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	__u64 key = (__u64)sk;
@@ -627,6 +820,8 @@ static __noinline int connect_returned(void *ctx, struct sock *sk, void *addr, i
 	struct conn_record rec = {.time = bpf_ktime_get_boot_ns()};
 	struct conn *c = &rec.conn;
 
+	if (found && found->unwanted)
+		return 0;
 	/* Steps are told before they are taken: one that was taken and not told was not seen. */
 	if (found && (found->state == failing || (found->state == connecting &&
 						  LOAD(sk, __sk_common.skc_state) == TCP_CLOSE))) {
@@ -652,6 +847,18 @@ static __noinline int connect_returned(void *ctx, struct sock *sk, void *addr, i
 	if (wanted_ports(c))
 		send(ctx, &rec, connect_failed, sk, 0);
 	return 0;
+}
+
+/* The same; that it failed may have been noted, as that of a process that was not known. */
+static __noinline int connect_returned(void *ctx, struct sock *sk, void *addr, int error,
+				       bool syscall)
+{
+	__u64 key = (__u64)sk;
+	struct conn *found = bpf_map_lookup_elem(&socks, &key);
+
+	if (found && found->untold)
+		tell_untold(ctx, sk, found, (void *)bpf_get_current_task());
+	return connect_fails(ctx, sk, addr, error, syscall);
 }
 
 /*
@@ -874,27 +1081,25 @@ int conn_cqe_io_uring(__u64 *ctx)
 
 /* Sockets that are older than tracing. */
 
-SEC("iter/task_file")
-int conn_open_before(struct bpf_iter__task_file *ctx)
-{
-	struct task_struct *task = ctx->task;
-	struct file *file = ctx->file;
-	struct conn c = {};
-	struct sock *sk;
-	__u64 key;
-	int state;
+/* After so many files a byte is written: who reads may stop in between. */
+#define LOOK_STEP 512
 
-	if (!task || !file)
-		return 0;
-	sk = file_tcp_socket(file);
-	if (!sk)
-		return 0;
-	state = LOAD(sk, __sk_common.skc_state);
-	if (state == TCP_CLOSE || state == TCP_LISTEN || state == TCP_SYN_RECV)
-		return 0;
+/* Notes a socket that a process has, if it is older than tracing. */
+static __noinline void note_older(struct sock *sk, struct task_struct *task, int state)
+{
+	__u64 key = (__u64)sk;
+	struct conn *found = bpf_map_lookup_elem(&socks, &key);
+	struct conn c = {};
+
+	if (state == TCP_CLOSE)
+		return;
 	fill_owner(&c, task);
-	if (!wanted_process(c.pid, c.uid))
-		return 0;
+	/* Its owner may be known by now. But of several who hold an older one a wanted one is. */
+	if (found && !(found->before && found->unwanted))
+		return;
+	c.unwanted = !wanted_process(c.pid, c.uid);
+	if (found && c.unwanted)
+		return;
 	c.cgroup = task_cgroup(task);
 	c.before = 1;
 	c.state = open;
@@ -904,17 +1109,43 @@ int conn_open_before(struct bpf_iter__task_file *ctx)
 	c.closed_by = first_to_close(state);
 	c.naming = name_met(sk, state, &c.id);
 	fill_tuple(&c, sk);
-	if (!wanted_ports(&c))
-		return 0;
-	/* Several processes may hold it; and its owner may be known by now. */
-	key = (__u64)sk;
-	if (bpf_map_update_elem(&socks, &key, &c, BPF_NOEXIST)) {
-		if (!bpf_map_lookup_elem(&socks, &key))
+	if (c.unwanted ? !at_ports(c.sport, c.dport) : !wanted_ports(&c))
+		return;
+	if (bpf_map_update_elem(&socks, &key, &c, found ? BPF_ANY : BPF_NOEXIST)) {
+		if (!c.unwanted && !bpf_map_lookup_elem(&socks, &key))
 			count_lost(map_full);
 	} else if (LOAD(sk, __sk_common.skc_state) == TCP_CLOSE) {
 		/* It has ended meanwhile: nobody would take the entry away. */
 		bpf_map_delete_elem(&socks, &key);
 	}
+}
+
+SEC("iter/task_file")
+int conn_open_before(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct conn *c;
+	struct sock *sk;
+	__u8 step = 0;
+	__u64 key;
+	int state;
+
+	if (!task || !file)
+		return 0;
+	if (!(ctx->meta->seq_num % LOOK_STEP))
+		bpf_seq_write(ctx->meta->seq, &step, sizeof(step));
+	sk = file_tcp_socket(file);
+	if (!sk)
+		return 0;
+	state = LOAD(sk, __sk_common.skc_state);
+	if (state == TCP_LISTEN || state == TCP_SYN_RECV)
+		return 0;
+	note_older(sk, task, state);
+	key = (__u64)sk;
+	c = bpf_map_lookup_elem(&socks, &key);
+	if (c && c->untold)
+		tell_untold(ctx, sk, c, task);
 	return 0;
 }
 
@@ -955,7 +1186,7 @@ int conn_ended_unseen(struct bpf_iter__bpf_map_elem *ctx)
 	if (!c)
 		return 0;
 	start = c->start;
-	if (!is_gone(sk) && is_still(sk, c))
+	if (!c->untold && !is_gone(sk) && is_still(sk, c))
 		return 0;
 	/* And what was found, while it was looked at. */
 	again = bpf_map_lookup_elem(&socks, &key);

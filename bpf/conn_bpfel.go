@@ -27,6 +27,7 @@ type ConnConn struct {
 	Comm     [16]int8
 	Sport    uint16
 	Dport    uint16
+	Errors   uint32
 	Role     ConnRole
 	State    ConnState
 	ClosedBy ConnSide
@@ -34,6 +35,10 @@ type ConnConn struct {
 	Before   uint8
 	Adopted  uint8
 	Naming   ConnNaming
+	Soft     uint8
+	Unwanted uint8
+	Untold   uint8
+	Reason   uint8
 	Pad      [5]uint8
 }
 
@@ -157,6 +162,7 @@ const (
 	ConnVarHasCasts                = "has_casts"
 	ConnVarHasCopies               = "has_copies"
 	ConnVarHidden                  = "hidden"
+	ConnVarLooking                 = "looking"
 	ConnVarNrAccept                = "nr_accept"
 	ConnVarNrAccept4               = "nr_accept4"
 	ConnVarNrConnect               = "nr_connect"
@@ -275,6 +281,7 @@ type ConnVariableSpecs struct {
 	HasCasts      *ebpf.VariableSpec `ebpf:"has_casts"`
 	HasCopies     *ebpf.VariableSpec `ebpf:"has_copies"`
 	Hidden        *ebpf.VariableSpec `ebpf:"hidden"`
+	Looking       *ebpf.VariableSpec `ebpf:"looking"`
 	NrAccept      *ebpf.VariableSpec `ebpf:"nr_accept"`
 	NrAccept4     *ebpf.VariableSpec `ebpf:"nr_accept4"`
 	NrConnect     *ebpf.VariableSpec `ebpf:"nr_connect"`
@@ -346,6 +353,7 @@ type ConnVariables struct {
 	HasCasts      *ebpf.Variable `ebpf:"has_casts"`
 	HasCopies     *ebpf.Variable `ebpf:"has_copies"`
 	Hidden        *ebpf.Variable `ebpf:"hidden"`
+	Looking       *ebpf.Variable `ebpf:"looking"`
 	NrAccept      *ebpf.Variable `ebpf:"nr_accept"`
 	NrAccept4     *ebpf.Variable `ebpf:"nr_accept4"`
 	NrConnect     *ebpf.Variable `ebpf:"nr_connect"`

@@ -12,6 +12,11 @@
  * registers still hold the arguments. It runs at every system call of the
  * host, hence only when asked for.
  *
+ * Where a program fails when the old one is gone (a file that was copied in
+ * part), nothing can be read from that. What was copied for the new one lies on
+ * its stack, but not how much of it: the kernel knows just before it gives the old
+ * one up, in sched_prepare_exec (6.10) or else begin_new_exec().
+ *
  * Missed: failed execs of 32-bit programs; components of a path beyond the
  * PATH_COMPONENTS nearest to the file (marked).
  *
@@ -27,7 +32,12 @@
 #define PATHS_MAX 8192
 #define PATH_COMPONENTS 48
 #define NAME_MAX_NUL 256
+/* A path as it is given to the kernel, and a list of folders. */
+#define STRING_MAX 4096
+/* All that is in a record before its arguments. */
+#define TEXTS_MAX (PATHS_MAX + STRING_MAX)
 #define FAILED_ARGS 1024
+#define FAILED_VARS 512
 
 /* What a record tells of. */
 enum event {
@@ -40,11 +50,18 @@ enum event {
 enum flag {
 	args_cut = 1 << 0,	  /* more than ARGS_MAX bytes */
 	args_unreadable = 1 << 1, /* not in memory */
-	exe_cut = 1 << 2,	  /* the path begins before its first component */
-	cwd_cut = 1 << 3,
+	exe_cut = 1 << 2,	  /* the path begins before its first component; of a string the end */
+	cwd_cut = 1 << 3,	  /* the same; of a PATH the end */
+	exe_packed = 1 << 4,	  /* exec_failed: as started has it, not a string */
+	old_gone = 1 << 5,	  /* exec_failed: and the program before does not run any more */
+	unwanted = 1 << 6,	  /* no event: what a wanted one has to know */
 };
 
-/* data holds exe, cwd and args, one after the other. */
+/*
+ * data holds exe, cwd, name and args, one after the other. In started exe and cwd
+ * are packed: see pack_path(). In exec_failed exe is as asked for, and cwd is PATH, if
+ * what failed may be a part of a walk through it, or with old_gone exe as started has it.
+ */
 struct exec_record {
 	__u64 sent;  /* by output() */
 	__u64 time;  /* ns, boot clock */
@@ -60,6 +77,8 @@ struct exec_record {
 	__u32 exe_len;
 	__u32 cwd_len;
 	__u32 args_len;
+	__u32 name_len; /* started, with tells_failed: the file as asked for */
+	__u32 exec_id;	/* of the program: how often the process became one, and those that it was forked from */
 	char comm[COMM_LEN];
 	char parent_comm[COMM_LEN];
 };
@@ -83,7 +102,7 @@ enum slot {
  */
 struct scratch {
 	struct exec_record rec;
-	char data[PATHS_MAX + 2 * ARGS_MAX];
+	char data[TEXTS_MAX + 2 * ARGS_MAX];
 	__u32 at;
 };
 
@@ -98,6 +117,8 @@ struct {
 /* Knobs. */
 const volatile __s32 nr_execve = -1;
 const volatile __s32 nr_execveat = -1;
+const volatile bool tells_failed;   /* exec_failed, too */
+const volatile bool keeps_unwanted; /* what is left out by user or cgroup may have to be known later */
 
 /*
  * Processes whose end was told: of the last two threads either may find that
@@ -115,6 +136,26 @@ struct {
 	__type(key, struct process);
 	__type(value, __u8);
 } ends SEC(".maps");
+
+/* A program that is about to replace another: see process_failed(). */
+struct loading {
+	__u64 mm;   /* the new one's */
+	__u64 args; /* where they begin in it */
+	__u64 name; /* the file as asked for, behind them and the environment */
+	__u32 argc;
+	__u32 pad;
+};
+
+/*
+ * What processes load, by thread-group id: one of their threads at a time. Written
+ * before each is, read if that fails; the oldest give way.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct loading);
+} loadings SEC(".maps");
 
 /* What has copies, for first_call(). */
 enum copied {
@@ -134,9 +175,28 @@ static __always_inline void fill_record(struct exec_record *rec, enum event type
 	rec->pid = BPF_CORE_READ(task, tgid);
 	rec->tid = BPF_CORE_READ(task, pid);
 	rec->uid = bpf_get_current_uid_gid();
+	rec->exec_id = BPF_CORE_READ(task, self_exec_id);
 	/* The parent may be a thread: the process is named by its leader. */
 	rec->ppid = BPF_CORE_READ(task, real_parent, tgid);
 	fill_comm(rec->comm, task);
+}
+
+/*
+ * What a record about a process is flagged with: 0, or unwanted if filters leave it
+ * out. Below 0 none is made. A process may get another user or another cgroup; then
+ * it is wanted, and so is what it has run all the time.
+ */
+static __always_inline int judge(__u32 tgid, bool is_event)
+{
+	int by = filtered(tgid);
+
+	if (by == WANTED)
+		return 0;
+	if (is_event)
+		count(by, 1);
+	if (keeps_unwanted && filtered_process(tgid, wanted_uid) == WANTED)
+		return unwanted;
+	return -1;
 }
 
 static __always_inline __u32 scratch_index(__u32 slot)
@@ -166,9 +226,10 @@ static __always_inline void end_record(void *ctx, struct scratch *s)
 	__u64 size = s->at;
 
 	barrier_var(size);
-	if (size > PATHS_MAX + ARGS_MAX)
-		size = PATHS_MAX + ARGS_MAX;
-	send_record(ctx, &s->rec, sizeof(s->rec) + size, ring_full);
+	if (size > TEXTS_MAX + ARGS_MAX)
+		size = TEXTS_MAX + ARGS_MAX;
+	send_record(ctx, &s->rec, sizeof(s->rec) + size,
+		    s->rec.flags & unwanted ? detail_missing : ring_full);
 }
 
 /*
@@ -228,21 +289,25 @@ __noinline int pack_path(__u32 index, __u64 address, __u32 limit)
 static __noinline int process_exec(__u64 *ctx, int copy)
 {
 	struct task_struct *task = (void *)ctx[0];
+	struct linux_binprm *bprm = (void *)ctx[2];
 	__u32 old_pid = ctx[1];
 	__u32 index = scratch_index(SLOT_EXEC + copy);
 	struct mm_struct *mm;
 	struct scratch *s;
 	struct file *exe;
 	__u64 start, len, at;
+	int flags;
 
 	if (!is_first_call(copy, COPIED_EXEC, BPF_CORE_READ(task, self_exec_id)))
 		return 0;
-	if (!wanted(bpf_get_current_pid_tgid() >> 32))
+	flags = judge(bpf_get_current_pid_tgid() >> 32, true);
+	if (flags < 0)
 		return 0;
 	s = begin_record(started, SLOT_EXEC + copy, task);
 	if (!s)
 		return 0;
 	s->rec.tid = old_pid;
+	s->rec.flags = flags;
 
 	mm = BPF_CORE_READ(task, mm);
 	exe = BPF_CORE_READ(mm, exe_file);
@@ -250,11 +315,26 @@ static __noinline int process_exec(__u64 *ctx, int copy)
 		s->rec.flags |= exe_cut;
 	s->rec.exe_len = s->at;
 
-	struct fs_struct *fs = BPF_CORE_READ(task, fs);
+	if (!(flags & unwanted)) {
+		struct fs_struct *fs = BPF_CORE_READ(task, fs);
 
-	if (!pack_path(index, (__u64)fs + bpf_core_field_offset(fs->pwd), PATHS_MAX))
-		s->rec.flags |= cwd_cut;
-	s->rec.cwd_len = s->at - s->rec.exe_len;
+		if (!pack_path(index, (__u64)fs + bpf_core_field_offset(fs->pwd), PATHS_MAX))
+			s->rec.flags |= cwd_cut;
+		s->rec.cwd_len = s->at - s->rec.exe_len;
+	}
+
+	if (tells_failed && !(flags & unwanted)) {
+		at = s->at;
+		barrier_var(at);
+		if (at > PATHS_MAX)
+			at = PATHS_MAX;
+		len = bpf_probe_read_kernel_str(&s->data[at], STRING_MAX,
+						BPF_CORE_READ(bprm, filename));
+		if (len <= STRING_MAX) {
+			s->rec.name_len = len;
+			s->at = at + len;
+		}
+	}
 
 	start = BPF_CORE_READ(mm, arg_start);
 	len = BPF_CORE_READ(mm, arg_end) - start;
@@ -266,8 +346,8 @@ static __noinline int process_exec(__u64 *ctx, int copy)
 	barrier_var(at);
 	barrier_var(len);
 	/* Cannot be more; the verifier has to see it here. */
-	if (at > PATHS_MAX)
-		at = PATHS_MAX;
+	if (at > TEXTS_MAX)
+		at = TEXTS_MAX;
 	if (len > ARGS_MAX)
 		len = ARGS_MAX;
 	if (len && bpf_probe_read_user(&s->data[at], len, (void *)start)) {
@@ -291,8 +371,7 @@ static __noinline int process_fork(__u64 *ctx, int copy)
 	/* Threads are no processes, and the kernel's own do not end as such. */
 	if (!is_first_call(copy, COPIED_FORK, BPF_CORE_READ(child, start_boottime)) ||
 	    pid != BPF_CORE_READ(child, pid) || BPF_CORE_READ(child, flags) & TASK_IS_KTHREAD ||
-	    /* No event, and so not to be counted. */
-	    filtered(BPF_CORE_READ(parent, tgid)) != WANTED)
+	    judge(BPF_CORE_READ(parent, tgid), false) < 0)
 		return 0;
 	fill_record(&rec, forked, parent);
 	rec.ppid = rec.pid;
@@ -323,33 +402,80 @@ static __noinline int process_exit(__u64 *ctx, int copy)
 	struct signal_struct *signal = BPF_CORE_READ(task, signal);
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
 	struct exec_record rec;
+	int flags;
 
 	if (!is_first_call(copy, COPIED_EXIT, BPF_CORE_READ(task, start_boottime)) ||
 	    BPF_CORE_READ(signal, live.counter) != 0 || !first_to_end(leader) ||
-	    BPF_CORE_READ(task, flags) & TASK_IS_KTHREAD || !wanted(BPF_CORE_READ(task, tgid)))
+	    BPF_CORE_READ(task, flags) & TASK_IS_KTHREAD)
+		return 0;
+	flags = judge(BPF_CORE_READ(task, tgid), true);
+	if (flags < 0)
 		return 0;
 	fill_record(&rec, ended, task);
+	rec.flags = flags;
 	if (BPF_CORE_READ(signal, flags) & GROUP_EXIT)
 		rec.code = BPF_CORE_READ(signal, group_exit_code);
 	else
 		rec.code = BPF_CORE_READ(leader, exit_code);
-	send_record(ctx, &rec, sizeof(rec), ring_full);
+	send_record(ctx, &rec, sizeof(rec), flags & unwanted ? detail_missing : ring_full);
 	return 0;
 }
 
 CALL_COPIES("raw_tp/sched_process_exit", exec_process_exit, process_exit)
 
-/* The arguments of the system call that is returning; false if it is not ours. */
-static __always_inline bool exec_arguments(void *regs, __u64 *filename, __u64 *argv)
+/* A process is about to give up its program for another: no way back. */
+static __always_inline int process_loads(struct linux_binprm *bprm)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct loading l = {};
+
+	l.mm = (__u64)BPF_CORE_READ(bprm, mm);
+	l.args = BPF_CORE_READ(bprm, p);
+	l.name = BPF_CORE_READ(bprm, exec);
+	l.argc = BPF_CORE_READ(bprm, argc);
+	bpf_map_update_elem(&loadings, &tgid, &l, BPF_ANY);
+	return 0;
+}
+
+SEC("raw_tp/sched_prepare_exec")
+int exec_loads_tp(__u64 *ctx)
+{
+	return process_loads((void *)ctx[1]);
+}
+
+SEC("fentry/begin_new_exec")
+int exec_loads_fentry(__u64 *ctx)
+{
+	return process_loads((void *)ctx[0]);
+}
+
+SEC("kprobe/begin_new_exec")
+int exec_loads_kprobe(void *regs)
+{
+	return process_loads((void *)register_arg(regs, 0));
+}
+
+/* The arguments of the system call that is returning. */
+struct exec_call {
+	__u64 filename;
+	__u64 argv;
+	__u64 envp;
+	__s32 folder; /* of a file name that is no path from the root */
+};
+
+/* Reports false if the system call is none of ours. */
+static __always_inline bool exec_arguments(void *regs, struct exec_call *call)
 {
 	__s32 nr = syscall_number(regs, false);
-	int first = nr == nr_execveat; /* where the file name is: behind a directory */
+	bool at = nr == nr_execveat; /* its file name is behind a folder */
 
-	if ((nr != nr_execve && nr != nr_execveat) ||
+	if ((nr != nr_execve && !at) ||
 	    syscall_is_32bit((void *)bpf_get_current_task(), false))
 		return false;
-	*filename = first ? syscall_arg(regs, 1, false) : syscall_arg(regs, 0, false);
-	*argv = first ? syscall_arg(regs, 2, false) : syscall_arg(regs, 1, false);
+	call->folder = at ? (__s32)syscall_arg(regs, 0, false) : AT_FDCWD;
+	call->filename = at ? syscall_arg(regs, 1, false) : syscall_arg(regs, 0, false);
+	call->argv = at ? syscall_arg(regs, 2, false) : syscall_arg(regs, 1, false);
+	call->envp = at ? syscall_arg(regs, 3, false) : syscall_arg(regs, 2, false);
 	return true;
 }
 
@@ -368,56 +494,218 @@ static __always_inline long read_user_str(char *to, __u32 size, void *from)
 	return n;
 }
 
-/* A system call has failed. The old program is still there to read from. */
-static __always_inline void process_failed(void *ctx, void *regs, long error)
+/* Whether a string goes on behind what was read of it, n bytes with a NUL. */
+static __always_inline bool goes_on(__u64 from, long n, long most)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-	__u64 filename, argv, at;
-	struct scratch *s;
+	char last = 0;
+
+	return n == most && !bpf_probe_read_user(&last, 1, (void *)(from + n - 1)) && last;
+}
+
+/* Begins with the file name. A global function, as pack_path() is, and all further ones. */
+__noinline int add_filename(__u32 index, __u64 from)
+{
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
 	long n;
-	int i;
 
-	if (!exec_arguments(regs, &filename, &argv) || !wanted(bpf_get_current_pid_tgid() >> 32))
-		return;
-	s = begin_record(exec_failed, SLOT_FAILED, task);
 	if (!s)
-		return;
-	s->rec.code = error;
+		return 0;
+	n = read_user_str(s->data, STRING_MAX, (void *)from);
+	if (n <= 0)
+		return 0;
+	if (goes_on(from, n, STRING_MAX))
+		s->rec.flags |= exe_cut;
+	s->at = n;
+	s->rec.exe_len = n;
+	return 0;
+}
 
-	n = read_user_str(s->data, PATHS_MAX / 2, (void *)filename);
-	if (n > 0) {
-		s->at = n;
-		s->rec.exe_len = n;
+/* Adds what the file name begins at: the open file with this number. */
+__noinline int add_folder(__u32 index, __u32 fd)
+{
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct fdtable *fdt = BPF_CORE_READ(task, files, fdt);
+	struct file **files = BPF_CORE_READ(fdt, fd);
+	struct file *file = NULL;
+
+	if (!s || fd >= BPF_CORE_READ(fdt, max_fds) ||
+	    bpf_probe_read_kernel(&file, sizeof(file), files + fd) || !file)
+		return 0;
+	if (s->at == 1) /* an empty name: the file itself */
+		s->at = 0;
+	if (!pack_path(index, (__u64)file + bpf_core_field_offset(file->f_path), PATHS_MAX))
+		s->rec.flags |= exe_cut;
+	s->rec.flags |= exe_packed;
+	s->rec.exe_len = s->at;
+	return 0;
+}
+
+/*
+ * Adds PATH, of the environment that the new program was to have: nearly always the one
+ * that its file was looked for with.
+ */
+__noinline int add_path(__u32 index, __u64 envp)
+{
+	const __u64 name = 0x3d48544150; /* PATH= */
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
+
+	if (!s || !envp)
+		return 0;
+	for (int i = 0; i < FAILED_VARS; i++) {
+		__u64 var = 0, head = 0, at = s->at;
+		long n;
+
+		if (bpf_probe_read_user(&var, sizeof(var), (void *)(envp + i * sizeof(var))) ||
+		    !var)
+			return 0;
+		if (bpf_probe_read_user(&head, 5, (void *)var) || head != name)
+			continue;
+		barrier_var(at);
+		if (at > PATHS_MAX)
+			return 0;
+		n = read_user_str(&s->data[at], STRING_MAX, (void *)(var + 5));
+		if (n <= 0)
+			return 0;
+		if (n == STRING_MAX)
+			s->rec.flags |= cwd_cut;
+		s->at = at + n;
+		s->rec.cwd_len = n;
+		return 0;
 	}
-	for (i = 0; i < FAILED_ARGS; i++) {
-		__u64 arg = 0;
+	return 0;
+}
 
-		if (bpf_probe_read_user(&arg, sizeof(arg), (void *)(argv + i * sizeof(arg)))) {
+/* Adds an argument and returns its length with the NUL; 0: this was the last. */
+__noinline int add_argument(__u32 index, __u64 from)
+{
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	__u64 at;
+	long n;
+
+	if (!s)
+		return 0;
+	at = s->at;
+	barrier_var(at);
+	if (at >= TEXTS_MAX + ARGS_MAX) {
+		s->rec.flags |= args_cut;
+		return 0;
+	}
+	n = read_user_str(&s->data[at], ARGS_MAX, (void *)from);
+	if (n <= 0) {
+		s->rec.flags |= args_unreadable;
+		return 0;
+	}
+	if (goes_on(from, n, ARGS_MAX))
+		s->rec.flags |= args_cut;
+	s->at = at + n;
+	return n;
+}
+
+/* Whether a shell or execvp() goes on with the next folder of PATH after this error. */
+static __always_inline bool walks_on(long error)
+{
+	switch (-error) {
+	case ENOENT:
+	case EACCES:
+	case ENODEV:
+	case ENOTDIR:
+	case ETIMEDOUT:
+	case ESTALE:
+		return true;
+	}
+	return false;
+}
+
+/* The old program is still there to read from. */
+static __noinline void fill_failed(struct scratch *s, __u32 index, struct exec_call *call)
+{
+	__u64 arg;
+
+	add_filename(index, call->filename);
+	if (call->folder != AT_FDCWD && s->at && s->data[0] != '/')
+		add_folder(index, call->folder);
+	else if (walks_on(s->rec.code))
+		add_path(index, call->envp);
+	for (int i = 0; call->argv && i <= FAILED_ARGS; i++) {
+		if (bpf_probe_read_user(&arg, sizeof(arg),
+					(void *)(call->argv + i * sizeof(arg)))) {
 			s->rec.flags |= args_unreadable;
 			break;
 		}
 		if (!arg)
 			break;
-		at = s->at;
-		barrier_var(at);
-		if (at >= PATHS_MAX / 2 + ARGS_MAX) {
+		if (i == FAILED_ARGS)
 			s->rec.flags |= args_cut;
-			break;
-		}
-		n = read_user_str(&s->data[at], ARGS_MAX, (void *)arg);
-		if (n <= 0) {
-			s->rec.flags |= args_unreadable;
-			break;
-		}
-		s->at = at + n;
+		else if (add_argument(index, arg))
+			continue;
+		break;
 	}
-	if (i == FAILED_ARGS || s->at > PATHS_MAX / 2 + ARGS_MAX)
+}
+
+/*
+ * The old program is gone. On the stack of the new one lie its arguments, its
+ * environment, and the file name. It may have been moved since process_loads().
+ */
+static __noinline void fill_gone(struct scratch *s, __u32 index, struct mm_struct *mm)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct loading *l = bpf_map_lookup_elem(&loadings, &tgid);
+	struct file *exe = BPF_CORE_READ(mm, exe_file);
+	__u64 arg = BPF_CORE_READ(mm, arg_start);
+	int n;
+
+	s->rec.flags |= old_gone;
+	if (!l || l->mm != (__u64)mm) {
+		s->rec.flags |= args_unreadable | exe_packed;
+		if (exe &&
+		    !pack_path(index, (__u64)exe + bpf_core_field_offset(exe->f_path), PATHS_MAX))
+			s->rec.flags |= exe_cut;
+		s->rec.exe_len = s->at;
+		return;
+	}
+	if (!arg)
+		arg = l->args;
+	add_filename(index, l->name - l->args + arg);
+	if (exe && !pack_path(index, (__u64)exe + bpf_core_field_offset(exe->f_path), PATHS_MAX))
+		s->rec.flags |= cwd_cut;
+	s->rec.cwd_len = s->at - s->rec.exe_len;
+	for (__u32 i = 0; i < FAILED_ARGS && i < l->argc; i++) {
+		n = add_argument(index, arg);
+		if (n <= 0 || s->rec.flags & args_cut)
+			return;
+		arg += n;
+	}
+	if (l->argc > FAILED_ARGS)
 		s->rec.flags |= args_cut;
-	at = s->at;
-	if (at > PATHS_MAX + ARGS_MAX)
-		at = PATHS_MAX + ARGS_MAX;
-	s->at = at;
-	s->rec.args_len = at - s->rec.exe_len;
+}
+
+/* A system call has failed. */
+static __always_inline void process_failed(void *ctx, void *regs, long error)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	__u32 index = scratch_index(SLOT_FAILED);
+	struct exec_call call = {};
+	struct mm_struct *mm;
+	struct scratch *s;
+
+	if (!exec_arguments(regs, &call) || !wanted(bpf_get_current_pid_tgid() >> 32))
+		return;
+	s = begin_record(exec_failed, SLOT_FAILED, task);
+	if (!s)
+		return;
+	s->rec.code = error;
+	mm = BPF_CORE_READ(task, mm);
+	/* Set when the kernel is done with loading a program. */
+	if (BPF_CORE_READ(mm, arg_end))
+		fill_failed(s, index, &call);
+	else
+		fill_gone(s, index, mm);
+	if (s->at > TEXTS_MAX + ARGS_MAX) {
+		s->rec.flags |= args_cut;
+		s->at = TEXTS_MAX + ARGS_MAX;
+	}
+	s->rec.args_len = s->at - s->rec.exe_len - s->rec.cwd_len;
 	end_record(ctx, s);
 }
 

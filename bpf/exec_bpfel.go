@@ -61,6 +61,8 @@ type ExecExecRecord struct {
 	ExeLen     uint32
 	CwdLen     uint32
 	ArgsLen    uint32
+	NameLen    uint32
+	ExecId     uint32
 	Comm       [16]int8
 	ParentComm [16]int8
 }
@@ -72,6 +74,9 @@ const (
 	ExecFlagArgsUnreadable ExecFlag = 2
 	ExecFlagExeCut         ExecFlag = 4
 	ExecFlagCwdCut         ExecFlag = 8
+	ExecFlagExePacked      ExecFlag = 16
+	ExecFlagOldGone        ExecFlag = 32
+	ExecFlagUnwanted       ExecFlag = 64
 )
 
 type ExecLoss uint32
@@ -102,10 +107,14 @@ const (
 	ExecMapCounts                = "counts"
 	ExecMapEnds                  = "ends"
 	ExecMapEvents                = "events"
+	ExecMapLoadings              = "loadings"
 	ExecMapLost                  = "lost"
 	ExecMapPids                  = "pids"
 	ExecMapScratches             = "scratches"
 	ExecMapTurns                 = "turns"
+	ExecProgExecLoadsFentry      = "exec_loads_fentry"
+	ExecProgExecLoadsKprobe      = "exec_loads_kprobe"
+	ExecProgExecLoadsTp          = "exec_loads_tp"
 	ExecProgExecProcessExec      = "exec_process_exec"
 	ExecProgExecProcessExecCopy1 = "exec_process_exec_copy1"
 	ExecProgExecProcessExecCopy2 = "exec_process_exec_copy2"
@@ -124,10 +133,12 @@ const (
 	ExecVarHasCasts              = "has_casts"
 	ExecVarHasCopies             = "has_copies"
 	ExecVarHidden                = "hidden"
+	ExecVarKeepsUnwanted         = "keeps_unwanted"
 	ExecVarNrExecve              = "nr_execve"
 	ExecVarNrExecveat            = "nr_execveat"
 	ExecVarPerfBuffers           = "perf_buffers"
 	ExecVarReaderState           = "reader_state"
+	ExecVarTellsFailed           = "tells_failed"
 	ExecVarWantedUid             = "wanted_uid"
 )
 
@@ -173,6 +184,9 @@ type ExecSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ExecProgramSpecs struct {
+	ExecLoadsFentry      *ebpf.ProgramSpec `ebpf:"exec_loads_fentry"`
+	ExecLoadsKprobe      *ebpf.ProgramSpec `ebpf:"exec_loads_kprobe"`
+	ExecLoadsTp          *ebpf.ProgramSpec `ebpf:"exec_loads_tp"`
 	ExecProcessExec      *ebpf.ProgramSpec `ebpf:"exec_process_exec"`
 	ExecProcessExecCopy1 *ebpf.ProgramSpec `ebpf:"exec_process_exec_copy1"`
 	ExecProcessExecCopy2 *ebpf.ProgramSpec `ebpf:"exec_process_exec_copy2"`
@@ -194,6 +208,7 @@ type ExecMapSpecs struct {
 	Counts    *ebpf.MapSpec `ebpf:"counts"`
 	Ends      *ebpf.MapSpec `ebpf:"ends"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
+	Loadings  *ebpf.MapSpec `ebpf:"loadings"`
 	Lost      *ebpf.MapSpec `ebpf:"lost"`
 	Pids      *ebpf.MapSpec `ebpf:"pids"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
@@ -212,10 +227,12 @@ type ExecVariableSpecs struct {
 	HasCasts      *ebpf.VariableSpec `ebpf:"has_casts"`
 	HasCopies     *ebpf.VariableSpec `ebpf:"has_copies"`
 	Hidden        *ebpf.VariableSpec `ebpf:"hidden"`
+	KeepsUnwanted *ebpf.VariableSpec `ebpf:"keeps_unwanted"`
 	NrExecve      *ebpf.VariableSpec `ebpf:"nr_execve"`
 	NrExecveat    *ebpf.VariableSpec `ebpf:"nr_execveat"`
 	PerfBuffers   *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	ReaderState   *ebpf.VariableSpec `ebpf:"reader_state"`
+	TellsFailed   *ebpf.VariableSpec `ebpf:"tells_failed"`
 	WantedUid     *ebpf.VariableSpec `ebpf:"wanted_uid"`
 }
 
@@ -244,6 +261,7 @@ type ExecMaps struct {
 	Counts    *ebpf.Map `ebpf:"counts"`
 	Ends      *ebpf.Map `ebpf:"ends"`
 	Events    *ebpf.Map `ebpf:"events"`
+	Loadings  *ebpf.Map `ebpf:"loadings"`
 	Lost      *ebpf.Map `ebpf:"lost"`
 	Pids      *ebpf.Map `ebpf:"pids"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
@@ -257,6 +275,7 @@ func (m *ExecMaps) Close() error {
 		m.Counts,
 		m.Ends,
 		m.Events,
+		m.Loadings,
 		m.Lost,
 		m.Pids,
 		m.Scratches,
@@ -276,10 +295,12 @@ type ExecVariables struct {
 	HasCasts      *ebpf.Variable `ebpf:"has_casts"`
 	HasCopies     *ebpf.Variable `ebpf:"has_copies"`
 	Hidden        *ebpf.Variable `ebpf:"hidden"`
+	KeepsUnwanted *ebpf.Variable `ebpf:"keeps_unwanted"`
 	NrExecve      *ebpf.Variable `ebpf:"nr_execve"`
 	NrExecveat    *ebpf.Variable `ebpf:"nr_execveat"`
 	PerfBuffers   *ebpf.Variable `ebpf:"perf_buffers"`
 	ReaderState   *ebpf.Variable `ebpf:"reader_state"`
+	TellsFailed   *ebpf.Variable `ebpf:"tells_failed"`
 	WantedUid     *ebpf.Variable `ebpf:"wanted_uid"`
 }
 
@@ -287,6 +308,9 @@ type ExecVariables struct {
 //
 // It can be passed to LoadExecObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ExecPrograms struct {
+	ExecLoadsFentry      *ebpf.Program `ebpf:"exec_loads_fentry"`
+	ExecLoadsKprobe      *ebpf.Program `ebpf:"exec_loads_kprobe"`
+	ExecLoadsTp          *ebpf.Program `ebpf:"exec_loads_tp"`
 	ExecProcessExec      *ebpf.Program `ebpf:"exec_process_exec"`
 	ExecProcessExecCopy1 *ebpf.Program `ebpf:"exec_process_exec_copy1"`
 	ExecProcessExecCopy2 *ebpf.Program `ebpf:"exec_process_exec_copy2"`
@@ -301,6 +325,9 @@ type ExecPrograms struct {
 
 func (p *ExecPrograms) Close() error {
 	return _ExecClose(
+		p.ExecLoadsFentry,
+		p.ExecLoadsKprobe,
+		p.ExecLoadsTp,
 		p.ExecProcessExec,
 		p.ExecProcessExecCopy1,
 		p.ExecProcessExecCopy2,

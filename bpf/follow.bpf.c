@@ -20,28 +20,40 @@
 static __noinline int process_fork(__u64 *ctx, int copy)
 {
 	struct task_struct *parent = (void *)ctx[0], *child = (void *)ctx[1];
+	__u64 start = BPF_CORE_READ(child, start_boottime);
 	__u32 from = BPF_CORE_READ(parent, tgid);
 	__u32 pid = BPF_CORE_READ(child, tgid);
-	__u8 one = 1;
 
-	if (!is_first_call(copy, 0, BPF_CORE_READ(child, start_boottime)) ||
-	    pid != BPF_CORE_READ(child, pid) || !bpf_map_lookup_elem(&pids, &from))
+	if (!is_first_call(copy, 0, start) || pid != BPF_CORE_READ(child, pid))
 		return 0;
-	if (bpf_map_update_elem(&pids, &pid, &one, BPF_ANY))
+	if (!bpf_map_lookup_elem(&pids, &from)) {
+		/* Of a process before, whose end was missed. */
+		if (bpf_map_lookup_elem(&pids, &pid))
+			bpf_map_delete_elem(&pids, &pid);
+		return 0;
+	}
+	if (bpf_map_update_elem(&pids, &pid, &start, BPF_ANY))
 		count_lost(map_full);
 	return 0;
 }
 
 CALL_COPIES("raw_tp/sched_process_fork", follow_process_fork, process_fork)
 
-/* If this one is missed, an entry stays until its id is used again. */
+/*
+ * The kernel frees a process some time after its id, which may be a child's by
+ * now. If this one is missed, an entry stays until its id is used again.
+ */
 SEC("raw_tp/sched_process_free")
 int follow_process_free(__u64 *ctx)
 {
 	struct task_struct *task = (void *)ctx[0];
 	__u32 pid = BPF_CORE_READ(task, tgid);
+	__u64 *start;
 
-	if (pid == BPF_CORE_READ(task, pid))
+	if (pid != BPF_CORE_READ(task, pid))
+		return 0;
+	start = bpf_map_lookup_elem(&pids, &pid);
+	if (start && (!*start || *start == BPF_CORE_READ(task, start_boottime)))
 		bpf_map_delete_elem(&pids, &pid);
 	return 0;
 }

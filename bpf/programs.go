@@ -40,6 +40,10 @@ var Objects = []Object{
 		{Name: ExecProgExecProcessFork, More: 2},
 		{Name: ExecProgExecProcessExit, More: 2},
 		{Name: ExecProgExecSysExit, Sparse: true}, // any system call: few are failed execs
+		// Few programs fail when the one before is gone.
+		{Name: ExecProgExecLoadsTp, Sparse: true},
+		{Name: ExecProgExecLoadsFentry, Sparse: true},
+		{Name: ExecProgExecLoadsKprobe, Sparse: true},
 	}},
 	{"follow", LoadFollow, []Program{
 		{Name: FollowProgFollowProcessFork, More: 2},
@@ -95,6 +99,7 @@ var Objects = []Object{
 		{Name: TrafficProgTrafficUdpv6SendmsgKretprobe},
 		{Name: TrafficProgTrafficUdpConsumeKprobe},
 		{Name: TrafficProgTrafficReadSocks},
+		{Name: TrafficProgTrafficReadMovers},
 		{Name: TrafficProgTrafficReadShares},
 		{Name: TrafficProgTrafficReadFlows},
 		{Name: TrafficProgTrafficLook},

@@ -8,7 +8,8 @@
  * as they open (raw tracepoint inet_sock_set_state; iter/task_file for those
  * that are older than tracing) and read by user space's timer (iter/bpf_map_elem
  * over the noted ones: no network namespace has to be entered, and its cost is
- * that of the sockets there are, not of the kernel's table of them). The last
+ * that of the sockets there are, not of the kernel's table of them). Where there
+ * are very many it reads those that move bytes, and all only now and then. The last
  * reading is taken when a socket is destroyed (raw tracepoint tcp_destroy_sock).
  *
  * Whose they are: of the process whose calls move bytes. A socket belongs to
@@ -68,6 +69,8 @@ struct tcp {
 	__u16 lport;
 	__u16 rport;
 	__u32 look; /* the last one at all files that met it */
+	__u32 seen_sent; /* snd_nxt and copied_seq, at the last reading that took them */
+	__u32 seen_read;
 	enum role role;
 	__u8 sure;    /* the owner has moved bytes, it is not only a guess */
 	__u8 shared;  /* others have, too */
@@ -76,7 +79,9 @@ struct tcp {
 	__u8 ended;   /* end_tx and end_rx are known */
 	__u8 told;    /* flags, by the last reading */
 	__u8 placed;  /* ends and origin are known */
-	__u8 pad[4];
+	__u8 seen;    /* seen_sent and seen_read are, and all was told */
+	__u8 listed;  /* it is in movers */
+	__u8 pad[2];
 };
 
 struct tcp_record {
@@ -102,6 +107,21 @@ struct {
 	__type(key, __u64);
 	__type(value, struct tcp);
 } socks SEC(".maps");
+
+/*
+ * Those of them that have moved bytes lately, or are about to: where it is dear to look
+ * at all sockets a reading looks at these. Inserted by calls and by readings of all,
+ * deleted by a reading of these that finds that a socket has not moved since the one
+ * before, and with the socket. Bounded by max_entries, and small, as a reading looks
+ * into each bucket: if one has no room the next reading is of all (unlisted).
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, __u8);
+} movers SEC(".maps");
 
 struct share_key {
 	__u64 socket;
@@ -208,9 +228,15 @@ const volatile bool by_connection;	 /* of UDP: both addresses matter */
 const volatile bool by_peer;		 /* only the other side's host */
 const volatile __u32 recv_flags_arg = 3; /* which argument of tcp_recvmsg flags are */
 
-/* Set by user space: which look at all files this is; a reading tells all. */
+/*
+ * Set by user space: which look at all files this is; a reading tells all; sockets that
+ * move are listed.
+ */
 volatile __u32 look;
 volatile __u32 tell_all;
+volatile __u32 listing;
+/* Set when a socket found no room in movers, set back by user space. */
+volatile __u32 unlisted;
 
 static __always_inline void fill_party(struct party *p, struct task_struct *task, __u32 uid,
 				       __u64 cgroup)
@@ -284,6 +310,29 @@ static __always_inline void note(struct tcp *t, struct sock *sk)
 		count_lost(map_full);
 }
 
+/* Has the next readings look at a socket. */
+static __noinline void list(struct tcp *t, __u64 key)
+{
+	__u8 moves = 1;
+
+	if (bpf_map_update_elem(&movers, &key, &moves, BPF_ANY))
+		unlisted = 1;
+	else
+		t->listed = 1;
+}
+
+/* Whether readings tell of a socket. */
+static __always_inline bool is_read(const struct tcp *t)
+{
+	return t->wanted || t->shared || !t->owner.pid;
+}
+
+static __always_inline void list_mover(struct tcp *t, __u64 key)
+{
+	if (listing && !t->listed && is_read(t))
+		list(t, key);
+}
+
 static __always_inline __u64 since(__u64 n, __u64 before)
 {
 	return n > before ? n - before : 0;
@@ -341,6 +390,8 @@ static __noinline void gone(void *ctx, struct tcp *t, struct sock *sk)
 	__builtin_memcpy(&r.tcp, t, sizeof(r.tcp));
 	r.tcp.tx = t->end_tx;
 	r.tcp.rx = t->end_rx;
+	if (t->listed)
+		bpf_map_delete_elem(&movers, &r.socket);
 	if (bpf_map_delete_elem(&socks, &r.socket))
 		return;
 	if ((r.tcp.tx || r.tcp.rx) && (r.tcp.wanted || r.tcp.shared))
@@ -485,8 +536,12 @@ static __always_inline int moved_tcp(struct sock *sk, enum direction dir, __u64 
 
 	if (!t) {
 		meet(sk, dir, n);
+		t = bpf_map_lookup_elem(&socks, &key);
+		if (t)
+			list_mover(t, key);
 		return 0;
 	}
+	list_mover(t, key);
 	if (!t->shared) {
 		__u32 unread;
 
@@ -816,32 +871,115 @@ static __always_inline bool has_owner(const struct party *copy, const struct par
 
 #define FLAGS(t) ((t)->sure | (t)->shared << 1 | (t)->several << 2 | !!(t)->owner.pid << 3)
 
-SEC("iter/bpf_map_elem")
-int traffic_read_socks(struct bpf_iter__bpf_map_elem *ctx)
+/*
+ * Whether a socket is as it was when all was told of it, by as few looks as may be:
+ * its numbers go on with each byte that is sent, or read.
+ */
+static __always_inline bool is_idle(const struct tcp *t, struct sock *sk)
 {
-	struct tcp_record r = {};
-	__u64 *key = ctx->key;
-	struct tcp *t = ctx->value;
+	struct tcp_sock *tp = (void *)sk;
 
-	if (!key || !t || !(t->wanted || t->shared || !t->owner.pid))
-		return 0;
-	r.socket = *key;
+	return t->seen && t->told == FLAGS(t) && LOAD(tp, snd_nxt) == t->seen_sent &&
+	       LOAD(tp, copied_seq) == t->seen_read;
+}
+
+/* Whether bytes wait that a process has written: they leave without a call. */
+static __always_inline bool has_unsent(struct sock *sk)
+{
+	struct tcp_sock *tp = (void *)sk;
+
+	return LOAD(tp, write_seq) != LOAD(tp, snd_nxt);
+}
+
+/* Takes a reading of a socket that is not idle, and tells what is new. False: nothing. */
+static __noinline bool read_sock(struct seq_file *seq, struct tcp *t, __u64 key)
+{
+	struct tcp_record r = {.socket = key};
+	struct sock *sk = (struct sock *)key;
+	struct tcp_sock *tp = (void *)sk;
+	__u32 sent_to, read_to;
+
 	if (!t->placed)
-		place_late(t, (struct sock *)r.socket);
+		place_late(t, sk);
+	t->seen = 0;
+	/* Before the bytes are: what moves meanwhile makes it another one. */
+	sent_to = LOAD(tp, snd_nxt);
+	read_to = LOAD(tp, copied_seq);
+	barrier();
 	__builtin_memcpy(&r.tcp, t, sizeof(r.tcp));
 	if (!has_owner(&r.tcp.owner, &t->owner))
 		r.tcp.owner.pid = 0; /* the next reading tells */
 	if (!read_bytes(&r))
-		return 0;
-	if (!tell_all && r.tcp.tx == t->told_tx && r.tcp.rx - r.unread == t->told_rx &&
-	    FLAGS(&r.tcp) == t->told)
-		return 0;
-	/* If it finds no room it is asked again. */
-	if (!bpf_seq_write(ctx->meta->seq, &r, sizeof(r))) {
+		return true;
+	/* Of what has moved nothing there is nothing to tell: it may stay so for long. */
+	if ((r.tcp.tx || r.tcp.rx || t->told_tx || t->told_rx) &&
+	    (tell_all || r.tcp.tx != t->told_tx || r.tcp.rx - r.unread != t->told_rx ||
+	     FLAGS(&r.tcp) != t->told)) {
+		/* If it finds no room it is asked again. */
+		if (bpf_seq_write(seq, &r, sizeof(r)))
+			return true;
 		t->told_tx = r.tcp.tx;
 		t->told_rx = r.tcp.rx - r.unread;
 		t->told = FLAGS(&r.tcp);
+		return true;
 	}
+	t->told = FLAGS(&r.tcp);
+	t->seen_sent = sent_to;
+	t->seen_read = read_to;
+	t->seen = 1;
+	return false;
+}
+
+/* All sockets. Those that move are listed. */
+SEC("iter/bpf_map_elem")
+int traffic_read_socks(struct bpf_iter__bpf_map_elem *ctx)
+{
+	__u64 *at = ctx->key, key;
+	struct tcp *t = ctx->value;
+
+	if (!at || !t || !is_read(t))
+		return 0;
+	key = *at;
+	if (!tell_all && is_idle(t, (struct sock *)key)) {
+		if (listing && has_unsent((struct sock *)key))
+			list_mover(t, key);
+		return 0;
+	}
+	/* What the iterator has may be another one's meanwhile. */
+	t = bpf_map_lookup_elem(&socks, &key);
+	if (t && read_sock(ctx->meta->seq, t, key))
+		list_mover(t, key);
+	return 0;
+}
+
+/*
+ * Those that move. One that has not since the last reading, and has nothing left to
+ * send, is taken off.
+ */
+SEC("iter/bpf_map_elem")
+int traffic_read_movers(struct bpf_iter__bpf_map_elem *ctx)
+{
+	__u64 *at = ctx->key, key;
+	struct sock *sk;
+	struct tcp *t;
+
+	if (!at)
+		return 0;
+	key = *at;
+	sk = (struct sock *)key;
+	t = bpf_map_lookup_elem(&socks, &key);
+	if (t && is_read(t) && !is_idle(t, sk)) {
+		read_sock(ctx->meta->seq, t, key);
+		return 0;
+	}
+	if (t && has_unsent(sk))
+		return 0;
+	bpf_map_delete_elem(&movers, &key);
+	if (t)
+		t->listed = 0;
+	/* It may have moved in between, by a call that found it listed. */
+	if (t && is_read(t) && !is_idle(t, sk))
+		list(t, key);
 	return 0;
 }
 

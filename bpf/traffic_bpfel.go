@@ -81,33 +81,37 @@ type TrafficShareRecord struct {
 }
 
 type TrafficTcp struct {
-	_       structs.HostLayout
-	Born    uint64
-	Tx      uint64
-	Rx      uint64
-	EndTx   uint64
-	EndRx   uint64
-	ToldTx  uint64
-	ToldRx  uint64
-	OwnTx   uint64
-	OwnRx   uint64
-	Owner   TrafficParty
-	Origin  TrafficTcpOrigin
-	Local   [16]uint8
-	Remote  [16]uint8
-	Ports   uint32
-	Lport   uint16
-	Rport   uint16
-	Look    uint32
-	Role    TrafficRole
-	Sure    uint8
-	Shared  uint8
-	Several uint8
-	Wanted  uint8
-	Ended   uint8
-	Told    uint8
-	Placed  uint8
-	Pad     [4]uint8
+	_        structs.HostLayout
+	Born     uint64
+	Tx       uint64
+	Rx       uint64
+	EndTx    uint64
+	EndRx    uint64
+	ToldTx   uint64
+	ToldRx   uint64
+	OwnTx    uint64
+	OwnRx    uint64
+	Owner    TrafficParty
+	Origin   TrafficTcpOrigin
+	Local    [16]uint8
+	Remote   [16]uint8
+	Ports    uint32
+	Lport    uint16
+	Rport    uint16
+	Look     uint32
+	SeenSent uint32
+	SeenRead uint32
+	Role     TrafficRole
+	Sure     uint8
+	Shared   uint8
+	Several  uint8
+	Wanted   uint8
+	Ended    uint8
+	Told     uint8
+	Placed   uint8
+	Seen     uint8
+	Listed   uint8
+	Pad      [2]uint8
 }
 
 type TrafficTcpOrigin struct {
@@ -136,6 +140,7 @@ const (
 	TrafficMapEvents                         = "events"
 	TrafficMapFlows                          = "flows"
 	TrafficMapLost                           = "lost"
+	TrafficMapMovers                         = "movers"
 	TrafficMapPids                           = "pids"
 	TrafficMapShares                         = "shares"
 	TrafficMapSocks                          = "socks"
@@ -146,6 +151,7 @@ const (
 	TrafficProgTrafficDestroyCopy3           = "traffic_destroy_copy3"
 	TrafficProgTrafficLook                   = "traffic_look"
 	TrafficProgTrafficReadFlows              = "traffic_read_flows"
+	TrafficProgTrafficReadMovers             = "traffic_read_movers"
 	TrafficProgTrafficReadShares             = "traffic_read_shares"
 	TrafficProgTrafficReadSocks              = "traffic_read_socks"
 	TrafficProgTrafficRecvLength             = "traffic_recv_length"
@@ -194,11 +200,13 @@ const (
 	TrafficVarHasCasts                       = "has_casts"
 	TrafficVarHasCopies                      = "has_copies"
 	TrafficVarHidden                         = "hidden"
+	TrafficVarListing                        = "listing"
 	TrafficVarLook                           = "look"
 	TrafficVarPerfBuffers                    = "perf_buffers"
 	TrafficVarReaderState                    = "reader_state"
 	TrafficVarRecvFlagsArg                   = "recv_flags_arg"
 	TrafficVarTellAll                        = "tell_all"
+	TrafficVarUnlisted                       = "unlisted"
 	TrafficVarWantedUid                      = "wanted_uid"
 )
 
@@ -250,6 +258,7 @@ type TrafficProgramSpecs struct {
 	TrafficDestroyCopy3           *ebpf.ProgramSpec `ebpf:"traffic_destroy_copy3"`
 	TrafficLook                   *ebpf.ProgramSpec `ebpf:"traffic_look"`
 	TrafficReadFlows              *ebpf.ProgramSpec `ebpf:"traffic_read_flows"`
+	TrafficReadMovers             *ebpf.ProgramSpec `ebpf:"traffic_read_movers"`
 	TrafficReadShares             *ebpf.ProgramSpec `ebpf:"traffic_read_shares"`
 	TrafficReadSocks              *ebpf.ProgramSpec `ebpf:"traffic_read_socks"`
 	TrafficRecvLength             *ebpf.ProgramSpec `ebpf:"traffic_recv_length"`
@@ -299,6 +308,7 @@ type TrafficMapSpecs struct {
 	Events  *ebpf.MapSpec `ebpf:"events"`
 	Flows   *ebpf.MapSpec `ebpf:"flows"`
 	Lost    *ebpf.MapSpec `ebpf:"lost"`
+	Movers  *ebpf.MapSpec `ebpf:"movers"`
 	Pids    *ebpf.MapSpec `ebpf:"pids"`
 	Shares  *ebpf.MapSpec `ebpf:"shares"`
 	Socks   *ebpf.MapSpec `ebpf:"socks"`
@@ -321,11 +331,13 @@ type TrafficVariableSpecs struct {
 	HasCasts         *ebpf.VariableSpec `ebpf:"has_casts"`
 	HasCopies        *ebpf.VariableSpec `ebpf:"has_copies"`
 	Hidden           *ebpf.VariableSpec `ebpf:"hidden"`
+	Listing          *ebpf.VariableSpec `ebpf:"listing"`
 	Look             *ebpf.VariableSpec `ebpf:"look"`
 	PerfBuffers      *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	ReaderState      *ebpf.VariableSpec `ebpf:"reader_state"`
 	RecvFlagsArg     *ebpf.VariableSpec `ebpf:"recv_flags_arg"`
 	TellAll          *ebpf.VariableSpec `ebpf:"tell_all"`
+	Unlisted         *ebpf.VariableSpec `ebpf:"unlisted"`
 	WantedUid        *ebpf.VariableSpec `ebpf:"wanted_uid"`
 }
 
@@ -356,6 +368,7 @@ type TrafficMaps struct {
 	Events  *ebpf.Map `ebpf:"events"`
 	Flows   *ebpf.Map `ebpf:"flows"`
 	Lost    *ebpf.Map `ebpf:"lost"`
+	Movers  *ebpf.Map `ebpf:"movers"`
 	Pids    *ebpf.Map `ebpf:"pids"`
 	Shares  *ebpf.Map `ebpf:"shares"`
 	Socks   *ebpf.Map `ebpf:"socks"`
@@ -371,6 +384,7 @@ func (m *TrafficMaps) Close() error {
 		m.Events,
 		m.Flows,
 		m.Lost,
+		m.Movers,
 		m.Pids,
 		m.Shares,
 		m.Socks,
@@ -394,11 +408,13 @@ type TrafficVariables struct {
 	HasCasts         *ebpf.Variable `ebpf:"has_casts"`
 	HasCopies        *ebpf.Variable `ebpf:"has_copies"`
 	Hidden           *ebpf.Variable `ebpf:"hidden"`
+	Listing          *ebpf.Variable `ebpf:"listing"`
 	Look             *ebpf.Variable `ebpf:"look"`
 	PerfBuffers      *ebpf.Variable `ebpf:"perf_buffers"`
 	ReaderState      *ebpf.Variable `ebpf:"reader_state"`
 	RecvFlagsArg     *ebpf.Variable `ebpf:"recv_flags_arg"`
 	TellAll          *ebpf.Variable `ebpf:"tell_all"`
+	Unlisted         *ebpf.Variable `ebpf:"unlisted"`
 	WantedUid        *ebpf.Variable `ebpf:"wanted_uid"`
 }
 
@@ -412,6 +428,7 @@ type TrafficPrograms struct {
 	TrafficDestroyCopy3           *ebpf.Program `ebpf:"traffic_destroy_copy3"`
 	TrafficLook                   *ebpf.Program `ebpf:"traffic_look"`
 	TrafficReadFlows              *ebpf.Program `ebpf:"traffic_read_flows"`
+	TrafficReadMovers             *ebpf.Program `ebpf:"traffic_read_movers"`
 	TrafficReadShares             *ebpf.Program `ebpf:"traffic_read_shares"`
 	TrafficReadSocks              *ebpf.Program `ebpf:"traffic_read_socks"`
 	TrafficRecvLength             *ebpf.Program `ebpf:"traffic_recv_length"`
@@ -458,6 +475,7 @@ func (p *TrafficPrograms) Close() error {
 		p.TrafficDestroyCopy3,
 		p.TrafficLook,
 		p.TrafficReadFlows,
+		p.TrafficReadMovers,
 		p.TrafficReadShares,
 		p.TrafficReadSocks,
 		p.TrafficRecvLength,

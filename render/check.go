@@ -55,6 +55,11 @@ func AppendCheck(b []byte, c *event.Check, width int) []byte {
 // checkFacts are what is said above the table, by name.
 func checkFacts(c *event.Check) (facts [][2]string) {
 	add := func(name, text string) { facts = append(facts, [2]string{name, text}) }
+	if c.Blocked != "" {
+		add("kernel", c.Kernel+" ("+c.Arch+")")
+		add("all else", "unknown: "+c.Blocked)
+		return facts
+	}
 	types := "types from " + c.BTF
 	if c.BTF == "" {
 		types = "does not describe its types: pass a BTF file made for exactly this kernel with --btf FILE"

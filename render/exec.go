@@ -55,7 +55,7 @@ func execOf(e event.Event) execRow {
 	case *event.Exec:
 		return execRow{&e.Program, e.PPID, e.ParentComm, e.User, e.Cwd, e.ArgsTruncated}
 	case *event.Exit:
-		return execRow{&e.Program, e.PPID, "", e.User, "", false}
+		return execRow{&e.Program, e.PPID, "", e.User, "", e.ArgsTruncated}
 	case *event.ExecFailed:
 		return execRow{&e.Program, e.PPID, e.ParentComm, e.User, "", e.ArgsTruncated}
 	}

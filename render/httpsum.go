@@ -24,6 +24,18 @@ var summaryColumns = []Column{
 		}
 		return b
 	}},
+	{Name: "waiting", Title: "WAITING", Width: 7, Right: true, Rank: 94, When: waits, Cell: func(b []byte, e event.Event) []byte {
+		if n := summaryOf(e).Waiting; n > 0 {
+			return strconv.AppendUint(b, n, 10)
+		}
+		return b
+	}},
+	{Name: "oldest", Title: "OLDEST", Width: 6, Right: true, Rank: 93, When: waits, Cell: func(b []byte, e event.Event) []byte {
+		if s := summaryOf(e); s.Waiting > 0 {
+			return AppendDuration(b, s.Oldest)
+		}
+		return b
+	}},
 	summaryLatency("p50", "P50", 80, func(s *event.HTTPSummary) time.Duration { return s.P50 }),
 	summaryLatency("p90", "P90", 50, func(s *event.HTTPSummary) time.Duration { return s.P90 }),
 	summaryLatency("p99", "P99", 85, func(s *event.HTTPSummary) time.Duration { return s.P99 }),
@@ -48,6 +60,9 @@ var summaryColumns = []Column{
 	extra(eventColumn),
 }
 
+// waits is when the columns of requests that wait are shown.
+func waits(e event.Event) bool { return summaryOf(e).Waiting > 0 }
+
 // summaryLatency is a column of latencies, empty for routes without an answer.
 func summaryLatency(name, title string, rank int, of func(*event.HTTPSummary) time.Duration) Column {
 	return Column{Name: name, Title: title, Width: 6, Right: true, Rank: rank, Cell: func(b []byte, e event.Event) []byte {
@@ -70,7 +85,7 @@ func summaryMark(e event.Event) Mark {
 	switch s := summaryOf(e); {
 	case s.Failing:
 		return Failed
-	case s.Rate == 0:
+	case s.Rate == 0 && s.Waiting == 0:
 		return Quiet
 	}
 	return Usual
@@ -105,6 +120,10 @@ func appendSummaryTitle(b []byte, p *event.Page) []byte {
 	b = append(b, " errors"...)
 	if s.Errors == 1 {
 		b = b[:len(b)-1]
+	}
+	if s.Waiting > 0 {
+		b = strconv.AppendUint(append(b, ", "...), s.Waiting, 10)
+		b = append(AppendDuration(append(b, " waiting (oldest "...), s.Oldest), ')')
 	}
 	if s.Answered == 0 {
 		return b

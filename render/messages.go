@@ -31,6 +31,7 @@ type Messages struct {
 	w    io.Writer
 	show func(string) bool // shows a message elsewhere, if it can; nil: it cannot
 	held []byte            // what show has shown
+	last string            // warning or loss that was written last
 }
 
 // NewMessages writes to w, usually os.Stderr.
@@ -40,11 +41,14 @@ func NewMessages(w io.Writer, json bool) *Messages {
 }
 
 // share holds messages back while show takes them: w is the terminal of a live
-// screen.
+// screen. A warning that was written before is shown as well, since the screen hides it.
 func (m *Messages) share(show func(string) bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.show = show
+	if m.last != "" {
+		show(m.last)
+	}
 }
 
 // release writes what was held back, and ends that.
@@ -94,7 +98,13 @@ func (m *Messages) Notice(n *event.Notice) {
 	if n.Message == "" && !m.json {
 		return // the closing table shows it
 	}
-	m.line(n.AppendJSON, "tracer: "+n.Kind+": "+n.Message+causes(n.LostBy))
+	text := "tracer: " + n.Kind + ": " + n.Message + causes(n.LostBy)
+	if n.Kind != event.KindNote {
+		m.mu.Lock()
+		m.last = text
+		m.mu.Unlock()
+	}
+	m.line(n.AppendJSON, text)
 }
 
 // kindNames are the kinds of an account that need more than their key, in words.
@@ -104,6 +114,29 @@ var kindNames = map[string]string{
 	"tls":    "TLS sockets (encrypted)",
 	"other":  "sockets of other protocols",
 	"unread": "sockets whose data could not be read",
+}
+
+// unreadableKinds are those of kindNames whose sockets cannot be looked into, in short.
+var unreadableKinds = map[string]string{
+	"http2":  "HTTP/2",
+	"tls":    "TLS",
+	"unread": "by no program of this kernel",
+}
+
+// unreadable says how many sockets could not be looked into, and why: rows that are shown
+// must not hide it. Empty if there were none.
+func unreadable(a *event.Account) string {
+	sum, by := uint64(0), map[string]uint64{}
+	for kind, why := range unreadableKinds {
+		if n := a.Kinds[kind]; n > 0 {
+			sum += n
+			by[why] = n
+		}
+	}
+	if sum == 0 {
+		return ""
+	}
+	return plural(sum, "socket") + " not readable (" + tally(by, func(why string, n uint64) string { return fmt.Sprintf("%s %d", why, n) }) + ")"
 }
 
 // filterNames are the filters of an account, as the flags that set them. Other
@@ -175,6 +208,9 @@ func tally(counts map[string]uint64, say func(key string, n uint64) string) stri
 func (m *Messages) Account(a *event.Account) {
 	b := fmt.Appendf(nil, "%s seen, %d shown, %d lost%s in ", plural(a.Seen, "event"), a.Shown, a.Lost, causes(a.LostBy))
 	b = AppendDuration(b, a.Duration)
+	if text := unreadable(a); text != "" {
+		b = append(append(b, "; "...), text...)
+	}
 	if a.Incomplete > 0 {
 		b = fmt.Appendf(b, "; %s lost, some rows lack a field", plural(a.Incomplete, "detail"))
 	}

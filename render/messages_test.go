@@ -175,3 +175,22 @@ func TestErrorWaitsForTheEndOfALiveScreen(t *testing.T) {
 		t.Errorf("%q", b.String())
 	}
 }
+
+// Rows that are shown must not hide that most of what moved could not be read.
+func TestAccountSaysWhatIsNotReadable(t *testing.T) {
+	for _, c := range []struct {
+		kinds map[string]uint64
+		want  string
+	}{
+		{nil, "125 events seen, 125 shown, 0 lost in 5s; cost: CPU 1ms\n"},
+		{map[string]uint64{"http1": 3, "http": 125, "other": 7}, "125 events seen, 125 shown, 0 lost in 5s; cost: CPU 1ms\n"},
+		{map[string]uint64{"tls": 1}, "125 events seen, 125 shown, 0 lost in 5s; 1 socket not readable (TLS 1); cost: CPU 1ms\n"},
+		{map[string]uint64{"tls": 41, "unread": 2, "http1": 3}, "125 events seen, 125 shown, 0 lost in 5s; 43 sockets not readable (TLS 41, by no program of this kernel 2); cost: CPU 1ms\n"},
+	} {
+		var b bytes.Buffer
+		NewMessages(&b, false).Account(&event.Account{Seen: 125, Shown: 125, Kinds: c.kinds, Duration: 5 * time.Second, CPU: time.Millisecond})
+		if diff := cmp.Diff(c.want, b.String()); diff != "" {
+			t.Error(diff)
+		}
+	}
+}

@@ -95,6 +95,8 @@ func execEvents() []event.Event {
 			PPID: 812, User: "ann", Code: code, Signal: signal, Core: core, Duration: d,
 		}
 	}
+	cutEnd := exit(1018, 1, "", false, time.Second, "make", "cut")
+	cutEnd.ArgsTruncated = true
 	cut := exec(4200004, "cc1", "ann", "/usr/lib/gcc/x86_64-linux-gnu/12/cc1", "-quiet", "-I", "include dir", "main.c", "-o", "/tmp/cc4aYpLq.s")
 	cut.ArgsTruncated = true
 	nameless := exec(1005, "sleep", "", "sleep", "3")
@@ -126,6 +128,7 @@ func execEvents() []event.Event {
 			PPID: 812, ParentComm: "sshd", User: "ann", Error: "ENOENT",
 		},
 		&event.ExecFailed{Common: common(event.KindExecFailed, 1017, "bash", 1000), Program: event.Program{Exe: "./\x1b[2J"}, PPID: 812, User: "ann", Error: "EACCES", ArgsTruncated: true},
+		cutEnd,
 	}
 	for i, e := range events {
 		e.Head().Time = when.Add(time.Duration(i) * 1234 * time.Millisecond)

@@ -18,11 +18,15 @@ import (
 // with everything that it has, and takes it off again. Nothing is reported of
 // what happens meanwhile.
 func Check(opts session.Options) *event.Check {
-	c := &event.Check{
-		Kernel:   kernel.Release(),
-		Arch:     runtime.GOARCH,
-		Lockdown: kernel.Lockdown(),
+	c := &event.Check{Kernel: kernel.Release(), Arch: runtime.GOARCH}
+	if err := kernel.Ready(); err != nil {
+		c.Blocked = err.Error()
+		for i := range Probes {
+			c.Commands = append(c.Commands, failed(Probes[i].Name, err))
+		}
+		return c
 	}
+	c.Lockdown = kernel.Lockdown()
 	if opts.BTF != "" {
 		c.BTF = opts.BTF
 		if foreign := kernel.ForeignTypes(opts.BTF); foreign != "" {
@@ -45,6 +49,13 @@ func Check(opts session.Options) *event.Check {
 	}
 	c.Grant = remedy
 	c.Cgroups, c.Runtimes = place.Survey(place.Roots{})
+	trees, err := place.FindHierarchies(place.Roots{})
+	if err != nil && len(trees) > 0 {
+		c.Warnings = append(c.Warnings, "some containers and pods may not be known: "+err.Error())
+	}
+	if unseen := place.Unseen(trees); unseen != "" {
+		c.Warnings = append(c.Warnings, unseen)
+	}
 	if !kernel.InFirstNamespace("pid") {
 		c.Warnings = append(c.Warnings, session.OwnPIDs)
 	}
@@ -65,12 +76,7 @@ func checkProbe(p *session.Probe, opts session.Options) event.CheckedCommand {
 		s, err = session.Open([]session.Tracer{t}, opts)
 	}
 	if err != nil {
-		checked.Error = err.Error()
-		var hinted interface{ Hint() string }
-		if errors.As(err, &hinted) {
-			checked.Remedy = hinted.Hint()
-		}
-		return checked
+		return failed(p.Name, err)
 	}
 	defer s.Close()
 	for _, f := range s.Features() {
@@ -86,6 +92,16 @@ func checkProbe(p *session.Probe, opts session.Options) event.CheckedCommand {
 			feature.Hooks = f.Tier.String()
 		}
 		checked.Features = append(checked.Features, feature)
+	}
+	return checked
+}
+
+// failed is a command that cannot run.
+func failed(name string, err error) event.CheckedCommand {
+	checked := event.CheckedCommand{Name: name, Error: err.Error()}
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) {
+		checked.Remedy = hinted.Hint()
 	}
 	return checked
 }

@@ -9,8 +9,8 @@
 
 #include "keep.h"
 
-/* Records of one call, each of PREFIX_MAX bytes or a little more: beyond is a gap. */
-#define FRAME_RECORDS 5
+/* Records of one call, each of H2_FULL bytes or a little more, so 64 KiB in all: beyond is a gap. */
+#define FRAME_RECORDS 3
 
 /*
  * Adds to the record what waits of a direction, so that nothing is missing of a stream

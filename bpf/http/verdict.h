@@ -106,9 +106,18 @@ enum opening {
 	OPENS_PREFACE,
 };
 
-/* A server may be first. Its first frame is SETTINGS, and no ACK (RFC 9113, 3.4). */
-static __always_inline enum opening opening_of(const char *b, __u64 n)
+/*
+ * What the first bytes of start in a scratch open. A server may be first: its first frame
+ * is SETTINGS, and no ACK (RFC 9113, 3.4).
+ */
+__noinline int opening_of(__u32 index, __u32 n)
 {
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	const char *b;
+
+	if (!s)
+		return OPENS_OTHER;
+	b = s->payload.start;
 	if (n >= 5 && b[0] == 'P' && b[1] == 'R' && b[2] == 'I' && b[3] == ' ' && b[4] == '*')
 		return OPENS_PREFACE;
 #pragma clang loop unroll(disable)
@@ -133,7 +142,7 @@ enum decision {
 static __always_inline enum decision decide_opening(struct socket_state *st, struct scratch *s,
 						    __u32 before, __u64 n)
 {
-	enum opening opening = opening_of(s->payload.start, n);
+	enum opening opening = opening_of(s->payload.index, n);
 	__u64 key = s->payload.src.sk, offset = s->rec.call.offset;
 	__u8 dir = s->rec.call.dir & 1;
 	struct http2_state *state;

@@ -11,17 +11,18 @@
 #include "task.h"
 
 /*
- * Processes wanted by --pid and their descendants, by thread-group id.
- * User space inserts the first ones, follow.bpf.c inserts children and
- * deletes whoever ends. Bounded by max_entries: a child that finds no room
- * is counted as map_full.
+ * Processes wanted by --pid and their descendants, by thread-group id, with when
+ * they began: ns, boot clock. An id may be another process's before the end of the
+ * one that had it is noticed. User space inserts the first ones, with 0, and
+ * follow.bpf.c inserts children and deletes whoever ends. Bounded by max_entries: a
+ * child that finds no room is counted as map_full.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u32);
-	__type(value, __u8);
+	__type(value, __u64);
 } pids SEC(".maps");
 
 /*

@@ -30,8 +30,9 @@
 #define H2_PREFACE_LEN 24
 /* Read with the head of a frame: most that are kept are not longer. */
 #define H2_WINDOW 128
-/* Of a frame at once. */
-#define H2_CHUNK (PREFIX_MAX - 2048)
+/* A record is full where it has more than this in data; of a frame so much is read at once. */
+#define H2_FULL (22 << 10)
+#define H2_CHUNK (7 << 10)
 /* Steps of one call, each a frame, a segment, or a part of one: the product. */
 #define H2_STEPS 64
 #define H2_ROUNDS 128
@@ -360,7 +361,7 @@ static __always_inline int h2_payload(struct scratch *s, struct h2_walker *w, __
 		if (n > H2_CHUNK)
 			n = H2_CHUNK;
 		barrier_var(at);
-		if (at > PREFIX_MAX + sizeof(struct h2_kept))
+		if (at > H2_FULL + sizeof(struct h2_kept))
 			return h2_full;
 		if (read_data(&s->data[at], n, w->pos, s->payload.src.data_user))
 			return h2_lost;
@@ -470,7 +471,7 @@ static __always_inline int h2_head(struct scratch *s, struct h2_walker *w, __u32
 	struct h2_dir *d = &w->dir;
 	__u64 have = d->have, n = w->seg_left, at, whole;
 
-	if (!w->dry && w->out > PREFIX_MAX)
+	if (!w->dry && w->out > H2_FULL)
 		return h2_full;
 	if (w->dry || have || n < H2_HEAD) {
 		barrier_var(have);
@@ -503,7 +504,7 @@ static __always_inline int h2_head(struct scratch *s, struct h2_walker *w, __u32
 	} else {
 		at = h2_room(w);
 		barrier_var(at);
-		if (at > PREFIX_MAX + sizeof(struct h2_kept))
+		if (at > H2_FULL + sizeof(struct h2_kept))
 			return h2_full;
 		if (n > H2_WINDOW)
 			n = H2_WINDOW;

@@ -135,6 +135,17 @@ struct fs_struct {
 	struct path pwd;
 };
 
+/* include/linux/binfmts.h */
+struct mm_struct;
+
+struct linux_binprm {
+	struct mm_struct *mm;
+	unsigned long p;
+	int argc;
+	const char *filename;
+	unsigned long exec;
+};
+
 /* include/linux/{mm_types,sched,sched/signal}.h */
 struct mm_struct {
 	unsigned long arg_start;
@@ -278,10 +289,21 @@ struct sock_common {
 
 struct socket;
 
+struct sk_buff_head {
+	struct sk_buff *prev;
+};
+
+typedef struct {
+	int owned;
+} socket_lock_t;
+
 struct sock {
 	struct sock_common __sk_common;
+	socket_lock_t sk_lock;
+	struct sk_buff_head sk_error_queue;
 	struct socket *sk_socket;
 	int sk_err;
+	int sk_err_soft;
 	u16 sk_protocol;
 	u8 sk_shutdown;
 };
@@ -313,9 +335,20 @@ struct socket {
 };
 
 struct sk_buff {
+	char cb[48];
 	unsigned char *head;
 	u16 transport_header;
 	u16 network_header;
+};
+
+/* include/uapi/linux/errqueue.h, include/linux/errqueue.h: in cb of what waits in sk_error_queue */
+struct sock_extended_err {
+	__u32 ee_errno;
+	__u8 ee_origin;
+};
+
+struct sock_exterr_skb {
+	struct sock_extended_err ee;
 };
 
 struct iphdr {
@@ -392,6 +425,7 @@ struct io_kiocb {
 /* kernel/bpf/{bpf_iter,map_iter,task_iter}.c */
 struct bpf_iter_meta {
 	struct seq_file *seq;
+	u64 seq_num;
 };
 
 struct bpf_iter__bpf_map_elem {
@@ -401,6 +435,7 @@ struct bpf_iter__bpf_map_elem {
 };
 
 struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
 	struct task_struct *task;
 	u32 fd;
 	struct file *file;
@@ -437,6 +472,9 @@ enum tcp_state {
 #define SOCK_DONE 1
 #define RCV_SHUTDOWN 1
 #define SHUTDOWN_MASK 3
+/* include/uapi/linux/errqueue.h */
+#define SO_EE_ORIGIN_ICMP 2
+#define SO_EE_ORIGIN_ICMP6 3
 /* include/uapi/linux/magic.h */
 #define SOCKFS_MAGIC 0x534F434B
 /* include/uapi/linux/io_uring.h */
@@ -444,9 +482,12 @@ enum tcp_state {
 
 /* include/uapi/asm-generic/errno*.h, include/linux/errno.h */
 #define ENOENT 2
-#define EBUSY 16
 #define EINTR 4
+#define EACCES 13
+#define EBUSY 16
 #define EEXIST 17
+#define ENODEV 19
+#define ENOTDIR 20
 #define EPIPE 32
 #define ECONNABORTED 103
 #define ECONNRESET 104
@@ -454,8 +495,12 @@ enum tcp_state {
 #define EISCONN 106
 #define EALREADY 114
 #define EINPROGRESS 115
+#define ESTALE 116
 #define ECANCELED 125
 #define ERESTARTSYS 512
+
+/* include/uapi/linux/fcntl.h */
+#define AT_FDCWD -100
 
 /* include/linux/sched.h: PF_KTHREAD */
 #define TASK_IS_KTHREAD 0x00200000

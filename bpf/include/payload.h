@@ -64,6 +64,7 @@ struct segment {
  */
 struct payload {
 	__u64 size; /* bytes that the call has moved */
+	__u32 index; /* of the scratch that this is a part of */
 	__u64 len;  /* of these, the first ones that are in data */
 	struct source src;
 	__u64 at;   /* of the next byte in data */
@@ -118,6 +119,8 @@ static __always_inline struct scratch *scratch(__u32 index)
 
 	if (!s)
 		count_lost(map_full);
+	else
+		s->payload.index = index;
 	return s;
 }
 
@@ -157,11 +160,14 @@ static __always_inline enum iter_kind iter_kind(struct iov_iter *iter)
 	return ITER_OTHER;
 }
 
-/* Goes back to the first byte that moved, from a place in a segment behind the last. */
+/*
+ * Goes back to the first byte that moved, from a place in a segment behind the last, which
+ * may be one behind all.
+ */
 static __always_inline bool rewind(struct source *src, __u64 iov, __u64 offset, __u64 moved)
 {
 #pragma clang loop unroll(disable)
-	for (int i = 0; i < SEGMENTS; i++) {
+	for (int i = 0; i <= SEGMENTS; i++) {
 		__u64 len = 0;
 
 		if (moved <= offset) {

@@ -210,6 +210,29 @@ static __always_inline struct sock *file_tcp_socket(struct file *file)
 	return sk ? tcp_socket(sk) : NULL;
 }
 
+/* The address of the newest message in a socket's queue of errors, 0 if it is empty. */
+static __always_inline __u64 newest_error(struct sock *sk)
+{
+	struct sk_buff_head *queue = (void *)sk + bpf_core_field_offset(sk->sk_error_queue);
+	__u64 newest = load_word((void *)queue + bpf_core_field_offset(queue->prev));
+
+	return newest == (__u64)queue ? 0 : newest;
+}
+
+/* The errno of an ICMP message in that queue, 0 if it is another kind of message. */
+static __always_inline int icmp_error_of(__u64 message_at)
+{
+	struct sk_buff *skb = (void *)message_at;
+	struct sock_exterr_skb *message = (void *)skb + bpf_core_field_offset(skb->cb);
+
+	switch (LOAD(message, ee.ee_origin)) {
+	case SO_EE_ORIGIN_ICMP:
+	case SO_EE_ORIGIN_ICMP6:
+		return LOAD(message, ee.ee_errno);
+	}
+	return 0;
+}
+
 static __always_inline bool fin_has_come(struct sock *sk)
 {
 	return LOAD(sk, __sk_common.skc_flags) >> SOCK_DONE & 1;

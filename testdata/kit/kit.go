@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -194,6 +195,24 @@ func Run(t testing.TB, cmd *exec.Cmd) int {
 		t.Fatalf("%v: %v: %s", cmd.Args, err, out)
 	}
 	return cmd.Process.Pid
+}
+
+// Thread is the id of a thread of this process that is not the process's own, until the test ends.
+func Thread(t testing.TB) int {
+	ids, done := make(chan int), make(chan struct{})
+	t.Cleanup(func() { close(done) })
+	for range 2 { // of two at least one is not
+		go func() {
+			runtime.LockOSThread() // the thread ends with the goroutine
+			ids <- syscall.Gettid()
+			<-done
+		}()
+	}
+	id, other := <-ids, <-ids
+	if id == os.Getpid() {
+		id = other
+	}
+	return id
 }
 
 // CopyFile copies a file to where everybody may run it: where the file itself lies may be closed to others than root.

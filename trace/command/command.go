@@ -14,11 +14,14 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/signal"
 	"os/user"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"tracer/trace/event"
 )
@@ -37,8 +40,8 @@ const (
 const (
 	// grace is how long a command may take to end after it was told to.
 	grace = 2 * time.Second
-	// headStart is how long a command may take to end by itself after Ctrl-C,
-	// which the terminal sends to it as well.
+	// headStart is how long a command may take to end by itself after SIGHUP, which
+	// a terminal that goes away sends to it as well.
 	headStart = grace / 20
 )
 
@@ -137,31 +140,57 @@ func (c *Command) Cancel() {
 	<-c.done
 }
 
-// Wait returns when there is a reason to end tracing: the command has ended,
-// ended is closed, or a signal came by stop. The command gets the signal too, and
-// time to end, since its last events are still wanted. After SIGINT interrupted
-// is called at once. The reason is one of event's Ended constants.
+// Notify has signals sent to stop that end tracing or, with a command, are for that as
+// well. One that was ignored when tracer began stays ignored, for the command, too: that
+// is how nohup and the & of a script say that tracing is not to end with the terminal.
+func Notify(stop chan<- os.Signal, command bool) {
+	signals := []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}
+	if command {
+		signals = append(signals, syscall.SIGQUIT)
+	}
+	for _, s := range signals {
+		if !signal.Ignored(s) {
+			signal.Notify(stop, s)
+		}
+	}
+}
+
+// Wait returns when there is a reason to end tracing: the command has ended, ended is
+// closed, or a signal came by stop. The reason is one of event's Ended constants.
+//
+// With a command the keys that interrupt or quit are its affair: it may handle them and
+// go on, as a debugger does. The terminal has sent the signal to it as well; one that was
+// sent to tracer alone is passed on. After SIGTERM or SIGHUP the command gets the same and
+// time to end, since its last events are still wanted. After SIGINT interrupted is called
+// at once.
 func (c *Command) Wait(stop <-chan os.Signal, ended <-chan struct{}, interrupted func()) (reason string) {
 	var done <-chan struct{}
 	if c != nil {
 		done = c.done
 	}
 	var sig os.Signal
-	select {
-	case <-done:
-		return event.EndedCommand
-	case <-ended:
-		return ""
-	case sig = <-stop:
+	for {
+		select {
+		case <-done:
+			return event.EndedCommand
+		case <-ended:
+			return ""
+		case sig = <-stop:
+		}
+		if sig == syscall.SIGINT {
+			interrupted()
+		}
+		if c == nil {
+			return event.EndedInterrupted
+		}
+		if sig != syscall.SIGINT && sig != syscall.SIGQUIT {
+			break
+		}
+		if !inForeground() {
+			c.signal(sig)
+		}
 	}
-	if sig == syscall.SIGINT {
-		interrupted()
-	}
-	if c == nil {
-		return event.EndedInterrupted
-	}
-	// Ctrl-C reaches the command by itself. A signal that was sent to tracer
-	// alone does not.
+	// A terminal that goes away tells both.
 	select {
 	case <-c.done:
 		return event.EndedInterrupted
@@ -174,6 +203,18 @@ func (c *Command) Wait(stop <-chan os.Signal, ended <-chan struct{}, interrupted
 	case <-time.After(grace):
 	}
 	return event.EndedInterrupted
+}
+
+// inForeground reports whether the terminal sends signals of its keys to this process,
+// and to a command that it has started.
+func inForeground() bool {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDONLY|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer tty.Close()
+	group, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
 }
 
 // Finish is called when tracing has ended. It returns the command's exit status,
@@ -239,15 +280,35 @@ func Become() {
 	os.Exit(e.Status)
 }
 
+// behindSudo is the user who called sudo. A shell that sudo -i has started leaves that
+// in its environment, too.
+func behindSudo() (uid, gid int, ok bool) {
+	uid, err := strconv.Atoi(os.Getenv("SUDO_UID"))
+	if err != nil || uid <= 0 || os.Geteuid() != 0 {
+		return 0, 0, false
+	}
+	gid, err = strconv.Atoi(os.Getenv("SUDO_GID"))
+	return uid, gid, err == nil
+}
+
+// User is the user that a command runs as, if not as tracer itself: a name, or a number
+// where it has none. Else it is empty.
+func User() string {
+	uid, _, ok := behindSudo()
+	if !ok {
+		return ""
+	}
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+		return u.Username
+	}
+	return "user " + strconv.Itoa(uid)
+}
+
 // becomeUser changes from root to the user who called sudo, and returns the
 // environment of that user.
 func becomeUser(env []string) ([]string, error) {
-	uid, err := strconv.Atoi(os.Getenv("SUDO_UID"))
-	if err != nil || uid <= 0 || os.Geteuid() != 0 {
-		return env, nil
-	}
-	gid, err := strconv.Atoi(os.Getenv("SUDO_GID"))
-	if err != nil {
+	uid, gid, ok := behindSudo()
+	if !ok {
 		return env, nil
 	}
 	groups := []int{gid}

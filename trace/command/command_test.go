@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"tracer/testdata/kit"
+	"tracer/trace/event"
 )
 
 func TestMain(m *testing.M) {
@@ -156,11 +160,104 @@ func TestCtrlCIsToldAtOnce(t *testing.T) {
 	}
 }
 
+// A command that handles Ctrl-C goes on, and tracing with it. It gets each once.
+func TestInterruptedCommandGoesOnAndKeepsItsStatus(t *testing.T) {
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGQUIT} {
+		t.Run(sig.String(), func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "heard")
+			if err := syscall.Mkfifo(path, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			c, err := Start([]string{kit.WorkloadBinary(t), "hear", "3", "7", path})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { c.signal(syscall.SIGKILL) })
+			if err := c.Release(); err != nil {
+				t.Fatal(err)
+			}
+			heard, err := os.Open(path) // waits for the command
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer heard.Close()
+			lines := bufio.NewScanner(heard)
+			stop := make(chan os.Signal)
+			reason := make(chan string, 1)
+			interrupted := 0
+			go func() { reason <- c.Wait(stop, nil, func() { interrupted++ }) }()
+			for i := range 3 {
+				if !lines.Scan() || lines.Text() != fmt.Sprint(i) {
+					t.Fatalf("heard %q, want %d: %v", lines.Text(), i, lines.Err())
+				}
+				stop <- sig
+			}
+			select {
+			case got := <-reason:
+				if got != event.EndedCommand || interrupted != 3 && sig == syscall.SIGINT {
+					t.Errorf("reason %q, interrupted %d times", got, interrupted)
+				}
+			case <-time.After(deadline):
+				t.Fatal("Wait does not return")
+			}
+			if status, err := c.Finish(); status != 7 || err != nil {
+				t.Errorf("status %d, %v", status, err)
+			}
+		})
+	}
+}
+
+func TestStatusOfACommandThatIsInterrupted(t *testing.T) {
+	c := running(t, "")
+	stop := make(chan os.Signal, 1)
+	stop <- syscall.SIGINT
+	waited(t, c, stop, nil)
+	if status, err := c.Finish(); status != 128+2 || err != nil {
+		t.Errorf("status %d, %v", status, err)
+	}
+}
+
+// What was ignored when tracer began is not asked for: that would end the ignoring.
+func TestIgnoredSignalsStayIgnored(t *testing.T) {
+	signal.Ignore(syscall.SIGHUP)
+	defer signal.Reset(syscall.SIGHUP)
+	stop := make(chan os.Signal, 4)
+	Notify(stop, true)
+	defer signal.Stop(stop)
+	for _, s := range []syscall.Signal{syscall.SIGHUP, syscall.SIGTERM} {
+		if err := syscall.Kill(os.Getpid(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := <-stop; s != syscall.SIGTERM || !signal.Ignored(syscall.SIGHUP) {
+		t.Errorf("%v came, SIGHUP is ignored: %v", s, signal.Ignored(syscall.SIGHUP))
+	}
+}
+
+func TestUserIsWhoCalledSudo(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root becomes another user")
+	}
+	for _, c := range []struct{ uid, gid, want string }{
+		{"", "", ""},
+		{"0", "0", ""},
+		{"65534", "65534", "nobody"},
+		{"65534", "", ""},
+		{"4000000", "4000000", "user 4000000"},
+	} {
+		t.Setenv("SUDO_UID", c.uid)
+		t.Setenv("SUDO_GID", c.gid)
+		if got := User(); got != c.want {
+			t.Errorf("%v: %q", c, got)
+		}
+	}
+}
+
 func TestSecondSignalEndsThePatience(t *testing.T) {
-	c := running(t, "trap '' INT; ")
+	c := running(t, "trap '' TERM; ")
 	stop := make(chan os.Signal, 2)
-	stop <- syscall.SIGINT
-	stop <- syscall.SIGINT
+	stop <- syscall.SIGTERM
+	stop <- syscall.SIGTERM
 	begin := time.Now()
 	waited(t, c, stop, nil)
 	if took := time.Since(begin); took >= grace {

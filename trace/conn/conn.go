@@ -45,12 +45,14 @@ immediate failures of TCP fast open and io_uring.`,
 	New: func() session.Tracer { return &tracer{} },
 }
 
-// Attached looks for the sockets that are there already: of all processes that
-// it can see, in all network namespaces.
+// Attached readies the look for the sockets that are there already: of all processes
+// that it can see, in all network namespaces. On a host with very many of them it takes
+// long, and so it does not hold up the beginning. What happens to one that it has not
+// met yet is told all the same, by the programs.
 func (t *tracer) Attached(h *session.Host) (err error) {
 	t.begin(h)
 	if !h.Loaded(bpf.ConnProgConnOpenBefore) {
-		return nil
+		return h.Set(bpf.ConnVarLooking, uint32(0))
 	}
 	if t.unseen, err = h.Iterator(bpf.ConnProgConnEndedUnseen, bpf.ConnMapSocks); err != nil {
 		return err
@@ -59,7 +61,13 @@ func (t *tracer) Attached(h *session.Host) (err error) {
 	if err != nil {
 		return err
 	}
-	return older.Run()
+	h.Beside(func(stop <-chan struct{}) error {
+		if err := older.RunUntil(stop); err != nil {
+			return err
+		}
+		return h.Set(bpf.ConnVarLooking, uint32(0))
+	})
+	return nil
 }
 
 // begin readies the tracer for records.

@@ -60,6 +60,7 @@ func TestKernelEveryConnectionIsTold(t *testing.T) {
 		run("refused, once each", testRefused)
 		run("no route and no local address, once each", testAtOnce)
 		run("no route, says a router", testHostUnreachable)
+		run("rejected while a call holds the socket", testRejectedWhileHeld)
 		run("one socket, three calls", testReused)
 		run("segments that are lost", testRetransmits)
 		run("bytes, however they were sent", testBytes)

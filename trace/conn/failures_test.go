@@ -3,11 +3,14 @@ package conn
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"tracer/testdata/kit"
 	"tracer/testdata/kit/work"
 	"tracer/trace/event"
+	"tracer/trace/session"
 )
 
 func testResetBeforeAccept(t *testing.T, c *conns) {
@@ -93,6 +96,58 @@ func testHostUnreachable(t *testing.T, c *conns) {
 	e := c.kinds(w.PID, "connect_failed client")["connect_failed client"].(*event.ConnectFailed)
 	if e.Error != "EHOSTUNREACH" || int(e.Dst.Port()) != port || e.Src.Port() == 0 || e.Latency <= 0 {
 		t.Errorf("end: %s", describe(e))
+	}
+}
+
+// A rejection that comes while a call holds the socket is what the program is told, and
+// is told of it, also if it does not ask.
+func testRejectedWhileHeld(t *testing.T, c *conns) {
+	for _, how := range []string{"asked", "not asked"} {
+		w := work.Start(t, "rejectedWhileHeld", strings.ReplaceAll(how, " ", "-"))
+		port := w.HearInt()
+		w.Hear()
+		e := c.kinds(w.PID, "connect_failed client")["connect_failed client"].(*event.ConnectFailed)
+		if e.Error != "EHOSTUNREACH" || int(e.Dst.Port()) != port || e.Src.Port() == 0 || e.Latency <= 0 {
+			t.Errorf("%s: %s", how, describe(e))
+		}
+	}
+}
+
+// What a firewall of this host or a router rejects is told with the errno that the
+// program gets, whether it waits in connect or not.
+func TestKernelRejectedConnects(t *testing.T) {
+	kit.Needs(t, kit.ThisKernelOnly) // emulated machines have none
+	c := start(t, session.Options{})
+	type attempt struct {
+		what string
+		w    *work.Process
+	}
+	var all []attempt
+	for _, how := range []string{"port", "net", "host", "reset", "ipv6", "router"} {
+		for _, waits := range []string{"polls", "waits"} {
+			all = append(all, attempt{how + ", " + waits, work.Start(t, "rejected", how, waits)})
+		}
+	}
+	for _, a := range all {
+		want, dst := a.w.Hear(), a.w.Hear()
+		a.w.Hear()
+		list := c.of(a.w.PID, 1)
+		// One that waits is refused by an answer to its second SYN, mostly.
+		if _, stuck := list[0].(*event.ConnectStuck); stuck {
+			list = c.of(a.w.PID, 2)[1:]
+		}
+		e, ok := list[0].(*event.ConnectFailed)
+		if !ok || len(list) != 1 || e.Error != want || e.Dst.String() != dst || e.Src.Port() == 0 {
+			t.Errorf("%s: want %s to %s, got\n%s", a.what, want, dst, describe(list...))
+		}
+	}
+	w := work.Start(t, "rejectedAndReused")
+	w.Hear()
+	list := c.of(w.PID, 2)
+	for i, want := range []string{"ECONNREFUSED", "ECANCELED"} {
+		if e, ok := list[i].(*event.ConnectFailed); !ok || len(list) != 2 || e.Error != want {
+			t.Errorf("one socket, two calls: want %s, got\n%s", want, describe(list...))
+		}
 	}
 }
 

@@ -67,6 +67,25 @@ func TestKernelFiltersAreDecidedInTheKernel(t *testing.T) {
 			t.Errorf("others:\n%s", describe(c.Events()...))
 		}
 	})
+	run("--uid is who opened it, not who closes it", func(t *testing.T, tier kernel.Tier) {
+		const nobody = 65534
+		uid := uint32(nobody)
+		older, w := work.Start(t, "changesUser", strconv.Itoa(nobody)), work.Start(t, "changesUser", strconv.Itoa(nobody))
+		older.Hear()
+		older.Say("open")
+		older.Hear()
+		w.Hear()
+		c := start(t, session.Options{Tier: tier, Filter: session.Filter{UID: &uid}})
+		w.Say("open")
+		w.Hear()
+		for _, w := range []*work.Process{w, older} {
+			w.Say("close")
+			w.Hear()
+		}
+		if a := c.Stop(); a.Seen != 0 || a.LeftOut["uid"] < 2 {
+			t.Errorf("%+v\n%s", a, describe(c.Events()...))
+		}
+	})
 	run("--failed", func(t *testing.T, tier kernel.Tier) {
 		c := start(t, session.Options{Tier: tier}, "--failed")
 		fine, reset, refused := work.Start(t, "many", "1"), work.Start(t, "reset", "linger"), work.Start(t, "refused", "blocking")

@@ -42,11 +42,19 @@ const (
 // start runs a session until the test ends. Nothing may be lost but what is known.
 func start(t *testing.T, opts session.Options, args ...string) *conns {
 	t.Helper()
+	c := open(t, opts, args...)
+	c.Run()
+	return c
+}
+
+// open is start of a session whose programs run, and that tells nothing yet: it has not
+// looked for older connections.
+func open(t *testing.T, opts session.Options, args ...string) *conns {
+	t.Helper()
 	c := &conns{t: t, tracer: record.Parse(t, Probe, args...).(*tracer)}
 	c.Recorder = record.OpenTracer(t, Probe, c.tracer, opts)
 	c.before = c.counters()
 	c.Clean(func() map[string]uint64 { return map[string]uint64{"step_missed": uint64(c.missed)} })
-	c.Run()
 	return c
 }
 

@@ -2,6 +2,7 @@ package conn
 
 import (
 	"slices"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -33,11 +34,15 @@ func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, 
 	for _, port := range t.ports {
 		ports.Keys = append(ports.Keys, port)
 	}
+	looking := uint32(1)
+	if t.slow > 0 {
+		looking = 0 // what is older is of no interest: see features
+	}
 	return kernel.Plan{
 		Name: Probe.Name, Load: bpf.LoadConn, Ring: bpf.ConnMapEvents,
 		Maps: map[string]kernel.Size{
 			bpf.ConnMapEvents: {Entries: connRing},
-			bpf.ConnMapSocks:  {Entries: opts.Limits.Socks},
+			bpf.ConnMapSocks:  {Entries: opts.SocketRoom(uint32(unsafe.Sizeof(bpf.ConnConn{})))},
 			bpf.ConnMapPorts:  ports,
 		},
 		Knobs: map[string]any{
@@ -47,6 +52,7 @@ func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, 
 			bpf.ConnVarSlowNs:      uint64(t.slow),
 			bpf.ConnVarHasCasts:    types.Casts(),
 			bpf.ConnVarTellFirst:   t.tellsStuck() && t.stuck < firstRetry,
+			bpf.ConnVarLooking:     looking,
 			bpf.ConnVarNrAccept:    int32(unix.SYS_ACCEPT),
 			bpf.ConnVarNrAccept4:   int32(unix.SYS_ACCEPT4),
 			bpf.ConnVarNrConnect:   int32(unix.SYS_CONNECT),

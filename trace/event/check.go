@@ -4,6 +4,7 @@ package event
 type Check struct {
 	Kernel   string       // release, as uname -r
 	Arch     string       // as Go names it
+	Blocked  string       // why nothing could be tried; all that follows but the commands' errors is unknown then
 	BTF      string       // file that the kernel's types come from, empty if there is none
 	Lockdown string       // none, integrity or confidentiality; empty if the kernel knows no such thing
 	Buffer   string       // how events travel: ring or perf; empty if that could not be tried
@@ -54,6 +55,7 @@ func (c *Check) fields(t *table) {
 	t.flag("ok", &ok, true)
 	t.text("kernel", &c.Kernel, true)
 	t.text("arch", &c.Arch, true)
+	t.text("blocked", &c.Blocked, c.Blocked != "")
 	t.text("btf", &c.BTF, c.BTF != "")
 	t.text("lockdown", &c.Lockdown, c.Lockdown != "")
 	t.text("buffer", &c.Buffer, c.Buffer != "")

@@ -11,7 +11,7 @@ const (
 
 // Program is what a process runs, as far as it is known.
 type Program struct {
-	Exe  string   // absolute path; as asked for in ExecFailed; empty if unknown
+	Exe  string   // absolute path; of ExecFailed as asked for, of a walk through PATH the bare name; empty if unknown
 	Args []string // nil if unknown
 }
 
@@ -39,14 +39,14 @@ type Exit struct {
 	Duration      time.Duration // since the process began, also where that was before tracing
 }
 
-// ExecFailed is a call of execve or execveat that failed. Several in a row for
-// one command (a walk through PATH) make one event.
+// ExecFailed is a call of execve or execveat that failed. Those of one walk through
+// PATH make one event.
 type ExecFailed struct {
 	Common
 	Program
 	PPID          uint32
 	ParentComm    string
-	ArgsTruncated bool
+	ArgsTruncated bool // also if Exe is cut: then it ends with "…"
 	User          string
 	Error         string // errno name, as ENOENT
 }

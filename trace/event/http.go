@@ -78,6 +78,8 @@ type HTTPSummary struct {
 	Errors             uint64 // of Count: see HTTP.Failed
 	Answered           uint64 // of Count, those with a latency that is known; if 0 there are none (a line tells only whether it is 0)
 	P50, P90, P99, Max time.Duration
+	Waiting            uint64        // requests that wait for their answer now; they are in no other number
+	Oldest             time.Duration // how long the oldest of those has waited
 
 	// For tables.
 	Rate    float64 // exchanges a second: of the interval, in a closing table of the whole run
@@ -123,6 +125,8 @@ func (e *HTTPSummary) fields(t *table) {
 	t.text("route", &e.Route, e.Route != "")
 	t.uint64("count", &e.Count, true)
 	t.uint64("errors", &e.Errors, true)
+	t.uint64("waiting", &e.Waiting, e.Waiting > 0)
+	t.micros("oldest_us", &e.Oldest, e.Waiting > 0)
 	if t.reads("p50_us") {
 		e.Answered = 1
 	}

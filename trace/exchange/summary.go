@@ -34,6 +34,11 @@ type Summary struct {
 	all         tally         // of all rows
 	slowest     []*event.HTTP // the first is the slowest
 
+	// What waits now, by row and in all.
+	waits   []*summaryRow
+	waiting uint64
+	oldest  time.Duration
+
 	maxRows  int
 	other    *summaryRow // of what came when there were maxRows; nil: nothing
 	toldFull bool
@@ -64,7 +69,14 @@ type rowName struct{ method, host, route string }
 
 type summaryRow struct {
 	rowName
+	waits
 	now, all tally // of this interval, and of all that are over
+}
+
+// waits are requests that wait for their answer.
+type waits struct {
+	waiting uint64
+	oldest  time.Duration
 }
 
 // tally is what came of some exchanges.
@@ -241,6 +253,30 @@ func took(e *event.HTTP) time.Duration {
 	return e.Latency
 }
 
+// Wait takes a request that waits for its answer, Age long: it is in the rows that the
+// next Tell shows, and in no count of theirs. It does not keep e.
+func (u *Summary) Wait(e *event.HTTP) {
+	row := u.row(e)
+	if row.waiting == 0 {
+		u.waits = append(u.waits, row)
+		if row.now.count == 0 {
+			u.active = append(u.active, row)
+		}
+	}
+	row.waiting++
+	row.oldest = max(row.oldest, e.Age)
+	u.waiting++
+	u.oldest = max(u.oldest, e.Age)
+}
+
+// forgetWaits ends an interval: who still waits will be told of again.
+func (u *Summary) forgetWaits() {
+	for _, row := range u.waits {
+		row.waits = waits{}
+	}
+	u.waits, u.waiting, u.oldest = u.waits[:0], 0, 0
+}
+
 // Tell shows what came since it was called last. now is of the boot clock, wall the
 // same moment.
 func (u *Summary) Tell(to Screen, now uint64, wall time.Time, last bool) {
@@ -253,7 +289,7 @@ func (u *Summary) Tell(to Screen, now uint64, wall time.Time, last bool) {
 	slices.SortFunc(u.active, func(a, b *summaryRow) int { return compareRows(a, b, a.now.count, b.now.count) })
 	var sum tally
 	for _, row := range u.active {
-		u.fill(row.rowName, &row.now, wall, interval)
+		u.fill(row.rowName, &row.now, row.waits, wall, interval)
 		u.event.Rate = rate(row.now.count, interval)
 		u.event.Failing = row.now.errors > 0
 		to.ShowRow(&u.event, row.now.count)
@@ -270,13 +306,13 @@ func (u *Summary) Tell(to Screen, now uint64, wall time.Time, last bool) {
 		}
 	}
 	slices.SortFunc(u.list, func(a, b *summaryRow) int { return compareRows(a, b, a.all.count, b.all.count) })
-	u.fill(rowName{}, &u.all, wall, elapsed)
+	u.fill(rowName{}, &u.all, waits{u.waiting, u.oldest}, wall, elapsed)
 	pace(&sum, &u.all)
 	total := u.event
 	page := event.Page{Interval: interval, Elapsed: elapsed, Closing: last, Total: len(u.list), Sum: &total}
 	page.Rows = func(yield func(event.Event) bool) {
 		for _, row := range u.list {
-			u.fill(row.rowName, &row.all, wall, elapsed)
+			u.fill(row.rowName, &row.all, row.waits, wall, elapsed)
 			pace(&row.now, &row.all)
 			if !yield(&u.event) {
 				return
@@ -293,6 +329,7 @@ func (u *Summary) Tell(to Screen, now uint64, wall time.Time, last bool) {
 		row.now.reset()
 	}
 	u.active = u.active[:0]
+	u.forgetWaits()
 	if last {
 		to.Notice(&event.Notice{Kind: "total", About: &total})
 		for _, e := range page.Below {
@@ -307,7 +344,7 @@ func compareRows(a, b *summaryRow, countA, countB uint64) int {
 }
 
 // fill makes the event of what was counted under a name.
-func (u *Summary) fill(name rowName, a *tally, wall time.Time, interval time.Duration) {
+func (u *Summary) fill(name rowName, a *tally, w waits, wall time.Time, interval time.Duration) {
 	u.event = event.HTTPSummary{
 		Common:   event.Common{Time: wall, Kind: event.KindHTTPSummary},
 		Interval: interval,
@@ -321,6 +358,8 @@ func (u *Summary) fill(name rowName, a *tally, wall time.Time, interval time.Dur
 		P90:      a.percentile(90),
 		P99:      a.percentile(99),
 		Max:      a.max,
+		Waiting:  w.waiting,
+		Oldest:   w.oldest,
 	}
 }
 

@@ -529,6 +529,52 @@ func FuzzSummary(f *testing.F) {
 	})
 }
 
+// Requests that wait are in rows of their own or beside others, in no count, and only as long as they are told.
+func TestSummaryOfWhatWaits(t *testing.T) {
+	waits := func(path string, age time.Duration) *event.HTTP {
+		return &event.HTTP{Common: event.Common{Kind: event.KindHTTPStuck}, Method: "GET", Host: "h", Path: path, Age: age}
+	}
+	c := &screen{}
+	u := NewSummary(0)
+	u.Add(answered("GET", "h", "/users/1", 200, time.Millisecond))
+	u.Wait(waits("/users/2", 2*time.Second))
+	u.Wait(waits("/hangs", 3*time.Second))
+	u.Wait(waits("/hangs", 9*time.Second))
+	tell(u, c, uint64(time.Second), false)
+	u.Wait(waits("/hangs", 10*time.Second))
+	tell(u, c, 2*uint64(time.Second), false)
+	tell(u, c, 3*uint64(time.Second), true)
+	type row struct {
+		route          string
+		count, waiting uint64
+		oldest         time.Duration
+	}
+	of := func(list []event.HTTPSummary) (rows []row) {
+		for _, s := range list {
+			rows = append(rows, row{s.Route, s.Count, s.Waiting, s.Oldest})
+		}
+		return rows
+	}
+	check := func(what string, want, got []row) {
+		t.Helper()
+		if !slices.Equal(want, got) {
+			t.Errorf("%s: %+v, want %+v", what, got, want)
+		}
+	}
+	check("rows", []row{{"/users/{id}", 1, 1, 2 * time.Second}, {"/hangs", 0, 2, 9 * time.Second}, {"/hangs", 0, 1, 10 * time.Second}}, of(c.rows))
+	check("first page", []row{{"/users/{id}", 1, 1, 2 * time.Second}, {"/hangs", 0, 2, 9 * time.Second}}, of(c.pages[0].rows))
+	check("last page", []row{{"/users/{id}", 1, 0, 0}, {"/hangs", 0, 0, 0}}, of(c.pages[2].rows))
+	for i, want := range []row{{"", 1, 3, 9 * time.Second}, {"", 1, 1, 10 * time.Second}, {"", 1, 0, 0}} {
+		check(fmt.Sprint("sum of page ", i), []row{want}, of([]event.HTTPSummary{*c.pages[i].Sum.(*event.HTTPSummary)}))
+	}
+	if c.shown != 1 {
+		t.Errorf("%d exchanges shown, want 1", c.shown)
+	}
+	if line := strings.Split(string(c.lines), "\n")[1]; !strings.Contains(line, `"count":0,"errors":0,"waiting":2,"oldest_us":9000000}`) {
+		t.Error(line)
+	}
+}
+
 // Errors are what has no answer, 5xx, and what gRPC says of a fault of the server
 // (UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS); a reset
 // if it came before the answer. What is not known is none.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
 
 	"tracer/testdata/kit"
@@ -29,7 +30,7 @@ func nothing(t *testing.T, args ...string) *exec.Cmd {
 
 func TestKernelExecArgumentsArriveWhole(t *testing.T) {
 	kit.Needs(t, kit.EveryKernel)
-	r := kit.Start(t, "exec")
+	r := kit.Start(t, "exec", "--exits")
 	var all []byte
 	for i := range 255 {
 		all = append(all, byte(i+1))
@@ -69,6 +70,9 @@ func TestKernelExecArgumentsArriveWhole(t *testing.T) {
 		cut, _ := e["args_truncated"].(bool)
 		if cut != c.cut {
 			t.Errorf("%s: args_truncated %v, want %v", name, cut, c.cut)
+		}
+		if x := r.Until(kit.Ended(pid)); !cmp.Equal(x["args"], e["args"]) || x["args_truncated"] != e["args_truncated"] {
+			t.Errorf("%s: the exit tells of other arguments: %.200v", name, x)
 		}
 		if c.cut {
 			got := e["args"].([]any)
@@ -295,47 +299,221 @@ func TestKernelExecFailedTellsEachCommandOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := kit.Start(t, "exec", "--failed", "--exits")
+	walk := func(name string) []string { // one through PATH
+		var files []string
+		for _, dir := range dirs[:3] {
+			files = append(files, filepath.Join(dir, name))
+		}
+		return files
+	}
 	for name, c := range map[string]struct {
-		args []string // of the workload: argv, then --, then what to try
-		exe  string
-		err  string
+		argv, try []string
+		want      []string
+		programs  int // that it becomes
 	}{
-		"one that is not there":    {[]string{"n", "an arg", "", "--", "/nonexistent/n"}, "/nonexistent/n", "ENOENT"},
-		"one that may not be run":  {[]string{plain, "--", plain}, plain, "EACCES"},
-		"one that is no program":   {[]string{"e", "--", empty}, empty, "ENOEXEC"},
-		"a walk through PATH":      {[]string{"missing", "a", "--", dirs[0] + "/missing", dirs[1] + "/missing", dirs[2] + "/missing"}, "missing", "ENOENT"},
-		"a walk that is forbidden": {[]string{"plain", "--", dirs[0] + "/plain", dirs[1] + "/plain"}, "plain", "EACCES"},
-		"a walk that succeeds":     {[]string{"found", "--", dirs[0] + "/found", dirs[1] + "/found", dirs[2] + "/found", found}, "", ""},
+		"one that is not there":      {[]string{"n", "an arg", ""}, []string{"/nonexistent/n"}, []string{"ENOENT /nonexistent/n"}, 0},
+		"one that may not be run":    {[]string{plain}, []string{plain}, []string{"EACCES " + plain}, 0},
+		"one that is no program":     {[]string{"e"}, []string{empty}, []string{"ENOEXEC " + empty}, 0},
+		"a walk through PATH":        {[]string{"missing", "a"}, walk("missing"), []string{"ENOENT missing"}, 0},
+		"a walk that is forbidden":   {[]string{"plain"}, walk("plain"), []string{"EACCES plain"}, 0},
+		"a walk that succeeds":       {[]string{"found"}, append(walk("found"), found), nil, 1},
+		"three tries of one path":    {[]string{"w"}, []string{"/nonexistent/w", "/nonexistent/w", "/nonexistent/w"}, slices.Repeat([]string{"ENOENT /nonexistent/w"}, 3), 0},
+		"two paths":                  {[]string{"w"}, []string{"/nonexistent/a/w", "/nonexistent/b/w"}, []string{"ENOENT /nonexistent/a/w", "ENOENT /nonexistent/b/w"}, 0},
+		"another program's success":  {[]string{"found"}, []string{"/nonexistent/found", found}, []string{"ENOENT /nonexistent/found"}, 1},
+		"a folder that comes later":  {[]string{"found"}, []string{dirs[0] + "/found", found}, []string{"ENOENT " + dirs[0] + "/found"}, 1},
+		"a path that is no absolute": {[]string{"w"}, []string{"./w"}, []string{"ENOENT ./w"}, 0},
 	} {
-		cmd := kit.Workload(t, "try", c.args...)
+		cmd := kit.Workload(t, "try", append(append(slices.Clone(c.argv), "--"), c.try...)...)
+		cmd.Env = append(cmd.Env, "PATH="+strings.Join(dirs[:4], ":"))
+		if name == "a walk through PATH" || name == "a walk that is forbidden" {
+			cmd.Env = append(cmd.Env, "PATH="+strings.Join(dirs[:3], ":"))
+		}
 		pid := kit.Launch(t, cmd)
 		_ = cmd.Wait()
 		r.Until(kit.Ended(pid))
-		if c.err == "" {
-			failed := r.Of("exec_failed", pid)
-			if len(failed) > 0 && kit.Emulated() {
-				// An emulated machine may take longer between two
-				// attempts than tracer may wait: its rows are due
-				// within 100 ms.
-				t.Logf("%s: the misses were told: %v", name, failed)
-				failed = nil
+		if n := len(r.Of("exec", pid)); n != 1+c.programs {
+			t.Errorf("%s: became %d programs", name, n-1)
+		}
+		var got []string
+		for _, e := range r.Of("exec_failed", pid) {
+			got = append(got, fmt.Sprint(e["error"], " ", e["exe"]))
+			var args []any
+			for _, a := range c.argv {
+				args = append(args, a)
 			}
-			if len(failed) > 0 || len(r.Of("exec", pid)) != 2 {
-				t.Errorf("%s: %v, %d execs", name, failed, len(r.Of("exec", pid)))
+			if diff := cmp.Diff(args, e["args"]); diff != "" {
+				t.Errorf("%s: %s", name, diff)
 			}
+		}
+		if c.want == nil && len(got) > 0 && kit.Emulated() {
+			// An emulated machine may take longer between two attempts than tracer may
+			// wait: its rows are due within 100 ms.
+			t.Logf("%s: the misses were told: %v", name, got)
 			continue
 		}
-		e := r.One("exec_failed", pid)
-		var args []any
-		for _, a := range c.args[:slices.Index(c.args, "--")] {
-			args = append(args, a)
-		}
-		if diff := cmp.Diff([]any{c.exe, c.err, args}, []any{e["exe"], e["error"], e["args"]}); diff != "" {
+		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
 	if a := r.Stop(); a["lost"] != 0.0 {
 		t.Errorf("account: %v", a)
+	}
+	for i, e := range r.Events[1:] {
+		if e["time"].(string) < r.Events[i]["time"].(string) {
+			t.Errorf("%v after %v", e, r.Events[i])
+		}
+	}
+}
+
+// A failure may lead to something else, which then comes after it: here its thread stops in the middle of what looks like
+// a walk through PATH, and only time tells that it is none.
+func TestKernelExecFailedIsToldBeforeWhatItLedTo(t *testing.T) {
+	kit.Needs(t, kit.EndsKernel)
+	dir := t.TempDir()
+	r := kit.Start(t, "exec", "--failed", "--pid", strconv.Itoa(os.Getpid()))
+	for i := range 3 {
+		cmd := kit.Workload(t, "try", "missing", "--", dir+"/missing")
+		cmd.Env = append(cmd.Env, "PATH="+dir+":/usr/bin")
+		_ = cmd.Run()
+		fallback := nothing(t, "instead")
+		pid := kit.Launch(t, fallback)
+		if err := fallback.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		r.Until(kit.Started(pid))
+		var rows []string
+		for _, e := range r.Events[3*i:] {
+			rows = append(rows, e["event"].(string))
+		}
+		if diff := cmp.Diff([]string{"exec", "exec_failed", "exec"}, rows); diff != "" {
+			t.Error(diff)
+		}
+	}
+	if a := r.Stop(); a["lost"] != 0.0 {
+		t.Errorf("account: %v", a)
+	}
+}
+
+func TestKernelExecFailedTellsWhatWasAskedFor(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := filepath.Join(dir, "plain")
+	if err := os.WriteFile(plain, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(kit.WorkloadBinary(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A copy that was not finished: it is a program to its last page.
+	broken := filepath.Join(dir, "broken")
+	if err := os.WriteFile(broken, program[:4096], 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r := kit.Start(t, "exec", "--failed", "--exits")
+	long := strings.Repeat("/name", 1000)
+	for name, c := range map[string]struct {
+		args   []string // of the workload
+		err    string
+		exe    any
+		args0  []any
+		count  int // of arguments
+		cut    bool
+		signal any // that ended it, and then it ran what is broken
+	}{
+		"an argument that is too long":     {args: []string{"with a long one", "/bin/true", "", "x"}, err: "E2BIG", exe: "/bin/true", args0: []any{"true", strings.Repeat("x", 32767), "end"}, count: 3, cut: true},
+		"a path that is too long":          {args: []string{"of a long name", "", "", "x"}, err: "ENAMETOOLONG", exe: long[:4095] + "…", args0: []any{"x"}, count: 1, cut: true},
+		"no arguments":                     {args: []string{"with none", "/nonexistent/n", "", "x"}, err: "ENOENT", exe: "/nonexistent/n", count: 0},
+		"as many arguments as are read":    {args: []string{"with many", "/nonexistent/n", "", "1024"}, err: "ENOENT", exe: "/nonexistent/n", args0: []any{"a"}, count: 1024},
+		"one more":                         {args: []string{"with many", "/nonexistent/n", "", "1025"}, err: "ENOENT", exe: "/nonexistent/n", args0: []any{"a"}, count: 1024, cut: true},
+		"an open file":                     {args: []string{"", "", plain, "x", ""}, err: "EACCES", exe: plain, args0: []any{"x", ""}, count: 2},
+		"a path from an open folder":       {args: []string{"", "a/b", dir, "x"}, err: "ENOENT", exe: dir + "/a/b", args0: []any{"x"}, count: 1},
+		"a path that needs no open folder": {args: []string{"", "/nonexistent/n", dir, "x"}, err: "ENOENT", exe: "/nonexistent/n", args0: []any{"x"}, count: 1},
+		"no open file":                     {args: []string{"", "", "/nonexistent", "x"}, err: "EBADF", args0: []any{"x"}, count: 1},
+		"a program that is not all there":  {args: []string{"", "./broken", "", "x", "", "one two"}, err: "EFAULT", exe: "./broken", args0: []any{"x", "", "one two"}, count: 3, signal: "SIGSEGV"},
+	} {
+		cmd := kit.Workload(t, "fail", c.args...)
+		cmd.Dir = dir
+		pid := kit.Launch(t, cmd)
+		_ = cmd.Wait()
+		end := r.Until(kit.Ended(pid))
+		e := r.One("exec_failed", pid)
+		args, _ := e["args"].([]any)
+		if e["error"] != c.err || e["exe"] != c.exe || len(args) != c.count || (e["args_truncated"] == true) != c.cut {
+			t.Errorf("%s: %.200v, %d arguments", name, e, len(args))
+		}
+		if diff := cmp.Diff(c.args0, args[:min(len(args), len(c.args0))], cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		if end["signal"] != c.signal {
+			t.Errorf("%s: %v", name, end)
+		}
+		if c.signal != nil && (end["exe"] != broken || !cmp.Equal(end["args"], e["args"])) {
+			t.Errorf("%s: its end is another's: %v", name, end)
+		}
+	}
+	if a := r.Stop(); a["lost"] != 0.0 {
+		t.Errorf("account: %v", a)
+	}
+}
+
+// Without --failed nothing tells what it was that failed, and it was not the program before.
+func TestKernelExitOfABrokenProgramIsNotThatOfTheOneBefore(t *testing.T) {
+	kit.Needs(t, kit.EndsKernel)
+	program, err := os.ReadFile(kit.WorkloadBinary(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := filepath.Join(t.TempDir(), "broken")
+	if err := os.WriteFile(broken, program[:4096], 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r := kit.Start(t, "exec", "--exits")
+	cmd := kit.Workload(t, "fail", "", broken, "", "x")
+	pid := kit.Launch(t, cmd)
+	_ = cmd.Wait()
+	if e := r.Until(kit.Ended(pid)); e["signal"] != "SIGSEGV" || e["comm"] != "broken" || e["exe"] != nil || e["args"] != nil {
+		t.Errorf("%v", e)
+	}
+	r.Stop()
+}
+
+// A process that filters leave out may become one that they do not.
+func TestKernelExitOfWhoChangesUserTellsItsProgram(t *testing.T) {
+	kit.Needs(t, kit.EndsKernel)
+	r := kit.Start(t, "exec", "--exits", "--uid", "65534")
+	const n = 7
+	for range n {
+		_ = nothing(t, "always root").Run()
+		cmd := kit.Workload(t, "nobody")
+		pid := kit.Launch(t, cmd)
+		_ = cmd.Wait()
+		e := r.Until(kit.Ended(pid))
+		if diff := cmp.Diff([]any{cmd.Path, cmd.Args[1]}, append([]any{e["exe"]}, e["args"].([]any)[1:]...)); diff != "" || e["uid"] != 65534.0 {
+			t.Errorf("%v: %s", e, diff)
+		}
+	}
+	if a := r.Stop(); a["seen"] != float64(n) || a["shown"] != float64(n) || a["lost"] != 0.0 || a["incomplete"] != nil {
+		t.Errorf("account: %v", a)
+	}
+}
+
+// The kernel gives an id away before it has freed who had it.
+func TestKernelExecFollowsChildrenWhoseIdsAreUsedAgain(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
+	const n = 23
+	r := kit.Start(t, "exec", "--", kit.WorkloadBinary(t), "again", strconv.Itoa(n))
+	a := r.Wait(0)
+	var got []string
+	for _, e := range r.Of("exec", 0)[1:] {
+		got = append(got, e["args"].([]any)[1].(string))
+	}
+	slices.Sort(got)
+	if got = slices.Compact(got); len(got) != n || a["lost"] != 0.0 {
+		t.Errorf("%d children of %d: %q, %v", len(got), n, got, a)
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"bytes"
 	"flag"
 	"strconv"
-	"strings"
 	"time"
 	"unsafe"
 
@@ -21,23 +20,9 @@ import (
 	"tracer/trace/session"
 )
 
-const (
-	// execRing is the size of the ring, in bytes: some 8,000 usual records,
-	// for a reader that is woken when a quarter of it waits.
-	execRing = 4 << 20
-	// walkQuiet is how long after a failed attempt the next one of the same
-	// walk through PATH may come.
-	walkQuiet = 60 * time.Millisecond
-	// maxHistory bounds what is remembered of living processes, in bytes of
-	// text and in processes.
-	maxHistory   = 64 << 20
-	maxProcesses = 1 << 17
-	// scanBudget is how long the first events may wait for what is known of
-	// processes that are older than the session.
-	scanBudget = 50 * time.Millisecond
-	// olderInterval is how often the rest of it is taken over.
-	olderInterval = 10 * time.Millisecond
-)
+// execRing is the size of the ring, in bytes: some 8,000 usual records, for a reader
+// that is woken when a quarter of it waits.
+const execRing = 4 << 20
 
 // Probe is the row of `tracer exec`.
 var Probe = session.Probe{Name: "exec",
@@ -48,7 +33,8 @@ programs end, with --failed also execs that failed.
 The kernel itself reports each new program (tracepoint sched_process_exec). So
 scripts, programs in a chroot, programs started by threads, and processes that live
 for a millisecond are all seen. With --failed tracer looks at every system call of
-the host. Failed execs of 32-bit programs are not seen.`,
+the host. Each failed exec is a row, but those of one walk through PATH are one.
+Failed execs of 32-bit programs are not seen.`,
 	Example: `  tracer exec --exits                    which programs run, and how they end
   tracer exec --exits -- make test       the programs that a command starts
   tracer exec --json | jq -r '.args | join(" ")'`,
@@ -62,42 +48,13 @@ type tracer struct {
 
 	host *session.Host
 
-	// What living processes run, for their end. Only with exits.
-	history map[uint32]life
-	text    int // bytes in history, programs shared by a fork counted each time
-	older   chan older
-	began   uint64 // when the command that was started to be traced did, 0: not yet
-
-	// The failed attempts that may be part of a walk through PATH, by thread.
-	walks map[uint32]*walk
-
-	walkTimer  *session.Timer // a walk may be over
-	olderTimer *session.Timer // scan may have found more
+	history *history // only with exits
+	began   uint64   // when the command that was started to be traced did, 0: not yet
+	walks   *walks
 
 	// Reused for every event of its kind.
 	exec event.Exec
 	exit event.Exit
-}
-
-// life is what a process runs. start tells it from another with its id.
-type life struct {
-	start   uint64
-	program event.Program
-	cut     bool // the program's arguments are not all
-}
-
-// older is what /proc tells of a process that began before the session.
-type older struct {
-	stat    proc.Stat
-	program event.Program
-}
-
-// walk is a command that was not found yet: execvp(3) tries one directory of
-// PATH after the other, with the same arguments.
-type walk struct {
-	event.ExecFailed
-	base string // the name that is looked for
-	time uint64 // of the last attempt, boot clock
 }
 
 func (t *tracer) Flags(flags *flag.FlagSet) {
@@ -105,7 +62,7 @@ func (t *tracer) Flags(flags *flag.FlagSet) {
 	flags.BoolVar(&t.failed, "failed", false, "also report execs that failed")
 }
 
-func (t *tracer) Plan(*kernel.Types, *session.Options) (kernel.Plan, error) {
+func (t *tracer) Plan(_ *kernel.Types, opts *session.Options) (kernel.Plan, error) {
 	return kernel.Plan{
 		Name: Probe.Name, Load: bpf.LoadExec, Ring: bpf.ExecMapEvents,
 		Maps: map[string]kernel.Size{
@@ -113,8 +70,11 @@ func (t *tracer) Plan(*kernel.Types, *session.Options) (kernel.Plan, error) {
 			bpf.ExecMapScratches: {PerCPU: true},
 		},
 		Knobs: map[string]any{
-			bpf.ExecVarNrExecve:   int32(unix.SYS_EXECVE),
-			bpf.ExecVarNrExecveat: int32(unix.SYS_EXECVEAT),
+			bpf.ExecVarNrExecve:    int32(unix.SYS_EXECVE),
+			bpf.ExecVarNrExecveat:  int32(unix.SYS_EXECVEAT),
+			bpf.ExecVarTellsFailed: t.failed,
+			// Their end tells what processes ran that came to be wanted later.
+			bpf.ExecVarKeepsUnwanted: t.exits && (opts.UID != nil || opts.FiltersPlaces()),
 		},
 		Features: t.features(),
 	}, nil
@@ -129,7 +89,15 @@ func (t *tracer) features() []kernel.Feature {
 		f = append(f, by("how they end", bpf.ExecProgExecProcessFork, bpf.ExecProgExecProcessExit))
 	}
 	if t.failed {
-		f = append(f, by("execs that fail", bpf.ExecProgExecSysExit))
+		f = append(f, by("execs that fail", bpf.ExecProgExecSysExit), kernel.Feature{
+			Name: "programs that fail as they load",
+			Doors: []kernel.Door{
+				{Tier: kernel.Tracepoint, Programs: []string{bpf.ExecProgExecLoadsTp}},
+				{Tier: kernel.Function, Programs: []string{bpf.ExecProgExecLoadsFentry}},
+				{Tier: kernel.Kprobe, Programs: []string{bpf.ExecProgExecLoadsKprobe}},
+			},
+			Without: "arguments of programs that fail when the old program is gone are not visible on this kernel",
+		})
 	}
 	return f
 }
@@ -138,126 +106,17 @@ func (t *tracer) features() []kernel.Feature {
 // with very many the rest of it comes while events do.
 func (t *tracer) Attached(h *session.Host) error {
 	t.host = h
-	t.walks = map[uint32]*walk{}
-	t.walkTimer = h.Timer(t.endWalks)
-	t.olderTimer = h.Timer(t.takeOlder)
-	if !t.exits {
-		return nil
-	}
-	t.history = map[uint32]life{}
-	t.older = make(chan older, 1024)
-	go scan("/proc", h.Options.PIDs, t.older)
-	deadline := time.NewTimer(scanBudget)
-	defer deadline.Stop()
-	for t.older != nil {
-		select {
-		case o, ok := <-t.older:
-			t.remember(o, ok)
-		case <-deadline.C:
-			t.olderTimer.In(olderInterval)
-			return nil
-		}
+	t.walks = newWalks(h)
+	if t.exits {
+		t.history = newHistory(h, "/proc")
+		t.history.scan(h.Options.PIDs)
 	}
 	return nil
 }
 
-// scan sends what is known of these processes, or of all, and closes found.
-func scan(dir proc.Dir, pids []uint32, found chan<- older) {
-	defer close(found)
-	if len(pids) == 0 {
-		pids, _ = dir.PIDs() // an unreadable /proc leaves keys out, no more
-	}
-	for _, pid := range pids {
-		stat, err := dir.Stat(pid)
-		if err != nil {
-			continue
-		}
-		var p event.Program
-		p.Exe, _ = dir.Exe(pid)
-		if args, err := dir.Args(pid); err == nil && len(args) > 0 {
-			p.Args = args
-		}
-		found <- older{stat, p}
-	}
-}
-
-// remember takes over what scan found, unless an event told it meanwhile.
-func (t *tracer) remember(o older, ok bool) {
-	if !ok {
-		t.older = nil
-		return
-	}
-	if _, known := t.history[o.stat.PID]; !known {
-		t.keep(o.stat.PID, life{program: o.program})
-	}
-}
-
-// keep remembers what a process runs, as long as there is room.
-func (t *tracer) keep(pid uint32, l life) {
-	t.forget(pid)
-	size := l.size()
-	if t.text+size > maxHistory || len(t.history) >= maxProcesses {
-		t.host.Ledger.Detail()
-		return
-	}
-	t.text += size
-	t.history[pid] = l
-}
-
-func (t *tracer) forget(pid uint32) {
-	if l, ok := t.history[pid]; ok {
-		t.text -= l.size()
-		delete(t.history, pid)
-	}
-}
-
-func (l *life) size() int {
-	n := len(l.program.Exe)
-	for _, a := range l.program.Args {
-		n += len(a) + int(unsafe.Sizeof(a))
-	}
-	return n
-}
-
-// takeOlder takes over what scan has found meanwhile.
-func (t *tracer) takeOlder() {
-	for range len(t.older) {
-		o, ok := <-t.older
-		t.remember(o, ok)
-	}
-	if t.older != nil {
-		t.olderTimer.In(olderInterval)
-	}
-}
-
-// endWalks tells of commands that were not found anywhere.
-func (t *tracer) endWalks() {
-	now := t.host.Horizon()
-	next := uint64(0)
-	for tid, w := range t.walks {
-		if over := w.time + uint64(walkQuiet); now > over {
-			t.endWalk(tid, w)
-		} else if next == 0 || over < next {
-			next = over
-		}
-	}
-	if next > 0 {
-		t.walkTimer.At(next)
-	}
-}
-
-func (t *tracer) endWalk(tid uint32, w *walk) {
-	delete(t.walks, tid)
-	t.host.Emit(&w.ExecFailed)
-}
-
 func (t *tracer) Detaching() {}
 
-func (t *tracer) End() {
-	for tid, w := range t.walks {
-		t.endWalk(tid, w)
-	}
-}
+func (t *tracer) End() { t.walks.end() }
 
 func (t *tracer) Decode(record []byte) bool {
 	const head = int(unsafe.Sizeof(bpf.ExecExecRecord{}))
@@ -266,23 +125,25 @@ func (t *tracer) Decode(record []byte) bool {
 	}
 	r := (*bpf.ExecExecRecord)(unsafe.Pointer(unsafe.SliceData(record)))
 	data := record[head:]
-	exeLen, cwdLen, argsLen := uint64(r.ExeLen), uint64(r.CwdLen), uint64(r.ArgsLen)
-	if exeLen+cwdLen+argsLen > uint64(len(data)) {
-		return false
+	var part [4][]byte // exe, cwd, name and arguments
+	for i, n := range [...]uint32{r.ExeLen, r.CwdLen, r.NameLen, r.ArgsLen} {
+		if uint64(n) > uint64(len(data)) {
+			return false
+		}
+		part[i], data = data[:n], data[n:]
 	}
-	exe, cwd, args := data[:exeLen], data[exeLen:exeLen+cwdLen], data[exeLen+cwdLen:exeLen+cwdLen+argsLen]
+	exe, cwd, name, args := part[0], part[1], part[2], part[3]
 	switch r.Type {
 	case bpf.ExecEventStarted:
-		t.decodeExec(r, exe, cwd, args)
+		t.decodeExec(r, exe, cwd, name, args)
 	case bpf.ExecEventEnded:
 		t.decodeExit(r)
 	case bpf.ExecEventForked:
-		if l, ok := t.history[r.Ppid]; ok {
-			l.start = r.Start
-			t.keep(r.Pid, l)
+		if t.exits {
+			t.history.forked(r.Pid, r.Ppid, r.Start, r.Time, t.host.Comm(r.Comm), r.ExecId)
 		}
 	case bpf.ExecEventExecFailed:
-		t.decodeFailed(r, exe, args)
+		t.decodeFailed(r, exe, cwd, args)
 	default:
 		return false
 	}
@@ -306,39 +167,40 @@ func (t *tracer) common(kind string, r *bpf.ExecExecRecord) event.Common {
 // has reports whether one of these flags of a record is set.
 func has(r *bpf.ExecExecRecord, flags bpf.ExecFlag) bool { return r.Flags&uint32(flags) != 0 }
 
-func (t *tracer) decodeExec(r *bpf.ExecExecRecord, exe, cwd, args []byte) {
+func (t *tracer) decodeExec(r *bpf.ExecExecRecord, exe, cwd, name, args []byte) {
+	program := event.Program{Exe: joinPath(exe, has(r, bpf.ExecFlagExeCut))}
+	if !has(r, bpf.ExecFlagArgsUnreadable) {
+		program.Args = proc.SplitArgs(args)
+	}
+	cut := has(r, bpf.ExecFlagArgsCut|bpf.ExecFlagArgsUnreadable)
+	if t.exits {
+		t.history.runs(r.Pid, r.Time, life{start: r.Start, program: program, cut: cut, id: r.ExecId})
+	}
+	if has(r, bpf.ExecFlagUnwanted) {
+		return
+	}
 	e := &t.exec
 	*e = event.Exec{
 		Common:        t.common(event.KindExec, r),
 		PPID:          r.Ppid,
 		ParentComm:    t.host.Comm(r.ParentComm),
-		ArgsTruncated: has(r, bpf.ExecFlagArgsCut|bpf.ExecFlagArgsUnreadable),
+		ArgsTruncated: cut,
 		Cwd:           joinPath(cwd, has(r, bpf.ExecFlagCwdCut)),
 		User:          t.host.User(r.Uid),
-		Program: event.Program{
-			Exe: joinPath(exe, has(r, bpf.ExecFlagExeCut)),
-		},
-	}
-	if !has(r, bpf.ExecFlagArgsUnreadable) {
-		e.Args = proc.SplitArgs(args)
+		Program:       program,
 	}
 	if r.Pid == t.host.Options.Command && t.began == 0 {
 		t.began = r.Time
 	}
-	// The attempts that missed were part of this command.
-	if w, ok := t.walks[r.Tid]; ok {
-		delete(t.walks, r.Tid)
-		if !isCalled(e.Comm, w.base) {
-			t.host.Emit(&w.ExecFailed)
-		}
-	}
-	if t.exits {
-		t.keep(r.Pid, life{r.Start, e.Program, e.ArgsTruncated})
-	}
-	t.host.Emit(e)
+	t.walks.started(r.Tid, name, program.Args, cut)
+	t.walks.pass(e)
 }
 
 func (t *tracer) decodeExit(r *bpf.ExecExecRecord) {
+	if has(r, bpf.ExecFlagUnwanted) {
+		t.history.ended(r.Pid, r.Start, r.ExecId)
+		return
+	}
 	e := &t.exit
 	*e = event.Exit{
 		Common: t.common(event.KindExit, r),
@@ -359,72 +221,47 @@ func (t *tracer) decodeExit(r *bpf.ExecExecRecord) {
 	} else {
 		e.Code = int(r.Code >> 8 & 0xff)
 	}
-	if l, ok := t.history[r.Pid]; ok && (l.start == 0 || l.start == r.Start) {
-		e.Program, e.ArgsTruncated = l.program, l.cut
-	}
-	for tid, w := range t.walks {
-		if w.PID == r.Pid { // whichever of its threads it was
-			t.endWalk(tid, w)
-		}
-	}
-	t.forget(r.Pid)
-	t.host.Emit(e)
+	l := t.history.ended(r.Pid, r.Start, r.ExecId)
+	e.Program, e.ArgsTruncated = l.program, l.cut
+	t.walks.ended(r.Pid)
+	t.walks.pass(e)
 }
 
-func (t *tracer) decodeFailed(r *bpf.ExecExecRecord, exe, args []byte) {
+func (t *tracer) decodeFailed(r *bpf.ExecExecRecord, exe, cwd, args []byte) {
 	e := event.ExecFailed{
-		Common:        t.common(event.KindExecFailed, r),
-		PPID:          r.Ppid,
-		ParentComm:    t.host.Comm(r.ParentComm),
-		ArgsTruncated: has(r, bpf.ExecFlagArgsCut|bpf.ExecFlagArgsUnreadable),
+		Common:     t.common(event.KindExecFailed, r),
+		PPID:       r.Ppid,
+		ParentComm: t.host.Comm(r.ParentComm),
+		// What was asked for is the file name and the arguments.
+		ArgsTruncated: has(r, bpf.ExecFlagArgsCut|bpf.ExecFlagArgsUnreadable|bpf.ExecFlagExeCut),
 		User:          t.host.User(r.Uid),
 		Error:         kernel.Errno(unix.Errno(-r.Code)),
-		Program: event.Program{
-			Exe:  string(bytes.TrimSuffix(exe, []byte{0})),
-			Args: proc.SplitArgs(args),
-		},
 	}
-	name := base(e.Exe)
-	w := t.walks[r.Tid]
+	if len(args) > 0 || !has(r, bpf.ExecFlagArgsUnreadable) {
+		e.Args = proc.SplitArgs(args)
+	}
 	switch {
-	case w == nil:
-	case sameCommand(w, name, e.Args) && r.Time-w.time < uint64(walkQuiet):
-		// One more directory. What was asked for is the bare name, and
-		// execvp reports EACCES if that was among the errors.
-		w.Exe = name
-		if w.Error != "EACCES" {
-			w.Error = e.Error
-		}
-		w.time = r.Time
-		return
+	case len(exe) == 0: // not readable
+	case has(r, bpf.ExecFlagExePacked):
+		e.Exe = joinPath(exe, has(r, bpf.ExecFlagExeCut))
 	default:
-		t.endWalk(r.Tid, w)
-	}
-	t.walks[r.Tid] = &walk{ExecFailed: e, base: name, time: r.Time}
-	t.walkTimer.At(r.Time + uint64(walkQuiet))
-}
-
-// sameCommand reports whether an attempt to run name goes on with the walk w.
-func sameCommand(w *walk, name string, args []string) bool {
-	if w.base != name || len(w.Args) != len(args) {
-		return false
-	}
-	for i := range args {
-		if args[i] != w.Args[i] {
-			return false
+		e.Exe = string(bytes.TrimSuffix(exe, []byte{0}))
+		if has(r, bpf.ExecFlagExeCut) {
+			e.Exe += "…"
 		}
 	}
-	return true
+	if has(r, bpf.ExecFlagOldGone) {
+		if t.exits { // the kernel ends the process at once, and that is not the old program's end
+			l := life{start: r.Start, program: e.Program, cut: has(r, bpf.ExecFlagArgsCut|bpf.ExecFlagArgsUnreadable), id: r.ExecId}
+			if len(cwd) > 0 {
+				l.program.Exe = joinPath(cwd, has(r, bpf.ExecFlagCwdCut))
+			}
+			t.history.runs(r.Pid, r.Time, l)
+		}
+		cwd = nil
+	}
+	t.walks.failed(r.Tid, r.Time, e, cwd, has(r, bpf.ExecFlagCwdCut))
 }
-
-// isCalled reports whether a program that was started by this file name has
-// this comm: the kernel cuts it at 15 bytes. Its path and arguments may be
-// others, those of the link's target or of the interpreter.
-func isCalled(comm, name string) bool {
-	return comm == name[:min(len(name), 15)]
-}
-
-func base(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
 
 // joinPath makes a path of its components, which come packed with their NULs
 // and the last one first. One that was cut begins with "…".

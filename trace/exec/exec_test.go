@@ -20,6 +20,7 @@ import (
 	"tracer/testdata/kit/work"
 	"tracer/trace/event"
 	"tracer/trace/kernel"
+	"tracer/trace/proc"
 	"tracer/trace/session"
 )
 
@@ -98,9 +99,14 @@ func TestKernelNothingStaysInTheKernel(t *testing.T) {
 
 // sample builds a record as the kernel sends it.
 func sample(r bpf.ExecExecRecord, exe, cwd, args string) []byte {
-	r.ExeLen, r.CwdLen, r.ArgsLen = uint32(len(exe)), uint32(len(cwd)), uint32(len(args))
+	return named(r, exe, cwd, "", args)
+}
+
+// named is sample with the name that a file was asked for by.
+func named(r bpf.ExecExecRecord, exe, cwd, name, args string) []byte {
+	r.ExeLen, r.CwdLen, r.NameLen, r.ArgsLen = uint32(len(exe)), uint32(len(cwd)), uint32(len(name)), uint32(len(args))
 	b := unsafe.Slice((*byte)(unsafe.Pointer(&r)), unsafe.Sizeof(r))
-	return append(append(append(append([]byte(nil), b...), exe...), cwd...), args...)
+	return append(append([]byte(nil), b...), exe+cwd+name+args...)
 }
 
 func comm(name string) (c [16]int8) {
@@ -113,9 +119,9 @@ func comm(name string) (c [16]int8) {
 // offline is a tracer without a kernel.
 func offline(t *testing.T) (*tracer, *record.Recorder) {
 	r := record.New(t)
-	x := &tracer{exits: true, failed: true, history: map[uint32]life{}, walks: map[uint32]*walk{}}
+	x := &tracer{exits: true, failed: true}
 	x.host = session.Offline(x, session.Options{}, r)
-	x.walkTimer = x.host.Timer(func() {})
+	x.walks, x.history = newWalks(x.host), newHistory(x.host, "/nonexistent")
 	return x, r
 }
 
@@ -203,86 +209,310 @@ func TestDecodeExitStatus(t *testing.T) {
 	}
 }
 
-func TestHistoryOfProcesses(t *testing.T) {
+// A journal decodes records and tells what came of them.
+type journal struct {
+	*tracer
+	t   *testing.T
+	got *record.Recorder
+}
+
+func newJournal(t *testing.T) *journal {
 	x, got := offline(t)
-	feed := func(r bpf.ExecExecRecord, exe, args string) {
-		t.Helper()
-		if !x.Decode(sample(r, exe, "", args)) {
-			t.Fatal("rejected")
+	return &journal{x, t, got}
+}
+
+func (j *journal) feed(records ...[]byte) {
+	j.t.Helper()
+	for _, r := range records {
+		if !j.Decode(r) {
+			j.t.Fatal("rejected")
 		}
 	}
-	feed(bpf.ExecExecRecord{Type: bpf.ExecEventStarted, Pid: 2, Start: 100}, "a\x00", "a\x001\x00")
-	feed(bpf.ExecExecRecord{Type: bpf.ExecEventForked, Pid: 3, Ppid: 2, Start: 200}, "", "")
-	feed(bpf.ExecExecRecord{Type: bpf.ExecEventForked, Pid: 4, Ppid: 3, Start: 300}, "", "")
-	feed(bpf.ExecExecRecord{Type: bpf.ExecEventStarted, Pid: 4, Start: 300}, "b\x00", "b\x00")
-	feed(bpf.ExecExecRecord{Type: bpf.ExecEventEnded, Pid: 2, Start: 100}, "", "")
-	feed(bpf.ExecExecRecord{Type: bpf.ExecEventEnded, Pid: 3, Start: 200}, "", "")
-	feed(bpf.ExecExecRecord{Type: bpf.ExecEventEnded, Pid: 4, Start: 300}, "", "")
-	// The id of another process, whose start was lost.
-	feed(bpf.ExecExecRecord{Type: bpf.ExecEventStarted, Pid: 5, Start: 400}, "c\x00", "c\x00")
-	feed(bpf.ExecExecRecord{Type: bpf.ExecEventEnded, Pid: 5, Start: 999}, "", "")
-	var ran []string
-	for _, e := range record.All[*event.Exit](got) {
-		ran = append(ran, fmt.Sprint(e.PID, e.Exe, e.Args))
+}
+
+// rows are the events so far, as "exec 7 /bin/a [a 1]".
+func (j *journal) rows() (rows []string) {
+	for _, e := range j.got.Events() {
+		switch e := e.(type) {
+		case *event.Exec:
+			rows = append(rows, fmt.Sprint("exec ", e.PID, " ", e.Exe, e.Args))
+		case *event.Exit:
+			rows = append(rows, fmt.Sprint("exit ", e.PID, " ", e.Exe, e.Args))
+		case *event.ExecFailed:
+			rows = append(rows, fmt.Sprint(e.Error, " ", e.Exe))
+		}
 	}
-	if diff := cmp.Diff([]string{"2/a[a 1]", "3/a[a 1]", "4/b[b]", "5[]"}, ran); diff != "" {
+	return rows
+}
+
+func TestHistoryOfProcesses(t *testing.T) {
+	j := newJournal(t)
+	program := func(pid uint32, start uint64, name string, flags bpf.ExecFlag) []byte {
+		return sample(bpf.ExecExecRecord{Type: bpf.ExecEventStarted, Pid: pid, Start: start, Flags: uint32(flags)}, name+"\x00", "", name+"\x001\x00")
+	}
+	fork := func(pid, parent uint32, start uint64) []byte {
+		return sample(bpf.ExecExecRecord{Type: bpf.ExecEventForked, Pid: pid, Ppid: parent, Start: start}, "", "", "")
+	}
+	end := func(pid uint32, start uint64, flags bpf.ExecFlag) []byte {
+		return sample(bpf.ExecExecRecord{Type: bpf.ExecEventEnded, Pid: pid, Start: start, Flags: uint32(flags)}, "", "", "")
+	}
+	j.feed(program(2, 100, "a", 0), fork(3, 2, 200), fork(4, 3, 300), program(4, 300, "b", 0),
+		end(2, 100, 0), end(3, 200, 0), end(4, 300, 0))
+	// The id of another process, whose start was lost.
+	j.feed(program(5, 400, "c", 0), end(5, 999, 0))
+	// One that nobody wants has a child that somebody does. Its own end is no event.
+	j.feed(program(6, 500, "d", bpf.ExecFlagUnwanted), fork(7, 6, 600), end(6, 500, bpf.ExecFlagUnwanted), end(7, 600, 0))
+	// A fork whose parent is not known makes nobody's child of what had the id before.
+	j.feed(program(8, 700, "e", bpf.ExecFlagUnwanted), fork(8, 99, 800), end(8, 800, 0))
+	want := []string{"exec 2 /a[a 1]", "exec 4 /b[b 1]", "exit 2 /a[a 1]", "exit 3 /a[a 1]", "exit 4 /b[b 1]",
+		"exec 5 /c[c 1]", "exit 5 []", "exit 7 /d[d 1]", "exit 8 []"}
+	if diff := cmp.Diff(want, j.rows()); diff != "" {
 		t.Error(diff)
 	}
-	if len(x.history) != 0 || x.text != 0 {
-		t.Errorf("%d processes, %d bytes stay", len(x.history), x.text)
+	if len(j.history.lives) != 0 || j.history.text != 0 {
+		t.Errorf("%d processes, %d bytes stay", len(j.history.lives), j.history.text)
+	}
+}
+
+// A start that was lost, or that failed when there was no way back, leaves no false history.
+func TestHistoryKnowsThatAProcessBecameAnotherProgramUnseen(t *testing.T) {
+	record := func(kind bpf.ExecEvent, pid, parent, id uint32) []byte {
+		return sample(bpf.ExecExecRecord{Type: kind, Pid: pid, Ppid: parent, ExecId: id}, "a\x00", "", "a\x00")
+	}
+	j := newJournal(t)
+	j.feed(record(bpf.ExecEventStarted, 2, 1, 5), record(bpf.ExecEventForked, 3, 2, 5), record(bpf.ExecEventForked, 4, 2, 5), record(bpf.ExecEventForked, 5, 2, 6),
+		record(bpf.ExecEventEnded, 2, 1, 6), record(bpf.ExecEventEnded, 3, 2, 5), record(bpf.ExecEventEnded, 4, 2, 6), record(bpf.ExecEventEnded, 5, 2, 6))
+	if diff := cmp.Diff([]string{"exec 2 /a[a]", "exit 2 []", "exit 3 /a[a]", "exit 4 []", "exit 5 []"}, j.rows()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestArgumentsOfAnExitAreMarkedAsCutWithThoseOfItsExec(t *testing.T) {
+	j := newJournal(t)
+	j.feed(sample(bpf.ExecExecRecord{Type: bpf.ExecEventStarted, Pid: 2, Flags: uint32(bpf.ExecFlagArgsCut)}, "a\x00", "", "a\x00b"),
+		sample(bpf.ExecExecRecord{Type: bpf.ExecEventForked, Pid: 3, Ppid: 2}, "", "", ""),
+		sample(bpf.ExecExecRecord{Type: bpf.ExecEventEnded, Pid: 3}, "", "", ""))
+	if exits := record.All[*event.Exit](j.got); len(exits) != 1 || !exits[0].ArgsTruncated {
+		t.Errorf("%+v", exits)
+	}
+}
+
+// While the look at older processes is not done, whose parent is not known yet asks for it.
+func TestHistoryAsksForParentsThatItHasNotComeTo(t *testing.T) {
+	self := uint32(os.Getpid())
+	stat, err := proc.Dir("/proc").Stat(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := fmt.Sprint("exit 7 ", exe, os.Args)
+	long := kernel.Now() + uint64(time.Hour) // after whatever is read
+	fork := bpf.ExecExecRecord{Type: bpf.ExecEventForked, Pid: 7, Ppid: self, Comm: comm(stat.Comm)}
+	for name, c := range map[string]struct {
+		over    bool // the look is
+		records func() [][]byte
+		want    []string
+	}{
+		"its parent is there": {false, func() [][]byte { return [][]byte{sample(fork, "", "", "")} }, []string{here}},
+		"its parent has another name now: it may be another program": {false, func() [][]byte {
+			r := fork
+			r.Comm = comm("another")
+			return [][]byte{sample(r, "", "", "")}
+		}, []string{"exit 7 []"}},
+		"its parent got another name before it was forked": {false, func() [][]byte {
+			r := fork
+			r.Comm, r.Time = comm("another"), long
+			return [][]byte{sample(r, "", "", "")}
+		}, []string{here}},
+		"its parent had become another program when it was asked": {false, func() [][]byte {
+			r := bpf.ExecExecRecord{Type: bpf.ExecEventStarted, Pid: self, Time: 1}
+			return [][]byte{sample(fork, "", "", ""), sample(r, "b\x00", "", "b\x00")}
+		}, []string{fmt.Sprintf("exec %d /b[b]", self), "exit 7 []"}},
+		"its parent became another program afterwards": {false, func() [][]byte {
+			r := bpf.ExecExecRecord{Type: bpf.ExecEventStarted, Pid: self, Time: long}
+			return [][]byte{sample(fork, "", "", ""), sample(r, "b\x00", "", "b\x00")}
+		}, []string{fmt.Sprintf("exec %d /b[b]", self), here}},
+		"its parent is gone, it is not": {false, func() [][]byte {
+			r := fork
+			r.Pid, r.Ppid = self, 1<<22+1
+			end := bpf.ExecExecRecord{Type: bpf.ExecEventEnded, Pid: self}
+			return [][]byte{sample(r, "", "", ""), sample(end, "", "", "")}
+		}, []string{fmt.Sprint("exit ", self, " ", exe, os.Args), "exit 7 []"}},
+		"all were looked at": {true, func() [][]byte { return [][]byte{sample(fork, "", "", "")} }, []string{"exit 7 []"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j := newJournal(t)
+			j.history.dir = "/proc"
+			if !c.over {
+				j.history.older, j.history.gone = make(chan older), map[uint32]struct{}{}
+			}
+			j.feed(c.records()...)
+			j.feed(sample(bpf.ExecExecRecord{Type: bpf.ExecEventEnded, Pid: 7}, "", "", ""))
+			if diff := cmp.Diff(c.want, j.rows()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// Who has ended before the look at older processes tells of it must not stay: another may
+// get the id.
+func TestHistoryForgetsWhoEndsBeforeItIsLookedAt(t *testing.T) {
+	j := newJournal(t)
+	j.history.older, j.history.gone = make(chan older), map[uint32]struct{}{}
+	j.feed(sample(bpf.ExecExecRecord{Type: bpf.ExecEventEnded, Pid: 7, Start: 1}, "", "", ""))
+	j.history.remember(older{7, life{program: event.Program{Exe: "/a"}}}, true)
+	j.history.remember(older{8, life{program: event.Program{Exe: "/b"}}}, true)
+	j.history.remember(older{}, false)
+	j.feed(sample(bpf.ExecExecRecord{Type: bpf.ExecEventEnded, Pid: 7, Start: 2}, "", "", ""),
+		sample(bpf.ExecExecRecord{Type: bpf.ExecEventEnded, Pid: 8, Start: 3}, "", "", ""))
+	if diff := cmp.Diff([]string{"exit 7 []", "exit 7 []", "exit 8 /b[]"}, j.rows()); diff != "" {
+		t.Error(diff)
 	}
 }
 
 func TestWalkThroughPath(t *testing.T) {
 	const ms = uint64(time.Millisecond)
-	const enoent, eacces = -2, -13
-	attempt := func(tid uint32, at uint64, code int32, file string) []byte {
-		return sample(bpf.ExecExecRecord{Type: bpf.ExecEventExecFailed, Pid: tid, Tid: tid, Time: at, Code: code}, file+"\x00", "", "x\x00y\x00")
+	const enoent, eacces, enoexec = -2, -13, -8
+	// A walk's attempts have arguments x, y. PATH is in the first of the environment.
+	try := func(tid uint32, at uint64, code int32, file, path string, args string) []byte {
+		return sample(bpf.ExecExecRecord{Type: bpf.ExecEventExecFailed, Pid: tid, Tid: tid, Time: at, Code: code}, file+"\x00", path, args)
 	}
-	success := func(tid uint32, at uint64, name string) []byte {
-		return sample(bpf.ExecExecRecord{Type: bpf.ExecEventStarted, Pid: tid, Tid: tid, Time: at, Comm: comm(name[:min(15, len(name))])}, name+"\x00", "", "x\x00")
+	attempt := func(tid uint32, at uint64, code int32, file string) []byte {
+		return try(tid, at, code, file, "/a:/b/:/c:/c:\x00", "x\x00y\x00")
+	}
+	success := func(tid uint32, at uint64, file, args string) []byte {
+		return named(bpf.ExecExecRecord{Type: bpf.ExecEventStarted, Pid: tid, Tid: tid, Time: at}, "it\x00", "", file+"\x00", args)
+	}
+	end := func(pid uint32, at uint64) []byte {
+		return sample(bpf.ExecExecRecord{Type: bpf.ExecEventEnded, Pid: pid, Time: at}, "", "", "")
 	}
 	for name, c := range map[string]struct {
 		records [][]byte
 		want    []string
 	}{
-		"attempts in several directories are one": {
-			[][]byte{attempt(1, 1, enoent, "/a/x"), attempt(1, 2, enoent, "/b/x"), attempt(1, 3, enoent, "/c/x")},
-			[]string{"x ENOENT"}},
+		"attempts in all folders are one": {
+			[][]byte{attempt(1, 1, enoent, "/a/x"), attempt(1, 2, enoent, "/b/x"), attempt(1, 3, enoent, "/c/x"), attempt(1, 4, enoent, "/c/x"), attempt(1, 5, enoent, "x")},
+			[]string{"ENOENT x"}},
 		"one that is forbidden counts more": {
-			[][]byte{attempt(1, 1, enoent, "/a/x"), attempt(1, 2, eacces, "/b/x"), attempt(1, 3, enoent, "/c/x")},
-			[]string{"x EACCES"}},
+			[][]byte{attempt(1, 1, enoent, "/a/x"), attempt(1, 2, eacces, "/b//x"), attempt(1, 3, enoent, "/c/x")},
+			[]string{"EACCES x"}},
+		"one that ends the walk counts most": {
+			[][]byte{attempt(1, 1, eacces, "/a/x"), attempt(1, 2, enoexec, "/b/x"), success(1, 3, "/bin/sh", "sh\x00/b/x\x00y\x00")},
+			[]string{"ENOEXEC x", "exec 1 /it[sh /b/x y]"}},
+		"the same walk again is another": {
+			[][]byte{attempt(1, 1, enoent, "/a/x"), attempt(1, 2, enoent, "/b/x"), attempt(1, 3, enoent, "/a/x"), attempt(1, 4, enoent, "/b/x")},
+			[]string{"ENOENT x", "ENOENT x"}},
+		"the same file again is another": {
+			[][]byte{attempt(1, 1, enoent, "/a/x"), attempt(1, 2, enoent, "/a/x"), attempt(1, 3, enoent, "/a/x")},
+			[]string{"ENOENT /a/x", "ENOENT /a/x", "ENOENT /a/x"}},
+		"folders in another order than PATH's are no walk": {
+			[][]byte{attempt(1, 1, enoent, "/a/x"), attempt(1, 2, enoent, "/c/x"), attempt(1, 3, enoent, "/b/x")},
+			[]string{"ENOENT /a/x", "ENOENT /c/x", "ENOENT /b/x"}},
+		"folders that are not in PATH are no walk": {
+			[][]byte{attempt(1, 1, enoent, "/opt/1/x"), attempt(1, 2, enoent, "/opt/2/x")},
+			[]string{"ENOENT /opt/1/x", "ENOENT /opt/2/x"}},
+		"neither is what does not begin with the first": {
+			[][]byte{attempt(1, 1, enoent, "/b/x"), attempt(1, 2, enoent, "/c/x")},
+			[]string{"ENOENT /b/x", "ENOENT /c/x"}},
+		"without PATH the C library's folders count": {
+			[][]byte{try(1, 1, enoent, "/bin/x", "", "x\x00"), try(1, 2, enoent, "/usr/bin/x", "", "x\x00"), try(2, 3, enoent, "/usr/local/bin/x", "", "x\x00"), try(2, 4, enoent, "/bin/x", "", "x\x00")},
+			[]string{"ENOENT x", "ENOENT x"}},
+		"a PATH that is cut ends before its last folder": {
+			[][]byte{sample(bpf.ExecExecRecord{Type: bpf.ExecEventExecFailed, Tid: 1, Code: enoent, Flags: uint32(bpf.ExecFlagCwdCut)}, "/a/x\x00", "/a:/b\x00", "x\x00"), attempt(1, 2, enoent, "/b/x")},
+			[]string{"ENOENT /a/x", "ENOENT /b/x"}},
 		"success takes the misses with it": {
-			[][]byte{attempt(1, 1, enoent, "/a/x"), attempt(1, 2, enoent, "/b/x"), success(1, 3, "x")}, nil},
-		"success under a name longer than a comm": {
-			[][]byte{attempt(1, 1, enoent, "/a/averyveryverylongname"), success(1, 3, "averyveryverylongname")}, nil},
+			[][]byte{attempt(1, 1, enoent, "/a/x"), attempt(1, 2, enoent, "/b/x"), success(1, 3, "/c/x", "x\x00y\x00")},
+			[]string{"exec 1 /it[x y]"}},
+		"of a script, too": {
+			[][]byte{attempt(1, 1, enoent, "/a/x"), success(1, 3, "/b/x", "sh\x00-e\x00/b/x\x00y\x00")},
+			[]string{"exec 1 /it[sh -e /b/x y]"}},
 		"success of something else does not": {
-			[][]byte{attempt(1, 1, enoent, "/a/x"), success(1, 3, "fallback")}, []string{"/a/x ENOENT"}},
+			[][]byte{attempt(1, 1, enoent, "/a/x"), success(1, 3, "/b/fallback", "x\x00y\x00")},
+			[]string{"ENOENT /a/x", "exec 1 /it[x y]"}},
+		"nor of the same name elsewhere": {
+			[][]byte{attempt(1, 1, enoent, "/a/x"), success(1, 3, "/c/x", "x\x00y\x00")},
+			[]string{"ENOENT /a/x", "exec 1 /it[x y]"}},
+		"nor with other arguments": {
+			[][]byte{attempt(1, 1, enoent, "/a/x"), success(1, 3, "/b/x", "x\x00z\x00")},
+			[]string{"ENOENT /a/x", "exec 1 /it[x z]"}},
+		"nor of another thread": {
+			[][]byte{attempt(1, 1, enoent, "/a/x"), success(2, 3, "/b/x", "x\x00y\x00")},
+			[]string{"ENOENT /a/x", "exec 2 /it[x y]"}},
 		"two threads are two walks": {
-			[][]byte{attempt(1, 1, enoent, "/a/x"), attempt(2, 2, enoent, "/b/x")}, []string{"/a/x ENOENT", "/b/x ENOENT"}},
+			[][]byte{attempt(1, 1, enoent, "/a/x"), attempt(2, 2, enoent, "/a/x"), attempt(2, 3, enoent, "/b/x"), attempt(1, 4, enoent, "/b/x")},
+			[]string{"ENOENT x", "ENOENT x"}},
 		"another name is another command": {
-			[][]byte{attempt(1, 1, enoent, "/a/x"), attempt(1, 2, enoent, "/a/z")}, []string{"/a/x ENOENT", "/a/z ENOENT"}},
+			[][]byte{attempt(1, 1, enoent, "/a/x"), attempt(1, 2, enoent, "/b/z")}, []string{"ENOENT /a/x", "ENOENT /b/z"}},
+		"other arguments are another command": {
+			[][]byte{attempt(1, 1, enoent, "/a/x"), try(1, 2, enoent, "/b/x", "/a:/b\x00", "x\x00z\x00")}, []string{"ENOENT /a/x", "ENOENT /b/x"}},
 		"much later is another command": {
-			[][]byte{attempt(1, 1, enoent, "/a/x"), attempt(1, 1000*ms, enoent, "/b/x")}, []string{"/a/x ENOENT", "/b/x ENOENT"}},
+			[][]byte{attempt(1, 1, enoent, "/a/x"), attempt(1, 1000*ms, enoent, "/b/x")}, []string{"ENOENT /a/x", "ENOENT /b/x"}},
+		"what others do meanwhile comes after it": {
+			[][]byte{attempt(1, 1, enoent, "/a/x"), success(2, 2, "/bin/y", "y\x00"), attempt(1, 3, enoent, "/b/x"), end(2, 4), attempt(3, 5, enoexec, "/q"), end(1, 6)},
+			[]string{"ENOENT x", "exec 2 /it[y]", "exit 2 /it[y]", "ENOEXEC /q", "exit 1 []"}},
+		"and is not held up by what is over": {
+			[][]byte{attempt(1, 1, enoent, "/a/x"), success(2, 2, "/bin/y", "y\x00"), attempt(3, 3, enoent, "/a/x"), success(1, 4, "/b/x", "x\x00y\x00"), end(2, 5), success(3, 6, "/b/x", "x\x00y\x00")},
+			[]string{"exec 2 /it[y]", "exec 1 /it[x y]", "exit 2 /it[y]", "exec 3 /it[x y]"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			x, got := offline(t)
-			for _, r := range c.records {
-				if !x.Decode(r) {
-					t.Fatal("rejected")
-				}
-			}
-			if x.End(); len(x.walks) > 0 {
+			j := newJournal(t)
+			j.feed(c.records...)
+			if j.End(); len(j.walks.open) > 0 || len(j.walks.queue) > 0 {
 				t.Error("something still waits")
 			}
-			var failed []string
-			for _, e := range record.All[*event.ExecFailed](got) {
-				failed = append(failed, e.Exe+" "+e.Error)
+			if diff := cmp.Diff(c.want, j.rows()); diff != "" {
+				t.Error(diff)
 			}
-			if len(failed) == 2 && failed[0] > failed[1] {
-				failed[0], failed[1] = failed[1], failed[0]
+		})
+	}
+}
+
+// What cannot be a part of a walk is told at once, and so is a walk at its last folder.
+func TestFailuresDoNotWaitWithoutNeed(t *testing.T) {
+	failed := func(code int32, file, path string) []byte {
+		return sample(bpf.ExecExecRecord{Type: bpf.ExecEventExecFailed, Pid: 1, Tid: 1, Code: code}, file+"\x00", path, "x\x00")
+	}
+	j := newJournal(t)
+	j.feed(failed(-2, "/opt/x", "/a:/b\x00"), failed(-8, "/a/x", ""), failed(-2, "/a/x", "/a\x00"), failed(-2, "/a/x", "/a:/b\x00"), failed(-2, "/b/x", "/a:/b\x00"))
+	if diff := cmp.Diff([]string{"ENOENT /opt/x", "ENOEXEC /a/x", "ENOENT /a/x", "ENOENT x"}, j.rows()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestDecodeExecFailed(t *testing.T) {
+	for name, c := range map[string]struct {
+		exe, cwd, args string
+		flags          bpf.ExecFlag
+		want           string
+		program        string // of the process from now on
+	}{
+		"a usual one":                {"./a\x00", "", "a\x00b\x00", 0, `./a ["a" "b"] cut false`, "/old[]"},
+		"no arguments at all":        {"./a\x00", "", "", 0, `./a [] cut false`, "/old[]"},
+		"arguments that are cut":     {"./a\x00", "", "a\x00b", bpf.ExecFlagArgsCut, `./a ["a" "b"] cut true`, "/old[]"},
+		"a path that is cut":         {"/aaa\x00", "", "a\x00", bpf.ExecFlagExeCut, `/aaa… ["a"] cut true`, "/old[]"},
+		"nothing that can be read":   {"", "", "", bpf.ExecFlagArgsUnreadable, ` [] cut true`, "/old[]"},
+		"a file below an open one":   {"a/b\x00d\x00c\x00", "", "a\x00", bpf.ExecFlagExePacked, `/c/d/a/b ["a"] cut false`, "/old[]"},
+		"when the old one was gone":  {"./a\x00", "a\x00c\x00", "a\x00b\x00", bpf.ExecFlagOldGone, `./a ["a" "b"] cut false`, "/c/a[a b]"},
+		"and nobody knew what began": {"a\x00c\x00", "", "", bpf.ExecFlagOldGone | bpf.ExecFlagExePacked | bpf.ExecFlagArgsUnreadable, `/c/a [] cut true`, "/c/a[]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j := newJournal(t)
+			j.history.keep(7, life{program: event.Program{Exe: "/old"}})
+			j.feed(sample(bpf.ExecExecRecord{Type: bpf.ExecEventExecFailed, Pid: 7, Tid: 7, Code: -14, Flags: uint32(c.flags)}, c.exe, c.cwd, c.args),
+				sample(bpf.ExecExecRecord{Type: bpf.ExecEventEnded, Pid: 7}, "", "", ""))
+			failed := record.All[*event.ExecFailed](j.got)
+			if len(failed) != 1 {
+				t.Fatalf("%d failures", len(failed))
 			}
-			if diff := cmp.Diff(c.want, failed); diff != "" {
+			f := failed[0]
+			if diff := cmp.Diff(c.want, fmt.Sprintf("%s %q cut %v", f.Exe, f.Args, f.ArgsTruncated)); diff != "" {
+				t.Error(diff)
+			}
+			if diff := cmp.Diff("exit 7 "+c.program, j.rows()[1]); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -339,7 +569,7 @@ func recordSamples(t *testing.T) {
 	r := record.OpenTracer(t, Probe, s, session.Options{Filter: itself})
 	for _, script := range []string{"exit 3", "kill -9 $$", "env nosuch; /nonexistent/x 'an arg' ''; true", `printf '\033[31m%s' "$0" >/dev/null; cd /tmp; exec env -i printenv`} {
 		cmd := exec.Command("/bin/sh", "-c", script, "ü\x1b]0;x\x07\xff")
-		cmd.Dir = "/usr/lib"
+		cmd.Dir, cmd.Env = "/usr/lib", []string{"PATH=/usr/local/bin:/usr/bin:/bin"} // records have it
 		_ = cmd.Run()
 	}
 	r.Stop()

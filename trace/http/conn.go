@@ -1,8 +1,10 @@
 package http
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -62,6 +64,7 @@ type conn struct {
 	judged   bool              // Refusal says what filters say of its owner
 	closedBy message.Side      // whose doing its end was, if that is known
 	closed   bool
+	waits    []message.Exchange // with --summary: requests that were found to wait for long
 }
 
 // Methods of exchange.Source.
@@ -97,6 +100,7 @@ type conns struct {
 	join     *exchange.Join    // takes their exchanges
 	fed      func(*conn)       // called with a connection that was fed
 	known    map[uint64]*conn  // by the address of the kernel's socket
+	waiting  map[*conn]bool    // those with waits
 	sweeping *session.Timer
 
 	current *conn  // that the callbacks of parsers are about
@@ -113,7 +117,7 @@ type conns struct {
 
 func newConns(o *options, h *session.Host, join *exchange.Join) *conns {
 	cs := &conns{
-		options: o, session: h, join: join, known: map[uint64]*conn{},
+		options: o, session: h, join: join, known: map[uint64]*conn{}, waiting: map[*conn]bool{},
 		unpaired: exchange.Refusal{Cause: account.Unpaired},
 	}
 	for _, p := range protocols {
@@ -280,7 +284,10 @@ func (cs *conns) exchange(x *message.Exchange) {
 	c := cs.current
 	cs.join.Connect(&c.End, x.Role)
 	cs.judge(c)
-	c.counted = 0 // it is understood again
+	if !c.framed {
+		c.counted = 0 // it is understood again
+	}
+	cs.over(c, x)
 	if x.ClosedBy == message.Neither && x.Ending != stream.Complete && x.Ending != stream.Timeout {
 		x.ClosedBy = c.closedBy
 	}
@@ -302,11 +309,65 @@ func (cs *conns) waited(x *message.Exchange) {
 	}
 	switch {
 	case !c.Connected():
+	case cs.options.summary:
+		if cs.options.wantsRole(x.Role) {
+			cs.wait(c, x)
+		}
 	case cs.options.wantsRole(x.Role):
 		cs.judge(c)
 		cs.join.Age(&c.End, x, c.number(x))
-	case !cs.options.summary: // else only its exchange counts
+	default:
 		cs.session.Ledger.Filtered("role", 1)
+	}
+}
+
+// wait takes note of a request for the summary: it waits until its exchange is over, or
+// the connection is.
+func (cs *conns) wait(c *conn, x *message.Exchange) {
+	kept := *x // its texts are valid during the call only
+	kept.Method, kept.Target, kept.Host = bytes.Clone(x.Method), bytes.Clone(x.Target), bytes.Clone(x.Host)
+	c.waits = append(c.waits, kept)
+	cs.waiting[c] = true
+}
+
+// over takes note that a request has been answered, or was given up.
+func (cs *conns) over(c *conn, x *message.Exchange) {
+	if len(c.waits) > 0 {
+		c.waits = slices.DeleteFunc(c.waits, func(w message.Exchange) bool {
+			return w.RequestStart == x.RequestStart && w.RequestOffset == x.RequestOffset
+		})
+	}
+}
+
+// eachWaiting calls f with each request that waits, as it would be in a row: once if both
+// ends have it.
+func (cs *conns) eachWaiting(f func(c *conn, x *message.Exchange)) {
+	shown := func(c *conn) bool {
+		cs.judge(c)
+		return c.Refusal == nil && len(c.waits) > 0
+	}
+	for c := range cs.waiting {
+		// Of those in order the first have an answer under way.
+		if n := c.parser.Waiting(); n == 0 {
+			c.waits = nil
+		} else if c.parser.Kind() == message.HTTP1 && n < len(c.waits) {
+			c.waits = slices.Delete(c.waits, 0, len(c.waits)-n)
+		} else if c.parser.Kind() == message.HTTP2 {
+			c.waits = slices.DeleteFunc(c.waits, func(w message.Exchange) bool { return !c.parser.Waits(w.Stream) })
+		}
+		if c.closed || c.parser.Opaque() || len(c.waits) == 0 {
+			c.waits = nil
+			delete(cs.waiting, c)
+			continue
+		}
+		if other := cs.join.Partner(&c.End); c.Role() == message.Server && cs.options.role == "" && other != nil && shown(other.Source.(*conn)) {
+			continue // the client's is the row
+		}
+		if shown(c) {
+			for i := range c.waits {
+				f(c, &c.waits[i])
+			}
+		}
 	}
 }
 
@@ -315,8 +376,9 @@ func (cs *conns) waited(x *message.Exchange) {
 func (cs *conns) gaveUp(x *message.Exchange) {
 	c := cs.current
 	cs.judge(c)
+	cs.over(c, x)
 	switch {
-	case c.counted > 0 && (x.RequestStart == 0 || c.base[c.requests]+x.RequestOffset < c.gap):
+	case c.counted > 0 && (x.RequestStart == 0 || !c.framed && c.base[c.requests]+x.RequestOffset < c.gap):
 		c.counted-- // a record of it found no room
 	case !cs.options.wantsRole(x.Role):
 		cs.session.Ledger.Filtered("role", 1)
@@ -342,6 +404,7 @@ func (cs *conns) close(c *conn, now uint64, why stream.Ending) {
 	cs.current = c
 	c.parser.Close(int64(now), why)
 	c.closed = true
+	delete(cs.waiting, c)
 	if cs.known[c.address] == c {
 		delete(cs.known, c.address)
 	}

@@ -115,14 +115,3 @@ func (c *conn) start(r *bpf.HttpHttpRecord, sum *bpf.HttpHttpCall) {
 	}
 	c.next = c.base
 }
-
-// take copies a value from the front of b: there it may stand at any address.
-func take[T any](b *[]byte, v *T) bool {
-	size := int(unsafe.Sizeof(*v))
-	if len(*b) < size {
-		return false
-	}
-	copy(unsafe.Slice((*byte)(unsafe.Pointer(v)), size), *b)
-	*b = (*b)[size:]
-	return true
-}

@@ -61,9 +61,6 @@ func (ev *events) wanted(client, server *exchange.Half) (_, _ *exchange.Half) {
 // reportStuck shows a request that is stuck now, as it was seen from one end or from
 // both.
 func (ev *events) reportStuck(client, server *exchange.Half, now uint64) {
-	if ev.sum != nil {
-		return // its exchange will be counted
-	}
 	if client, server = ev.wanted(client, server); client == nil && server == nil {
 		return
 	}
@@ -196,7 +193,20 @@ func times(x *message.Exchange) (latency, duration time.Duration) {
 	return latency, max(latency, duration)
 }
 
-// tellSummary shows the rows of the summary.
-func (ev *events) tellSummary(now uint64, last bool) {
+// tellSummary shows the rows of the summary. waiting gives the requests that wait.
+func (ev *events) tellSummary(now uint64, last bool, waiting func(func(*conn, *message.Exchange))) {
+	e := &ev.event
+	waiting(func(c *conn, x *message.Exchange) {
+		h := exchange.Half{Exchange: *x, Owner: c.Owner, ID: c.ID}
+		client, server := &h, (*exchange.Half)(nil)
+		if x.Role == message.Server {
+			client, server = server, client
+		}
+		ev.fill(e, event.KindHTTPStuck, client, server)
+		e.Age = time.Duration(max(int64(now)-x.RequestStart, 0))
+		if ev.options.filters(e) == "" {
+			ev.sum.Wait(e)
+		}
+	})
 	ev.sum.Tell(ev.session, now, ev.session.Clock.Wall(now), last)
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tracer/testdata/kit"
+	"tracer/testdata/kit/record"
 	"tracer/testdata/kit/work"
 	"tracer/trace/kernel"
 	"tracer/trace/message"
@@ -435,6 +436,7 @@ func (c *heardConn) Feed(s *stream.Segment) {
 	c.fed[s.Dir]++
 	if s.Offset-s.Skipped != d.next && (s.Size > 0 || s.Framed) {
 		d.gaps += fmt.Sprintf("gap from %d to %d\n", d.next, s.Offset-s.Skipped)
+		d.part = nil
 	}
 	d.next = max(s.Offset+s.Size, d.next)
 	for _, r := range s.Runs {
@@ -474,6 +476,7 @@ func (c *heardConn) Close(int64, stream.Ending) {
 func (c *heardConn) Kind() message.Kind         { return message.HTTP2 }
 func (c *heardConn) Opaque() bool               { return false }
 func (c *heardConn) Waiting() int               { return 0 }
+func (c *heardConn) Waits(uint32) bool          { return false }
 func (c *heardConn) Busy(uint32) bool           { return false }
 func (c *heardConn) Holds() bool                { return false }
 func (c *heardConn) Settle(int64)               {}
@@ -482,3 +485,255 @@ func (c *heardConn) Stuck(int64)                {}
 func (c *heardConn) Upgraded() *message.Upgrade { return nil }
 func (c *heardConn) Adopt(*message.Upgrade)     {}
 func (c *heardConn) GiveUp()                    {}
+
+// A stream of many messages makes few segments, however its messages lie in calls, and
+// none is missing at its end.
+func TestKernelHTTP2DataMakesFewRecords(t *testing.T) {
+	kit.Needs(t, kit.NewestKernel)
+	const messages = 10_007
+	heard := hearFrames(t)
+	fd, port := work.FixedListener()
+	defer work.CloseFD(fd)
+	v := traceHTTP(t, session.Options{}, atPorts(port))
+	c := work.Dial("127.0.0.1", port)
+	s := work.Accept(fd)
+	message := frame(frameData, 0, 1, "m")
+	began := time.Now()
+	perform(t, c, send(preface+frame(frameSettings, 0, 0, "")+frame(frameHeaders, endHeaders, 1, "\x82")))
+	n := len(preface) + 9 + 10
+	for range messages {
+		perform(t, c, send(message))
+		n += len(message)
+		if n > 10_000 {
+			perform(t, s, recv(n))
+			n = 0
+		}
+	}
+	perform(t, c, send(frame(frameData, endStream, 1, "")))
+	perform(t, s, recv(n+9))
+	took := time.Since(began)
+	work.CloseFD(c)
+	work.CloseFD(s)
+	kit.Eventually(t, "connections", func() error {
+		if n := heard.closed(); n < 2 {
+			return fmt.Errorf("%d of 2 are over", n)
+		}
+		return nil
+	})
+	v.Stop()
+	most := 6 + int(took/(100*time.Millisecond)) // two of these say that it is over
+	for _, c := range heard.conns {
+		if n := c.fed[c.requests]; n > most {
+			t.Errorf("%d segments in %v, want %d at most", n, took, most)
+		}
+		want := fmt.Sprintf("DATA 1: %d frames, %d bytes, end true", messages+1, messages*len(message)+9)
+		if !strings.Contains(c.text, want) {
+			t.Errorf("%s, want %s", c.text, want)
+		}
+	}
+}
+
+// What is kept of one call may be more than a record has room for: it is told in
+// several, up to 64 KiB. Beyond is a gap, and what comes after is told again.
+func TestKernelHTTP2CallsOfManyHeaders(t *testing.T) {
+	kit.Needs(t, kit.EndsKernel)
+	tiersOf(t, func(t *testing.T, tier kernel.Tier) {
+		heard := hearFrames(t)
+		fd, port := work.FixedListener()
+		defer work.CloseFD(fd)
+		v := traceHTTP(t, session.Options{Tier: tier}, atPorts(port))
+		headers := func(n int) (text string) {
+			for i := range n {
+				text += frame(frameHeaders, endHeaders|endStream, uint32(1+2*i), strings.Repeat(string(rune('a'+i%26)), 991))
+			}
+			return text
+		}
+		var want []string
+		first := preface + frame(frameSettings, 0, 0, "")
+		for _, calls := range [][]string{
+			{first, headers(30), headers(64)},
+			{first + strings.Repeat(frame(framePing, 0, 0, "12345678"), 512), headers(1)},
+			{first, strings.Repeat(frame(frameHeaders, endHeaders, 1, "\x82\x84"), 512), headers(1)},
+			{first, frame(frameHeaders, 0, 1, strings.Repeat("h", 16384)) + frame(frameContinuation, 0, 1, strings.Repeat("c", 16384)) +
+				frame(frameContinuation, endHeaders, 1, strings.Repeat("e", 16384)), headers(1)},
+		} {
+			c := work.Dial("127.0.0.1", port)
+			s := work.Accept(fd)
+			all := ""
+			for _, call := range calls {
+				perform(t, c, send(call))
+				perform(t, s, recv(len(call)))
+				all += call
+			}
+			work.CloseFD(c)
+			work.CloseFD(s)
+			for _, end := range []string{"client", "server"} {
+				want = append(want, end+"\n"+walked(all)+walked(""))
+			}
+		}
+		kit.Eventually(t, "connections", func() error {
+			if n := heard.closed(); n < len(want) {
+				return fmt.Errorf("%d of %d are over", n, len(want))
+			}
+			return nil
+		})
+		v.Stop()
+		if diff := unequal(want, heard.all()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// After a loss, or where tracing begins late, frames are found again at the beginning of a
+// call, and nowhere else; what is no HTTP/2 is not taken for it.
+func TestKernelHTTP2FramesAreFoundAgain(t *testing.T) {
+	kit.Needs(t, kit.EndsKernel)
+	tiersOf(t, func(t *testing.T, tier kernel.Tier) {
+		heard := hearFrames(t)
+		fd, port := work.FixedListener()
+		defer work.CloseFD(fd)
+		open := func() (c, s int) { return work.Dial("127.0.0.1", port), work.Accept(fd) }
+		say := func(from, to int, text string) {
+			perform(t, from, send(text))
+			perform(t, to, recv(len(text)))
+		}
+		ask := frame(frameHeaders, endHeaders|endStream, 3, "\x82\x84")
+		answer := frame(frameHeaders, endHeaders, 3, "\x88") + frame(frameData, endStream, 3, "body")
+		// Older than tracing: in the middle of a frame, then whole ones.
+		c1, s1 := open()
+		say(c1, s1, preface+frame(frameSettings, 0, 0, ""))
+		say(s1, c1, frame(frameSettings, 0, 0, ""))
+		say(c1, s1, frame(frameData, endStream, 1, strings.Repeat("x", 100))[:50])
+		// Nothing of HTTP/2, and like it.
+		others := [][2]string{
+			{"\x00\x00\x00\x2a\x00\x03\x00\x02\x00\x00\x00\x01\x00\x05hello" + strings.Repeat("\x00", 27), "\x00\x00\x00\x04\x00\x00\x00\x01"},
+			{"\x16\x03\x01\x00\x05hello", "\x16\x03\x03\x00\x05hello"},
+			{"\x00\x00\x02\x01\x04\x00\x00\x00\x01hello and more", "\x00\x00\x00"},
+			{strings.Repeat("\x00", 64), strings.Repeat("\x00", 9)},
+		}
+		var socks [][2]int
+		for _, o := range others {
+			c, s := open()
+			say(c, s, o[0])
+			socks = append(socks, [2]int{c, s})
+		}
+		v := traceHTTP(t, session.Options{Tier: tier}, atPorts(port))
+		say(c1, s1, frame(frameData, endStream, 1, strings.Repeat("x", 100))[50:])
+		say(s1, c1, frame(frameWindow, 0, 0, "\x00\x00\x00\x64"))
+		say(c1, s1, ask)
+		say(s1, c1, answer)
+		// Too much for the records of one call, then more.
+		c2, s2 := open()
+		say(c2, s2, preface+frame(frameSettings, 0, 0, ""))
+		many := strings.Repeat(frame(frameHeaders, endHeaders, 1, strings.Repeat("h", 991)), 100)
+		say(c2, s2, many)
+		say(s2, c2, answer)
+		say(c2, s2, ask)
+		for i, o := range others {
+			for range 20 {
+				say(socks[i][1], socks[i][0], o[1])
+				say(socks[i][0], socks[i][1], o[0])
+			}
+			work.CloseFD(socks[i][0])
+			work.CloseFD(socks[i][1])
+		}
+		for _, fd := range []int{c1, s1, c2, s2} {
+			work.CloseFD(fd)
+		}
+		kit.Eventually(t, "connections", func() error {
+			if n := heard.closed(); n < 4 {
+				return fmt.Errorf("%d of 4 are over", n)
+			}
+			return nil
+		})
+		v.Stop()
+		if n := len(heard.conns); n != 4 {
+			t.Errorf("%d ends were taken for HTTP/2, want 4", n)
+		}
+		for i, c := range heard.conns {
+			for _, want := range []string{fmt.Sprintf("%d bytes, %x", len(ask), ask[:9]), fmt.Sprintf("10 bytes, %x", answer[:9]), "DATA 3: 1 frames, 13 bytes, end true"} {
+				if !strings.Contains(c.text, want) {
+					t.Errorf("no %q in %s", want, c.text)
+				}
+			}
+			// A server takes what was sent at once in pieces, maybe small enough.
+			late, gap := i < 2, strings.Contains(c.text, "gap")
+			if late != c.joined || late && gap || !late && !gap && strings.HasPrefix(c.text, "client") {
+				t.Errorf("joined %v, %s", c.joined, c.text)
+			}
+		}
+	})
+}
+
+// ask2 and answer2 are a request and its answer in HTTP/2, without any table.
+func ask2(id uint32, path string) string {
+	return frame(frameHeaders, endHeaders|endStream, id, "\x82\x86\x04"+string(rune(len(path)))+path)
+}
+
+func answer2(id uint32, body string) string {
+	return frame(frameHeaders, endHeaders, id, "\x88") + frame(frameData, endStream, id, body)
+}
+
+// Where the ring has no room, rows of HTTP/2 are true, what is lost is counted, and what
+// comes when there is room is told.
+func TestKernelHTTP2LossMakesNothingUp(t *testing.T) {
+	kit.Needs(t, kit.OldestKernel)
+	const before, after = 211, 11
+	fd, port := work.FixedListener()
+	defer work.CloseFD(fd)
+	v := openHTTP(t, session.Options{Limits: session.Limits{Limits: kernel.Limits{RingBytes: 4096}}}, atPorts(port))
+	c, s := work.Dial("127.0.0.1", port), work.Accept(fd)
+	say := func(from, to int, text string) {
+		perform(t, from, send(text))
+		perform(t, to, recv(len(text)))
+	}
+	say(c, s, preface+frame(frameSettings, 0, 0, ""))
+	say(s, c, frame(frameSettings, 0, 0, ""))
+	truth := map[string]bool{}
+	exchange := func(i int) string {
+		id, path, body := uint32(1+2*i), fmt.Sprintf("/%d", i), strings.Repeat("b", i)
+		ask, answer := ask2(id, path), answer2(id, body)
+		say(c, s, ask)
+		say(s, c, answer)
+		line := row("both", "GET", path, 200, ask, answer)
+		truth[line] = true
+		return line
+	}
+	for i := range before {
+		exchange(i)
+	}
+	v.Run()
+	last := map[string]bool{}
+	for i := range after {
+		line := exchange(before + i)
+		patience := record.Patience
+		if i < 2 {
+			patience = 200 * time.Millisecond // the ring may still be full
+		} else {
+			last[line] = true
+		}
+		v.Wait(patience, func() bool { return slices.Contains(rows(v.of(port)), line) })
+	}
+	work.CloseFD(c)
+	work.CloseFD(s)
+	a := v.Stop()
+	ends := uint64(0)
+	for i, line := range rows(v.of(port)) {
+		role, of, _ := strings.Cut(line, " ")
+		ends++
+		if role == "both" {
+			ends++
+		}
+		if line = "both " + of; !truth[line] {
+			t.Errorf("did not take place, or was told before: %+v", v.of(port)[i])
+		}
+		delete(truth, line)
+		delete(last, line)
+	}
+	for line := range last {
+		t.Errorf("there was room for it: %s", line)
+	}
+	if all := uint64(2 * (before + after)); a.Shown+a.Lost != a.Seen || a.LostBy["ring_full"] == 0 || ends+a.Lost < all || ends+a.Lost > all+all/20 {
+		t.Errorf("%d ends in rows, of %d: %+v", ends, all, a)
+	}
+}

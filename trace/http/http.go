@@ -71,6 +71,9 @@ type tracer struct {
 
 func (t *tracer) Attached(h *session.Host) error {
 	t.session = h
+	if t.summary {
+		t.stuck = waitAge // whether they are rows of their own or not
+	}
 	t.events = &events{options: &t.options, session: h}
 	t.join = exchange.NewJoin(t.events.reportEnds)
 	t.conns = newConns(&t.options, h, t.join)
@@ -113,7 +116,7 @@ func (t *tracer) joinLate() { t.join.Look(false) }
 
 func (t *tracer) tellSummary() {
 	t.summing.In(exchange.SummaryInterval)
-	t.events.tellSummary(kernel.Now(), false)
+	t.events.tellSummary(kernel.Now(), false, t.conns.eachWaiting)
 }
 
 func (t *tracer) Detaching() {}
@@ -127,7 +130,8 @@ func (t *tracer) End() {
 	t.join.Look(true)
 	t.settle()
 	if t.summary {
-		t.events.tellSummary(t.conns.now, true)
+		t.pending.waitAll(t.conns.now - uint64(lastWaitAge))
+		t.events.tellSummary(t.conns.now, true, t.conns.eachWaiting)
 	}
 }
 

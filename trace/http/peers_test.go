@@ -54,6 +54,15 @@ func TestKernelPeersAgree(t *testing.T) {
 		{"Python", "python3", peerPython},
 		{"Node", "node", peerNode},
 		{"accuracy", "", peerAccuracy},
+		{"HTTP/2 of nginx", "nginx curl nghttp h2load", peerNginx2},
+		{"HTTP/2 of Go", "", peerGo2},
+		{"HTTP/2 of Node", "node curl", peerNode2},
+		{"HTTP/2 of Python", "hypercorn curl", peerPython2},
+		{"HTTP/2 in front of HTTP/1", "nginx haproxy h2load", peerHAProxy2},
+		{"h2c upgrade", "apache2 hypercorn curl", peerUpgrade2},
+		{"gRPC of Go", "go", peerGRPC},
+		{"gRPC of Node", "go node npm", peerGRPCNode},
+		{"late to HTTP/2", "nginx haproxy node go", peersLate2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, name := range strings.Fields(c.needs) {
@@ -120,6 +129,7 @@ type httpRow struct {
 	ConnID        string    `json:"conn_id"`
 	Version       string    `json:"version"`
 	Seq           uint64    `json:"seq"`
+	Stream        uint32    `json:"stream_id"`
 	Method        string    `json:"method"`
 	Path          string    `json:"path"`
 	PathTruncated bool      `json:"path_truncated"`
@@ -130,6 +140,10 @@ type httpRow struct {
 	RequestBytes  int64     `json:"request_bytes"`
 	ResponseBytes int64     `json:"response_bytes"`
 	Error         string    `json:"error"`
+	ClosedBy      string    `json:"closed_by"`
+	ResetCode     string    `json:"reset_code"`
+	GRPCStatus    *int      `json:"grpc_status"`
+	GRPCMessage   string    `json:"grpc_message"`
 	PeerPID       int       `json:"peer_pid"`
 	PeerComm      string    `json:"peer_comm"`
 	ServerLatency *int64    `json:"server_latency_us"`
@@ -332,16 +346,17 @@ func (p *peers) wrong(r *httpRow) string {
 		return "time"
 	case r.Duration == nil || *r.Duration < 0 || *r.Duration > time.Since(p.began).Microseconds():
 		return "duration_us"
-	case (r.Latency == nil) != (r.Status == 0) || r.Latency != nil && (*r.Latency <= 0 || *r.Latency > *r.Duration):
+	// A status that the client did not read is the server's.
+	case (r.Latency == nil) != (r.Status == 0) && (r.Version != "2" || r.Error == "" || r.Latency != nil) || r.Latency != nil && (*r.Latency <= 0 || *r.Latency > *r.Duration):
 		return "latency_us"
 	case (r.Status == 0) && r.Error == "":
 		return "neither status nor error"
 	case (r.Role == "both") != (r.PeerPID != 0) || (r.Role == "both") != (r.PeerComm != ""):
 		return "peer"
-	case (r.ServerLatency != nil) != (r.Role == "both" && r.Status != 0):
+	case (r.ServerLatency != nil) != (r.Role == "both" && r.Status != 0) && (r.Version != "2" || r.Error == ""):
 		return "server_latency_us"
 	// What the server did lies within what the client waited for.
-	case r.ServerLatency != nil && (*r.ServerLatency < 0 || *r.ServerLatency > *r.Latency+500):
+	case r.ServerLatency != nil && r.Latency != nil && (*r.ServerLatency < 0 || *r.ServerLatency > *r.Latency+500):
 		return "the server took longer than the client waited"
 	case r.PID <= 0 || r.Comm == "" || r.UID == nil:
 		return "process"

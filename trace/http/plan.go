@@ -46,7 +46,7 @@ func (o *options) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan,
 		Maps: map[string]kernel.Size{
 			bpf.HttpMapEvents:    {Entries: ringBytes},
 			bpf.HttpMapScratches: {PerCPU: true},
-			bpf.HttpMapSockets:   {Entries: opts.Limits.Socks},
+			bpf.HttpMapSockets:   {Entries: opts.SocketRoom(uint32(unsafe.Sizeof(bpf.HttpSocketState{})))},
 			bpf.HttpMapPorts:     ports,
 			bpf.HttpMapHeads: {
 				Entries: heads,

@@ -56,7 +56,7 @@ type Kernel struct {
 // makeShared creates the maps that all objects of a session share, as
 // bpf/include/filter.h has them: which processes and which cgroups are wanted.
 func (k *Kernel) makeShared() error {
-	pids := ebpf.MapSpec{Name: bpf.ExecMapPids, Type: ebpf.Hash, KeySize: 4, ValueSize: 1, MaxEntries: 1, Flags: unix.BPF_F_NO_PREALLOC}
+	pids := ebpf.MapSpec{Name: bpf.ExecMapPids, Type: ebpf.Hash, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: unix.BPF_F_NO_PREALLOC}
 	cgroups := ebpf.MapSpec{Name: bpf.ExecMapCgroups, Type: ebpf.Hash, KeySize: 8, ValueSize: 1, MaxEntries: 1, Flags: unix.BPF_F_NO_PREALLOC}
 	if len(k.opts.PIDs) > 0 {
 		pids.MaxEntries = maxFilter
@@ -75,7 +75,7 @@ func (k *Kernel) makeShared() error {
 		k.shared[spec.Name] = m
 	}
 	for _, pid := range k.opts.PIDs {
-		if err := k.shared[bpf.ExecMapPids].Put(pid, uint8(1)); err != nil {
+		if err := k.shared[bpf.ExecMapPids].Put(pid, uint64(0)); err != nil {
 			return fmt.Errorf("write map %q: %w", bpf.ExecMapPids, err)
 		}
 	}
@@ -87,11 +87,14 @@ const maxFilter = 65536
 
 // Open reads what is to be known before objects can be loaded.
 func Open(opts Options) (*Kernel, error) {
+	if err := Ready(); err != nil {
+		return nil, err
+	}
 	k := &Kernel{opts: opts, shared: map[string]*ebpf.Map{}, full: make(chan *Batch, batchCount), failed: make(chan error, 1)}
 	k.load.Cache = opts.Cache.typesCache()
 	var err error
 	if k.Types, err = readTypes(opts.BTF, k.load.Cache); err != nil {
-		return nil, err
+		return nil, Explain(err)
 	}
 	if opts.BTF != "" {
 		k.load.Programs.KernelTypes = k.Types.spec
@@ -291,8 +294,8 @@ func (k *Kernel) Confine(command bool) error {
 
 // look reads a map, to find out whether that is permitted.
 func (k *Kernel) look() error {
-	var one uint8
-	err := k.shared[bpf.ExecMapPids].Lookup(uint32(0), &one)
+	var start uint64
+	err := k.shared[bpf.ExecMapPids].Lookup(uint32(0), &start)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
 		return nil
 	}

@@ -41,8 +41,12 @@ func (k *Kernel) loadMaps(p Plan) (_ *loading, err error) {
 	if k.Types.err != nil {
 		return nil, fmt.Errorf("read the kernel's types: %w", k.Types.err)
 	}
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return nil, err
+	}
 	o := &Object{
-		name: p.Name, number: len(k.objects), perCPU: make([]uint64, ebpf.MustPossibleCPU()), preempts: k.Types.Preempts(),
+		name: p.Name, number: len(k.objects), perCPU: make([]uint64, cpus), preempts: k.Types.Preempts(),
 		maps: map[string]*ebpf.Map{}, programs: map[string]*ebpf.Program{},
 	}
 	defer func() {
@@ -177,6 +181,9 @@ func (k *Kernel) openFeature(o *loading, f Feature) error {
 			continue
 		}
 		if err := k.openDoor(o, d); err != nil {
+			if outOfFiles(err) {
+				return fmt.Errorf("%s: %w", f.Name, err) // no door of the kernel's
+			}
 			if len(f.Doors) > 1 {
 				err = fmt.Errorf("by %s: %w", d.Tier, err)
 			}

@@ -90,6 +90,9 @@ func (o *Object) Iterator(program, mapName string) (*Iterator, error) {
 	return &Iterator{program, it}, nil
 }
 
+// errStopped ends an iterator early.
+var errStopped = errors.New("stopped")
+
 // Run runs the program for all objects and discards what it writes.
 func (i *Iterator) Run() error { return i.Read(func(r io.Reader) error { return nil }) }
 
@@ -104,10 +107,30 @@ func (i *Iterator) Read(f func(io.Reader) error) error {
 	if err = f(file); err == nil {
 		_, err = io.Copy(io.Discard, file)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errStopped) {
 		return fmt.Errorf("run iterator %q: %w", i.name, err)
 	}
 	return nil
+}
+
+// RunUntil runs the program for all objects, or until stop is closed. The program
+// writes a byte every now and then, which is where it can be stopped.
+func (i *Iterator) RunUntil(stop <-chan struct{}) error {
+	return i.Read(func(r io.Reader) error {
+		var step [1]byte
+		for {
+			select {
+			case <-stop:
+				return errStopped
+			default:
+			}
+			if _, err := r.Read(step[:]); errors.Is(err, io.EOF) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+		}
+	})
 }
 
 // Records reads records of one type, calling f with each, in r.

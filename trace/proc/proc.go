@@ -9,10 +9,12 @@ package proc
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,6 +38,9 @@ type Stat struct {
 	PPID  uint32
 	Comm  string
 	Start time.Duration // after boot, in steps of 10 ms
+	// Where its arguments lie, and argc and argv as it got them: 0 to who may not look
+	// into it.
+	ArgStart, Stack uint64
 }
 
 // clockTick is USER_HZ, which is 100 on every architecture that Go runs on.
@@ -48,6 +53,25 @@ func (d Dir) Stat(pid uint32) (Stat, error) {
 		return Stat{}, err
 	}
 	return parseStat(b)
+}
+
+// ErrThread is the error of an id that is a thread's, and not the one of its process.
+var ErrThread = errors.New("this is a thread")
+
+// Lookup asks the kernel whether there is a process with this id in tracer's own pid
+// namespace: nil, fs.ErrNotExist, ErrThread, or an error that says why that cannot be told.
+// Unlike /proc it hides none: pidfd_open(2).
+func Lookup(pid uint32) error {
+	fd, err := unix.PidfdOpen(int(pid), 0)
+	switch {
+	case err == nil:
+		return unix.Close(fd)
+	case pid > math.MaxInt32 || errors.Is(err, unix.ESRCH):
+		return fs.ErrNotExist
+	case errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT): // since 6.14 the latter
+		return ErrThread
+	}
+	return os.NewSyscallError("pidfd_open", err)
 }
 
 // Leader reads from /proc/PID/status which process a thread belongs to; that of
@@ -101,21 +125,66 @@ func parseStat(b []byte) (Stat, error) {
 	if err != nil {
 		return Stat{}, fmt.Errorf("parse stat: %w", err)
 	}
-	return Stat{
+	s := Stat{
 		PID:   uint32(pid),
 		PPID:  uint32(ppid),
 		Comm:  string(b[open+1 : end]),
 		Start: time.Duration(start) * clockTick,
-	}, nil
+	}
+	// startstack (28) and arg_start (48).
+	if len(fields) > 45 {
+		s.Stack, _ = strconv.ParseUint(string(fields[25]), 10, 64) // 0: not known
+		s.ArgStart, _ = strconv.ParseUint(string(fields[45]), 10, 64)
+	}
+	return s, nil
 }
 
-// Args reads the arguments of a process. Kernel threads and zombies have none.
-func (d Dir) Args(pid uint32) ([]string, error) {
+// Args reads the arguments of a process, and says whether they are cut. Kernel threads
+// and zombies have none.
+//
+// A process may write a title over them, and pads it with NULs: those are no arguments.
+// Real ones may be empty, too. What looks like a padded title is one unless the
+// process got so many arguments.
+func (d Dir) Args(pid uint32) (args []string, cut bool, err error) {
 	b, err := d.read(pid, "cmdline")
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return SplitArgs(b), nil
+	cut = len(b) == maxFile
+	if title := bytes.TrimRight(b, "\x00"); len(b)-len(title) > 1 && !cut {
+		if stat, err := d.Stat(pid); err != nil || !d.hasArgs(&stat, b) {
+			b = title
+		}
+	}
+	return SplitArgs(b), cut, nil
+}
+
+// hasArgs reports whether the process got the arguments that block consists of: whether
+// its argv, at the beginning of its stack, points at each of them. A program may have
+// changed their order.
+func (d Dir) hasArgs(s *Stat, block []byte) bool {
+	n := bytes.Count(block, []byte{0})
+	words := make([]byte, 8*(n+2)) // argc, argv and its NULL
+	f, err := open(d.path(s.PID, "mem"))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	if _, err := f.ReadAt(words, int64(s.Stack)); err != nil {
+		return false
+	}
+	word := func(i int) uint64 { return binary.NativeEndian.Uint64(words[8*i:]) }
+	if word(0) != uint64(n) || word(n+1) != 0 {
+		return false
+	}
+	begins := map[uint64]bool{} // where arguments do
+	for at := 0; at < len(block); at += bytes.IndexByte(block[at:], 0) + 1 {
+		begins[s.ArgStart+uint64(at)] = true
+	}
+	for i := range n {
+		delete(begins, word(i+1))
+	}
+	return len(begins) == 0
 }
 
 // SplitArgs splits a block of arguments, each ended by a NUL. The last one may
@@ -128,10 +197,66 @@ func SplitArgs(b []byte) []string {
 	return strings.Split(s, "\x00")
 }
 
+// Comm is the name of a process; empty if it is gone.
+func (d Dir) Comm(pid uint32) string {
+	b, err := d.read(pid, "comm")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSuffix(string(b), "\n")
+}
+
+// Env is the environment that a process was started with, as NAME=VALUE each; nothing
+// if it may not be read.
+func (d Dir) Env(pid uint32) []string {
+	b, err := d.read(pid, "environ")
+	if err != nil {
+		return nil
+	}
+	return SplitArgs(b)
+}
+
+// Holds reports whether a process has a file open that /proc calls by this name, as
+// socket:[4711]; false if that may not be looked at.
+func (d Dir) Holds(pid uint32, file string) bool {
+	dir := d.path(pid, "fd")
+	f, err := os.Open(dir)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	names, _ := f.Readdirnames(-1) // those that were read before it failed
+	for _, name := range names {
+		if to, err := os.Readlink(filepath.Join(dir, name)); err == nil && to == file {
+			return true
+		}
+	}
+	return false
+}
+
+// deleted is behind the path of a file that is not there any more: d_path() in the kernel.
+const deleted = " (deleted)"
+
 // Exe is the absolute path of the program that a process runs, in its own mount
-// namespace.
+// namespace, whether the file is still there or not.
 func (d Dir) Exe(pid uint32) (string, error) {
-	return os.Readlink(d.path(pid, "exe"))
+	link := d.path(pid, "exe")
+	path, err := os.Readlink(link)
+	if gone, ok := strings.CutSuffix(path, deleted); ok && !sameFile(link, filepath.Join(d.path(pid, "root"), path)) {
+		return gone, nil
+	}
+	return path, err // a file that has such a name
+}
+
+// sameFile reports whether a file that is open is still there by this name.
+func sameFile(open, name string) bool {
+	var a, b unix.Statx_t
+	const flags, mask = unix.AT_STATX_DONT_SYNC, unix.STATX_INO | unix.STATX_NLINK
+	if unix.Statx(unix.AT_FDCWD, open, flags, mask, &a) != nil || a.Nlink == 0 {
+		return false // most end here, without a look at a stranger's folders
+	}
+	return unix.Statx(unix.AT_FDCWD, name, flags, mask, &b) == nil &&
+		a.Ino == b.Ino && a.Dev_major == b.Dev_major && a.Dev_minor == b.Dev_minor
 }
 
 // PIDs lists the processes in ascending order.
@@ -182,19 +307,30 @@ func (d Dir) read(pid uint32, name string) ([]byte, error) {
 	return readFile(d.path(pid, name))
 }
 
-// readFile reads a regular file, up to maxFile. A fifo or device in its place
-// is an error and does not block.
-func readFile(path string) ([]byte, error) {
+// open opens a regular file. A fifo or device in its place is an error and does not block.
+func open(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	if st, err := f.Stat(); err != nil {
-		return nil, err
-	} else if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("read %q: not a regular file", path)
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = fmt.Errorf("read %q: not a regular file", path)
 	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// readFile reads a regular file, up to maxFile.
+func readFile(path string) ([]byte, error) {
+	f, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxFile))
 	if errors.Is(err, unix.ESRCH) {
 		// The process has gone since its file was opened.

@@ -1,13 +1,13 @@
 package proc
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"tracer/testdata/kit"
 )
 
 // host is a tree as proc_pid_stat(5) has it, with the names of strangers: 42 is
@@ -33,15 +35,17 @@ func TestParseStat(t *testing.T) {
 		want Stat
 		err  string // what the error holds; no error if empty
 	}{
-		{"an ordinary process", "12 (bash) S 3" + rest, Stat{12, 3, "bash", 7770 * time.Millisecond}, ""},
-		{"a name that pretends to end", "12 (a) R 1 (b) S 3" + rest, Stat{12, 3, "a) R 1 (b", 7770 * time.Millisecond}, ""},
-		{"a name of parentheses", "12 ()()() S 3" + rest, Stat{12, 3, ")()(", 7770 * time.Millisecond}, ""},
-		{"a name that closes more than it opens", "12 ()))) S 3" + rest, Stat{12, 3, ")))", 7770 * time.Millisecond}, ""},
-		{"an empty name", "12 () S 3" + rest, Stat{12, 3, "", 7770 * time.Millisecond}, ""},
-		{"a name with newlines and spaces", "12 (\n1 x\n) S 3" + rest, Stat{12, 3, "\n1 x\n", 7770 * time.Millisecond}, ""},
-		{"a name that is no UTF-8", "12 (\xff\x1b) S 3" + rest, Stat{12, 3, "\xff\x1b", 7770 * time.Millisecond}, ""},
-		{"the first process, which has no parent", "1 (init) S 0" + rest, Stat{1, 0, "init", 7770 * time.Millisecond}, ""},
-		{"the largest number", "4294967295 (x) S 4294967295" + rest, Stat{4294967295, 4294967295, "x", 7770 * time.Millisecond}, ""},
+		{"an ordinary process", "12 (bash) S 3" + rest, Stat{PID: 12, PPID: 3, Comm: "bash", Start: 7770 * time.Millisecond}, ""},
+		{"a name that pretends to end", "12 (a) R 1 (b) S 3" + rest, Stat{PID: 12, PPID: 3, Comm: "a) R 1 (b", Start: 7770 * time.Millisecond}, ""},
+		{"a name of parentheses", "12 ()()() S 3" + rest, Stat{PID: 12, PPID: 3, Comm: ")()(", Start: 7770 * time.Millisecond}, ""},
+		{"a name that closes more than it opens", "12 ()))) S 3" + rest, Stat{PID: 12, PPID: 3, Comm: ")))", Start: 7770 * time.Millisecond}, ""},
+		{"an empty name", "12 () S 3" + rest, Stat{PID: 12, PPID: 3, Comm: "", Start: 7770 * time.Millisecond}, ""},
+		{"a name with newlines and spaces", "12 (\n1 x\n) S 3" + rest, Stat{PID: 12, PPID: 3, Comm: "\n1 x\n", Start: 7770 * time.Millisecond}, ""},
+		{"a name that is no UTF-8", "12 (\xff\x1b) S 3" + rest, Stat{PID: 12, PPID: 3, Comm: "\xff\x1b", Start: 7770 * time.Millisecond}, ""},
+		{"the first process, which has no parent", "1 (init) S 0" + rest, Stat{PID: 1, PPID: 0, Comm: "init", Start: 7770 * time.Millisecond}, ""},
+		{"a process that we may look into", "12 (bash) S 3" + strings.TrimSuffix(rest, "\n") + strings.Repeat(" 5", 4) + " 140" + strings.Repeat(" 5", 19) + " 96 97 98 99 0\n",
+			Stat{PID: 12, PPID: 3, Comm: "bash", Start: 7770 * time.Millisecond, Stack: 140, ArgStart: 96}, ""},
+		{"the largest number", "4294967295 (x) S 4294967295" + rest, Stat{PID: 4294967295, PPID: 4294967295, Comm: "x", Start: 7770 * time.Millisecond}, ""},
 		{"nothing", "", Stat{}, "no name"},
 		{"no name", "12 bash S 3" + rest, Stat{}, "no name"},
 		{"a name without an end", "12 (bash S 3" + rest, Stat{}, "no name"},
@@ -87,7 +91,7 @@ func FuzzParseStat(f *testing.F) {
 		}
 		line := fmt.Sprintf("%d (%s) S %d%s", pid, text, ppid, strings.Replace(rest, "777", fmt.Sprint(start), 1))
 		got, err := parseStat([]byte(line))
-		want := Stat{pid, ppid, text, time.Duration(start) * 10 * time.Millisecond}
+		want := Stat{PID: pid, PPID: ppid, Comm: text, Start: time.Duration(start) * 10 * time.Millisecond}
 		if err != nil || got != want {
 			t.Errorf("%q: %+v, %v", line, got, err)
 		}
@@ -96,11 +100,11 @@ func FuzzParseStat(f *testing.F) {
 
 func TestDirStat(t *testing.T) {
 	for pid, want := range map[uint32]Stat{
-		1:   {1, 0, "systemd", 30 * time.Millisecond},
-		9:   {9, 2, "kworker/u8:0-events_unbound", 40 * time.Millisecond},
-		42:  {42, 10, "a) R 1 (b", 567890 * time.Millisecond},
-		43:  {43, 42, "x\n1 (y) S 1\n", 567900 * time.Millisecond},
-		100: {100, 42, "gone", 567910 * time.Millisecond},
+		1:   {PID: 1, PPID: 0, Comm: "systemd", Start: 30 * time.Millisecond},
+		9:   {PID: 9, PPID: 2, Comm: "kworker/u8:0-events_unbound", Start: 40 * time.Millisecond},
+		42:  {PID: 42, PPID: 10, Comm: "a) R 1 (b", Start: 567890 * time.Millisecond},
+		43:  {PID: 43, PPID: 42, Comm: "x\n1 (y) S 1\n", Start: 567900 * time.Millisecond},
+		100: {PID: 100, PPID: 42, Comm: "gone", Start: 567910 * time.Millisecond},
 	} {
 		got, err := host.Stat(pid)
 		if err != nil {
@@ -125,8 +129,8 @@ func TestDirArgs(t *testing.T) {
 		100: {}, // a zombie
 		200: {""},
 	} {
-		got, err := host.Args(pid)
-		if err != nil {
+		got, cut, err := host.Args(pid)
+		if err != nil || cut {
 			t.Errorf("%d: %v", pid, err)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -178,7 +182,7 @@ func FuzzSplitArgs(f *testing.F) {
 }
 
 func TestDirExe(t *testing.T) {
-	for pid, want := range map[uint32]string{1: "/usr/lib/systemd/systemd", 42: "/tmp/a b (deleted)"} {
+	for pid, want := range map[uint32]string{1: "/usr/lib/systemd/systemd", 42: "/tmp/a b"} { // whose file is deleted
 		if got, err := host.Exe(pid); got != want || err != nil {
 			t.Errorf("%d: %q, %v", pid, got, err)
 		}
@@ -233,7 +237,7 @@ func TestDirAncestors(t *testing.T) {
 func TestProcessThatIsGone(t *testing.T) {
 	for name, read := range map[string]func(Dir, uint32) error{
 		"stat":    func(d Dir, pid uint32) error { _, err := d.Stat(pid); return err },
-		"cmdline": func(d Dir, pid uint32) error { _, err := d.Args(pid); return err },
+		"cmdline": func(d Dir, pid uint32) error { _, _, err := d.Args(pid); return err },
 		"exe":     func(d Dir, pid uint32) error { _, err := d.Exe(pid); return err },
 	} {
 		if err := read(host, 41); !errors.Is(err, fs.ErrNotExist) {
@@ -277,7 +281,7 @@ func TestProcessThatGoesWhileItIsRead(t *testing.T) {
 	if _, err := Dir(tree).Stat(pid); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("stat: %v", err)
 	}
-	if _, err := Dir(tree).Args(pid); !errors.Is(err, fs.ErrNotExist) {
+	if _, _, err := Dir(tree).Args(pid); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("cmdline: %v", err)
 	}
 }
@@ -299,7 +303,7 @@ func TestWhatIsNoFileIsNotReadAndDoesNotBlock(t *testing.T) {
 		if _, err := tree.Stat(pid); err == nil || errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%d: stat: %v", pid, err)
 		}
-		if _, err := tree.Args(pid); err == nil || errors.Is(err, fs.ErrNotExist) {
+		if _, _, err := tree.Args(pid); err == nil || errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%d: cmdline: %v", pid, err)
 		}
 	}
@@ -321,9 +325,9 @@ func TestFilesAreReadUpToABound(t *testing.T) {
 	if err := os.Truncate(path, 1<<40); err != nil {
 		t.Skip("needs a sparse file:", err)
 	}
-	args, err := tree.Args(5)
-	if len(args) != maxFile || err != nil {
-		t.Errorf("%d arguments, %v", len(args), err)
+	args, cut, err := tree.Args(5)
+	if len(args) != maxFile || !cut || err != nil {
+		t.Errorf("%d arguments, cut %v, %v", len(args), cut, err)
 	}
 }
 
@@ -337,7 +341,7 @@ func TestProcOfThisKernel(t *testing.T) {
 	if s.PID != self || s.PPID != uint32(os.Getppid()) || s.Start <= 0 {
 		t.Errorf("stat: %+v", s)
 	}
-	args, err := dir.Args(self)
+	args, _, err := dir.Args(self)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -370,16 +374,113 @@ func TestProcOfThisKernel(t *testing.T) {
 	}
 }
 
+// child runs a workload, which has said that it is ready, and ends when it is released.
+func child(t *testing.T, args ...string) (pid uint32, release func()) {
+	t.Helper()
+	cmd := kit.Workload(t, args[0], args[1:]...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kit.Launch(t, cmd)
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "done\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	return uint32(cmd.Process.Pid), func() {
+		in.Close()
+		_ = cmd.Wait()
+	}
+}
+
+// A title is padded with as many NULs as there were other bytes. Arguments that are empty
+// look the same.
+func TestPaddedTitlesHaveNoEmptyArguments(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a child's memory is open to root alone where ptrace is restricted")
+	}
+	exe := kit.WorkloadBinary(t)
+	for name, c := range map[string]struct{ args, want []string }{
+		"a short title":                     {[]string{"title", "worker", strings.Repeat("x", 300)}, []string{"worker"}},
+		"a title with as many NULs as argc": {[]string{"title", strings.Repeat("t", len(exe)-1), "", "", ""}, []string{strings.Repeat("t", len(exe)-1)}},
+		"an empty title":                    {[]string{"title", "", "x"}, []string{}},
+		"empty arguments":                   {[]string{"ready", "a", "", ""}, []string{exe, "ready", "a", "", ""}},
+		"one empty argument":                {[]string{"ready", ""}, []string{exe, "ready", ""}},
+		"none":                              {[]string{"ready"}, []string{exe, "ready"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pid, release := child(t, c.args...)
+			defer release()
+			got, cut, err := Dir("/proc").Args(pid)
+			if diff := cmp.Diff(c.want, got); diff != "" || cut || err != nil {
+				t.Errorf("cut %v, %v: %s", cut, err, diff)
+			}
+		})
+	}
+}
+
+// The kernel tells of a program that starts where its file is, and not whether it is there.
+func TestExeOfAFileThatIsDeleted(t *testing.T) {
+	program, err := os.ReadFile(kit.WorkloadBinary(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		file   string
+		change func(file string) error
+	}{
+		"it is there":   {"a", func(string) error { return nil }},
+		"it is deleted": {"a", os.Remove},
+		"it is replaced": {"a", func(file string) error {
+			return errors.Join(os.WriteFile(file+".new", nil, 0o755), os.Rename(file+".new", file))
+		}},
+		"it is deleted and has another name":      {"a", func(file string) error { return errors.Join(os.Link(file, file+".old"), os.Remove(file)) }},
+		"it is there and looks as if it were not": {"a (deleted)", func(string) error { return nil }},
+		"it looks as if it were not and is not":   {"a (deleted)", os.Remove},
+		"another has the name that deletion gives": {"a", func(file string) error {
+			return errors.Join(os.Link(file, file+".old"), os.Remove(file), os.WriteFile(file+" (deleted)", nil, 0o755))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, err := filepath.EvalSymlinks(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(dir, c.file)
+			if err := os.WriteFile(file, program, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command(file, "sleep")
+			pid := kit.Launch(t, cmd)
+			defer cmd.Wait()
+			defer cmd.Process.Kill()
+			if err := c.change(file); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := Dir("/proc").Exe(uint32(pid)); got != file || err != nil {
+				t.Errorf("%q, %v", got, err)
+			}
+		})
+	}
+}
+
+func TestLookupTellsProcessesFromThreads(t *testing.T) {
+	thread, self := uint32(kit.Thread(t)), uint32(os.Getpid())
+	for _, c := range []struct {
+		id   uint32
+		want error
+	}{{self, nil}, {thread, ErrThread}, {1 << 22, fs.ErrNotExist}, {1<<32 - 1, fs.ErrNotExist}} {
+		if err := Lookup(c.id); !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
+			t.Errorf("%d: %v, want %v", c.id, err, c.want)
+		}
+	}
+}
+
 func TestLeaderOfAThreadIsItsProcess(t *testing.T) {
-	ids := make(chan uint32)
-	done := make(chan struct{})
-	go func() {
-		runtime.LockOSThread() // the thread ends with the goroutine
-		ids <- uint32(unix.Gettid())
-		<-done
-	}()
-	thread, self := <-ids, uint32(os.Getpid())
-	defer close(done)
+	thread, self := uint32(kit.Thread(t)), uint32(os.Getpid())
 	for _, id := range []uint32{self, thread} {
 		if got, err := Dir("/proc").Leader(id); got != self || err != nil {
 			t.Errorf("thread %d of process %d: %d, %v", id, self, got, err)

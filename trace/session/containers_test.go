@@ -16,6 +16,7 @@ import (
 	"tracer/testdata/kit/container"
 	"tracer/testdata/kit/record"
 	"tracer/testdata/kit/work"
+	"tracer/trace/conn"
 	"tracer/trace/event"
 	"tracer/trace/exec"
 	"tracer/trace/place"
@@ -104,6 +105,43 @@ func (r *tracing) execs(comm string) map[string]*event.Exec {
 		found[last] = e
 	}
 	return found
+}
+
+// A process moves from one container to another between the beginning and the end of its
+// connection: whether one of them is asked for or not, all rows say the first.
+func TestKernelMovedProcessHasOnePlace(t *testing.T) {
+	kit.Needs(t, kit.EndsKernel)
+	for name, tree := range container.Trees(t) {
+		first, second := container.New(t, tree, "moved-0", "first"), container.New(t, tree, "moved-0", "second")
+		for wanted, rows := range map[string]int{"": 4, "first": 4, "second": 0} {
+			r := traceWith(t, conn.Probe, place.Filter{Container: wanted})
+			w := work.Start(t, "changesUser", "0")
+			w.Hear()
+			first.Add(w.PID)
+			w.Say("open")
+			w.Hear()
+			second.Add(w.PID)
+			w.Say("close")
+			w.Hear()
+			a := r.Stop()
+			told := 0
+			for _, e := range r.Events() {
+				if int(e.Head().PID) != w.PID {
+					continue // this process asks for names
+				}
+				told++
+				if e.Head().Container != "first" {
+					t.Errorf("%s, --container %q: %+v", name, wanted, e)
+				}
+			}
+			if lost, _ := r.Tolerated(a); told != rows || lost != 0 {
+				t.Errorf("%s, --container %q: %d rows, want %d: %+v", name, wanted, told, rows, a)
+			}
+			if err := w.Kill(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }
 
 func TestKernelPlaceOfContainers(t *testing.T) {
@@ -239,6 +277,34 @@ func TestKernelPlaceIsFilteredByTheKernel(t *testing.T) {
 	}
 }
 
+// Who comes into a container later has a history, too.
+func TestKernelExitInAContainerTellsWhatBeganOutside(t *testing.T) {
+	kit.Needs(t, kit.EndsKernel)
+	for name, tree := range container.Trees(t) {
+		t.Run(name, func(t *testing.T) {
+			web := container.New(t, tree, "web-0", "web")
+			r := traceWith(t, exec.Probe, place.Filter{Pod: "web-0"}, "--exits")
+			r.Session.AfterVerdicts()
+			cmd := osexec.Command("/bin/sh", "-c", "read line; exit 3")
+			in, err := cmd.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			web.Add(kit.Launch(t, cmd))
+			in.Close()
+			_ = cmd.Wait()
+			a := r.Stop()
+			exits := record.All[*event.Exit](r.Recorder)
+			if len(exits) != 1 || len(r.Events()) != 1 || a.Lost != 0 {
+				t.Fatalf("%v: %+v", r.Events(), a)
+			}
+			if diff := cmp.Diff(cmd.Args, exits[0].Args); diff != "" || exits[0].Code != 3 {
+				t.Errorf("%+v: %s", exits[0], diff)
+			}
+		})
+	}
+}
+
 // What cannot be told to be wanted in time is a loss, not silence.
 func TestKernelPlaceThatIsNotKnownInTimeIsCounted(t *testing.T) {
 	kit.Needs(t, kit.EveryKernel)
@@ -272,5 +338,57 @@ func TestKernelPlaceLeavesNothing(t *testing.T) {
 	}
 	if after := record.KernelObjects(t); after != before {
 		t.Errorf("%d objects before, %d after", before, after)
+	}
+}
+
+// Cgroup mounts that cannot be read are a warning, and an error only for who asks for a container.
+func TestKernelCgroupMountsThatOthersCover(t *testing.T) {
+	kit.Needs(t, kit.ThisKernelOnly)
+	cover := func(dir string, args ...string) (string, int) {
+		argv := append([]string{"-m", "sh", "-c", `mount -t tmpfs none "$1" && shift && exec "$@"`, "sh", dir, kit.Binary(t), "exec"}, args...)
+		return kit.Output(osexec.Command("unshare", argv...))
+	}
+	trees, err := place.FindHierarchies(place.Roots{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, status := cover("/sys/fs/cgroup", "--", "/bin/true"); status != 0 || !strings.Contains(out, "tracer: warning: containers and pods are not shown: read cgroup2's cgroup tree: ") || !strings.Contains(out, "1 event seen, 1 shown") {
+		t.Errorf("all: status %d: %s", status, out)
+	}
+	if out, status := cover("/sys/fs/cgroup", "--container", "x", "--", "/bin/true"); status != 1 || !strings.HasPrefix(out, "tracer: error: tell containers and pods apart: read cgroup2's cgroup tree: ") {
+		t.Errorf("all, with a filter: status %d: %s", status, out)
+	}
+	for _, tree := range trees {
+		out, status := cover(tree.Dir, "--", "/bin/true")
+		if want := tree.Dir + ": another mount covers it"; status != 0 || !strings.Contains(out, want) || !strings.Contains(out, "1 event seen, 1 shown") {
+			t.Errorf("%s: status %d: %s", tree.Dir, status, out)
+		}
+	}
+}
+
+// Who sees only a part of the cgroup tree is told, and what to do about it.
+func TestKernelPartOfTheCgroupTree(t *testing.T) {
+	kit.Needs(t, kit.ThisKernelOnly)
+	tree := container.Trees(t)["cgroup2"]
+	if tree.Dir == "" {
+		t.Skip("this host has no cgroup2")
+	}
+	own := filepath.Join(tree.Dir, "tracer-test-part")
+	if err := os.Mkdir(own, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(own)
+	script := `echo 0 >"$1/cgroup.procs" && exec unshare -C -m sh -c 'umount -l "$1" && mount -t cgroup2 none "$1" && shift && exec "$@"' sh "$2" "$3" "$4" "$5" "$6"`
+	for _, args := range [][]string{{"exec", "--", "/bin/true"}, {"check", "", ""}} {
+		argv := append([]string{"-c", script, "sh", own, tree.Dir, kit.Binary(t)}, args...)
+		if args[0] == "check" {
+			argv[1] = strings.Replace(script, ` "$5" "$6"`, "", 1)
+		}
+		out, _ := kit.Output(osexec.Command("sh", argv...))
+		for _, want := range []string{"only a part of the cgroup tree is mounted at " + tree.Dir, "docker run --cgroupns=host -v /sys/fs/cgroup:/sys/fs/cgroup:ro"} {
+			if !strings.Contains(strings.Join(strings.Fields(out), " "), want) {
+				t.Errorf("%v: %s", args, out)
+			}
+		}
 	}
 }

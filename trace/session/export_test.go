@@ -2,6 +2,9 @@ package session
 
 import "tracer/trace/place"
 
+// Exists is what --pid asks.
+var Exists = exists
+
 // Scanned is closed when all cgroups that there were at the start are known; nil where
 // events have no place.
 func (s *Session) Scanned() <-chan struct{} {

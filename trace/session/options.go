@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"syscall"
 	"time"
@@ -41,11 +42,16 @@ type Options struct {
 type Limits struct {
 	kernel.Limits
 	PlaceWait time.Duration // the longest that an event waits for a name
-	Socks     uint32        // sockets that can be noted
-	Heads     uint32        // requests that can be kept in the kernel
+	Socks     uint32        // sockets that can be noted, however many there are
+	// LeastSocks is for how many sockets there is room where there are few.
+	LeastSocks uint32
+	// RarePasses has traffic read all sockets as rarely as where that is dear.
+	RarePasses bool
+	Heads      uint32 // requests that can be kept in the kernel
 }
 
-func (o *Options) filtersPlaces() bool { return o.Place != place.Filter{} }
+// FiltersPlaces reports whether only events in some container or pod are wanted.
+func (o *Options) FiltersPlaces() bool { return o.Place != place.Filter{} }
 
 // Filter says whose events are wanted. PIDs and UID are decided in the kernel,
 // the rest by Wants.
@@ -62,7 +68,7 @@ func (f *Filter) Wants(comm string) bool {
 }
 
 // DecidesLate reports whether there are filters that user space decides.
-func (o *Options) DecidesLate() bool { return len(o.Comms) > 0 || o.filtersPlaces() }
+func (o *Options) DecidesLate() bool { return len(o.Comms) > 0 || o.FiltersPlaces() }
 
 // given is what flags say that Resolve turns into options.
 type given struct {
@@ -92,6 +98,7 @@ func (o *Options) Flags(group func(title string, declare func(*pflag.FlagSet))) 
 		f.Var(option.Text(&o.Kubelet.CertFile), "kubelet-cert", "`FILE` client certificate for the kubelet; needs --kubelet-key")
 		f.Var(option.Text(&o.Kubelet.KeyFile), "kubelet-key", "`FILE` key of the client certificate")
 		f.Var(option.Text(&o.Kubelet.CAFile), "kubelet-ca", "`FILE` certificates that sign the kubelet's own (default: those of the system)")
+		f.Var(option.Text(&o.Kubelet.ServerName), "kubelet-name", "`NAME` the name in the kubelet's certificate, where it is not this host's")
 	})
 }
 
@@ -127,6 +134,14 @@ func (o *Options) Resolve() (err error) {
 	return nil
 }
 
+// Ready says what is missing that tracing takes: on this host, or of what flags name.
+func (o *Options) Ready() error {
+	if err := kernel.Ready(); err != nil {
+		return err
+	}
+	return o.Exist()
+}
+
 // Exist says which file or process that a flag names does not exist. The command
 // line may have been right when it was written: this is no wrong usage.
 func (o *Options) Exist() error {
@@ -146,13 +161,29 @@ func (o *Options) Exist() error {
 		}
 		file.Close()
 	}
+	if !kernel.InFirstNamespace("pid") {
+		return nil // the ids are the host's, of whose processes nothing is known here
+	}
 	for _, pid := range o.PIDs {
-		switch leader, err := proc.Dir("/proc").Leader(pid); {
-		case err != nil:
-			return fmt.Errorf("--pid: no process %d", pid)
-		case leader != pid:
-			return kernel.Hint(fmt.Errorf("--pid: %d is a thread of process %d", pid, leader), fmt.Sprintf("use --pid %d", leader))
+		if err := exists("/proc", pid); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// exists says why an id is no process's. The kernel knows, /proc may hide it (hidepid) or
+// not be there.
+func exists(dir proc.Dir, pid uint32) error {
+	switch err := proc.Lookup(pid); {
+	case errors.Is(err, proc.ErrThread):
+		leader, err := dir.Leader(pid)
+		if err != nil {
+			return kernel.Hint(fmt.Errorf("--pid: %d is a thread and not a process", pid), fmt.Sprintf("use its process, which is Tgid in /proc/%d/status", pid))
+		}
+		return kernel.Hint(fmt.Errorf("--pid: %d is a thread of process %d", pid, leader), fmt.Sprintf("use --pid %d", leader))
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("--pid: no process %d", pid)
+	}
+	return nil // what cannot be told is tried
 }

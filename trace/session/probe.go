@@ -62,6 +62,13 @@ type Host struct {
 	tracer Tracer
 }
 
+// Beside runs f in a goroutine of its own while the session runs: it must touch nothing
+// of the tracer's, and return soon after stop is closed, which is before Detaching. Its
+// error is told as a warning then. It is for Attached.
+func (h *Host) Beside(f func(stop <-chan struct{}) error) {
+	h.stages.beside = append(h.stages.beside, f)
+}
+
 // Notice tells a warning or a note on stderr.
 func (h *Host) Notice(n *event.Notice) { h.stages.notice(n) }
 

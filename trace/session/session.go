@@ -31,6 +31,7 @@ type Session struct {
 	hosts    []*Host
 	byObject map[int]*Host // by the object's number
 	warnings []string
+	own      []proc.Stat // that is left out: see own
 	house    *Timer
 
 	started  time.Time
@@ -56,24 +57,25 @@ func Open(tracers []Tracer, opts Options) (_ *Session, err error) {
 		return nil, kernel.Hint(errors.New("follow the command: this is a pid namespace of its own, as a container has, where its id is not the host's"),
 			"run this in the host's pid namespace (docker run --pid=host)")
 	}
-	var hidden []uint32
 	if !opts.Self {
-		hidden = own()
+		s.own = own()
+	}
+	var hidden []uint32
+	for _, p := range s.own {
+		hidden = append(hidden, p.PID)
 	}
 	s.kernel, err = kernel.Open(kernel.Options{
-		PIDs: opts.PIDs, UID: opts.UID, Places: opts.filtersPlaces(), Hidden: hidden,
+		PIDs: opts.PIDs, UID: opts.UID, Places: opts.FiltersPlaces(), Hidden: hidden,
 		BTF: opts.BTF, Buffer: opts.Buffer, Tier: opts.Tier, Cache: opts.Cache, Limits: opts.Limits.Limits,
 	})
 	if err != nil {
 		return nil, err
 	}
-	var warning string
-	if s.places, warning, err = openPlaces(s.kernel, &s.opts); err != nil {
+	var warnings []string
+	if s.places, warnings, err = openPlaces(s.kernel, &s.opts); err != nil {
 		return nil, err
 	}
-	if warning != "" {
-		s.warnings = append(s.warnings, warning)
-	}
+	s.warnings = append(s.warnings, warnings...)
 	for _, t := range tracers {
 		if err := s.open(t); err != nil {
 			return nil, err
@@ -152,8 +154,10 @@ func (s *Session) Run(ctx context.Context, sinks ...Sink) error {
 	s.sinks = newFanout(s.ledger, sinks)
 	s.kernel.Read()
 	s.house.Next(houseInterval)
+	stop := s.runBeside()
 	err := s.pipeline(ctx)
 	s.reason = s.why(ctx, err)
+	stop()
 	for _, h := range s.hosts {
 		h.tracer.Detaching()
 	}
@@ -179,10 +183,29 @@ func (s *Session) Run(ctx context.Context, sinks ...Sink) error {
 	for _, h := range s.hosts {
 		h.tracer.End()
 	}
+	s.tellPlaces(true)
 	if sinkErr := s.sinks.close(); err == nil {
 		err = sinkErr
 	}
 	return err
+}
+
+// runBeside runs what the tracers have asked for beside the pipeline. Whoever calls stop
+// waits for it to end.
+func (s *Session) runBeside() (stop func()) {
+	stopped := make(chan struct{})
+	errs := make(chan error, len(s.beside))
+	for _, f := range s.beside {
+		go func() { errs <- f(stopped) }()
+	}
+	return func() {
+		close(stopped)
+		for range s.beside {
+			if err := <-errs; err != nil {
+				s.notice(&event.Notice{Kind: event.KindWarning, Message: err.Error()})
+			}
+		}
+	}
 }
 
 // why says for what reason tracing ends.
@@ -245,7 +268,16 @@ func (s *Session) keepHouse() {
 	s.clock.Anchor()
 	s.kernel.SampleCost(time.Since(s.started))
 	_ = s.tellLosses() // the account tries again, and says why
-	if text := s.places.nameProblems(); text != "" {
+	s.tellPlaces(false)
+}
+
+// tellPlaces says what is known by now of names that are missing, and of places that
+// nothing has.
+func (s *Session) tellPlaces(end bool) {
+	if text := s.places.nobody(end); text != "" {
+		s.notice(&event.Notice{Kind: event.KindWarning, Message: text})
+	}
+	if text := s.places.nameProblems(end); text != "" {
 		s.notice(&event.Notice{Kind: event.KindNote, Message: text})
 	}
 }

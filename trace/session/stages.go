@@ -21,6 +21,7 @@ type stages struct {
 	clock  *kernel.Clock
 	users  *proc.Users
 	comms  map[[16]int8]string
+	beside []func(stop <-chan struct{}) error // what runs beside the pipeline
 }
 
 func newStages(opts Options, clock *kernel.Clock, users *proc.Users) stages {

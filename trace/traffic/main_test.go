@@ -18,8 +18,6 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-const callsFeature = "UDP, and who uses a socket of several processes"
-
 // traffic is what a session with traffic reports.
 type traffic struct {
 	*record.Recorder

@@ -38,7 +38,13 @@ type tracer struct {
 	look  uint32                      // the last one at all files
 	buf   *bufio.Reader
 
+	canList bool   // the programs can list sockets that move
+	listing bool   // they do, and readings are of those
+	passDue uint64 // when the next reading is of all sockets again: boot clock
+
 	sockets map[socketID]*socketState
+	active  map[socketID]*socketState // those of which a reading was new, or some bytes are in no row yet
+	sharing int                       // sockets that several processes use
 	flows   map[bpf.TrafficFlowKey]*flowState
 	rows    map[rowKey]*row
 	folded  fold

@@ -11,10 +11,13 @@ import (
 
 // tell shows what was moved since it was called last.
 func (t *tracer) tell(now uint64, final bool) {
-	for id, st := range t.sockets {
+	for id, st := range t.toLookAt(final) {
 		t.distribute(id, st, final || st.record.Last != 0)
-		if st.record.Last != 0 {
+		switch {
+		case st.record.Last != 0:
 			t.forgetSocket(id, st)
+		case st.left(false) == moved{}:
+			delete(t.active, id)
 		}
 	}
 	for key, r := range t.refused {

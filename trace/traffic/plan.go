@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"slices"
+	"unsafe"
 
 	"tracer/bpf"
 	"tracer/trace/kernel"
@@ -12,6 +13,11 @@ const (
 	// trafficRing is the size of the ring, in bytes: the last readings of some
 	// 20,000 sockets, for a reader that is woken when a quarter of it waits.
 	trafficRing = 4 << 20
+)
+
+const (
+	name         = "traffic"
+	callsFeature = "UDP, and who uses a socket of several processes"
 )
 
 func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, error) {
@@ -25,12 +31,13 @@ func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, 
 		flows = 8192 // a process each
 	}
 	return kernel.Plan{
-		Name: Probe.Name, Load: bpf.LoadTraffic, Ring: bpf.TrafficMapEvents,
+		Name: name, Load: bpf.LoadTraffic, Ring: bpf.TrafficMapEvents,
 		Maps: map[string]kernel.Size{
 			bpf.TrafficMapEvents: {Entries: trafficRing},
 			bpf.TrafficMapFlows:  {Entries: flows},
-			bpf.TrafficMapSocks:  {Entries: opts.Limits.Socks},
+			bpf.TrafficMapSocks:  {Entries: opts.SocketRoom(uint32(unsafe.Sizeof(bpf.TrafficTcp{})))},
 			bpf.TrafficMapShares: {Entries: opts.Limits.Socks},
+			bpf.TrafficMapMovers: {Entries: opts.Limits.LeastSocks},
 		},
 		Knobs: map[string]any{
 			bpf.TrafficVarByConnection: t.by == byConnection,
@@ -52,11 +59,11 @@ func (t *tracer) features() []kernel.Feature {
 	return []kernel.Feature{
 		{Name: "TCP sockets", Doors: []kernel.Door{{Tier: kernel.Tracepoint, Programs: states}}},
 		{Name: "readings of sockets", Doors: []kernel.Door{{Tier: kernel.Tracepoint, Programs: []string{
-			bpf.TrafficProgTrafficReadSocks, bpf.TrafficProgTrafficReadShares,
-			bpf.TrafficProgTrafficReadFlows, bpf.TrafficProgTrafficLook,
+			bpf.TrafficProgTrafficReadSocks, bpf.TrafficProgTrafficReadMovers,
+			bpf.TrafficProgTrafficReadShares, bpf.TrafficProgTrafficReadFlows, bpf.TrafficProgTrafficLook,
 		}}}},
 		{
-			Name:    "UDP, and who uses a socket of several processes",
+			Name:    callsFeature,
 			Doors:   calls,
 			Without: "UDP is left out, and the traffic of a TCP socket that several processes use is that of one of them: this kernel tells neither",
 		},

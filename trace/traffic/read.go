@@ -2,6 +2,11 @@ package traffic
 
 import (
 	"io"
+	"math"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"tracer/bpf"
 	"tracer/trace/account"
@@ -45,7 +50,7 @@ func (t *tracer) readAll(last bool) error {
 			return err
 		}
 	}
-	if err := t.readSockets(); err != nil {
+	if err := t.readSockets(last); err != nil {
 		return err
 	}
 	unknown := t.ownersAreUnknown(last)
@@ -57,12 +62,12 @@ func (t *tracer) readAll(last bool) error {
 	// Once more before the end, too: an end that is just coming is a byte for a
 	// moment, and what was too busy to be read is given another chance.
 	if unknown || last {
-		if err := t.readSockets(); err != nil {
+		if err := t.readSockets(last); err != nil {
 			return err
 		}
 	}
 	t.forgetShares()
-	if t.anyIsShared() {
+	if t.sharing > 0 {
 		var share bpf.TrafficShareRecord
 		if err := iterate(t, bpf.TrafficProgTrafficReadShares, &share, func() { t.shared(&share) }); err != nil {
 			return err
@@ -75,7 +80,63 @@ func (t *tracer) readAll(last bool) error {
 	return err
 }
 
-func (t *tracer) readSockets() error {
+// passShare is which part of a processor readings of all sockets may take: one of so
+// many. If they take more, they come less often, and between them those are read that
+// move: an idle socket costs nothing.
+const passShare = 100
+
+// readSockets reads all sockets, or those that move.
+func (t *tracer) readSockets(last bool) error {
 	var r bpf.TrafficTcpRecord
-	return iterate(t, bpf.TrafficProgTrafficReadSocks, &r, func() { t.socket(&r) })
+	now := kernel.Now()
+	if t.listing && !last && now < t.passDue {
+		var unlisted uint32
+		if err := t.host.Get(bpf.TrafficVarUnlisted, &unlisted); err != nil {
+			return err
+		}
+		if unlisted == 0 {
+			return iterate(t, bpf.TrafficProgTrafficReadMovers, &r, func() { t.socket(&r) })
+		}
+	}
+	if err := t.host.Set(bpf.TrafficVarUnlisted, uint32(0)); err != nil {
+		return err
+	}
+	// The thread's own time: how long it waits for a processor is not the pass's cost.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before := threadTime()
+	if err := iterate(t, bpf.TrafficProgTrafficReadSocks, &r, func() { t.socket(&r) }); err != nil {
+		return err
+	}
+	return t.passed(threadTime()-before, now)
+}
+
+// passed says when all sockets are read again, after it took so long.
+func (t *tracer) passed(cost time.Duration, now uint64) error {
+	listing := t.canList && passShare*cost > t.interval
+	t.passDue = now + uint64(passShare*cost)
+	if t.host.Options.Limits.RarePasses {
+		listing, t.passDue = t.canList, math.MaxUint64
+	}
+	if listing == t.listing {
+		return nil
+	}
+	t.listing = listing
+	value := uint32(0)
+	if listing {
+		value = 1
+		if now > 0 {
+			t.passDue = now // once more, by which those that move now are listed
+		}
+	}
+	return t.host.Set(bpf.TrafficVarListing, value)
+}
+
+// threadTime is how long this thread has run.
+func threadTime() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
+		return 0 // it exists
+	}
+	return time.Duration(t.Nano())
 }

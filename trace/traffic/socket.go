@@ -16,10 +16,28 @@ func (t *tracer) socket(r *bpf.TrafficTcpRecord) {
 	case st.record.Last != 0:
 		return
 	}
-	if st.shares == nil && r.Tcp.Shared != 0 {
-		st.shares = map[process]*share{}
+	if r.Tcp.Shared != 0 {
+		t.share(st)
 	}
 	st.record = *r
+	t.active[id] = st
+}
+
+// share readies a socket for the shares of several processes.
+func (t *tracer) share(st *socketState) {
+	if st.shares == nil {
+		st.shares = map[process]*share{}
+		t.sharing++
+	}
+}
+
+// toLookAt are the sockets of which bytes may be in no row yet. In the end all count
+// that have come, also those that nobody has read.
+func (t *tracer) toLookAt(final bool) map[socketID]*socketState {
+	if final {
+		return t.sockets
+	}
+	return t.active
 }
 
 // shared takes over what one process has moved of a socket.
@@ -28,9 +46,7 @@ func (t *tracer) shared(r *bpf.TrafficShareRecord) {
 	if st == nil {
 		return // nothing has arrived yet of what was written
 	}
-	if st.shares == nil {
-		st.shares = map[process]*share{}
-	}
+	t.share(st)
 	p := process{r.Share.Party.Start, r.Share.Party.Pid}
 	sh := st.shares[p]
 	if sh == nil {
@@ -40,20 +56,11 @@ func (t *tracer) shared(r *bpf.TrafficShareRecord) {
 	sh.known = r.Share
 }
 
-func (t *tracer) anyIsShared() bool {
-	for _, st := range t.sockets {
-		if st.record.Tcp.Shared != 0 {
-			return true
-		}
-	}
-	return false
-}
-
 // ownersAreUnknown reports whether there are bytes of which a look at all files
 // may tell whose they are.
 func (t *tracer) ownersAreUnknown(last bool) bool {
 	unknown := false
-	for _, st := range t.sockets {
+	for _, st := range t.toLookAt(last) {
 		if !st.looked && !st.ownerKnown(t.look) && st.left(last) != (moved{}) {
 			st.looked = true
 			unknown = true
@@ -120,6 +127,10 @@ func (t *tracer) connectionOf(r *bpf.TrafficTcp) event.Connection {
 // forgetSocket forgets one of which all is told.
 func (t *tracer) forgetSocket(id socketID, st *socketState) {
 	delete(t.sockets, id)
+	delete(t.active, id)
+	if st.shares != nil {
+		t.sharing--
+	}
 	for p := range st.shares {
 		t.ended = append(t.ended, bpf.TrafficShareKey{Socket: id.address, Born: id.born, Pid: p.pid})
 	}

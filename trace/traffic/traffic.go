@@ -24,7 +24,7 @@ import (
 )
 
 // Probe is the row of `tracer traffic`.
-var Probe = session.Probe{Name: "traffic",
+var Probe = session.Probe{Name: name,
 	Short: "bytes per process (or connection, peer, container, pod), refreshed in place, TCP and UDP",
 	Long: `Show how many bytes each process sends and receives by TCP and UDP, or each
 connection, peer, container or pod (--by). Bytes are payload. Each byte counts once,
@@ -56,6 +56,7 @@ func (t *tracer) Attached(h *session.Host) (err error) {
 	t.reads = map[string]*kernel.Iterator{}
 	for program, of := range map[string]string{
 		bpf.TrafficProgTrafficReadSocks:  bpf.TrafficMapSocks,
+		bpf.TrafficProgTrafficReadMovers: bpf.TrafficMapMovers,
 		bpf.TrafficProgTrafficReadShares: bpf.TrafficMapShares,
 		bpf.TrafficProgTrafficReadFlows:  bpf.TrafficMapFlows,
 		bpf.TrafficProgTrafficLook:       "",
@@ -63,6 +64,11 @@ func (t *tracer) Attached(h *session.Host) (err error) {
 		if t.reads[program], err = h.Iterator(program, of); err != nil {
 			return err
 		}
+	}
+	// Without hooks of calls nobody tells which sockets move.
+	t.canList = h.Tier(callsFeature) != 0
+	if err := t.passed(0, 0); err != nil {
+		return err
 	}
 	if err := t.lookAtFiles(); err != nil {
 		return err
@@ -78,6 +84,7 @@ func (t *tracer) Attached(h *session.Host) (err error) {
 func (t *tracer) begin(h *session.Host) {
 	t.host = h
 	t.sockets = map[socketID]*socketState{}
+	t.active = map[socketID]*socketState{}
 	t.flows = map[bpf.TrafficFlowKey]*flowState{}
 	t.rows = map[rowKey]*row{}
 	t.refused = map[rowKey]session.Refusal{}

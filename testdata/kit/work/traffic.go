@@ -752,3 +752,27 @@ func ShareTotals() (sent, read int) {
 	}
 	return sent, read
 }
+
+// TalkSize is how many bytes each end of a connection of talkMany sends at a time.
+const TalkSize = 1009
+
+// talkMany holds many connections to itself, and has both ends of each speak once each
+// time that it is told to.
+func talkMany(args []string) {
+	l, port := listener("127.0.0.1")
+	ends := make([][2]int, number(args[0]))
+	for i := range ends {
+		ends[i] = [2]int{dial("127.0.0.1", port), accept(l)}
+	}
+	said("open")
+	for {
+		heard()
+		for _, e := range ends {
+			for i := range e {
+				writeFull(e[i], TalkSize)
+				readFull(e[1-i], TalkSize)
+			}
+		}
+		said("talked")
+	}
+}

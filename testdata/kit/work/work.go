@@ -4,6 +4,7 @@
 // process, and with it the test.
 //
 //	conn.go     connections, in every way that they can come and go
+//	reject.go   those that something on the way rejects, and those that are older
 //	traffic.go  bytes, in every way that they can be moved
 //	http.go     scripts of messages, servers and clients
 //	identity.go connections whose names are known
@@ -51,6 +52,12 @@ func table() map[string]func(args []string) {
 		"refused":           refused,
 		"atOnce":            atOnce,
 		"hostUnreachable":   hostUnreachable,
+		"rejectedWhileHeld": rejectedWhileHeld,
+		"rejected":          rejected,
+		"rejectedAndReused": reusedAfterRejection,
+		"changesUser":       changesUser,
+		"olderReset":        olderReset,
+		"olderConnected":    olderConnected,
 		"lostSegments":      lostSegments,
 		"reused":            reused,
 		"bytes":             allWaysToSend,
@@ -84,6 +91,7 @@ func table() map[string]func(args []string) {
 		"callDeaf":          callDeaf,
 		"writeAll":          func(args []string) { writeFull(3, number(args[0])) },
 		"neverRead":         neverRead,
+		"talkMany":          talkMany,
 		"udp":               udpWays,
 		"udpNoise":          udpNoise,
 		"udpPorts":          udpPorts,
