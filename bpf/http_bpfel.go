@@ -42,8 +42,12 @@ const (
 type HttpEvent uint8
 
 const (
-	HttpEventDataMoved    HttpEvent = 1
-	HttpEventSocketClosed HttpEvent = 2
+	HttpEventDataMoved     HttpEvent = 1
+	HttpEventSocketClosed  HttpEvent = 2
+	HttpEventClientHello   HttpEvent = 3
+	HttpEventPlainUnlinked HttpEvent = 4
+	HttpEventTlsLinked     HttpEvent = 5
+	HttpEventBioNeeded     HttpEvent = 6
 )
 
 type HttpH2Kept struct {
@@ -158,8 +162,20 @@ type HttpHttpSocket struct {
 	Family     uint16
 	Joined     uint8
 	Naming     HttpNaming
-	Pad        [4]uint8
+	Library    HttpLibrary
+	Pad        [3]uint8
 }
+
+type HttpLibrary uint8
+
+const (
+	HttpLibraryNoLibrary HttpLibrary = 0
+	HttpLibraryOpenssl   HttpLibrary = 1
+	HttpLibraryGnutls    HttpLibrary = 2
+	HttpLibraryNss       HttpLibrary = 3
+	HttpLibraryGolang    HttpLibrary = 4
+	HttpLibraryKernelTls HttpLibrary = 5
+)
 
 type HttpNaming uint8
 
@@ -178,15 +194,23 @@ const (
 )
 
 type HttpSocketState struct {
-	_            structs.HostLayout
-	Intro        HttpHttpIntro
-	Seen         uint64
-	Bytes        [2]uint64
-	SentAt       uint64
+	_      structs.HostLayout
+	Intro  HttpHttpIntro
+	Seen   uint64
+	Bytes  [2]uint64
+	SentAt uint64
+	Object struct {
+		_       structs.HostLayout
+		Address uint64
+		Pid     uint32
+		Pad     uint32
+	}
 	Next         [2]uint32
 	Ports        uint32
-	Kept         uint16
-	Taken        uint16
+	Kept         uint8
+	Taken        uint8
+	Tls          uint8
+	TlsFlags     uint8
 	Head         uint32
 	Lost         uint32
 	Sum          HttpHttpCall
@@ -213,6 +237,15 @@ type HttpSocketState struct {
 	_            [7]byte
 }
 
+type HttpTlsAbout struct {
+	_       structs.HostLayout
+	Object  uint64
+	Since   uint64
+	Pid     uint32
+	Library HttpLibrary
+	Pad     [3]uint8
+}
+
 type HttpWaitingRequest struct {
 	_      structs.HostLayout
 	Since  uint64
@@ -237,6 +270,9 @@ const (
 	HttpMapPorts                   = "ports"
 	HttpMapScratches               = "scratches"
 	HttpMapSockets                 = "sockets"
+	HttpMapTlsCalls                = "tls_calls"
+	HttpMapTlsLinks                = "tls_links"
+	HttpMapTlsPrefixes             = "tls_prefixes"
 	HttpMapTurns                   = "turns"
 	HttpProgHttpDestroySock        = "http_destroy_sock"
 	HttpProgHttpDestroySockCopy1   = "http_destroy_sock_copy1"
@@ -286,6 +322,7 @@ const (
 	HttpProgHttpSpaceAdjust        = "http_space_adjust"
 	HttpProgHttpSpliceRead         = "http_splice_read"
 	HttpVarAsleep                  = "asleep"
+	HttpVarBioProbed               = "bio_probed"
 	HttpVarFilterCgroups           = "filter_cgroups"
 	HttpVarFilterPids              = "filter_pids"
 	HttpVarFilterPorts             = "filter_ports"
@@ -298,11 +335,15 @@ const (
 	HttpVarForGoH2Run              = "for_go_h2_run"
 	HttpVarForGoH2Way              = "for_go_h2_way"
 	HttpVarForGoHint               = "for_go_hint"
+	HttpVarForGoLibrary            = "for_go_library"
 	HttpVarForGoPart               = "for_go_part"
+	HttpVarForGoTlsAbout           = "for_go_tls_about"
+	HttpVarGoProbed                = "go_probed"
 	HttpVarH2Flags                 = "h2_flags"
 	HttpVarH2Preface               = "h2_preface"
 	HttpVarHasCasts                = "has_casts"
 	HttpVarHasCopies               = "has_copies"
+	HttpVarHasTaskRegs             = "has_task_regs"
 	HttpVarHidden                  = "hidden"
 	HttpVarHttp2Begins             = "http2_begins"
 	HttpVarMaxHeads                = "max_heads"
@@ -320,6 +361,7 @@ const (
 	HttpVarNrWritev                = "nr_writev"
 	HttpVarPerfBuffers             = "perf_buffers"
 	HttpVarPrefix                  = "prefix"
+	HttpVarReadTls                 = "read_tls"
 	HttpVarReaderState             = "reader_state"
 	HttpVarRegsAt                  = "regs_at"
 	HttpVarTokenBytes              = "token_bytes"
@@ -422,21 +464,24 @@ type HttpProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type HttpMapSpecs struct {
-	Bell      *ebpf.MapSpec `ebpf:"bell"`
-	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
-	Claims    *ebpf.MapSpec `ebpf:"claims"`
-	Counts    *ebpf.MapSpec `ebpf:"counts"`
-	Events    *ebpf.MapSpec `ebpf:"events"`
-	Heads     *ebpf.MapSpec `ebpf:"heads"`
-	Hints     *ebpf.MapSpec `ebpf:"hints"`
-	Http2     *ebpf.MapSpec `ebpf:"http2"`
-	Lost      *ebpf.MapSpec `ebpf:"lost"`
-	Pending   *ebpf.MapSpec `ebpf:"pending"`
-	Pids      *ebpf.MapSpec `ebpf:"pids"`
-	Ports     *ebpf.MapSpec `ebpf:"ports"`
-	Scratches *ebpf.MapSpec `ebpf:"scratches"`
-	Sockets   *ebpf.MapSpec `ebpf:"sockets"`
-	Turns     *ebpf.MapSpec `ebpf:"turns"`
+	Bell        *ebpf.MapSpec `ebpf:"bell"`
+	Cgroups     *ebpf.MapSpec `ebpf:"cgroups"`
+	Claims      *ebpf.MapSpec `ebpf:"claims"`
+	Counts      *ebpf.MapSpec `ebpf:"counts"`
+	Events      *ebpf.MapSpec `ebpf:"events"`
+	Heads       *ebpf.MapSpec `ebpf:"heads"`
+	Hints       *ebpf.MapSpec `ebpf:"hints"`
+	Http2       *ebpf.MapSpec `ebpf:"http2"`
+	Lost        *ebpf.MapSpec `ebpf:"lost"`
+	Pending     *ebpf.MapSpec `ebpf:"pending"`
+	Pids        *ebpf.MapSpec `ebpf:"pids"`
+	Ports       *ebpf.MapSpec `ebpf:"ports"`
+	Scratches   *ebpf.MapSpec `ebpf:"scratches"`
+	Sockets     *ebpf.MapSpec `ebpf:"sockets"`
+	TlsCalls    *ebpf.MapSpec `ebpf:"tls_calls"`
+	TlsLinks    *ebpf.MapSpec `ebpf:"tls_links"`
+	TlsPrefixes *ebpf.MapSpec `ebpf:"tls_prefixes"`
+	Turns       *ebpf.MapSpec `ebpf:"turns"`
 }
 
 // HttpVariableSpecs contains global variables before they are loaded into the kernel.
@@ -444,6 +489,7 @@ type HttpMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type HttpVariableSpecs struct {
 	Asleep          *ebpf.VariableSpec `ebpf:"asleep"`
+	BioProbed       *ebpf.VariableSpec `ebpf:"bio_probed"`
 	FilterCgroups   *ebpf.VariableSpec `ebpf:"filter_cgroups"`
 	FilterPids      *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterPorts     *ebpf.VariableSpec `ebpf:"filter_ports"`
@@ -456,11 +502,15 @@ type HttpVariableSpecs struct {
 	ForGoH2Run      *ebpf.VariableSpec `ebpf:"for_go_h2_run"`
 	ForGoH2Way      *ebpf.VariableSpec `ebpf:"for_go_h2_way"`
 	ForGoHint       *ebpf.VariableSpec `ebpf:"for_go_hint"`
+	ForGoLibrary    *ebpf.VariableSpec `ebpf:"for_go_library"`
 	ForGoPart       *ebpf.VariableSpec `ebpf:"for_go_part"`
+	ForGoTlsAbout   *ebpf.VariableSpec `ebpf:"for_go_tls_about"`
+	GoProbed        *ebpf.VariableSpec `ebpf:"go_probed"`
 	H2Flags         *ebpf.VariableSpec `ebpf:"h2_flags"`
 	H2Preface       *ebpf.VariableSpec `ebpf:"h2_preface"`
 	HasCasts        *ebpf.VariableSpec `ebpf:"has_casts"`
 	HasCopies       *ebpf.VariableSpec `ebpf:"has_copies"`
+	HasTaskRegs     *ebpf.VariableSpec `ebpf:"has_task_regs"`
 	Hidden          *ebpf.VariableSpec `ebpf:"hidden"`
 	Http2Begins     *ebpf.VariableSpec `ebpf:"http2_begins"`
 	MaxHeads        *ebpf.VariableSpec `ebpf:"max_heads"`
@@ -478,6 +528,7 @@ type HttpVariableSpecs struct {
 	NrWritev        *ebpf.VariableSpec `ebpf:"nr_writev"`
 	PerfBuffers     *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	Prefix          *ebpf.VariableSpec `ebpf:"prefix"`
+	ReadTls         *ebpf.VariableSpec `ebpf:"read_tls"`
 	ReaderState     *ebpf.VariableSpec `ebpf:"reader_state"`
 	RegsAt          *ebpf.VariableSpec `ebpf:"regs_at"`
 	TokenBytes      *ebpf.VariableSpec `ebpf:"token_bytes"`
@@ -505,21 +556,24 @@ func (o *HttpObjects) Close() error {
 //
 // It can be passed to LoadHttpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HttpMaps struct {
-	Bell      *ebpf.Map `ebpf:"bell"`
-	Cgroups   *ebpf.Map `ebpf:"cgroups"`
-	Claims    *ebpf.Map `ebpf:"claims"`
-	Counts    *ebpf.Map `ebpf:"counts"`
-	Events    *ebpf.Map `ebpf:"events"`
-	Heads     *ebpf.Map `ebpf:"heads"`
-	Hints     *ebpf.Map `ebpf:"hints"`
-	Http2     *ebpf.Map `ebpf:"http2"`
-	Lost      *ebpf.Map `ebpf:"lost"`
-	Pending   *ebpf.Map `ebpf:"pending"`
-	Pids      *ebpf.Map `ebpf:"pids"`
-	Ports     *ebpf.Map `ebpf:"ports"`
-	Scratches *ebpf.Map `ebpf:"scratches"`
-	Sockets   *ebpf.Map `ebpf:"sockets"`
-	Turns     *ebpf.Map `ebpf:"turns"`
+	Bell        *ebpf.Map `ebpf:"bell"`
+	Cgroups     *ebpf.Map `ebpf:"cgroups"`
+	Claims      *ebpf.Map `ebpf:"claims"`
+	Counts      *ebpf.Map `ebpf:"counts"`
+	Events      *ebpf.Map `ebpf:"events"`
+	Heads       *ebpf.Map `ebpf:"heads"`
+	Hints       *ebpf.Map `ebpf:"hints"`
+	Http2       *ebpf.Map `ebpf:"http2"`
+	Lost        *ebpf.Map `ebpf:"lost"`
+	Pending     *ebpf.Map `ebpf:"pending"`
+	Pids        *ebpf.Map `ebpf:"pids"`
+	Ports       *ebpf.Map `ebpf:"ports"`
+	Scratches   *ebpf.Map `ebpf:"scratches"`
+	Sockets     *ebpf.Map `ebpf:"sockets"`
+	TlsCalls    *ebpf.Map `ebpf:"tls_calls"`
+	TlsLinks    *ebpf.Map `ebpf:"tls_links"`
+	TlsPrefixes *ebpf.Map `ebpf:"tls_prefixes"`
+	Turns       *ebpf.Map `ebpf:"turns"`
 }
 
 func (m *HttpMaps) Close() error {
@@ -538,6 +592,9 @@ func (m *HttpMaps) Close() error {
 		m.Ports,
 		m.Scratches,
 		m.Sockets,
+		m.TlsCalls,
+		m.TlsLinks,
+		m.TlsPrefixes,
 		m.Turns,
 	)
 }
@@ -547,6 +604,7 @@ func (m *HttpMaps) Close() error {
 // It can be passed to LoadHttpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HttpVariables struct {
 	Asleep          *ebpf.Variable `ebpf:"asleep"`
+	BioProbed       *ebpf.Variable `ebpf:"bio_probed"`
 	FilterCgroups   *ebpf.Variable `ebpf:"filter_cgroups"`
 	FilterPids      *ebpf.Variable `ebpf:"filter_pids"`
 	FilterPorts     *ebpf.Variable `ebpf:"filter_ports"`
@@ -559,11 +617,15 @@ type HttpVariables struct {
 	ForGoH2Run      *ebpf.Variable `ebpf:"for_go_h2_run"`
 	ForGoH2Way      *ebpf.Variable `ebpf:"for_go_h2_way"`
 	ForGoHint       *ebpf.Variable `ebpf:"for_go_hint"`
+	ForGoLibrary    *ebpf.Variable `ebpf:"for_go_library"`
 	ForGoPart       *ebpf.Variable `ebpf:"for_go_part"`
+	ForGoTlsAbout   *ebpf.Variable `ebpf:"for_go_tls_about"`
+	GoProbed        *ebpf.Variable `ebpf:"go_probed"`
 	H2Flags         *ebpf.Variable `ebpf:"h2_flags"`
 	H2Preface       *ebpf.Variable `ebpf:"h2_preface"`
 	HasCasts        *ebpf.Variable `ebpf:"has_casts"`
 	HasCopies       *ebpf.Variable `ebpf:"has_copies"`
+	HasTaskRegs     *ebpf.Variable `ebpf:"has_task_regs"`
 	Hidden          *ebpf.Variable `ebpf:"hidden"`
 	Http2Begins     *ebpf.Variable `ebpf:"http2_begins"`
 	MaxHeads        *ebpf.Variable `ebpf:"max_heads"`
@@ -581,6 +643,7 @@ type HttpVariables struct {
 	NrWritev        *ebpf.Variable `ebpf:"nr_writev"`
 	PerfBuffers     *ebpf.Variable `ebpf:"perf_buffers"`
 	Prefix          *ebpf.Variable `ebpf:"prefix"`
+	ReadTls         *ebpf.Variable `ebpf:"read_tls"`
 	ReaderState     *ebpf.Variable `ebpf:"reader_state"`
 	RegsAt          *ebpf.Variable `ebpf:"regs_at"`
 	TokenBytes      *ebpf.Variable `ebpf:"token_bytes"`

@@ -136,6 +136,26 @@ var Objects = []Object{
 		{Name: HttpProgHttpK_spliceRead},
 		{Name: HttpProgHttpR_spliceRead},
 	}},
+	// A part of http.
+	{"tls", LoadTls, []Program{
+		{Name: TlsProgTlsReturned},
+		{Name: TlsProgOpensslRead},
+		{Name: TlsProgOpensslWrite},
+		{Name: TlsProgOpensslReadEx},
+		{Name: TlsProgOpensslWriteEx},
+		{Name: TlsProgOpensslWriteEx2},
+		{Name: TlsProgOpensslHandshake},
+		{Name: TlsProgOpensslBioWrite},
+		{Name: TlsProgGnutlsRecv},
+		{Name: TlsProgGnutlsSend},
+		{Name: TlsProgGnutlsShakeHands},
+		{Name: TlsProgNsprRead},
+		{Name: TlsProgNsprWrite},
+		{Name: TlsProgNssHandshake},
+		{Name: TlsProgGolangRead},
+		{Name: TlsProgGolangWrite},
+		{Name: TlsProgGolangHandshake},
+	}},
 }
 
 // SharedMaps are the maps of which a session has one each, whatever objects it

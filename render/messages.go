@@ -195,6 +195,27 @@ func onlyOthers(leftOut map[string]uint64) bool {
 	return leftOut["pid"] > 0
 }
 
+// Unreadable names the connections whose plaintext was not seen, a line for each kind. As
+// JSON the account has them.
+func (m *Messages) Unreadable(a *event.Account) {
+	if m.json {
+		return
+	}
+	for _, u := range a.Unreadable {
+		text := fmt.Sprintf("not readable: %s of %s", plural(u.Connections, "TLS connection"), u.Comm)
+		if u.ServerName != "" {
+			text += " with " + u.ServerName
+		}
+		if len(u.ALPN) > 0 {
+			text += " (" + strings.Join(u.ALPN, ", ") + ")"
+		}
+		if u.Why != "" {
+			text += ": " + u.Why
+		}
+		m.Notice(&event.Notice{Time: a.Time, Kind: event.KindNote, Message: text})
+	}
+}
+
 // tally lists counts in the order of their keys.
 func tally(counts map[string]uint64, say func(key string, n uint64) string) string {
 	var list []string

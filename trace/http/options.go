@@ -28,6 +28,7 @@ type options struct {
 	stuck   time.Duration
 	prefix  uint64 // bytes
 	summary bool
+	noTLS   bool
 }
 
 func (o *options) Flags(fs *flag.FlagSet) {
@@ -41,6 +42,7 @@ func (o *options) Flags(fs *flag.FlagSet) {
 	fs.Var(option.OneOf(&o.role, event.RoleClient, event.RoleServer), "role", "`client|server` only the client's or the server's side")
 	fs.Var(option.Duration(&o.stuck, 0), "stuck", "`2s` report if unanswered this long; 0: off")
 	fs.Var(option.Size(&o.prefix, minPrefix, maxPrefix), "prefix", "`1KiB` capture this much of each head")
+	fs.BoolVar(&o.noTLS, "no-tls", false, "leave TLS libraries alone: show no HTTPS")
 	fs.BoolVar(&o.summary, "summary", false, "one row per method, host and route")
 }
 

@@ -128,6 +128,7 @@ type httpRow struct {
 	DstPort       int       `json:"dst_port"`
 	ConnID        string    `json:"conn_id"`
 	Version       string    `json:"version"`
+	TLS           string    `json:"tls"`
 	Seq           uint64    `json:"seq"`
 	Stream        uint32    `json:"stream_id"`
 	Method        string    `json:"method"`
@@ -181,6 +182,14 @@ func (p *peers) traceRole(role string, ports ...int) *peers {
 
 func (p *peers) traceWith(args []string, ports ...int) {
 	p.t.Helper()
+	if !p.tryTrace(args, ports...) {
+		p.t.Fatalf("tracer did not start: %v", p.notes)
+	}
+}
+
+// tryTrace reports whether tracer started.
+func (p *peers) tryTrace(args []string, ports ...int) bool {
+	p.t.Helper()
 	var list []string
 	for _, port := range ports {
 		list = append(list, strconv.Itoa(port))
@@ -218,7 +227,9 @@ func (p *peers) traceWith(args []string, ports ...int) {
 			if json.Unmarshal(lines.Bytes(), &note) != nil {
 				note["event"] = lines.Text()
 			}
+			p.mu.Lock()
 			p.notes = append(p.notes, note)
+			p.mu.Unlock()
 			if n == 0 {
 				ready <- note["event"] == "start"
 			}
@@ -227,8 +238,9 @@ func (p *peers) traceWith(args []string, ports ...int) {
 	}()
 	if !<-ready {
 		<-p.stderr
-		p.t.Fatalf("tracer did not start: %v", p.notes)
+		return false
 	}
+	return true
 }
 
 // errorf is for what may be wrong with many rows.
@@ -317,7 +329,7 @@ wait:
 	if by, ok := account["filtered"].(map[string]any); ok {
 		filtered, _ = by["role"].(float64)
 	}
-	if p.oneEnd != (filtered == shown) || !p.oneEnd && filtered != 0 { // the other ends
+	if shown > 0 && p.oneEnd != (filtered == shown) || !p.oneEnd && filtered != 0 { // the other ends
 		p.t.Errorf("account %v: %v ends left out, of %v exchanges", account, filtered, shown)
 	}
 	if account["event"] != "end" || account["lost"] != 0.0 || account["shown"] != shown || account["seen"] != shown+filtered {

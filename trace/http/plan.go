@@ -8,6 +8,7 @@ import (
 	"tracer/bpf"
 	"tracer/trace/kernel"
 	"tracer/trace/session"
+	"tracer/trace/tls"
 )
 
 const (
@@ -41,7 +42,7 @@ func (o *options) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan,
 	for _, p := range o.ports {
 		ports.Keys = append(ports.Keys, p)
 	}
-	return kernel.Plan{
+	plan := kernel.Plan{
 		Name: name, Load: bpf.LoadHttp, Ring: bpf.HttpMapEvents,
 		Maps: map[string]kernel.Size{
 			bpf.HttpMapEvents:    {Entries: ringBytes},
@@ -69,9 +70,15 @@ func (o *options) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan,
 			bpf.HttpVarNrSendmsg:   int32(unix.SYS_SENDMSG),
 			bpf.HttpVarNrRecvmsg:   int32(unix.SYS_RECVMSG),
 			bpf.HttpVarNrSplice:    int32(unix.SYS_SPLICE),
+			bpf.HttpVarReadTls:     !o.noTLS,
+			bpf.HttpVarHasTaskRegs: types.Has("bpf_task_pt_regs"),
 		},
 		Features: features(facts),
-	}, nil
+	}
+	if !o.noTLS {
+		plan.Parts = append(plan.Parts, tls.Part(&plan))
+	}
+	return plan, nil
 }
 
 func features(facts kernelFacts) []kernel.Feature {
