@@ -106,7 +106,8 @@ static __always_inline struct socket_state *socket_of(void *ctx, enum door door,
 				   !st->late || st->late == closed ? closed | by_peer : st->late);
 		return NULL;
 	}
-	if (st && !same && !has_ports(sk, st->ports)) {
+	/* Those of a socket of MPTCP are not known before its first call. */
+	if (st && !same && st->ports && !has_ports(sk, st->ports)) {
 		ended_unseen(ctx, st, sk, use);
 		st = NULL;
 	}

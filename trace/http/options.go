@@ -38,7 +38,7 @@ func (o *options) Flags(fs *flag.FlagSet) {
 	fs.Var(option.Text(&o.path), "path", "`GLOB` only this path (with its query); * and ? match")
 	fs.Var(option.Text(&o.host), "host", "`GLOB` only this Host header or :authority; * and ? match")
 	fs.Var(o.status.Value(), "status", "`5xx,400-499` only these statuses")
-	fs.Var(option.Duration(&o.slow, 0), "slow", "`100ms` only exchanges with at least this TOTAL")
+	fs.Var(option.Duration(&o.slow, 0), "slow", "`100ms` at least this TOTAL (to last byte; LATENCY: first)")
 	fs.Var(option.OneOf(&o.role, event.RoleClient, event.RoleServer), "role", "`client|server` only the client's or the server's side")
 	fs.Var(option.Duration(&o.stuck, 0), "stuck", "`2s` report if unanswered this long; 0: off")
 	fs.Var(option.Size(&o.prefix, minPrefix, maxPrefix), "prefix", "`1KiB` capture this much of each head")
