@@ -12,6 +12,11 @@
  * body user space says how far it goes (map hints): calls up to there are only
  * summed.
  *
+ * A socket that begins with the preface of HTTP/2, is switched to it (h2c), or has
+ * a call in mid-connection of nothing but frames that fit one another, with HEADERS
+ * among them, is followed frame by frame (http/frames.h). Whether those HEADERS are
+ * some, user space says.
+ *
  * Hooks, three doors to one body:
  *   A  fexit of tcp_sendmsg, tcp_recvmsg, tcp_splice_read, and tcp_sendpage
  *      where there is one (below 6.5)
