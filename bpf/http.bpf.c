@@ -162,7 +162,7 @@ static __always_inline int called(struct sock *sk, __u64 msg, __u64 flags, __u32
 	return 0;
 }
 
-static __always_inline int returned(void *ctx, __u32 dir)
+static __noinline int returned(void *ctx, __u32 dir)
 {
 	__u64 key = bpf_get_current_pid_tgid() | (__u64)dir << 63;
 	struct pending_call *call = bpf_map_lookup_elem(&pending, &key);

@@ -826,6 +826,26 @@ static __always_inline bool goes_on_unknown(struct socket_state *st, bool turned
 	return st->verdict == UNDECIDED && st->misses && st->intro.socket.joined && !turned;
 }
 
+/* Finds where in the stream a call has moved some bytes. */
+static __always_inline void find_place(enum door door, struct socket_state *st, struct scratch *s,
+				       struct sock *sk, enum direction dir, long moved)
+{
+	struct tcp_sock *tp = st->multipath ? NULL : as_tcp(door, sk);
+	__u32 seq = !tp		? st->next[dir & 1] + moved :
+		    dir == sent ? READ(door, tp, write_seq) :
+				  READ(door, tp, copied_seq);
+
+	place_call(door, st, &s->rec.call, sk, tp, dir, seq, moved);
+}
+
+/* The same, with a stack of its own for what has to be copied. */
+static __noinline int find_place_by_kprobe(struct socket_state *st, struct scratch *s,
+					   struct sock *sk, __u32 dir, long moved)
+{
+	find_place(BY_KPROBE, st, s, sk, dir, moved);
+	return 0;
+}
+
 /*
  * A call has moved ret bytes. msg tells where they are, if not NOWHERE; from
  * tracepoints the registers of the system call do.
@@ -836,18 +856,16 @@ static __always_inline int data_call(void *ctx, enum door door, __u32 use, struc
 	bool turned, unseen = (use & THROWN_AWAY) || use == FOR_SPLICE; /* the bytes are nowhere */
 	bool new, urgent_behind = false;
 	enum direction dir = direction_of(use & ~THROWN_AWAY);
-	__u32 index, seq;
 	struct task_struct *task = NULL; /* if the kernel vouches for it */
 	struct socket_state *st;
-	struct tcp_sock *tp;
 	struct scratch *s;
+	__u32 index;
 
 	use &= ~THROWN_AWAY;
 	st = socket_of(ctx, door, use, sk, ret);
 	if (!st)
 		return 0;
-	tp = st->multipath ? NULL : as_tcp(door, sk);
-	if (!tp && !st->multipath)
+	if (!st->multipath && !as_tcp(door, sk))
 		return 0;
 	if (door == BY_TRACEPOINT)
 		task = bpf_get_current_task_btf();
@@ -863,10 +881,10 @@ static __always_inline int data_call(void *ctx, enum door door, __u32 use, struc
 			goto end;
 		find_bytes(door, s, index, task, sk, msg, ret, unseen);
 	} else {
-		seq = !tp	    ? st->next[dir & 1] + ret :
-		      dir == sent ? READ(door, tp, write_seq) :
-				    READ(door, tp, copied_seq);
-		place_call(door, st, &s->rec.call, sk, tp, dir, seq, ret);
+		if (door == BY_KPROBE)
+			find_place_by_kprobe(st, s, sk, dir, ret);
+		else
+			find_place(door, st, s, sk, dir, ret);
 		turned = goes_back(st, dir);
 		if (goes_on_unknown(st, turned))
 			return 0;

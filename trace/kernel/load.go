@@ -273,7 +273,6 @@ func (k *Kernel) openFeature(o *loading, f Feature) error {
 	if failed == nil {
 		failed = fmt.Errorf("%s: not possible by %s", f.Name, k.opts.Tier)
 	}
-	println("DEBUG", failed.Error())
 	if f.Without != "" && (k.opts.Tier == 0 || len(f.Doors) == 1) {
 		o.features = append(o.features, OpenFeature{Feature: f})
 		k.warnings = append(k.warnings, f.Without)
