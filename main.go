@@ -365,6 +365,7 @@ func (c *config) end(msg *render.Messages, s *session.Session, cmd *command.Comm
 	if c.verbose || account.Shown == 0 {
 		msg.Explain(account)
 	}
+	msg.Unreadable(account)
 	msg.Account(account)
 	return status
 }

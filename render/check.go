@@ -1,6 +1,7 @@
 package render
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -97,6 +98,25 @@ func checkFacts(c *event.Check) (facts [][2]string) {
 		runtimes = "none running"
 	}
 	add("runtimes", runtimes)
+	name := "TLS"
+	for _, l := range c.TLS {
+		text := l.Path + ": "
+		if l.Why == "" {
+			text += l.Library
+		} else {
+			text += "cannot be read: " + l.Why
+		}
+		switch l.Processes {
+		case 0:
+			text += ", in no process now"
+		case 1:
+			text += ", in 1 process"
+		default:
+			text += fmt.Sprintf(", in %d processes", l.Processes)
+		}
+		add(name, text)
+		name = ""
+	}
 	return facts
 }
 

@@ -160,6 +160,10 @@ func (m *Messages) Explain(a *event.Account) {
 	case a.Shown > 0:
 	case a.Seen == 0 && len(a.Kinds)+len(filtered) == 0:
 		text = append(text, "no events were seen")
+	case a.Seen == 0 && len(a.Kinds)+len(a.Filtered) == 0 && onlyOthers(a.LeftOut):
+		// Nothing of the wanted processes: it is no filter that left that out.
+		text = append(text, "no events were seen of what --pid wants")
+		filtered = nil
 	default:
 		text = append(text, "no events matched")
 	}
@@ -178,6 +182,37 @@ func (m *Messages) Explain(a *event.Account) {
 	}
 	if len(text) > 0 {
 		m.Notice(&event.Notice{Time: a.Time, Kind: event.KindNote, Message: strings.Join(text, "; ")})
+	}
+}
+
+// onlyOthers reports whether what was left out is other processes'.
+func onlyOthers(leftOut map[string]uint64) bool {
+	for flag := range leftOut {
+		if flag != "pid" && flag != "self" {
+			return false
+		}
+	}
+	return leftOut["pid"] > 0
+}
+
+// Unreadable names the connections whose plaintext was not seen, a line for each kind. As
+// JSON the account has them.
+func (m *Messages) Unreadable(a *event.Account) {
+	if m.json {
+		return
+	}
+	for _, u := range a.Unreadable {
+		text := fmt.Sprintf("not readable: %s of %s", plural(u.Connections, "TLS connection"), u.Comm)
+		if u.ServerName != "" {
+			text += " with " + u.ServerName
+		}
+		if len(u.ALPN) > 0 {
+			text += " (" + strings.Join(u.ALPN, ", ") + ")"
+		}
+		if u.Why != "" {
+			text += ": " + u.Why
+		}
+		m.Notice(&event.Notice{Time: a.Time, Kind: event.KindNote, Message: text})
 	}
 }
 

@@ -73,6 +73,13 @@ func TestMessages(t *testing.T) {
 			`{"event":"note","message":"no events matched; seen: HTTP/1 sockets 1, new 3, TLS sockets (encrypted) 2; filtered out: 4 by --pid, 5 by default (tracer itself; --self shows it), 3 by --status; not visible on this host: what goes through io_uring"}`,
 		},
 		{
+			"that nothing of the wanted processes was seen", func(m *Messages) {
+				m.Explain(&event.Account{LeftOut: map[string]uint64{"pid": 4, "self": 1}, Unseen: []string{"HTTP over Unix sockets is not traced"}})
+			},
+			"tracer: note: no events were seen of what --pid wants; not visible on this host: HTTP over Unix sockets is not traced",
+			`{"event":"note","message":"no events were seen of what --pid wants; not visible on this host: HTTP over Unix sockets is not traced"}`,
+		},
+		{
 			"that nothing happened", func(m *Messages) { m.Explain(&event.Account{}) },
 			"tracer: note: no events were seen",
 			`{"event":"note","message":"no events were seen"}`,

@@ -3,8 +3,10 @@ package trace
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"runtime"
+	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -12,6 +14,7 @@ import (
 	"tracer/trace/kernel"
 	"tracer/trace/place"
 	"tracer/trace/session"
+	"tracer/trace/tls/find"
 )
 
 // Check finds out what can be traced here: it loads and attaches each probe
@@ -59,10 +62,31 @@ func Check(opts session.Options) *event.Check {
 	if !kernel.InFirstNamespace("pid") {
 		c.Warnings = append(c.Warnings, session.OwnPIDs)
 	}
+	checkTLS(c)
 	for i := range Probes {
 		c.Commands = append(c.Commands, checkProbe(&Probes[i], opts))
 	}
 	return c
+}
+
+// surveyTime is what looking for TLS libraries may take.
+const surveyTime = 5 * time.Second
+
+// checkTLS lists the TLS libraries of processes that run now.
+func checkTLS(c *event.Check) {
+	f, err := find.New(find.Options{Quiet: true, Budget: surveyTime})
+	if err != nil {
+		c.Warnings = append(c.Warnings, err.Error())
+		return
+	}
+	defer f.Close()
+	list, hidden := f.Survey()
+	for _, l := range list {
+		c.TLS = append(c.TLS, event.CheckedTLS{Library: l.Library, Path: l.Path, Processes: l.Processes, Why: l.Why})
+	}
+	if hidden > 0 {
+		c.Warnings = append(c.Warnings, fmt.Sprintf("processes that may not be looked at: %d; their TLS libraries are not listed", hidden))
+	}
 }
 
 func checkProbe(p *session.Probe, opts session.Options) event.CheckedCommand {

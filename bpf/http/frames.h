@@ -13,8 +13,9 @@
 #define FRAME_RECORDS 3
 
 /*
- * Adds to the record what waits of a direction, so that nothing is missing of a stream
- * that is over: it will be told again, with what comes there. With at 
+ * Adds to the record what waits of a direction, which has come to this offset. At the end
+ * of a stream that is the other direction, so that nothing is missing of it: it will be told
+ * again with what comes there.
  */
 static __always_inline void add_way(struct scratch *s, struct http2_state *state, __u32 dir,
 				    __u64 to)

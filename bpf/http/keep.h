@@ -196,10 +196,16 @@ static __noinline int lost_record(struct socket_state *st, struct scratch *s)
 	int begins;
 
 	if (rec->parts & with_frames) {
-		/* Of most streams that begin or are answered in it. */
-		st->lost += s->walker.blocks;
-		count_lost_by(ring_full, s->walker.blocks);
-		return 0;
+		/*
+		 * Of HTTP/2 each request counts. Those of which an answer alone is lost
+		 * user space counts: it knows the streams.
+		 */
+		after = 0;
+		if (rec->call.dir == st->requests || st->intro.socket.joined)
+			after = s->walker.blocks;
+		st->lost += after;
+		count_lost_by(ring_full, after);
+		return after;
 	}
 	begins = beginnings(s->payload.index);
 	answers = rec->call.size && rec->call.dir != st->requests;

@@ -60,6 +60,7 @@ static __noinline struct socket_state *insert(struct sock *sk, struct socket_sta
 	id->seq[received] = st->next[received];
 	if (!at_ports(id->local_port, id->remote_port)) {
 		st->verdict = IS_OTHER;
+		st->tls_flags = PASSED_OVER;
 		count(by_port, 1);
 	}
 	/* Another program may have been first. */
@@ -103,7 +104,7 @@ static __noinline struct socket_state *meet(struct sock *sk, __u64 moved, __u32 
 	return insert(sk, st);
 }
 
-/* Names the connection of a socket that was met: not within meet(), whose stack is full. */
+/* Names the connection of a socket that was met: not within meet(), for the stack's sake. */
 static __noinline int name_older(struct socket_state *st, struct sock *sk)
 {
 	struct http_socket *id = &st->intro.socket;
@@ -184,7 +185,7 @@ static __noinline int tell_close(void *ctx, struct socket_state *st, struct sock
 	if (gone && BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN &&
 	    seq == BPF_CORE_READ(tp, rcv_nxt))
 		gone--;
-	if (gone < 1U << 31)
+	if (gone < 1U << 31 && st->tls != PLAINTEXT)
 		st->bytes[received] += gone;
 	s->rec.type = socket_closed;
 	s->rec.ending = ending;

@@ -27,7 +27,24 @@
 enum __attribute__((packed)) event {
 	data_moved = 1,
 	socket_closed,
+	/* Of TLS; what it is about is a struct tls_about, in place of kept. */
+	client_hello,	/* call has its bytes, or the next of them; with_intro */
+	plain_unlinked, /* plaintext, in call, of which no socket is known yet */
+	tls_linked,	/* the socket of plaintext that was told as unlinked */
+	bio_needed,	/* a process hands ciphertext on by itself */
 };
+
+/* The library that a TLS socket's plaintext is taken from. */
+enum __attribute__((packed)) library {
+	no_library,
+	openssl,
+	gnutls,
+	nss,
+	golang,
+	kernel_tls,
+};
+
+FOR_GO(library, enum library);
 
 /* What follows the bytes in a record. */
 enum part {
@@ -61,7 +78,8 @@ struct http_socket {
 	__u16 family;
 	__u8 joined;	    /* bytes moved before it was first seen */
 	enum naming naming; /* of id */
-	__u8 pad[4];
+	enum library library; /* the bytes are plaintext; seq does not count them then */
+	__u8 pad[3];
 };
 
 struct http_owner {
@@ -97,6 +115,18 @@ struct http_call {
 	char tail[TAIL_LEN]; /* the last bytes, if len is less than size */
 };
 
+/* What a record of TLS is about. */
+struct tls_about {
+	__u64 object; /* address of the library's own state of a connection */
+	__u64 since;  /* when it was first seen to have no socket; with object, which it is */
+	__u32 pid;
+	enum library library;
+	__u8 pad[3];
+};
+
+FOR_GO(tls_about, struct tls_about);
+_Static_assert(sizeof(struct tls_about) <= sizeof(struct http_call), "it stands in place of one");
+
 /*
  * Followed by the bytes of call, the bytes of kept, and the parts. With frames call is
  * all that was not told before of this direction: what is left out of its bytes does
@@ -130,22 +160,48 @@ enum verdict {
 	IS_OTHER, /* or told to be over */
 };
 
+/* Calls after which a socket of another protocol is not looked at for TLS any more. */
+#define TLS_LOOKS 16
+
+/* What moves on a socket. */
+enum tls {
+	NOT_TLS,
+	CIPHERTEXT, /* and what is in it is not known; verdict is IS_OTHER */
+	PLAINTEXT,  /* what is in it is: verdict and all that counts bytes are about that */
+};
+
+enum tls_flag {
+	TLS_WHOLE = 1 << 0,	/* its object is known since the first byte */
+	TLS_LINKED = 1 << 1,	/* it has had an object */
+	TLS_HELLO = 1 << 2,	/* more of a ClientHello is to come from the other side */
+	PASSED_OVER = 1 << 3,	/* by --port */
+};
+
+struct tls_object {
+	__u64 address;
+	__u32 pid;
+	__u32 pad;
+};
+
 struct socket_state {
 	struct http_intro intro;
 	__u64 seen;
 	__u64 bytes[2];
 	__u64 sent_at; /* last byte sent */
+	struct tls_object object; /* of TLS that has the socket */
 	__u32 next[2]; /* TCP's numbers of the bytes that come next */
 	__u32 ports;   /* as the kernel has them: tells another socket at this address */
 	/* Calls in the map heads: as many as were put there and not taken, 0 or 1. */
-	__u16 kept;
-	__u16 taken;
+	__u8 kept;
+	__u8 taken;
+	__u8 tls;	/* enum tls */
+	__u8 tls_flags; /* enum tls_flag */
 	__u32 head; /* the entry there, if that is this socket's */
 	__u32 lost; /* exchanges that found no room and were not told of: lost_record() */
 	struct http_call sum;
 	enum direction requests;
 	__u8 verdict;
-	__u8 misses;
+	__u8 misses;		 /* calls that are not HTTP; then those that are not TLS */
 	enum direction last_dir; /* of the last call */
 	__u8 run;		 /* calls before it in that direction in a row, up to 255 */
 	__u8 wanted;		 /* owner passes the filters */
@@ -220,7 +276,7 @@ struct waiting_request {
  * takes it; user space has it mapped, and finds old requests without a system
  * call. It is a hint: user space looks at the socket, too, before it tells of one.
  */
-volatile struct waiting_request waiting[MAX_HEADS];
+volatile struct waiting_request waiting[MAX_HEADS] SHARED("waiting");
 
 /*
  * The entries of heads that belong to a socket. Inserted and deleted by who
@@ -262,6 +318,9 @@ struct {
 	__type(value, struct http_hint);
 } hints SEC(".maps");
 
+/* Tasks on a CPU that may be in the midst of programs at functions of TLS. */
+#define TLS_SCRATCHES 3
+
 /* Who builds a record, and its copies. */
 enum scratch_use {
 	FOR_SEND,
@@ -269,7 +328,8 @@ enum scratch_use {
 	FOR_SPLICE = FOR_RECEIVE + LAST_CALL + 1, /* out of a socket; it has no copies */
 	FOR_STATE,
 	FOR_DESTROY = FOR_STATE + STEP_COPIES_MOST,
-	SCRATCH_USES = FOR_DESTROY + STEP_COPIES_MOST,
+	FOR_TLS = FOR_DESTROY + STEP_COPIES_MOST, /* whichever is free */
+	SCRATCH_USES = FOR_TLS + TLS_SCRATCHES,
 };
 
 #define PAYLOAD_RECORD struct http_record
@@ -313,7 +373,8 @@ static __always_inline void count_kind(struct socket_state *st, enum counted kin
 /* Knobs. */
 const volatile __u32 prefix = 1024;
 const volatile __u32 max_heads = MAX_HEADS;
+const volatile bool read_tls; /* plaintext of TLS is wanted */
 /* Boot clock − monotonic clock, ns: kept by user space. */
-volatile __u64 asleep;
+volatile __u64 asleep SHARED("asleep");
 
 #endif

@@ -3,6 +3,7 @@
 #ifndef TRACER_HTTP_VERDICT_H
 #define TRACER_HTTP_VERDICT_H
 
+#include "link.h"
 #include "frames.h"
 #include "lines.h"
 
@@ -10,9 +11,8 @@
 #define MISSES 2
 #define MISSES_JOINED 16
 
-/* Calls and bytes of a line that does not end, and calls behind one without a version. */
-#define OPEN_CALLS 255
-#define OPEN_BYTES 65536
+/* Bytes of a line that does not end, and calls behind one without a version. */
+#define OPEN_BYTES 16384
 #define BARE_CALLS 4
 
 /* Bytes of empty lines before the first request, and one more. */
@@ -97,6 +97,24 @@ static __always_inline int kind_of(const char *b, __u64 n)
 	if (n >= 5 && b[0] == 'P' && b[1] == 'R' && b[2] == 'I' && b[3] == ' ' && b[4] == '*')
 		return speaks_http2;
 	return speaks_other;
+}
+
+/*
+ * Whether a socket speaks TLS of which a call begins like a record of it. One that was
+ * joined in the middle may do so by chance: it must do so twice.
+ */
+static __always_inline bool is_tls(struct socket_state *st, __u64 key)
+{
+	if (st->tls != NOT_TLS) /* what is in it looks like it once more */
+		return false;
+	return !st->intro.socket.joined || st->kind == speaks_tls || call_under_way(key);
+}
+
+/* What the socket speaks is not to be followed. */
+static __always_inline void give_up(struct socket_state *st)
+{
+	st->verdict = IS_OTHER;
+	st->misses = 0; /* it may turn into TLS: TLS_LOOKS */
 }
 
 /* What the first bytes of a connection may be that a client or a server of HTTP/2 sends. */
@@ -276,7 +294,7 @@ __noinline int decide_open_line(__u32 index)
 		return ++st->misses > BARE_CALLS ? NOT_FOLLOWED : FOLLOWED;
 	end = line_end(index, 0, len, false);
 	end_of_line(s, &st->start[START_LEN], end ? end - 1 : len);
-	if (!end && (st->run >= OPEN_CALLS || st->bytes[dir] > OPEN_BYTES))
+	if (!end && st->bytes[dir] > OPEN_BYTES)
 		return NOT_FOLLOWED;
 	if (!end)
 		return FOLLOWED;
@@ -443,9 +461,11 @@ __noinline int decide(__u32 index)
 	st->start_len = 0;
 	forget_kept(st);
 	kind = s->rec.call.len ? kind_of(st->start, n) : speaks_unread;
+	if (read_tls && !st->multipath && kind == speaks_tls && is_tls(st, s->payload.src.sk))
+		st->tls = CIPHERTEXT;
 	if (++st->misses >= (st->intro.socket.joined ? MISSES_JOINED : MISSES) ||
-	    (!st->intro.socket.joined && kind == speaks_tls))
-		st->verdict = IS_OTHER;
+	    st->tls == CIPHERTEXT || (!st->intro.socket.joined && kind == speaks_tls))
+		give_up(st);
 	if (!st->kind || kind == speaks_tls)
 		count_kind(st, kind);
 	return NOT_FOLLOWED;

@@ -234,6 +234,8 @@ struct task_struct___uring {
 
 /* The registers of a system call or at a function, as the two architectures keep them. */
 struct pt_regs___x86 {
+	unsigned long r14;
+	unsigned long bx;
 	unsigned long r10;
 	unsigned long r8;
 	unsigned long ax;
@@ -242,10 +244,12 @@ struct pt_regs___x86 {
 	unsigned long si;
 	unsigned long di;
 	unsigned long orig_ax;
+	unsigned long sp;
 };
 
 struct pt_regs___arm64 {
 	u64 regs[31];
+	u64 sp;
 	u64 orig_x0;
 	s32 syscallno;
 };

@@ -20,6 +20,7 @@ type HTTP struct {
 	Common
 	Connection
 	Version       string        // as 1.1, or 2
+	TLS           string        // the library that the plaintext was taken from, the server's where it is known; empty: it was not encrypted
 	Stream        uint32        // of HTTP/2, else 0
 	Seq           uint64        // position of the request on its connection, from 1; 0 if unknown, and in HTTP/2
 	Method        string        // empty if unknown
@@ -91,6 +92,7 @@ func (e *HTTP) fields(t *table) {
 	t.common(&e.Common)
 	t.connection(&e.Connection)
 	t.text("version", &e.Version, e.Version != "")
+	t.text("tls", &e.TLS, e.TLS != "")
 	t.uint32("stream_id", &e.Stream, e.Stream != 0)
 	t.uint64("seq", &e.Seq, e.Seq != 0)
 	t.text("method", &e.Method, e.Method != "")

@@ -138,6 +138,7 @@ type Half struct {
 	Owner    event.Process
 	ID       stream.ConnID // of the connection
 	Pair     stream.Pair   // the addresses, as this end sees them
+	TLS      string        // as the end's
 	Refusal  *Refusal      // of its end, or why this exchange is lost to it
 
 	link    *wire
@@ -410,7 +411,7 @@ func (j *Join) half(e *End, x *message.Exchange, seq uint32) *Half {
 		h = &Half{}
 	}
 	h.Owner = e.Owner
-	h.ID, h.Pair = e.link.id, e.pair
+	h.ID, h.Pair, h.TLS = e.link.id, e.pair, e.TLS
 	h.Refusal = e.Refusal
 	h.key = keyOf(x, seq)
 	h.Exchange = *x
@@ -517,7 +518,7 @@ func (j *Join) waitOn(h *Half) bool {
 	}
 	// This end has given up. What the other one will still do is no answer.
 	l.take(h)
-	j.reportEnds(h, &Half{Exchange: h.Exchange, Owner: other.Owner, ID: h.ID, Pair: other.pair, Refusal: other.Refusal})
+	j.reportEnds(h, &Half{Exchange: h.Exchange, Owner: other.Owner, ID: h.ID, Pair: other.pair, TLS: other.TLS, Refusal: other.Refusal})
 	l.tell(h)
 	return false
 }

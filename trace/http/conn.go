@@ -31,6 +31,18 @@ const (
 	byFrames
 )
 
+// tlsNames are the libraries as the key tls names them.
+var tlsNames = [...]string{
+	bpf.HttpLibraryNoLibrary: "",
+	bpf.HttpLibraryOpenssl:   "openssl",
+	bpf.HttpLibraryGnutls:    "gnutls",
+	bpf.HttpLibraryNss:       "nss",
+	bpf.HttpLibraryGolang:    "go",
+	bpf.HttpLibraryKernelTls: "ktls",
+}
+
+func tlsName(l bpf.HttpLibrary) string { return tlsNames[min(int(l), len(tlsNames)-1)] }
+
 const (
 	// quietBytes is how much of a body must be left for the kernel to be told
 	// that its calls do not matter.
@@ -47,6 +59,7 @@ type conn struct {
 	parser   message.Parser
 	address  uint64
 	seen     uint64            // with address, tells the socket from all others
+	library  bpf.HttpLibrary   // that its plaintext is taken from
 	requests bpf.HttpDirection // which way they go, as far as the kernel can tell
 	base     [2]uint64         // where each direction begins
 	based    bool              // and that is known
@@ -96,11 +109,12 @@ func (c *conn) miss(n uint64) {
 type conns struct {
 	options  *options
 	session  *session.Host
-	parsers  []message.Parsers // by row of protocols
-	join     *exchange.Join    // takes their exchanges
-	fed      func(*conn)       // called with a connection that was fed
-	known    map[uint64]*conn  // by the address of the kernel's socket
-	waiting  map[*conn]bool    // those with waits
+	parsers  []message.Parsers         // by row of protocols
+	join     *exchange.Join            // takes their exchanges
+	lit      func(*bpf.HttpHttpSocket) // called when plaintext of TLS comes
+	fed      func(*conn)               // called with a connection that was fed
+	known    map[uint64]*conn          // by the address of the kernel's socket
+	waiting  map[*conn]bool            // those with waits
 	sweeping *session.Timer
 
 	current *conn  // that the callbacks of parsers are about
@@ -136,7 +150,7 @@ func (cs *conns) advance(now uint64) {
 // introduced, or else the kernel is asked; nil if it does not know either.
 func (cs *conns) open(address, seen uint64, intro *bpf.HttpHttpIntro) *conn {
 	c := cs.known[address]
-	if c != nil && c.seen == seen {
+	if c != nil && c.seen == seen && (intro == nil || intro.Socket.Library == c.library) {
 		if intro != nil {
 			c.Owner, c.judged = cs.owner(&intro.Owner), false
 			if id := connID(&intro.Socket); id.Known && !c.ID.Known {
@@ -146,7 +160,11 @@ func (cs *conns) open(address, seen uint64, intro *bpf.HttpHttpIntro) *conn {
 		}
 		return c
 	}
-	if c != nil {
+	switch {
+	case c == nil:
+	case c.seen == seen: // what was plain so far goes on in TLS
+		cs.close(c, cs.now, stream.Complete)
+	default:
 		cs.vanish(c) // another socket took its address
 	}
 	if intro == nil {
@@ -161,7 +179,12 @@ func (cs *conns) open(address, seen uint64, intro *bpf.HttpHttpIntro) *conn {
 		address: address,
 		seen:    seen,
 		parser:  cs.parsers[byText].Conn(intro.Socket.Joined != 0),
+		library: intro.Socket.Library,
 		hint:    bpf.HttpHttpHint{Seen: seen},
+	}
+	if c.library != bpf.HttpLibraryNoLibrary {
+		cs.lit(&intro.Socket)
+		intro.Socket.Seq = [2]uint32{} // TCP's numbers are those of the ciphertext
 	}
 	c.End = exchange.End{
 		Source: c,
@@ -172,6 +195,7 @@ func (cs *conns) open(address, seen uint64, intro *bpf.HttpHttpIntro) *conn {
 			ID:     connID(&intro.Socket),
 			Seq:    intro.Socket.Seq,
 			Joined: intro.Socket.Joined != 0,
+			TLS:    tlsName(intro.Socket.Library),
 		},
 		Owner: cs.owner(&intro.Owner),
 	}
@@ -284,7 +308,9 @@ func (cs *conns) exchange(x *message.Exchange) {
 	c := cs.current
 	cs.join.Connect(&c.End, x.Role)
 	cs.judge(c)
-	c.counted = 0 // it is understood again
+	if !c.framed {
+		c.counted = 0 // it is understood again
+	}
 	cs.over(c, x)
 	if x.ClosedBy == message.Neither && x.Ending != stream.Complete && x.Ending != stream.Timeout {
 		x.ClosedBy = c.closedBy
@@ -302,7 +328,7 @@ func (cs *conns) exchange(x *message.Exchange) {
 // waited is called by parsers with a request that is stuck.
 func (cs *conns) waited(x *message.Exchange) {
 	c := cs.current
-	if c.framed {
+	if c.framed || x.Incomplete {
 		cs.join.Connect(&c.End, x.Role) // which side it is, may be known by now only
 	}
 	switch {
@@ -350,6 +376,8 @@ func (cs *conns) eachWaiting(f func(c *conn, x *message.Exchange)) {
 			c.waits = nil
 		} else if c.parser.Kind() == message.HTTP1 && n < len(c.waits) {
 			c.waits = slices.Delete(c.waits, 0, len(c.waits)-n)
+		} else if c.parser.Kind() == message.HTTP2 {
+			c.waits = slices.DeleteFunc(c.waits, func(w message.Exchange) bool { return !c.parser.Waits(w.Stream) })
 		}
 		if c.closed || c.parser.Opaque() || len(c.waits) == 0 {
 			c.waits = nil
@@ -374,7 +402,7 @@ func (cs *conns) gaveUp(x *message.Exchange) {
 	cs.judge(c)
 	cs.over(c, x)
 	switch {
-	case c.counted > 0 && (x.RequestStart == 0 || c.base[c.requests]+x.RequestOffset < c.gap):
+	case c.counted > 0 && (x.RequestStart == 0 || !c.framed && c.base[c.requests]+x.RequestOffset < c.gap):
 		c.counted-- // a record of it found no room
 	case !cs.options.wantsRole(x.Role):
 		cs.session.Ledger.Filtered("role", 1)
@@ -455,7 +483,7 @@ func (cs *conns) keptFor(c *conn) (call *bpf.HttpHttpCall, data []byte, ok bool)
 		return nil, nil, false // records that are not this session's: see session.Offline
 	}
 	st := &cs.state
-	kept := func() (uint16, bool) {
+	kept := func() (uint8, bool) {
 		err := cs.session.Map(bpf.HttpMapSockets).Lookup(c.address, st)
 		return st.Kept, err == nil && st.Seen == c.seen && st.Kept != st.Taken
 	}
@@ -476,4 +504,9 @@ func (cs *conns) keptFor(c *conn) (call *bpf.HttpHttpCall, data []byte, ok bool)
 	head := (*bpf.HttpHttpHead)(unsafe.Pointer(unsafe.SliceData(cs.head))) // but for the length of Data
 	call, data = &head.Call, cs.head[at:]
 	return call, data, head.Socket == c.address && call.Size > 0 && int(call.Len) <= len(data) && tailLen(call) <= 8
+}
+
+// tailLen is how many of the last bytes of a call were captured.
+func tailLen(call *bpf.HttpHttpCall) uint8 {
+	return call.TailLen &^ uint8(bpf.HttpCallNoteGoesOn|bpf.HttpCallNoteUrgent)
 }

@@ -34,6 +34,9 @@ func (t *tracer) Decode(record []byte) bool {
 		}
 	}
 	t.conns.advance(r.Time)
+	if r.Type > bpf.HttpEventSocketClosed {
+		return t.decodeTLS(r, data[:r.Call.Len], intro)
+	}
 	c := t.conns.open(r.Socket, r.Seen, intro)
 	if c == nil {
 		return false
@@ -81,6 +84,57 @@ func (t *tracer) Decode(record []byte) bool {
 	return true
 }
 
+// decodeTLS takes a record of TLS that is no call on a socket.
+func (t *tracer) decodeTLS(r *bpf.HttpHttpRecord, data []byte, intro *bpf.HttpHttpIntro) bool {
+	about := (*bpf.HttpTlsAbout)(unsafe.Pointer(&r.Kept))
+	o := object{about.Object, about.Since, about.Pid}
+	switch r.Type {
+	case bpf.HttpEventPlainUnlinked:
+		t.unlinked.hold(o, &r.Call, data)
+	case bpf.HttpEventTlsLinked:
+		t.link(r, t.unlinked.take(o))
+	case bpf.HttpEventBioNeeded:
+		if t.tls != nil {
+			t.tls.Need(about.Pid)
+		}
+	case bpf.HttpEventClientHello:
+		if intro == nil {
+			return false
+		}
+		if t.tls != nil {
+			t.tls.Saw(intro.Owner.Pid)
+		}
+		t.dark.hello(t.conns, data, intro)
+	default:
+		return false
+	}
+	return true
+}
+
+// link feeds a connection what was told before it was known that it is its.
+func (t *tracer) link(r *bpf.HttpHttpRecord, calls []heldCall) {
+	c := t.conns.open(r.Socket, r.Seen, nil)
+	if c == nil {
+		t.unlinked.drop(calls) // it is over
+		return
+	}
+	c.heard, c.based = r.Time, true
+	for i := range calls {
+		if asks, answers := beginnings(calls[i].data); asks != answers {
+			c.requests = calls[i].call.Dir & 1
+			if answers {
+				c.requests = 1 - c.requests
+			}
+			break
+		}
+	}
+	for i := range calls {
+		t.conns.current = c
+		t.conns.feed(c, &calls[i].call, calls[i].data)
+	}
+	t.settle()
+}
+
 // endingOf is how a connection has ended, and which end did that.
 func endingOf(r *bpf.HttpHttpRecord) (bpf.HttpEnding, message.Side) {
 	const by = bpf.HttpEndingByOwn | bpf.HttpEndingByPeer
@@ -93,11 +147,6 @@ func endingOf(r *bpf.HttpHttpRecord) (bpf.HttpEnding, message.Side) {
 		return ending &^ by, (1 - own).Side()
 	}
 	return ending &^ by, message.Neither
-}
-
-// tailLen is how many of the last bytes of a call were captured.
-func tailLen(call *bpf.HttpHttpCall) uint8 {
-	return call.TailLen &^ uint8(bpf.HttpCallNoteGoesOn|bpf.HttpCallNoteUrgent)
 }
 
 // start sets where the streams of a connection begin: one that is older than
@@ -114,15 +163,4 @@ func (c *conn) start(r *bpf.HttpHttpRecord, sum *bpf.HttpHttpCall) {
 		}
 	}
 	c.next = c.base
-}
-
-// take copies a value from the front of b: there it may stand at any address.
-func take[T any](b *[]byte, v *T) bool {
-	size := int(unsafe.Sizeof(*v))
-	if len(*b) < size {
-		return false
-	}
-	copy(unsafe.Slice((*byte)(unsafe.Pointer(v)), size), *b)
-	*b = (*b)[size:]
-	return true
 }

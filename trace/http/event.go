@@ -112,6 +112,7 @@ func (ev *events) fill(e *event.HTTP, kind string, client, server *exchange.Half
 		},
 		Connection:    event.Connection{Role: role, Src: view.Pair.Client, Dst: view.Pair.Server, ID: event.ConnID(view.ID)},
 		Version:       version(x),
+		TLS:           view.TLS,
 		Stream:        x.Stream,
 		Seq:           x.Position,
 		Method:        text(x.Method),
@@ -134,6 +135,7 @@ func (ev *events) fill(e *event.HTTP, kind string, client, server *exchange.Half
 	if role == event.RoleBoth {
 		addServer(e, x, &server.Exchange)
 		e.PeerPID, e.PeerComm = client.Owner.PID, client.Owner.Comm
+		e.TLS = server.TLS
 	}
 	// What was captured beyond the prefix is not for show.
 	if n := int(ev.options.prefix) - len(x.Method) - 1; len(e.Path) > n {
@@ -155,8 +157,11 @@ func addServer(e *event.HTTP, client, server *message.Exchange) {
 	if e.Host == "" {
 		e.Host = text(server.Host)
 	}
-	if e.Status == 0 && server.Status != 0 { // the client has not read the answer
-		e.Status, e.ResponseBytes = server.Status, max(e.ResponseBytes, server.ResponseBytes)
+	if e.Status == 0 { // the client has not read the answer, or does not know its status
+		e.Status = server.Status
+		if !client.Answered() {
+			e.ResponseBytes = max(e.ResponseBytes, server.ResponseBytes)
+		}
 	}
 	if e.Error != "" && e.ClosedBy == "" {
 		e.ClosedBy = server.ClosedBy.String()

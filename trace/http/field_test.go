@@ -28,7 +28,16 @@ const (
 // reports and captures. A request keeps its row.
 func TestKernelHTTPOddMessagesHaveRows(t *testing.T) {
 	kit.Needs(t, kit.EndsKernel)
-	testHTTP(t, session.Options{}, oddCases(), "", event.RoleClient, event.RoleServer)
+	cases, roles := oddCases(), []string{"", event.RoleClient, event.RoleServer}
+	if kit.Emulated() { // what kernels differ in, and some of what they do not
+		n := 0
+		roles = roles[:1]
+		cases = slices.DeleteFunc(cases, func(c httpCase) bool {
+			n++
+			return n%7 != 0 && !strings.Contains(c.name, "urgent") && !strings.Contains(c.name, "thrown") && !strings.Contains(c.name, "client")
+		})
+	}
+	testHTTP(t, session.Options{}, cases, roles...)
 }
 
 func oddCases() []httpCase {
@@ -183,15 +192,6 @@ func oddCases() []httpCase {
 		server: []move{recv(len(get)), send(ok5), recv(len(get)), send(ok5)},
 		rows:   two,
 	}, httpCase{
-		name:   "an answer that is thrown away, in a buffer with another one",
-		client: []move{send(get), recv(len(ok5)), send(get), recv(len(ok5)).By("trunc"), send(get), recv(len(ok5))},
-		server: []move{recv(len(get)), send(ok5), recv(len(get)), send(strings.Replace(ok5, "200", "201", 1)), recv(len(get)), send(ok5)},
-		rows:   []string{after, row("server", "GET", "/a", 201, get, ok5), after},
-		alone: map[string][]string{
-			event.RoleClient: {row("client", "GET", "/a", 200, get, ok5), row("client", "GET", "/a", 200, get, ok5)},
-			event.RoleServer: {row("server", "GET", "/a", 200, get, ok5), row("server", "GET", "/a", 201, get, ok5), row("server", "GET", "/a", 200, get, ok5)},
-		},
-	}, httpCase{
 		name:   "an urgent byte before the first request",
 		client: []move{send("!").By("urgent"), send(get), recv(len(ok5)), send(get), recv(len(ok5))},
 		server: []move{recv(len(get)), send(ok5), recv(len(get)), send(ok5)},
@@ -210,6 +210,36 @@ func oddCases() []httpCase {
 	return cases
 }
 
+// An answer that is taken out and thrown away leaves in the buffer what was there before:
+// that is none. The server's end tells of it.
+func TestKernelHTTPThrownAwayAnswersAreNotMadeUp(t *testing.T) {
+	kit.Needs(t, kit.EndsKernel)
+	tiersOf(t, func(t *testing.T, tier kernel.Tier) {
+		other := strings.Replace(ok5, "200", "201", 1)
+		server, ports := serve(t, []move{recv(len(get)), send(ok5), recv(len(get)), send(other), recv(len(get)), send(ok5)})
+		both := openHTTP(t, session.Options{Tier: tier}, atPorts(ports...))
+		client := openHTTP(t, session.Options{Tier: tier}, atPorts(ports...), "--role=client")
+		both.Run()
+		client.Run()
+		call(t, ports[0], []move{send(get), recv(len(ok5)), send(get), recv(len(ok5)).By("trunc"), send(get), recv(len(ok5))})
+		server.Hear()
+		after := row("both", "GET", "/a", 200, get, ok5)
+		both.await(ports[0], 3)
+		a := both.Stop()
+		got := rows(both.of(ports[0]))
+		slices.Sort(got)
+		if diff := cmp.Diff([]string{after, after, row("server", "GET", "/a", 201, get, other)}, got); diff != "" || a.Lost != a.LostBy["program_missed"] {
+			t.Errorf("%s, lost %v", diff, a.LostBy)
+		}
+		client.await(ports[0], 2)
+		a = client.Stop()
+		after = row("client", "GET", "/a", 200, get, ok5)
+		if diff := cmp.Diff([]string{after, after}, rows(client.of(ports[0]))); diff != "" || a.LostBy["unpaired"] != 1 {
+			t.Errorf("%s, lost %v", diff, a.LostBy)
+		}
+	})
+}
+
 // What a client sends at once and a server answers in long calls, wherever these begin:
 // no exchange is lost, and none made up.
 func TestKernelHTTPLongPipelinedCallsAreReadWhole(t *testing.T) {
@@ -221,8 +251,9 @@ func TestKernelHTTPLongPipelinedCallsAreReadWhole(t *testing.T) {
 			cases = append(cases, pipelined(r, fmt.Sprintf("calls of %d bytes, the first of %d", size, size*(alignment+1)/15), size*(alignment+1)/15, size, nil))
 		}
 	}
+	roles := []string{"", event.RoleClient, event.RoleServer}
 	if kit.Emulated() {
-		cases = cases[:5]
+		cases, roles = cases[:3], roles[:1]
 	}
 	// Requests that come one by one, few in a call, in halves; one exchange before them; one
 	// call of all answers.
@@ -236,7 +267,7 @@ func TestKernelHTTPLongPipelinedCallsAreReadWhole(t *testing.T) {
 		pipelined(r, "requests in three calls", 1440, 1440, halves),
 		pipelined(r, "answers of 16 KiB", 16<<10, 16<<10, nil),
 		pipelined(r, "all answers in one call", 60_000, 60_000, nil))
-	testHTTP(t, session.Options{}, cases, "", event.RoleClient, event.RoleServer)
+	testHTTP(t, session.Options{}, cases, roles...)
 }
 
 // pipelined is a case of 40 exchanges: a first one, then all others but that the client
@@ -444,7 +475,7 @@ func TestKernelHTTPMultipath(t *testing.T) {
 				t.Errorf("port %d: %s", p, diff)
 			}
 			for _, e := range got {
-				if !e.ID.Known || int(e.Dst.Port()) != p || e.Src.Port() == 0 || e.Dst.Addr().String() != "127.0.0.1" {
+				if older := e.Seq == 0; !e.ID.Known || older != (p == port && e == got[len(got)-1] || p == port && e == got[len(got)-2]) || int(e.Dst.Port()) != p || e.Src.Port() == 0 || e.Dst.Addr().String() != "127.0.0.1" {
 					t.Errorf("between %s and %s, connection %v", e.Src, e.Dst, e.ID)
 				}
 			}

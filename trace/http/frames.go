@@ -191,3 +191,14 @@ func kind(parts []byte) bpf.HttpH2Part {
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(&k)), 4), parts)
 	return bpf.HttpH2Part(k)
 }
+
+// take copies a value from the front of b: there it may stand at any address.
+func take[T any](b *[]byte, v *T) bool {
+	size := int(unsafe.Sizeof(*v))
+	if len(*b) < size {
+		return false
+	}
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(v)), size), *b)
+	*b = (*b)[size:]
+	return true
+}

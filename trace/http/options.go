@@ -28,6 +28,7 @@ type options struct {
 	stuck   time.Duration
 	prefix  uint64 // bytes
 	summary bool
+	noTLS   bool
 }
 
 func (o *options) Flags(fs *flag.FlagSet) {
@@ -37,10 +38,11 @@ func (o *options) Flags(fs *flag.FlagSet) {
 	fs.Var(option.Text(&o.path), "path", "`GLOB` only this path (with its query); * and ? match")
 	fs.Var(option.Text(&o.host), "host", "`GLOB` only this Host header or :authority; * and ? match")
 	fs.Var(o.status.Value(), "status", "`5xx,400-499` only these statuses")
-	fs.Var(option.Duration(&o.slow, 0), "slow", "`100ms` only exchanges that took at least this long")
+	fs.Var(option.Duration(&o.slow, 0), "slow", "`100ms` at least this TOTAL (to last byte; LATENCY: first)")
 	fs.Var(option.OneOf(&o.role, event.RoleClient, event.RoleServer), "role", "`client|server` only the client's or the server's side")
 	fs.Var(option.Duration(&o.stuck, 0), "stuck", "`2s` report if unanswered this long; 0: off")
 	fs.Var(option.Size(&o.prefix, minPrefix, maxPrefix), "prefix", "`1KiB` capture this much of each head")
+	fs.BoolVar(&o.noTLS, "no-tls", false, "leave TLS libraries alone: show no HTTPS")
 	fs.BoolVar(&o.summary, "summary", false, "one row per method, host and route")
 }
 

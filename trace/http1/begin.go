@@ -5,6 +5,36 @@ import (
 	"math"
 )
 
+// run moves captured bytes, from a segment's start or not and with more of it
+// to follow or not, and returns how many. Fewer than all means that a response
+// has to wait for its request.
+func (c *Conn) run(st *flow, s *Segment, b []byte, start, more bool, to *Sink) int {
+	all := len(b)
+	for len(b) > 0 && !c.opaque {
+		if st.state == atHead || st.state == lost {
+			n, ok := c.head(st, s, b, start, more, to)
+			st.next += uint64(n)
+			b, start = b[n:], false
+			if !ok {
+				break
+			}
+			continue
+		}
+		n, ok := st.read(b)
+		st.next += uint64(n)
+		b, start = b[n:], start && n == 0
+		st.msg.bytes += uint64(n)
+		st.msg.last = s.Last
+		st.inner = s.Time != s.Last && (more || len(b) > 0)
+		if !ok {
+			c.misplace(st, to)
+		} else if st.state == over {
+			c.end(st, to)
+		}
+	}
+	return all - len(b)
+}
+
 // head reads b, which begins or goes on with a head if anything does. It
 // returns how much of b it took, and false if the rest has to wait.
 func (c *Conn) head(st *flow, s *Segment, b []byte, start, more bool, to *Sink) (n int, ok bool) {
@@ -87,6 +117,9 @@ func (c *Conn) head(st *flow, s *Segment, b []byte, start, more bool, to *Sink) 
 		}
 		st.asks = as == shapeRequest && in == sure && (!h.bare || c.known)
 		st.begun.split = st.begun.split || shapeOf(src) == shapeShort
+		if st.asks && st.lined {
+			c.kind = HTTP1
+		}
 		return n + len(b), true
 	}
 	st.begun.bytes = uint64(size)

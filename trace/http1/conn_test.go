@@ -615,6 +615,12 @@ func TestExchanges(t *testing.T) {
 			[]string{
 				"client GET /a at h 1.1 400 19@1-1 39@2-2",
 				"client GET /b at h 1.1 404 28@1-1 45@2-2"}},
+		{"the same of a version of something like HTTP", false,
+			[]step{out("OPTIONS /a RTSP/1.0\r\nHost: h\r\n\r\n"), in("HTTP/1.1 400 Bad\r\n\r\n"), end(Closed)},
+			[]string{"client OPTIONS /a at h 1.1 400 32@1-1 20@2-2"}},
+		{"a version that does not end its line", false,
+			[]step{out("GET /a HTTP/5.6"), in("HTTP/1.1 400 Bad\r\n\r\n"), end(Closed)},
+			[]string{"client GET /a incomplete 1.1 400 15@1-1 20@2-2 request~"}},
 		{"and else it is none", false,
 			[]step{out("get key\r\n"), in("END\r\n"), out("get key\r\n"), in("END\r\n"), end(Closed)}, nil},
 		{"a mail server is none, whoever speaks first", false,

@@ -104,36 +104,6 @@ func (c *Conn) over(st *flow, s *Segment) bool {
 		!c.cutHead && s.Size == 5 && string(tail) == "0\r\n\r\n")
 }
 
-// run moves captured bytes, from a segment's start or not and with more of it
-// to follow or not, and returns how many. Fewer than all means that a response
-// has to wait for its request.
-func (c *Conn) run(st *flow, s *Segment, b []byte, start, more bool, to *Sink) int {
-	all := len(b)
-	for len(b) > 0 && !c.opaque {
-		if st.state == atHead || st.state == lost {
-			n, ok := c.head(st, s, b, start, more, to)
-			st.next += uint64(n)
-			b, start = b[n:], false
-			if !ok {
-				break
-			}
-			continue
-		}
-		n, ok := st.read(b)
-		st.next += uint64(n)
-		b, start = b[n:], start && n == 0
-		st.msg.bytes += uint64(n)
-		st.msg.last = s.Last
-		st.inner = s.Time != s.Last && (more || len(b) > 0)
-		if !ok {
-			c.misplace(st, to)
-		} else if st.state == over {
-			c.end(st, to)
-		}
-	}
-	return all - len(b)
-}
-
 // skip moves n bytes that were not captured, of segment s or untold.
 func (c *Conn) skip(st *flow, n uint64, s *Segment, more bool, to *Sink) {
 	if n == 0 || c.opaque {

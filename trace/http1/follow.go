@@ -37,7 +37,7 @@ func (c *Conn) Body(dir Direction) (until uint64, blind bool) {
 // Oldest returns when the oldest request began that no answer has begun to
 // come for, or none that is HTTP, and that Stuck has not reported yet.
 func (c *Conn) Oldest() (start int64, ok bool) {
-	if c.odd {
+	if c.odd && !c.front().stuck {
 		return c.front().start, true
 	}
 	for i := c.unanswered(); i < len(c.queue); i++ {
@@ -58,8 +58,10 @@ func (c *Conn) Oldest() (start int64, ok bool) {
 // Their exchanges are reported as ever when they are over. One with an answer that is
 // not HTTP is then over, as nothing tells where that ends.
 func (c *Conn) Stuck(before int64, to *Sink) {
-	if c.odd && c.front().start <= before && len(c.answering().buf) == 0 {
-		c.conclude(to)
+	if c.odd && !c.front().stuck && c.front().start <= before {
+		if c.front().stuck = true; len(c.answering().buf) == 0 {
+			c.conclude(to)
+		}
 	}
 	for i := c.unanswered(); i < len(c.queue) && c.queue[i].start <= before; i++ {
 		if r := &c.queue[i]; !r.stuck {

@@ -215,6 +215,9 @@ func (h *head) parseOpen(b []byte) (n int, ok bool) {
 		return 0, false
 	}
 	*h = head{length: -1, minor: noMinor, bare: true, method: line[:sp], target: trim(line[sp:])}
+	if last := bytes.LastIndexByte(h.target, ' '); last >= 0 && otherVersion(h.target[last+1:]) {
+		h.target = trim(h.target[:last])
+	}
 	for n = end + 1; ; n += end + 1 {
 		if end = bytes.IndexByte(b[n:], '\n'); end < 0 {
 			h.incomplete = true
@@ -256,7 +259,7 @@ func (h *head) parseCut(b []byte, as shape, in doubt) bool {
 	}
 	if i := bytes.IndexByte(h.target, ' '); i >= 0 {
 		version := h.target[i+1:]
-		if n := min(len(version), len("HTTP/1.")); string(version[:n]) != "HTTP/1."[:n] {
+		if n := min(len(version), len("http/")); !fold(version[:n], "http/"[:n]) {
 			return false
 		}
 		h.target, h.truncated = h.target[:i], false
@@ -312,6 +315,26 @@ func (h *head) firstLine(line []byte, as shape, in doubt) bool {
 		}
 	}
 	return common(h.method) || h.targetForm() && bytes.IndexByte(h.target, ' ') < 0 && rare(h.method)
+}
+
+// otherVersion reports whether a word at the end of a line names a version of a protocol
+// that is like HTTP, as RTSP/1.0.
+func otherVersion(word []byte) bool {
+	name, number, found := bytes.Cut(word, []byte("/"))
+	if !found || len(name) < 3 || len(number) == 0 {
+		return false
+	}
+	for _, ch := range name {
+		if ch < 'A' || ch > 'Z' {
+			return false
+		}
+	}
+	for _, ch := range number {
+		if (ch < '0' || ch > '9') && ch != '.' {
+			return false
+		}
+	}
+	return true
 }
 
 // statusLine reads the first line of an answer, where one is due: also such as are not

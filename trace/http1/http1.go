@@ -34,6 +34,9 @@ func (p *parser) Close(now int64, why Ending) { p.Conn.Close(now, why, p.to) }
 // Busy: answers come in order, so that any request is one that is waited for.
 func (p *parser) Busy(uint32) bool { return p.Conn.Busy() }
 
+// Waits: there are no streams.
+func (p *parser) Waits(uint32) bool { return false }
+
 // GiveUp: what may be over is given up at once.
 func (p *parser) GiveUp() {}
 

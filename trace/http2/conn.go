@@ -68,7 +68,7 @@ func (c *Conn) Kind() Kind { return c.kind }
 // Opaque reports that no exchange will be found any more.
 func (c *Conn) Opaque() bool { return c.opaque }
 
-// Waiting is how many requests are whole and have no answer.
+// Waiting is how many requests are whole and have no answer, those in doubt left out.
 func (c *Conn) Waiting() int { return c.waits }
 
 // Busy reports whether the exchange of a stream is under way.
@@ -86,14 +86,20 @@ func (c *Conn) Settle(before int64, to *Sink) {
 	}
 }
 
+// Waits reports whether the request of a stream is whole and has no answer.
+func (c *Conn) Waits(stream uint32) bool {
+	t := c.find(stream)
+	return t != nil && t.waits
+}
+
 // Oldest returns when the request ended that has waited longest for its answer and
 // that Stuck has not reported yet.
 func (c *Conn) Oldest() (since int64, ok bool) {
-	if c.waits == 0 {
+	if c.waits == c.stuck {
 		return 0, false
 	}
 	for _, t := range c.list {
-		if t.waits && (!ok || t.request.last < since) {
+		if t.waits && !t.stuck && (!ok || t.request.last < since) {
 			since, ok = t.request.last, true
 		}
 	}
@@ -104,13 +110,13 @@ func (c *Conn) Oldest() (since int64, ok bool) {
 // answer has begun to come for. Their exchanges are reported as ever when they are
 // over.
 func (c *Conn) Stuck(before int64, to *Sink) {
-	if c.waits == 0 {
+	if c.waits == c.stuck {
 		return
 	}
 	for _, t := range c.list {
-		if t.waits && t.request.last <= before {
+		if t.waits && !t.stuck && t.request.last <= before {
 			t.stuck = true
-			c.changed(t, to)
+			c.stuck++
 			c.tell(to.Stuck, t, Complete, 0, to)
 		}
 	}

@@ -65,10 +65,13 @@ func TestStuck(t *testing.T) {
 	p.c.Stuck(100, &p.to)
 	p.c.Stuck(100, &p.to)
 	p.want("stuck client 3 POST /slow at h 37@4-6 0@0-0")
-	if _, ok := p.c.Oldest(); ok {
-		t.Error("there is another one")
+	if _, ok := p.c.Oldest(); ok || p.c.Waiting() != 2 || !p.c.Waits(3) || p.c.Waits(1) {
+		t.Error("they wait, and no other one does", p.c.Waiting())
 	}
 	p.in(p.sv.headers(3, true, ":status: 200"), p.sv.headers(5, false, ":status: 200"))
+	if p.c.Waiting() != 0 || p.c.Waits(5) {
+		t.Error("what is being answered waits")
+	}
 	p.close(Closed)
 	p.want("client 3 POST /slow at h 200 37@4-6 10@8-8",
 		`client 1 POST /etcdserverpb.Watch/Watch at h closed 89@3-3 0@0-9 ~request`,

@@ -637,12 +637,15 @@ func feed(t *testing.T, segments []Segment, joined bool, closed int64, stuck fun
 
 // check compares what a connection counts with what it has.
 func check(t *testing.T, c *Conn) {
-	text, waits, orphans := 0, 0, 0
+	text, waits, stuck, orphans := 0, 0, 0, 0
 	last := uint32(0)
 	for _, k := range c.list {
 		text += len(k.text)
 		if k.waits {
 			waits++
+			if k.stuck {
+				stuck++
+			}
 		}
 		if !k.asked && !k.given {
 			orphans++
@@ -652,7 +655,7 @@ func check(t *testing.T, c *Conn) {
 		}
 		last = k.id
 	}
-	if text != c.text || waits != c.waits || orphans != c.orphans {
+	if text != c.text || waits != c.waits || stuck != c.stuck || orphans != c.orphans {
 		t.Fatalf("it counts text %d, waits %d, orphans %d: there are %d, %d, %d", c.text, c.waits, c.orphans, text, waits, orphans)
 	}
 }

@@ -145,6 +145,7 @@ type talks struct {
 	list    []*talk // by id
 	text    int     // bytes of it in list
 	waits   int     // requests in list that wait for their answer
+	stuck   int     // of them, those that were reported so
 	orphans int     // answers in list that wait for their request
 	late    bool    // there may be some that came before their request
 
@@ -209,9 +210,7 @@ func (c *talks) remove(t *talk, to *Sink) {
 	if !t.asked && !t.given {
 		c.orphans--
 	}
-	if t.waits {
-		c.waits--
-	}
+	c.count(t, false)
 	if !t.over || !t.ended {
 		c.forget(t.id)
 	}
@@ -397,13 +396,21 @@ func (c *talks) changed(t *talk, to *Sink) {
 
 // track counts a stream if its request waits for an answer.
 func (c *talks) track(t *talk) {
-	waits := t.asked && t.ended && !t.heard && !t.maybe && !t.stuck && t.doubt == 0
-	if waits != t.waits {
-		if t.waits = waits; waits {
-			c.waits++
-		} else {
-			c.waits--
-		}
+	c.count(t, t.asked && t.ended && !t.heard && !t.maybe && t.doubt == 0)
+}
+
+func (c *talks) count(t *talk, waits bool) {
+	if waits == t.waits {
+		return
+	}
+	t.waits = waits
+	n := 1
+	if !waits {
+		n = -1
+	}
+	c.waits += n
+	if t.stuck {
+		c.stuck += n
 	}
 }
 

@@ -200,6 +200,8 @@ type Parser interface {
 	Body(dir stream.Direction) (until uint64, blind bool)
 	// Waiting is how many requests have no answer under way.
 	Waiting() int
+	// Waits reports whether the request of a stream of HTTP/2 is one of these.
+	Waits(stream uint32) bool
 	// Busy reports whether an exchange is under way, in HTTP/2 that of a stream.
 	Busy(stream uint32) bool
 	// Holds reports whether an answer waits for its request.

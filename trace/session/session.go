@@ -76,8 +76,21 @@ func Open(tracers []Tracer, opts Options) (_ *Session, err error) {
 		return nil, err
 	}
 	s.warnings = append(s.warnings, warnings...)
-	for _, t := range tracers {
-		if err := s.open(t); err != nil {
+	plans := make([]kernel.Plan, len(tracers))
+	later := false
+	for i, t := range tracers {
+		if plans[i], err = t.Plan(s.kernel.Types, &s.opts); err != nil {
+			return nil, err
+		}
+		later = later || plans[i].Later()
+	}
+	if later {
+		if err := s.kernel.Spawn(); err != nil {
+			return nil, err
+		}
+	}
+	for i, t := range tracers {
+		if err := s.open(t, plans[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -105,11 +118,7 @@ func Open(tracers []Tracer, opts Options) (_ *Session, err error) {
 }
 
 // open loads a tracer's object.
-func (s *Session) open(t Tracer) error {
-	plan, err := t.Plan(s.kernel.Types, &s.opts)
-	if err != nil {
-		return err
-	}
+func (s *Session) open(t Tracer, plan kernel.Plan) error {
 	o, err := s.kernel.Load(plan)
 	if err != nil {
 		return err
@@ -334,6 +343,11 @@ func plural(n uint64, thing string) string {
 
 // Close releases everything that the session holds in the kernel.
 func (s *Session) Close() {
+	for _, h := range s.hosts {
+		if c, ok := h.tracer.(interface{ Close() }); ok {
+			c.Close()
+		}
+	}
 	if s.kernel != nil {
 		s.kernel.Detach()
 	}
@@ -350,6 +364,9 @@ func (s *Session) unseen() (list []string) {
 			list = append(list, f.Without)
 		} else if misses := f.Misses[f.Tier]; misses != "" {
 			list = append(list, misses)
+		}
+		if f.Never != "" {
+			list = append(list, f.Never)
 		}
 	}
 	return list

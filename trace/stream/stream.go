@@ -69,6 +69,7 @@ type End struct {
 	ID            ConnID    // the connection's name, the same at both ends
 	Seq           [2]uint32 // TCP's number of the byte at offset 0 of each direction
 	Joined        bool      // bytes moved before it was first seen
+	TLS           string    // the library that the bytes were taken from, which it encrypts; empty: they are those of the connection
 }
 
 // ConnID names a TCP connection by the initial sequence numbers of its two ends, that of

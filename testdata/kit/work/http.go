@@ -2,8 +2,7 @@ package work
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/json"
+	"encoding/gob"
 	"errors"
 	"fmt"
 	"io"
@@ -222,7 +221,7 @@ func readStamps(fd int) {
 // its own.
 func playAll(args []string) {
 	var scripts [][]Move
-	Must(json.Unmarshal(Must1(base64.StdEncoding.DecodeString(args[0])), &scripts))
+	Must(gob.NewDecoder(bytes.NewReader(Must1(os.ReadFile(args[0])))).Decode(&scripts))
 	var listeners []int
 	for range scripts {
 		fd, port := FixedListener()
