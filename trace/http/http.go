@@ -52,8 +52,7 @@ network, and no certificate is needed. HTTPS is read where programs call their T
 library (OpenSSL, GnuTLS, NSS, Go). Not seen: messages that begin in sendfile or splice.
 If the kernel does not allow hooks on functions, messages in io_uring are not seen
 either. HTTP over Unix sockets is not traced.`,
-	Example: `  tracer http --status 5xx --slow 100ms  server errors that took long
-  tracer http --summary --port 8080      request rates and latencies by route`,
+	Example: `  tracer http --summary --port 8080  request rates and latencies by route`,
 	New: func() session.Tracer { return &tracer{} },
 }
 
@@ -98,7 +97,7 @@ func (t *tracer) Attached(h *session.Host) error {
 	t.looking = t.timer(t.look)
 	t.conns.sweeping.Next(idleCheck)
 	t.looking.Next(t.pending.lookInterval())
-	if !t.noTLS && h.Object.Tier(tls.Feature) != 0 {
+	if !t.noTLS && h.Object != nil && h.Object.Tier(tls.Feature) != 0 { // none offline
 		var err error
 		if t.tls, err = tls.Open(h.Object, false); err != nil {
 			return err
