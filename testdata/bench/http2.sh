@@ -24,7 +24,7 @@ stats=/proc/sys/kernel/bpf_stats_enabled
 stats_before=$(cat $stats)
 cleanup() {
 	local p
-	for p in $tool $nginx $server; do kill -INT "$p" 2>/dev/null || :; done
+	for p in $tool $nginx $server; do kill -TERM "$p" 2>/dev/null || :; done
 	echo "$stats_before" >$stats
 	wait 2>/dev/null || :
 	rm -rf "$work"

@@ -22,8 +22,9 @@ started() {
 	tool=
 	return 1
 }
+# A shell has its jobs ignore SIGINT, and tracer leaves that as it is: SIGTERM.
 stopped() {
-	kill -INT "$tool" 2>/dev/null || { echo "bench: the tool ended by itself:"; tail -5 "$work/err"; }
+	kill -TERM "$tool" 2>/dev/null || { echo "bench: the tool ended by itself:"; tail -5 "$work/err"; }
 	wait "$tool" || :
 	tool=
 }
