@@ -103,7 +103,7 @@ with() {
 	read -r rate n < <(load "$2")
 	ticks=$(($(cpu "$tool") - before))
 	sleep 0.3
-	kill -INT "$tool" 2>/dev/null || :
+	kill -TERM "$tool" 2>/dev/null || :
 	wait "$tool" || :
 	tool=
 	case $1 in
