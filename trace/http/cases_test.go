@@ -278,6 +278,7 @@ func httpCases() []httpCase {
 	add("something else that begins like a request", nil, send("GET\n"), send("+1\n"), send("SET a b\n"), send("+1\n"), send("QUIT\n"), send("+1\n"))
 	cases = append(cases, httpCase{
 		name:   "something else, then HTTP",
+		rows:   []string{row("both", "GET", "/a", 200, get, ok5)},
 		client: []move{recv(8), send("\x00\x01\x02\x03\x04"), recv(5), send(get), recv(len(ok5))},
 		server: []move{send("SSH-2.0\n"), recv(5), send("abcde"), recv(len(get)), send(ok5)},
 	})
