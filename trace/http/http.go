@@ -53,7 +53,7 @@ library (OpenSSL, GnuTLS, NSS, Go). Not seen: messages that begin in sendfile or
 If the kernel does not allow hooks on functions, messages in io_uring are not seen
 either. HTTP over Unix sockets is not traced.`,
 	Example: `  tracer http --summary --port 8080  request rates and latencies by route`,
-	New: func() session.Tracer { return &tracer{} },
+	New:     func() session.Tracer { return &tracer{} },
 }
 
 // tracer reports HTTP exchanges, and requests that wait for too long.
