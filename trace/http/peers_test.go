@@ -359,13 +359,13 @@ func (p *peers) wrong(r *httpRow) string {
 	case r.Duration == nil || *r.Duration < 0 || *r.Duration > time.Since(p.began).Microseconds():
 		return "duration_us"
 	// A status that the client did not read is the server's.
-	case (r.Latency == nil) != (r.Status == 0) && (r.Version != "2" || r.Error == "" || r.Latency != nil) || r.Latency != nil && (*r.Latency <= 0 || *r.Latency > *r.Duration):
+	case (r.Latency == nil) != (r.Status == 0) && (r.Error == "" || r.Latency != nil) || r.Latency != nil && (*r.Latency <= 0 || *r.Latency > *r.Duration):
 		return "latency_us"
 	case (r.Status == 0) && r.Error == "":
 		return "neither status nor error"
 	case (r.Role == "both") != (r.PeerPID != 0) || (r.Role == "both") != (r.PeerComm != ""):
 		return "peer"
-	case (r.ServerLatency != nil) != (r.Role == "both" && r.Status != 0) && (r.Version != "2" || r.Error == ""):
+	case (r.ServerLatency != nil) != (r.Role == "both" && r.Status != 0) && r.Error == "":
 		return "server_latency_us"
 	// What the server did lies within what the client waited for.
 	case r.ServerLatency != nil && r.Latency != nil && (*r.ServerLatency < 0 || *r.ServerLatency > *r.Latency+500):
