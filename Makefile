@@ -4,9 +4,9 @@ BUILD := $(or $(TRACER_BUILD),/tmp/tracer-build)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10000x
 SOAK ?= 15m
-BENCHES ?= start exec conn traffic http
-# No pattern finds these packages.
-TESTDATA := $(addprefix ./,$(sort $(dir $(wildcard testdata/*/*.go testdata/*/*/*.go))))
+BENCHES ?= start exec conn traffic http http2 https
+# No pattern finds these packages. testdata/grpc is a module of its own.
+TESTDATA := $(addprefix ./,$(sort $(dir $(filter-out testdata/grpc/%,$(wildcard testdata/*/*.go testdata/*/*/*.go)))))
 # Packages with privileged tests, and those with fuzz targets.
 KERNEL_TESTS = $(sort $(dir $(shell grep -rl --include='*_test.go' '^func TestKernel' .)))
 FUZZ_TESTS = $(sort $(dir $(shell grep -rl --include='*_test.go' '^func Fuzz' .)))
@@ -64,7 +64,8 @@ install-tools: ## what the tests need beside Go, by apt
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
 		clang-14 llvm-14 libbpf-dev qemu-system-x86 cpio busybox-static \
 		containerd runc crun docker.io podman conmon \
-		nginx haproxy apache2-bin wrk curl jq python3 nodejs iptables iproute2 >/dev/null
+		nginx haproxy apache2-bin wrk curl wget openssl jq python3 nodejs nghttp2-client python3-hypercorn iptables iproute2 groff-base >/dev/null
+	command -v npm >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends npm >/dev/null
 
 .PHONY: check
 check: check-generated ## formatting, vet, staticcheck
@@ -160,6 +161,14 @@ bench-traffic: build ## traffic beside nethogs and tcptop, in alternating pairs
 .PHONY: bench-http
 bench-http: build ## http beside bpftrace and tshark, in alternating pairs; latency, memory, other traffic
 	testdata/bench/http.sh
+
+.PHONY: bench-http2
+bench-http2: build ## http on HTTP/2 and gRPC beside tshark, in alternating pairs
+	testdata/bench/http2.sh
+
+.PHONY: bench-https
+bench-https: build ## HTTPS beside bpftrace and programs that do nothing, in alternating pairs
+	testdata/bench/https.sh
 
 .PHONY: clean
 clean: ## what was built

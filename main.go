@@ -40,6 +40,7 @@ const (
 func main() {
 	attach.Become()
 	command.Become()
+	render.Become()
 	os.Exit(run())
 }
 
@@ -264,7 +265,7 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 	stop := make(chan os.Signal, 4)
 	command.Notify(stop, len(c.command) > 0)
 
-	if err := c.Exist(); err != nil {
+	if err := c.Ready(); err != nil {
 		complain(err)
 		return exitFailed
 	}
@@ -279,6 +280,7 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 		c.PIDs = append(c.PIDs, cmd.PID)
 		c.stdout.Command = true
 	}
+	defer c.stdout.Prepare()()
 	s, err := session.Open([]session.Tracer{tracer}, c.Options)
 	if err != nil {
 		cmd.Cancel()
@@ -300,6 +302,7 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 		return exitFailed
 	}
 	out, release := c.stdout.Open(msg)
+	defer release() // also if this panics
 	ended := make(chan struct{})
 	go func() { cancel(session.Ended(cmd.Wait(stop, ended, msg.Interrupted))) }()
 	err = s.Run(ctx, out)
@@ -310,6 +313,7 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 
 // begin says that tracing has begun, and what will be missed.
 func (c *config) begin(msg *render.Messages, p *session.Probe, s *session.Session) {
+	zone := render.SetZone()
 	what := "tracing " + p.Name
 	switch {
 	case len(c.command) > 0:
@@ -330,6 +334,9 @@ func (c *config) begin(msg *render.Messages, p *session.Probe, s *session.Sessio
 	msg.Start(start, what)
 	for _, n := range s.Notices() {
 		msg.Notice(&n)
+	}
+	if zone != nil && !c.stdout.JSON {
+		msg.Notice(&event.Notice{Time: start.Time, Kind: event.KindWarning, Message: "times are shown in UTC: " + zone.Error()})
 	}
 }
 
@@ -358,6 +365,7 @@ func (c *config) end(msg *render.Messages, s *session.Session, cmd *command.Comm
 	if c.verbose || account.Shown == 0 {
 		msg.Explain(account)
 	}
+	msg.Unreadable(account)
 	msg.Account(account)
 	return status
 }

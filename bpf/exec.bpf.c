@@ -78,7 +78,7 @@ struct exec_record {
 	__u32 cwd_len;
 	__u32 args_len;
 	__u32 name_len; /* started, with tells_failed: the file as asked for */
-	__u32 pad;
+	__u32 exec_id;	/* of the program: how often the process became one, and those that it was forked from */
 	char comm[COMM_LEN];
 	char parent_comm[COMM_LEN];
 };
@@ -175,6 +175,7 @@ static __always_inline void fill_record(struct exec_record *rec, enum event type
 	rec->pid = BPF_CORE_READ(task, tgid);
 	rec->tid = BPF_CORE_READ(task, pid);
 	rec->uid = bpf_get_current_uid_gid();
+	rec->exec_id = BPF_CORE_READ(task, self_exec_id);
 	/* The parent may be a thread: the process is named by its leader. */
 	rec->ppid = BPF_CORE_READ(task, real_parent, tgid);
 	fill_comm(rec->comm, task);
@@ -624,7 +625,7 @@ static __noinline void fill_failed(struct scratch *s, __u32 index, struct exec_c
 	add_filename(index, call->filename);
 	if (call->folder != AT_FDCWD && s->at && s->data[0] != '/')
 		add_folder(index, call->folder);
-	if (walks_on(s->rec.code))
+	else if (walks_on(s->rec.code))
 		add_path(index, call->envp);
 	for (int i = 0; call->argv && i <= FAILED_ARGS; i++) {
 		if (bpf_probe_read_user(&arg, sizeof(arg),

@@ -62,7 +62,7 @@ type ExecExecRecord struct {
 	CwdLen     uint32
 	ArgsLen    uint32
 	NameLen    uint32
-	Pad        uint32
+	ExecId     uint32
 	Comm       [16]int8
 	ParentComm [16]int8
 }

@@ -2,7 +2,7 @@
 
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * What do processes say to each other in HTTP/1, and when?
+ * What do processes say to each other in HTTP, and when?
  *
  * A data call on a TCP socket that speaks HTTP is told with the first bytes it
  * moved; user space reads messages out of that (trace/http1). What goes in the
@@ -11,6 +11,11 @@
  * socket whose first bytes are no HTTP is not looked at again. Inside of a long
  * body user space says how far it goes (map hints): calls up to there are only
  * summed.
+ *
+ * A socket that begins with the preface of HTTP/2, is switched to it (h2c), or has
+ * a call in mid-connection of nothing but frames that fit one another, with HEADERS
+ * among them, is followed frame by frame (http/frames.h). Whether those HEADERS are
+ * some, user space says.
  *
  * Hooks, three doors to one body:
  *   A  fexit of tcp_sendmsg, tcp_recvmsg, tcp_splice_read, and tcp_sendpage
@@ -26,402 +31,20 @@
  * receives; in A and B what a receive takes that waited before tracing began;
  * and in C of io_uring, sendmmsg and recvmmsg and of 32-bit
  * programs. In C what a ring of io_uring splices out of a socket is known only
- * by the next call. Multipath TCP.
+ * by the next call. Of Multipath TCP what splice takes out of a socket.
  *
  * Two threads that move bytes in one direction of a socket at the same time
  * are told in one order or the other.
  *
  * Oldest kernel: 5.8 (bpf_ktime_get_boot_ns); C: 6.3.
  */
-#include "http/life.h"
-#include "http/verdict.h"
-
-/* Calls after a change of direction that may still be parts of a head. */
-#define HEAD_CALLS 4
-/* Bytes captured of a long call that is a part of a body. */
-#define BODY_LEN 32
-/* A sum is told before it grows beyond this. */
-#define SUM_MAX (1U << 30)
+#include "http/call.h"
 
 /* Calls that have copies, for first_call(): a task has no two of them at once. */
 enum copied {
 	COPIED_SEND,
 	COPIED_RECEIVE,
 };
-
-/*
- * How the kernel lets us look at its memory: directly, where it knows the type
- * of an argument, or by a copy. A door is a constant where it is used.
- */
-enum door {
-	BY_FUNCTION,
-	BY_KPROBE,
-	BY_TRACEPOINT,
-};
-
-#define READ(door, p, field) ((door) == BY_KPROBE ? BPF_CORE_READ(p, field) : (p)->field)
-
-/* A socket as one of TCP, or NULL; the cast, unlike the helper, is no call. */
-static __always_inline struct tcp_sock *as_tcp(enum door door, struct sock *sk)
-{
-	switch (door) {
-	case BY_FUNCTION:
-		return bpf_skc_to_tcp_sock(sk);
-	case BY_TRACEPOINT:
-		if (sk->sk_protocol != IPPROTO_TCP)
-			return NULL;
-		return bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
-	default:
-		return (void *)sk;
-	}
-}
-
-/* --- A call that has moved bytes, in stages ------------------------------- */
-
-/* Where functions do not tell where the bytes are. */
-#define NOWHERE ((struct msghdr *)0)
-
-static __always_inline enum direction direction_of(__u32 use)
-{
-	return use < FOR_RECEIVE ? sent : received;
-}
-
-/* What is known of the socket of a call, or NULL if that is not to be followed. */
-static __always_inline struct socket_state *socket_of(void *ctx, enum door door, __u32 use,
-						      struct sock *sk, long ret)
-{
-	enum direction dir = direction_of(use);
-	__u64 key = (__u64)sk;
-	struct socket_state *st = bpf_map_lookup_elem(&sockets, &key);
-	bool same = st && st->ports == READ(door, sk, __sk_common.skc_portpair);
-
-	if (same && st->verdict == IS_OTHER)
-		return NULL;
-	if (ret <= 0) {
-		/* The end of what the other side sends; for a client that is all. */
-		if (ret == 0 && dir == received && st && st->verdict != IS_OTHER &&
-		    st->requests == sent && READ(door, sk, sk_shutdown) & RCV_SHUTDOWN)
-			tell_close(ctx, st, sk, use, st->late ?: closed);
-		return NULL;
-	}
-	if (st && !same && !has_ports(sk, st->ports)) {
-		ended_unseen(ctx, st, sk, use);
-		st = NULL;
-	}
-	if (!st) {
-		if (door != BY_KPROBE && !bpf_skc_to_tcp_sock(sk))
-			return NULL;
-		st = meet(sk, ret, dir);
-		if (st)
-			name_older(st, sk);
-	}
-	return st && st->verdict != IS_OTHER ? st : NULL;
-}
-
-/* Where nothing is wanted nothing is followed; the numbers tell later. */
-static __always_inline bool is_wanted(struct socket_state *st, struct task_struct *task)
-{
-	__u32 tgid = task ? task->tgid : bpf_get_current_pid_tgid() >> 32;
-
-	if (tgid != st->intro.owner.pid)
-		take_over(st, tgid);
-	return st->wanted;
-}
-
-/* Notes that a call has moved some bytes of the stream: seq is TCP's number of the next one. */
-static __always_inline void place_call(enum door door, struct socket_state *st,
-				       struct http_call *call, struct sock *sk, struct tcp_sock *tp,
-				       enum direction dir, __u32 seq, __u64 moved)
-{
-	__u32 gone = seq - st->next[dir & 1];
-	__u64 at = st->bytes[dir & 1];
-
-	st->next[dir & 1] = seq;
-	/* What was moved unseen is a gap before this call. */
-	if (gone > moved && gone < 1U << 31) {
-		/* A FIN is taken out with the last bytes and counts as one. */
-		if (dir == received && READ(door, sk, sk_shutdown) & RCV_SHUTDOWN &&
-		    seq == READ(door, tp, rcv_nxt))
-			gone--;
-		at += gone - moved;
-	}
-	st->bytes[dir & 1] = at + moved;
-	call->offset = at;
-	call->size = moved;
-	call->dir = dir;
-	call->tail_len = 0;
-}
-
-/* Whether a call goes another way than the one before. */
-static __always_inline bool goes_back(struct socket_state *st, enum direction dir)
-{
-	bool turned = st->last_dir != dir;
-
-	st->last_dir = dir;
-	st->run = turned ? 0 : st->run < 255 ? st->run + 1 : 255;
-	if (turned && dir == st->requests)
-		st->lost_requests = st->lost_answers = 0; /* a new one: lost_record() */
-	return turned;
-}
-
-static __always_inline void find_bytes(struct scratch *s, __u32 index, struct task_struct *task,
-				       struct sock *sk, struct msghdr *msg, bool unseen)
-{
-	struct source *src = &s->payload.src;
-
-	s->payload.size = s->rec.call.size;
-	src->known = false;
-	src->sk = (__u64)sk;
-	src->msg = (__u64)msg;
-	if (unseen)
-		return;
-	if (task)
-		source_of_regs(src, task);
-	else if (msg)
-		source_of_msg(index);
-}
-
-/* Whether the last bytes of a call are an empty line. */
-static __always_inline bool ends_blank(struct http_call *call)
-{
-	const char *t = call->tail;
-
-	return call->tail_len == TAIL_LEN && t[4] == '\r' && t[5] == '\n' && t[6] == '\r' &&
-	       t[7] == '\n';
-}
-
-/* Copies the last bytes of a call. */
-static __always_inline void capture_tail(struct scratch *s, __u32 index)
-{
-	struct http_call *call = &s->rec.call;
-
-	gather_tail(index);
-	call->tail_len = s->payload.tail_len;
-	__builtin_memcpy(call->tail, s->payload.tail, TAIL_LEN);
-}
-
-/* Adds a call to the sum if nothing in it matters by itself. */
-static __noinline int is_quiet(struct socket_state *st, struct scratch *s, struct http_hint *hint,
-			       __u32 index)
-{
-	struct http_call *call = &s->rec.call, *sum = &st->sum;
-	__u64 now;
-
-	if (hint->dir != call->dir || call->offset + call->size >= hint->until ||
-	    sum->size > SUM_MAX || (sum->size && sum->dir != call->dir))
-		return false;
-	call->tail_len = 0;
-	if (hint->flags & blind) {
-		capture_tail(s, index);
-		if (call->tail_len != TAIL_LEN || ends_blank(call))
-			return false;
-	}
-	now = bpf_ktime_get_boot_ns();
-	if (!sum->size) {
-		sum->offset = call->offset;
-		sum->time = now;
-		sum->dir = call->dir;
-		sum->len = 0;
-	}
-	sum->last = now;
-	sum->size += call->size;
-	__builtin_memcpy(sum->tail, call->tail, TAIL_LEN);
-	sum->tail_len = call->tail_len;
-	return true;
-}
-
-/* Heeds what user space says of a socket. True: this call is not told. */
-static __always_inline bool heed_hint(struct socket_state *st, struct scratch *s, __u64 key,
-				      __u32 index)
-{
-	struct http_hint *hint;
-
-	if (st->run < HEAD_CALLS && (st->calls & 15) != 15)
-		return false;
-	hint = bpf_map_lookup_elem(&hints, &key);
-	if (!hint || hint->seen != st->seen)
-		return false;
-	if (hint->flags & opaque) {
-		st->verdict = IS_OTHER;
-		forget_kept(st);
-		return true;
-	}
-	st->wide = !!(hint->flags & wide);
-	st->advised = 1;
-	/* The body that it is about may be over. */
-	return st->run >= HEAD_CALLS && is_quiet(st, s, hint, index);
-}
-
-static __always_inline void capture_all(struct scratch *s, __u32 index, __u32 max)
-{
-	gather(index, max);
-	s->rec.call.len = s->payload.len;
-}
-
-/* Copies the first bytes of a call: few if it is a part of a body. */
-static __always_inline void capture_first(struct socket_state *st, struct scratch *s, __u32 index)
-{
-	struct http_call *call = &s->rec.call;
-	__u32 max = st->wide ? PREFIX_MAX : prefix;
-	bool part = call->size > prefix && st->run >= HEAD_CALLS;
-
-	gather_first(s, index, part ? BODY_LEN : max);
-	call->len = s->payload.len;
-	if (part) {
-		__builtin_memcpy(s->payload.start, s->data, sizeof(s->payload.start));
-		if (shape_of(index, call->len) >= SHAPE_REQUEST)
-			capture_all(s, index, max);
-	}
-}
-
-/* Copies what is to be known of a call. False: it is not HTTP. */
-static __always_inline bool capture(struct socket_state *st, struct scratch *s, __u32 index,
-				    bool turned, bool unseen)
-{
-	struct http_call *call = &s->rec.call;
-
-	call->len = 0;
-	if (!unseen)
-		capture_first(st, s, index);
-	if (st->verdict == UNDECIDED && !decide(st, s, index)) {
-		st->intro.socket.joined = 1; /* to user space: it will not be told of this call */
-		return false;
-	}
-	if (unseen || call->len >= call->size)
-		return true;
-	/* A long head, or many requests at once: all of them are wanted. */
-	if (!st->wide && !st->advised && turned && call->dir == st->requests &&
-	    call->len == prefix && s->data[0] != 'P') {
-		st->wide = 1;
-		capture_all(s, index, PREFIX_MAX);
-	}
-	if (call->len < call->size)
-		capture_tail(s, index);
-	return true;
-}
-
-/*
- * Says when a send's bytes left and returns the time. A send returns after the
- * other side may have worked on it. If all bytes have left, the last of them did
- * within this call, and the kernel has noted when: in the stamp of what was sent
- * last (left), which may be a later acknowledgement or, with pacing, what may be
- * sent next, and, in µs, in that of the flight that it belongs to, which may have
- * begun before the send. The clock is only looked at where these do not tell.
- */
-static __always_inline __u64 time_of_send(struct http_call *call, __u64 sent_at, __u64 left,
-					  __u64 flight)
-{
-	__u64 now = flight;
-
-	call->time = left - flight < 1000 ? left : flight;
-	if (flight <= sent_at || call->size > 65536)
-		now = bpf_ktime_get_boot_ns();
-	if (flight <= sent_at)
-		call->time = left < now ? left : now;
-	call->last = call->size > 65536 ? now : call->time;
-	return now;
-}
-
-/* Says when a call moved its bytes. */
-static __always_inline void time_call(enum door door, struct socket_state *st,
-				      struct http_record *rec, struct tcp_sock *tp,
-				      enum direction dir, __u32 seq)
-{
-	struct http_call *call = &rec->call;
-
-	if (dir == sent && READ(door, tp, snd_nxt) == seq)
-		rec->time = time_of_send(call, st->sent_at, READ(door, tp, tcp_wstamp_ns) + asleep,
-					 READ(door, tp, first_tx_mstamp) * 1000 + asleep);
-	else
-		call->time = call->last = rec->time = bpf_ktime_get_boot_ns();
-	if (dir == sent)
-		st->sent_at = call->last;
-}
-
-/* Tells a request, or keeps it; one that was kept before it is told. */
-static __always_inline void request_moved(void *ctx, struct socket_state *st, struct scratch *s,
-					  __u64 key)
-{
-	struct http_call *call = &s->rec.call;
-
-	if (st->kept != st->taken || st->sum.size) {
-		struct http_call this = *call;
-
-		/* Its bytes stay where they are: only the kept call is told. */
-		call->size = 0;
-		tell_kept(ctx, st, s, key);
-		*call = this;
-	}
-	/*
-	 * The first one is told at once: user space has to know of both ends of a
-	 * connection before it can wait for what either of them says.
-	 */
-	if ((!st->introduced && st->verdict == IS_HTTP) || !keep(st, s, key))
-		tell_alone(ctx, st, s, key);
-}
-
-/*
- * A call has moved ret bytes. msg tells where they are, if not NOWHERE; from
- * tracepoints the registers of the system call do.
- */
-static __always_inline int data_call(void *ctx, enum door door, __u32 use, struct sock *sk,
-				     struct msghdr *msg, long ret)
-{
-	bool turned, unseen = use == FOR_SPLICE; /* the bytes are nowhere */
-	enum direction dir = direction_of(use);
-	__u32 index, seq;
-	struct task_struct *task = NULL; /* if the kernel vouches for it */
-	struct http_head *head = NULL;
-	__u64 key = (__u64)sk;
-	struct socket_state *st;
-	struct http_call *call;
-	struct tcp_sock *tp;
-	struct scratch *s;
-
-	st = socket_of(ctx, door, use, sk, ret);
-	if (!st)
-		return 0;
-	tp = as_tcp(door, sk);
-	if (!tp)
-		return 0;
-	if (door == BY_TRACEPOINT)
-		task = bpf_get_current_task_btf();
-	if (!is_wanted(st, task))
-		return 0;
-	index = scratch_index(use);
-	s = scratch(index);
-	if (!s)
-		return 0;
-	call = &s->rec.call;
-	seq = dir == sent ? READ(door, tp, write_seq) : READ(door, tp, copied_seq);
-	place_call(door, st, call, sk, tp, dir, seq, ret);
-	turned = goes_back(st, dir);
-	/* Joined in the middle of something long: what follows it will turn. */
-	if (st->verdict == UNDECIDED && st->misses && st->intro.socket.joined && !turned)
-		return 0;
-	find_bytes(s, index, task, sk, msg, unseen);
-	if (heed_hint(st, s, key, index))
-		return 0;
-	st->calls++;
-	if (!unseen)
-		head = keep_at_once(st, s, key);
-	if (!head && !capture(st, s, index, turned, unseen))
-		return 0;
-	time_call(door, st, &s->rec, tp, dir, seq);
-	s->rec.type = data_moved;
-	s->rec.ending = 0;
-	if (head) {
-		kept_at_once(st, head, call);
-	} else if (dir != st->requests) {
-		take_kept(st, s, key, true);
-		tell(ctx, st, s, key);
-	} else {
-		request_moved(ctx, st, s, key);
-	}
-	if (st->ending)
-		tell_close(ctx, st, sk, use, st->ending);
-	return 0;
-}
 
 STEP_COPIES("raw_tp/inet_sock_set_state", http_set_state, state_step, state_change)
 STEP_COPIES("raw_tp/tcp_destroy_sock", http_destroy_sock, destroy_step, destroyed)
@@ -465,9 +88,10 @@ CALL_COPIES("fexit/tcp_sendmsg", http_sendmsg, sendmsg_returns)
  */
 static __always_inline int recvmsg_returns(__u64 *ctx, int copy, __u64 flags, int n)
 {
-	if (!first_data_call(copy, COPIED_RECEIVE, (void *)ctx[0]) || flags & MSG_PEEK)
+	if (!first_data_call(copy, COPIED_RECEIVE, (void *)ctx[0]) || flags & NOT_TAKEN)
 		return 0;
-	return moved_by_function(ctx, FOR_RECEIVE + copy, (void *)ctx[0], (void *)ctx[1], n);
+	return moved_by_function(ctx, FOR_RECEIVE + copy, (void *)ctx[0],
+				 flags & MSG_TRUNC ? NOWHERE : (void *)ctx[1], n);
 }
 
 static __always_inline int recvmsg4_returns(__u64 *ctx, int copy)
@@ -484,6 +108,12 @@ static __always_inline int recvmsg6_returns(__u64 *ctx, int copy)
 {
 	return recvmsg_returns(ctx, copy, ctx[4], ctx[6]);
 }
+
+/* Multipath TCP has functions of its own, with the same arguments. */
+CALL_COPIES("fexit/mptcp_sendmsg", http_mptcp_sendmsg, sendmsg_returns)
+CALL_COPIES("fexit/mptcp_recvmsg", http_mptcp_recvmsg4, recvmsg4_returns)
+COPY("fexit/mptcp_recvmsg", http_mptcp_recvmsg5, recvmsg5_returns, 0)
+COPY("fexit/mptcp_recvmsg", http_mptcp_recvmsg6, recvmsg6_returns, 0)
 
 CALL_COPIES("fexit/tcp_recvmsg", http_recvmsg4, recvmsg4_returns)
 COPY("fexit/tcp_recvmsg", http_recvmsg5, recvmsg5_returns, 0)
@@ -535,17 +165,22 @@ static __always_inline int called(struct sock *sk, __u64 msg, __u64 flags, __u32
 static __noinline int returned(void *ctx, __u32 dir)
 {
 	__u64 key = bpf_get_current_pid_tgid() | (__u64)dir << 63;
-	struct pending_call *call = bpf_map_lookup_elem(&pending, &key), c;
+	struct pending_call *call = bpf_map_lookup_elem(&pending, &key);
 	int ret = register_return(ctx);
+	__u64 sk, msg, flags;
 
 	if (!call)
 		return 0;
-	c = *call;
+	sk = call->sk;
+	msg = call->msg;
+	flags = call->flags;
 	bpf_map_delete_elem(&pending, &key);
-	if (c.flags & MSG_PEEK)
+	if (flags & NOT_TAKEN)
 		return 0;
-	return data_call(ctx, BY_KPROBE, dir == sent ? FOR_SEND : FOR_RECEIVE, (void *)c.sk,
-			 (void *)c.msg, ret);
+	if (flags & MSG_TRUNC)
+		msg = (__u64)NOWHERE;
+	return data_call(ctx, BY_KPROBE, dir == sent ? FOR_SEND : FOR_RECEIVE, (void *)sk,
+			 (void *)msg, ret);
 }
 
 SEC("kprobe/tcp_sendmsg")
@@ -558,6 +193,38 @@ SEC("kretprobe/tcp_sendmsg")
 int http_r_sendmsg(void *ctx)
 {
 	return returned(ctx, sent);
+}
+
+SEC("kprobe/mptcp_sendmsg")
+int http_k_mptcp_sendmsg(void *ctx)
+{
+	return called((void *)register_arg(ctx, 0), register_arg(ctx, 1), 0, sent);
+}
+
+SEC("kretprobe/mptcp_sendmsg")
+int http_r_mptcp_sendmsg(void *ctx)
+{
+	return returned(ctx, sent);
+}
+
+SEC("kprobe/mptcp_recvmsg")
+int http_k_mptcp_recvmsg(void *ctx)
+{
+	return called((void *)register_arg(ctx, 0), register_arg(ctx, 1), register_arg(ctx, 3),
+		      received);
+}
+
+SEC("kprobe/mptcp_recvmsg")
+int http_k_mptcp_recvmsg_old(void *ctx)
+{
+	return called((void *)register_arg(ctx, 0), register_arg(ctx, 1), register_arg(ctx, 4),
+		      received);
+}
+
+SEC("kretprobe/mptcp_recvmsg")
+int http_r_mptcp_recvmsg(void *ctx)
+{
+	return returned(ctx, received);
 }
 
 SEC("kprobe/tcp_sendpage")
@@ -623,9 +290,10 @@ static __always_inline int sent_length(__u64 *ctx, int copy)
 
 static __always_inline int received_length(__u64 *ctx, int copy)
 {
-	if (!first_data_call(copy, COPIED_RECEIVE, (void *)ctx[0]) || ctx[2] & MSG_PEEK)
+	if (!first_data_call(copy, COPIED_RECEIVE, (void *)ctx[0]) || ctx[2] & NOT_TAKEN)
 		return 0;
-	return moved_by_tracepoint(ctx, FOR_RECEIVE + copy, ctx[1]);
+	return moved_by_tracepoint(ctx, FOR_RECEIVE + copy + (ctx[2] & MSG_TRUNC ? THROWN_AWAY : 0),
+				   ctx[1]);
 }
 
 CALL_COPIES("tp_btf/sock_send_length", http_send_length, sent_length)

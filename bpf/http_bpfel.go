@@ -13,6 +13,13 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type HttpCallNote uint32
+
+const (
+	HttpCallNoteGoesOn HttpCallNote = 64
+	HttpCallNoteUrgent HttpCallNote = 128
+)
+
 type HttpDirection uint8
 
 const (
@@ -28,21 +35,62 @@ const (
 	HttpEndingReset    HttpEnding = 2
 	HttpEndingTimedOut HttpEnding = 3
 	HttpEndingUnseen   HttpEnding = 4
+	HttpEndingByOwn    HttpEnding = 16
+	HttpEndingByPeer   HttpEnding = 32
 )
 
 type HttpEvent uint8
 
 const (
-	HttpEventDataMoved    HttpEvent = 1
-	HttpEventSocketClosed HttpEvent = 2
+	HttpEventDataMoved     HttpEvent = 1
+	HttpEventSocketClosed  HttpEvent = 2
+	HttpEventClientHello   HttpEvent = 3
+	HttpEventPlainUnlinked HttpEvent = 4
+	HttpEventTlsLinked     HttpEvent = 5
+	HttpEventBioNeeded     HttpEvent = 6
 )
+
+type HttpH2Kept struct {
+	_      structs.HostLayout
+	Part   uint32
+	Size   uint32
+	Offset uint64
+}
+
+type HttpH2Part uint32
+
+const (
+	HttpH2PartH2Kept HttpH2Part = 1
+	HttpH2PartH2Run  HttpH2Part = 2
+	HttpH2PartH2Way  HttpH2Part = 3
+)
+
+type HttpH2Run struct {
+	_      structs.HostLayout
+	Part   uint32
+	Stream uint32
+	Frames uint32
+	End    uint32
+	Bytes  uint64
+	First  uint64
+	Last   uint64
+}
+
+type HttpH2Way struct {
+	_    structs.HostLayout
+	Part uint32
+	Dir  uint32
+	From uint64
+	To   uint64
+}
 
 type HttpHint uint32
 
 const (
-	HttpHintOpaque HttpHint = 1
-	HttpHintWide   HttpHint = 2
-	HttpHintBlind  HttpHint = 4
+	HttpHintOpaque   HttpHint = 1
+	HttpHintWide     HttpHint = 2
+	HttpHintBlind    HttpHint = 4
+	HttpHintUnframed HttpHint = 8
 )
 
 type HttpHttpCall struct {
@@ -94,7 +142,7 @@ type HttpHttpRecord struct {
 	Seen     uint64
 	Bytes    [2]uint64
 	Type     HttpEvent
-	Ending   HttpEnding
+	Ending   uint8
 	Parts    uint8
 	Requests HttpDirection
 	Lost     uint32
@@ -114,8 +162,20 @@ type HttpHttpSocket struct {
 	Family     uint16
 	Joined     uint8
 	Naming     HttpNaming
-	Pad        [4]uint8
+	Library    HttpLibrary
+	Pad        [3]uint8
 }
+
+type HttpLibrary uint8
+
+const (
+	HttpLibraryNoLibrary HttpLibrary = 0
+	HttpLibraryOpenssl   HttpLibrary = 1
+	HttpLibraryGnutls    HttpLibrary = 2
+	HttpLibraryNss       HttpLibrary = 3
+	HttpLibraryGolang    HttpLibrary = 4
+	HttpLibraryKernelTls HttpLibrary = 5
+)
 
 type HttpNaming uint8
 
@@ -128,20 +188,29 @@ const (
 type HttpPart uint32
 
 const (
-	HttpPartWithSum   HttpPart = 1
-	HttpPartWithIntro HttpPart = 2
+	HttpPartWithSum    HttpPart = 1
+	HttpPartWithIntro  HttpPart = 2
+	HttpPartWithFrames HttpPart = 4
 )
 
 type HttpSocketState struct {
-	_            structs.HostLayout
-	Intro        HttpHttpIntro
-	Seen         uint64
-	Bytes        [2]uint64
-	SentAt       uint64
+	_      structs.HostLayout
+	Intro  HttpHttpIntro
+	Seen   uint64
+	Bytes  [2]uint64
+	SentAt uint64
+	Object struct {
+		_       structs.HostLayout
+		Address uint64
+		Pid     uint32
+		Pad     uint32
+	}
 	Next         [2]uint32
 	Ports        uint32
-	Kept         uint16
-	Taken        uint16
+	Kept         uint8
+	Taken        uint8
+	Tls          uint8
+	TlsFlags     uint8
 	Head         uint32
 	Lost         uint32
 	Sum          HttpHttpCall
@@ -153,15 +222,28 @@ type HttpSocketState struct {
 	Wanted       uint8
 	Introduced   uint8
 	Wide         uint8
-	Advised      uint8
-	Ending       HttpEnding
-	Late         HttpEnding
+	Ending       uint8
+	Late         uint8
 	Kind         uint8
 	Calls        uint8
+	Multipath    bool
+	UrgentBefore uint8
 	LostRequests uint8
 	LostAnswers  uint8
+	Least        uint16
+	Before       uint16
 	StartLen     uint8
-	Start        [48]int8
+	Start        [44]int8
+	_            [7]byte
+}
+
+type HttpTlsAbout struct {
+	_       structs.HostLayout
+	Object  uint64
+	Since   uint64
+	Pid     uint32
+	Library HttpLibrary
+	Pad     [3]uint8
 }
 
 type HttpWaitingRequest struct {
@@ -174,84 +256,117 @@ type HttpWaitingRequest struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	HttpMapBell                  = "bell"
-	HttpMapCgroups               = "cgroups"
-	HttpMapClaims                = "claims"
-	HttpMapCounts                = "counts"
-	HttpMapEvents                = "events"
-	HttpMapHeads                 = "heads"
-	HttpMapHints                 = "hints"
-	HttpMapLost                  = "lost"
-	HttpMapPending               = "pending"
-	HttpMapPids                  = "pids"
-	HttpMapPorts                 = "ports"
-	HttpMapScratches             = "scratches"
-	HttpMapSockets               = "sockets"
-	HttpMapTurns                 = "turns"
-	HttpProgHttpDestroySock      = "http_destroy_sock"
-	HttpProgHttpDestroySockCopy1 = "http_destroy_sock_copy1"
-	HttpProgHttpDestroySockCopy2 = "http_destroy_sock_copy2"
-	HttpProgHttpDestroySockCopy3 = "http_destroy_sock_copy3"
-	HttpProgHttpK_recvmsg        = "http_k_recvmsg"
-	HttpProgHttpK_recvmsgOld     = "http_k_recvmsg_old"
-	HttpProgHttpK_sendmsg        = "http_k_sendmsg"
-	HttpProgHttpK_sendpage       = "http_k_sendpage"
-	HttpProgHttpK_spliceRead     = "http_k_splice_read"
-	HttpProgHttpR_recvmsg        = "http_r_recvmsg"
-	HttpProgHttpR_sendmsg        = "http_r_sendmsg"
-	HttpProgHttpR_sendpage       = "http_r_sendpage"
-	HttpProgHttpR_spliceRead     = "http_r_splice_read"
-	HttpProgHttpRecvLength       = "http_recv_length"
-	HttpProgHttpRecvLengthCopy1  = "http_recv_length_copy1"
-	HttpProgHttpRecvLengthCopy2  = "http_recv_length_copy2"
-	HttpProgHttpRecvmsg4         = "http_recvmsg4"
-	HttpProgHttpRecvmsg4Copy1    = "http_recvmsg4_copy1"
-	HttpProgHttpRecvmsg4Copy2    = "http_recvmsg4_copy2"
-	HttpProgHttpRecvmsg5         = "http_recvmsg5"
-	HttpProgHttpRecvmsg6         = "http_recvmsg6"
-	HttpProgHttpSendLength       = "http_send_length"
-	HttpProgHttpSendLengthCopy1  = "http_send_length_copy1"
-	HttpProgHttpSendLengthCopy2  = "http_send_length_copy2"
-	HttpProgHttpSendmsg          = "http_sendmsg"
-	HttpProgHttpSendmsgCopy1     = "http_sendmsg_copy1"
-	HttpProgHttpSendmsgCopy2     = "http_sendmsg_copy2"
-	HttpProgHttpSendpage         = "http_sendpage"
-	HttpProgHttpSetState         = "http_set_state"
-	HttpProgHttpSetStateCopy1    = "http_set_state_copy1"
-	HttpProgHttpSetStateCopy2    = "http_set_state_copy2"
-	HttpProgHttpSetStateCopy3    = "http_set_state_copy3"
-	HttpProgHttpSpaceAdjust      = "http_space_adjust"
-	HttpProgHttpSpliceRead       = "http_splice_read"
-	HttpVarAsleep                = "asleep"
-	HttpVarFilterCgroups         = "filter_cgroups"
-	HttpVarFilterPids            = "filter_pids"
-	HttpVarFilterPorts           = "filter_ports"
-	HttpVarFilterUid             = "filter_uid"
-	HttpVarForGoCgroupId         = "for_go_cgroup_id"
-	HttpVarForGoHint             = "for_go_hint"
-	HttpVarForGoPart             = "for_go_part"
-	HttpVarHasCasts              = "has_casts"
-	HttpVarHasCopies             = "has_copies"
-	HttpVarHidden                = "hidden"
-	HttpVarMaxHeads              = "max_heads"
-	HttpVarNrPreadv2             = "nr_preadv2"
-	HttpVarNrPwritev2            = "nr_pwritev2"
-	HttpVarNrRead                = "nr_read"
-	HttpVarNrReadv               = "nr_readv"
-	HttpVarNrRecvfrom            = "nr_recvfrom"
-	HttpVarNrRecvmsg             = "nr_recvmsg"
-	HttpVarNrSendmsg             = "nr_sendmsg"
-	HttpVarNrSendto              = "nr_sendto"
-	HttpVarNrSplice              = "nr_splice"
-	HttpVarNrWrite               = "nr_write"
-	HttpVarNrWritev              = "nr_writev"
-	HttpVarPerfBuffers           = "perf_buffers"
-	HttpVarPrefix                = "prefix"
-	HttpVarReaderState           = "reader_state"
-	HttpVarRegsAt                = "regs_at"
-	HttpVarTokenBytes            = "token_bytes"
-	HttpVarWaiting               = "waiting"
-	HttpVarWantedUid             = "wanted_uid"
+	HttpMapBell                    = "bell"
+	HttpMapCgroups                 = "cgroups"
+	HttpMapClaims                  = "claims"
+	HttpMapCounts                  = "counts"
+	HttpMapEvents                  = "events"
+	HttpMapHeads                   = "heads"
+	HttpMapHints                   = "hints"
+	HttpMapHttp2                   = "http2"
+	HttpMapLost                    = "lost"
+	HttpMapPending                 = "pending"
+	HttpMapPids                    = "pids"
+	HttpMapPorts                   = "ports"
+	HttpMapScratches               = "scratches"
+	HttpMapSockets                 = "sockets"
+	HttpMapTlsCalls                = "tls_calls"
+	HttpMapTlsLinks                = "tls_links"
+	HttpMapTlsPrefixes             = "tls_prefixes"
+	HttpMapTurns                   = "turns"
+	HttpProgHttpDestroySock        = "http_destroy_sock"
+	HttpProgHttpDestroySockCopy1   = "http_destroy_sock_copy1"
+	HttpProgHttpDestroySockCopy2   = "http_destroy_sock_copy2"
+	HttpProgHttpDestroySockCopy3   = "http_destroy_sock_copy3"
+	HttpProgHttpK_mptcpRecvmsg     = "http_k_mptcp_recvmsg"
+	HttpProgHttpK_mptcpRecvmsgOld  = "http_k_mptcp_recvmsg_old"
+	HttpProgHttpK_mptcpSendmsg     = "http_k_mptcp_sendmsg"
+	HttpProgHttpK_recvmsg          = "http_k_recvmsg"
+	HttpProgHttpK_recvmsgOld       = "http_k_recvmsg_old"
+	HttpProgHttpK_sendmsg          = "http_k_sendmsg"
+	HttpProgHttpK_sendpage         = "http_k_sendpage"
+	HttpProgHttpK_spliceRead       = "http_k_splice_read"
+	HttpProgHttpMptcpRecvmsg4      = "http_mptcp_recvmsg4"
+	HttpProgHttpMptcpRecvmsg4Copy1 = "http_mptcp_recvmsg4_copy1"
+	HttpProgHttpMptcpRecvmsg4Copy2 = "http_mptcp_recvmsg4_copy2"
+	HttpProgHttpMptcpRecvmsg5      = "http_mptcp_recvmsg5"
+	HttpProgHttpMptcpRecvmsg6      = "http_mptcp_recvmsg6"
+	HttpProgHttpMptcpSendmsg       = "http_mptcp_sendmsg"
+	HttpProgHttpMptcpSendmsgCopy1  = "http_mptcp_sendmsg_copy1"
+	HttpProgHttpMptcpSendmsgCopy2  = "http_mptcp_sendmsg_copy2"
+	HttpProgHttpR_mptcpRecvmsg     = "http_r_mptcp_recvmsg"
+	HttpProgHttpR_mptcpSendmsg     = "http_r_mptcp_sendmsg"
+	HttpProgHttpR_recvmsg          = "http_r_recvmsg"
+	HttpProgHttpR_sendmsg          = "http_r_sendmsg"
+	HttpProgHttpR_sendpage         = "http_r_sendpage"
+	HttpProgHttpR_spliceRead       = "http_r_splice_read"
+	HttpProgHttpRecvLength         = "http_recv_length"
+	HttpProgHttpRecvLengthCopy1    = "http_recv_length_copy1"
+	HttpProgHttpRecvLengthCopy2    = "http_recv_length_copy2"
+	HttpProgHttpRecvmsg4           = "http_recvmsg4"
+	HttpProgHttpRecvmsg4Copy1      = "http_recvmsg4_copy1"
+	HttpProgHttpRecvmsg4Copy2      = "http_recvmsg4_copy2"
+	HttpProgHttpRecvmsg5           = "http_recvmsg5"
+	HttpProgHttpRecvmsg6           = "http_recvmsg6"
+	HttpProgHttpSendLength         = "http_send_length"
+	HttpProgHttpSendLengthCopy1    = "http_send_length_copy1"
+	HttpProgHttpSendLengthCopy2    = "http_send_length_copy2"
+	HttpProgHttpSendmsg            = "http_sendmsg"
+	HttpProgHttpSendmsgCopy1       = "http_sendmsg_copy1"
+	HttpProgHttpSendmsgCopy2       = "http_sendmsg_copy2"
+	HttpProgHttpSendpage           = "http_sendpage"
+	HttpProgHttpSetState           = "http_set_state"
+	HttpProgHttpSetStateCopy1      = "http_set_state_copy1"
+	HttpProgHttpSetStateCopy2      = "http_set_state_copy2"
+	HttpProgHttpSetStateCopy3      = "http_set_state_copy3"
+	HttpProgHttpSpaceAdjust        = "http_space_adjust"
+	HttpProgHttpSpliceRead         = "http_splice_read"
+	HttpVarAsleep                  = "asleep"
+	HttpVarBioProbed               = "bio_probed"
+	HttpVarFilterCgroups           = "filter_cgroups"
+	HttpVarFilterPids              = "filter_pids"
+	HttpVarFilterPorts             = "filter_ports"
+	HttpVarFilterUid               = "filter_uid"
+	HttpVarForGoCallNote           = "for_go_call_note"
+	HttpVarForGoCgroupId           = "for_go_cgroup_id"
+	HttpVarForGoEnding             = "for_go_ending"
+	HttpVarForGoH2Kept             = "for_go_h2_kept"
+	HttpVarForGoH2Part             = "for_go_h2_part"
+	HttpVarForGoH2Run              = "for_go_h2_run"
+	HttpVarForGoH2Way              = "for_go_h2_way"
+	HttpVarForGoHint               = "for_go_hint"
+	HttpVarForGoLibrary            = "for_go_library"
+	HttpVarForGoPart               = "for_go_part"
+	HttpVarForGoTlsAbout           = "for_go_tls_about"
+	HttpVarGoProbed                = "go_probed"
+	HttpVarH2Flags                 = "h2_flags"
+	HttpVarH2Preface               = "h2_preface"
+	HttpVarHasCasts                = "has_casts"
+	HttpVarHasCopies               = "has_copies"
+	HttpVarHasTaskRegs             = "has_task_regs"
+	HttpVarHidden                  = "hidden"
+	HttpVarHttp2Begins             = "http2_begins"
+	HttpVarMaxHeads                = "max_heads"
+	HttpVarMultipathBegins         = "multipath_begins"
+	HttpVarNrPreadv2               = "nr_preadv2"
+	HttpVarNrPwritev2              = "nr_pwritev2"
+	HttpVarNrRead                  = "nr_read"
+	HttpVarNrReadv                 = "nr_readv"
+	HttpVarNrRecvfrom              = "nr_recvfrom"
+	HttpVarNrRecvmsg               = "nr_recvmsg"
+	HttpVarNrSendmsg               = "nr_sendmsg"
+	HttpVarNrSendto                = "nr_sendto"
+	HttpVarNrSplice                = "nr_splice"
+	HttpVarNrWrite                 = "nr_write"
+	HttpVarNrWritev                = "nr_writev"
+	HttpVarPerfBuffers             = "perf_buffers"
+	HttpVarPrefix                  = "prefix"
+	HttpVarReadTls                 = "read_tls"
+	HttpVarReaderState             = "reader_state"
+	HttpVarRegsAt                  = "regs_at"
+	HttpVarTokenBytes              = "token_bytes"
+	HttpVarWaiting                 = "waiting"
+	HttpVarWantedUid               = "wanted_uid"
 )
 
 // LoadHttp returns the embedded CollectionSpec for Http.
@@ -296,96 +411,129 @@ type HttpSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type HttpProgramSpecs struct {
-	HttpDestroySock      *ebpf.ProgramSpec `ebpf:"http_destroy_sock"`
-	HttpDestroySockCopy1 *ebpf.ProgramSpec `ebpf:"http_destroy_sock_copy1"`
-	HttpDestroySockCopy2 *ebpf.ProgramSpec `ebpf:"http_destroy_sock_copy2"`
-	HttpDestroySockCopy3 *ebpf.ProgramSpec `ebpf:"http_destroy_sock_copy3"`
-	HttpK_recvmsg        *ebpf.ProgramSpec `ebpf:"http_k_recvmsg"`
-	HttpK_recvmsgOld     *ebpf.ProgramSpec `ebpf:"http_k_recvmsg_old"`
-	HttpK_sendmsg        *ebpf.ProgramSpec `ebpf:"http_k_sendmsg"`
-	HttpK_sendpage       *ebpf.ProgramSpec `ebpf:"http_k_sendpage"`
-	HttpK_spliceRead     *ebpf.ProgramSpec `ebpf:"http_k_splice_read"`
-	HttpR_recvmsg        *ebpf.ProgramSpec `ebpf:"http_r_recvmsg"`
-	HttpR_sendmsg        *ebpf.ProgramSpec `ebpf:"http_r_sendmsg"`
-	HttpR_sendpage       *ebpf.ProgramSpec `ebpf:"http_r_sendpage"`
-	HttpR_spliceRead     *ebpf.ProgramSpec `ebpf:"http_r_splice_read"`
-	HttpRecvLength       *ebpf.ProgramSpec `ebpf:"http_recv_length"`
-	HttpRecvLengthCopy1  *ebpf.ProgramSpec `ebpf:"http_recv_length_copy1"`
-	HttpRecvLengthCopy2  *ebpf.ProgramSpec `ebpf:"http_recv_length_copy2"`
-	HttpRecvmsg4         *ebpf.ProgramSpec `ebpf:"http_recvmsg4"`
-	HttpRecvmsg4Copy1    *ebpf.ProgramSpec `ebpf:"http_recvmsg4_copy1"`
-	HttpRecvmsg4Copy2    *ebpf.ProgramSpec `ebpf:"http_recvmsg4_copy2"`
-	HttpRecvmsg5         *ebpf.ProgramSpec `ebpf:"http_recvmsg5"`
-	HttpRecvmsg6         *ebpf.ProgramSpec `ebpf:"http_recvmsg6"`
-	HttpSendLength       *ebpf.ProgramSpec `ebpf:"http_send_length"`
-	HttpSendLengthCopy1  *ebpf.ProgramSpec `ebpf:"http_send_length_copy1"`
-	HttpSendLengthCopy2  *ebpf.ProgramSpec `ebpf:"http_send_length_copy2"`
-	HttpSendmsg          *ebpf.ProgramSpec `ebpf:"http_sendmsg"`
-	HttpSendmsgCopy1     *ebpf.ProgramSpec `ebpf:"http_sendmsg_copy1"`
-	HttpSendmsgCopy2     *ebpf.ProgramSpec `ebpf:"http_sendmsg_copy2"`
-	HttpSendpage         *ebpf.ProgramSpec `ebpf:"http_sendpage"`
-	HttpSetState         *ebpf.ProgramSpec `ebpf:"http_set_state"`
-	HttpSetStateCopy1    *ebpf.ProgramSpec `ebpf:"http_set_state_copy1"`
-	HttpSetStateCopy2    *ebpf.ProgramSpec `ebpf:"http_set_state_copy2"`
-	HttpSetStateCopy3    *ebpf.ProgramSpec `ebpf:"http_set_state_copy3"`
-	HttpSpaceAdjust      *ebpf.ProgramSpec `ebpf:"http_space_adjust"`
-	HttpSpliceRead       *ebpf.ProgramSpec `ebpf:"http_splice_read"`
+	HttpDestroySock        *ebpf.ProgramSpec `ebpf:"http_destroy_sock"`
+	HttpDestroySockCopy1   *ebpf.ProgramSpec `ebpf:"http_destroy_sock_copy1"`
+	HttpDestroySockCopy2   *ebpf.ProgramSpec `ebpf:"http_destroy_sock_copy2"`
+	HttpDestroySockCopy3   *ebpf.ProgramSpec `ebpf:"http_destroy_sock_copy3"`
+	HttpK_mptcpRecvmsg     *ebpf.ProgramSpec `ebpf:"http_k_mptcp_recvmsg"`
+	HttpK_mptcpRecvmsgOld  *ebpf.ProgramSpec `ebpf:"http_k_mptcp_recvmsg_old"`
+	HttpK_mptcpSendmsg     *ebpf.ProgramSpec `ebpf:"http_k_mptcp_sendmsg"`
+	HttpK_recvmsg          *ebpf.ProgramSpec `ebpf:"http_k_recvmsg"`
+	HttpK_recvmsgOld       *ebpf.ProgramSpec `ebpf:"http_k_recvmsg_old"`
+	HttpK_sendmsg          *ebpf.ProgramSpec `ebpf:"http_k_sendmsg"`
+	HttpK_sendpage         *ebpf.ProgramSpec `ebpf:"http_k_sendpage"`
+	HttpK_spliceRead       *ebpf.ProgramSpec `ebpf:"http_k_splice_read"`
+	HttpMptcpRecvmsg4      *ebpf.ProgramSpec `ebpf:"http_mptcp_recvmsg4"`
+	HttpMptcpRecvmsg4Copy1 *ebpf.ProgramSpec `ebpf:"http_mptcp_recvmsg4_copy1"`
+	HttpMptcpRecvmsg4Copy2 *ebpf.ProgramSpec `ebpf:"http_mptcp_recvmsg4_copy2"`
+	HttpMptcpRecvmsg5      *ebpf.ProgramSpec `ebpf:"http_mptcp_recvmsg5"`
+	HttpMptcpRecvmsg6      *ebpf.ProgramSpec `ebpf:"http_mptcp_recvmsg6"`
+	HttpMptcpSendmsg       *ebpf.ProgramSpec `ebpf:"http_mptcp_sendmsg"`
+	HttpMptcpSendmsgCopy1  *ebpf.ProgramSpec `ebpf:"http_mptcp_sendmsg_copy1"`
+	HttpMptcpSendmsgCopy2  *ebpf.ProgramSpec `ebpf:"http_mptcp_sendmsg_copy2"`
+	HttpR_mptcpRecvmsg     *ebpf.ProgramSpec `ebpf:"http_r_mptcp_recvmsg"`
+	HttpR_mptcpSendmsg     *ebpf.ProgramSpec `ebpf:"http_r_mptcp_sendmsg"`
+	HttpR_recvmsg          *ebpf.ProgramSpec `ebpf:"http_r_recvmsg"`
+	HttpR_sendmsg          *ebpf.ProgramSpec `ebpf:"http_r_sendmsg"`
+	HttpR_sendpage         *ebpf.ProgramSpec `ebpf:"http_r_sendpage"`
+	HttpR_spliceRead       *ebpf.ProgramSpec `ebpf:"http_r_splice_read"`
+	HttpRecvLength         *ebpf.ProgramSpec `ebpf:"http_recv_length"`
+	HttpRecvLengthCopy1    *ebpf.ProgramSpec `ebpf:"http_recv_length_copy1"`
+	HttpRecvLengthCopy2    *ebpf.ProgramSpec `ebpf:"http_recv_length_copy2"`
+	HttpRecvmsg4           *ebpf.ProgramSpec `ebpf:"http_recvmsg4"`
+	HttpRecvmsg4Copy1      *ebpf.ProgramSpec `ebpf:"http_recvmsg4_copy1"`
+	HttpRecvmsg4Copy2      *ebpf.ProgramSpec `ebpf:"http_recvmsg4_copy2"`
+	HttpRecvmsg5           *ebpf.ProgramSpec `ebpf:"http_recvmsg5"`
+	HttpRecvmsg6           *ebpf.ProgramSpec `ebpf:"http_recvmsg6"`
+	HttpSendLength         *ebpf.ProgramSpec `ebpf:"http_send_length"`
+	HttpSendLengthCopy1    *ebpf.ProgramSpec `ebpf:"http_send_length_copy1"`
+	HttpSendLengthCopy2    *ebpf.ProgramSpec `ebpf:"http_send_length_copy2"`
+	HttpSendmsg            *ebpf.ProgramSpec `ebpf:"http_sendmsg"`
+	HttpSendmsgCopy1       *ebpf.ProgramSpec `ebpf:"http_sendmsg_copy1"`
+	HttpSendmsgCopy2       *ebpf.ProgramSpec `ebpf:"http_sendmsg_copy2"`
+	HttpSendpage           *ebpf.ProgramSpec `ebpf:"http_sendpage"`
+	HttpSetState           *ebpf.ProgramSpec `ebpf:"http_set_state"`
+	HttpSetStateCopy1      *ebpf.ProgramSpec `ebpf:"http_set_state_copy1"`
+	HttpSetStateCopy2      *ebpf.ProgramSpec `ebpf:"http_set_state_copy2"`
+	HttpSetStateCopy3      *ebpf.ProgramSpec `ebpf:"http_set_state_copy3"`
+	HttpSpaceAdjust        *ebpf.ProgramSpec `ebpf:"http_space_adjust"`
+	HttpSpliceRead         *ebpf.ProgramSpec `ebpf:"http_splice_read"`
 }
 
 // HttpMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type HttpMapSpecs struct {
-	Bell      *ebpf.MapSpec `ebpf:"bell"`
-	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
-	Claims    *ebpf.MapSpec `ebpf:"claims"`
-	Counts    *ebpf.MapSpec `ebpf:"counts"`
-	Events    *ebpf.MapSpec `ebpf:"events"`
-	Heads     *ebpf.MapSpec `ebpf:"heads"`
-	Hints     *ebpf.MapSpec `ebpf:"hints"`
-	Lost      *ebpf.MapSpec `ebpf:"lost"`
-	Pending   *ebpf.MapSpec `ebpf:"pending"`
-	Pids      *ebpf.MapSpec `ebpf:"pids"`
-	Ports     *ebpf.MapSpec `ebpf:"ports"`
-	Scratches *ebpf.MapSpec `ebpf:"scratches"`
-	Sockets   *ebpf.MapSpec `ebpf:"sockets"`
-	Turns     *ebpf.MapSpec `ebpf:"turns"`
+	Bell        *ebpf.MapSpec `ebpf:"bell"`
+	Cgroups     *ebpf.MapSpec `ebpf:"cgroups"`
+	Claims      *ebpf.MapSpec `ebpf:"claims"`
+	Counts      *ebpf.MapSpec `ebpf:"counts"`
+	Events      *ebpf.MapSpec `ebpf:"events"`
+	Heads       *ebpf.MapSpec `ebpf:"heads"`
+	Hints       *ebpf.MapSpec `ebpf:"hints"`
+	Http2       *ebpf.MapSpec `ebpf:"http2"`
+	Lost        *ebpf.MapSpec `ebpf:"lost"`
+	Pending     *ebpf.MapSpec `ebpf:"pending"`
+	Pids        *ebpf.MapSpec `ebpf:"pids"`
+	Ports       *ebpf.MapSpec `ebpf:"ports"`
+	Scratches   *ebpf.MapSpec `ebpf:"scratches"`
+	Sockets     *ebpf.MapSpec `ebpf:"sockets"`
+	TlsCalls    *ebpf.MapSpec `ebpf:"tls_calls"`
+	TlsLinks    *ebpf.MapSpec `ebpf:"tls_links"`
+	TlsPrefixes *ebpf.MapSpec `ebpf:"tls_prefixes"`
+	Turns       *ebpf.MapSpec `ebpf:"turns"`
 }
 
 // HttpVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type HttpVariableSpecs struct {
-	Asleep        *ebpf.VariableSpec `ebpf:"asleep"`
-	FilterCgroups *ebpf.VariableSpec `ebpf:"filter_cgroups"`
-	FilterPids    *ebpf.VariableSpec `ebpf:"filter_pids"`
-	FilterPorts   *ebpf.VariableSpec `ebpf:"filter_ports"`
-	FilterUid     *ebpf.VariableSpec `ebpf:"filter_uid"`
-	ForGoCgroupId *ebpf.VariableSpec `ebpf:"for_go_cgroup_id"`
-	ForGoHint     *ebpf.VariableSpec `ebpf:"for_go_hint"`
-	ForGoPart     *ebpf.VariableSpec `ebpf:"for_go_part"`
-	HasCasts      *ebpf.VariableSpec `ebpf:"has_casts"`
-	HasCopies     *ebpf.VariableSpec `ebpf:"has_copies"`
-	Hidden        *ebpf.VariableSpec `ebpf:"hidden"`
-	MaxHeads      *ebpf.VariableSpec `ebpf:"max_heads"`
-	NrPreadv2     *ebpf.VariableSpec `ebpf:"nr_preadv2"`
-	NrPwritev2    *ebpf.VariableSpec `ebpf:"nr_pwritev2"`
-	NrRead        *ebpf.VariableSpec `ebpf:"nr_read"`
-	NrReadv       *ebpf.VariableSpec `ebpf:"nr_readv"`
-	NrRecvfrom    *ebpf.VariableSpec `ebpf:"nr_recvfrom"`
-	NrRecvmsg     *ebpf.VariableSpec `ebpf:"nr_recvmsg"`
-	NrSendmsg     *ebpf.VariableSpec `ebpf:"nr_sendmsg"`
-	NrSendto      *ebpf.VariableSpec `ebpf:"nr_sendto"`
-	NrSplice      *ebpf.VariableSpec `ebpf:"nr_splice"`
-	NrWrite       *ebpf.VariableSpec `ebpf:"nr_write"`
-	NrWritev      *ebpf.VariableSpec `ebpf:"nr_writev"`
-	PerfBuffers   *ebpf.VariableSpec `ebpf:"perf_buffers"`
-	Prefix        *ebpf.VariableSpec `ebpf:"prefix"`
-	ReaderState   *ebpf.VariableSpec `ebpf:"reader_state"`
-	RegsAt        *ebpf.VariableSpec `ebpf:"regs_at"`
-	TokenBytes    *ebpf.VariableSpec `ebpf:"token_bytes"`
-	Waiting       *ebpf.VariableSpec `ebpf:"waiting"`
-	WantedUid     *ebpf.VariableSpec `ebpf:"wanted_uid"`
+	Asleep          *ebpf.VariableSpec `ebpf:"asleep"`
+	BioProbed       *ebpf.VariableSpec `ebpf:"bio_probed"`
+	FilterCgroups   *ebpf.VariableSpec `ebpf:"filter_cgroups"`
+	FilterPids      *ebpf.VariableSpec `ebpf:"filter_pids"`
+	FilterPorts     *ebpf.VariableSpec `ebpf:"filter_ports"`
+	FilterUid       *ebpf.VariableSpec `ebpf:"filter_uid"`
+	ForGoCallNote   *ebpf.VariableSpec `ebpf:"for_go_call_note"`
+	ForGoCgroupId   *ebpf.VariableSpec `ebpf:"for_go_cgroup_id"`
+	ForGoEnding     *ebpf.VariableSpec `ebpf:"for_go_ending"`
+	ForGoH2Kept     *ebpf.VariableSpec `ebpf:"for_go_h2_kept"`
+	ForGoH2Part     *ebpf.VariableSpec `ebpf:"for_go_h2_part"`
+	ForGoH2Run      *ebpf.VariableSpec `ebpf:"for_go_h2_run"`
+	ForGoH2Way      *ebpf.VariableSpec `ebpf:"for_go_h2_way"`
+	ForGoHint       *ebpf.VariableSpec `ebpf:"for_go_hint"`
+	ForGoLibrary    *ebpf.VariableSpec `ebpf:"for_go_library"`
+	ForGoPart       *ebpf.VariableSpec `ebpf:"for_go_part"`
+	ForGoTlsAbout   *ebpf.VariableSpec `ebpf:"for_go_tls_about"`
+	GoProbed        *ebpf.VariableSpec `ebpf:"go_probed"`
+	H2Flags         *ebpf.VariableSpec `ebpf:"h2_flags"`
+	H2Preface       *ebpf.VariableSpec `ebpf:"h2_preface"`
+	HasCasts        *ebpf.VariableSpec `ebpf:"has_casts"`
+	HasCopies       *ebpf.VariableSpec `ebpf:"has_copies"`
+	HasTaskRegs     *ebpf.VariableSpec `ebpf:"has_task_regs"`
+	Hidden          *ebpf.VariableSpec `ebpf:"hidden"`
+	Http2Begins     *ebpf.VariableSpec `ebpf:"http2_begins"`
+	MaxHeads        *ebpf.VariableSpec `ebpf:"max_heads"`
+	MultipathBegins *ebpf.VariableSpec `ebpf:"multipath_begins"`
+	NrPreadv2       *ebpf.VariableSpec `ebpf:"nr_preadv2"`
+	NrPwritev2      *ebpf.VariableSpec `ebpf:"nr_pwritev2"`
+	NrRead          *ebpf.VariableSpec `ebpf:"nr_read"`
+	NrReadv         *ebpf.VariableSpec `ebpf:"nr_readv"`
+	NrRecvfrom      *ebpf.VariableSpec `ebpf:"nr_recvfrom"`
+	NrRecvmsg       *ebpf.VariableSpec `ebpf:"nr_recvmsg"`
+	NrSendmsg       *ebpf.VariableSpec `ebpf:"nr_sendmsg"`
+	NrSendto        *ebpf.VariableSpec `ebpf:"nr_sendto"`
+	NrSplice        *ebpf.VariableSpec `ebpf:"nr_splice"`
+	NrWrite         *ebpf.VariableSpec `ebpf:"nr_write"`
+	NrWritev        *ebpf.VariableSpec `ebpf:"nr_writev"`
+	PerfBuffers     *ebpf.VariableSpec `ebpf:"perf_buffers"`
+	Prefix          *ebpf.VariableSpec `ebpf:"prefix"`
+	ReadTls         *ebpf.VariableSpec `ebpf:"read_tls"`
+	ReaderState     *ebpf.VariableSpec `ebpf:"reader_state"`
+	RegsAt          *ebpf.VariableSpec `ebpf:"regs_at"`
+	TokenBytes      *ebpf.VariableSpec `ebpf:"token_bytes"`
+	Waiting         *ebpf.VariableSpec `ebpf:"waiting"`
+	WantedUid       *ebpf.VariableSpec `ebpf:"wanted_uid"`
 }
 
 // HttpObjects contains all objects after they have been loaded into the kernel.
@@ -408,20 +556,24 @@ func (o *HttpObjects) Close() error {
 //
 // It can be passed to LoadHttpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HttpMaps struct {
-	Bell      *ebpf.Map `ebpf:"bell"`
-	Cgroups   *ebpf.Map `ebpf:"cgroups"`
-	Claims    *ebpf.Map `ebpf:"claims"`
-	Counts    *ebpf.Map `ebpf:"counts"`
-	Events    *ebpf.Map `ebpf:"events"`
-	Heads     *ebpf.Map `ebpf:"heads"`
-	Hints     *ebpf.Map `ebpf:"hints"`
-	Lost      *ebpf.Map `ebpf:"lost"`
-	Pending   *ebpf.Map `ebpf:"pending"`
-	Pids      *ebpf.Map `ebpf:"pids"`
-	Ports     *ebpf.Map `ebpf:"ports"`
-	Scratches *ebpf.Map `ebpf:"scratches"`
-	Sockets   *ebpf.Map `ebpf:"sockets"`
-	Turns     *ebpf.Map `ebpf:"turns"`
+	Bell        *ebpf.Map `ebpf:"bell"`
+	Cgroups     *ebpf.Map `ebpf:"cgroups"`
+	Claims      *ebpf.Map `ebpf:"claims"`
+	Counts      *ebpf.Map `ebpf:"counts"`
+	Events      *ebpf.Map `ebpf:"events"`
+	Heads       *ebpf.Map `ebpf:"heads"`
+	Hints       *ebpf.Map `ebpf:"hints"`
+	Http2       *ebpf.Map `ebpf:"http2"`
+	Lost        *ebpf.Map `ebpf:"lost"`
+	Pending     *ebpf.Map `ebpf:"pending"`
+	Pids        *ebpf.Map `ebpf:"pids"`
+	Ports       *ebpf.Map `ebpf:"ports"`
+	Scratches   *ebpf.Map `ebpf:"scratches"`
+	Sockets     *ebpf.Map `ebpf:"sockets"`
+	TlsCalls    *ebpf.Map `ebpf:"tls_calls"`
+	TlsLinks    *ebpf.Map `ebpf:"tls_links"`
+	TlsPrefixes *ebpf.Map `ebpf:"tls_prefixes"`
+	Turns       *ebpf.Map `ebpf:"turns"`
 }
 
 func (m *HttpMaps) Close() error {
@@ -433,12 +585,16 @@ func (m *HttpMaps) Close() error {
 		m.Events,
 		m.Heads,
 		m.Hints,
+		m.Http2,
 		m.Lost,
 		m.Pending,
 		m.Pids,
 		m.Ports,
 		m.Scratches,
 		m.Sockets,
+		m.TlsCalls,
+		m.TlsLinks,
+		m.TlsPrefixes,
 		m.Turns,
 	)
 }
@@ -447,76 +603,105 @@ func (m *HttpMaps) Close() error {
 //
 // It can be passed to LoadHttpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HttpVariables struct {
-	Asleep        *ebpf.Variable `ebpf:"asleep"`
-	FilterCgroups *ebpf.Variable `ebpf:"filter_cgroups"`
-	FilterPids    *ebpf.Variable `ebpf:"filter_pids"`
-	FilterPorts   *ebpf.Variable `ebpf:"filter_ports"`
-	FilterUid     *ebpf.Variable `ebpf:"filter_uid"`
-	ForGoCgroupId *ebpf.Variable `ebpf:"for_go_cgroup_id"`
-	ForGoHint     *ebpf.Variable `ebpf:"for_go_hint"`
-	ForGoPart     *ebpf.Variable `ebpf:"for_go_part"`
-	HasCasts      *ebpf.Variable `ebpf:"has_casts"`
-	HasCopies     *ebpf.Variable `ebpf:"has_copies"`
-	Hidden        *ebpf.Variable `ebpf:"hidden"`
-	MaxHeads      *ebpf.Variable `ebpf:"max_heads"`
-	NrPreadv2     *ebpf.Variable `ebpf:"nr_preadv2"`
-	NrPwritev2    *ebpf.Variable `ebpf:"nr_pwritev2"`
-	NrRead        *ebpf.Variable `ebpf:"nr_read"`
-	NrReadv       *ebpf.Variable `ebpf:"nr_readv"`
-	NrRecvfrom    *ebpf.Variable `ebpf:"nr_recvfrom"`
-	NrRecvmsg     *ebpf.Variable `ebpf:"nr_recvmsg"`
-	NrSendmsg     *ebpf.Variable `ebpf:"nr_sendmsg"`
-	NrSendto      *ebpf.Variable `ebpf:"nr_sendto"`
-	NrSplice      *ebpf.Variable `ebpf:"nr_splice"`
-	NrWrite       *ebpf.Variable `ebpf:"nr_write"`
-	NrWritev      *ebpf.Variable `ebpf:"nr_writev"`
-	PerfBuffers   *ebpf.Variable `ebpf:"perf_buffers"`
-	Prefix        *ebpf.Variable `ebpf:"prefix"`
-	ReaderState   *ebpf.Variable `ebpf:"reader_state"`
-	RegsAt        *ebpf.Variable `ebpf:"regs_at"`
-	TokenBytes    *ebpf.Variable `ebpf:"token_bytes"`
-	Waiting       *ebpf.Variable `ebpf:"waiting"`
-	WantedUid     *ebpf.Variable `ebpf:"wanted_uid"`
+	Asleep          *ebpf.Variable `ebpf:"asleep"`
+	BioProbed       *ebpf.Variable `ebpf:"bio_probed"`
+	FilterCgroups   *ebpf.Variable `ebpf:"filter_cgroups"`
+	FilterPids      *ebpf.Variable `ebpf:"filter_pids"`
+	FilterPorts     *ebpf.Variable `ebpf:"filter_ports"`
+	FilterUid       *ebpf.Variable `ebpf:"filter_uid"`
+	ForGoCallNote   *ebpf.Variable `ebpf:"for_go_call_note"`
+	ForGoCgroupId   *ebpf.Variable `ebpf:"for_go_cgroup_id"`
+	ForGoEnding     *ebpf.Variable `ebpf:"for_go_ending"`
+	ForGoH2Kept     *ebpf.Variable `ebpf:"for_go_h2_kept"`
+	ForGoH2Part     *ebpf.Variable `ebpf:"for_go_h2_part"`
+	ForGoH2Run      *ebpf.Variable `ebpf:"for_go_h2_run"`
+	ForGoH2Way      *ebpf.Variable `ebpf:"for_go_h2_way"`
+	ForGoHint       *ebpf.Variable `ebpf:"for_go_hint"`
+	ForGoLibrary    *ebpf.Variable `ebpf:"for_go_library"`
+	ForGoPart       *ebpf.Variable `ebpf:"for_go_part"`
+	ForGoTlsAbout   *ebpf.Variable `ebpf:"for_go_tls_about"`
+	GoProbed        *ebpf.Variable `ebpf:"go_probed"`
+	H2Flags         *ebpf.Variable `ebpf:"h2_flags"`
+	H2Preface       *ebpf.Variable `ebpf:"h2_preface"`
+	HasCasts        *ebpf.Variable `ebpf:"has_casts"`
+	HasCopies       *ebpf.Variable `ebpf:"has_copies"`
+	HasTaskRegs     *ebpf.Variable `ebpf:"has_task_regs"`
+	Hidden          *ebpf.Variable `ebpf:"hidden"`
+	Http2Begins     *ebpf.Variable `ebpf:"http2_begins"`
+	MaxHeads        *ebpf.Variable `ebpf:"max_heads"`
+	MultipathBegins *ebpf.Variable `ebpf:"multipath_begins"`
+	NrPreadv2       *ebpf.Variable `ebpf:"nr_preadv2"`
+	NrPwritev2      *ebpf.Variable `ebpf:"nr_pwritev2"`
+	NrRead          *ebpf.Variable `ebpf:"nr_read"`
+	NrReadv         *ebpf.Variable `ebpf:"nr_readv"`
+	NrRecvfrom      *ebpf.Variable `ebpf:"nr_recvfrom"`
+	NrRecvmsg       *ebpf.Variable `ebpf:"nr_recvmsg"`
+	NrSendmsg       *ebpf.Variable `ebpf:"nr_sendmsg"`
+	NrSendto        *ebpf.Variable `ebpf:"nr_sendto"`
+	NrSplice        *ebpf.Variable `ebpf:"nr_splice"`
+	NrWrite         *ebpf.Variable `ebpf:"nr_write"`
+	NrWritev        *ebpf.Variable `ebpf:"nr_writev"`
+	PerfBuffers     *ebpf.Variable `ebpf:"perf_buffers"`
+	Prefix          *ebpf.Variable `ebpf:"prefix"`
+	ReadTls         *ebpf.Variable `ebpf:"read_tls"`
+	ReaderState     *ebpf.Variable `ebpf:"reader_state"`
+	RegsAt          *ebpf.Variable `ebpf:"regs_at"`
+	TokenBytes      *ebpf.Variable `ebpf:"token_bytes"`
+	Waiting         *ebpf.Variable `ebpf:"waiting"`
+	WantedUid       *ebpf.Variable `ebpf:"wanted_uid"`
 }
 
 // HttpPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadHttpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HttpPrograms struct {
-	HttpDestroySock      *ebpf.Program `ebpf:"http_destroy_sock"`
-	HttpDestroySockCopy1 *ebpf.Program `ebpf:"http_destroy_sock_copy1"`
-	HttpDestroySockCopy2 *ebpf.Program `ebpf:"http_destroy_sock_copy2"`
-	HttpDestroySockCopy3 *ebpf.Program `ebpf:"http_destroy_sock_copy3"`
-	HttpK_recvmsg        *ebpf.Program `ebpf:"http_k_recvmsg"`
-	HttpK_recvmsgOld     *ebpf.Program `ebpf:"http_k_recvmsg_old"`
-	HttpK_sendmsg        *ebpf.Program `ebpf:"http_k_sendmsg"`
-	HttpK_sendpage       *ebpf.Program `ebpf:"http_k_sendpage"`
-	HttpK_spliceRead     *ebpf.Program `ebpf:"http_k_splice_read"`
-	HttpR_recvmsg        *ebpf.Program `ebpf:"http_r_recvmsg"`
-	HttpR_sendmsg        *ebpf.Program `ebpf:"http_r_sendmsg"`
-	HttpR_sendpage       *ebpf.Program `ebpf:"http_r_sendpage"`
-	HttpR_spliceRead     *ebpf.Program `ebpf:"http_r_splice_read"`
-	HttpRecvLength       *ebpf.Program `ebpf:"http_recv_length"`
-	HttpRecvLengthCopy1  *ebpf.Program `ebpf:"http_recv_length_copy1"`
-	HttpRecvLengthCopy2  *ebpf.Program `ebpf:"http_recv_length_copy2"`
-	HttpRecvmsg4         *ebpf.Program `ebpf:"http_recvmsg4"`
-	HttpRecvmsg4Copy1    *ebpf.Program `ebpf:"http_recvmsg4_copy1"`
-	HttpRecvmsg4Copy2    *ebpf.Program `ebpf:"http_recvmsg4_copy2"`
-	HttpRecvmsg5         *ebpf.Program `ebpf:"http_recvmsg5"`
-	HttpRecvmsg6         *ebpf.Program `ebpf:"http_recvmsg6"`
-	HttpSendLength       *ebpf.Program `ebpf:"http_send_length"`
-	HttpSendLengthCopy1  *ebpf.Program `ebpf:"http_send_length_copy1"`
-	HttpSendLengthCopy2  *ebpf.Program `ebpf:"http_send_length_copy2"`
-	HttpSendmsg          *ebpf.Program `ebpf:"http_sendmsg"`
-	HttpSendmsgCopy1     *ebpf.Program `ebpf:"http_sendmsg_copy1"`
-	HttpSendmsgCopy2     *ebpf.Program `ebpf:"http_sendmsg_copy2"`
-	HttpSendpage         *ebpf.Program `ebpf:"http_sendpage"`
-	HttpSetState         *ebpf.Program `ebpf:"http_set_state"`
-	HttpSetStateCopy1    *ebpf.Program `ebpf:"http_set_state_copy1"`
-	HttpSetStateCopy2    *ebpf.Program `ebpf:"http_set_state_copy2"`
-	HttpSetStateCopy3    *ebpf.Program `ebpf:"http_set_state_copy3"`
-	HttpSpaceAdjust      *ebpf.Program `ebpf:"http_space_adjust"`
-	HttpSpliceRead       *ebpf.Program `ebpf:"http_splice_read"`
+	HttpDestroySock        *ebpf.Program `ebpf:"http_destroy_sock"`
+	HttpDestroySockCopy1   *ebpf.Program `ebpf:"http_destroy_sock_copy1"`
+	HttpDestroySockCopy2   *ebpf.Program `ebpf:"http_destroy_sock_copy2"`
+	HttpDestroySockCopy3   *ebpf.Program `ebpf:"http_destroy_sock_copy3"`
+	HttpK_mptcpRecvmsg     *ebpf.Program `ebpf:"http_k_mptcp_recvmsg"`
+	HttpK_mptcpRecvmsgOld  *ebpf.Program `ebpf:"http_k_mptcp_recvmsg_old"`
+	HttpK_mptcpSendmsg     *ebpf.Program `ebpf:"http_k_mptcp_sendmsg"`
+	HttpK_recvmsg          *ebpf.Program `ebpf:"http_k_recvmsg"`
+	HttpK_recvmsgOld       *ebpf.Program `ebpf:"http_k_recvmsg_old"`
+	HttpK_sendmsg          *ebpf.Program `ebpf:"http_k_sendmsg"`
+	HttpK_sendpage         *ebpf.Program `ebpf:"http_k_sendpage"`
+	HttpK_spliceRead       *ebpf.Program `ebpf:"http_k_splice_read"`
+	HttpMptcpRecvmsg4      *ebpf.Program `ebpf:"http_mptcp_recvmsg4"`
+	HttpMptcpRecvmsg4Copy1 *ebpf.Program `ebpf:"http_mptcp_recvmsg4_copy1"`
+	HttpMptcpRecvmsg4Copy2 *ebpf.Program `ebpf:"http_mptcp_recvmsg4_copy2"`
+	HttpMptcpRecvmsg5      *ebpf.Program `ebpf:"http_mptcp_recvmsg5"`
+	HttpMptcpRecvmsg6      *ebpf.Program `ebpf:"http_mptcp_recvmsg6"`
+	HttpMptcpSendmsg       *ebpf.Program `ebpf:"http_mptcp_sendmsg"`
+	HttpMptcpSendmsgCopy1  *ebpf.Program `ebpf:"http_mptcp_sendmsg_copy1"`
+	HttpMptcpSendmsgCopy2  *ebpf.Program `ebpf:"http_mptcp_sendmsg_copy2"`
+	HttpR_mptcpRecvmsg     *ebpf.Program `ebpf:"http_r_mptcp_recvmsg"`
+	HttpR_mptcpSendmsg     *ebpf.Program `ebpf:"http_r_mptcp_sendmsg"`
+	HttpR_recvmsg          *ebpf.Program `ebpf:"http_r_recvmsg"`
+	HttpR_sendmsg          *ebpf.Program `ebpf:"http_r_sendmsg"`
+	HttpR_sendpage         *ebpf.Program `ebpf:"http_r_sendpage"`
+	HttpR_spliceRead       *ebpf.Program `ebpf:"http_r_splice_read"`
+	HttpRecvLength         *ebpf.Program `ebpf:"http_recv_length"`
+	HttpRecvLengthCopy1    *ebpf.Program `ebpf:"http_recv_length_copy1"`
+	HttpRecvLengthCopy2    *ebpf.Program `ebpf:"http_recv_length_copy2"`
+	HttpRecvmsg4           *ebpf.Program `ebpf:"http_recvmsg4"`
+	HttpRecvmsg4Copy1      *ebpf.Program `ebpf:"http_recvmsg4_copy1"`
+	HttpRecvmsg4Copy2      *ebpf.Program `ebpf:"http_recvmsg4_copy2"`
+	HttpRecvmsg5           *ebpf.Program `ebpf:"http_recvmsg5"`
+	HttpRecvmsg6           *ebpf.Program `ebpf:"http_recvmsg6"`
+	HttpSendLength         *ebpf.Program `ebpf:"http_send_length"`
+	HttpSendLengthCopy1    *ebpf.Program `ebpf:"http_send_length_copy1"`
+	HttpSendLengthCopy2    *ebpf.Program `ebpf:"http_send_length_copy2"`
+	HttpSendmsg            *ebpf.Program `ebpf:"http_sendmsg"`
+	HttpSendmsgCopy1       *ebpf.Program `ebpf:"http_sendmsg_copy1"`
+	HttpSendmsgCopy2       *ebpf.Program `ebpf:"http_sendmsg_copy2"`
+	HttpSendpage           *ebpf.Program `ebpf:"http_sendpage"`
+	HttpSetState           *ebpf.Program `ebpf:"http_set_state"`
+	HttpSetStateCopy1      *ebpf.Program `ebpf:"http_set_state_copy1"`
+	HttpSetStateCopy2      *ebpf.Program `ebpf:"http_set_state_copy2"`
+	HttpSetStateCopy3      *ebpf.Program `ebpf:"http_set_state_copy3"`
+	HttpSpaceAdjust        *ebpf.Program `ebpf:"http_space_adjust"`
+	HttpSpliceRead         *ebpf.Program `ebpf:"http_splice_read"`
 }
 
 func (p *HttpPrograms) Close() error {
@@ -525,11 +710,24 @@ func (p *HttpPrograms) Close() error {
 		p.HttpDestroySockCopy1,
 		p.HttpDestroySockCopy2,
 		p.HttpDestroySockCopy3,
+		p.HttpK_mptcpRecvmsg,
+		p.HttpK_mptcpRecvmsgOld,
+		p.HttpK_mptcpSendmsg,
 		p.HttpK_recvmsg,
 		p.HttpK_recvmsgOld,
 		p.HttpK_sendmsg,
 		p.HttpK_sendpage,
 		p.HttpK_spliceRead,
+		p.HttpMptcpRecvmsg4,
+		p.HttpMptcpRecvmsg4Copy1,
+		p.HttpMptcpRecvmsg4Copy2,
+		p.HttpMptcpRecvmsg5,
+		p.HttpMptcpRecvmsg6,
+		p.HttpMptcpSendmsg,
+		p.HttpMptcpSendmsgCopy1,
+		p.HttpMptcpSendmsgCopy2,
+		p.HttpR_mptcpRecvmsg,
+		p.HttpR_mptcpSendmsg,
 		p.HttpR_recvmsg,
 		p.HttpR_sendmsg,
 		p.HttpR_sendpage,

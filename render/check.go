@@ -1,6 +1,7 @@
 package render
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -55,6 +56,11 @@ func AppendCheck(b []byte, c *event.Check, width int) []byte {
 // checkFacts are what is said above the table, by name.
 func checkFacts(c *event.Check) (facts [][2]string) {
 	add := func(name, text string) { facts = append(facts, [2]string{name, text}) }
+	if c.Blocked != "" {
+		add("kernel", c.Kernel+" ("+c.Arch+")")
+		add("all else", "unknown: "+c.Blocked)
+		return facts
+	}
 	types := "types from " + c.BTF
 	if c.BTF == "" {
 		types = "does not describe its types: pass a BTF file made for exactly this kernel with --btf FILE"
@@ -92,6 +98,25 @@ func checkFacts(c *event.Check) (facts [][2]string) {
 		runtimes = "none running"
 	}
 	add("runtimes", runtimes)
+	name := "TLS"
+	for _, l := range c.TLS {
+		text := l.Path + ": "
+		if l.Why == "" {
+			text += l.Library
+		} else {
+			text += "cannot be read: " + l.Why
+		}
+		switch l.Processes {
+		case 0:
+			text += ", in no process now"
+		case 1:
+			text += ", in 1 process"
+		default:
+			text += fmt.Sprintf(", in %d processes", l.Processes)
+		}
+		add(name, text)
+		name = ""
+	}
 	return facts
 }
 

@@ -15,6 +15,11 @@ func TestCheckFitsItsTerminal(t *testing.T) {
 	good := &event.Check{
 		Kernel: "6.12.1", Arch: "amd64", BTF: "/sys/kernel/btf/vmlinux", Lockdown: "integrity", Buffer: "ring",
 		Cgroups: "hybrid", Runtimes: []string{"containerd", "docker"},
+		TLS: []event.CheckedTLS{
+			{Library: "openssl", Path: "/usr/lib/x86_64-linux-gnu/libssl.so.3", Processes: 12},
+			{Library: "gnutls", Path: "/usr/lib/x86_64-linux-gnu/libgnutls.so.30"},
+			{Path: "/usr/lib/jvm/\x1b[31mjava/lib/server/libjvm.so", Processes: 1, Why: "java"},
+		},
 		Commands: []event.CheckedCommand{{Name: "conn", Features: []event.CheckedFeature{
 			{Name: "connections", Hooks: "tracepoint"},
 			{Name: "accepts", Hooks: "tracepoint", Misses: "what 32-bit programs accept; it costs some time at every system call of the host", Remedy: "a kernel that lets functions be hooked"},

@@ -28,6 +28,9 @@ func appendClosing(b []byte, p *event.Page, opts PageOptions) []byte {
 	}
 	t := NewTable(opts.TableOptions)
 	t.measure()
+	for e := range p.Rows {
+		t.appear(e)
+	}
 	if opts.Title != nil {
 		start := len(b)
 		b = opts.Title(b, p)

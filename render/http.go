@@ -10,6 +10,13 @@ var httpColumns = []Column{
 	timeColumn,
 	pidColumn,
 	commColumn,
+	{Name: "peer", Title: "PEER", Width: 15, Min: 8, Rank: 18, Cell: func(b []byte, e event.Event) []byte {
+		if h := httpOf(e); h.Role == event.RoleBoth {
+			b = append(AppendText(b, h.PeerComm), '[')
+			return append(appendID(b, h.PeerPID), ']')
+		}
+		return b
+	}},
 	{Name: "role", Title: "ROLE", Width: 6, Rank: 20, Cell: func(b []byte, e event.Event) []byte {
 		return append(b, httpOf(e).Role...)
 	}},
@@ -18,51 +25,52 @@ var httpColumns = []Column{
 		switch {
 		case h.Kind == event.KindHTTPStuck:
 			return AppendDuration(b, h.Age)
-		case h.Status == 0:
+		case !h.Answered():
 			return AppendDuration(b, h.Duration)
+		case h.Latency == 0:
+			return append(b, unknown...)
 		}
 		return AppendDuration(b, h.Latency)
 	}},
-	{Name: "status", Title: "STATUS", Width: 7, Rank: 90, Cell: appendHTTPStatus},
+	{Name: "total", Title: "TOTAL", Width: 7, Right: true, Rank: 62, Cell: func(b []byte, e event.Event) []byte {
+		h := httpOf(e)
+		if h.Kind == event.KindHTTPStuck {
+			return b // it goes on
+		}
+		return AppendDuration(b, h.Duration)
+	}},
+	{Name: "server", Title: "SERVER", Width: 7, Right: true, Rank: 19, Cell: func(b []byte, e event.Event) []byte {
+		if h := httpOf(e); h.ServerLatency != 0 {
+			return AppendDuration(b, h.ServerLatency)
+		}
+		return b
+	}},
+	{Name: "status", Title: "STATUS", Width: 8, Rank: 90, Cell: appendHTTPStatus},
 	{Name: "size", Title: "SIZE", Width: 7, Right: true, Rank: 35, Cell: func(b []byte, e event.Event) []byte {
-		if h := httpOf(e); h.Status != 0 {
+		if h := httpOf(e); h.Answered() {
 			return AppendSize(b, h.ResponseBytes)
 		}
 		return b
 	}},
 	{Name: "method", Title: "METHOD", Width: 7, Min: 4, Rank: 75, Cell: func(b []byte, e event.Event) []byte {
-		return AppendText(b, httpOf(e).Method)
+		return appendOrUnknown(b, httpOf(e).Method)
 	}},
 	{Name: "host", Title: "HOST", Width: 20, Min: 8, Rank: 60, Cell: func(b []byte, e event.Event) []byte {
 		return AppendText(b, httpOf(e).Host)
 	}},
 	{Name: "path", Title: "PATH", Width: 24, Min: 8, Rank: 100, Cell: func(b []byte, e event.Event) []byte {
 		h := httpOf(e)
-		b = AppendText(b, h.Path)
-		if h.PathTruncated {
-			b = append(b, " [cut]"...)
+		switch {
+		case h.PathTruncated:
+			return append(AppendText(b, h.Path), " [cut]"...)
+		case h.Path == "" && h.Method == methodConnect: // in HTTP/2 it has none
+			return b
 		}
-		return b
+		return appendOrUnknown(b, h.Path)
 	}},
 	extra(eventColumn), extra(uidColumn), extra(cgroupColumn),
-	{Name: "duration", Title: "DURATION", Width: 8, Right: true, Rank: 50, Extra: true, Cell: func(b []byte, e event.Event) []byte {
-		return AppendDuration(b, httpOf(e).Duration)
-	}},
-	{Name: "server", Title: "SERVER", Width: 7, Right: true, Rank: 45, Extra: true, Cell: func(b []byte, e event.Event) []byte {
-		if h := httpOf(e); h.Role == event.RoleBoth && h.Status != 0 {
-			return AppendDuration(b, h.ServerLatency)
-		}
-		return b
-	}},
 	{Name: "sent", Title: "SENT", Width: 7, Right: true, Rank: 30, Extra: true, Cell: func(b []byte, e event.Event) []byte {
 		return AppendSize(b, httpOf(e).RequestBytes)
-	}},
-	{Name: "peer", Title: "PEER", Width: 15, Min: 8, Rank: 31, Extra: true, Cell: func(b []byte, e event.Event) []byte {
-		if h := httpOf(e); h.Role == event.RoleBoth {
-			b = append(AppendText(b, h.PeerComm), '[')
-			return append(appendID(b, h.PeerPID), ']')
-		}
-		return b
 	}},
 	{Name: "src", Title: "SRC", Width: 21, Min: 8, Rank: 15, Extra: true, Cell: func(b []byte, e event.Event) []byte {
 		return append(b, httpOf(e).Src.String()...)
@@ -71,6 +79,46 @@ var httpColumns = []Column{
 		return append(b, httpOf(e).Dst.String()...)
 	}},
 	connIDColumn,
+	{Name: "version", Title: "VERSION", Width: 7, Rank: 12, Extra: true, Cell: func(b []byte, e event.Event) []byte {
+		return append(b, httpOf(e).Version...)
+	}},
+	{Name: "stream", Title: "STREAM", Width: 6, Right: true, Rank: 11, Extra: true, Cell: func(b []byte, e event.Event) []byte {
+		if h := httpOf(e); h.Stream != 0 {
+			return appendID(b, h.Stream)
+		}
+		return b
+	}},
+	{Name: "grpc", Title: "GRPC", Width: 16, Min: 8, Rank: 33, Extra: true, Cell: func(b []byte, e event.Event) []byte {
+		h := httpOf(e)
+		if !h.GRPC {
+			return b
+		}
+		if b = append(b, grpcNames[min(h.GRPCStatus, uint32(len(grpcNames)-1))]...); h.GRPCMessage != "" {
+			b = AppendText(append(b, ": "...), h.GRPCMessage)
+		}
+		return b
+	}},
+}
+
+const (
+	unknown       = "?"
+	methodConnect = "CONNECT"
+)
+
+// appendOrUnknown appends a text, or that it is not known.
+func appendOrUnknown(b []byte, s string) []byte {
+	if s == "" {
+		return append(b, unknown...)
+	}
+	return AppendText(b, s)
+}
+
+// grpcNames are those of the statuses of gRPC:
+// https://github.com/grpc/grpc/blob/master/doc/statuscodes.md
+var grpcNames = [...]string{
+	"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
+	"RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS",
+	"UNAUTHENTICATED", unknown,
 }
 
 func httpOf(e event.Event) *event.HTTP {
@@ -80,24 +128,50 @@ func httpOf(e event.Event) *event.HTTP {
 	return &event.HTTP{}
 }
 
-// appendHTTPStatus appends the status, or a word where there is none.
+// appendHTTPStatus appends the status, or a word where there is none, or both where an
+// answer is incomplete or was not read.
 func appendHTTPStatus(b []byte, e event.Event) []byte {
 	h := httpOf(e)
 	switch {
 	case h.Kind == event.KindHTTPStuck:
 		return append(b, "waits"...)
-	case h.Status == 0:
-		return append(b, h.Error...)
+	case h.GRPC && h.GRPCStatus != 0 && h.Status == 200: // as it always is
+		b = strconv.AppendUint(append(b, "grpc "...), uint64(h.GRPCStatus), 10)
+	case h.Status != 0:
+		b = strconv.AppendInt(b, int64(h.Status), 10)
+	case h.Answered():
+		b = append(b, unknown...)
 	}
-	b = strconv.AppendInt(b, int64(h.Status), 10)
-	if h.Error != "" {
-		b = append(b, " cut"...) // the answer is incomplete
+	switch {
+	case h.Error == "":
+		return b
+	case h.Answered():
+		return append(b, " cut"...)
+	case h.Status != 0 && h.ResetCode == "":
+		return append(b, " gone"...) // the client was, and has not taken the answer
+	case h.Status != 0:
+		b = append(b, ' ')
 	}
-	return b
+	if h.ResetCode != "" {
+		return append(b, h.ResetCode...)
+	}
+	return append(b, httpEnd(h)...)
+}
+
+// httpEnd is a word for why there was no answer, and whose doing that was.
+func httpEnd(h *event.HTTP) string {
+	switch {
+	case h.Error != event.ReasonClosed && h.Error != event.ReasonReset:
+	case h.ClosedBy == event.RoleClient:
+		return "gave up"
+	case h.ClosedBy == event.RoleServer && h.Error == event.ReasonClosed:
+		return "hung up"
+	}
+	return h.Error
 }
 
 func httpMark(e event.Event) Mark {
-	if h := httpOf(e); h.Kind == event.KindHTTPStuck || h.Status == 0 || h.Status >= 500 || h.Error != "" {
+	if h := httpOf(e); h.Kind == event.KindHTTPStuck || h.Failed() || h.Error != "" {
 		return Failed
 	}
 	return Usual

@@ -32,7 +32,25 @@ func httpEvents() []event.Event {
 	}
 	cut := row(event.KindHTTP, event.RoleServer, "node", "GET", "shop.example", "/"+string(make([]byte, 3)), 200, "", ms)
 	cut.PathTruncated = true
+	// HTTP/2: what is not known is said to be, or is left out.
+	stream := func(e *event.HTTP, id uint32, change func(*event.HTTP)) *event.HTTP {
+		e.Version, e.Stream = "2", id
+		change(e)
+		return e
+	}
+	grpc := func(status uint32, message string) func(*event.HTTP) {
+		return func(e *event.HTTP) { e.GRPC, e.GRPCStatus, e.GRPCMessage = true, status, message }
+	}
 	return []event.Event{
+		stream(row(event.KindHTTP, event.RoleBoth, "greeter", "POST", "greeter:50051", "/helloworld.Greeter/SayHello", 200, "", ms), 1, grpc(0, "")),
+		stream(row(event.KindHTTP, event.RoleServer, "greeter", "POST", "greeter:50051", "/helloworld.Greeter/SayHello", 200, "", ms), 3, grpc(14, "no\x1b[31m upstream")),
+		stream(row(event.KindHTTP, event.RoleServer, "greeter", "POST", "greeter:50051", "/helloworld.Greeter/SayHello", 200, "", ms), 4294967, grpc(99, "")),
+		stream(row(event.KindHTTP, event.RoleClient, "client", "POST", "greeter:50051", "/helloworld.Greeter/Watch", 0, "reset", ms), 5, func(e *event.HTTP) { e.ResetCode, e.ClosedBy = "CANCEL", event.RoleClient }),
+		stream(row(event.KindHTTP, event.RoleClient, "client", "POST", "greeter:50051", "/helloworld.Greeter/Watch", 200, "reset", ms), 7, func(e *event.HTTP) { e.ResetCode = "INTERNAL_ERROR" }),
+		stream(row(event.KindHTTP, event.RoleClient, "client", "", "", "", 204, "", ms), 9, func(*event.HTTP) {}),
+		stream(row(event.KindHTTP, event.RoleClient, "client", "GET", "", "", 0, "", ms), 11, func(*event.HTTP) {}),
+		stream(row(event.KindHTTP, event.RoleClient, "client", "GET", "", "", 0, "", ms), 13, func(e *event.HTTP) { e.Latency = ms / 2 }),
+		stream(row(event.KindHTTP, event.RoleClient, "client", "CONNECT", "db:5432", "", 200, "", ms), 15, func(*event.HTTP) {}),
 		row(event.KindHTTP, event.RoleBoth, "nginx", "GET", "shop.example:8080", "/users/42?verbose=1", 200, "", 840*time.Microsecond),
 		row(event.KindHTTP, event.RoleServer, "a-long-name-15c", "POST", "a-rather-long-name.internal.shop.example:8443", "/api/v1/customers/7/orders/9/positions/11/price.json", 503, "", 4210*ms),
 		row(event.KindHTTP, event.RoleClient, "curl", "GET", "10.0.0.7:9090", "/never", 0, "timeout", 30*time.Second),

@@ -24,21 +24,44 @@ var summaryColumns = []Column{
 		}
 		return b
 	}},
+	{Name: "waiting", Title: "WAITING", Width: 7, Right: true, Rank: 94, When: waits, Cell: func(b []byte, e event.Event) []byte {
+		if n := summaryOf(e).Waiting; n > 0 {
+			return strconv.AppendUint(b, n, 10)
+		}
+		return b
+	}},
+	{Name: "oldest", Title: "OLDEST", Width: 6, Right: true, Rank: 93, When: waits, Cell: func(b []byte, e event.Event) []byte {
+		if s := summaryOf(e); s.Waiting > 0 {
+			return AppendDuration(b, s.Oldest)
+		}
+		return b
+	}},
 	summaryLatency("p50", "P50", 80, func(s *event.HTTPSummary) time.Duration { return s.P50 }),
 	summaryLatency("p90", "P90", 50, func(s *event.HTTPSummary) time.Duration { return s.P90 }),
 	summaryLatency("p99", "P99", 85, func(s *event.HTTPSummary) time.Duration { return s.P99 }),
 	summaryLatency("max", "MAX", 60, func(s *event.HTTPSummary) time.Duration { return s.Max }),
 	{Name: "method", Title: "METHOD", Width: 7, Min: 6, Rank: 75, Cell: func(b []byte, e event.Event) []byte {
-		return AppendText(b, summaryOf(e).Method)
+		s := summaryOf(e)
+		if s.Route == "" && s.Method == "" {
+			return append(b, unknown...)
+		}
+		return AppendText(b, s.Method)
 	}},
 	{Name: "host", Title: "HOST", Width: 20, Min: 8, Rank: 65, Cell: func(b []byte, e event.Event) []byte {
 		return AppendText(b, summaryOf(e).Host)
 	}},
 	{Name: "route", Title: "ROUTE", Width: 24, Min: 8, Rank: 100, Cell: func(b []byte, e event.Event) []byte {
-		return AppendText(b, summaryOf(e).Route)
+		s := summaryOf(e)
+		if s.Route == "" && s.Method == methodConnect {
+			return b
+		}
+		return appendOrUnknown(b, s.Route)
 	}},
 	extra(eventColumn),
 }
+
+// waits is when the columns of requests that wait are shown.
+func waits(e event.Event) bool { return summaryOf(e).Waiting > 0 }
 
 // summaryLatency is a column of latencies, empty for routes without an answer.
 func summaryLatency(name, title string, rank int, of func(*event.HTTPSummary) time.Duration) Column {
@@ -62,7 +85,7 @@ func summaryMark(e event.Event) Mark {
 	switch s := summaryOf(e); {
 	case s.Failing:
 		return Failed
-	case s.Rate == 0:
+	case s.Rate == 0 && s.Waiting == 0:
 		return Quiet
 	}
 	return Usual
@@ -98,6 +121,10 @@ func appendSummaryTitle(b []byte, p *event.Page) []byte {
 	if s.Errors == 1 {
 		b = b[:len(b)-1]
 	}
+	if s.Waiting > 0 {
+		b = strconv.AppendUint(append(b, ", "...), s.Waiting, 10)
+		b = append(AppendDuration(append(b, " waiting (oldest "...), s.Oldest), ')')
+	}
 	if s.Answered == 0 {
 		return b
 	}
@@ -118,20 +145,22 @@ func appendSlowest(b []byte, e event.Event) []byte {
 		return b
 	}
 	took := h.Latency
-	if h.Status == 0 {
+	if took == 0 {
 		took = h.Duration
 	}
 	b = AppendDuration(append(b, "slowest: "...), took)
 	b = append(b, ' ')
-	if h.Status != 0 {
-		b = strconv.AppendInt(b, int64(h.Status), 10)
-	} else {
-		b = append(append(b, "unanswered, "...), h.Error...)
+	if !h.Answered() {
+		b = append(b, "unanswered, "...)
 	}
+	b = appendHTTPStatus(b, h)
 	b = h.Time.In(time.Local).AppendFormat(append(b, ' '), "15:04:05.000")
 	b = append(AppendText(append(b, ' '), h.Comm), '[')
 	b = append(appendID(b, h.PID), "] "...)
-	b = append(AppendText(b, h.Method), ' ')
+	b = append(appendOrUnknown(b, h.Method), ' ')
 	b = AppendText(b, h.Host)
-	return AppendText(b, h.Path)
+	if h.Path == "" && h.Method == methodConnect {
+		return b
+	}
+	return appendOrUnknown(b, h.Path)
 }

@@ -25,6 +25,8 @@ func summaryPageOf(closing bool) *event.Page {
 	evil := "\x1b]0;owned\x07\x1b[2J\n\r\u202e\xff"
 	unanswered := row("GET", "10.0.0.7:9090", "/never", 3, 3, 0.2, 0, 0, 0, 0)
 	unanswered.Answered = 0
+	hangs := row("GET", "shop.example", "/report", 0, 0, 0, 0, 0, 0, 0)
+	hangs.Answered, hangs.Waiting, hangs.Oldest = 0, 2, 8200*ms
 	rows := []*event.HTTPSummary{
 		row("GET", "shop.example", "/users/{id}", 1234567, 0, 48211.4, 840*time.Microsecond, 2*ms, 12300*time.Microsecond, 4210*ms),
 		row("POST", "shop.example", "/users", 9973, 41, 120, 12300*time.Microsecond, 99*ms, 999*ms, 61*time.Second),
@@ -33,9 +35,14 @@ func summaryPageOf(closing bool) *event.Page {
 		row("PROPPATCH", "日本語.example", "/引数/…", 101, 0, 0.004, 1*ms, 2*ms, 3*ms, 4*ms),
 		row("OPTIONS", "", "*", 53, 0, 0, 1, 2, 3, 4),
 		unanswered,
+		hangs,
+		row("POST", "", "", 2, 0, 2, ms, ms, ms, ms), // HTTP/2: its path is not known
+		row("", "", "", 1, 0, 1, ms, ms, ms, ms),
+		row("CONNECT", "db:5432", "", 1, 0, 1, ms, ms, ms, ms), // it has none
 		row(evil, evil, "/"+evil, 1, 1, 1, 26*time.Hour, 26*time.Hour, 26*time.Hour, 26*time.Hour),
 	}
 	sum := row("", "", "", 1245906, 46, 48340.9, 850*time.Microsecond, 2100*time.Microsecond, 13*ms, 26*time.Hour)
+	sum.Waiting, sum.Oldest = 2, 8200*ms
 	p := &event.Page{Interval: time.Second, Elapsed: 12340 * ms, Closing: closing, Total: len(rows), Sum: sum}
 	p.Rows = func(yield func(event.Event) bool) {
 		for _, r := range rows {
@@ -46,10 +53,14 @@ func summaryPageOf(closing bool) *event.Page {
 	}
 	if closing {
 		slow := func(status int, why string, took time.Duration, comm, method, host, path string) *event.HTTP {
-			return &event.HTTP{
+			h := &event.HTTP{
 				Common: event.Common{Time: when, Kind: event.KindHTTP, Process: event.Process{PID: 812, Comm: comm}},
-				Status: status, Error: why, Latency: took, Duration: took, Method: method, Host: host, Path: path,
+				Status: status, Error: why, Duration: took, Method: method, Host: host, Path: path,
 			}
+			if status != 0 {
+				h.Latency = took
+			}
+			return h
 		}
 		p.Below = []event.Event{
 			slow(0, "timeout", 30*time.Second, "nginx", "GET", "shop.example", "/users/42?verbose=1"),
@@ -109,9 +120,10 @@ func TestMarksOfHTTPSummary(t *testing.T) {
 	for _, c := range []struct {
 		rate    float64
 		failing bool
+		waiting uint64
 		want    Mark
-	}{{1, false, Usual}, {0, false, Quiet}, {1, true, Failed}} {
-		if got := summaryMark(&event.HTTPSummary{Rate: c.rate, Failing: c.failing}); got != c.want {
+	}{{1, false, 0, Usual}, {0, false, 0, Quiet}, {1, true, 0, Failed}, {0, false, 1, Usual}} {
+		if got := summaryMark(&event.HTTPSummary{Rate: c.rate, Failing: c.failing, Waiting: c.waiting}); got != c.want {
 			t.Errorf("%+v: %v", c, got)
 		}
 	}
@@ -123,8 +135,8 @@ func TestClosingTableLeavesRoomForTheLinesBelow(t *testing.T) {
 		b := NewLines(summaryOptions(TableOptions{Terminal: tty})).AppendPage(nil, summaryPageOf(true))
 		got := strings.Count(string(b), "\n")
 		room := max(height-5-3, 1)
-		want := 2 + min(8, room) + 3 // title and header, rows, slowest
-		if room < 8 {
+		want := 2 + min(12, room) + 3 // title and header, rows, slowest
+		if room < 12 {
 			want++ // how many more there are
 		}
 		if got != want {
@@ -149,7 +161,7 @@ func TestTotalIsAMessageForProgramsOnly(t *testing.T) {
 	for json, want := range map[bool]string{
 		false: "",
 		true: `{"event":"total","about":{"time":"2024-03-05T14:04:05.067890000Z","event":"http_summary","interval_us":1000000,` +
-			`"count":1245906,"errors":46,"p50_us":850,"p90_us":2100,"p99_us":13000,"max_us":93600000000}}` + "\n",
+			`"count":1245906,"errors":46,"waiting":2,"oldest_us":8200000,"p50_us":850,"p90_us":2100,"p99_us":13000,"max_us":93600000000}}` + "\n",
 	} {
 		var b strings.Builder
 		NewMessages(&b, json).Notice(n)

@@ -19,6 +19,7 @@ const keptRows = 200
 type Live struct {
 	opts  PageOptions
 	table *Table
+	keys  *Keyboard // nil: what is typed is not its concern
 
 	// The page that is shown: the text of all its cells, row by row, and the end of
 	// each cell in it. With that it can be laid out again for another size.
@@ -37,6 +38,7 @@ type Live struct {
 	note   string // for the last line
 	noted  bool   // note is not shown yet
 	resume bool   // the shell has used the terminal meanwhile: draw it anew
+	away   bool   // the terminal is the shell's: between Leave and Return
 }
 
 // NewLive returns a Live. Its options must have a terminal. It leaves out the
@@ -49,26 +51,36 @@ func NewLive(opts PageOptions) *Live {
 // AppendEvent implements Format. It appends nothing: pages show all events.
 func (l *Live) AppendEvent(b []byte, _ event.Event) []byte { return b }
 
-// Note shows a message in the last line of the screen, or reports false if the
-// screen is not in use. It may be called at any time by anyone.
+// Note shows a message in the last line of the screen, and reports false if the
+// screen is not in use yet: then it is shown with the first page, too. It may be called
+// at any time by anyone.
 func (l *Live) Note(text string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.on {
-		l.note, l.noted = text, true
-	}
+	l.note, l.noted = text, true
 	return l.on
 }
 
-// Leave gives the main screen back because the process is about to be stopped. The
-// next page takes the terminal again. It may be called at any time by anyone.
+// Leave gives the main screen back, and the keyboard, because the process is about to
+// be stopped or to end. After Return the next page takes the terminal again. They may be
+// called at any time by anyone.
 func (l *Live) Leave() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.on {
+	if l.on && !l.resume {
 		_, _ = l.opts.Terminal.WriteString(leaveScreen) // the process stops anyway
 		l.resume = true
 	}
+	l.away = true
+	l.keys.give(false)
+}
+
+// Return is called when the process goes on.
+func (l *Live) Return() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.away = false
+	l.keys.take()
 }
 
 // AppendPage implements Pager.
@@ -89,8 +101,9 @@ func (l *Live) keep(p *event.Page) {
 	}
 	l.total = p.Total
 	for e := range p.Rows {
+		l.table.appear(e)
 		if len(l.marks) == keptRows {
-			break
+			continue
 		}
 		for i := range l.opts.Columns {
 			l.text = l.opts.Columns[i].Cell(l.text, e)
@@ -114,18 +127,13 @@ func (l *Live) appendChanges(b []byte) []byte {
 	return l.draw(b)
 }
 
-// Sequences that enter the alternate screen, hide the cursor and stop lines from
-// wrapping (with --wide they end at the terminal's edge), and that undo all that. A
-// terminal without an alternate screen is cleared.
-const (
-	clearScreen = "\x1b[H\x1b[2J"
-	enterScreen = "\x1b[?1049h\x1b[?25l\x1b[?7l" + clearScreen
-	leaveScreen = clearScreen + "\x1b[?7h\x1b[?1049l\x1b[?25h"
-)
-
-// draw appends what makes the screen show the kept page.
+// draw appends what makes the screen show the kept page, if it is not another job's.
 func (l *Live) draw(b []byte) []byte {
 	l.mu.Lock()
+	if l.away || l.keys.background() {
+		l.mu.Unlock()
+		return b
+	}
 	enter, last := !l.on || l.resume, l.note
 	l.on, l.noted, l.resume = true, false, false
 	l.mu.Unlock()

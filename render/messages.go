@@ -31,6 +31,7 @@ type Messages struct {
 	w    io.Writer
 	show func(string) bool // shows a message elsewhere, if it can; nil: it cannot
 	held []byte            // what show has shown
+	last string            // warning or loss that was written last
 }
 
 // NewMessages writes to w, usually os.Stderr.
@@ -40,11 +41,14 @@ func NewMessages(w io.Writer, json bool) *Messages {
 }
 
 // share holds messages back while show takes them: w is the terminal of a live
-// screen.
+// screen. A warning that was written before is shown as well, since the screen hides it.
 func (m *Messages) share(show func(string) bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.show = show
+	if m.last != "" {
+		show(m.last)
+	}
 }
 
 // release writes what was held back, and ends that.
@@ -94,16 +98,45 @@ func (m *Messages) Notice(n *event.Notice) {
 	if n.Message == "" && !m.json {
 		return // the closing table shows it
 	}
-	m.line(n.AppendJSON, "tracer: "+n.Kind+": "+n.Message+causes(n.LostBy))
+	text := "tracer: " + n.Kind + ": " + n.Message + causes(n.LostBy)
+	if n.Kind != event.KindNote {
+		m.mu.Lock()
+		m.last = text
+		m.mu.Unlock()
+	}
+	m.line(n.AppendJSON, text)
 }
 
 // kindNames are the kinds of an account that need more than their key, in words.
 var kindNames = map[string]string{
 	"http1":  "HTTP/1 sockets",
-	"http2":  "HTTP/2 sockets (not supported)",
+	"http2":  "HTTP/2 sockets",
 	"tls":    "TLS sockets (encrypted)",
 	"other":  "sockets of other protocols",
 	"unread": "sockets whose data could not be read",
+}
+
+// unreadableKinds are those of kindNames whose sockets cannot be looked into, in short.
+var unreadableKinds = map[string]string{
+	"http2":  "HTTP/2",
+	"tls":    "TLS",
+	"unread": "by no program of this kernel",
+}
+
+// unreadable says how many sockets could not be looked into, and why: rows that are shown
+// must not hide it. Empty if there were none.
+func unreadable(a *event.Account) string {
+	sum, by := uint64(0), map[string]uint64{}
+	for kind, why := range unreadableKinds {
+		if n := a.Kinds[kind]; n > 0 {
+			sum += n
+			by[why] = n
+		}
+	}
+	if sum == 0 {
+		return ""
+	}
+	return plural(sum, "socket") + " not readable (" + tally(by, func(why string, n uint64) string { return fmt.Sprintf("%s %d", why, n) }) + ")"
 }
 
 // filterNames are the filters of an account, as the flags that set them. Other
@@ -127,6 +160,10 @@ func (m *Messages) Explain(a *event.Account) {
 	case a.Shown > 0:
 	case a.Seen == 0 && len(a.Kinds)+len(filtered) == 0:
 		text = append(text, "no events were seen")
+	case a.Seen == 0 && len(a.Kinds)+len(a.Filtered) == 0 && onlyOthers(a.LeftOut):
+		// Nothing of the wanted processes: it is no filter that left that out.
+		text = append(text, "no events were seen of what --pid wants")
+		filtered = nil
 	default:
 		text = append(text, "no events matched")
 	}
@@ -148,6 +185,37 @@ func (m *Messages) Explain(a *event.Account) {
 	}
 }
 
+// onlyOthers reports whether what was left out is other processes'.
+func onlyOthers(leftOut map[string]uint64) bool {
+	for flag := range leftOut {
+		if flag != "pid" && flag != "self" {
+			return false
+		}
+	}
+	return leftOut["pid"] > 0
+}
+
+// Unreadable names the connections whose plaintext was not seen, a line for each kind. As
+// JSON the account has them.
+func (m *Messages) Unreadable(a *event.Account) {
+	if m.json {
+		return
+	}
+	for _, u := range a.Unreadable {
+		text := fmt.Sprintf("not readable: %s of %s", plural(u.Connections, "TLS connection"), u.Comm)
+		if u.ServerName != "" {
+			text += " with " + u.ServerName
+		}
+		if len(u.ALPN) > 0 {
+			text += " (" + strings.Join(u.ALPN, ", ") + ")"
+		}
+		if u.Why != "" {
+			text += ": " + u.Why
+		}
+		m.Notice(&event.Notice{Time: a.Time, Kind: event.KindNote, Message: text})
+	}
+}
+
 // tally lists counts in the order of their keys.
 func tally(counts map[string]uint64, say func(key string, n uint64) string) string {
 	var list []string
@@ -161,6 +229,9 @@ func tally(counts map[string]uint64, say func(key string, n uint64) string) stri
 func (m *Messages) Account(a *event.Account) {
 	b := fmt.Appendf(nil, "%s seen, %d shown, %d lost%s in ", plural(a.Seen, "event"), a.Shown, a.Lost, causes(a.LostBy))
 	b = AppendDuration(b, a.Duration)
+	if text := unreadable(a); text != "" {
+		b = append(append(b, "; "...), text...)
+	}
 	if a.Incomplete > 0 {
 		b = fmt.Appendf(b, "; %s lost, some rows lack a field", plural(a.Incomplete, "detail"))
 	}

@@ -73,6 +73,13 @@ func TestMessages(t *testing.T) {
 			`{"event":"note","message":"no events matched; seen: HTTP/1 sockets 1, new 3, TLS sockets (encrypted) 2; filtered out: 4 by --pid, 5 by default (tracer itself; --self shows it), 3 by --status; not visible on this host: what goes through io_uring"}`,
 		},
 		{
+			"that nothing of the wanted processes was seen", func(m *Messages) {
+				m.Explain(&event.Account{LeftOut: map[string]uint64{"pid": 4, "self": 1}, Unseen: []string{"HTTP over Unix sockets is not traced"}})
+			},
+			"tracer: note: no events were seen of what --pid wants; not visible on this host: HTTP over Unix sockets is not traced",
+			`{"event":"note","message":"no events were seen of what --pid wants; not visible on this host: HTTP over Unix sockets is not traced"}`,
+		},
+		{
 			"that nothing happened", func(m *Messages) { m.Explain(&event.Account{}) },
 			"tracer: note: no events were seen",
 			`{"event":"note","message":"no events were seen"}`,
@@ -166,5 +173,24 @@ func TestErrorWaitsForTheEndOfALiveScreen(t *testing.T) {
 	m.release()
 	if want := "tracer: error: load\ntracer: hint: run it with sudo\n"; b.String() != want {
 		t.Errorf("%q", b.String())
+	}
+}
+
+// Rows that are shown must not hide that most of what moved could not be read.
+func TestAccountSaysWhatIsNotReadable(t *testing.T) {
+	for _, c := range []struct {
+		kinds map[string]uint64
+		want  string
+	}{
+		{nil, "125 events seen, 125 shown, 0 lost in 5s; cost: CPU 1ms\n"},
+		{map[string]uint64{"http1": 3, "http": 125, "other": 7}, "125 events seen, 125 shown, 0 lost in 5s; cost: CPU 1ms\n"},
+		{map[string]uint64{"tls": 1}, "125 events seen, 125 shown, 0 lost in 5s; 1 socket not readable (TLS 1); cost: CPU 1ms\n"},
+		{map[string]uint64{"tls": 41, "unread": 2, "http1": 3}, "125 events seen, 125 shown, 0 lost in 5s; 43 sockets not readable (TLS 41, by no program of this kernel 2); cost: CPU 1ms\n"},
+	} {
+		var b bytes.Buffer
+		NewMessages(&b, false).Account(&event.Account{Seen: 125, Shown: 125, Kinds: c.kinds, Duration: 5 * time.Second, CPU: time.Millisecond})
+		if diff := cmp.Diff(c.want, b.String()); diff != "" {
+			t.Error(diff)
+		}
 	}
 }

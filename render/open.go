@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,35 +64,70 @@ func formatFor(file *os.File, view View, opts Options) Format {
 		return NewTable(t)
 	}
 	pages := PageOptions{TableOptions: t, Title: view.Title, Below: view.Below}
-	if t.Terminal == nil || dumb || opts.Command && isTerminal(os.Stderr) {
-		return NewLines(pages)
+	if live(file, view, opts) {
+		return NewLive(pages)
 	}
-	return NewLive(pages)
+	return NewLines(pages)
+}
+
+// live reports whether formatFor makes a live screen.
+func live(file *os.File, view View, opts Options) bool {
+	return view.Paged && !opts.JSON && isTerminal(file) && os.Getenv("TERM") != "dumb" && !(opts.Command && isTerminal(os.Stderr))
+}
+
+// OpenKeyboard makes ready to take the keyboard of a live screen that Open will show on
+// file; nil if there will be none, or if a command reads what is typed. It starts a
+// process, and so comes before privileges are dropped and before tracing begins.
+func OpenKeyboard(file *os.File, view View, opts Options) *Keyboard {
+	if !live(file, view, opts) || opts.Command {
+		return nil
+	}
+	k := &Keyboard{tty: file}
+	k.watch()
+	return k
 }
 
 // Share makes m and a live screen on o get along: messages are shown in the last
-// line of the screen, and Ctrl-Z gives the terminal back to the shell. It does
-// nothing if o has no live screen. After the last page, release writes the messages
-// that the screen has shown.
-func (o *Output) Share(m *Messages) (release func()) {
+// line of the screen, what is typed goes nowhere, and Ctrl-Z gives the terminal back to
+// the shell. It does nothing if o has no live screen. After the last page, release
+// writes the messages that the screen has shown; whatever way tracing ends, it gives the
+// terminal back as it was. It may be called twice.
+func (o *Output) Share(m *Messages, keys *Keyboard) (release func()) {
 	live, ok := o.format.(*Live)
 	if !ok {
 		return func() {}
 	}
+	live.keys = keys
+	keys.take()
 	if m.terminal {
 		m.share(live.Note)
 	}
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, unix.SIGTSTP)
+	signals := make(chan os.Signal, 4)
+	for _, s := range []os.Signal{unix.SIGTSTP, unix.SIGCONT, unix.SIGQUIT} {
+		if !signal.Ignored(s) { // what a shell has a job ignore stays so
+			signal.Notify(signals, s)
+		}
+	}
 	go func() {
-		for range stop {
-			live.Leave()
-			_ = unix.Kill(os.Getpid(), unix.SIGSTOP) // Ctrl-Z must not fail halfway
+		for s := range signals {
+			switch s {
+			case unix.SIGTSTP:
+				live.Leave()
+				_ = unix.Kill(os.Getpid(), unix.SIGSTOP) // Ctrl-Z must not fail halfway
+			case unix.SIGCONT:
+				live.Return()
+			case unix.SIGQUIT: // what Go does by itself: all goroutines' stacks
+				live.Leave()
+				signal.Reset(unix.SIGQUIT)
+				_ = unix.Kill(os.Getpid(), unix.SIGQUIT)
+			}
 		}
 	}()
-	return func() {
-		signal.Stop(stop)
-		close(stop)
+	return sync.OnceFunc(func() {
+		signal.Stop(signals)
+		close(signals)
+		live.Leave()
+		keys.Close()
 		m.release()
-	}
+	})
 }

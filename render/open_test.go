@@ -1,6 +1,7 @@
 package render
 
 import (
+	"bytes"
 	"os"
 	"reflect"
 	"strings"
@@ -81,7 +82,7 @@ func TestMessagesHaveTheTerminalOfALiveScreen(t *testing.T) {
 	tty := terminal(t, 80, 24)
 	m := NewMessages(tty, false)
 	o := NewOutput(openNull(t), NewLive(trafficOptions("traffic", TableOptions{Terminal: tty})))
-	release := o.Share(m)
+	release := o.Share(m, nil)
 	if m.show == nil {
 		t.Error("messages are not shared")
 	}
@@ -91,9 +92,41 @@ func TestMessagesHaveTheTerminalOfALiveScreen(t *testing.T) {
 	}
 	mustClose(t, o)
 	plain := NewOutput(openNull(t), JSON{})
-	plain.Share(m)()
+	plain.Share(m, nil)()
 	if m.show != nil {
 		t.Error("messages are shared though there is no screen")
 	}
 	mustClose(t, plain)
+}
+
+// What is said before the first page would be hidden by it: the screen shows it, too.
+func TestWarningBeforeTheFirstPageIsOnTheScreen(t *testing.T) {
+	for name, warn := range map[string]func(m *Messages, share func()){
+		"before the screen is shared": func(m *Messages, share func()) {
+			m.Notice(&event.Notice{Kind: event.KindWarning, Message: "only TLS"})
+			m.Notice(&event.Notice{Kind: event.KindNote, Message: "tracer itself is left out"})
+			share()
+		},
+		"after that": func(m *Messages, share func()) {
+			share()
+			m.Notice(&event.Notice{Kind: event.KindWarning, Message: "only TLS"})
+		},
+	} {
+		tty := terminal(t, 30, 6)
+		m := NewMessages(tty, false)
+		var written bytes.Buffer
+		m.w = &written
+		live := NewLive(liveOptions(tty))
+		o := NewOutput(openNull(t), live)
+		warn(m, func() { t.Cleanup(o.Share(m, nil)) })
+		s := newScreen(t, 30, 6)
+		s.write(live.AppendPage(nil, livePage(make([]event.Exec, 2))))
+		if lines := s.lines(); lines[len(lines)-1] != "tracer: warning: only TLS" {
+			t.Errorf("%s: %q", name, lines)
+		}
+		if !strings.HasPrefix(written.String(), "tracer: warning: only TLS\n") {
+			t.Errorf("%s: stderr: %q", name, written.String())
+		}
+		mustClose(t, o)
+	}
 }

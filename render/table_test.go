@@ -816,7 +816,7 @@ func TestTimeIsShownIn80Cells(t *testing.T) {
 	for name, want := range map[string]string{
 		"exec": "time 12, pid 7, ppid 7, user 8, command 42",
 		"conn": "time 12, pid 7, comm 8, dst 21, result 28",
-		"http": "time 12, pid 7, comm 8, latency 7, status 7, method 7, path 26",
+		"http": "time 12, pid 7, comm 8, latency 7, status 8, method 7, path 25",
 	} {
 		var got []string
 		for _, c := range Fit(Defaults(Views[name].Columns), 80) {

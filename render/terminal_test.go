@@ -1,6 +1,9 @@
 package render_test
 
 import (
+	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -114,5 +117,54 @@ func TestKernelLiveScreenIsGivenBack(t *testing.T) {
 		if cmd.ProcessState.ExitCode() != 0 {
 			t.Errorf("%s: %v", name, cmd.ProcessState)
 		}
+	}
+}
+
+// A warning is on a live screen while it is shown, and not only below it afterwards.
+func TestKernelWarningIsOnTheLiveScreen(t *testing.T) {
+	kit.Needs(t, kit.ThisKernelOnly)
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	// The beginning of a handshake, by no library.
+	hello := append([]byte{22, 3, 1, 0, 64, 1, 0, 0, 60, 3, 3}, make([]byte, 58)...)
+	alert := []byte{21, 3, 3, 0, 2, 2, 40}
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.ReadFull(conn, make([]byte, len(hello)))
+			_, _ = conn.Write(alert)
+			conn.Close()
+		}
+	}()
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	s := kit.NewScreen(t, 160, 24)
+	cmd := s.Start("NO_COLOR=1", "http", "--summary", "--port", port)
+	conn, err := net.Dial("tcp4", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write(hello); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.ReadAll(conn)
+	conn.Close()
+	warning := "tracer: warning: only TLS so far at port " + port
+	kit.Eventually(t, "the warning on the screen", func() error {
+		text := s.Text()
+		if i := strings.LastIndex(text, "\x1b[?1049h"); i < 0 || !strings.Contains(text[i:], warning) {
+			return fmt.Errorf("%q", text)
+		}
+		return nil
+	})
+	text := s.Interrupt(cmd)
+	after := text[strings.LastIndex(text, "\x1b[?1049l"):]
+	if !strings.Contains(after, "sockets not readable (TLS 2)") {
+		t.Errorf("the account: %q", after)
 	}
 }

@@ -3,8 +3,10 @@ package trace
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"runtime"
+	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -12,17 +14,22 @@ import (
 	"tracer/trace/kernel"
 	"tracer/trace/place"
 	"tracer/trace/session"
+	"tracer/trace/tls/find"
 )
 
 // Check finds out what can be traced here: it loads and attaches each probe
 // with everything that it has, and takes it off again. Nothing is reported of
 // what happens meanwhile.
 func Check(opts session.Options) *event.Check {
-	c := &event.Check{
-		Kernel:   kernel.Release(),
-		Arch:     runtime.GOARCH,
-		Lockdown: kernel.Lockdown(),
+	c := &event.Check{Kernel: kernel.Release(), Arch: runtime.GOARCH}
+	if err := kernel.Ready(); err != nil {
+		c.Blocked = err.Error()
+		for i := range Probes {
+			c.Commands = append(c.Commands, failed(Probes[i].Name, err))
+		}
+		return c
 	}
+	c.Lockdown = kernel.Lockdown()
 	if opts.BTF != "" {
 		c.BTF = opts.BTF
 		if foreign := kernel.ForeignTypes(opts.BTF); foreign != "" {
@@ -45,13 +52,41 @@ func Check(opts session.Options) *event.Check {
 	}
 	c.Grant = remedy
 	c.Cgroups, c.Runtimes = place.Survey(place.Roots{})
+	trees, err := place.FindHierarchies(place.Roots{})
+	if err != nil && len(trees) > 0 {
+		c.Warnings = append(c.Warnings, "some containers and pods may not be known: "+err.Error())
+	}
+	if unseen := place.Unseen(trees); unseen != "" {
+		c.Warnings = append(c.Warnings, unseen)
+	}
 	if !kernel.InFirstNamespace("pid") {
 		c.Warnings = append(c.Warnings, session.OwnPIDs)
 	}
+	checkTLS(c)
 	for i := range Probes {
 		c.Commands = append(c.Commands, checkProbe(&Probes[i], opts))
 	}
 	return c
+}
+
+// surveyTime is what looking for TLS libraries may take.
+const surveyTime = 5 * time.Second
+
+// checkTLS lists the TLS libraries of processes that run now.
+func checkTLS(c *event.Check) {
+	f, err := find.New(find.Options{Quiet: true, Budget: surveyTime})
+	if err != nil {
+		c.Warnings = append(c.Warnings, err.Error())
+		return
+	}
+	defer f.Close()
+	list, hidden := f.Survey()
+	for _, l := range list {
+		c.TLS = append(c.TLS, event.CheckedTLS{Library: l.Library, Path: l.Path, Processes: l.Processes, Why: l.Why})
+	}
+	if hidden > 0 {
+		c.Warnings = append(c.Warnings, fmt.Sprintf("processes that may not be looked at: %d; their TLS libraries are not listed", hidden))
+	}
 }
 
 func checkProbe(p *session.Probe, opts session.Options) event.CheckedCommand {
@@ -65,12 +100,7 @@ func checkProbe(p *session.Probe, opts session.Options) event.CheckedCommand {
 		s, err = session.Open([]session.Tracer{t}, opts)
 	}
 	if err != nil {
-		checked.Error = err.Error()
-		var hinted interface{ Hint() string }
-		if errors.As(err, &hinted) {
-			checked.Remedy = hinted.Hint()
-		}
-		return checked
+		return failed(p.Name, err)
 	}
 	defer s.Close()
 	for _, f := range s.Features() {
@@ -86,6 +116,16 @@ func checkProbe(p *session.Probe, opts session.Options) event.CheckedCommand {
 			feature.Hooks = f.Tier.String()
 		}
 		checked.Features = append(checked.Features, feature)
+	}
+	return checked
+}
+
+// failed is a command that cannot run.
+func failed(name string, err error) event.CheckedCommand {
+	checked := event.CheckedCommand{Name: name, Error: err.Error()}
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) {
+		checked.Remedy = hinted.Hint()
 	}
 	return checked
 }

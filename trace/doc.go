@@ -7,7 +7,7 @@
 //	reader       copies it out; one goroutine per ring                        kernel
 //	decode       record → event; a bad record is counted, never fatal         exec, conn, traffic, http
 //	enrich       user name, wall time                                         the same
-//	correlate    attempts of one command → one failure, both ends → one       the same; http1, exchange
+//	correlate    attempts of one command → one failure, both ends → one       the same; http1, http2, exchange
 //	place        cgroup → container and pod                                   session, place
 //	filter       what is not decided in the kernel                            session, the probes
 //	sinks        show it: package render, chosen by main                      session

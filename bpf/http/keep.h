@@ -122,17 +122,6 @@ static __always_inline void append_part(struct scratch *s, const void *part, __u
 	s->payload.at = at + size;
 }
 
-/* Copies the first bytes of a call, of which len were captured. */
-static __always_inline void first_bytes(char to[16], const char *from, __u64 len)
-{
-	__builtin_memset(to, 0, 16);
-	barrier_var(len);
-	if (len > 16)
-		len = 16;
-	if (len)
-		bpf_probe_read_kernel(to, len, from);
-}
-
 static __always_inline bool begins_answer(const char *text)
 {
 	return text[0] == 'H' && text[1] == 'T' && text[2] == 'T' && text[3] == 'P' &&
@@ -152,6 +141,43 @@ static __always_inline bool begins_request(const char *text)
 	return false;
 }
 
+/* What begins in the calls of a record, as far as it was captured. */
+enum begins {
+	begins_kept_request = 1 << 0,
+	begins_call_request = 1 << 1,
+	begins_call_answer = 1 << 2,
+};
+
+/* Looks at the first bytes of a record's calls: enum begins. */
+__noinline int beginnings(__u32 index)
+{
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	int found = 0;
+	char text[16];
+	__u64 at, n;
+
+	if (!s)
+		return 0;
+#pragma clang loop unroll(disable)
+	for (int kept = 0; kept < 2; kept++) {
+		at = kept ? s->rec.call.len : 0;
+		n = kept ? s->rec.kept.len : s->rec.call.len;
+		__builtin_memset(text, 0, sizeof(text));
+		barrier_var(at);
+		if (at > PREFIX_MAX)
+			at = PREFIX_MAX;
+		barrier_var(n);
+		if (n > sizeof(text))
+			n = sizeof(text);
+		bpf_probe_read_kernel(text, n, &s->data[at]);
+		if (begins_request(text))
+			found |= kept ? begins_kept_request : begins_call_request;
+		if (!kept && begins_answer(text))
+			found |= begins_call_answer;
+	}
+	return found;
+}
+
 /*
  * A record found no room. What is lost with it is counted in exchanges, as this end
  * sees them, not in calls: one for each turn (a request behind an answer begins
@@ -165,19 +191,26 @@ static __noinline int lost_record(struct socket_state *st, struct scratch *s)
 {
 	__u32 before = st->lost_requests > st->lost_answers ? st->lost_requests : st->lost_answers;
 	struct http_record *rec = &s->rec;
-	__u64 at = rec->call.len;
-	char call[16], kept[16];
 	bool asks, answers;
 	__u32 after;
+	int begins;
 
-	barrier_var(at);
-	if (at > PREFIX_MAX)
-		at = PREFIX_MAX;
-	first_bytes(call, s->data, rec->call.len);
-	first_bytes(kept, &s->data[at], rec->kept.len);
+	if (rec->parts & with_frames) {
+		/*
+		 * Of HTTP/2 each request counts. Those of which an answer alone is lost
+		 * user space counts: it knows the streams.
+		 */
+		after = 0;
+		if (rec->call.dir == st->requests || st->intro.socket.joined)
+			after = s->walker.blocks;
+		st->lost += after;
+		count_lost_by(ring_full, after);
+		return after;
+	}
+	begins = beginnings(s->payload.index);
 	answers = rec->call.size && rec->call.dir != st->requests;
-	asks = begins_request(kept) || (!answers && begins_request(call));
-	answers = answers && begins_answer(call);
+	asks = begins & begins_kept_request || (!answers && begins & begins_call_request);
+	answers = answers && begins & begins_call_answer;
 	if (asks || !before)
 		st->lost_requests += st->lost_requests < 255;
 	if (answers)
@@ -189,8 +222,9 @@ static __noinline int lost_record(struct socket_state *st, struct scratch *s)
 	return after;
 }
 
-/* Sends the record; what was kept is in it already. */
-static __always_inline void tell(void *ctx, struct socket_state *st, struct scratch *s, __u64 key)
+/* Sends the record, with these parts; what was kept is in it already. */
+static __always_inline void tell_with(void *ctx, struct socket_state *st, struct scratch *s,
+				      __u64 key, __u8 parts)
 {
 	struct http_record *rec = &s->rec;
 	bool intro = !st->introduced;
@@ -202,7 +236,7 @@ static __always_inline void tell(void *ctx, struct socket_state *st, struct scra
 	rec->bytes[1] = st->bytes[1];
 	rec->requests = st->requests;
 	rec->lost = st->lost;
-	rec->parts = 0;
+	rec->parts = parts;
 	if (st->sum.size) {
 		append_part(s, &st->sum, sizeof(st->sum), with_sum);
 		st->sum.size = 0;
@@ -221,6 +255,11 @@ static __always_inline void tell(void *ctx, struct socket_state *st, struct scra
 		st->lost -= rec->lost;
 	if (intro)
 		st->introduced = 1;
+}
+
+static __always_inline void tell(void *ctx, struct socket_state *st, struct scratch *s, __u64 key)
+{
+	tell_with(ctx, st, s, key, 0);
 }
 
 static __noinline int tell_kept(void *ctx, struct socket_state *st, struct scratch *s, __u64 key)

@@ -5,7 +5,7 @@
 #ifndef TRACER_HTTP_LIFE_H
 #define TRACER_HTTP_LIFE_H
 
-#include "keep.h"
+#include "frames.h"
 
 /* Notes whose socket it is from now on. */
 static __noinline int take_over(struct socket_state *st, __u32 tgid)
@@ -20,6 +20,17 @@ static __noinline int take_over(struct socket_state *st, __u32 tgid)
 	owner->cgroup = current_cgroup(task);
 	fill_comm(owner->comm, task);
 	return 0;
+}
+
+/* Room for an entry that is to be inserted: the stack has too little. */
+static __always_inline struct socket_state *draft(__u32 use)
+{
+	struct scratch *s = scratch(scratch_index(use));
+
+	if (!s)
+		return NULL;
+	__builtin_memset(&s->draft, 0, sizeof(s->draft));
+	return &s->draft;
 }
 
 /* Inserts the state of a socket, and returns it unless it is not one of TCP. */
@@ -49,6 +60,7 @@ static __noinline struct socket_state *insert(struct sock *sk, struct socket_sta
 	id->seq[received] = st->next[received];
 	if (!at_ports(id->local_port, id->remote_port)) {
 		st->verdict = IS_OTHER;
+		st->tls_flags = PASSED_OVER;
 		count(by_port, 1);
 	}
 	/* Another program may have been first. */
@@ -61,36 +73,38 @@ static __noinline struct socket_state *insert(struct sock *sk, struct socket_sta
 }
 
 /* The first data call on a connection that is older than tracing. */
-static __noinline struct socket_state *meet(struct sock *sk, __u64 moved, __u32 dir)
+static __noinline struct socket_state *meet(struct sock *sk, __u64 moved, __u32 dir, __u32 use)
 {
+	struct socket_state *st = draft(use);
 	struct tcp_sock *tp = (void *)sk;
-	struct socket_state st = {};
 	__u64 got, put;
 
+	if (!st)
+		return NULL;
 	/*
 	 * What moved before this call: SYN and FIN may be counted among it. What
 	 * was received and not read yet does not count.
 	 */
-	st.next[sent] = BPF_CORE_READ(tp, write_seq) - (dir == sent ? moved : 0);
-	st.next[received] = BPF_CORE_READ(tp, copied_seq);
+	st->next[sent] = BPF_CORE_READ(tp, write_seq) - (dir == sent ? moved : 0);
+	st->next[received] = BPF_CORE_READ(tp, copied_seq);
 	got = BPF_CORE_READ(tp, bytes_received) -
-	      (__u32)(BPF_CORE_READ(tp, rcv_nxt) - st.next[received]);
+	      (__u32)(BPF_CORE_READ(tp, rcv_nxt) - st->next[received]);
 	if (dir == received) {
 		if (BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN &&
-		    st.next[received] == BPF_CORE_READ(tp, rcv_nxt))
-			st.next[received]--; /* a FIN */
-		st.next[received] -= moved;
+		    st->next[received] == BPF_CORE_READ(tp, rcv_nxt))
+			st->next[received]--; /* a FIN */
+		st->next[received] -= moved;
 	}
 	put = BPF_CORE_READ(tp, bytes_acked) +
 	      (__u32)(BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_una));
 	if (dir == sent)
-		st.intro.socket.joined = put > moved + 1 || got > 1;
+		st->intro.socket.joined = put > moved + 1 || got > 1;
 	else
-		st.intro.socket.joined = got > moved + 1 || put > 1;
-	return insert(sk, &st);
+		st->intro.socket.joined = got > moved + 1 || put > 1;
+	return insert(sk, st);
 }
 
-/* Names the connection of a socket that was met: not within meet(), whose stack is full. */
+/* Names the connection of a socket that was met: not within meet(), for the stack's sake. */
 static __noinline int name_older(struct socket_state *st, struct sock *sk)
 {
 	struct http_socket *id = &st->intro.socket;
@@ -100,11 +114,62 @@ static __noinline int name_older(struct socket_state *st, struct sock *sk)
 	return 0;
 }
 
+/*
+ * A socket of MPTCP. Its calls move bytes, and not those of its subflows, which are TCP
+ * sockets. The first of these has the addresses and the name, and its sequence numbers
+ * begin where the bytes do: that is taken over at the first call, as not all of it is
+ * known before.
+ */
+static __noinline struct socket_state *meet_multipath(struct sock *sk, bool joined)
+{
+	__u64 key = (__u64)sk;
+	struct socket_state *st;
+
+	if (!bpf_core_type_exists(struct mptcp_sock) ||
+	    BPF_CORE_READ(sk, sk_protocol) != IPPROTO_MPTCP ||
+	    !is_inet(BPF_CORE_READ(sk, __sk_common.skc_family)))
+		return NULL;
+	if ((int)bpf_map_update_elem(&sockets, &key, (void *)&multipath_begins, BPF_ANY)) {
+		count_lost(map_full);
+		return NULL;
+	}
+	st = bpf_map_lookup_elem(&sockets, &key);
+	if (!st)
+		return NULL;
+	st->seen = bpf_ktime_get_boot_ns();
+	st->intro.socket.joined = joined;
+	return st;
+}
+
+/*
+ * Takes over what its first subflow has, at a call that has moved some bytes. How far the
+ * subflow has come is about how far an older connection has: if not just so, the two ends
+ * of that are not joined.
+ */
+static __noinline int take_subflow(struct socket_state *st, struct socket_state *subflow,
+				   struct sock *first, __u32 dir, __u32 moved)
+{
+	struct tcp_sock *tp = (void *)first;
+	bool joined = st->intro.socket.joined;
+	__u32 *seq = st->intro.socket.seq;
+
+	st->intro.socket = subflow->intro.socket;
+	st->intro.socket.joined = joined;
+	if (joined) {
+		seq[sent] = BPF_CORE_READ(tp, write_seq) - (dir == sent ? moved : 0);
+		seq[received] = BPF_CORE_READ(tp, copied_seq) - (dir == received ? moved : 0);
+	}
+	if (subflow->verdict == IS_OTHER)
+		st->verdict = IS_OTHER; /* it was counted as left out */
+	return 0;
+}
+
 static __noinline int tell_close(void *ctx, struct socket_state *st, struct sock *sk, __u32 use,
-				 enum ending ending)
+				 __u8 ending)
 {
 	struct tcp_sock *tp = (void *)sk;
 	__u64 key = (__u64)sk;
+	bool framed = st->verdict == IS_HTTP2;
 	struct scratch *s;
 	__u32 seq, gone;
 
@@ -115,18 +180,21 @@ static __noinline int tell_close(void *ctx, struct socket_state *st, struct sock
 		return 0;
 	st->verdict = IS_OTHER;
 	/* What was taken out unseen at last, without the FIN. */
-	seq = BPF_CORE_READ(tp, copied_seq);
+	seq = st->multipath ? st->next[received] : BPF_CORE_READ(tp, copied_seq);
 	gone = seq - st->next[received];
 	if (gone && BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN &&
 	    seq == BPF_CORE_READ(tp, rcv_nxt))
 		gone--;
-	if (gone < 1U << 31)
+	if (gone < 1U << 31 && st->tls != PLAINTEXT)
 		st->bytes[received] += gone;
 	s->rec.type = socket_closed;
 	s->rec.ending = ending;
 	s->rec.time = bpf_ktime_get_boot_ns();
 	__builtin_memset(&s->rec.call, 0, sizeof(s->rec.call));
-	tell_kept(ctx, st, s, key);
+	if (framed)
+		tell_last_frames(ctx, st, s, key);
+	else
+		tell_kept(ctx, st, s, key);
 	return 0;
 }
 
@@ -138,6 +206,8 @@ static __noinline int forget(void *ctx, struct socket_state *st, struct sock *sk
 	__u32 entry;
 
 	tell_close(ctx, st, sk, use, st->ending ?: st->late ?: closed);
+	if (st->kind == speaks_http2)
+		bpf_map_delete_elem(&http2, &key);
 	head = head_of(st, key);
 	entry = st->head;
 	/* Who deletes it, and nobody else, gives its entry back. */
@@ -156,18 +226,19 @@ static __always_inline void ended_unseen(void *ctx, struct socket_state *old, st
 {
 	old->ending = unseen;
 	/* How far this one has come says nothing of that one. */
-	old->next[received] = BPF_CORE_READ((struct tcp_sock *)sk, copied_seq);
+	if (!old->multipath)
+		old->next[received] = BPF_CORE_READ((struct tcp_sock *)sk, copied_seq);
 	forget(ctx, old, sk, use);
 }
 
 /* A connection begins, whose socket comes from that state; old: bytes have moved already. */
-static __noinline int begin(struct sock *sk, struct socket_state *old, int from)
+static __noinline int begin(struct sock *sk, struct socket_state *old, int from, __u32 use)
 {
 	/* Those that are to be accepted have no file yet. */
 	bool called = from == TCP_SYN_SENT ||
 		      (BPF_CORE_READ(sk, sk_socket) && has_called(sk, from));
 	struct tcp_sock *tp = (void *)sk;
-	struct socket_state st = {};
+	struct socket_state *st;
 	enum naming naming;
 	struct tcp_isns n;
 	__u64 id = 0;
@@ -184,12 +255,15 @@ static __noinline int begin(struct sock *sk, struct socket_state *old, int from)
 		}
 		return 0;
 	}
-	st.intro.socket.id = id;
-	st.intro.socket.naming = naming;
+	st = draft(use);
+	if (!st)
+		return 0;
+	st->intro.socket.id = id;
+	st->intro.socket.naming = naming;
 	/* What was sent with the SYN counts from where it began, as at the other side. */
-	st.next[sent] = naming == named ? n.own + 1 : BPF_CORE_READ(tp, write_seq);
-	st.next[received] = BPF_CORE_READ(tp, copied_seq);
-	insert(sk, &st);
+	st->next[sent] = naming == named ? n.own + 1 : BPF_CORE_READ(tp, write_seq);
+	st->next[received] = BPF_CORE_READ(tp, copied_seq);
+	insert(sk, st);
 	return 0;
 }
 
@@ -202,7 +276,12 @@ static __always_inline int established(void *ctx, struct sock *sk, int from, __u
 		ended_unseen(ctx, old, sk, use);
 		old = NULL;
 	}
-	return begin(sk, old, from);
+	if (!old && bpf_core_type_exists(struct mptcp_sock) &&
+	    BPF_CORE_READ(sk, sk_protocol) == IPPROTO_MPTCP) {
+		meet_multipath(sk, false);
+		return 0;
+	}
+	return begin(sk, old, from, use);
 }
 
 /* Whether bytes have come that no process has taken out, beside a FIN. */
@@ -215,6 +294,28 @@ static __always_inline bool has_unread(struct sock *sk)
 	return unread > fin;
 }
 
+/* How a connection has ended that goes to CLOSE, and whose doing that was. */
+static __always_inline __u8 ending_of(int from, int error)
+{
+	switch (error) {
+	case ETIMEDOUT:
+		return timed_out;
+	case ECONNRESET:
+	case EPIPE: /* reset after the peer's FIN */
+		return reset | by_peer;
+	case 0:
+		/* With bytes left to take out a close is a reset. */
+		return from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT ? reset | by_own : closed;
+	}
+	return reset;
+}
+
+/* Who sent its FIN first has closed it: the peer, if it is for the last acknowledgement that is waited. */
+static __always_inline __u8 closed_by(int to)
+{
+	return closed | (to == TCP_FIN_WAIT1 ? by_own : by_peer);
+}
+
 static __noinline int state_change(__u64 *ctx, int copy)
 {
 	struct sock *sk = (void *)ctx[0];
@@ -222,22 +323,29 @@ static __noinline int state_change(__u64 *ctx, int copy)
 	struct tcp_sock *tp = (void *)sk;
 	__u64 key = (__u64)sk;
 	struct socket_state *st;
-	enum ending ending = closed;
+	__u8 ending;
 
 	if (to == TCP_ESTABLISHED)
 		return established(ctx, sk, from, FOR_STATE + copy);
-	if (to != TCP_CLOSE && to != TCP_FIN_WAIT1 && to != TCP_LAST_ACK)
+	if (to != TCP_CLOSE && to != TCP_FIN_WAIT1 && to != TCP_LAST_ACK && to != TCP_SYN_SENT)
 		return 0;
 	st = bpf_map_lookup_elem(&sockets, &key);
-	if (!st || st->verdict == IS_OTHER)
+	if (!st)
 		return 0;
+	/* A socket may be taken for another connection: connect(AF_UNSPEC) ends the one before. */
+	if (to == TCP_SYN_SENT)
+		return forget(ctx, st, sk, FOR_STATE + copy);
+	if (st->multipath && to == TCP_CLOSE) {
+		st->ending = st->ending ?: ending_of(from, BPF_CORE_READ(sk, sk_err));
+		return forget(ctx, st, sk, FOR_STATE + copy);
+	}
+	if (st->verdict == IS_OTHER)
+		return 0;
+	ending = closed_by(to);
 	if (to == TCP_CLOSE) {
 		int error = BPF_CORE_READ(sk, sk_err);
 
-		if (error == ETIMEDOUT)
-			ending = timed_out;
-		else if (from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT || error)
-			ending = reset;
+		ending = ending_of(from, error);
 		/* The other side's answer to bytes of a call that has not returned yet. */
 		if ((from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT) &&
 		    BPF_CORE_READ(tp, write_seq) != st->next[sent]) {
@@ -255,7 +363,7 @@ static __noinline int state_change(__u64 *ctx, int copy)
 		}
 	} else if (st->requests == sent &&
 		   ((BPF_CORE_READ(sk, sk_shutdown) & SHUTDOWN_MASK) != SHUTDOWN_MASK ||
-		    has_unread(sk))) {
+		    (!st->multipath && has_unread(sk)))) {
 		/*
 		 * A client that only says that it sends nothing more. With bytes
 		 * left to take out a close would be a reset.

@@ -234,6 +234,8 @@ struct task_struct___uring {
 
 /* The registers of a system call or at a function, as the two architectures keep them. */
 struct pt_regs___x86 {
+	unsigned long r14;
+	unsigned long bx;
 	unsigned long r10;
 	unsigned long r8;
 	unsigned long ax;
@@ -242,10 +244,12 @@ struct pt_regs___x86 {
 	unsigned long si;
 	unsigned long di;
 	unsigned long orig_ax;
+	unsigned long sp;
 };
 
 struct pt_regs___arm64 {
 	u64 regs[31];
+	u64 sp;
 	u64 orig_x0;
 	s32 syscallno;
 };
@@ -322,6 +326,7 @@ struct tcp_sock {
 	u32 rcv_nxt;
 	u32 copied_seq;
 	u32 write_seq;
+	u32 urg_seq;
 	u64 tcp_wstamp_ns;
 	u64 first_tx_mstamp;
 	u32 segs_out;
@@ -404,6 +409,7 @@ enum iter_type___new {
 struct msghdr {
 	void *msg_name;
 	struct iov_iter msg_iter;
+	unsigned int msg_flags;
 };
 
 /* include/linux/io_uring_types.h */
@@ -462,7 +468,9 @@ enum tcp_state {
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
 #define IPPROTO_MPTCP 262
+#define MSG_OOB 1
 #define MSG_PEEK 2
+#define MSG_TRUNC 0x20
 #define MSG_ERRQUEUE 0x2000
 /* include/net/sock.h: enum sock_flags, set when a FIN has come */
 #define SOCK_DONE 1

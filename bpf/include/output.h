@@ -55,7 +55,7 @@ enum reader {
 };
 
 /* Set by the reader; who wakes it has it poll. */
-volatile enum reader reader_state;
+volatile enum reader reader_state SHARED("reader");
 
 /* Whether a quarter of the ring is waiting to be read. */
 static __always_inline bool much_waits(void)

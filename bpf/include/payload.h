@@ -11,12 +11,20 @@
  * Who includes this defines before: PREFIX_MAX, what is copied at most; START_LEN
  * and TAIL_LEN, how many of the first bytes tell what they are, and of the last;
  * PAYLOAD_RECORD, the type of the record that is built in front of the bytes, and
- * PAYLOAD_USES, the number of programs that do so and may interrupt one another.
+ * PAYLOAD_USES, the number of programs that do so and may interrupt one another. What
+ * else a scratch holds is PAYLOAD_MORE, and the PAYLOAD_WALKER of who includes this for others.
  */
 #ifndef TRACER_PAYLOAD_H
 #define TRACER_PAYLOAD_H
 
 #include "loss.h"
+
+#ifndef PAYLOAD_WALKER
+#define PAYLOAD_WALKER
+#endif
+#ifndef PAYLOAD_MORE
+#define PAYLOAD_MORE
+#endif
 
 /*
  * Segments of a gathered call that are looked at, and how many of them by one
@@ -40,6 +48,7 @@ struct source {
 	bool known;
 	bool array_user; /* the array is in the process's memory */
 	bool data_user;	 /* and so are the bytes */
+	__u32 flags;	 /* of a system call that sends: MSG_OOB and others */
 };
 
 /* struct iovec, in numbers. */
@@ -54,7 +63,10 @@ struct segment {
  * gone on from in all its values.
  */
 struct payload {
+	__u64 owner; /* task that is at it, for who may be preempted; else 0 */
+	__u64 room[16]; /* for who includes this, where the stack has none */
 	__u64 size; /* bytes that the call has moved */
+	__u32 index; /* of the scratch that this is a part of */
 	__u64 len;  /* of these, the first ones that are in data */
 	struct source src;
 	__u64 at;   /* of the next byte in data */
@@ -78,6 +90,8 @@ struct scratch {
 	PAYLOAD_RECORD rec;
 	char data[2 * PREFIX_MAX + 256];
 	struct payload payload;
+	PAYLOAD_WALKER
+	PAYLOAD_MORE
 };
 
 /* Written and read within one run of a program, nothing stays. */
@@ -107,6 +121,8 @@ static __always_inline struct scratch *scratch(__u32 index)
 
 	if (!s)
 		count_lost(map_full);
+	else
+		s->payload.index = index;
 	return s;
 }
 
@@ -146,11 +162,14 @@ static __always_inline enum iter_kind iter_kind(struct iov_iter *iter)
 	return ITER_OTHER;
 }
 
-/* Goes back to the first byte that moved, from a place in a segment behind the last. */
+/*
+ * Goes back to the first byte that moved, from a place in a segment behind the last, which
+ * may be one behind all.
+ */
 static __always_inline bool rewind(struct source *src, __u64 iov, __u64 offset, __u64 moved)
 {
 #pragma clang loop unroll(disable)
-	for (int i = 0; i < SEGMENTS; i++) {
+	for (int i = 0; i <= SEGMENTS; i++) {
 		__u64 len = 0;
 
 		if (moved <= offset) {
@@ -260,6 +279,8 @@ static __always_inline void source_of_regs(struct source *src, struct task_struc
 	if (nr == nr_read || nr == nr_write || nr == nr_sendto || nr == nr_recvfrom) {
 		src->base = arg1;
 		src->segments = 0;
+		if (nr == nr_sendto)
+			src->flags = syscall_arg(regs, 3, true);
 	} else if (nr == nr_readv || nr == nr_writev || nr == nr_preadv2 || nr == nr_pwritev2) {
 		src->base = arg1;
 		src->segments = arg2 < SEGMENTS ? arg2 : SEGMENTS;
@@ -271,6 +292,7 @@ static __always_inline void source_of_regs(struct source *src, struct task_struc
 			return;
 		src->base = iov[0];
 		src->segments = iov[1] < SEGMENTS ? iov[1] : SEGMENTS;
+		src->flags = arg2;
 	} else {
 		return;
 	}

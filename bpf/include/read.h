@@ -75,6 +75,12 @@ static __always_inline __u64 load_word(const void *from)
 #define FOR_GO(name, type) const type *for_go_##name
 
 /*
+ * A variable that files of one object share: each has a section of its own, as compilers
+ * order the variables of one as they like.
+ */
+#define SHARED(name) SEC(".data." name)
+
+/*
  * Registers: struct pt_regs differs by architecture, and one object serves both.
  * Which one it runs on is known when it is loaded: the kernel's types have the
  * registers of one of them.
@@ -127,6 +133,39 @@ static __always_inline __u64 register_return(void *regs)
 	return BPF_CORE_READ(arm64, regs[0]);
 }
 
+/*
+ * Registers of a program that a uprobe is at, which are its own: a plain load, which must
+ * not become one of an address that is calculated.
+ */
+#define USER_REGISTER(ctx, x86_name, arm64_name)                              \
+	({                                                                    \
+		__u64 value;                                                  \
+		if (bpf_core_field_exists(struct pt_regs___x86, orig_ax)) {   \
+			value = ((struct pt_regs___x86 *)(ctx))->x86_name;    \
+			barrier_var(value);                                   \
+		} else {                                                      \
+			value = ((struct pt_regs___arm64 *)(ctx))->arm64_name;\
+			barrier_var(value);                                   \
+		}                                                             \
+		value;                                                        \
+	})
+
+/* What a function of C was called with. */
+#define USER_ARG0(ctx) USER_REGISTER(ctx, di, regs[0])
+#define USER_ARG1(ctx) USER_REGISTER(ctx, si, regs[1])
+#define USER_ARG2(ctx) USER_REGISTER(ctx, dx, regs[2])
+#define USER_ARG3(ctx) USER_REGISTER(ctx, cx, regs[3])
+#define USER_ARG4(ctx) USER_REGISTER(ctx, r8, regs[4])
+/* A function of Go, and its goroutine. */
+#define GO_ARG0(ctx) USER_REGISTER(ctx, ax, regs[0])
+#define GO_ARG1(ctx) USER_REGISTER(ctx, bx, regs[1])
+#define GO_ARG2(ctx) USER_REGISTER(ctx, cx, regs[2])
+#define GO_ROUTINE(ctx) USER_REGISTER(ctx, r14, regs[28])
+/* What a function returns, of C or of Go, and its stack. */
+#define USER_RETURN(ctx) USER_REGISTER(ctx, ax, regs[0])
+#define USER_STACK(ctx) USER_REGISTER(ctx, sp, sp)
+
+/* One of the first three arguments of a system call; arm64 puts the result where the first was. */
 /* One of the first four arguments of a system call; arm64 puts the result where the first was. */
 static __always_inline __u64 syscall_arg(void *regs, int i, bool vouched)
 {

@@ -1,8 +1,11 @@
 package help
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -87,7 +90,7 @@ columns:
 }
 
 func TestManPage(t *testing.T) {
-	want := `.TH TOOL\-RUN 1 "" "tracer 1.0"
+	want := `.TH TOOL\-RUN 1 "" "tracer 1.0" "User Commands"
 .SH NAME
 tool\-run \- run a thing
 .SH SYNOPSIS
@@ -126,6 +129,34 @@ pid
 `
 	if diff := cmp.Diff(want, said(t, "help", "--man", "run")); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// The last line of a page has the version on its left and the page's name on its right, as man(1) sets it on a terminal of 80
+// cells.
+func TestManPagesFooterDoesNotCollide(t *testing.T) {
+	groff, err := exec.LookPath("groff")
+	if err != nil {
+		t.Skip("groff is not installed")
+	}
+	root, run := tool()
+	root.Use = "tracer"
+	for version, want := range map[string]string{
+		"v1.2.3":  "tracer v1.2.3",
+		"(devel)": "tracer (devel)",
+		"v0.0.0-20261130123456-6b70e87d1c2b+dirty 6b70e87d1c2b4a5f6978877665544332211009f8": "tracer 6b70e87d1c2b",
+	} {
+		cmd := exec.Command(groff, "-man", "-Tascii", "-rLL=80n", "-P-c")
+		cmd.Stdin = bytes.NewReader(AppendMan(nil, run, version, nil))
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+		words := regexp.MustCompile(`\s{2,}`).Split(lines[len(lines)-1], -1)
+		if last := lines[len(lines)-1]; len(last) > 80 || words[0] != want || words[len(words)-1] != "TRACER-RUN(1)" || len(words) < 2 {
+			t.Errorf("%s: %q", version, last)
+		}
 	}
 }
 

@@ -11,7 +11,7 @@ func AppendMan(b []byte, cmd *cobra.Command, version string, sections []Section)
 	p := pageOf(cmd)
 	name := strings.ReplaceAll(p.command, " ", "-")
 	line := func(parts ...string) { b = append(append(b, strings.Join(parts, "")...), '\n') }
-	line(".TH ", strings.ToUpper(roff(name)), ` 1 "" "tracer `, roff(version), `"`)
+	line(".TH ", strings.ToUpper(roff(name)), ` 1 "" "tracer `, roff(footer(version)), `" "User Commands"`)
 	line(".SH NAME")
 	line(roff(name), ` \- `, roff(p.short))
 	line(".SH SYNOPSIS")
@@ -64,6 +64,21 @@ func AppendMan(b []byte, cmd *cobra.Command, version string, sections []Section)
 		line(".BR ", roff(strings.ReplaceAll(also, " ", "-")), " (1)", comma)
 	}
 	return b
+}
+
+// maxFooter is how long a version may be: the name of the page stands beside it.
+const maxFooter = 24
+
+// footer is a version that fits the last line of a page: of one that is too long, as a
+// commit's between releases, the beginning of the commit's own name, which is the last
+// word.
+func footer(version string) string {
+	if len(version) <= maxFooter {
+		return version
+	}
+	words := strings.Fields(version)
+	last := words[len(words)-1]
+	return last[:min(12, len(last))]
 }
 
 // roff escapes what man(7) would not print as it is.

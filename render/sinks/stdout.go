@@ -24,6 +24,7 @@ type Stdout struct {
 	noColor bool
 	columns []string
 	view    render.View
+	keys    *render.Keyboard
 }
 
 // Flags declares its flags.
@@ -69,9 +70,17 @@ func columns(view string) []string {
 	return render.Names(render.WithPlaces(v.Columns, v.Paged))
 }
 
-// Open starts writing, after Resolve. Messages go to the same terminal in a way that
-// both can be read; release is to be called after the last event.
+// Prepare does what must be done before tracing begins and privileges are dropped.
+// Release undoes it, if Open is not called.
+func (s *Stdout) Prepare() (release func()) {
+	s.keys = render.OpenKeyboard(os.Stdout, s.view, s.Options)
+	return s.keys.Close
+}
+
+// Open starts writing, after Resolve and Prepare. Messages go to the same terminal in a
+// way that both can be read; release is to be called after the last event, and whatever
+// happens.
 func (s *Stdout) Open(messages *render.Messages) (out *render.Output, release func()) {
 	out = render.Open(os.Stdout, s.view, s.Options)
-	return out, out.Share(messages)
+	return out, out.Share(messages, s.keys)
 }

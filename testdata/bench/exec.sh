@@ -57,7 +57,7 @@ for t in $tools; do
 		bash -c "exec ${start[$t]}" 2>/dev/null > >(read -r _ || :; echo "$EPOCHREALTIME" >"$work/first"; cat >/dev/null) &
 		tool=$!
 		for _ in $(seq 500); do [ ! -s "$work/first" ] || break; sleep 0.01; done
-		kill -INT $tool 2>/dev/null || :
+		kill -TERM $tool 2>/dev/null || :
 		wait $tool || :
 		tool=
 		seconds "$a" "$(cat "$work/first")" && echo

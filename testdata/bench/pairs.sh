@@ -16,7 +16,7 @@ cd "$(dirname "$0")/../.."
 PATH=$PATH:/usr/sbin
 work=$(mktemp -d)
 tool=
-trap '[ -z "$tool" ] || kill -INT $tool 2>/dev/null || :; rm -rf "$work"' EXIT
+trap '[ -z "$tool" ] || kill -TERM $tool 2>/dev/null || :; rm -rf "$work"' EXIT
 declare -A start complete
 # Other tools need tracefs: for use in a mount namespace of their own.
 # shellcheck disable=SC2034 # used by who sources this
@@ -49,7 +49,7 @@ run() {
 	sleep 1.5
 	ticks=$(awk '{ print $14 + $15 }' <(sed 's/.*) //; s/^/- - /' /proc/$tool/stat))
 	echo "$took $(awk -v t="$ticks" 'BEGIN { print t / 100 }') $(awk '/VmHWM/ { print $2 }' /proc/$tool/status)" >>"$work/result.$name"
-	kill -INT $tool
+	kill -TERM $tool
 	wait $tool || :
 	tool=
 	complete[$name]="${complete[$name]:-} $(count "$name" "$out")"

@@ -64,7 +64,7 @@ for t in "${tools[@]}"; do
 		bash -c "exec ${start[$t]}" 2>/dev/null > >(read -r _ || :; echo "$EPOCHREALTIME" >"$work/first"; cat >/dev/null) &
 		tool=$!
 		for _ in $(seq 1000); do [ ! -s "$work/first" ] || break; sleep 0.01; done
-		kill -INT "$tool" 2>/dev/null || :
+		kill -TERM "$tool" 2>/dev/null || :
 		wait "$tool" || :
 		tool=
 		awk -v a="$a" -v b="$(cat "$work/first")" 'BEGIN { printf "%.0f\n", (b - a) * 1000 }' >>"$work/times"
@@ -80,7 +80,7 @@ for t in "${tools[@]}"; do
 	printf '%-16s %-28s %-12s %s\n' "$t" "$(median <"$work/times") ($(spread <"$work/times"))" \
 		"$(awk '/VmRSS/ { printf "%.1f", $2 / 1024 }' /proc/$tool/status)" \
 		"$(awk -v a="$before" -v b="$(ticks $tool)" 'BEGIN { printf "%.2f", (b - a) / 100 }')"
-	kill -INT "$tool"
+	kill -TERM "$tool"
 	wait "$tool" || :
 	tool=
 done

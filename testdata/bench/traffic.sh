@@ -16,7 +16,7 @@ cd "$(dirname "$0")/../.."
 PATH=$PATH:/usr/sbin
 work=$(mktemp -d)
 tool=
-trap '[ -z "$tool" ] || kill -INT $tool 2>/dev/null || :; rm -rf "$work"' EXIT
+trap '[ -z "$tool" ] || kill -TERM $tool 2>/dev/null || :; rm -rf "$work"' EXIT
 
 # The load, by two processes that are called after the file: NAME-client and
 # NAME-server. It says how many nanoseconds it took.
@@ -113,7 +113,7 @@ begin() {
 		! grep -qE 'wake|Refreshing' "$work/out" || return 0
 		kill -0 $tool 2>/dev/null || break
 	done
-	kill -INT $tool 2>/dev/null || :
+	kill -TERM $tool 2>/dev/null || :
 	wait $tool || :
 	tool=
 	return 1
@@ -131,7 +131,7 @@ run() {
 	sleep 1.5 # until it is told
 	cpu=$(awk -v a="$cpu" -v b="$(ticks)" 'BEGIN { print (b - a) / 100 }')
 	echo "$with $before $cpu $(awk '/VmHWM/ { print $2 }' /proc/$tool/status)" >"$work/one"
-	kill -INT $tool
+	kill -TERM $tool
 	wait $tool || :
 	tool=
 	count "$1" "$work/out" >>"$work/saw.$1.$2"

@@ -87,6 +87,18 @@ func (s *Screen) Start(env string, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// Shell runs a script on the screen, as a shell that has tracer with these arguments as its "$@", with one more variable.
+// It is killed with the test.
+func (s *Screen) Shell(env, script string, args ...string) {
+	s.t.Helper()
+	cmd := exec.Command("sh", append([]string{"-c", script, "sh", Binary(s.t)}, args...)...)
+	cmd.Env = append(os.Environ(), "TERM=xterm", env)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.tty, s.tty, s.tty
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	Launch(s.t, cmd)
+	go func() { _ = cmd.Wait() }()
+}
+
 // Until waits for text, and returns all that was written so far.
 func (s *Screen) Until(text string) string {
 	s.t.Helper()
@@ -106,12 +118,40 @@ func (s *Screen) Until(text string) string {
 	}
 }
 
-// Type types on the keyboard.
+// Type types keys.
 func (s *Screen) Type(keys string) {
 	s.t.Helper()
 	if _, err := s.master.WriteString(keys); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// Text is all that was written so far.
+func (s *Screen) Text() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return string(s.text)
+}
+
+// Echoes tells whether the terminal shows what is typed and gives it to programs line by line, as it does for a shell's
+// jobs.
+func (s *Screen) Echoes() bool {
+	s.t.Helper()
+	mode, err := unix.IoctlGetTermios(int(s.tty.Fd()), unix.TCGETS)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return mode.Lflag&(unix.ECHO|unix.ICANON) == unix.ECHO|unix.ICANON
+}
+
+// Waiting is how many bytes were typed and not read yet.
+func (s *Screen) Waiting() int {
+	s.t.Helper()
+	n, err := unix.IoctlGetInt(int(s.tty.Fd()), unix.TIOCINQ)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return n
 }
 
 // Interrupt types Ctrl-C and returns all that was written until tracer ended.

@@ -15,6 +15,8 @@ package account
 
 import (
 	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"tracer/trace/event"
@@ -27,6 +29,7 @@ const (
 	OutputFull    = "output_full"    // the reader of stdout was too slow
 	PlaceUnknown  = "place_unknown"  // whether its container or pod is wanted was not known in time
 	ReadingFailed = "reading_failed" // counters could not be read; a later reading tells what they tell
+	Unlinked      = "unlinked"       // of plaintext of TLS it is not certain which connection it belongs to
 	Unpaired      = "unpaired"       // a request of which it is not certain which answer is its own
 	MapFull       = "map_full"       // too many things at once
 	ProgramMissed = "program_missed" // the kernel did not run a program
@@ -43,9 +46,10 @@ type Ledger struct {
 	kinds       map[string]uint64 // what came, before any filter
 	sockets     map[string]uint64 // what sockets speak, as the programs have counted
 	undelivered map[string]uint64 // by sink: shown, and not delivered there
-	details     uint64            // lost, without which an event lacks a key
-	inDetail    uint64            // the same, of the programs
-	told        uint64            // losses that were told
+	unreadable  map[string]*event.Unreadable
+	details     uint64 // lost, without which an event lacks a key
+	inDetail    uint64 // the same, of the programs
+	told        uint64 // losses that were told
 }
 
 // New returns an empty ledger.
@@ -55,6 +59,7 @@ func New() *Ledger {
 		lost:        map[string]uint64{},
 		kinds:       map[string]uint64{},
 		undelivered: map[string]uint64{},
+		unreadable:  map[string]*event.Unreadable{},
 	}
 }
 
@@ -95,6 +100,23 @@ func (l *Ledger) Detail() { l.details++ }
 func (l *Ledger) Undelivered(sink string, n uint64) {
 	if n > 0 {
 		l.undelivered[sink] += n
+	}
+}
+
+// maxUnreadable bounds what is told apart of connections that cannot be read.
+const maxUnreadable = 256
+
+// Unreadable counts connections that cannot be read.
+func (l *Ledger) Unreadable(u event.Unreadable) {
+	key := strings.Join(append([]string{u.Comm, u.ServerName, u.Why}, u.ALPN...), "\x00")
+	if l.unreadable[key] == nil && len(l.unreadable) >= maxUnreadable {
+		u.ServerName, u.ALPN = "", nil
+		key = strings.Join([]string{u.Comm, "", u.Why}, "\x00")
+	}
+	if sum := l.unreadable[key]; sum != nil {
+		sum.Connections += u.Connections
+	} else {
+		l.unreadable[key] = &u
 	}
 }
 
@@ -146,5 +168,8 @@ func (l *Ledger) Account(duration time.Duration) *event.Account {
 	}
 	a.LeftOut = maps.Clone(l.leftOut)
 	a.Undelivered = maps.Clone(l.undelivered)
+	for _, key := range slices.Sorted(maps.Keys(l.unreadable)) {
+		a.Unreadable = append(a.Unreadable, *l.unreadable[key])
+	}
 	return a
 }

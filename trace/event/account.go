@@ -88,6 +88,7 @@ type Account struct {
 	// in its own units ("otlp": spans, data points and log records; "recording":
 	// events).
 	Undelivered map[string]uint64
+	Unreadable  []Unreadable  // connections of TLS
 	Unseen      []string      // what cannot be seen here, as sentences; for people
 	Duration    time.Duration // from ready to the end of tracing
 	CPU         time.Duration // tracer's own, user and system, all of its life
@@ -108,6 +109,7 @@ func (a *Account) fields(t *table) {
 	t.counts("filtered", &a.Filtered, len(a.Filtered) > 0)
 	t.counts("left_out", &a.LeftOut, len(a.LeftOut) > 0)
 	t.counts("undelivered", &a.Undelivered, len(a.Undelivered) > 0)
+	t.unreadable("unreadable", &a.Unreadable, len(a.Unreadable) > 0)
 	t.micros("duration_us", &a.Duration, true)
 	t.micros("cpu_us", &a.CPU, true)
 	if t.reads("bpf_ns") {

@@ -4,6 +4,7 @@ package event
 type Check struct {
 	Kernel   string       // release, as uname -r
 	Arch     string       // as Go names it
+	Blocked  string       // why nothing could be tried; all that follows but the commands' errors is unknown then
 	BTF      string       // file that the kernel's types come from, empty if there is none
 	Lockdown string       // none, integrity or confidentiality; empty if the kernel knows no such thing
 	Buffer   string       // how events travel: ring or perf; empty if that could not be tried
@@ -12,7 +13,16 @@ type Check struct {
 	Warnings []string     // what else is in the way, as sentences
 	Cgroups  string       // v2, v1, hybrid (both), or empty
 	Runtimes []string     // of containers, those that are running
+	TLS      []CheckedTLS // libraries that processes have, those that can be read first
 	Commands []CheckedCommand
+}
+
+// CheckedTLS is a file with a TLS library, or a program that has TLS in another way.
+type CheckedTLS struct {
+	Library   string // as the key tls of an exchange names it; empty if it cannot be read
+	Path      string // as its processes see it
+	Processes int    // that have it mapped
+	Why       string // it cannot be read; empty if it can
 }
 
 // Capability is one of capabilities(7).
@@ -54,6 +64,7 @@ func (c *Check) fields(t *table) {
 	t.flag("ok", &ok, true)
 	t.text("kernel", &c.Kernel, true)
 	t.text("arch", &c.Arch, true)
+	t.text("blocked", &c.Blocked, c.Blocked != "")
 	t.text("btf", &c.BTF, c.BTF != "")
 	t.text("lockdown", &c.Lockdown, c.Lockdown != "")
 	t.text("buffer", &c.Buffer, c.Buffer != "")
@@ -62,7 +73,17 @@ func (c *Check) fields(t *table) {
 	t.texts("warnings", &c.Warnings, len(c.Warnings) > 0)
 	t.text("cgroups", &c.Cgroups, c.Cgroups != "")
 	t.texts("runtimes", &c.Runtimes, true)
+	objects(t, "tls_libraries", c.TLS)
 	objects(t, "commands", c.Commands)
+}
+
+func (c *CheckedTLS) fields(t *table) {
+	t.text("library", &c.Library, c.Library != "")
+	t.text("path", &c.Path, true)
+	t.int("processes", &c.Processes, true)
+	ok := c.Why == ""
+	t.flag("ok", &ok, true)
+	t.text("why", &c.Why, c.Why != "")
 }
 
 func (c *Capability) fields(t *table) {

@@ -19,26 +19,51 @@ const RoleBoth = "both"
 type HTTP struct {
 	Common
 	Connection
-	Version       string // as 1.1
-	Seq           uint64 // position of the request on its connection, from 1; 0 if unknown
-	Method        string
-	Path          string // request target as sent
-	PathTruncated bool   // Path is not all
-	Host          string // empty if unknown
-	Status        int    // 0 if there was no response
-	Latency       time.Duration
+	Version       string        // as 1.1, or 2
+	TLS           string        // the library that the plaintext was taken from, the server's where it is known; empty: it was not encrypted
+	Stream        uint32        // of HTTP/2, else 0
+	Seq           uint64        // position of the request on its connection, from 1; 0 if unknown, and in HTTP/2
+	Method        string        // empty if unknown
+	Path          string        // request target as sent; empty if unknown, or if there is none (CONNECT of HTTP/2)
+	PathTruncated bool          // Path is not all
+	Host          string        // empty if unknown
+	Incomplete    bool          // the request's head never ended
+	Status        int           // 0 if there was no response, or if it is unknown
+	Latency       time.Duration // 0 if there was no response, or if it is unknown
 	Duration      time.Duration // to the last byte, or to the end without one
 	RequestBytes  uint64        // whole messages
 	ResponseBytes uint64
-	Error         string // as a Reason of Close: the response is missing, or not whole
+	Error         string // as a Reason of Close, or not_http: the response is missing, or not whole
+	ClosedBy      string // with Error: RoleClient or RoleServer; empty if unknown
+	ResetCode     string // of a stream of HTTP/2 that was reset, as CANCEL
+	GRPC          bool   // GRPCStatus is known
+	GRPCStatus    uint32 // 0 to 16
+	GRPCMessage   string
 
 	// With RoleBoth: the client, and how long the server took.
 	PeerPID       uint32
 	PeerComm      string
-	ServerLatency time.Duration
+	ServerLatency time.Duration // 0 if unknown
 
 	Age time.Duration // KindHTTPStuck: since the request's first byte
 }
+
+// Answered reports whether an answer began to come, with RoleBoth to the client. When it
+// did, and its status, may be unknown.
+func (e *HTTP) Answered() bool {
+	return e.Latency > 0 || e.Error == "" && e.Kind == KindHTTP
+}
+
+// Failed reports whether it counts as an error: there was no answer, or it says that the
+// server has failed.
+func (e *HTTP) Failed() bool {
+	return !e.Answered() || e.Status >= 500 || e.GRPC && grpcFailures&(1<<e.GRPCStatus) != 0
+}
+
+// grpcFailures are the statuses of gRPC that mean a fault of the server, a bit each:
+// UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS
+// (https://opentelemetry.io/docs/specs/semconv/rpc/grpc/).
+const grpcFailures = 1<<2 | 1<<4 | 1<<12 | 1<<13 | 1<<14 | 1<<15
 
 // HTTPSummary is what came of the exchanges of one method, host and route
 // (KindHTTPSummary): in an interval that ends at Time or, on a page, since
@@ -51,9 +76,11 @@ type HTTPSummary struct {
 	Host               string        // in lower case; empty if unknown
 	Route              string        // the path, what looks like an identifier replaced, as by {id}
 	Count              uint64
-	Errors             uint64 // of Count: status 5xx, and unanswered
-	Answered           uint64 // of Count; if 0 there are no latencies (a line tells only whether it is 0)
+	Errors             uint64 // of Count: see HTTP.Failed
+	Answered           uint64 // of Count, those with a latency that is known; if 0 there are none (a line tells only whether it is 0)
 	P50, P90, P99, Max time.Duration
+	Waiting            uint64        // requests that wait for their answer now; they are in no other number
+	Oldest             time.Duration // how long the oldest of those has waited
 
 	// For tables.
 	Rate    float64 // exchanges a second: of the interval, in a closing table of the whole run
@@ -61,25 +88,35 @@ type HTTPSummary struct {
 }
 
 func (e *HTTP) fields(t *table) {
-	answered, stuck, both := e.Status != 0, e.Kind == KindHTTPStuck, e.Role == RoleBoth
+	stuck, both := e.Kind == KindHTTPStuck, e.Role == RoleBoth
 	t.common(&e.Common)
 	t.connection(&e.Connection)
 	t.text("version", &e.Version, e.Version != "")
+	t.text("tls", &e.TLS, e.TLS != "")
+	t.uint32("stream_id", &e.Stream, e.Stream != 0)
 	t.uint64("seq", &e.Seq, e.Seq != 0)
-	t.text("method", &e.Method, true)
-	t.text("path", &e.Path, true)
+	t.text("method", &e.Method, e.Method != "")
+	t.text("path", &e.Path, e.Path != "")
 	t.flag("path_truncated", &e.PathTruncated, e.PathTruncated)
 	t.text("host", &e.Host, e.Host != "")
-	t.int("status", &e.Status, answered)
-	t.micros("latency_us", &e.Latency, answered)
+	t.int("status", &e.Status, e.Status != 0)
+	t.knownMicros("latency_us", &e.Latency)
 	t.micros("age_us", &e.Age, stuck)
 	t.micros("duration_us", &e.Duration, !stuck)
 	t.uint64("request_bytes", &e.RequestBytes, true)
 	t.uint64("response_bytes", &e.ResponseBytes, !stuck)
+	t.flag("request_incomplete", &e.Incomplete, e.Incomplete)
 	t.text("error", &e.Error, e.Error != "")
+	t.text("closed_by", &e.ClosedBy, e.ClosedBy != "")
+	t.text("reset_code", &e.ResetCode, e.ResetCode != "")
+	if t.reads("grpc_status") {
+		e.GRPC = true
+	}
+	t.uint32("grpc_status", &e.GRPCStatus, e.GRPC)
+	t.text("grpc_message", &e.GRPCMessage, e.GRPCMessage != "")
 	t.uint32("peer_pid", &e.PeerPID, both)
 	t.text("peer_comm", &e.PeerComm, both)
-	t.micros("server_latency_us", &e.ServerLatency, both && answered)
+	t.knownMicros("server_latency_us", &e.ServerLatency)
 }
 
 func (e *HTTPSummary) fields(t *table) {
@@ -90,6 +127,8 @@ func (e *HTTPSummary) fields(t *table) {
 	t.text("route", &e.Route, e.Route != "")
 	t.uint64("count", &e.Count, true)
 	t.uint64("errors", &e.Errors, true)
+	t.uint64("waiting", &e.Waiting, e.Waiting > 0)
+	t.micros("oldest_us", &e.Oldest, e.Waiting > 0)
 	if t.reads("p50_us") {
 		e.Answered = 1
 	}

@@ -118,6 +118,38 @@ func TestAppendJSON(t *testing.T) {
 				`"src_addr":"10.0.0.7","src_port":4711,"dst_addr":"10.0.0.8","dst_port":53,"conn_id":"0000deadbeef0000"}`,
 		},
 		{
+			"a call of gRPC",
+			&HTTP{
+				Common: Common{Time: when, Kind: KindHTTP, Process: process}, Connection: Connection{Role: RoleBoth}, Version: "2", Stream: 5,
+				Method: "POST", Path: "/a.B/C", Host: "h", Status: 200, Latency: time.Millisecond, Duration: 2 * time.Millisecond, RequestBytes: 31, ResponseBytes: 40,
+				GRPC: true, GRPCMessage: "fine\x1b", PeerPID: 7, PeerComm: "client", ServerLatency: 1,
+			},
+			`{"time":"2024-03-05T13:04:05.120000000Z","event":"http","pid":4242,"comm":"make","uid":1000,"role":"both","version":"2","stream_id":5,` +
+				`"method":"POST","path":"/a.B/C","host":"h","status":200,"latency_us":1000,"duration_us":2000,"request_bytes":31,"response_bytes":40,` +
+				`"grpc_status":0,"grpc_message":"fine\u001b","peer_pid":7,"peer_comm":"client","server_latency_us":0}`,
+		},
+		{
+			"a stream that was reset",
+			&HTTP{
+				Common: Common{Time: when, Kind: KindHTTP, Process: process}, Connection: Connection{Role: RoleClient}, Version: "2", Stream: 7,
+				Method: "GET", Path: "/", Duration: time.Second, RequestBytes: 31, Error: "reset", ClosedBy: RoleServer, ResetCode: "REFUSED_STREAM",
+			},
+			`{"time":"2024-03-05T13:04:05.120000000Z","event":"http","pid":4242,"comm":"make","uid":1000,"role":"client","version":"2","stream_id":7,` +
+				`"method":"GET","path":"/","duration_us":1000000,"request_bytes":31,"response_bytes":0,"error":"reset","closed_by":"server","reset_code":"REFUSED_STREAM"}`,
+		},
+		{
+			"an exchange of which little is known",
+			&HTTP{Common: Common{Time: when, Kind: KindHTTP, Process: process}, Connection: Connection{Role: RoleServer}, Version: "2", Stream: 9, Duration: time.Second},
+			`{"time":"2024-03-05T13:04:05.120000000Z","event":"http","pid":4242,"comm":"make","uid":1000,"role":"server","version":"2","stream_id":9,` +
+				`"duration_us":1000000,"request_bytes":0,"response_bytes":0}`,
+		},
+		{
+			"an answer whose status is not known",
+			&HTTP{Common: Common{Time: when, Kind: KindHTTP, Process: process}, Connection: Connection{Role: RoleBoth}, Version: "2", Stream: 9, Latency: time.Millisecond, Duration: time.Second},
+			`{"time":"2024-03-05T13:04:05.120000000Z","event":"http","pid":4242,"comm":"make","uid":1000,"role":"both","version":"2","stream_id":9,` +
+				`"latency_us":1000,"duration_us":1000000,"request_bytes":0,"response_bytes":0,"peer_pid":0,"peer_comm":""}`,
+		},
+		{
 			"traffic of a process",
 			&Traffic{Common: Common{Time: when, Kind: KindTraffic, Process: process}, Interval: 1500 * time.Millisecond, Proto: ProtoTCP, Tx: math.MaxUint64, TotalTx: 7},
 			`{"time":"2024-03-05T13:04:05.120000000Z","event":"traffic","pid":4242,"comm":"make","uid":1000,"interval_us":1500000,"proto":"tcp","tx_bytes":18446744073709551615,"rx_bytes":0}`,

@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -18,15 +19,18 @@ const (
 	IdlePatience = 500 * time.Millisecond
 	// maxHalves bounds the exchanges that wait for their other end.
 	maxHalves = 1 << 16
-	// maxOld bounds what a wire remembers of exchanges that were told early.
-	maxOld = 64
+	// maxOld bounds what a wire remembers of exchanges that were told early, maxStreams
+	// the same in HTTP/2, where many may be under way.
+	maxOld     = 64
+	maxStreams = 1024
 )
 
 // A Join puts together what the two ends of a connection saw, where both are on
 // this host. Ends of one connection have the same name, however addresses are
 // translated between them; where an end's name is not known, its addresses stand for
 // it. Both ends saw the same bytes, which TCP numbers: the number of a request's first
-// byte is the same at both. It is not safe for concurrent use.
+// byte is the same at both. In HTTP/2 the number of its stream is, and exchanges are
+// over in any order. It is not safe for concurrent use.
 type Join struct {
 	// Report is called with each exchange as it was seen from one end, the other
 	// one being nil, or from both. The halves are valid during the call. It is
@@ -53,7 +57,7 @@ type Source interface {
 	Fetch()
 	// Opaque, Busy: see message.Parser.
 	Opaque() bool
-	Busy() bool
+	Busy(stream uint32) bool
 	// Closed reports whether the connection has ended.
 	Closed() bool
 }
@@ -97,13 +101,35 @@ type wire struct {
 	halves [2][]*Half  // that wait, by role
 	alone  bool        // one end waited in vain: the other one is elsewhere
 	told   []told      // exchanges that were told before their other end had them
-	stuck  []uint32    // requests that were told to be stuck
+	stuck  []key       // requests that were told to be stuck
 }
 
 // A told names an exchange that an end may still come to.
 type told struct {
 	role message.Role
-	seq  uint32
+	key  key
+}
+
+// A key names an exchange of a connection at both ends.
+type key struct {
+	stream uint32 // of HTTP/2, else
+	seq    uint32 // TCP's number of the request's first byte
+}
+
+func keyOf(x *message.Exchange, seq uint32) key {
+	if x.Stream != 0 {
+		return key{stream: x.Stream}
+	}
+	return key{seq: seq}
+}
+
+// compare orders keys by when the requests began. A connection can turn to HTTP/2, and
+// not back.
+func (k key) compare(o key) int {
+	if k.stream|o.stream != 0 {
+		return cmp.Compare(k.stream, o.stream)
+	}
+	return int(int32(k.seq - o.seq))
 }
 
 // A Half is an exchange seen from one end.
@@ -112,12 +138,13 @@ type Half struct {
 	Owner    event.Process
 	ID       stream.ConnID // of the connection
 	Pair     stream.Pair   // the addresses, as this end sees them
+	TLS      string        // as the end's
 	Refusal  *Refusal      // of its end, or why this exchange is lost to it
 
 	link    *wire
-	waiting bool   // for the other end
-	listed  bool   // in Join.halves
-	seq     uint32 // TCP's number of the request's first byte
+	waiting bool // for the other end
+	listed  bool // in Join.halves
+	key     key
 	began   uint64 // when it began to wait
 	since   uint64 // the same, or when the other end was looked at last
 	text    []byte // holds the text of Exchange, if it is kept
@@ -267,23 +294,32 @@ func (j *Join) Add(e *End, x *message.Exchange, seq uint32) {
 	if j.wasTold(h, e.link) {
 		return
 	}
-	l := e.link
-	for len(l.halves[1-e.role]) > 0 {
-		o := l.halves[1-e.role][0]
-		d := int32(o.seq - h.seq)
-		if d > 0 {
-			break
-		}
-		l.take(o)
-		if d == 0 {
-			j.reportEnds(h, o)
-			j.drop(o)
-			j.drop(h)
-			return
-		}
-		j.reportHalf(o) // this end has gone past it
+	// Without streams this end has gone past all that come before.
+	for list := &e.link.halves[1-e.role]; h.key.stream == 0 && len(*list) > 0 && (*list)[0].key.compare(h.key) < 0; {
+		o := (*list)[0]
+		e.link.take(o)
+		j.reportHalf(o)
 	}
-	j.await(h, e)
+	j.meet(h, e)
+}
+
+// meet reports a half with the other end's, or has it wait for that.
+func (j *Join) meet(h *Half, e *End) {
+	i, ok := e.link.find(1-e.role, h.key)
+	if !ok {
+		j.await(h, e)
+		return
+	}
+	o := e.link.halves[1-e.role][i]
+	e.link.take(o)
+	j.reportEnds(h, o)
+	j.drop(o)
+	j.drop(h)
+}
+
+// find returns where among the halves of a role one is, or would be.
+func (l *wire) find(role message.Role, k key) (int, bool) {
+	return slices.BinarySearchFunc(l.halves[role], k, func(h *Half, k key) int { return h.key.compare(k) })
 }
 
 // Miss is Add for an exchange that took place, and of which the end did not see enough
@@ -297,21 +333,12 @@ func (j *Join) Miss(e *End, x *message.Exchange, seq uint32, why *Refusal) {
 	if j.wasTold(h, e.link) {
 		return
 	}
-	for _, o := range e.link.halves[1-e.role] {
-		if o.seq == h.seq {
-			e.link.take(o)
-			j.reportEnds(h, o)
-			j.drop(o)
-			j.drop(h)
-			return
-		}
-	}
-	j.await(h, e)
+	j.meet(h, e)
 }
 
 // wasTold drops a half whose exchange was reported without it.
 func (j *Join) wasTold(h *Half, l *wire) bool {
-	i := slices.Index(l.told, told{h.Exchange.Role, h.seq})
+	i := slices.Index(l.told, told{h.Exchange.Role, h.key})
 	if i < 0 {
 		return false
 	}
@@ -343,32 +370,34 @@ func (j *Join) await(h *Half, e *End) {
 	}
 	h.keep()
 	h.link, h.waiting, h.listed, h.began, h.since = l, true, true, j.now, j.now
-	list := l.halves[e.role]
-	at := len(list)
-	for at > 0 && int32(list[at-1].seq-h.seq) > 0 {
-		at--
-	}
-	l.halves[e.role] = slices.Insert(list, at, h)
+	at, _ := l.find(e.role, h.key)
+	l.halves[e.role] = slices.Insert(l.halves[e.role], at, h)
 	j.halves = append(j.halves, h)
 }
 
 // tell takes note that the exchange of h is reported, and that the other end's half is
 // not to be any more. It reports false if there is no room for that.
 func (l *wire) tell(h *Half) bool {
-	if len(l.told) == maxOld {
-		l.told = slices.DeleteFunc(l.told, func(t told) bool { return int32(t.seq-h.seq) < 0 })
+	switch {
+	case h.key.stream != 0 && len(l.told) == maxStreams:
+		l.told = slices.Delete(l.told, 0, maxStreams/2) // the other end has lost them, most likely
+	case h.key.stream == 0 && len(l.told) == maxOld:
+		l.told = slices.DeleteFunc(l.told, func(t told) bool { return t.key.compare(h.key) < 0 })
+		if len(l.told) == maxOld {
+			return false
+		}
 	}
-	if len(l.told) == maxOld {
-		return false
-	}
-	l.told = append(l.told, told{1 - h.Exchange.Role, h.seq})
+	l.told = append(l.told, told{1 - h.Exchange.Role, h.key})
 	return true
 }
 
 // take removes a half from those that wait.
 func (l *wire) take(h *Half) {
 	list := l.halves[h.Exchange.Role]
-	i := slices.Index(list, h)
+	i, _ := l.find(h.Exchange.Role, h.key)
+	for list[i] != h { // there may be several, if an end had two parsers
+		i++
+	}
 	l.halves[h.Exchange.Role] = slices.Delete(list, i, i+1)
 	h.waiting = false
 }
@@ -382,9 +411,9 @@ func (j *Join) half(e *End, x *message.Exchange, seq uint32) *Half {
 		h = &Half{}
 	}
 	h.Owner = e.Owner
-	h.ID, h.Pair = e.link.id, e.pair
+	h.ID, h.Pair, h.TLS = e.link.id, e.pair, e.TLS
 	h.Refusal = e.Refusal
-	h.seq = seq
+	h.key = keyOf(x, seq)
 	h.Exchange = *x
 	return h
 }
@@ -392,9 +421,10 @@ func (j *Join) half(e *End, x *message.Exchange, seq uint32) *Half {
 // keep copies the text of an exchange, which is valid only while it is told.
 func (h *Half) keep() {
 	x := &h.Exchange
-	h.text = append(append(append(h.text[:0], x.Method...), x.Target...), x.Host...)
+	h.text = append(append(append(append(h.text[:0], x.Method...), x.Target...), x.Host...), x.GRPCMessage...)
 	m, p := len(x.Method), len(x.Method)+len(x.Target)
-	x.Method, x.Target, x.Host = h.text[:m], h.text[m:p], h.text[p:]
+	e := p + len(x.Host)
+	x.Method, x.Target, x.Host, x.GRPCMessage = h.text[:m], h.text[m:p], h.text[p:e], h.text[e:]
 }
 
 // reportHalf reports an exchange of which one end is known.
@@ -476,19 +506,19 @@ func (j *Join) waitOn(h *Half) bool {
 	switch {
 	case other.Refusal.filters() && !h.Refusal.filters() && l.tell(h):
 		return false
-	case !other.Busy() && j.now < h.began+uint64(IdlePatience):
+	case !other.Busy(h.Exchange.Stream) && j.now < h.began+uint64(IdlePatience):
 		return true
-	case !other.Busy():
+	case !other.Busy(h.Exchange.Stream):
 		if shown {
 			l.tell(h) // what the other end may still say of it is late
 		}
 		return false
-	case h.Exchange.Status != 0 || !shown:
+	case h.Exchange.Answered() || !shown:
 		return true // it is still at it
 	}
 	// This end has given up. What the other one will still do is no answer.
 	l.take(h)
-	j.reportEnds(h, &Half{Exchange: h.Exchange, Owner: other.Owner, ID: h.ID, Pair: other.pair, Refusal: other.Refusal})
+	j.reportEnds(h, &Half{Exchange: h.Exchange, Owner: other.Owner, ID: h.ID, Pair: other.pair, TLS: other.TLS, Refusal: other.Refusal})
 	l.tell(h)
 	return false
 }
@@ -505,8 +535,8 @@ func (j *Join) Age(e *End, x *message.Exchange, seq uint32) {
 func (j *Join) Aging() bool { return len(j.aged) > 0 }
 
 // Aged calls report with the requests of a connection that Age took, each once, with
-// both halves where both ends have it. Of one end alone those are left out that began
-// after a time: they are younger, and were taken only for the other half's sake.
+// both halves where both ends have it. Of one end alone those are left out that wait
+// since after a time: they are younger, and were taken only for the other half's sake.
 func (j *Join) Aged(e *End, before int64, join bool, report func(client, server *Half)) {
 	for _, h := range j.aged {
 		if h == nil {
@@ -514,17 +544,17 @@ func (j *Join) Aged(e *End, before int64, join bool, report func(client, server 
 		}
 		var other *Half
 		for i, o := range j.aged {
-			if o != nil && o.Exchange.Role != h.Exchange.Role && o.seq == h.seq && join {
+			if o != nil && o.Exchange.Role != h.Exchange.Role && o.key == h.key && join {
 				other, j.aged[i] = o, nil
 			}
 		}
-		if other == nil && h.Exchange.RequestStart > before {
+		if other == nil && h.Exchange.Waits() > before {
 			continue
 		}
-		if l := e.link; slices.Contains(l.stuck, h.seq) {
+		if l := e.link; slices.Contains(l.stuck, h.key) {
 			continue // told when the other end's was
 		} else if len(l.stuck) < maxOld {
-			l.stuck = append(l.stuck, h.seq)
+			l.stuck = append(l.stuck, h.key)
 		}
 		if h.Exchange.Role == message.Client {
 			report(h, other)

@@ -18,12 +18,13 @@ import (
 // A socket is what the reader of an end's bytes says of it.
 type socket struct {
 	opaque, busy, closed bool
-	fetch                func() // what Fetch brings, nil: nothing
+	streams              map[uint32]bool // of HTTP/2, that are under way
+	fetch                func()          // what Fetch brings, nil: nothing
 }
 
-func (s *socket) Opaque() bool { return s.opaque }
-func (s *socket) Busy() bool   { return s.busy }
-func (s *socket) Closed() bool { return s.closed }
+func (s *socket) Opaque() bool            { return s.opaque }
+func (s *socket) Busy(stream uint32) bool { return s.busy || s.streams[stream] }
+func (s *socket) Closed() bool            { return s.closed }
 
 func (s *socket) Fetch() {
 	if s.fetch != nil {
@@ -528,4 +529,113 @@ func TestWhatOneEndMissedIsJoined(t *testing.T) {
 	j.Disconnect(w.client)
 	j.Disconnect(w.server)
 	j.empty(t)
+}
+
+// onStream makes an exchange one of HTTP/2.
+func onStream(id uint32) func(*message.Exchange) {
+	return func(x *message.Exchange) { x.Stream = id }
+}
+
+// In HTTP/2 exchanges are over in any order, at each end in another one. They are joined
+// by their streams, whatever TCP's numbers are (what is in TLS has none).
+func TestStreamsAreJoinedInAnyOrder(t *testing.T) {
+	for round := range uint64(20) {
+		random := rand.New(rand.NewPCG(5, round))
+		j := newJoining()
+		w := j.wire(2)
+		const n = 199
+		var want []string
+		both := [2][]int{random.Perm(n), random.Perm(n)}
+		for i := range n {
+			for _, e := range []*End{w.client, w.server} {
+				at := both[e.Role()][i]
+				j.saw(e, random.Uint32(), fmt.Sprintf("/%d", at), onStream(uint32(2*at+1)))
+			}
+			want = append(want, fmt.Sprintf("client /%d, server /%[1]d", i))
+		}
+		slices.Sort(want)
+		slices.Sort(j.reports)
+		j.want(t, "both ends", want...)
+		j.pass(time.Hour)
+		j.want(t, "later")
+		j.Disconnect(w.client)
+		j.Disconnect(w.server)
+		j.empty(t)
+	}
+}
+
+// One end is still at one stream for hours: others do not wait for it.
+func TestStreamsDoNotWaitForOthers(t *testing.T) {
+	j := newJoining()
+	w := j.wire(2)
+	server := w.server.Source.(*socket)
+	server.streams = map[uint32]bool{1: true, 5: true}
+	j.saw(w.client, 0, "/lost", onStream(3)) // the server's end of it was lost
+	j.saw(w.client, 0, "/slow", onStream(5)) // and is still to come
+	j.saw(w.client, 0, "/next", onStream(7))
+	j.saw(w.server, 0, "/next", onStream(7))
+	j.want(t, "the next", "client /next, server /next")
+	j.pass(IdlePatience + partnerPatience)
+	j.pass(partnerPatience)
+	j.want(t, "the lost", "client /lost")
+	j.saw(w.server, 0, "/slow", onStream(5))
+	j.want(t, "the slow", "client /slow, server /slow")
+}
+
+// A connection that turns to HTTP/2 (h2c) has exchanges of both kinds.
+func TestUpgradedConnectionIsJoined(t *testing.T) {
+	j := newJoining()
+	w := j.wire(2)
+	j.saw(w.client, 1, "/one") // TCP's number is that of a stream, by chance
+	j.saw(w.server, 0, "/two", onStream(1))
+	j.saw(w.client, 0, "/two", onStream(1))
+	j.want(t, "the stream", "client /two, server /two")
+	j.saw(w.server, 1, "/one")
+	j.want(t, "the other", "client /one, server /one")
+}
+
+// Many streams of which the other end is filtered: each is one row.
+func TestStreamsOfAFilteredEnd(t *testing.T) {
+	j := newJoining()
+	w := j.wire(2)
+	w.server.Refusal = &Refusal{Filter: "pid"}
+	const n = 150
+	for i := range uint32(n) {
+		j.saw(w.client, 0, "/a", onStream(2*i+1))
+	}
+	if len(j.reports) != n {
+		t.Errorf("%d reports", len(j.reports))
+	}
+	j.reports = nil
+	for i := range uint32(n) {
+		j.saw(w.server, 0, "/a", onStream(2*(n-i)-1))
+	}
+	j.pass(time.Hour)
+	j.want(t, "the filtered end")
+	if len(w.client.link.told) != 0 {
+		t.Error(len(w.client.link.told))
+	}
+	for i := range uint32(10 * maxStreams) { // what the other end has lost is forgotten
+		j.saw(w.client, 0, "/a", onStream(1000+2*i+1))
+	}
+	if len(w.client.link.told) > maxStreams || len(j.reports) != 10*maxStreams {
+		t.Error(len(w.client.link.told), len(j.reports))
+	}
+}
+
+// What an end has to say of gRPC is kept while it waits.
+func TestMessageOfGRPCIsKept(t *testing.T) {
+	j := newJoining()
+	w := j.wire(2)
+	var got string
+	j.Report = func(client, server *Half) {
+		got = string(client.Exchange.GRPCMessage) + " " + string(client.Exchange.Host)
+	}
+	text := []byte("not found")
+	j.saw(w.client, 0, "/a.B/C", onStream(1), func(x *message.Exchange) { x.GRPC, x.GRPCStatus, x.GRPCMessage, x.Host = true, 5, text, text[:3] })
+	clear(text)
+	j.saw(w.server, 0, "/a.B/C", onStream(1))
+	if got != "not found not" {
+		t.Errorf("%q", got)
+	}
 }

@@ -54,6 +54,36 @@ func Route(dst, target []byte) []byte {
 	return dst
 }
 
+// isRPC reports whether a path looks like that of a call of gRPC,
+// /package.Service/Method: such names stay whole, even if they look like a number.
+func isRPC(path []byte) bool {
+	if len(path) == 0 || path[0] != '/' {
+		return false
+	}
+	service, method, ok := bytes.Cut(path[1:], []byte("/"))
+	if !ok || !isName(method) || !bytes.Contains(service, []byte(".")) {
+		return false
+	}
+	for name := range bytes.SplitSeq(service, []byte(".")) {
+		if !isName(name) {
+			return false
+		}
+	}
+	return true
+}
+
+// isName reports whether b can be a name in a .proto file.
+func isName(b []byte) bool {
+	for i, ch := range b {
+		switch {
+		case 'a' <= ch|0x20 && ch|0x20 <= 'z', ch == '_', i > 0 && '0' <= ch && ch <= '9':
+		default:
+			return false
+		}
+	}
+	return len(b) > 0
+}
+
 // isScheme reports whether b can stand before :// in a target (RFC 3986, 3.1).
 func isScheme(b []byte) bool {
 	for _, ch := range b {

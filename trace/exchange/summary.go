@@ -34,6 +34,11 @@ type Summary struct {
 	all         tally         // of all rows
 	slowest     []*event.HTTP // the first is the slowest
 
+	// What waits now, by row and in all.
+	waits   []*summaryRow
+	waiting uint64
+	oldest  time.Duration
+
 	maxRows  int
 	other    *summaryRow // of what came when there were maxRows; nil: nothing
 	toldFull bool
@@ -64,7 +69,14 @@ type rowName struct{ method, host, route string }
 
 type summaryRow struct {
 	rowName
+	waits
 	now, all tally // of this interval, and of all that are over
+}
+
+// waits are requests that wait for their answer.
+type waits struct {
+	waiting uint64
+	oldest  time.Duration
 }
 
 // tally is what came of some exchanges.
@@ -95,11 +107,11 @@ func (u *Summary) Add(e *event.HTTP) {
 
 func (a *tally) add(e *event.HTTP) {
 	a.count++
-	if e.Status == 0 || e.Status >= 500 {
+	if e.Failed() {
 		a.errors++
 	}
-	if e.Status == 0 {
-		return
+	if e.Latency == 0 {
+		return // there was no answer, or it is not known when it came
 	}
 	if a.latencies == nil {
 		a.latencies = newLatencies()
@@ -159,7 +171,14 @@ func (u *Summary) row(e *event.HTTP) *summaryRow {
 	u.method = limit(append(u.method[:0], e.Method...), maxMethodName)
 	u.host = limit(appendLower(u.host[:0], e.Host), maxHostName)
 	u.path = append(u.path[:0], e.Path...)
-	u.route = limit(appendRoute(u.route[:0], u.path, e.PathTruncated), maxRouteName)
+	switch u.route = u.route[:0]; {
+	case len(u.path) == 0 && !e.PathTruncated: // it is unknown, or there is none
+	case e.GRPC || e.Version == "2" && e.Method == "POST" && isRPC(u.path):
+		u.route = append(u.route, u.path...)
+	default:
+		u.route = appendRoute(u.route, u.path, e.PathTruncated)
+	}
+	u.route = limit(u.route, maxRouteName)
 	// In this form looking for a name does not copy it.
 	if row := u.rows[rowName{string(u.method), string(u.host), string(u.route)}]; row != nil {
 		return row
@@ -228,10 +247,34 @@ func (u *Summary) keepSlowest(e *event.HTTP) {
 
 // took is how long an answer, or that there is none, took to come.
 func took(e *event.HTTP) time.Duration {
-	if e.Status == 0 {
+	if e.Latency == 0 {
 		return e.Duration
 	}
 	return e.Latency
+}
+
+// Wait takes a request that waits for its answer, Age long: it is in the rows that the
+// next Tell shows, and in no count of theirs. It does not keep e.
+func (u *Summary) Wait(e *event.HTTP) {
+	row := u.row(e)
+	if row.waiting == 0 {
+		u.waits = append(u.waits, row)
+		if row.now.count == 0 {
+			u.active = append(u.active, row)
+		}
+	}
+	row.waiting++
+	row.oldest = max(row.oldest, e.Age)
+	u.waiting++
+	u.oldest = max(u.oldest, e.Age)
+}
+
+// forgetWaits ends an interval: who still waits will be told of again.
+func (u *Summary) forgetWaits() {
+	for _, row := range u.waits {
+		row.waits = waits{}
+	}
+	u.waits, u.waiting, u.oldest = u.waits[:0], 0, 0
 }
 
 // Tell shows what came since it was called last. now is of the boot clock, wall the
@@ -246,7 +289,7 @@ func (u *Summary) Tell(to Screen, now uint64, wall time.Time, last bool) {
 	slices.SortFunc(u.active, func(a, b *summaryRow) int { return compareRows(a, b, a.now.count, b.now.count) })
 	var sum tally
 	for _, row := range u.active {
-		u.fill(row.rowName, &row.now, wall, interval)
+		u.fill(row.rowName, &row.now, row.waits, wall, interval)
 		u.event.Rate = rate(row.now.count, interval)
 		u.event.Failing = row.now.errors > 0
 		to.ShowRow(&u.event, row.now.count)
@@ -263,13 +306,13 @@ func (u *Summary) Tell(to Screen, now uint64, wall time.Time, last bool) {
 		}
 	}
 	slices.SortFunc(u.list, func(a, b *summaryRow) int { return compareRows(a, b, a.all.count, b.all.count) })
-	u.fill(rowName{}, &u.all, wall, elapsed)
+	u.fill(rowName{}, &u.all, waits{u.waiting, u.oldest}, wall, elapsed)
 	pace(&sum, &u.all)
 	total := u.event
 	page := event.Page{Interval: interval, Elapsed: elapsed, Closing: last, Total: len(u.list), Sum: &total}
 	page.Rows = func(yield func(event.Event) bool) {
 		for _, row := range u.list {
-			u.fill(row.rowName, &row.all, wall, elapsed)
+			u.fill(row.rowName, &row.all, row.waits, wall, elapsed)
 			pace(&row.now, &row.all)
 			if !yield(&u.event) {
 				return
@@ -286,6 +329,7 @@ func (u *Summary) Tell(to Screen, now uint64, wall time.Time, last bool) {
 		row.now.reset()
 	}
 	u.active = u.active[:0]
+	u.forgetWaits()
 	if last {
 		to.Notice(&event.Notice{Kind: "total", About: &total})
 		for _, e := range page.Below {
@@ -300,7 +344,7 @@ func compareRows(a, b *summaryRow, countA, countB uint64) int {
 }
 
 // fill makes the event of what was counted under a name.
-func (u *Summary) fill(name rowName, a *tally, wall time.Time, interval time.Duration) {
+func (u *Summary) fill(name rowName, a *tally, w waits, wall time.Time, interval time.Duration) {
 	u.event = event.HTTPSummary{
 		Common:   event.Common{Time: wall, Kind: event.KindHTTPSummary},
 		Interval: interval,
@@ -314,6 +358,8 @@ func (u *Summary) fill(name rowName, a *tally, wall time.Time, interval time.Dur
 		P90:      a.percentile(90),
 		P99:      a.percentile(99),
 		Max:      a.max,
+		Waiting:  w.waiting,
+		Oldest:   w.oldest,
 	}
 }
 

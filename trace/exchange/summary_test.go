@@ -100,7 +100,7 @@ func TestSummaryPercentilesAreTrueWithinOnePercent(t *testing.T) {
 			}
 			return between(900*time.Millisecond, time.Second)
 		},
-		"nothing": func(int) time.Duration { return 0 },
+		"next to nothing": func(int) time.Duration { return 1 },
 	} {
 		for _, n := range []int{1, 2, 3, 7, 9, 10, 11, 99, 100, 101, 997, 19997} {
 			t.Run(fmt.Sprintf("%d %s", n, name), func(t *testing.T) {
@@ -326,7 +326,8 @@ func TestSummaryRowNames(t *testing.T) {
 		{name: "case counts in a path, not in a host", method: "get", host: "H.Example:8080", path: "/A", wantMethod: "get", wantTop: "h.example:8080", wantRoute: "/A"},
 		{name: "a whole URL", method: "GET", host: "h", path: "http://h/users/42", wantMethod: "GET", wantTop: "h", wantRoute: "/users/{id}"},
 		{name: "all", method: "OPTIONS", host: "h", path: "*", wantMethod: "OPTIONS", wantTop: "h", wantRoute: "*"},
-		{name: "no path", method: "GET", path: "", wantMethod: "GET", wantRoute: "/"},
+		{name: "a path that is not known", method: "GET", path: "", wantMethod: "GET", wantRoute: ""},
+		{name: "nothing is known"},
 		{name: "a path that was cut in a segment", method: "GET", path: "/users/42/fri", cut: true, wantMethod: "GET", wantRoute: "/users/{id}/…"},
 		{name: "a path that was cut in its query", method: "GET", path: "/users?fri", cut: true, wantMethod: "GET", wantRoute: "/users"},
 		{name: "a path that was cut at once", method: "GET", path: "", cut: true, wantMethod: "GET", wantRoute: "/…"},
@@ -497,7 +498,7 @@ func FuzzSummary(f *testing.F) {
 		e := answered(method, host, path, status, time.Duration(latency))
 		e.PathTruncated = cut
 		row := u.row(e)
-		if !cut && u.row(answered(method, host, path+"?query", 200, 0)) != row {
+		if !cut && path != "" && u.row(answered(method, host, path+"?query", 200, 0)) != row {
 			t.Errorf("%q is not the route of %q with a query", row.route, path)
 		}
 		if len(row.method) > maxMethodName+3 || len(row.host) > maxHostName+3 || len(row.route) > maxRouteName+3 {
@@ -526,4 +527,129 @@ func FuzzSummary(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Requests that wait are in rows of their own or beside others, in no count, and only as long as they are told.
+func TestSummaryOfWhatWaits(t *testing.T) {
+	waits := func(path string, age time.Duration) *event.HTTP {
+		return &event.HTTP{Common: event.Common{Kind: event.KindHTTPStuck}, Method: "GET", Host: "h", Path: path, Age: age}
+	}
+	c := &screen{}
+	u := NewSummary(0)
+	u.Add(answered("GET", "h", "/users/1", 200, time.Millisecond))
+	u.Wait(waits("/users/2", 2*time.Second))
+	u.Wait(waits("/hangs", 3*time.Second))
+	u.Wait(waits("/hangs", 9*time.Second))
+	tell(u, c, uint64(time.Second), false)
+	u.Wait(waits("/hangs", 10*time.Second))
+	tell(u, c, 2*uint64(time.Second), false)
+	tell(u, c, 3*uint64(time.Second), true)
+	type row struct {
+		route          string
+		count, waiting uint64
+		oldest         time.Duration
+	}
+	of := func(list []event.HTTPSummary) (rows []row) {
+		for _, s := range list {
+			rows = append(rows, row{s.Route, s.Count, s.Waiting, s.Oldest})
+		}
+		return rows
+	}
+	check := func(what string, want, got []row) {
+		t.Helper()
+		if !slices.Equal(want, got) {
+			t.Errorf("%s: %+v, want %+v", what, got, want)
+		}
+	}
+	check("rows", []row{{"/users/{id}", 1, 1, 2 * time.Second}, {"/hangs", 0, 2, 9 * time.Second}, {"/hangs", 0, 1, 10 * time.Second}}, of(c.rows))
+	check("first page", []row{{"/users/{id}", 1, 1, 2 * time.Second}, {"/hangs", 0, 2, 9 * time.Second}}, of(c.pages[0].rows))
+	check("last page", []row{{"/users/{id}", 1, 0, 0}, {"/hangs", 0, 0, 0}}, of(c.pages[2].rows))
+	for i, want := range []row{{"", 1, 3, 9 * time.Second}, {"", 1, 1, 10 * time.Second}, {"", 1, 0, 0}} {
+		check(fmt.Sprint("sum of page ", i), []row{want}, of([]event.HTTPSummary{*c.pages[i].Sum.(*event.HTTPSummary)}))
+	}
+	if c.shown != 1 {
+		t.Errorf("%d exchanges shown, want 1", c.shown)
+	}
+	if line := strings.Split(string(c.lines), "\n")[1]; !strings.Contains(line, `"count":0,"errors":0,"waiting":2,"oldest_us":9000000}`) {
+		t.Error(line)
+	}
+}
+
+// Errors are what has no answer, 5xx, and what gRPC says of a fault of the server
+// (UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS); a reset
+// if it came before the answer. What is not known is none.
+func TestSummaryErrors(t *testing.T) {
+	h2 := func(change func(e *event.HTTP)) *event.HTTP {
+		e := answered("POST", "h", "/a.B/C", 200, time.Millisecond)
+		e.Version = "2"
+		change(e)
+		return e
+	}
+	grpc := func(status uint32) *event.HTTP {
+		return h2(func(e *event.HTTP) { e.GRPC, e.GRPCStatus = true, status })
+	}
+	cases := map[string]struct {
+		e         *event.HTTP
+		errors    uint64
+		latencies uint64
+	}{
+		"answered":                         {h2(func(*event.HTTP) {}), 0, 1},
+		"5xx":                              {h2(func(e *event.HTTP) { e.Status = 502 }), 1, 1},
+		"unanswered":                       {unanswered("GET", "h", "/", "closed", time.Second), 1, 0},
+		"reset before the answer":          {h2(func(e *event.HTTP) { e.Status, e.Latency, e.Error, e.ResetCode = 0, 0, "reset", "CANCEL" }), 1, 0},
+		"reset behind the answer's head":   {h2(func(e *event.HTTP) { e.Error, e.ResetCode = "reset", "CANCEL" }), 0, 1},
+		"a status that is not known":       {h2(func(e *event.HTTP) { e.Status = 0 }), 0, 1},
+		"one that the client did not read": {h2(func(e *event.HTTP) { e.Latency, e.Error = 0, "closed" }), 1, 0},
+		"nor when it came":                 {h2(func(e *event.HTTP) { e.Status, e.Latency = 0, 0 }), 0, 0},
+		"a status of gRPC beyond all":      {grpc(99), 0, 1},
+	}
+	for status := range uint32(17) {
+		errors := uint64(0)
+		if slices.Contains([]uint32{2, 4, 12, 13, 14, 15}, status) {
+			errors = 1
+		}
+		cases[fmt.Sprint("gRPC ", status)] = struct {
+			e                 *event.HTTP
+			errors, latencies uint64
+		}{grpc(status), errors, 1}
+	}
+	for name, c := range cases {
+		u := NewSummary(0)
+		u.Add(c.e)
+		s := &screen{}
+		tell(u, s, 1, true)
+		if got := s.rows[0]; got.Count != 1 || got.Errors != c.errors || got.Answered != c.latencies {
+			t.Errorf("%s: count %d, errors %d, latencies %d", name, got.Count, got.Errors, got.Answered)
+		}
+	}
+}
+
+// Names of gRPC stay whole, even if they look like numbers.
+func TestRoutesOfGRPC(t *testing.T) {
+	for _, c := range []struct {
+		version, method, path string
+		grpc                  bool
+		want                  string
+	}{
+		{"2", "POST", "/helloworld.Greeter/SayHello", false, "/helloworld.Greeter/SayHello"},
+		{"2", "POST", "/a.b.v1.Add/Feed2024", false, "/a.b.v1.Add/Feed2024"},
+		{"2", "POST", "/deadbeef1.Svc/Get", false, "/deadbeef1.Svc/Get"},
+		{"2", "POST", "/Cafe2024/Feed2024", true, "/Cafe2024/Feed2024"}, // its status says what it is
+		{"2", "POST", "/a.B/42", false, "/a.B/{id}"},
+		{"2", "POST", "/a.B/123E4567-e89b-12d3-a456-426614174000", false, "/a.B/{uuid}"},
+		{"2", "POST", "/a.B/Feed2024?x=1", false, "/a.B/{hex}"},
+		{"2", "POST", "/a.B/C/Feed2024", false, "/a.B/C/{hex}"},
+		{"2", "POST", "/1.2/Feed2024", false, "/1.2/{hex}"},
+		{"2", "POST", "/a./Feed2024", false, "/a./{hex}"},
+		{"2", "POST", "/users/feed2024", false, "/users/{hex}"},
+		{"2", "GET", "/a.B/Feed2024", false, "/a.B/{hex}"},
+		{"1.1", "POST", "/a.B/Feed2024", false, "/a.B/{hex}"},
+	} {
+		u := NewSummary(0)
+		e := answered(c.method, "h", c.path, 200, 1)
+		e.Version, e.GRPC = c.version, c.grpc
+		if got := u.row(e).route; got != c.want {
+			t.Errorf("%s %s: %s, want %s", c.method, c.path, got, c.want)
+		}
+	}
 }

@@ -140,7 +140,7 @@ func (t *tracer) Decode(record []byte) bool {
 		t.decodeExit(r)
 	case bpf.ExecEventForked:
 		if t.exits {
-			t.history.forked(r.Pid, r.Ppid, r.Start, r.Time, t.host.Comm(r.Comm))
+			t.history.forked(r.Pid, r.Ppid, r.Start, r.Time, t.host.Comm(r.Comm), r.ExecId)
 		}
 	case bpf.ExecEventExecFailed:
 		t.decodeFailed(r, exe, cwd, args)
@@ -174,7 +174,7 @@ func (t *tracer) decodeExec(r *bpf.ExecExecRecord, exe, cwd, name, args []byte) 
 	}
 	cut := has(r, bpf.ExecFlagArgsCut|bpf.ExecFlagArgsUnreadable)
 	if t.exits {
-		t.history.runs(r.Pid, r.Time, life{start: r.Start, program: program, cut: cut})
+		t.history.runs(r.Pid, r.Time, life{start: r.Start, program: program, cut: cut, id: r.ExecId})
 	}
 	if has(r, bpf.ExecFlagUnwanted) {
 		return
@@ -198,7 +198,7 @@ func (t *tracer) decodeExec(r *bpf.ExecExecRecord, exe, cwd, name, args []byte) 
 
 func (t *tracer) decodeExit(r *bpf.ExecExecRecord) {
 	if has(r, bpf.ExecFlagUnwanted) {
-		t.history.ended(r.Pid, r.Start)
+		t.history.ended(r.Pid, r.Start, r.ExecId)
 		return
 	}
 	e := &t.exit
@@ -221,7 +221,7 @@ func (t *tracer) decodeExit(r *bpf.ExecExecRecord) {
 	} else {
 		e.Code = int(r.Code >> 8 & 0xff)
 	}
-	l := t.history.ended(r.Pid, r.Start)
+	l := t.history.ended(r.Pid, r.Start, r.ExecId)
 	e.Program, e.ArgsTruncated = l.program, l.cut
 	t.walks.ended(r.Pid)
 	t.walks.pass(e)
@@ -252,7 +252,7 @@ func (t *tracer) decodeFailed(r *bpf.ExecExecRecord, exe, cwd, args []byte) {
 	}
 	if has(r, bpf.ExecFlagOldGone) {
 		if t.exits { // the kernel ends the process at once, and that is not the old program's end
-			l := life{start: r.Start, program: e.Program, cut: has(r, bpf.ExecFlagArgsCut|bpf.ExecFlagArgsUnreadable)}
+			l := life{start: r.Start, program: e.Program, cut: has(r, bpf.ExecFlagArgsCut|bpf.ExecFlagArgsUnreadable), id: r.ExecId}
 			if len(cwd) > 0 {
 				l.program.Exe = joinPath(cwd, has(r, bpf.ExecFlagCwdCut))
 			}

@@ -274,6 +274,19 @@ func TestHistoryOfProcesses(t *testing.T) {
 	}
 }
 
+// A start that was lost, or that failed when there was no way back, leaves no false history.
+func TestHistoryKnowsThatAProcessBecameAnotherProgramUnseen(t *testing.T) {
+	record := func(kind bpf.ExecEvent, pid, parent, id uint32) []byte {
+		return sample(bpf.ExecExecRecord{Type: kind, Pid: pid, Ppid: parent, ExecId: id}, "a\x00", "", "a\x00")
+	}
+	j := newJournal(t)
+	j.feed(record(bpf.ExecEventStarted, 2, 1, 5), record(bpf.ExecEventForked, 3, 2, 5), record(bpf.ExecEventForked, 4, 2, 5), record(bpf.ExecEventForked, 5, 2, 6),
+		record(bpf.ExecEventEnded, 2, 1, 6), record(bpf.ExecEventEnded, 3, 2, 5), record(bpf.ExecEventEnded, 4, 2, 6), record(bpf.ExecEventEnded, 5, 2, 6))
+	if diff := cmp.Diff([]string{"exec 2 /a[a]", "exit 2 []", "exit 3 /a[a]", "exit 4 []", "exit 5 []"}, j.rows()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestArgumentsOfAnExitAreMarkedAsCutWithThoseOfItsExec(t *testing.T) {
 	j := newJournal(t)
 	j.feed(sample(bpf.ExecExecRecord{Type: bpf.ExecEventStarted, Pid: 2, Flags: uint32(bpf.ExecFlagArgsCut)}, "a\x00", "", "a\x00b"),
@@ -556,7 +569,7 @@ func recordSamples(t *testing.T) {
 	r := record.OpenTracer(t, Probe, s, session.Options{Filter: itself})
 	for _, script := range []string{"exit 3", "kill -9 $$", "env nosuch; /nonexistent/x 'an arg' ''; true", `printf '\033[31m%s' "$0" >/dev/null; cd /tmp; exec env -i printenv`} {
 		cmd := exec.Command("/bin/sh", "-c", script, "ü\x1b]0;x\x07\xff")
-		cmd.Dir = "/usr/lib"
+		cmd.Dir, cmd.Env = "/usr/lib", []string{"PATH=/usr/local/bin:/usr/bin:/bin"} // records have it
 		_ = cmd.Run()
 	}
 	r.Stop()

@@ -43,6 +43,7 @@ type life struct {
 	start   uint64
 	program event.Program
 	cut     bool   // the program's arguments are not all
+	id      uint32 // of the program, to tell whether the process became another unseen; 0: not known
 	read    uint64 // when /proc told it, boot clock; 0: the kernel did
 	comm    string // what the process was called then
 }
@@ -127,7 +128,7 @@ func (h *history) takeOlder() {
 }
 
 // forked says that parent, which was called comm, had a child at this time.
-func (h *history) forked(pid, parent uint32, start, at uint64, comm string) {
+func (h *history) forked(pid, parent uint32, start, at uint64, comm string, id uint32) {
 	l, ok := h.lives[parent]
 	if !ok && h.older != nil {
 		// scan has not come to it yet, and who knows whether it comes in time.
@@ -138,11 +139,11 @@ func (h *history) forked(pid, parent uint32, start, at uint64, comm string) {
 		}
 	}
 	// What was read later may be another program, unless it has the name.
-	if !ok || l.read > at && l.comm != comm {
+	if !ok || l.read > at && l.comm != comm || l.became(id) {
 		h.forget(pid)
 		return
 	}
-	l.start = start
+	l.start, l.id = start, id
 	h.keep(pid, l)
 }
 
@@ -159,9 +160,13 @@ func (h *history) runs(pid uint32, at uint64, l life) {
 	h.keep(pid, l)
 }
 
+// became reports whether a process that runs this program now is not what is known of it:
+// the start was lost, or it failed when there was no way back.
+func (l *life) became(id uint32) bool { return l.id != 0 && id != 0 && l.id != id }
+
 // ended says that a process has ended, and returns what it ran.
-func (h *history) ended(pid uint32, start uint64) (l life) {
-	if known, ok := h.lives[pid]; ok && (known.start == 0 || known.start == start) {
+func (h *history) ended(pid uint32, start uint64, id uint32) (l life) {
+	if known, ok := h.lives[pid]; ok && (known.start == 0 || known.start == start) && !known.became(id) {
 		l = known
 	}
 	h.forget(pid)

@@ -224,22 +224,22 @@ func httpCases() []httpCase {
 			name:   "the server closes and does not answer",
 			client: []move{send(get), recv(len(ok5)), send(get), recv(-1)},
 			server: []move{recv(len(get)), send(ok5), recv(len(get))},
-			rows:   []string{after, row("both", "GET", "/a", 0, get, "", "closed")},
+			rows:   []string{after, row("both", "GET", "/a", 0, get, "", "closed by server")},
 		}, {
 			name:   "the server resets",
 			client: []move{send(get), recv(-1)},
 			server: []move{recv(len(get)), {End: "reset"}},
-			rows:   []string{row("both", "GET", "/a", 0, get, "", "reset")},
+			rows:   []string{row("both", "GET", "/a", 0, get, "", "reset by server")},
 		}, {
 			name:   "the server resets in the middle of the answer",
 			client: []move{send(get), recv(len(ok5) - 1), recv(-1)},
 			server: []move{recv(len(get)), send(ok5[:len(ok5)-1]), pause(30), {End: "reset"}},
-			rows:   []string{row("both", "GET", "/a", 200, get, ok5[1:], "reset")},
+			rows:   []string{row("both", "GET", "/a", 200, get, ok5[1:], "reset by server")},
 		}, {
 			name:   "the client gives up",
 			client: []move{send(get), pause(100)},
-			server: []move{recv(len(get)), recv(-1), send(ok5)},
-			rows:   []string{row("both", "GET", "/a", 0, get, "", "closed")},
+			server: []move{recv(len(get)), recv(-1), pause(150), send(ok5)},
+			rows:   []string{row("both", "GET", "/a", 0, get, "", "closed by client")},
 			// It does not know that nobody is there any more.
 			alone: map[string][]string{event.RoleServer: {row("server", "GET", "/a", 200, get, ok5)}},
 		}, {
@@ -257,7 +257,7 @@ func httpCases() []httpCase {
 			name:   "two of three are answered",
 			client: []move{send(get).Times(3), recv(-1)},
 			server: []move{recv(3 * len(get)), send(ok5), send(ok5)},
-			rows:   []string{after, after, row("both", "GET", "/a", 0, get, "", "closed")},
+			rows:   []string{after, after, row("both", "GET", "/a", 0, get, "", "closed by server")},
 		}, {
 			name:   "a server that closes after its answer, which the client reads late",
 			client: []move{send(get), pause(150), recv(-1)},
@@ -278,6 +278,7 @@ func httpCases() []httpCase {
 	add("something else that begins like a request", nil, send("GET\n"), send("+1\n"), send("SET a b\n"), send("+1\n"), send("QUIT\n"), send("+1\n"))
 	cases = append(cases, httpCase{
 		name:   "something else, then HTTP",
+		rows:   []string{row("both", "GET", "/a", 200, get, ok5)},
 		client: []move{recv(8), send("\x00\x01\x02\x03\x04"), recv(5), send(get), recv(len(ok5))},
 		server: []move{send("SSH-2.0\n"), recv(5), send("abcde"), recv(len(get)), send(ok5)},
 	})

@@ -1,8 +1,10 @@
 package http
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -14,13 +16,32 @@ import (
 	"tracer/trace/event"
 	"tracer/trace/exchange"
 	"tracer/trace/http1"
+	"tracer/trace/http2"
 	"tracer/trace/message"
 	"tracer/trace/session"
 	"tracer/trace/stream"
 )
 
 // protocols is the table of what can be read, by the verdict of the programs.
-var protocols = []message.Protocol{http1.Protocol}
+var protocols = []message.Protocol{http1.Protocol, http2.Protocol}
+
+// The rows of protocols. A connection is of HTTP/1 until the programs say otherwise.
+const (
+	byText = iota
+	byFrames
+)
+
+// tlsNames are the libraries as the key tls names them.
+var tlsNames = [...]string{
+	bpf.HttpLibraryNoLibrary: "",
+	bpf.HttpLibraryOpenssl:   "openssl",
+	bpf.HttpLibraryGnutls:    "gnutls",
+	bpf.HttpLibraryNss:       "nss",
+	bpf.HttpLibraryGolang:    "go",
+	bpf.HttpLibraryKernelTls: "ktls",
+}
+
+func tlsName(l bpf.HttpLibrary) string { return tlsNames[min(int(l), len(tlsNames)-1)] }
 
 const (
 	// quietBytes is how much of a body must be left for the kernel to be told
@@ -38,29 +59,33 @@ type conn struct {
 	parser   message.Parser
 	address  uint64
 	seen     uint64            // with address, tells the socket from all others
+	library  bpf.HttpLibrary   // that its plaintext is taken from
 	requests bpf.HttpDirection // which way they go, as far as the kernel can tell
 	base     [2]uint64         // where each direction begins
 	based    bool              // and that is known
+	framed   bool              // it speaks HTTP/2
 	next     [2]uint64         // how far each direction was told
+	ahead    [2][]stream.Run   // DATA behind that that was told before it was its turn
 	heard    uint64            // when something was told last
 	orphan   uint64            // since when an answer waits for its request, 0: none does
 	watched  bool              // it is in waits
 	sweptAt  uint64            // heard, when sweep looked last
 	patience time.Duration     // how long it may be silent then
 	hint     bpf.HttpHttpHint  // as the kernel has it
-	advised  bool              // it says whether calls hold many heads
 	counted  uint64            // exchanges that the kernel has counted as lost and that may still be given up
 	gap      uint64            // where what it has counted begins, in the direction of requests
 	judged   bool              // Refusal says what filters say of its owner
+	closedBy message.Side      // whose doing its end was, if that is known
 	closed   bool
+	waits    []message.Exchange // with --summary: requests that were found to wait for long
 }
 
 // Methods of exchange.Source.
 
-func (c *conn) Fetch()       { c.conns.fetch(c) }
-func (c *conn) Opaque() bool { return c.parser.Opaque() }
-func (c *conn) Busy() bool   { return c.parser.Busy() }
-func (c *conn) Closed() bool { return c.closed }
+func (c *conn) Fetch()                  { c.conns.fetch(c) }
+func (c *conn) Opaque() bool            { return c.parser.Opaque() }
+func (c *conn) Busy(stream uint32) bool { return c.parser.Busy(stream) }
+func (c *conn) Closed() bool            { return c.closed }
 
 // number is TCP's number of a request's first byte, the same at both ends.
 func (c *conn) number(x *message.Exchange) uint32 {
@@ -84,10 +109,12 @@ func (c *conn) miss(n uint64) {
 type conns struct {
 	options  *options
 	session  *session.Host
-	parsers  []message.Parsers // by row of protocols
-	join     *exchange.Join    // takes their exchanges
-	fed      func(*conn)       // called with a connection that was fed
-	known    map[uint64]*conn  // by the address of the kernel's socket
+	parsers  []message.Parsers         // by row of protocols
+	join     *exchange.Join            // takes their exchanges
+	lit      func(*bpf.HttpHttpSocket) // called when plaintext of TLS comes
+	fed      func(*conn)               // called with a connection that was fed
+	known    map[uint64]*conn          // by the address of the kernel's socket
+	waiting  map[*conn]bool            // those with waits
 	sweeping *session.Timer
 
 	current *conn  // that the callbacks of parsers are about
@@ -97,13 +124,14 @@ type conns struct {
 	unpaired exchange.Refusal // of what parsers give up
 
 	segment stream.Segment      // that is fed
+	runs    []stream.Run        // of it
 	head    []byte              // of the map heads, while it is looked at
 	state   bpf.HttpSocketState // the same, of the map sockets
 }
 
 func newConns(o *options, h *session.Host, join *exchange.Join) *conns {
 	cs := &conns{
-		options: o, session: h, join: join, known: map[uint64]*conn{},
+		options: o, session: h, join: join, known: map[uint64]*conn{}, waiting: map[*conn]bool{},
 		unpaired: exchange.Refusal{Cause: account.Unpaired},
 	}
 	for _, p := range protocols {
@@ -122,7 +150,7 @@ func (cs *conns) advance(now uint64) {
 // introduced, or else the kernel is asked; nil if it does not know either.
 func (cs *conns) open(address, seen uint64, intro *bpf.HttpHttpIntro) *conn {
 	c := cs.known[address]
-	if c != nil && c.seen == seen {
+	if c != nil && c.seen == seen && (intro == nil || intro.Socket.Library == c.library) {
 		if intro != nil {
 			c.Owner, c.judged = cs.owner(&intro.Owner), false
 			if id := connID(&intro.Socket); id.Known && !c.ID.Known {
@@ -132,7 +160,11 @@ func (cs *conns) open(address, seen uint64, intro *bpf.HttpHttpIntro) *conn {
 		}
 		return c
 	}
-	if c != nil {
+	switch {
+	case c == nil:
+	case c.seen == seen: // what was plain so far goes on in TLS
+		cs.close(c, cs.now, stream.Complete)
+	default:
 		cs.vanish(c) // another socket took its address
 	}
 	if intro == nil {
@@ -146,8 +178,13 @@ func (cs *conns) open(address, seen uint64, intro *bpf.HttpHttpIntro) *conn {
 		conns:   cs,
 		address: address,
 		seen:    seen,
-		parser:  cs.parsers[0].Conn(intro.Socket.Joined != 0),
+		parser:  cs.parsers[byText].Conn(intro.Socket.Joined != 0),
+		library: intro.Socket.Library,
 		hint:    bpf.HttpHttpHint{Seen: seen},
+	}
+	if c.library != bpf.HttpLibraryNoLibrary {
+		cs.lit(&intro.Socket)
+		intro.Socket.Seq = [2]uint32{} // TCP's numbers are those of the ciphertext
 	}
 	c.End = exchange.End{
 		Source: c,
@@ -158,6 +195,7 @@ func (cs *conns) open(address, seen uint64, intro *bpf.HttpHttpIntro) *conn {
 			ID:     connID(&intro.Socket),
 			Seq:    intro.Socket.Seq,
 			Joined: intro.Socket.Joined != 0,
+			TLS:    tlsName(intro.Socket.Library),
 		},
 		Owner: cs.owner(&intro.Owner),
 	}
@@ -190,6 +228,9 @@ func (cs *conns) feed(c *conn, call *bpf.HttpHttpCall, data []byte) {
 	if call.Size == 0 || call.Offset < c.next[dir] || c.parser.Opaque() {
 		return
 	}
+	if call.TailLen&uint8(bpf.HttpCallNoteUrgent) != 0 {
+		c.base[dir] += call.Offset - c.next[dir] // as if it had not been there, at both ends
+	}
 	c.next[dir] = call.Offset + uint64(call.Size)
 	seg := &cs.segment
 	*seg = stream.Segment{
@@ -199,17 +240,23 @@ func (cs *conns) feed(c *conn, call *bpf.HttpHttpCall, data []byte) {
 		Data:   data[:call.Len],
 		Time:   int64(call.Time),
 		Last:   int64(call.Last),
+		Rest:   call.TailLen&uint8(bpf.HttpCallNoteGoesOn) != 0,
 	}
-	if call.TailLen > 0 {
-		seg.Tail = unsafe.Slice((*byte)(unsafe.Pointer(&call.Tail)), call.TailLen)
+	if n := tailLen(call); n > 0 {
+		seg.Tail = unsafe.Slice((*byte)(unsafe.Pointer(&call.Tail)), n)
 	}
 	c.parser.Feed(seg)
-	if !c.Connected() && c.parser.Kind() == message.HTTP1 {
+	cs.moved(c)
+	cs.advise(c, seg.Dir, seg.Data)
+}
+
+// moved does what is to be done once a parser was fed.
+func (cs *conns) moved(c *conn) {
+	if !c.Connected() && (c.parser.Kind() == message.HTTP1 || c.parser.Kind() == message.HTTP2 && !c.Joined) {
 		cs.join.Connect(&c.End, message.Role(c.requests))
 		cs.judge(c)
 	}
 	cs.fed(c)
-	cs.advise(c, seg.Dir, seg.Data)
 }
 
 // advise tells the kernel what calls it need not tell of, or has to look at
@@ -220,10 +267,6 @@ func (cs *conns) advise(c *conn, dir stream.Direction, data []byte) {
 		h.Flags |= uint32(bpf.HttpHintOpaque)
 	} else if c.parser.Waiting() > 1 {
 		h.Flags |= uint32(bpf.HttpHintWide)
-		c.advised = true
-	} else if len(data) > int(cs.options.prefix) && !c.advised {
-		c.advised = true // a long head: the others may be short
-		h.Dir = uint32(bpf.HttpDirectionNeither)
 	}
 	next := c.next[dir] - c.base[dir]
 	if until, blind := c.parser.Body(dir); until > next && until-next > quietBytes {
@@ -265,7 +308,13 @@ func (cs *conns) exchange(x *message.Exchange) {
 	c := cs.current
 	cs.join.Connect(&c.End, x.Role)
 	cs.judge(c)
-	c.counted = 0 // it is understood again
+	if !c.framed {
+		c.counted = 0 // it is understood again
+	}
+	cs.over(c, x)
+	if x.ClosedBy == message.Neither && x.Ending != stream.Complete && x.Ending != stream.Timeout {
+		x.ClosedBy = c.closedBy
+	}
 	switch {
 	case !cs.options.wantsRole(x.Role):
 		cs.session.Ledger.Filtered("role", 1)
@@ -279,13 +328,70 @@ func (cs *conns) exchange(x *message.Exchange) {
 // waited is called by parsers with a request that is stuck.
 func (cs *conns) waited(x *message.Exchange) {
 	c := cs.current
+	if c.framed || x.Incomplete {
+		cs.join.Connect(&c.End, x.Role) // which side it is, may be known by now only
+	}
 	switch {
 	case !c.Connected():
+	case cs.options.summary:
+		if cs.options.wantsRole(x.Role) {
+			cs.wait(c, x)
+		}
 	case cs.options.wantsRole(x.Role):
 		cs.judge(c)
 		cs.join.Age(&c.End, x, c.number(x))
-	case !cs.options.summary: // else only its exchange counts
+	default:
 		cs.session.Ledger.Filtered("role", 1)
+	}
+}
+
+// wait takes note of a request for the summary: it waits until its exchange is over, or
+// the connection is.
+func (cs *conns) wait(c *conn, x *message.Exchange) {
+	kept := *x // its texts are valid during the call only
+	kept.Method, kept.Target, kept.Host = bytes.Clone(x.Method), bytes.Clone(x.Target), bytes.Clone(x.Host)
+	c.waits = append(c.waits, kept)
+	cs.waiting[c] = true
+}
+
+// over takes note that a request has been answered, or was given up.
+func (cs *conns) over(c *conn, x *message.Exchange) {
+	if len(c.waits) > 0 {
+		c.waits = slices.DeleteFunc(c.waits, func(w message.Exchange) bool {
+			return w.RequestStart == x.RequestStart && w.RequestOffset == x.RequestOffset
+		})
+	}
+}
+
+// eachWaiting calls f with each request that waits, as it would be in a row: once if both
+// ends have it.
+func (cs *conns) eachWaiting(f func(c *conn, x *message.Exchange)) {
+	shown := func(c *conn) bool {
+		cs.judge(c)
+		return c.Refusal == nil && len(c.waits) > 0
+	}
+	for c := range cs.waiting {
+		// Of those in order the first have an answer under way.
+		if n := c.parser.Waiting(); n == 0 {
+			c.waits = nil
+		} else if c.parser.Kind() == message.HTTP1 && n < len(c.waits) {
+			c.waits = slices.Delete(c.waits, 0, len(c.waits)-n)
+		} else if c.parser.Kind() == message.HTTP2 {
+			c.waits = slices.DeleteFunc(c.waits, func(w message.Exchange) bool { return !c.parser.Waits(w.Stream) })
+		}
+		if c.closed || c.parser.Opaque() || len(c.waits) == 0 {
+			c.waits = nil
+			delete(cs.waiting, c)
+			continue
+		}
+		if other := cs.join.Partner(&c.End); c.Role() == message.Server && cs.options.role == "" && other != nil && shown(other.Source.(*conn)) {
+			continue // the client's is the row
+		}
+		if shown(c) {
+			for i := range c.waits {
+				f(c, &c.waits[i])
+			}
+		}
 	}
 }
 
@@ -294,12 +400,13 @@ func (cs *conns) waited(x *message.Exchange) {
 func (cs *conns) gaveUp(x *message.Exchange) {
 	c := cs.current
 	cs.judge(c)
+	cs.over(c, x)
 	switch {
-	case c.counted > 0 && (x.RequestStart == 0 || c.base[c.requests]+x.RequestOffset < c.gap):
+	case c.counted > 0 && (x.RequestStart == 0 || !c.framed && c.base[c.requests]+x.RequestOffset < c.gap):
 		c.counted-- // a record of it found no room
 	case !cs.options.wantsRole(x.Role):
 		cs.session.Ledger.Filtered("role", 1)
-	case cs.options.role == "" && c.Connected() && c.Role() == x.Role && x.RequestStart != 0:
+	case cs.options.role == "" && c.Connected() && c.Role() == x.Role && (x.RequestStart != 0 || x.Stream != 0):
 		cs.join.Miss(&c.End, x, c.number(x), &cs.unpaired)
 	case c.Refusal != nil && c.Refusal.Filter != "":
 		cs.session.Ledger.Filtered(c.Refusal.Filter, 1)
@@ -308,11 +415,20 @@ func (cs *conns) gaveUp(x *message.Exchange) {
 	}
 }
 
+// giveUp gives up what may be over, unseen: nothing more will be told.
+func (cs *conns) giveUp() {
+	for _, c := range cs.known {
+		cs.current = c
+		c.parser.GiveUp()
+	}
+}
+
 // close ends a connection.
 func (cs *conns) close(c *conn, now uint64, why stream.Ending) {
 	cs.current = c
 	c.parser.Close(int64(now), why)
 	c.closed = true
+	delete(cs.waiting, c)
 	if cs.known[c.address] == c {
 		delete(cs.known, c.address)
 	}
@@ -367,7 +483,7 @@ func (cs *conns) keptFor(c *conn) (call *bpf.HttpHttpCall, data []byte, ok bool)
 		return nil, nil, false // records that are not this session's: see session.Offline
 	}
 	st := &cs.state
-	kept := func() (uint16, bool) {
+	kept := func() (uint8, bool) {
 		err := cs.session.Map(bpf.HttpMapSockets).Lookup(c.address, st)
 		return st.Kept, err == nil && st.Seen == c.seen && st.Kept != st.Taken
 	}
@@ -387,5 +503,10 @@ func (cs *conns) keptFor(c *conn) (call *bpf.HttpHttpCall, data []byte, ok bool)
 	}
 	head := (*bpf.HttpHttpHead)(unsafe.Pointer(unsafe.SliceData(cs.head))) // but for the length of Data
 	call, data = &head.Call, cs.head[at:]
-	return call, data, head.Socket == c.address && call.Size > 0 && int(call.Len) <= len(data) && call.TailLen <= 8
+	return call, data, head.Socket == c.address && call.Size > 0 && int(call.Len) <= len(data) && tailLen(call) <= 8
+}
+
+// tailLen is how many of the last bytes of a call were captured.
+func tailLen(call *bpf.HttpHttpCall) uint8 {
+	return call.TailLen &^ uint8(bpf.HttpCallNoteGoesOn|bpf.HttpCallNoteUrgent)
 }

@@ -8,6 +8,7 @@ import (
 	"tracer/trace/exchange"
 	"tracer/trace/message"
 	"tracer/trace/session"
+	"tracer/trace/stream"
 )
 
 // events makes events of exchanges, and passes them on.
@@ -60,15 +61,12 @@ func (ev *events) wanted(client, server *exchange.Half) (_, _ *exchange.Half) {
 // reportStuck shows a request that is stuck now, as it was seen from one end or from
 // both.
 func (ev *events) reportStuck(client, server *exchange.Half, now uint64) {
-	if ev.sum != nil {
-		return // its exchange will be counted
-	}
 	if client, server = ev.wanted(client, server); client == nil && server == nil {
 		return
 	}
 	e := &ev.event
 	ev.fill(e, event.KindHTTPStuck, client, server)
-	e.Status, e.Error = 0, ""
+	e.Status, e.Error, e.Latency = 0, "", 0
 	start := client
 	if start == nil {
 		start = server
@@ -113,37 +111,86 @@ func (ev *events) fill(e *event.HTTP, kind string, client, server *exchange.Half
 			Process: whose.Owner,
 		},
 		Connection:    event.Connection{Role: role, Src: view.Pair.Client, Dst: view.Pair.Server, ID: event.ConnID(view.ID)},
-		Version:       versions[min(x.Minor, 1)],
+		Version:       version(x),
+		TLS:           view.TLS,
+		Stream:        x.Stream,
 		Seq:           x.Position,
 		Method:        text(x.Method),
 		Path:          text(x.Target),
 		PathTruncated: x.TargetTruncated,
 		Host:          text(x.Host),
+		Incomplete:    x.Incomplete,
 		Status:        x.Status,
 		RequestBytes:  x.RequestBytes,
 		ResponseBytes: x.ResponseBytes,
 		Error:         x.Ending.String(),
+		ClosedBy:      x.ClosedBy.String(),
+	}
+	if x.GRPC {
+		e.GRPC, e.GRPCStatus, e.GRPCMessage = true, uint32(x.GRPCStatus), text(x.GRPCMessage)
+	}
+	if x.WasReset {
+		e.ResetCode = x.Code.String()
+	}
+	if role == event.RoleBoth {
+		addServer(e, x, &server.Exchange)
+		e.PeerPID, e.PeerComm = client.Owner.PID, client.Owner.Comm
+		e.TLS = server.TLS
 	}
 	// What was captured beyond the prefix is not for show.
 	if n := int(ev.options.prefix) - len(x.Method) - 1; len(e.Path) > n {
 		e.Path, e.PathTruncated = e.Path[:max(n, 0)], true
 	}
 	e.Latency, e.Duration = times(x)
-	if role == event.RoleBoth {
-		e.Seq = max(x.Position, server.Exchange.Position) // where both know it they agree
-		e.PeerPID, e.PeerComm = client.Owner.PID, client.Owner.Comm
-		e.ServerLatency, _ = times(&server.Exchange)
+}
+
+// addServer adds what the server's end knows of an exchange, and what only that knows: what
+// both know they agree in.
+func addServer(e *event.HTTP, client, server *message.Exchange) {
+	e.Seq = max(client.Position, server.Position)
+	if e.Method == "" {
+		e.Method = text(server.Method)
 	}
+	if e.Path == "" {
+		e.Path, e.PathTruncated = text(server.Target), server.TargetTruncated
+	}
+	if e.Host == "" {
+		e.Host = text(server.Host)
+	}
+	if e.Status == 0 { // the client has not read the answer, or does not know its status
+		e.Status = server.Status
+		if !client.Answered() {
+			e.ResponseBytes = max(e.ResponseBytes, server.ResponseBytes)
+		}
+	}
+	if e.Error != "" && e.ClosedBy == "" {
+		e.ClosedBy = server.ClosedBy.String()
+	}
+	if !client.GRPC && client.Ending == stream.Complete && server.GRPC {
+		e.GRPC, e.GRPCStatus, e.GRPCMessage = true, uint32(server.GRPCStatus), text(server.GRPCMessage)
+	}
+	e.ServerLatency, _ = times(server)
 }
 
 var versions = [...]string{"1.0", "1.1"}
 
+func version(x *message.Exchange) string {
+	if x.Stream != 0 {
+		return "2"
+	}
+	if x.Minor > 9 {
+		return "" // some other, or none that could be read
+	}
+	return versions[min(x.Minor, 1)]
+}
+
 // text is b as a string that is valid as long as b.
 func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
+// times are those of an exchange. A latency of 0 is one that is not known.
 func times(x *message.Exchange) (latency, duration time.Duration) {
-	if x.ResponseStart > x.RequestStart {
-		latency = time.Duration(x.ResponseStart - x.RequestStart)
+	if x.ResponseStart != 0 {
+		latency = time.Duration(max(x.ResponseStart-x.RequestStart, 1))
 	}
 	if x.ResponseEnd > x.RequestStart {
 		duration = time.Duration(x.ResponseEnd - x.RequestStart)
@@ -151,7 +198,20 @@ func times(x *message.Exchange) (latency, duration time.Duration) {
 	return latency, max(latency, duration)
 }
 
-// tellSummary shows the rows of the summary.
-func (ev *events) tellSummary(now uint64, last bool) {
+// tellSummary shows the rows of the summary. waiting gives the requests that wait.
+func (ev *events) tellSummary(now uint64, last bool, waiting func(func(*conn, *message.Exchange))) {
+	e := &ev.event
+	waiting(func(c *conn, x *message.Exchange) {
+		h := exchange.Half{Exchange: *x, Owner: c.Owner, ID: c.ID}
+		client, server := &h, (*exchange.Half)(nil)
+		if x.Role == message.Server {
+			client, server = server, client
+		}
+		ev.fill(e, event.KindHTTPStuck, client, server)
+		e.Age = time.Duration(max(int64(now)-x.RequestStart, 0))
+		if ev.options.filters(e) == "" {
+			ev.sum.Wait(e)
+		}
+	})
 	ev.sum.Tell(ev.session, now, ev.session.Clock.Wall(now), last)
 }

@@ -5,8 +5,11 @@
 //	options.go  the flags, and what they leave out
 //	plan.go     what is loaded into the kernel
 //	conn.go     the connections, each seen from one end: segments → exchanges
+//	frames.go   the same of HTTP/2
 //	event.go    exchanges → events
 //	wait.go     what waits: answers for their requests, requests for their answers
+//	unlinked.go plaintext of TLS of which no socket is known yet
+//	dark.go     connections of TLS that cannot be read
 //	http.go     the probe: puts these together, and sets their timers
 //	decode.go   records → segments
 //
@@ -23,26 +26,34 @@ import (
 	"tracer/trace/exchange"
 	"tracer/trace/kernel"
 	"tracer/trace/session"
+	"tracer/trace/tls"
 )
 
 // Probe is the row of `tracer http`.
 var Probe = session.Probe{Name: name,
 	Short: "every HTTP exchange with its latency, and those that never got an answer",
-	Long: `Show every HTTP/1 exchange on this host, and requests that get no answer.
+	Long: `Show every HTTP/1, HTTP/2 and gRPC exchange, and requests that get no answer.
 
 A row has the method, path, status and sizes, and how long the exchange took, as
 the kernel saw the process send and receive. LATENCY is the time from the first byte
-of the request to the first byte of the answer. If both ends are on this host, the
-exchange is one row.
+of the request to the first byte of the answer; of a gRPC stream that is its first
+message. TOTAL is the time to the last byte of the answer; --slow judges by it. If both
+ends are on this host, the exchange is one row: SERVER is the server's part of LATENCY,
+PEER who asked. Without an answer STATUS says why: "hung up" if the server closed the
+connection, "gave up" if the client did, "not_http" if the answer was something else,
+"reset", "timeout". "200 gone": the client never read the answer. STATUS of a call
+of gRPC that failed is its code, as grpc 14; of a stream that was reset why, as
+CANCEL. What is not known of an exchange, as a field of HTTP/2 that refers to one
+which was sent before tracing began, is ?, and no filter matches it.
 
-The first --prefix bytes of a message (at most 16KiB) are read when a process hands
-them to the kernel. So nothing is copied from the network, and no certificate is
-needed. Not seen: TLS, HTTP/2, and messages that begin in sendfile or splice. If the
-kernel does not allow hooks on functions, messages in io_uring are not seen either.`,
-	Example: `  tracer http                            all requests and answers
-  tracer http --status 5xx --slow 100ms  server errors that took long
-  tracer http --summary --port 8080      request rates and latencies by route`,
-	New: func() session.Tracer { return &tracer{} },
+The first --prefix bytes of a message (at most 16KiB), and of HTTP/2 all frames but
+DATA, are read when a process hands them to the kernel. So nothing is copied from the
+network, and no certificate is needed. HTTPS is read where programs call their TLS
+library (OpenSSL, GnuTLS, NSS, Go). Not seen: messages that begin in sendfile or splice.
+If the kernel does not allow hooks on functions, messages in io_uring are not seen
+either. HTTP over Unix sockets is not traced.`,
+	Example: `  tracer http --summary --port 8080  request rates and latencies by route`,
+	New:     func() session.Tracer { return &tracer{} },
 }
 
 // tracer reports HTTP exchanges, and requests that wait for too long.
@@ -53,8 +64,12 @@ type tracer struct {
 	events  *events
 	conns   *conns
 	pending *pending
+	tls     *tls.Source // nil: plaintext of TLS is not seen
 
 	joining, looking, summing *session.Timer
+
+	unlinked *unlinked
+	dark     *dark
 
 	summed bpf.HttpHttpCall // that Decode reads
 	spoken bool             // what is spoken at the ports is known
@@ -62,11 +77,18 @@ type tracer struct {
 
 func (t *tracer) Attached(h *session.Host) error {
 	t.session = h
+	if t.summary {
+		t.stuck = waitAge // whether they are rows of their own or not
+	}
 	t.events = &events{options: &t.options, session: h}
 	t.join = exchange.NewJoin(t.events.reportEnds)
 	t.conns = newConns(&t.options, h, t.join)
 	t.pending = &pending{options: &t.options, session: h, conns: t.conns, join: t.join, events: t.events}
 	t.conns.fed = t.pending.fed
+	t.unlinked = newUnlinked(h.Ledger)
+	t.dark = &dark{session: h, why: t.askWhy, conns: map[darkKey]*darkConn{}}
+	t.dark.asking = t.timer(func() { t.dark.ask(t.conns.now) })
+	t.conns.lit = t.dark.lit
 	t.conns.now = kernel.Now()
 	t.pending.adopting = t.timer(t.pending.adopt)
 	t.pending.sticking = t.timer(t.pending.tellStuck)
@@ -75,6 +97,12 @@ func (t *tracer) Attached(h *session.Host) error {
 	t.looking = t.timer(t.look)
 	t.conns.sweeping.Next(idleCheck)
 	t.looking.Next(t.pending.lookInterval())
+	if !t.noTLS && h.Object != nil && h.Object.Tier(tls.Feature) != 0 { // none offline
+		var err error
+		if t.tls, err = tls.Open(h.Object, false); err != nil {
+			return err
+		}
+	}
 	if t.summary {
 		t.events.sum = exchange.NewSummary(t.conns.now)
 		t.summing = h.Timer(t.tellSummary)
@@ -104,21 +132,41 @@ func (t *tracer) joinLate() { t.join.Look(false) }
 
 func (t *tracer) tellSummary() {
 	t.summing.In(exchange.SummaryInterval)
-	t.events.tellSummary(kernel.Now(), false)
+	t.events.tellSummary(kernel.Now(), false, t.conns.eachWaiting)
 }
 
 func (t *tracer) Detaching() {}
+
+// Close ends what runs beside the session, which may never have run.
+func (t *tracer) Close() {
+	if t.tls != nil {
+		t.tls.Close()
+	}
+}
 
 // End tells what waits.
 func (t *tracer) End() {
 	t.conns.sure = kernel.Now()
 	t.conns.advance(t.conns.sure)
+	t.unlinked.dropAll()
+	t.dark.end()
 	t.pending.adoptAll()
+	t.conns.giveUp()
 	t.join.Look(true)
 	t.settle()
 	if t.summary {
-		t.events.tellSummary(t.conns.now, true)
+		t.pending.waitAll(t.conns.now - uint64(lastWaitAge))
+		t.events.tellSummary(t.conns.now, true, t.conns.eachWaiting)
 	}
+}
+
+// askWhy asks why a process cannot be read.
+func (t *tracer) askWhy(pid uint32, tell func(string)) {
+	if t.tls == nil {
+		tell("")
+		return
+	}
+	t.tls.Why(pid, tell)
 }
 
 // look does what is to be done every now and then.
@@ -133,25 +181,26 @@ func (t *tracer) look() {
 	}
 }
 
-// tellOther says, once, that what goes on at the chosen ports is not HTTP/1.
+// tellOther says, once, that what goes on at the chosen ports is nothing that can be read.
 func (t *tracer) tellOther() {
 	_, kinds, err := t.session.Counts()
 	if err != nil {
 		return // the account tells
 	}
-	text := ""
 	switch {
-	case kinds["http1"] > 0:
+	case kinds["http1"]+kinds["http2"] > 0:
 		t.spoken = true
 		return
-	case kinds["tls"] > 0 && kinds["http2"] > 0:
-		text = "only TLS and HTTP/2 so far at port %s: neither can be looked into"
-	case kinds["tls"] > 0:
-		text = "only TLS so far at port %s: what is inside cannot be seen; trace where it is plain, as behind the proxy that ends it"
-	case kinds["http2"] > 0:
-		text = "only HTTP/2 so far at port %s: it cannot be read; HTTP/1 can"
-	default:
+	case kinds["tls"] == 0:
 		return
+	}
+	text := "only TLS so far at port %s, which --no-tls leaves alone"
+	if !t.noTLS {
+		example := t.dark.example()
+		if example == "" {
+			return // its plaintext may be on its way
+		}
+		text = "only TLS so far at port %s that cannot be read: " + strings.ReplaceAll(example, "%", "%%")
 	}
 	t.spoken = true
 	ports := strings.Trim(fmt.Sprint(t.ports), "[]")

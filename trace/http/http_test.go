@@ -10,10 +10,12 @@ import (
 	"tracer/testdata/kit/work"
 	"tracer/trace/event"
 	"tracer/trace/kernel"
+	"tracer/trace/kernel/attach"
 	"tracer/trace/session"
 )
 
 func TestMain(m *testing.M) {
+	attach.Become()
 	work.Main()
 	os.Exit(m.Run())
 }

@@ -38,6 +38,7 @@ func TestKernelHTTPConnIDIsWhatWasOnTheWire(t *testing.T) {
 			{"syncookies", 1},
 			{"sentAgain", 2},
 			{"bothCall", 1},
+			{"mptcp", 2},
 			{"acceptedLate", 1},
 			{"deferred", 1},
 			{"resets", 2},

@@ -108,7 +108,7 @@ func (e *fedEnd) exchange(request, answer string, captured int, lost bool) {
 }
 
 func (e *fedEnd) close() {
-	e.record.Ending = bpf.HttpEnding(stream.Closed)
+	e.record.Ending = uint8(stream.Closed)
 	e.send(bpf.HttpEventSocketClosed, bpf.HttpHttpCall{}, bpf.HttpHttpCall{}, "")
 }
 

@@ -28,6 +28,7 @@ type options struct {
 	stuck   time.Duration
 	prefix  uint64 // bytes
 	summary bool
+	noTLS   bool
 }
 
 func (o *options) Flags(fs *flag.FlagSet) {
@@ -35,12 +36,13 @@ func (o *options) Flags(fs *flag.FlagSet) {
 	fs.Var(option.Ports(&o.ports), "port", "`N[,N…]` only exchanges from or to one of these ports")
 	fs.Var(o.methods.Value(), "method", "`M[,M…]` only these methods")
 	fs.Var(option.Text(&o.path), "path", "`GLOB` only this path (with its query); * and ? match")
-	fs.Var(option.Text(&o.host), "host", "`GLOB` only this host, as in the Host header; * and ? match")
+	fs.Var(option.Text(&o.host), "host", "`GLOB` only this Host header or :authority; * and ? match")
 	fs.Var(o.status.Value(), "status", "`5xx,400-499` only these statuses")
-	fs.Var(option.Duration(&o.slow, 0), "slow", "`100ms` only exchanges that took at least this long")
+	fs.Var(option.Duration(&o.slow, 0), "slow", "`100ms` at least this TOTAL (to last byte; LATENCY: first)")
 	fs.Var(option.OneOf(&o.role, event.RoleClient, event.RoleServer), "role", "`client|server` only the client's or the server's side")
 	fs.Var(option.Duration(&o.stuck, 0), "stuck", "`2s` report if unanswered this long; 0: off")
 	fs.Var(option.Size(&o.prefix, minPrefix, maxPrefix), "prefix", "`1KiB` capture this much of each head")
+	fs.BoolVar(&o.noTLS, "no-tls", false, "leave TLS libraries alone: show no HTTPS")
 	fs.BoolVar(&o.summary, "summary", false, "one row per method, host and route")
 }
 
@@ -58,14 +60,14 @@ func (o *options) View() string {
 func (o *options) wantsRole(r message.Role) bool { return o.role == "" || o.role == r.String() }
 
 // filters is the first of the probe's own filters that an exchange does not
-// pass; empty if it passes them all.
+// pass; empty if it passes them all. What is unknown passes none.
 func (o *options) filters(e *event.HTTP) string {
 	switch {
 	case len(o.methods) > 0 && !o.methods.Has(e.Method):
 		return "method"
-	case o.path != "" && !option.Match(o.path, e.Path):
+	case o.path != "" && (e.Path == "" || !option.Match(o.path, e.Path)):
 		return "path"
-	case o.host != "" && !option.Match(strings.ToLower(o.host), strings.ToLower(e.Host)):
+	case o.host != "" && (e.Host == "" || !option.Match(strings.ToLower(o.host), strings.ToLower(e.Host))):
 		return "host"
 	case len(o.status) > 0 && !o.status.Has(e.Status):
 		return "status"

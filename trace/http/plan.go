@@ -8,6 +8,7 @@ import (
 	"tracer/bpf"
 	"tracer/trace/kernel"
 	"tracer/trace/session"
+	"tracer/trace/tls"
 )
 
 const (
@@ -20,14 +21,18 @@ const (
 // kernelFacts are what is known of the kernel before the programs are loaded. A wrong
 // number of parameters would load, and read a parameter for the result.
 type kernelFacts struct {
-	sendpage bool // it has tcp_sendpage
-	recvmsg  int  // how many parameters its tcp_recvmsg has
+	sendpage  bool // it has tcp_sendpage
+	recvmsg   int  // how many parameters its tcp_recvmsg has
+	multipath int  // the same of its mptcp_recvmsg, 0 if it has none
 }
 
 func (o *options) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, error) {
 	facts := kernelFacts{
 		sendpage: types.Has("tcp_sendpage"),
 		recvmsg:  types.Parameters("tcp_recvmsg"),
+	}
+	if types.Parameters("mptcp_sendmsg") == 3 {
+		facts.multipath = types.Parameters("mptcp_recvmsg")
 	}
 	heads := opts.Limits.Heads
 	if heads == 0 {
@@ -37,7 +42,7 @@ func (o *options) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan,
 	for _, p := range o.ports {
 		ports.Keys = append(ports.Keys, p)
 	}
-	return kernel.Plan{
+	plan := kernel.Plan{
 		Name: name, Load: bpf.LoadHttp, Ring: bpf.HttpMapEvents,
 		Maps: map[string]kernel.Size{
 			bpf.HttpMapEvents:    {Entries: ringBytes},
@@ -65,9 +70,15 @@ func (o *options) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan,
 			bpf.HttpVarNrSendmsg:   int32(unix.SYS_SENDMSG),
 			bpf.HttpVarNrRecvmsg:   int32(unix.SYS_RECVMSG),
 			bpf.HttpVarNrSplice:    int32(unix.SYS_SPLICE),
+			bpf.HttpVarReadTls:     !o.noTLS,
+			bpf.HttpVarHasTaskRegs: types.Has("bpf_task_pt_regs"),
 		},
 		Features: features(facts),
-	}, nil
+	}
+	if !o.noTLS {
+		plan.Parts = append(plan.Parts, tls.Part(&plan))
+	}
+	return plan, nil
 }
 
 func features(facts kernelFacts) []kernel.Feature {
@@ -86,6 +97,17 @@ func features(facts kernelFacts) []kernel.Feature {
 		bpf.HttpProgHttpK_sendmsg, recvmsgProbe, bpf.HttpProgHttpK_spliceRead,
 	}
 	tracepoint := []string{bpf.HttpProgHttpSendLength, bpf.HttpProgHttpRecvLength, bpf.HttpProgHttpSpaceAdjust}
+	switch facts.multipath {
+	case 6:
+		function = append(function, bpf.HttpProgHttpMptcpSendmsg, bpf.HttpProgHttpMptcpRecvmsg6)
+		kprobe = append(kprobe, bpf.HttpProgHttpR_mptcpSendmsg, bpf.HttpProgHttpR_mptcpRecvmsg, bpf.HttpProgHttpK_mptcpSendmsg, bpf.HttpProgHttpK_mptcpRecvmsgOld)
+	case 5:
+		function = append(function, bpf.HttpProgHttpMptcpSendmsg, bpf.HttpProgHttpMptcpRecvmsg5)
+		kprobe = append(kprobe, bpf.HttpProgHttpR_mptcpSendmsg, bpf.HttpProgHttpR_mptcpRecvmsg, bpf.HttpProgHttpK_mptcpSendmsg, bpf.HttpProgHttpK_mptcpRecvmsg)
+	case 4:
+		function = append(function, bpf.HttpProgHttpMptcpSendmsg, bpf.HttpProgHttpMptcpRecvmsg4)
+		kprobe = append(kprobe, bpf.HttpProgHttpR_mptcpSendmsg, bpf.HttpProgHttpR_mptcpRecvmsg, bpf.HttpProgHttpK_mptcpSendmsg, bpf.HttpProgHttpK_mptcpRecvmsg)
+	}
 	if facts.sendpage {
 		function = append(function, bpf.HttpProgHttpSendpage)
 		kprobe = append(kprobe, bpf.HttpProgHttpR_sendpage, bpf.HttpProgHttpK_sendpage)
@@ -103,6 +125,7 @@ func features(facts kernelFacts) []kernel.Feature {
 			Misses: map[kernel.Tier]string{
 				kernel.Tracepoint: "messages that go through io_uring, sendmmsg or recvmmsg, and those of 32-bit programs",
 			},
+			Never: "HTTP over Unix sockets is not traced",
 		},
 	}
 }

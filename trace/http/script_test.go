@@ -1,9 +1,12 @@
 package http
 
 import (
-	"encoding/base64"
-	"encoding/json"
+	"bytes"
+	"encoding/gob"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -21,11 +24,12 @@ func pause(ms int) move     { return work.Pause(ms) }
 // serve starts a process that plays scripts, each to whom connects to its port.
 func serve(t *testing.T, scripts ...[]move) (w *work.Process, ports []int) {
 	t.Helper()
-	text, err := json.Marshal(scripts)
-	if err != nil {
+	path := filepath.Join(t.TempDir(), "scripts") // an argument may be too long
+	var text bytes.Buffer
+	if err := errors.Join(gob.NewEncoder(&text).Encode(scripts), os.WriteFile(path, text.Bytes(), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	w = work.Start(t, "play", base64.StdEncoding.EncodeToString(text))
+	w = work.Start(t, "play", path)
 	for range scripts {
 		ports = append(ports, w.HearInt())
 	}
@@ -96,8 +100,14 @@ func rows(events []*event.HTTP) []string {
 		if e.PathTruncated {
 			s += " cut"
 		}
+		if e.Incomplete {
+			s += " incomplete"
+		}
 		if e.Error != "" {
 			s += " " + e.Error
+		}
+		if e.ClosedBy != "" {
+			s += " by " + e.ClosedBy
 		}
 		if e.Kind != event.KindHTTP {
 			s = e.Kind + " " + s

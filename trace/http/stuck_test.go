@@ -12,7 +12,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"tracer/testdata/kit/record"
 	"tracer/testdata/kit/work"
+	"tracer/trace/event"
 	"tracer/trace/session"
 )
 
@@ -50,7 +52,7 @@ func TestKernelHTTPStuckRequestsAreToldOnce(t *testing.T) {
 	work.CloseFD(client)
 	c.await(port, 2)
 	c.Stop()
-	if diff := cmp.Diff([]string{"http_stuck " + row("client", "GET", "/a", 0, get, ""), row("client", "GET", "/a", 0, get, "", "closed")}, rows(c.of(port))); diff != "" {
+	if diff := cmp.Diff([]string{"http_stuck " + row("client", "GET", "/a", 0, get, ""), row("client", "GET", "/a", 0, get, "", "closed by client")}, rows(c.of(port))); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -95,5 +97,44 @@ func TestKernelHTTPRowsAreSoon(t *testing.T) {
 	t.Logf("from the event to the row: median %v, longest %v", late[len(late)/2], late[len(late)-1])
 	if most := late[len(late)*3/4]; most > kit.Within(kit.ShownAtOnce) {
 		t.Errorf("a quarter took %v or more: %v", most, late)
+	}
+}
+
+// Requests that wait are in the summary, each once also where both ends have it, until they are answered or over; then they
+// count.
+func TestKernelHTTPSummaryHasWhatWaits(t *testing.T) {
+	kit.Needs(t, kit.ThisKernelOnly)
+	server, ports := serve(t, []move{recv(len(get)), pause(1700), send(ok5)})
+	fd, silent := work.FixedListener() // nobody accepts there
+	defer work.CloseFD(fd)
+	c := traceHTTP(t, session.Options{}, "--summary", "--stuck=0", atPorts(append(ports, silent)...))
+	said := func(what string, f func(s *event.HTTPSummary) bool) {
+		t.Helper()
+		if !c.Wait(30*time.Second, func() bool { return slices.ContainsFunc(record.All[*event.HTTPSummary](c.Recorder), f) }) {
+			t.Fatalf("%s: %+v", what, record.All[*event.HTTPSummary](c.Recorder))
+		}
+	}
+	client := work.Dial("127.0.0.1", silent)
+	perform(t, client, send(get))
+	call(t, ports[0], []move{send(get), recv(len(ok5))}) // returns with the answer
+	server.Hear()
+	said("two wait", func(s *event.HTTPSummary) bool {
+		return s.Waiting == 2 && s.Count == 0 && s.Errors == 0 && s.Route == "/a" && s.Method == "GET" && s.Oldest >= waitAge && s.Oldest < 30*time.Second
+	})
+	said("one was answered", func(s *event.HTTPSummary) bool { return s.Waiting == 1 && s.Count == 1 && s.Errors == 0 })
+	work.CloseFD(client)
+	said("the other one was given up", func(s *event.HTTPSummary) bool { return s.Waiting == 0 && s.Count == 1 && s.Errors == 1 })
+	// What has just begun is in the closing table.
+	client = work.Dial("127.0.0.1", silent)
+	defer work.CloseFD(client)
+	perform(t, client, send(get))
+	time.Sleep(2 * lastWaitAge)
+	a := c.Stop()
+	all := record.All[*event.HTTPSummary](c.Recorder)
+	if last := all[len(all)-1]; last.Waiting != 1 || last.Count != 0 || last.Oldest < lastWaitAge {
+		t.Errorf("at the end: %+v", last)
+	}
+	if a.Seen != 2 || a.Shown != 2 || a.Lost != 0 {
+		t.Errorf("%+v", a)
 	}
 }

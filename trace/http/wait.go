@@ -19,6 +19,10 @@ const (
 	// time asleep. With a shorter --stuck it is more often, up to every leastLook.
 	lookInterval = time.Second
 	leastLook    = 10 * time.Millisecond
+	// waitAge is for how long a request must have waited to be told by --summary, and
+	// lastWaitAge the same of its closing table: what is younger is on its way.
+	waitAge     = exchange.SummaryInterval / 2
+	lastWaitAge = 100 * time.Millisecond
 )
 
 // pending is what waits on connections: answers for their requests, and requests for
@@ -196,6 +200,29 @@ func (p *pending) age(c *conn) {
 		p.conns.current.parser.Stuck(before + int64(exchange.IdlePatience))
 	}
 	p.join.Aged(&c.End, before, p.options.role == "", p.reportStuck)
+}
+
+// waitAll finds the requests that wait now and have done so since a time or longer.
+func (p *pending) waitAll(before uint64) {
+	look := func(c *conn) {
+		if c == nil || c.closed || c.parser.Opaque() {
+			return
+		}
+		p.conns.fetch(c)
+		p.conns.current = c
+		c.parser.Stuck(int64(before))
+	}
+	for _, w := range p.waits {
+		look(w.conn)
+	}
+	if p.session.Object == nil || p.session.Get(bpf.HttpVarWaiting, &p.kept) != nil {
+		return // there is no kernel; none that this runs on lacks it
+	}
+	for i := range p.kept {
+		if w := &p.kept[i]; w.Since != 0 && w.Since <= before {
+			look(p.conns.known[w.Socket])
+		}
+	}
 }
 
 // reportStuck is called with a request that is stuck.

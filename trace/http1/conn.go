@@ -1,5 +1,11 @@
 package http1
 
+import (
+	"bytes"
+
+	"tracer/trace/message"
+)
+
 // A Conn follows one connection. The zero value is a connection that is seen
 // from its first byte; Reset prepares any other. It is not safe for concurrent
 // use and always takes the same Sink.
@@ -26,6 +32,8 @@ type Conn struct {
 	held, again []Segment // copies of responses that came before their request
 	heldData    int
 	forced      bool // responses are not held any more
+
+	upgrade *message.Upgrade // to HTTP/2
 }
 
 // Reset makes c ready for another connection, joined if bytes moved on it
@@ -42,6 +50,7 @@ func (c *Conn) Reset(joined bool) {
 	c.queue, c.held, c.again = queue[:0], held[:0], again[:0]
 	if joined {
 		c.dirs[Sent].state, c.dirs[Received].state = lost, lost
+		c.dirs[Sent].begin, c.dirs[Received].begin = true, true
 	}
 }
 
@@ -53,9 +62,29 @@ func (c *Conn) Kind() Kind { return c.kind }
 // tunnel (CONNECT), or it was closed.
 func (c *Conn) Opaque() bool { return c.opaque }
 
+// Upgraded returns the request whose answer comes in HTTP/2, once the server has said
+// so (RFC 7540, 3.2); else nil. It is not reported here, and the Conn is opaque.
+func (c *Conn) Upgraded() *message.Upgrade { return c.upgrade }
+
+// handOver takes the request in front away, as its answer comes in HTTP/2 behind a head.
+func (c *Conn) handOver(m progress, to *Sink) {
+	u := &message.Upgrade{}
+	c.tell(func(x *Exchange) {
+		u.Request = *x
+		u.Request.Method, u.Request.Target, u.Request.Host = bytes.Clone(x.Method), bytes.Clone(x.Target), bytes.Clone(x.Host)
+	}, c.front(), Complete, 0, to)
+	u.Request.ResponseBytes = 0
+	u.Next[c.requests] = u.Request.RequestOffset + u.Request.RequestBytes
+	u.Next[c.requests^1] = m.offset + m.bytes
+	c.pop(to)
+	c.lose(to)
+	c.upgrade, c.opaque = u, true
+}
+
 // misplace is called where the place in a stream is lost.
 func (c *Conn) misplace(st *flow, to *Sink) {
 	to.Resyncs++
+	c.strayed = true
 	st.state = lost
 	if st == c.answering() {
 		c.lose(to)
@@ -68,6 +97,16 @@ func (c *Conn) misplace(st *flow, to *Sink) {
 		other.drop(to)
 		other.state = lost
 	}
+}
+
+// runsAhead takes note that the client does not wait for answers. If the place was lost
+// before, and found where such a client would have waited, it may have been a wrong one.
+func (c *Conn) runsAhead(to *Sink) {
+	if !c.ahead && c.strayed {
+		c.lose(to)
+		c.answering().state = lost
+	}
+	c.ahead = true
 }
 
 // stray moves bytes of a stream whose place is lost, of segment s or untold.

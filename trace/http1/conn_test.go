@@ -94,7 +94,14 @@ func row(x *Exchange) string {
 	if x.Host != nil {
 		fmt.Fprintf(&b, " at %s", x.Host)
 	}
-	fmt.Fprintf(&b, " 1.%d %d", x.Minor, x.Status)
+	if x.Incomplete {
+		b.WriteString(" incomplete")
+	}
+	minor := fmt.Sprint(x.Minor)
+	if x.Minor == noMinor {
+		minor = "?"
+	}
+	fmt.Fprintf(&b, " 1.%s %d", minor, x.Status)
 	fmt.Fprintf(&b, " %d@%d-%d %d@%d-%d", x.RequestBytes, x.RequestStart, x.RequestEnd,
 		x.ResponseBytes, x.ResponseStart, x.ResponseEnd)
 	if x.Ending != Complete {
@@ -115,6 +122,9 @@ const (
 	ok   = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"  // 38, and a body of 2
 	ch   = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked" // the head's rest follows
 	nf   = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+
+	proxy1 = "PROXY TCP4 192.0.2.10 192.0.2.20 40000 80\r\n"                                          // 43
+	proxy2 = "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x0a\xc0\x00\x02\x14\x9c\x40\x00\x50" // 28
 )
 
 func TestExchanges(t *testing.T) {
@@ -321,8 +331,18 @@ func TestExchanges(t *testing.T) {
 		{"an interim response is no answer", false,
 			[]step{out(get), in("HTTP/1.1 100 Continue\r\n\r\n"), end(Closed)},
 			[]string{"client GET /a at h 1.1 0 28@1-1 25@0-3 closed"}},
-		{"half a request is no request", false,
-			[]step{out("GET /a HTTP/1.1\r\nHo"), end(Closed)}, nil},
+		{"half a request is a request whose head never ended", false,
+			[]step{out("GET /a HTTP/1.1\r\nHost: h\r\nX"), end(Closed)},
+			[]string{"client GET /a at h incomplete 1.1 0 27@1-1 0@0-2 closed request~"}},
+		{"half a request behind an exchange is one, too", false,
+			[]step{out(get), in(nf), out("GET /b HT"), end(Reset)},
+			[]string{
+				"client GET /a at h 1.1 404 28@1-1 45@2-2",
+				"client GET /b incomplete 1.1 0 9@3-3 0@0-4 reset request~"}},
+		{"half a method is none", false,
+			[]step{out("GE"), end(Closed)}, nil},
+		{"half a line that may be anything is no request", false,
+			[]step{out("get key"), end(Closed)}, nil},
 
 		// Gaps.
 		{"lengths lead through gaps", false,
@@ -416,13 +436,12 @@ func TestExchanges(t *testing.T) {
 			[]step{out(get + get2).cut(28), in("HTTP/1.1 201 \r\nContent-Length: 0\r\n\r\n" + "HTTP/1.1 202 \r\nContent-Length: 0\r\n\r\n" + "HTTP/1.1 203 \r\nContent-Length: 0\r\n\r\n"), out(get3), in(nf)},
 			[]string{
 				"client GET /a at h 1.1 201 28@1-1 36@2-2",
-				"client GET /b at h 1.1 202 28@1-1 36@2-2",
-				"client GET /c at h 1.1 404 28@3-3 45@4-4"}},
+				"client GET /b at h 1.1 202 28@1-1 36@2-2"}},
 		{"answers of a pipeline that were not captured do not shift the others", false,
 			[]step{out(get + get2), in("HTTP/1.1 201 \r\nContent-Length: 0\r\n\r\n").cut(36), out(get3), in(nf)},
-			[]string{
-				"client GET /a at h 1.1 201 28@1-1 36@2-2",
-				"client GET /c at h 1.1 404 28@3-3 45@4-4"}},
+			[]string{"client GET /a at h 1.1 201 28@1-1 36@2-2"}},
+		{"who sent several requests at once may not wait for all of their answers (issue 16)", false,
+			[]step{out(get + get2), in("").cut(45), out(get3), in(nf), out(get), in(nf), in(ok + "ok"), end(Closed)}, nil},
 		{"a client that sends ahead gets no answer that could be another's", false,
 			[]step{out(get), out(get2), in("HTTP/1.1 201 \r\nContent-Length: 0\r\n\r\n").cut(36), out(get3), in(nf), end(Closed)},
 			[]string{"client GET /a at h 1.1 201 28@1-1 36@3-3"}},
@@ -509,7 +528,175 @@ func TestExchanges(t *testing.T) {
 			[]step{out(get), end(Reset)},
 			[]string{"client GET /a at h 1.1 0 28@1-1 0@0-2 reset"}},
 		{"text without all the syntax is no head for who joined", true,
-			[]step{out("GET /a HTTP/1.1\r\nno field\r\n\r\n"), in(nf), out("GET /a HTTP/1.1\r\n\r\n"), in(nf), out("GET a HTTP/1.1\r\nHost: h\r\n\r\n"), in(nf)}, nil},
+			[]step{out("GET /a HTTP/1.1\r\nno field\r\n\r\n"), in(nf), out("ET /a HTTP/1.1\r\nHost: h\r\n\r\n"), in(nf), out("GET /a\r\nHost: h\r\n\r\n"), in(nf)}, nil},
+		{"joined before a request without Host", true,
+			[]step{out("GET /a HTTP/1.1\r\n\r\n"), in(nf)},
+			[]string{"client GET /a 1.1 404 19@1-1 45@2-2"}},
+		{"joined before a rare method", true,
+			[]step{out("MKACTIVITY /a HTTP/1.1\r\nHost: h\r\n\r\n"), in(nf)},
+			[]string{"client MKACTIVITY /a at h 1.1 404 35@1-1 45@2-2"}},
+		{"joined before a method in lower case", true,
+			[]step{out("get /a HTTP/1.1\r\nHost: h\r\n\r\n"), in(nf)},
+			[]string{"client get /a at h 1.1 404 28@1-1 45@2-2"}},
+		{"joined before a target without a slash", true,
+			[]step{out("GET a?b HTTP/1.1\r\nHost: h\r\n\r\n"), in(nf)},
+			[]string{"client GET a?b at h 1.1 404 29@1-1 45@2-2"}},
+		{"joined within something that ends before a request", true,
+			[]step{out("end"), out(get), in(nf), out(get2), in(nf)},
+			[]string{"client GET /b at h 1.1 404 28@4-4 45@5-5"}},
+		{"joined before an empty line and a request", true,
+			[]step{out("\r\n" + get), in(nf)},
+			[]string{"client GET /a at h 1.1 404 28@1-1 45@2-2"}},
+
+		// What stands before a request (RFC 9112, 2.2; the PROXY protocol).
+		{"empty lines before the first request", false,
+			[]step{out("\r\n"), out("\n\r\n" + get), in(nf)},
+			[]string{"client GET /a at h 1.1 404 28@2-2 45@3-3"}},
+		{"PROXY protocol 1 in the call of the request", false,
+			[]step{out(proxy1 + get), in(nf), out(get2), in(nf)},
+			[]string{
+				"client GET /a at h 1.1 404 28@1-1 45@2-2",
+				"client GET /b at h 1.1 404 28@3-3 45@4-4"}},
+		{"PROXY protocol 1 in a call of its own", false,
+			[]step{out(proxy1), out(get), in(nf)},
+			[]string{"client GET /a at h 1.1 404 28@2-2 45@3-3"}},
+		{"PROXY protocol 1, byte by byte", false,
+			append(bytewise(out, proxy1+"\r\n"+get), in(nf)),
+			[]string{"client GET /a at h 1.1 404 28@46-73 45@74-74"}},
+		{"PROXY protocol 2 in the call of the request", false,
+			[]step{out(proxy2 + get), in(nf)},
+			[]string{"client GET /a at h 1.1 404 28@1-1 45@2-2"}},
+		{"PROXY protocol 2, byte by byte", false,
+			append(bytewise(out, proxy2+get), in(nf)),
+			[]string{"client GET /a at h 1.1 404 28@29-56 45@57-57"}},
+		{"PROXY protocol 2, local", false,
+			[]step{out("\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"), out(get), in(nf)},
+			[]string{"client GET /a at h 1.1 404 28@2-2 45@3-3"}},
+		{"PROXY protocol 2, of which the end was not captured", false,
+			[]step{out(proxy2[:20]).cut(8), out(get), in(nf)},
+			[]string{"client GET /a at h 1.1 404 28@2-2 45@3-3"}},
+		{"the PROXY protocol's head stands nowhere else", false,
+			[]step{out(get), in(nf), out(proxy1 + get2), in("HTTP/1.1 400 Bad\r\n\r\n"), end(Closed)},
+			[]string{
+				"client GET /a at h 1.1 404 28@1-1 45@2-2",
+				"client PROXY TCP4 192.0.2.10 192.0.2.20 40000 80 at h 1.1 400 71@3-3 20@4-4"}},
+		{"PROXY is a method as well", false,
+			[]step{out("PROXY /a HTTP/1.1\r\n\r\n"), in(nf)}, nil},
+
+		// Requests that a server has to answer somehow.
+		{"a relative target", false,
+			[]step{out("POST ranks/latest?batch=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}"), in(nf)},
+			[]string{"client POST ranks/latest?batch=1 at h 1.1 404 68@1-1 45@2-2"}},
+		{"a query alone, ftp and ws through a proxy", false,
+			[]step{out("GET ?q=1 HTTP/1.1\r\n\r\n"), in(nf), out("GET ftp://h/x HTTP/1.1\r\n\r\n"), in(nf), out("GET ws://h/x HTTP/1.1\r\n\r\n"), in(nf)},
+			[]string{
+				"client GET ?q=1 1.1 404 21@1-1 45@2-2",
+				"client GET ftp://h/x at h 1.1 404 26@3-3 45@4-4",
+				"client GET ws://h/x at h 1.1 404 25@5-5 45@6-6"}},
+		{"no target at all", false,
+			[]step{out("GET HTTP/1.1\r\nHost: h\r\n\r\n"), in(nf), out("GET  HTTP/1.1\r\nHost: h\r\n\r\n"), in(nf)},
+			[]string{
+				"client GET  at h 1.1 404 25@1-1 45@2-2",
+				"client GET  at h 1.1 404 26@3-3 45@4-4"}},
+		{"versions that there are not", false,
+			[]step{out("GET /a HTTP/2.0\r\n\r\n"), in(nf), out("GET /a http/1.1\r\n\r\n"), in(nf), out("GET /a HTTP/1\r\n\r\n"), end(Closed)},
+			[]string{
+				"client GET /a 1.1 404 19@1-1 45@2-2",
+				"client GET /a 1.1 404 19@3-3 45@4-4",
+				"client GET /a 1.? 0 17@5-5 0@0-6 closed"}},
+		{"a method that is none", false,
+			[]step{out("G@T /a HTTP/1.1\r\n\r\n"), in("HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n")},
+			[]string{"client G@T /a 1.1 400 19@1-1 39@2-2"}},
+		{"a line without a version is a request if it is answered like one", false,
+			[]step{out("GET /a\r\n"), in("HTTP/1.1 400 Bad\r\n\r\n"), end(Closed)},
+			[]string{"client GET /a incomplete 1.1 400 8@1-1 20@2-2 request~"}},
+		{"the same with an empty line behind it", false,
+			[]step{out("GET /a\r\nHost: h\r\n\r\n" + get2), in("HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n" + nf), end(Closed)},
+			[]string{
+				"client GET /a at h 1.1 400 19@1-1 39@2-2",
+				"client GET /b at h 1.1 404 28@1-1 45@2-2"}},
+		{"the same of a version of something like HTTP", false,
+			[]step{out("OPTIONS /a RTSP/1.0\r\nHost: h\r\n\r\n"), in("HTTP/1.1 400 Bad\r\n\r\n"), end(Closed)},
+			[]string{"client OPTIONS /a at h 1.1 400 32@1-1 20@2-2"}},
+		{"a version that does not end its line", false,
+			[]step{out("GET /a HTTP/5.6"), in("HTTP/1.1 400 Bad\r\n\r\n"), end(Closed)},
+			[]string{"client GET /a incomplete 1.1 400 15@1-1 20@2-2 request~"}},
+		{"and else it is none", false,
+			[]step{out("get key\r\n"), in("END\r\n"), out("get key\r\n"), in("END\r\n"), end(Closed)}, nil},
+		{"a mail server is none, whoever speaks first", false,
+			[]step{in("220 mail ESMTP\r\n"), out("EHLO h\r\n"), in("250 OK\r\n"), end(Closed)}, nil},
+
+		// Answers of all kinds.
+		{"an answer that is not by the letter", false,
+			[]step{
+				out(get), in("http/1.1 201 OK\r\nContent-Length: 0\r\n\r\n"), out(get), in("HTTP/1.1  202 OK\r\nContent-Length: 0\r\n\r\n"),
+				out(get), in("HTTP/2.0 203 OK\r\nContent-Length: 0\r\n\r\n"), out(get), in("\r\nHTTP/1.1 206 OK\r\nContent-Length: 0\r\n\r\n"),
+				out(get), in("ICY 205 OK\r\nicy-name: x\r\n\r\n"), in("music"), end(Closed)},
+			[]string{
+				"client GET /a at h 1.1 201 28@1-1 38@2-2",
+				"client GET /a at h 1.1 202 28@3-3 39@4-4",
+				"client GET /a at h 1.1 203 28@5-5 38@6-6",
+				"client GET /a at h 1.1 206 28@7-7 38@8-8",
+				"client GET /a at h 1.1 205 28@9-9 32@10-11"}},
+		{"an answer that is none", false,
+			[]step{out(get), in("SSH-2.0-OpenSSH_9.2p1\r\n"), end(Closed)},
+			[]string{"client GET /a at h 1.1 0 28@1-1 23@0-2 not_http response~"}},
+		{"an alert of TLS, behind an exchange", false,
+			[]step{out(get), in(nf), out(get2), in("\x15\x03\x01\x00\x02\x02\x46"), end(Reset)},
+			[]string{
+				"client GET /a at h 1.1 404 28@1-1 45@2-2",
+				"client GET /b at h 1.1 0 28@3-3 7@0-4 not_http response~"}},
+		{"a page without a head (HTTP/0.9)", false,
+			[]step{out(get), in("<html>"), in("").cut(4000), in("</html>"), end(Closed)},
+			[]string{"client GET /a at h 1.1 0 28@1-1 4013@0-4 not_http response~"}},
+		{"a status line without a status", false,
+			[]step{out(get), in("HTTP/1.1 OK\r\nContent-Length: 0\r\n\r\n"), out(get2), in(nf)},
+			[]string{
+				"client GET /a at h 1.1 0 28@1-1 34@0-2 not_http response~",
+				"client GET /b at h 1.1 404 28@3-3 45@4-4"}},
+		{"an answer that is none, byte by byte", false,
+			append(append([]step{out(get)}, bytewise(in, "HTTQ")...), end(Closed)),
+			[]string{"client GET /a at h 1.1 0 28@1-1 4@0-5 not_http response~"}},
+		{"an answer that is none is over when the next request comes", false,
+			[]step{out(get), in("junk"), out(get2), in(nf)},
+			[]string{
+				"client GET /a at h 1.1 0 28@1-1 4@0-2 not_http response~",
+				"client GET /b at h 1.1 404 28@3-3 45@4-4"}},
+		{"what belongs to the answer before is not taken for one", false,
+			[]step{out(get), in(ok + "ok"), out(get2), in("more"), in(nf), out(get3), in(nf)},
+			[]string{
+				"client GET /a at h 1.1 200 28@1-1 40@2-2",
+				"client GET /b at h 1.1 404 28@3-3 45@5-5",
+				"client GET /c at h 1.1 404 28@6-6 45@7-7"}},
+		{"which of several requests was answered so is not known but of the first", false,
+			[]step{out(get + get2), in("junk"), end(Closed)},
+			[]string{"client GET /a at h 1.1 0 28@1-1 4@0-2 not_http response~"}},
+		{"more than the length says", false,
+			[]step{
+				out("HEAD /1 HTTP/1.1\r\n\r\n"), in(ok + "ok"), out(get2), in(nf),
+				out(get), in("HTTP/1.1 204 No\r\nContent-Length: 5\r\n\r\nhello"), out(get2), in(nf),
+				out(get), in(ok + "okmore"), out(get2), in(ok + "ok"), in("more"), out(get3), in(nf)},
+			[]string{
+				"client HEAD /1 1.1 200 20@1-1 38@2-2", "client GET /b at h 1.1 404 28@3-3 45@4-4",
+				"client GET /a at h 1.1 204 28@5-5 38@6-6", "client GET /b at h 1.1 404 28@7-7 45@8-8",
+				"client GET /a at h 1.1 200 28@9-9 40@10-10", "client GET /b at h 1.1 200 28@11-11 40@12-12",
+				"client GET /c at h 1.1 404 28@14-14 45@15-15"}},
+
+		// Answers before the head of the request is over.
+		{"408 to a head that does not go on", false,
+			[]step{out("GET /slow HTTP/1.1\r\nHost: h\r\n"), in("HTTP/1.1 408 Timeout\r\nContent-Length: 0\r\n\r\n"), end(Closed)},
+			[]string{"client GET /slow at h incomplete 1.1 408 29@1-1 43@2-2 request~"}},
+		{"414 to a line that does not end", false,
+			[]step{out("GET /" + long), in("HTTP/1.1 414 Long\r\nContent-Length: 0\r\n\r\n"), end(Closed)},
+			[]string{"client GET /" + long + "… incomplete 1.1 414 105@1-1 40@2-2 request~"}},
+		{"431, and more of the head", false,
+			[]step{out(get), in(nf), out("GET /b HTTP/1.1\r\nHost: h\r\nCookie: " + long), in("HTTP/1.1 431 Large\r\nContent-Length: 0\r\n\r\n"), out(long + "\r\n\r\n"), out(get3), end(Closed)},
+			[]string{
+				"client GET /a at h 1.1 404 28@1-1 45@2-2",
+				"client GET /b at h incomplete 1.1 431 134@3-3 41@4-4 request~"}},
+		{"an answer to such a head that is none", false,
+			[]step{out("GET /slow HTTP/1.1\r\n"), in("SSH-2.0-x\r\n"), end(Closed)},
+			[]string{"client GET /slow incomplete 1.1 0 20@1-1 11@0-2 not_http request~ response~"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

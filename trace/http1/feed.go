@@ -30,8 +30,8 @@ func (c *Conn) admit(s *Segment, to *Sink) {
 // take moves a segment through its stream.
 func (c *Conn) take(s *Segment, to *Sink) {
 	st, other := &c.dirs[s.Dir&1], &c.dirs[s.Dir&1^1]
-	if len(c.held) > 0 && c.held[0].Dir != s.Dir && len(st.buf) == 0 && (st.state == atHead || st.state == lost) {
-		c.flush(s.Time, to) // what came before this request is not its answer
+	if len(c.held) > 0 && c.held[0].Dir != s.Dir && (st.state == atHead || st.state == lost) {
+		c.flush(s.Time, to) // what came before this request is not its answer, but that of what has come of it
 	}
 	if other.state == lost && other != c.answering() && s.Size > 0 && s.Last >= other.begun.start {
 		c.abandon(other, to) // what seemed to begin there did not
@@ -42,7 +42,9 @@ func (c *Conn) take(s *Segment, to *Sink) {
 	c.turn = told && c.turned
 	c.untold = s.Offset > st.next
 	if c.early != 0 && s.Size > 0 && st == c.answering() {
-		c.ahead = c.ahead || told && s.Time >= c.early
+		if told && s.Time >= c.early {
+			c.runsAhead(to)
+		}
 		c.early = 0
 	}
 	switch {
@@ -100,36 +102,6 @@ func (c *Conn) over(st *flow, s *Segment) bool {
 	}
 	return c.coded && (bytes.HasSuffix(tail, []byte("\r\n0\r\n\r\n")) ||
 		!c.cutHead && s.Size == 5 && string(tail) == "0\r\n\r\n")
-}
-
-// run moves captured bytes, from a segment's start or not and with more of it
-// to follow or not, and returns how many. Fewer than all means that a response
-// has to wait for its request.
-func (c *Conn) run(st *flow, s *Segment, b []byte, start, more bool, to *Sink) int {
-	all := len(b)
-	for len(b) > 0 && !c.opaque {
-		if st.state == atHead || st.state == lost {
-			n, ok := c.head(st, s, b, start, more, to)
-			st.next += uint64(n)
-			b, start = b[n:], false
-			if !ok {
-				break
-			}
-			continue
-		}
-		n, ok := st.read(b)
-		st.next += uint64(n)
-		b, start = b[n:], start && n == 0
-		st.msg.bytes += uint64(n)
-		st.msg.last = s.Last
-		st.inner = s.Time != s.Last && (more || len(b) > 0)
-		if !ok {
-			c.misplace(st, to)
-		} else if st.state == over {
-			c.end(st, to)
-		}
-	}
-	return all - len(b)
 }
 
 // skip moves n bytes that were not captured, of segment s or untold.
@@ -267,10 +239,15 @@ func (c *Conn) Close(now int64, why Ending, to *Sink) {
 			}
 			c.finish(ending, to)
 		}
-		for c.first < len(c.queue) {
-			c.tell(to.Exchange, c.front(), why, now, to)
-			c.pop(to)
+	}
+	for i := range c.dirs { // what came of a head that never ended
+		if st := &c.dirs[i]; !c.opaque && st.asks {
+			c.adopt(c.opposite(st), now, false, to)
 		}
+	}
+	for c.first < len(c.queue) && !c.opaque {
+		c.tell(to.Exchange, c.front(), why, now, to)
+		c.pop(to)
 	}
 	for i := range c.dirs {
 		c.dirs[i].drop(to)

@@ -13,7 +13,10 @@ type flow struct {
 	line  int      // bytes of the line under way in chunked framing
 	state state
 	lined bool // the first line in buf was read
+	asks  bool // buf is surely the beginning of a request
+	stuck bool // which was reported to be stuck
 	inner bool // the segment goes on where the message ends
+	begin bool // what may stand before the first request of a connection is over
 }
 
 // A progress is what is known of a message while it moves.
@@ -23,6 +26,7 @@ type progress struct {
 	bytes       uint64
 	inexact     Inexact
 	first       bool // it began where a segment begins
+	split       bool // the first word of its head came in several segments
 	turn        bool // and that one was at a turn: see Conn.turn
 	turned      bool // or at what may be one: see Conn.turned
 	late        bool // but bytes that could not be read moved the other way since
@@ -33,6 +37,7 @@ type state uint8
 const (
 	atHead     state = iota // where a head begins or goes on
 	lost                    // where the next head is, is not known
+	inPreamble              // of known length, before the first request
 	inBody                  // of known length
 	untilClose              // in a body that the end of the connection ends
 	inChunkSize
@@ -67,7 +72,7 @@ func (st *flow) frame(h *head, response bool) {
 // the state changes, and returns how many. It is false where they are wrong.
 func (st *flow) read(b []byte) (n int, ok bool) {
 	switch st.state {
-	case inBody, inChunk, untilClose:
+	case inBody, inChunk, untilClose, inPreamble:
 		return int(st.pass(uint64(len(b)))), true
 	}
 	return st.readLine(b)
@@ -79,7 +84,7 @@ func (st *flow) pass(n uint64) uint64 {
 	switch st.state {
 	case untilClose:
 		return n
-	case inBody, inChunk:
+	case inBody, inChunk, inPreamble:
 	default:
 		return 0
 	}
@@ -89,6 +94,8 @@ func (st *flow) pass(n uint64) uint64 {
 	case st.left > 0:
 	case st.state == inBody:
 		st.state = over
+	case st.state == inPreamble:
+		st.state = atHead
 	default:
 		st.state, st.line = inChunkEnd, 0
 	}
@@ -168,5 +175,5 @@ func unhex(ch byte) (digit uint64, ok bool) {
 // drop forgets a head that is not whole.
 func (st *flow) drop(to *Sink) {
 	to.put(st.buf)
-	st.buf, st.lined = nil, false
+	st.buf, st.lined, st.asks, st.stuck = nil, false, false, false
 }

@@ -2,9 +2,11 @@ package http1
 
 import "math"
 
-// Busy reports whether a request waits for its answer or for the end of it, or
-// an answer for its request.
-func (c *Conn) Busy() bool { return c.first < len(c.queue) || len(c.held) > 0 }
+// Busy reports whether a request is under way, waits for its answer or for the end of
+// it, or an answer for its request.
+func (c *Conn) Busy() bool {
+	return c.first < len(c.queue) || len(c.held) > 0 || c.dirs[Sent].asks || c.dirs[Received].asks
+}
 
 // Waiting returns how many requests have no answer under way.
 func (c *Conn) Waiting() int { return c.waiting() }
@@ -33,24 +35,58 @@ func (c *Conn) Body(dir Direction) (until uint64, blind bool) {
 }
 
 // Oldest returns when the oldest request began that no answer has begun to
-// come for and that Stuck has not reported yet.
+// come for, or none that is HTTP, and that Stuck has not reported yet.
 func (c *Conn) Oldest() (start int64, ok bool) {
+	if c.odd && !c.front().stuck {
+		return c.front().start, true
+	}
 	for i := c.unanswered(); i < len(c.queue); i++ {
 		if r := &c.queue[i]; !r.stuck {
 			return r.start, true
+		}
+	}
+	for i := range c.dirs {
+		if st := &c.dirs[i]; st.asks && !st.stuck {
+			return st.begun.start, true
 		}
 	}
 	return 0, false
 }
 
 // Stuck reports to Sink.Stuck, once each, the requests that began at or before
-// a time and that no answer has begun to come for. Their exchanges are reported
-// as ever when they are over.
+// a time and that no answer has begun to come for, also such whose head is not over.
+// Their exchanges are reported as ever when they are over. One with an answer that is
+// not HTTP is then over, as nothing tells where that ends.
 func (c *Conn) Stuck(before int64, to *Sink) {
+	if c.odd && !c.front().stuck && c.front().start <= before {
+		if c.front().stuck = true; len(c.answering().buf) == 0 {
+			c.conclude(to)
+		}
+	}
 	for i := c.unanswered(); i < len(c.queue) && c.queue[i].start <= before; i++ {
 		if r := &c.queue[i]; !r.stuck {
 			r.stuck = true
 			c.tell(to.Stuck, r, Complete, 0, to)
 		}
+	}
+	for i := range c.dirs {
+		if st := &c.dirs[i]; st.asks && !st.stuck && st.begun.start <= before {
+			c.tellOpen(st, to)
+		}
+	}
+}
+
+// tellOpen reports a request whose head is not over as stuck.
+func (c *Conn) tellOpen(st *flow, to *Sink) {
+	st.stuck = true
+	var h head
+	if n, ok := h.parseOpen(st.buf); ok && to.Stuck != nil {
+		st.begun.bytes = uint64(n)
+		x := c.began(c.direction(st), &h, st.begun, to)
+		x.Incomplete = h.incomplete
+		if !c.missing {
+			x.Position = c.nth + 1
+		}
+		to.Stuck(x)
 	}
 }

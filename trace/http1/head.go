@@ -11,7 +11,7 @@ type head struct {
 	method, target, host []byte
 	status               int
 	length               int64 // Content-Length, -1 where there is none
-	minor                uint8 // of HTTP/1.minor
+	minor                uint8 // of HTTP/1.minor, or noMinor
 	field                field // last field line, for folded ones
 	lined                bool  // the first line was whole and right
 	coded                bool  // has Transfer-Encoding
@@ -19,6 +19,9 @@ type head struct {
 	conflict             bool  // Content-Length that is no number, or several
 	expect               bool  // Expect: 100-continue
 	truncated            bool  // target is not whole
+	incomplete           bool  // the head never ended
+	bare                 bool  // its first line names no version: a request only to who answers it like one
+	h2c                  bool  // Upgrade: h2c
 	preface              bool  // not HTTP/1: the client preface of HTTP/2
 }
 
@@ -30,6 +33,7 @@ const (
 	fieldCoding
 	fieldHost
 	fieldExpect
+	fieldUpgrade
 )
 
 // A shape is what the first bytes of a message look like.
@@ -37,7 +41,7 @@ type shape uint8
 
 const (
 	shapeShort    shape = iota // too few bytes to tell
-	shapeRequest               // a token and a space
+	shapeRequest               // a word and a space
 	shapeResponse              // HTTP/1.
 	shapeTLS                   // a TLS handshake record
 	shapeOther
@@ -54,7 +58,9 @@ const (
 const (
 	maxMethod   = 32
 	maxHost     = 1024
+	maxVersion  = 16
 	minResponse = len("HTTP/1.1 200")
+	noMinor     = 0xff // the version is none of HTTP/1
 )
 
 // shapeOf tells a request from a response by as few bytes as possible.
@@ -79,16 +85,66 @@ func shapeOf(b []byte) shape {
 		if ch == ' ' && i > 0 {
 			return shapeRequest
 		}
-		if !tchar[ch] || i == maxMethod {
+		if ch <= ' ' || ch >= 0x7f || i == maxMethod {
 			return shapeOther
 		}
 	}
 	return shapeShort
 }
 
+// answerShape tells, where an answer is due, whether it looks like one: also one that
+// is not by the letter, as servers send and clients take them.
+func answerShape(b []byte) shape {
+	for _, word := range [...]string{"http/", "icy "} {
+		if n := min(len(b), len(word)); fold(b[:n], word[:n]) {
+			if n < len(word) {
+				return shapeShort
+			}
+			return shapeResponse
+		}
+	}
+	return shapeOther
+}
+
 // IsMethod reports whether s can be a request's method.
 func IsMethod(s string) bool {
-	return !strings.Contains(s, " ") && shapeOf([]byte(s+" ")) == shapeRequest
+	return len(s) > 0 && len(s) <= maxMethod && isToken([]byte(s))
+}
+
+func isToken(b []byte) bool {
+	for _, ch := range b {
+		if !tchar[ch] {
+			return false
+		}
+	}
+	return true
+}
+
+const (
+	proxyWord = "PROXY "
+	proxySign = "\r\n\r\n\x00\r\nQUIT\n"
+	maxProxy  = 107 // bytes of its line in version 1
+)
+
+// preamble returns how long the head of the PROXY protocol at the start of b is, of
+// versions 1 (a line) and 2 (16 bytes that tell the length of the rest).
+func preamble(b []byte) (n int, v verdict) {
+	if n := min(len(b), len(proxyWord)); string(b[:n]) == proxyWord[:n] {
+		if end := bytes.IndexByte(b[:min(len(b), maxProxy)], '\n'); end >= 0 {
+			return end + 1, whole
+		}
+		if len(b) < maxProxy {
+			return 0, partial
+		}
+		return 0, wrong
+	}
+	if n := min(len(b), len(proxySign)); string(b[:n]) != proxySign[:n] {
+		return 0, wrong
+	}
+	if len(b) < 16 {
+		return 0, partial
+	}
+	return 16 + int(b[14])<<8 + int(b[15]), whole
 }
 
 // A doubt says how much there is that a head begins where bytes are read.
@@ -102,17 +158,24 @@ const (
 
 // parse reads a head of the given shape from the start of b. Where it is
 // whole, n is its length including the empty line. In doubt every line has to
-// be well formed.
+// be well formed. A request whose line names no version is never whole: see bare.
 func (h *head) parse(b []byte, as shape, in doubt) (n int, v verdict) {
 	*h = head{length: -1}
 	end := bytes.IndexByte(b, '\n')
 	if end < 0 {
-		if s := shapeOf(b); s == as || s == shapeShort {
+		s := shapeOf(b)
+		if as == shapeResponse && in == sure {
+			s = answerShape(b)
+		}
+		if s == as || s == shapeShort {
 			return 0, partial
 		}
 		return 0, wrong
 	}
 	if !h.firstLine(trimCR(b[:end]), as, in) {
+		if h.bare {
+			return 0, partial
+		}
 		return 0, wrong
 	}
 	h.lined = true
@@ -131,17 +194,41 @@ func (h *head) parse(b []byte, as shape, in doubt) (n int, v verdict) {
 		}
 		h.read(line)
 	}
-	if in > sure && h.suspect(as) {
-		return 0, wrong
-	}
 	h.authority()
 	return n, whole
 }
 
-// suspect reports a request without Host. It would be answered with 400 (RFC
-// 9112, 3.2); in the middle of a stream it is more likely text.
-func (h *head) suspect(as shape) bool {
-	return as == shapeRequest && h.minor > 0 && h.host == nil
+// parseOpen reads what has come of a request's head that never ended, or that has a
+// line without a version and perhaps an end: then n is its length.
+func (h *head) parseOpen(b []byte) (n int, ok bool) {
+	if h.parseCut(b, shapeRequest, sure) {
+		h.incomplete = true
+		return len(b), true
+	}
+	end := bytes.IndexByte(b, '\n')
+	if !h.bare || end < 0 {
+		return 0, false
+	}
+	line := trimRight(trimCR(b[:end]))
+	sp := bytes.IndexByte(line, ' ')
+	if sp <= 0 || sp > maxMethod || !isToken(line[:sp]) {
+		return 0, false
+	}
+	*h = head{length: -1, minor: noMinor, bare: true, method: line[:sp], target: trim(line[sp:])}
+	if last := bytes.LastIndexByte(h.target, ' '); last >= 0 && otherVersion(h.target[last+1:]) {
+		h.target = trim(h.target[:last])
+	}
+	for n = end + 1; ; n += end + 1 {
+		if end = bytes.IndexByte(b[n:], '\n'); end < 0 {
+			h.incomplete = true
+			return len(b), true
+		}
+		line := trimCR(b[n : n+end])
+		if len(line) == 0 {
+			return n + end + 1, true
+		}
+		h.read(line)
+	}
 }
 
 // parseCut reads what it can of a head that goes on where b ends, and reports
@@ -151,14 +238,14 @@ func (h *head) parseCut(b []byte, as shape, in doubt) bool {
 	if bytes.IndexByte(b, '\n') >= 0 {
 		_, v := h.parse(b, as, in)
 		h.authority()
-		return v == partial && !(in == blind && h.suspect(as))
+		return v == partial && !h.bare
 	}
 	*h = head{length: -1, truncated: true}
-	if as != shapeRequest && as != shapeResponse || shapeOf(b) != as {
-		return false
-	}
 	if as == shapeResponse {
 		return len(b) >= minResponse && h.firstLine(trimCR(b), as, in)
+	}
+	if as != shapeRequest || shapeOf(b) != as {
+		return false
 	}
 	// Without its end the line could be anything. Trust only what looks like
 	// nothing else.
@@ -167,12 +254,12 @@ func (h *head) parseCut(b []byte, as shape, in doubt) bool {
 	}
 	sp := bytes.IndexByte(b, ' ')
 	h.method, h.target = b[:sp], b[sp+1:]
-	if in > sure && !common(h.method) {
+	if in > sure && !common(h.method) || !isToken(h.method) {
 		return false
 	}
 	if i := bytes.IndexByte(h.target, ' '); i >= 0 {
 		version := h.target[i+1:]
-		if n := min(len(version), len("HTTP/1.")); string(version[:n]) != "HTTP/1."[:n] {
+		if n := min(len(version), len("http/")); !fold(version[:n], "http/"[:n]) {
 			return false
 		}
 		h.target, h.truncated = h.target[:i], false
@@ -183,6 +270,9 @@ func (h *head) parseCut(b []byte, as shape, in doubt) bool {
 }
 
 func (h *head) firstLine(line []byte, as shape, in doubt) bool {
+	if as == shapeResponse && in == sure {
+		return h.statusLine(line)
+	}
 	if as == shapeResponse {
 		// RFC 9112, 4: the reason may be missing, and with it the space.
 		if len(line) < minResponse || !h.version(line[:8]) || line[8] != ' ' ||
@@ -204,39 +294,116 @@ func (h *head) firstLine(line []byte, as shape, in doubt) bool {
 	if in == sure {
 		line = trimRight(line)
 	}
-	sp := bytes.IndexByte(line, ' ')
-	last := len(line) - len(" HTTP/1.1")
-	if sp <= 0 || sp > maxMethod || last <= sp || line[last] != ' ' || !h.version(line[last+1:]) {
+	sp, last := bytes.IndexByte(line, ' '), bytes.LastIndexByte(line, ' ')
+	if sp <= 0 || sp > maxMethod {
 		return false
 	}
-	h.method, h.target = line[:sp], line[sp+1:last]
-	for _, ch := range h.method {
-		if !tchar[ch] {
+	if !h.version(line[last+1:]) && (in > sure || !h.anyVersion(line[last+1:])) {
+		h.bare = in == sure && isToken(line[:sp])
+		return false
+	}
+	h.method, h.target = line[:sp], trim(line[sp:last])
+	if in == sure {
+		return true // as a server would have to answer it
+	}
+	if !isToken(h.method) {
+		return false
+	}
+	for _, ch := range h.target {
+		if ch < ' ' || ch == 0x7f {
 			return false
 		}
 	}
-	if in > sure {
-		for _, ch := range h.target {
-			if ch <= ' ' || ch == 0x7f {
-				return false
-			}
-		}
-		return h.targetForm() && common(h.method)
-	}
-	h.target = trim(h.target)
-	return len(h.target) > 0
+	return common(h.method) || h.targetForm() && bytes.IndexByte(h.target, ' ') < 0 && rare(h.method)
 }
 
-// common reports whether a method is a well-known one. In doubt no other is
-// taken: "EAD" is more likely the end of one than a method.
+// otherVersion reports whether a word at the end of a line names a version of a protocol
+// that is like HTTP, as RTSP/1.0.
+func otherVersion(word []byte) bool {
+	name, number, found := bytes.Cut(word, []byte("/"))
+	if !found || len(name) < 3 || len(number) == 0 {
+		return false
+	}
+	for _, ch := range name {
+		if ch < 'A' || ch > 'Z' {
+			return false
+		}
+	}
+	for _, ch := range number {
+		if (ch < '0' || ch > '9') && ch != '.' {
+			return false
+		}
+	}
+	return true
+}
+
+// statusLine reads the first line of an answer, where one is due: also such as are not
+// by the letter and have a status all the same.
+func (h *head) statusLine(line []byte) bool {
+	sp := bytes.IndexByte(line, ' ')
+	if sp <= 0 || answerShape(line) != shapeResponse {
+		return false
+	}
+	if !h.version(line[:sp]) && !h.anyVersion(line[:sp]) {
+		h.minor = noMinor // ICY
+	}
+	line = trimLeft(line[sp:])
+	if len(line) < 3 || len(line) > 3 && '0' <= line[3] && line[3] <= '9' {
+		return false
+	}
+	for _, ch := range line[:3] {
+		if ch < '0' || ch > '9' {
+			return false
+		}
+		h.status = 10*h.status + int(ch-'0')
+	}
+	return h.status >= 100
+}
+
+// commonMethods are those of RFC 9110 and some that are registered beside.
+var commonMethods = [...]string{
+	"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY",
+	"COPY", "LOCK", "MKCALENDAR", "MKCOL", "MOVE", "PROPFIND", "PROPPATCH", "REPORT", "UNLOCK",
+	"M-SEARCH", "NOTIFY", "PURGE", "SUBSCRIBE", "UNSUBSCRIBE",
+}
+
+// common reports whether a method is a well-known one.
 func common(method []byte) bool {
-	switch string(method) {
-	case "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY",
-		"COPY", "LOCK", "MKCALENDAR", "MKCOL", "MOVE", "PROPFIND", "PROPPATCH", "REPORT", "UNLOCK",
-		"M-SEARCH", "NOTIFY", "PURGE", "SUBSCRIBE", "UNSUBSCRIBE":
-		return true
+	for _, m := range commonMethods {
+		if string(method) == m {
+			return true
+		}
 	}
 	return false
+}
+
+// rare reports whether a word that is no well-known method may be one, where it is in
+// doubt whether a request begins: "EAD" is more likely the end of one, and "endGET" has
+// one behind something else.
+func rare(method []byte) bool {
+	if len(method) < 3 {
+		return false
+	}
+	for _, m := range commonMethods {
+		n := min(len(method), len(m))
+		if len(method) != len(m) && strings.EqualFold(string(method[len(method)-n:]), m[len(m)-n:]) {
+			return false
+		}
+	}
+	return true
+}
+
+// anyVersion reads a version of HTTP that is none of HTTP/1.x, or not by the letter.
+func (h *head) anyVersion(word []byte) bool {
+	const name = "http/"
+	if len(word) <= len(name) || len(word) > maxVersion || !fold(word[:len(name)], name) {
+		return false
+	}
+	h.minor = noMinor
+	if number := word[len(name):]; len(number) == len("1.1") && number[0] == '1' && number[1] == '.' && '0' <= number[2] && number[2] <= '9' {
+		h.minor = number[2] - '0'
+	}
+	return true
 }
 
 // version reads HTTP/1.x.
@@ -317,6 +484,8 @@ func (h *head) read(line []byte) {
 		h.field, value = match(line, "host", fieldHost)
 	case 'e', 'E':
 		h.field, value = match(line, "expect", fieldExpect)
+	case 'u', 'U':
+		h.field, value = match(line, "upgrade", fieldUpgrade)
 	default:
 		h.field = fieldOther
 	}
@@ -342,6 +511,10 @@ func (h *head) read(line []byte) {
 		}
 	case fieldExpect:
 		h.expect = h.expect || fold(value, "100-continue")
+	case fieldUpgrade: // RFC 9110, 7.8: a list
+		for item := range bytes.SplitSeq(value, []byte(",")) {
+			h.h2c = h.h2c || fold(trim(item), "h2c")
+		}
 	}
 }
 

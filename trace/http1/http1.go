@@ -30,3 +30,15 @@ func (p *parser) Feed(s *Segment)             { p.Conn.Feed(s, p.to) }
 func (p *parser) Settle(now int64)            { p.Conn.Settle(now, p.to) }
 func (p *parser) Stuck(before int64)          { p.Conn.Stuck(before, p.to) }
 func (p *parser) Close(now int64, why Ending) { p.Conn.Close(now, why, p.to) }
+
+// Busy: answers come in order, so that any request is one that is waited for.
+func (p *parser) Busy(uint32) bool { return p.Conn.Busy() }
+
+// Waits: there are no streams.
+func (p *parser) Waits(uint32) bool { return false }
+
+// GiveUp: what may be over is given up at once.
+func (p *parser) GiveUp() {}
+
+// Adopt: nothing goes on in HTTP/1.
+func (p *parser) Adopt(*message.Upgrade) { p.opaque = true }

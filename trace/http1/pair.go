@@ -18,6 +18,7 @@ type pairing struct {
 	text  int // bytes of text in queue
 
 	answered bool // the front of queue is being answered, by this:
+	odd      bool // something else than HTTP, as far as it has come
 	status   int
 	minor    uint8
 	coded    bool   // it is or may be in chunks
@@ -36,6 +37,7 @@ type pairing struct {
 	full    bool   // a request found no room, so none behind it can be paired
 	owed    int    // requests that were given up, whose answers may still come
 	open    bool   // the last request in queue is still being sent
+	strayed bool   // the place was lost, in some direction
 }
 
 // A request waits for its answer.
@@ -49,6 +51,9 @@ type request struct {
 	hasHost          bool
 	minor            uint8
 	truncated        bool
+	incomplete       bool // its head never ended
+	alone            bool // all before it had their answers
+	h2c              bool // its answer may come in HTTP/2
 	stuck            bool // was reported so
 	inexact          Inexact
 }
@@ -116,6 +121,11 @@ func (c *pairing) push(h *head, m progress, to *Sink) {
 		hasHost:   h.host != nil,
 		minor:     h.minor,
 		truncated: h.truncated,
+
+		incomplete: h.incomplete,
+		alone:      len(c.queue) == c.first && !c.ahead,
+		stuck:      c.asking().stuck,
+		h2c:        h.h2c,
 	})
 	c.open = true
 }
@@ -160,7 +170,10 @@ func (c *pairing) finish(ending Ending, to *Sink) {
 	st := c.asking()
 	if c.open && len(c.queue)-c.first == 1 && c.expects == st.msg.bytes && c.interim == 0 {
 		// RFC 9110, 10.1.1: without a 100 the body may never come.
-		st.state = lost
+		st.state, c.strayed = lost, true
+	}
+	if c.odd {
+		ending = NotHTTP
 	}
 	c.tell(to.Exchange, c.front(), ending, 0, to)
 	c.pop(to)
@@ -178,7 +191,7 @@ func (c *pairing) pop(to *Sink) {
 			c.queue = nil
 		}
 	}
-	c.answered, c.interim = false, 0
+	c.answered, c.odd, c.interim = false, false, 0
 }
 
 // lose gives up the requests that wait: which response is whose, is not known.
@@ -203,9 +216,13 @@ func (c *pairing) lose(to *Sink) {
 // giveUp tells of a request that goes this way and is not paired, by its head.
 func (c *pairing) giveUp(way Direction, h *head, m progress, to *Sink) {
 	c.owed++
-	if to.GaveUp == nil {
-		return
+	if to.GaveUp != nil {
+		to.GaveUp(c.began(way, h, m, to))
 	}
+}
+
+// began is what is known of an exchange by its request's head.
+func (c *pairing) began(way Direction, h *head, m progress, to *Sink) *Exchange {
 	x := &to.x
 	*x = Exchange{
 		Method:          h.method,
@@ -222,7 +239,7 @@ func (c *pairing) giveUp(way Direction, h *head, m progress, to *Sink) {
 	if way == Received {
 		x.Role = Server
 	}
-	to.GaveUp(x)
+	return x
 }
 
 // unmatched tells of an answer whose request is not known, unless it is one that was
@@ -256,6 +273,7 @@ func (c *pairing) tell(report func(*Exchange), r *request, ending Ending, end in
 		Minor:           r.minor,
 		Ending:          ending,
 		TargetTruncated: r.truncated,
+		Incomplete:      r.incomplete,
 		Inexact:         r.inexact,
 		RequestStart:    r.start,
 		RequestEnd:      r.end,
@@ -279,8 +297,14 @@ func (c *pairing) tell(report func(*Exchange), r *request, ending Ending, end in
 		x.ResponseBytes = c.interim
 		if c.answered {
 			m := &c.answering().msg
-			x.Status, x.Minor = c.status, c.minor
+			x.Status = c.status
+			if c.minor != noMinor {
+				x.Minor = c.minor
+			}
 			x.ResponseStart, x.ResponseEnd, x.ResponseBytes = m.start, m.last, m.bytes
+			if c.odd {
+				x.ResponseStart = 0 // no answer of HTTP came
+			}
 			x.Inexact |= m.inexact
 		}
 	}

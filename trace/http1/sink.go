@@ -25,6 +25,7 @@ const (
 	Closed   = stream.Closed
 	Reset    = stream.Reset
 	Timeout  = stream.Timeout
+	NotHTTP  = stream.NotHTTP
 
 	Client = message.Client
 	Server = message.Server

@@ -40,7 +40,7 @@ func TestKernelEveryBuildDropsPrivileges(t *testing.T) {
 			for _, args := range [][]string{{"exec", "--json"}, {"conn", "--json", "--", "sleep", "100"}} {
 				r := kit.StartCmd(t, exec.Command(path, args...))
 				command := slices.Contains(args, "--")
-				checkDropped(t, r, command)
+				checkDropped(t, r, command, 0)
 				if err := r.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 					t.Fatal(err)
 				}

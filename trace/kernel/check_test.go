@@ -79,6 +79,9 @@ func TestKernelCheckTellsWhatCanBeTraced(t *testing.T) {
 		said = said || command.Error != ""
 		for _, f := range command.Features {
 			said = said || f.Misses != ""
+			if strings.HasPrefix(f.Hooks, "uprobe") {
+				continue // of libraries, not of the kernel
+			}
 			if f.Hooks != "tracepoint" && (f.Hooks != "" || f.Misses == "") {
 				t.Errorf("tracepoints alone: %s: %+v", command.Name, f)
 			}

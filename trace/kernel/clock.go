@@ -1,6 +1,10 @@
 package kernel
 
 import (
+	"os"
+	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -39,7 +43,7 @@ func (c *Clock) Anchor() {
 		width := after.Nano() - before.Nano()
 		if i == 0 || width < best {
 			best = width
-			offset = wall.Nano() - before.Nano() - width/2
+			offset = wall.Nano() - (before.Nano() - clockOffsets().boot) - width/2
 		}
 	}
 	if d := offset - c.offset; d > int64(clockTolerance) || d < -int64(clockTolerance) {
@@ -52,11 +56,11 @@ func (c *Clock) Wall(boot uint64) time.Time {
 	return time.Unix(0, int64(boot)+c.offset).UTC()
 }
 
-// Now is the boot clock, in ns.
+// Now is the boot clock as programs in the kernel read it, in ns.
 func Now() uint64 {
 	var ts unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts)
-	return uint64(ts.Nano())
+	return uint64(ts.Nano() - clockOffsets().boot)
 }
 
 // Since is the time between two moments of the boot clock, 0 if the first one is
@@ -79,5 +83,48 @@ func Asleep() uint64 {
 		_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &mono)
 		longest = max(longest, boot.Nano()-mono.Nano())
 	}
-	return uint64(longest)
+	o := clockOffsets()
+	return uint64(max(longest-o.boot+o.mono, 0))
+}
+
+// offsets are what a time namespace adds to the clocks of this process, in ns: those
+// that programs in the kernel read are without.
+type offsets struct{ mono, boot int64 }
+
+// clockOffsets are this process's own, which cannot change while it runs.
+var clockOffsets = sync.OnceValue(func() offsets {
+	// The file has those of the namespace that children are born in, which is
+	// another one only in a process that has called unshare and goes on by itself.
+	own, err := os.Readlink("/proc/self/ns/time")
+	if err != nil {
+		return offsets{} // before Linux 5.6
+	}
+	if children, err := os.Readlink("/proc/self/ns/time_for_children"); err != nil || children != own {
+		return offsets{}
+	}
+	text, _ := os.ReadFile("/proc/self/timens_offsets") // if this fails, there are none
+	return parseOffsets(string(text))
+})
+
+// parseOffsets reads /proc/PID/timens_offsets (time_namespaces(7)): a clock, seconds and
+// nanoseconds in each line. What it does not know is no offset.
+func parseOffsets(text string) (o offsets) {
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) != 3 {
+			continue
+		}
+		sec, err := strconv.ParseInt(f[1], 10, 33) // 2³³ s are 272 years, and no overflow below
+		nsec, nerr := strconv.ParseInt(f[2], 10, 32)
+		if err != nil || nerr != nil {
+			continue
+		}
+		switch n := sec*int64(time.Second) + nsec; f[0] {
+		case "monotonic":
+			o.mono = n
+		case "boottime":
+			o.boot = n
+		}
+	}
+	return o
 }

@@ -35,3 +35,16 @@ func TestAsleepIsNeverTooLong(t *testing.T) {
 		}
 	}
 }
+
+func TestTimeNamespaceOffsets(t *testing.T) {
+	for text, want := range map[string]offsets{
+		"monotonic           0         0\nboottime            0         0\n": {},
+		"monotonic       -5000         0\nboottime       100000 500000000\n": {mono: -5000e9, boot: 100000e9 + 5e8},
+		"": {},
+		"monotonic x 0\nboottime 1\nboottime 99999999999999 0\nother 1 2\n": {},
+	} {
+		if got := parseOffsets(text); got != want {
+			t.Errorf("%q: %+v, want %+v", text, got, want)
+		}
+	}
+}

@@ -15,6 +15,7 @@
 //	object.go    an object that is loaded; counters.go what its programs lost
 //	kernel.go    one session's hold on the kernel: shared maps, objects, cost.go
 //	load.go      plan → object: create maps, load programs, attach them
+//	later.go     programs that are attached to files, at any time
 //	explain.go   why loading failed, in words; hint.go what to do about it
 //
 // Start with [Kernel].

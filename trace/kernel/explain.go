@@ -17,6 +17,11 @@ func Explain(err error) error {
 	// The library's guess, which is wrong but in the case below.
 	text := strings.ReplaceAll(err.Error(), " (MEMLOCK may be too low, consider rlimit.RemoveMemlock)", "")
 	because := func(why, hint string) error { return explained{err, text + ": " + why, hint} }
+	if outOfFiles(err) {
+		var limit unix.Rlimit
+		_ = unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) // it knows its own
+		return because(fmt.Sprintf("this process may have %d", limit.Cur), moreFiles)
+	}
 	// The library says it in words alone.
 	if strings.Contains(text, "can't create perf event: permission denied") {
 		return because("perf buffers need CAP_SYS_ADMIN where kernel.perf_event_paranoid is above 2, as on Debian",
@@ -53,6 +58,12 @@ func Explain(err error) error {
 	default:
 		return because("a security module, a container's seccomp profile or a lockdown forbids it", "try it outside the container")
 	}
+}
+
+// outOfFiles reports whether err says that no more files can be opened. The library
+// says it in words alone in places.
+func outOfFiles(err error) bool {
+	return errors.Is(err, unix.EMFILE) || strings.Contains(err.Error(), unix.EMFILE.Error())
 }
 
 // A privilege is a capability that tracing can use: capabilities(7).

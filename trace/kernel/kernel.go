@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tracer/bpf"
+	"tracer/trace/kernel/attach"
 	"tracer/trace/kernel/confine"
 )
 
@@ -45,6 +47,7 @@ type Kernel struct {
 	castless bool   // the kernel has no casts: see LOAD in the C headers
 	shared   map[string]*ebpf.Map
 	objects  []*Object
+	attacher *attach.Attacher // that has no programs yet
 	warnings []string
 	cost     cost
 
@@ -87,11 +90,14 @@ const maxFilter = 65536
 
 // Open reads what is to be known before objects can be loaded.
 func Open(opts Options) (*Kernel, error) {
+	if err := Ready(); err != nil {
+		return nil, err
+	}
 	k := &Kernel{opts: opts, shared: map[string]*ebpf.Map{}, full: make(chan *Batch, batchCount), failed: make(chan error, 1)}
 	k.load.Cache = opts.Cache.typesCache()
 	var err error
 	if k.Types, err = readTypes(opts.BTF, k.load.Cache); err != nil {
-		return nil, err
+		return nil, Explain(err)
 	}
 	if opts.BTF != "" {
 		k.load.Programs.KernelTypes = k.Types.spec
@@ -153,6 +159,20 @@ func (c *Cache) object(name string, load func() (*ebpf.CollectionSpec, error)) (
 	return spec.Copy(), nil
 }
 
+// Spawn starts the process that attaches to files after privileges were dropped, and
+// hides it from the programs: call it before Load, if a plan has programs for that.
+func (k *Kernel) Spawn() error {
+	a, err := attach.Spawn()
+	if err != nil {
+		return err
+	}
+	k.attacher = a
+	if len(k.opts.Hidden) > 0 {
+		k.opts.Hidden = append(k.opts.Hidden, uint32(a.PID()))
+	}
+	return nil
+}
+
 // Warnings says what is missed on this kernel, in sentences.
 func (k *Kernel) Warnings() []string { return k.warnings }
 
@@ -167,6 +187,10 @@ func (k *Kernel) Features() (all []OpenFeature) {
 // Began says that all objects are loaded. What only loading needs is given up.
 func (k *Kernel) Began() error {
 	k.Types, k.load = nil, ebpf.CollectionOptions{}
+	if k.attacher != nil { // nothing of it could be loaded
+		_ = k.attacher.Close()
+		k.attacher = nil
+	}
 	k.cost.open()
 	for _, o := range k.objects {
 		if err := o.beginCounters(); err != nil {
@@ -255,6 +279,9 @@ func (k *Kernel) Close() {
 	for _, o := range k.objects {
 		o.close()
 	}
+	if k.attacher != nil {
+		_ = k.attacher.Close()
+	}
 	for _, m := range k.shared {
 		_ = m.Close()
 	}
@@ -275,13 +302,18 @@ func (k *Kernel) Unjudge(cgroup uint64) { _ = k.shared[bpf.ExecMapCgroups].Delet
 
 // Confine gives up, for the whole process and for good, what it takes to load and
 // attach programs: no other program can be run, and of the capabilities those stay
-// that names are looked up with (CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE), CAP_KILL
+// that names and files are looked up with (CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE and, if
+// programs are attached to files, CAP_CHECKPOINT_RESTORE), CAP_KILL
 // where a command was started that may belong to another user, and CAP_BPF where the
 // kernel wants it for reading a map (before 5.19).
 func (k *Kernel) Confine(command bool) error {
 	keep := uint64(1<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_SYS_PTRACE)
 	if command {
 		keep |= 1 << unix.CAP_KILL
+	}
+	if slices.ContainsFunc(k.objects, func(o *Object) bool { return o.later != nil }) {
+		// To open files as processes have them mapped.
+		keep |= 1 << unix.CAP_CHECKPOINT_RESTORE
 	}
 	if err := confine.Try(keep, k.look); errors.Is(err, unix.EPERM) {
 		keep |= 1 << unix.CAP_BPF

@@ -1,8 +1,11 @@
 package kernel
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -10,6 +13,7 @@ import (
 	"github.com/cilium/ebpf/link"
 
 	"tracer/bpf"
+	"tracer/trace/kernel/attach"
 )
 
 // Load creates the maps of an object and opens its features.
@@ -19,18 +23,31 @@ func (k *Kernel) Load(p Plan) (*Object, error) {
 		return nil, Explain(err)
 	}
 	k.objects = append(k.objects, o.Object)
-	for _, f := range p.Features {
-		if err := k.openFeature(o, f); err != nil {
-			return nil, Explain(err)
+	if err := k.openFeatures(o, p.Features); err != nil {
+		return nil, err
+	}
+	for _, part := range p.Parts {
+		if err := k.loadPart(o.Object, part); err != nil {
+			return nil, err
 		}
 	}
 	return o.Object, nil
 }
 
-// A loading is an object on its way.
+func (k *Kernel) openFeatures(o *loading, features []Feature) error {
+	for _, f := range features {
+		if err := k.openFeature(o, f); err != nil {
+			return Explain(err)
+		}
+	}
+	return nil
+}
+
+// A loading is one file of an object on its way, with its maps.
 type loading struct {
 	*Object
 	spec *ebpf.CollectionSpec
+	maps map[string]*ebpf.Map
 }
 
 func (k *Kernel) loadMaps(p Plan) (_ *loading, err error) {
@@ -41,8 +58,12 @@ func (k *Kernel) loadMaps(p Plan) (_ *loading, err error) {
 	if k.Types.err != nil {
 		return nil, fmt.Errorf("read the kernel's types: %w", k.Types.err)
 	}
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return nil, err
+	}
 	o := &Object{
-		name: p.Name, number: len(k.objects), perCPU: make([]uint64, ebpf.MustPossibleCPU()), preempts: k.Types.Preempts(),
+		name: p.Name, number: len(k.objects), perCPU: make([]uint64, cpus), preempts: k.Types.Preempts(),
 		maps: map[string]*ebpf.Map{}, programs: map[string]*ebpf.Program{},
 	}
 	defer func() {
@@ -50,6 +71,60 @@ func (k *Kernel) loadMaps(p Plan) (_ *loading, err error) {
 			o.close()
 		}
 	}()
+	if err := k.prepare(spec, p.Name, p.Maps, p.Knobs); err != nil {
+		return nil, err
+	}
+	bytes := uint32(0)
+	if p.Ring != "" {
+		bytes = spec.Maps[p.Ring].MaxEntries
+	}
+	c, err := k.makeMaps(spec, k.shared)
+	if err != nil {
+		return nil, err
+	}
+	o.maps, o.vars = c.Maps, c.Variables
+	if err := k.openRing(o, p, bytes); err != nil {
+		return nil, err
+	}
+	return &loading{o, spec, o.maps}, nil
+}
+
+// loadPart adds a further file to an object.
+func (k *Kernel) loadPart(o *Object, p Part) error {
+	spec, err := k.opts.Cache.object(p.Name, p.Load)
+	if err != nil {
+		return Explain(fmt.Errorf("read object %q: %w", p.Name, err))
+	}
+	if err := k.prepare(spec, p.Name, p.Maps, p.Knobs); err != nil {
+		return Explain(err)
+	}
+	common := maps.Clone(o.maps)
+	for _, section := range ownSections {
+		delete(common, section)
+	}
+	c, err := k.makeMaps(spec, common)
+	if err != nil {
+		return Explain(err)
+	}
+	for name, m := range c.Maps {
+		if o.maps[name] == nil {
+			o.maps[name] = m
+		} else if !slices.Contains(ownSections, name) {
+			_ = m.Close() // another descriptor of the same
+			c.Maps[name] = o.maps[name]
+		} else {
+			o.more = append(o.more, m)
+		}
+	}
+	return k.openFeatures(&loading{o, spec, c.Maps}, p.Features)
+}
+
+// ownSections are the maps of variables that each file has for itself: constants, and
+// what is not SHARED in read.h.
+var ownSections = []string{".rodata", ".bss", ".data"}
+
+// prepare sets what is to be known before a file's maps are created.
+func (k *Kernel) prepare(spec *ebpf.CollectionSpec, name string, sizes map[string]Size, own map[string]any) error {
 	knobs := map[string]any{
 		bpf.ExecVarFilterPids:    len(k.opts.PIDs) > 0,
 		bpf.ExecVarFilterUid:     k.opts.UID != nil,
@@ -68,39 +143,41 @@ func (k *Kernel) loadMaps(p Plan) (_ *loading, err error) {
 			delete(knobs, name) // the object has no use for it
 		}
 	}
-	maps.Copy(knobs, p.Knobs)
+	maps.Copy(knobs, own)
 	if err := setKnobs(spec, knobs); err != nil {
-		return nil, err
+		return err
 	}
 	forget(spec)
-	if err := k.size(spec, p); err != nil {
-		return nil, err
+	if err := k.size(spec, name, sizes); err != nil {
+		return err
 	}
-	bytes := uint32(0)
-	if p.Ring != "" {
-		bytes = spec.Maps[p.Ring].MaxEntries
-	}
+	return nil
+}
+
+// makeMaps creates a file's maps, but for those that are there already.
+func (k *Kernel) makeMaps(spec *ebpf.CollectionSpec, there map[string]*ebpf.Map) (*ebpf.Collection, error) {
 	k.buffer.fit(spec)
 	programs := spec.Programs
 	spec.Programs = nil
+	defer func() { spec.Programs = programs }()
 	opts := k.load
 	opts.MapReplacements = map[string]*ebpf.Map{}
-	for name, m := range k.shared {
-		if spec.Maps[name] != nil {
-			opts.MapReplacements[name] = m
-			spec.Maps[name].MaxEntries = m.MaxEntries()
+	for name, m := range there {
+		if spec.Maps[name] == nil {
+			continue
+		}
+		opts.MapReplacements[name] = m
+		spec.Maps[name].MaxEntries = m.MaxEntries()
+		if size := m.ValueSize(); size != spec.Maps[name].ValueSize && name[0] != '.' {
+			spec.Maps[name].ValueSize = size // as another file was told: see size
+			spec.Maps[name].Key, spec.Maps[name].Value = nil, nil
 		}
 	}
 	c, err := ebpf.NewCollectionWithOptions(spec, opts)
 	if err != nil {
 		return nil, fmt.Errorf("create maps: %w", err)
 	}
-	o.maps, o.vars = c.Maps, c.Variables
-	spec.Programs = programs
-	if err := k.openRing(o, p, bytes); err != nil {
-		return nil, err
-	}
-	return &loading{o, spec}, nil
+	return c, nil
 }
 
 // openRing opens what an object's records come from, before a program can send any.
@@ -136,15 +213,15 @@ func forget(spec *ebpf.CollectionSpec) {
 }
 
 // size gives maps the sizes that are wanted.
-func (k *Kernel) size(spec *ebpf.CollectionSpec, p Plan) error {
+func (k *Kernel) size(spec *ebpf.CollectionSpec, object string, sizes map[string]Size) error {
 	cpus, err := ebpf.PossibleCPU()
 	if err != nil {
 		return err
 	}
-	for name, size := range p.Maps {
+	for name, size := range sizes {
 		m := spec.Maps[name]
 		if m == nil {
-			return fmt.Errorf("size map %q: object %q has none", name, p.Name)
+			return fmt.Errorf("size map %q: object %q has none", name, object)
 		}
 		if size.Entries > 0 {
 			m.MaxEntries = size.Entries
@@ -173,10 +250,13 @@ func (k *Kernel) size(spec *ebpf.CollectionSpec, p Plan) error {
 func (k *Kernel) openFeature(o *loading, f Feature) error {
 	var failed error
 	for _, d := range f.Doors {
-		if k.opts.Tier != 0 && len(f.Doors) > 1 && d.Tier != k.opts.Tier {
+		if k.opts.Tier != 0 && len(f.Doors) > 1 && d.Tier.inKernel() && d.Tier != k.opts.Tier {
 			continue
 		}
 		if err := k.openDoor(o, d); err != nil {
+			if outOfFiles(err) {
+				return fmt.Errorf("%s: %w", f.Name, err) // no door of the kernel's
+			}
 			if len(f.Doors) > 1 {
 				err = fmt.Errorf("by %s: %w", d.Tier, err)
 			}
@@ -204,8 +284,13 @@ func (k *Kernel) openFeature(o *loading, f Feature) error {
 // openDoor loads and attaches some programs, all or none of them.
 func (k *Kernel) openDoor(o *loading, d Door) (err error) {
 	programs := bpf.Expand(k.Types.Preempts(), d.Programs...)
-	if d.Tier == Kprobe && !haveKprobes() {
+	switch {
+	case d.Tier == Kprobe && !haveKprobes():
 		return fmt.Errorf("attach %s: this kernel has none: %w", d.Tier, ebpf.ErrNotSupported)
+	case d.Tier == UprobeMulti:
+		if has, err := attach.HaveMulti(); err != nil || !has {
+			return fmt.Errorf("attach %s: this kernel has none: %w", d.Tier, cmp.Or(err, ebpf.ErrNotSupported))
+		}
 	}
 	own := *o.spec
 	own.Programs = nil // most are not needed
@@ -219,6 +304,12 @@ func (k *Kernel) openDoor(o *loading, d Door) (err error) {
 		spec.Programs[name] = p.Copy()
 		if k.castless {
 			dropCasts(spec.Programs[name].Instructions)
+		}
+		if !d.Tier.inKernel() {
+			spec.Programs[name].KernelVersion = attach.AnyKernel
+		}
+		if d.Tier == UprobeMulti {
+			spec.Programs[name].AttachType = ebpf.AttachTraceUprobeMulti
 		}
 	}
 	opts := k.load
@@ -234,6 +325,9 @@ func (k *Kernel) openDoor(o *loading, d Door) (err error) {
 		return fmt.Errorf("load programs: %w", err)
 	}
 	defer c.Close()
+	if !d.Tier.inKernel() {
+		return k.openLater(o.Object, c, d)
+	}
 	var links []link.Link
 	defer func() {
 		if err != nil {
@@ -243,7 +337,7 @@ func (k *Kernel) openDoor(o *loading, d Door) (err error) {
 		}
 	}()
 	for _, name := range programs {
-		l, err := attach(spec.Programs[name], c.Programs[name])
+		l, err := attachTo(spec.Programs[name], c.Programs[name])
 		if err != nil {
 			return fmt.Errorf("attach %s %q: %w", d.Tier, spec.Programs[name].AttachTo, err)
 		}
@@ -253,6 +347,31 @@ func (k *Kernel) openDoor(o *loading, d Door) (err error) {
 	}
 	o.links = append(o.links, links...)
 	for _, name := range programs {
+		o.programs[name] = c.DetachProgram(name)
+	}
+	return nil
+}
+
+// openLater gives programs to the process that attaches. There is one such process, and
+// it takes them once.
+func (k *Kernel) openLater(o *Object, c *ebpf.Collection, d Door) error {
+	if k.attacher == nil {
+		return errors.New("attach to files: the process that does so was not started")
+	}
+	l := &later{attacher: k.attacher, numbers: map[string]int{}, links: map[*Attached]struct{}{}}
+	var list []attach.Program
+	for _, name := range bpf.Expand(k.Types.Preempts(), d.Programs...) {
+		l.numbers[name] = len(list)
+		p := attach.Program{Program: c.Programs[name], Multi: d.Tier == UprobeMulti}
+		list = append(list, p, attach.Program{Program: p.Program, Multi: p.Multi, Return: true})
+	}
+	k.attacher = nil
+	if err := l.attacher.Give(list); err != nil {
+		_ = l.attacher.Close() // it has ended
+		return err
+	}
+	o.later = l
+	for name := range l.numbers {
 		o.programs[name] = c.DetachProgram(name)
 	}
 	return nil
@@ -268,9 +387,9 @@ func dropCasts(program asm.Instructions) {
 	}
 }
 
-// attach attaches a program to what its section names. Iterators are run, not
+// attachTo attaches a program to what its section names. Iterators are run, not
 // attached: they have no link.
-func attach(spec *ebpf.ProgramSpec, p *ebpf.Program) (link.Link, error) {
+func attachTo(spec *ebpf.ProgramSpec, p *ebpf.Program) (link.Link, error) {
 	switch {
 	case spec.Type == ebpf.RawTracepoint:
 		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: spec.AttachTo, Program: p})

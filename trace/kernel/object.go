@@ -20,12 +20,14 @@ type Object struct {
 	name     string
 	number   int                  // among those of its Kernel
 	maps     map[string]*ebpf.Map // those of Kernel.shared, too
+	more     []*ebpf.Map          // variables that further files have for themselves
 	vars     map[string]*ebpf.Variable
 	programs map[string]*ebpf.Program
 	links    []link.Link // kept: a link that nothing refers to is closed
 	features []OpenFeature
 	records  source  // of its ring, nil: it has none
 	reader   *reader // of records; nil: they are rare
+	later    *later  // what attaches to files, nil: no program is for that
 
 	lost, before losses   // as read last, and when the session began
 	missed       uint64   // events that no copy of a program was run for, at most
@@ -146,16 +148,29 @@ func Records[T any](from io.Reader, r *T, f func()) error {
 	}
 }
 
+// Attach attaches a program, which is loaded by the tier Uprobe or UprobeMulti, to
+// offsets in a file, or on the return of the functions there. A pid other than 0: only
+// that process is probed; see [attach.Attacher.Attach]. It is safe for concurrent use,
+// and needs no privileges.
+func (o *Object) Attach(program string, onReturn bool, file *os.File, pid int, offsets ...uint64) (*Attached, error) {
+	return o.later.attach(program, onReturn, file, pid, offsets...)
+}
+
 // detach stops the programs. What they have sent stays in the ring.
 func (o *Object) detach() {
 	for _, l := range o.links {
 		_ = l.Close() // closing a link cannot fail but by misuse
 	}
 	o.links = nil
+	o.later.detach()
 }
 
 func (o *Object) close() {
 	o.detach()
+	o.later.close()
+	for _, m := range o.more {
+		_ = m.Close()
+	}
 	if o.records != nil {
 		_ = o.records.close()
 	}

@@ -15,6 +15,18 @@ type Plan struct {
 	Maps     map[string]Size // those that differ from the C file
 	Knobs    map[string]any  // const volatile variables, set before loading
 	Features []Feature       // opened in this order
+	Parts    []Part          // loaded after it, in this order
+}
+
+// A Part is a further C file of the same object, as a source of bytes beside another.
+// What has one name in both is one: maps, and the variables that programs write. A
+// part's constants are its own.
+type Part struct {
+	Name     string
+	Load     func() (*ebpf.CollectionSpec, error)
+	Maps     map[string]Size // that no file before it has
+	Knobs    map[string]any
+	Features []Feature
 }
 
 // A Size changes a map before it is created.
@@ -33,16 +45,25 @@ const (
 	Function   Tier = iota + 1 // A: fentry and fexit
 	Kprobe                     // B: kprobe and kretprobe
 	Tracepoint                 // C: tracepoints alone
+	// Kinds of hooks at functions of programs. Files are attached to later, one by one:
+	// see Object.Attach.
+	UprobeMulti // many functions by one link (6.6)
+	Uprobe      // by perf events
 )
 
-var tierNames = []string{Function: "fentry", Kprobe: "kprobe", Tracepoint: "tracepoint"}
+var tierNames = []string{
+	Function: "fentry", Kprobe: "kprobe", Tracepoint: "tracepoint", UprobeMulti: "uprobe_multi", Uprobe: "uprobe",
+}
+
+// inKernel reports whether it is one of the kinds among which Options.Tier chooses.
+func (t Tier) inKernel() bool { return t <= Tracepoint }
 
 func (t Tier) String() string { return tierNames[t] }
 
 // ParseTier is the inverse of String.
 func ParseTier(name string) (Tier, bool) {
 	for t, n := range tierNames {
-		if t > 0 && n == name {
+		if t > 0 && Tier(t).inKernel() && n == name {
 			return Tier(t), true
 		}
 	}
@@ -58,6 +79,7 @@ type Feature struct {
 	Without string // what is missed if no door opens, as a sentence; empty: tracing is impossible
 	// Misses is what a kind of hook does not see and better ones do.
 	Misses map[Tier]string
+	Never  string // what no kind of hook sees, as a sentence
 }
 
 // A Door is one way to a feature: programs that are attached together, in this
@@ -78,4 +100,24 @@ type OpenFeature struct {
 func haveKprobes() bool {
 	_, err := os.Stat("/sys/bus/event_source/devices/kprobe")
 	return err == nil
+}
+
+// Later reports whether a plan has programs that are attached to files later.
+func (p *Plan) Later() bool {
+	later := func(features []Feature) bool {
+		for _, f := range features {
+			for _, d := range f.Doors {
+				if !d.Tier.inKernel() {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	for _, part := range p.Parts {
+		if later(part.Features) {
+			return true
+		}
+	}
+	return later(p.Features)
 }

@@ -5,7 +5,11 @@
 // [Exchange].
 package message
 
-import "tracer/trace/stream"
+import (
+	"fmt"
+
+	"tracer/trace/stream"
+)
 
 // Role is what the process that owns the socket is in an exchange.
 type Role uint8
@@ -20,6 +24,24 @@ func (r Role) String() string {
 }
 
 var roles = [...]string{"client", "server"}
+
+// A Side is one of the two ends of a connection, if it is known which.
+type Side uint8
+
+const (
+	Neither Side = iota
+	TheClient
+	TheServer
+)
+
+// Side is the end that has a role.
+func (r Role) Side() Side { return TheClient + Side(r&1) }
+
+func (s Side) String() string {
+	return sides[min(s, TheServer)]
+}
+
+var sides = [...]string{"", "client", "server"}
 
 // Kind is what a connection was seen to speak.
 type Kind uint8
@@ -59,16 +81,27 @@ type Exchange struct {
 	Method []byte
 	Target []byte        // as sent
 	Host   []byte        // of the target where that is absolute, else of the Host field; nil where unknown
-	Minor  uint8         // HTTP/1.Minor, of the response or else of the request
-	Ending stream.Ending // why the answer is missing (Status is 0) or not whole
-	Status int           // of the final response; 0 where none came
+	Minor  uint8         // HTTP/1.Minor, of the response or else of the request; above 9: it was none of these
+	Ending stream.Ending // why the answer is missing or not whole
+	Status int           // of the final response; 0 where none came, or it is not known
 
-	TargetTruncated bool // more of the target was sent than was captured
+	ClosedBy Side // whose doing Ending is, if that is known
+
+	// Of HTTP/2. Method, Target and Host are empty where they are not known.
+	Stream      uint32 // 0 in HTTP/1
+	WasReset    bool   // RST_STREAM ended it, with Code
+	Code        Code
+	GRPC        bool // GRPCStatus and GRPCMessage are known
+	GRPCStatus  uint8
+	GRPCMessage []byte // percent-decoded
+
+	TargetTruncated bool // more of the target was sent than was captured, or would have come
+	Incomplete      bool // the request's head never ended
 	Inexact         Inexact
 
 	RequestStart  int64 // first byte of the request
 	RequestEnd    int64 // last byte of the request
-	ResponseStart int64 // first byte of the final response
+	ResponseStart int64 // first byte of the final response; 0 where none came, or it is not known
 	ResponseEnd   int64 // last byte of the response; without any, when the connection ended
 
 	Position      uint64 // of the request among all of the connection, from 1; 0 where some may have been missed
@@ -77,12 +110,49 @@ type Exchange struct {
 	ResponseBytes uint64 // the same, and interim (1xx) responses
 }
 
+// Waits is since when the request waits for its answer: since it began, in HTTP/2
+// since it ended. A stream that is open for a request is not waited for.
+func (x *Exchange) Waits() int64 {
+	if x.Stream != 0 {
+		return x.RequestEnd
+	}
+	return x.RequestStart
+}
+
+// Answered reports whether an answer came, if its status is known or not.
+func (x *Exchange) Answered() bool {
+	return x.Status != 0 || x.ResponseStart != 0 || x.Ending == stream.Complete && x.ResponseEnd != 0
+}
+
+// A Code is an error code of HTTP/2 (RFC 9113, 7).
+type Code uint32
+
+var codes = [...]string{
+	"NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED", "FRAME_SIZE_ERROR",
+	"REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM", "INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED",
+}
+
+func (c Code) String() string {
+	if int(c) < len(codes) {
+		return codes[c]
+	}
+	return fmt.Sprintf("0x%x", uint32(c))
+}
+
+// An Upgrade is a request of HTTP/1 whose answer comes in HTTP/2 (RFC 7540, 3.2).
+type Upgrade struct {
+	Request Exchange  // without an answer; valid as long as the parser that found it
+	Next    [2]uint64 // where HTTP/2 begins, by direction
+}
+
 // Counts says what [Parsers] did not tell as an exchange.
 type Counts struct {
 	Lost      uint64 // requests whose answer may have been missed
 	Overflow  uint64 // requests beyond the limits on those that wait
 	Unmatched uint64 // final responses whose request was not seen or not certain
 	Resyncs   uint64 // times the boundaries of messages were lost
+	Unknown   uint64 // heads with a field that is not known, as it refers to what was not seen
+	Oversize  uint64 // heads beyond the limit, of which no field is known
 }
 
 // Calls are what parsers call, in the goroutine that feeds. None may be nil.
@@ -130,17 +200,29 @@ type Parser interface {
 	Body(dir stream.Direction) (until uint64, blind bool)
 	// Waiting is how many requests have no answer under way.
 	Waiting() int
-	// Busy reports whether an exchange is under way.
-	Busy() bool
+	// Waits reports whether the request of a stream of HTTP/2 is one of these.
+	Waits(stream uint32) bool
+	// Busy reports whether an exchange is under way, in HTTP/2 that of a stream.
+	Busy(stream uint32) bool
 	// Holds reports whether an answer waits for its request.
 	Holds() bool
 	// Settle gives up waiting for such requests.
 	Settle(now int64)
-	// Oldest is when the request that has waited longest began.
-	Oldest() (start int64, ok bool)
-	// Stuck tells of requests that began before a time and have no answer, each
-	// once.
+	// Oldest is since when the request that has waited longest waits: see
+	// Exchange.Waits.
+	Oldest() (since int64, ok bool)
+	// Stuck tells of requests that wait since a time or longer and have no answer,
+	// each once.
 	Stuck(before int64)
+	// Upgraded returns what the parser hands over to that of HTTP/2; nil while it
+	// does not. It is opaque then.
+	Upgraded() *Upgrade
+	// Adopt begins with what another parser has handed over. The bytes from
+	// Upgrade.Next on are to be fed; bytes before are passed over.
+	Adopt(u *Upgrade)
+	// GiveUp gives up all that may be over, unseen. It is called once nothing will
+	// be fed any more although the connection goes on.
+	GiveUp()
 	// Close ends the connection.
 	Close(now int64, why stream.Ending)
 }

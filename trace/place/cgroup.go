@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // V1 marks the id of a cgroup of the memory controller's v1 tree: cgroup2 has
@@ -24,9 +26,18 @@ const V1 uint64 = 1 << 63
 // events: cgroup2, and for processes that are in no part of that, the memory
 // controller's of v1.
 type Hierarchy struct {
-	Dir string // where it is mounted
-	ID  uint32 // as tracepoints and /proc/PID/cgroup number it: 0 for cgroup2
-	V1  bool   // its ids carry the mark V1
+	Dir  string // where it is mounted
+	ID   uint32 // as tracepoints and /proc/PID/cgroup number it: 0 for cgroup2
+	V1   bool   // its ids carry the mark V1
+	Part bool   // only a part of it can be seen here, as a container's own
+}
+
+// name is what people call it.
+func (h Hierarchy) name() string {
+	if h.V1 {
+		return "the v1 memory controller's"
+	}
+	return "cgroup2's"
 }
 
 // mark turns an inode, or the tracepoint's id, into the id of events.
@@ -38,40 +49,83 @@ func (h Hierarchy) mark(id uint64) uint64 {
 }
 
 // FindHierarchies finds the tree in roots.Cgroup, or else those in this
-// process's mounts, cgroup2 first. It fails where neither cgroup2 nor the
-// memory controller is mounted.
-func FindHierarchies(roots Roots) ([]Hierarchy, error) {
+// process's mounts, cgroup2 first. The error says what of them cannot be read:
+// if some can, the others are missed; it is never nil where there are none.
+func FindHierarchies(roots Roots) (found []Hierarchy, failed error) {
 	roots = roots.filled()
-	var v1, v2 string
 	if dir := roots.Cgroup; dir != "" {
-		if _, err := os.Lstat(filepath.Join(dir, "cgroup.controllers")); err == nil { // only in cgroup2's
-			v2 = dir
-		} else {
-			v1 = dir
-		}
+		_, err := os.Lstat(filepath.Join(dir, "cgroup.controllers")) // only in cgroup2's
+		found = []Hierarchy{{Dir: dir, V1: err != nil}}
 	} else {
 		data, err := readFile(filepath.Join(roots.Proc, "self/mountinfo"), maxMounts)
 		if err != nil {
 			return nil, fmt.Errorf("read mounts: %w", err)
 		}
-		if v2, v1 = cgroupMounts(string(data)); v2 == "" && v1 == "" {
+		mounts := cgroupMounts(string(data))
+		if len(mounts) == 0 {
 			return nil, errors.New("find cgroup mount: neither cgroup2 nor the v1 memory controller is mounted")
 		}
-	}
-	var found []Hierarchy
-	if v2 != "" {
-		found = append(found, Hierarchy{Dir: v2})
-	}
-	if v1 != "" {
-		id, err := memoryHierarchy(roots)
-		switch {
-		case err == nil:
-			found = append(found, Hierarchy{Dir: v1, ID: id, V1: true})
-		case v2 == "":
-			return nil, err
+		for _, v1 := range []bool{false, true} {
+			h, err := reachable(mounts, v1, roots.FS == "/")
+			failed = both(failed, err)
+			if h != nil {
+				found = append(found, *h)
+			}
 		}
 	}
-	return found, nil
+	for i, h := range found {
+		if !h.V1 {
+			continue
+		}
+		id, err := memoryHierarchy(roots)
+		if err == nil {
+			found[i].ID = id
+			continue
+		}
+		// Beside cgroup2 what is in no part of that has no other id.
+		if found = slices.Delete(found, i, i+1); len(found) == 0 {
+			failed = both(failed, err)
+		}
+	}
+	return found, failed
+}
+
+// both joins errors on one line.
+func both(a, b error) error {
+	if a == nil || b == nil {
+		return errors.Join(a, b)
+	}
+	return fmt.Errorf("%w; %w", a, b)
+}
+
+// reachable is the tree of one kind, by the first of its mounts that can be read:
+// others may be mounted over. nil, nil: there is none. own says that the mounts are
+// those of this process, and no test's.
+func reachable(mounts []cgroupMount, v1, own bool) (*Hierarchy, error) {
+	var failed error
+	for _, m := range mounts {
+		if m.v1 != v1 {
+			continue
+		}
+		h := &Hierarchy{Dir: m.dir, V1: v1, Part: m.part}
+		info, err := os.Stat(m.dir)
+		if err == nil && own {
+			st := info.Sys().(*syscall.Stat_t)
+			if dev := fmt.Sprintf("%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev)); dev != m.dev {
+				err = &fs.PathError{Op: "read", Path: m.dir, Err: errors.New("another mount covers it")}
+			}
+			// What looks like the whole in a cgroup namespace need not be it, and the
+			// other way round. The directory at the top is the first that was made.
+			h.Part = st.Ino != 1
+		}
+		if err == nil {
+			return h, nil
+		}
+		if failed == nil {
+			failed = fmt.Errorf("read %s cgroup tree: %w", h.name(), err)
+		}
+	}
+	return nil, failed
 }
 
 // memoryHierarchy is the number of the v1 hierarchy with the memory controller.
@@ -94,30 +148,43 @@ func memoryHierarchy(roots Roots) (uint32, error) {
 	return 0, errors.New("find the v1 memory hierarchy: no memory controller in own cgroup")
 }
 
-// cgroupMounts finds the mount points in the text of /proc/PID/mountinfo
-// (proc_pid_mountinfo(5)). A mount of a whole tree is better than one of a part.
-func cgroupMounts(mountinfo string) (v2, v1 string) {
-	whole := map[*string]bool{}
+// A cgroupMount is a mount of cgroup2, or of v1's memory controller.
+type cgroupMount struct {
+	dir  string
+	dev  string // MAJOR:MINOR
+	v1   bool
+	part bool // of a part of the tree, as far as mountinfo tells
+}
+
+// cgroupMounts finds the mounts in the text of /proc/PID/mountinfo
+// (proc_pid_mountinfo(5)), those of a whole tree before those of a part.
+func cgroupMounts(mountinfo string) (mounts []cgroupMount) {
 	for line := range strings.Lines(mountinfo) {
 		head, tail, ok := strings.Cut(line, " - ")
 		f, t := strings.Fields(head), strings.Fields(tail)
 		if !ok || len(f) < 5 || len(t) < 3 {
 			continue
 		}
-		var dir *string
+		m := cgroupMount{dir: unescape(f[4]), dev: f[2], part: f[3] != "/" && !strings.HasPrefix(f[3], "/..")}
 		switch {
 		case t[0] == "cgroup2":
-			dir = &v2
 		case t[0] == "cgroup" && slices.Contains(strings.Split(t[2], ","), "memory"):
-			dir = &v1
+			m.v1 = true
 		default:
 			continue
 		}
-		if *dir == "" || f[3] == "/" && !whole[dir] {
-			*dir, whole[dir] = unescape(f[4]), f[3] == "/"
-		}
+		mounts = append(mounts, m)
 	}
-	return v2, v1
+	slices.SortStableFunc(mounts, func(a, b cgroupMount) int {
+		switch {
+		case a.part == b.part:
+			return 0
+		case b.part:
+			return -1
+		}
+		return 1
+	})
+	return mounts
 }
 
 // unescape undoes seq_path's \040 and the like.
@@ -164,13 +231,18 @@ var (
 	podSlice = regexp.MustCompile(`kubepods(?:-burstable|-besteffort)?-pod([^-:]+)\.slice`)
 	// A container: its id alone, behind the runtime's name, or as a scope.
 	containerPart = regexp.MustCompile(`^(?:(.*)[-:])?([0-9a-f]{64})(?:\.scope)?$`)
+	// A step of a build, by the runtime's name or below buildkit: identity.NewID of
+	// BuildKit makes 25 digits to the base of 36.
+	buildPart = regexp.MustCompile(`^(?:(.*)[-:])?([0-9a-z]{25})(?:\.scope)?$`)
+	// A container of a task on Fargate: the task's id, and a number.
+	fargatePart = regexp.MustCompile(`^[0-9a-f]{32}-[0-9]{6,20}$`)
 )
 
 // identify reads pod and container off a cgroup path, as the drivers of
 // kubelet, containerd, CRI-O, docker and podman name them. Of nested
 // containers it is the outermost, or the outermost in the pod where there is
-// one. The runtime is docker, podman, crio, containerd, or "" where the path
-// does not tell. A path of the host has none of the three.
+// one. The runtime is docker, buildkit, podman, crio, containerd, or "" where the
+// path does not tell. A path of the host has none of the three.
 func identify(path string) (t target) {
 	parts := strings.Split(path, "/")
 	start := 0
@@ -188,13 +260,21 @@ func identify(path string) (t target) {
 		if strings.Contains(parts[i], "conmon") { // watches a container from outside
 			break
 		}
-		m := containerPart.FindStringSubmatch(parts[i])
-		if m == nil {
-			continue
-		}
 		parent := ""
 		if i > 0 {
 			parent = parts[i-1]
+		}
+		m := containerPart.FindStringSubmatch(parts[i])
+		if m == nil {
+			if b := buildPart.FindStringSubmatch(parts[i]); b != nil && (b[1] == "" && parent == "buildkit" || runtimeOf(b[1], "") == "docker") {
+				t.id, t.runtime = b[2], "buildkit"
+				return t
+			}
+			if fargatePart.MatchString(parts[i]) && slices.Contains(parts[:i], "ecs") {
+				t.id = parts[i]
+				return t
+			}
+			continue
 		}
 		if m[1] == "" && parent == "libpod_parent" { // a pod of podman's, with containers below
 			continue
@@ -269,11 +349,4 @@ func readDir(dir string) (id uint64, children []string, err error) {
 			return 0, nil, err
 		}
 	}
-}
-
-func inode(info fs.FileInfo) uint64 {
-	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		return st.Ino
-	}
-	return 0
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Bounds of what is read: many times what real hosts have, and small enough
@@ -36,6 +37,26 @@ type names struct {
 	// sandbox is a pod's first container, which holds its namespaces and has
 	// no name in Kubernetes.
 	sandbox bool
+	// from is the file that the container's name is from, where that may be
+	// changed while the container runs; else empty.
+	from stamp
+}
+
+// A stamp is a file as it was when it was read.
+type stamp struct {
+	path string
+	time time.Time
+	size int64
+	ino  uint64
+}
+
+// stampOf is the file at path as it is now; the zero stamp where there is none.
+func stampOf(path string) stamp {
+	info, err := os.Stat(path)
+	if err != nil {
+		return stamp{}
+	}
+	return stamp{path, info.ModTime(), info.Size(), inode(info)}
 }
 
 // add fills from m what n lacks.
@@ -51,10 +72,16 @@ func (n *names) add(m names) {
 	fill(&n.namespace, m.namespace)
 	fill(&n.podUID, m.podUID)
 	n.sandbox = n.sandbox || m.sandbox
+	if n.from == (stamp{}) {
+		n.from = m.from
+	}
 }
 
 // complete reports whether there is nothing left to ask for.
 func (n *names) complete(t target) bool {
+	if t.runtime == "buildkit" {
+		return true // steps of a build have no names
+	}
 	named := n.container != "" || n.sandbox || t.id == ""
 	if t.podUID == "" && n.podUID == "" {
 		return n.container != ""
@@ -64,8 +91,17 @@ func (n *names) complete(t target) bool {
 
 // files finds names in what kubelet and the runtimes leave on disk, below
 // root. That needs no credential, no network and nobody to answer: only the
-// right to read.
-type files struct{ root string }
+// right to read. It is for one goroutine.
+type files struct {
+	root, proc string
+	lists      map[string]podmanList // by path
+	daemons    []string              // where daemons of docker that run keep containers
+	daemonsDue time.Time             // to be looked for again
+}
+
+func newFiles(roots Roots) *files {
+	return &files{root: roots.FS, proc: roots.Proc, lists: make(map[string]podmanList)}
+}
 
 // storage is where CRI-O and podman keep containers.
 var storage = []string{"run/containers/storage", "var/lib/containers/storage"}
@@ -74,19 +110,19 @@ var storage = []string{"run/containers/storage", "var/lib/containers/storage"}
 // that has nothing returns empty names or fs.ErrNotExist.
 var fileSources = []struct {
 	name string
-	find func(files, target) (names, error)
+	find func(*files, target) (names, error)
 }{
-	{"containerd's bundles", files.bundle},
-	{"CRI-O's state", files.crio},
-	{"docker's state", files.docker},
-	{"podman's state", files.podman},
-	{"kubelet's links in /var/log/containers", files.logLinks},
-	{"kubelet's directories in /var/log/pods", files.logDirs},
+	{"containerd's bundles", (*files).bundle},
+	{"CRI-O's state", (*files).crio},
+	{"docker's state", (*files).docker},
+	{"podman's state", (*files).podman},
+	{"kubelet's links in /var/log/containers", (*files).logLinks},
+	{"kubelet's directories in /var/log/pods", (*files).logDirs},
 }
 
 // find merges what the sources have. Their errors, by source, are for the
 // user to see: names may be there that could not be read.
-func (f files) find(t target) (n names, errs map[string]error) {
+func (f *files) find(t target) (n names, errs map[string]error) {
 	for _, s := range fileSources {
 		m, err := s.find(f, t)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -104,17 +140,17 @@ func (f files) find(t target) (n names, errs map[string]error) {
 
 // bundle reads the annotations of the OCI bundle, which is there before the
 // container's cgroup is.
-func (f files) bundle(t target) (names, error) {
+func (f *files) bundle(t target) (names, error) {
 	return f.spec(t, "io.containerd.runtime.v2.task/*/"+t.id+"/config.json",
 		"run/containerd", "run/k3s/containerd", "run/k0s/containerd", "var/snap/microk8s/common/run/containerd")
 }
 
-func (f files) crio(t target) (names, error) {
+func (f *files) crio(t target) (names, error) {
 	return f.spec(t, "*-containers/"+t.id+"/userdata/config.json", storage...)
 }
 
 // spec reads an OCI spec.
-func (f files) spec(t target, pattern string, dirs ...string) (names, error) {
+func (f *files) spec(t target, pattern string, dirs ...string) (names, error) {
 	if t.id == "" {
 		return names{}, nil
 	}
@@ -151,21 +187,26 @@ func fromLabels(labels map[string]string) names {
 	return n
 }
 
-func (f files) docker(t target) (names, error) {
-	if t.id == "" || t.runtime == "podman" {
+func (f *files) docker(t target) (names, error) {
+	if t.id == "" || t.runtime == "podman" || t.runtime == "buildkit" {
 		return names{}, nil
 	}
 	dirs := []string{"var/lib/docker", "var/snap/docker/common/var-lib-docker"}
-	var daemon struct {
-		Root string `json:"data-root"`
-	}
-	if readJSON(filepath.Join(f.root, "etc/docker/daemon.json"), &daemon) == nil && daemon.Root != "" {
-		dirs = append(dirs, daemon.Root)
+	if dir := dataRoot(filepath.Join(f.root, "etc/docker/daemon.json")); dir != "" {
+		dirs = append(dirs, dir)
 	}
 	if t.runtime == "docker" { // homes are often far away: only where they are sure to matter
 		dirs = append(dirs, "home/*/.local/share/docker")
 	}
-	paths, err := f.glob("containers/"+t.id+"/config.v2.json", dirs...)
+	state := "containers/" + t.id + "/config.v2.json"
+	paths, err := f.glob(state, dirs...)
+	if len(paths) == 0 && t.podUID == "" {
+		for _, dir := range f.dockerDaemons() {
+			if path := filepath.Join(dir, state); stampOf(path) != (stamp{}) {
+				paths = append(paths, path)
+			}
+		}
+	}
 	if len(paths) == 0 {
 		return names{}, err
 	}
@@ -173,16 +214,88 @@ func (f files) docker(t target) (names, error) {
 		Name   string
 		Config struct{ Labels map[string]string }
 	}
+	from := stampOf(paths[0])
 	err = readJSON(paths[0], &c)
 	n := fromLabels(c.Config.Labels)
 	if n.pod == "" {
-		n.container = strings.TrimPrefix(c.Name, "/")
+		n.container, n.from = strings.TrimPrefix(c.Name, "/"), from // docker rename
 	}
 	return n, err
 }
 
+// dataRoot is what a file of docker's configuration says of where it keeps containers.
+func dataRoot(path string) string {
+	var daemon struct {
+		Root string `json:"data-root"`
+	}
+	_ = readJSON(path, &daemon) // mostly there is no such file
+	return daemon.Root
+}
+
+// daemonsAge is how long it is believed where docker keeps containers: to look through
+// all processes takes some milliseconds.
+const daemonsAge = 5 * time.Second
+
+// dockerDaemons are the folders where daemons that run keep containers, as their
+// command lines say: each as the daemon itself sees it, where that may be looked at.
+func (f *files) dockerDaemons() []string {
+	if time.Now().Before(f.daemonsDue) {
+		return f.daemons
+	}
+	f.daemons = nil
+	all, _ := os.ReadDir(f.proc) // without it there are none
+	for _, p := range all {
+		if p.Name()[0] < '1' || p.Name()[0] > '9' {
+			continue
+		}
+		dir := filepath.Join(f.proc, p.Name())
+		comm, err := readFile(filepath.Join(dir, "comm"), maxProc)
+		if err != nil || string(bytes.TrimSpace(comm)) != "dockerd" {
+			continue
+		}
+		line, err := readFile(filepath.Join(dir, "cmdline"), maxProc)
+		if err != nil {
+			continue
+		}
+		args := strings.Split(string(line), "\x00")
+		root := f.root
+		if _, err := os.Stat(filepath.Join(dir, "root/.")); err == nil {
+			root = filepath.Join(dir, "root")
+		}
+		kept := flagOf(args, "--data-root", "-g", "--graph")
+		if kept == "" {
+			kept = dataRoot(filepath.Join(root, cmp.Or(flagOf(args, "--config-file"), "/etc/docker/daemon.json")))
+		}
+		f.daemons = append(f.daemons, filepath.Join(root, cmp.Or(kept, "/var/lib/docker")))
+	}
+	f.daemonsDue = time.Now().Add(daemonsAge)
+	return f.daemons
+}
+
+// flagOf is the value of a flag by one of these names, behind = or as the next argument.
+func flagOf(args []string, flags ...string) string {
+	for i, arg := range args {
+		for _, flag := range flags {
+			if value, ok := strings.CutPrefix(arg, flag+"="); ok {
+				return value
+			}
+			if arg == flag && i+1 < len(args) {
+				return args[i+1]
+			}
+		}
+	}
+	return ""
+}
+
+// A podmanList is a list of podman's containers, as it was when it was read.
+type podmanList struct {
+	stamp
+	names map[string]string // by id
+	err   error
+}
+
 // podman reads its list of containers, and that of the ones made with --rm.
-func (f files) podman(t target) (names, error) {
+func (f *files) podman(t target) (names, error) {
 	if t.id == "" || t.podUID != "" || t.runtime != "podman" && t.runtime != "" {
 		return names{}, nil
 	}
@@ -192,25 +305,42 @@ func (f files) podman(t target) (names, error) {
 	}
 	paths, failed := f.glob("*-containers/*containers.json", dirs...)
 	for _, path := range paths {
-		var list []struct {
-			ID    string
-			Names []string
+		list := f.podmanList(path)
+		if list.err != nil {
+			failed = list.err // another user's may be whole
 		}
-		if err := readJSON(path, &list); err != nil {
-			failed = err // another user's may be whole
-		}
-		for _, c := range list {
-			if c.ID == t.id && len(c.Names) > 0 {
-				return names{container: c.Names[0]}, nil
-			}
+		if name := list.names[t.id]; name != "" {
+			return names{container: name, from: list.stamp}, nil // podman rename
 		}
 	}
 	return names{}, failed
 }
 
+// podmanList reads a list, if it is not the one that was read last: it has all
+// containers, and is asked for one after the other.
+func (f *files) podmanList(path string) podmanList {
+	now := stampOf(path)
+	if last, ok := f.lists[path]; ok && last.stamp == now {
+		return last
+	}
+	list := podmanList{stamp: now, names: make(map[string]string)}
+	var all []struct {
+		ID    string
+		Names []string
+	}
+	list.err = readJSON(path, &all)
+	for _, c := range all {
+		if len(c.Names) > 0 {
+			list.names[c.ID] = c.Names[0]
+		}
+	}
+	f.lists[path] = list
+	return list
+}
+
 // logLinks reads POD_NAMESPACE_CONTAINER-ID.log, the name of a link that kubelet
 // makes once the container runs.
-func (f files) logLinks(t target) (names, error) {
+func (f *files) logLinks(t target) (names, error) {
 	if t.podUID == "" || t.id == "" {
 		return names{}, nil
 	}
@@ -247,7 +377,7 @@ func (f files) logLinks(t target) (names, error) {
 
 // logDirs finds the pod by its uid in NAMESPACE_POD_UID. Which container it is
 // the directories below tell only where the logs are links to docker's.
-func (f files) logDirs(t target) (names, error) {
+func (f *files) logDirs(t target) (names, error) {
 	if t.podUID == "" {
 		return names{}, nil
 	}
@@ -279,7 +409,7 @@ func fromLogDir(name string) (n names, uid string) {
 
 // glob lists what matches in any of dirs. The error tells of a directory that
 // could not be looked into; that there is none is no error.
-func (f files) glob(pattern string, dirs ...string) (paths []string, failed error) {
+func (f *files) glob(pattern string, dirs ...string) (paths []string, failed error) {
 	for _, dir := range dirs {
 		path := filepath.Join(f.root, dir, pattern)
 		// Up to the last star only: behind it Glob would list directories, of
@@ -368,4 +498,11 @@ func readNames(dir string) ([]string, error) {
 		err = nil
 	}
 	return list, err
+}
+
+func inode(info fs.FileInfo) uint64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return st.Ino
+	}
+	return 0
 }

@@ -3,12 +3,20 @@ package place
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
+
+// sameNames compares names, wherever they are from.
+var sameNames = cmp.Comparer(func(a, b names) bool {
+	a.from, b.from = stamp{}, stamp{}
+	return a == b
+})
 
 func TestFiles(t *testing.T) {
 	const (
@@ -106,6 +114,37 @@ func TestFiles(t *testing.T) {
 			files:  map[string]string{"var/lib/" + podman + "containers.json": "[]", "var/lib/" + podman + "volatile-containers.json": aPodman},
 			target: target{id: idA, runtime: "podman"}, want: names{container: "db"},
 		},
+		"docker with a folder of its own, by its flag": {
+			files: map[string]string{
+				"proc/7/comm": "dockerd\n", "proc/7/cmdline": "/usr/bin/dockerd\x00--debug\x00--data-root=/srv/docker\x00",
+				"srv/docker/containers/" + idA + "/config.v2.json": `{"Name":"/db"}`,
+			},
+			target: target{id: idA, runtime: "docker"}, want: names{container: "db"},
+		},
+		"the same, beside others and as an argument of its own": {
+			files: map[string]string{
+				"proc/6/comm": "sh\n", "proc/6/cmdline": "sh\x00-c\x00dockerd --data-root=/x\x00",
+				"proc/7/comm": "dockerd\n", "proc/7/cmdline": "dockerd\x00-H\x00unix:///run/b.sock\x00--data-root\x00/srv/b\x00",
+				"proc/8/comm": "dockerd\n", "proc/8/cmdline": "dockerd\x00-g\x00/srv/c\x00",
+				"srv/c/containers/" + idA + "/config.v2.json": `{"Name":"/db"}`,
+			},
+			target: target{id: idA, runtime: "docker"}, want: names{container: "db"},
+		},
+		"the same, by a configuration of another name": {
+			files: map[string]string{
+				"proc/7/comm": "dockerd\n", "proc/7/cmdline": "dockerd\x00--config-file\x00/srv/d.json\x00",
+				"srv/d.json": `{"data-root":"/srv/d"}`,
+				"srv/d/containers/" + idA + "/config.v2.json": `{"Name":"/db"}`,
+			},
+			target: target{id: idA}, want: names{container: "db"},
+		},
+		"docker in a mount namespace of its own": {
+			files: map[string]string{
+				"proc/7/comm": "dockerd\n", "proc/7/cmdline": "dockerd\x00",
+				"proc/7/root/var/lib/docker/containers/" + idA + "/config.v2.json": `{"Name":"/db"}`,
+			},
+			target: target{id: idA, runtime: "docker"}, want: names{container: "db"},
+		},
 		"podman, rootless, beside one whose list is broken": {
 			files: map[string]string{
 				"home/ann/.local/share/" + podman + "containers.json": "[{",
@@ -145,8 +184,8 @@ func TestFiles(t *testing.T) {
 					h.write(name, content)
 				}
 			}
-			got, errs := files{h.root}.find(tt.target)
-			if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(names{})); diff != "" {
+			got, errs := newFiles(Roots{FS: h.root}.filled()).find(tt.target)
+			if diff := cmp.Diff(tt.want, got, sameNames); diff != "" {
 				t.Errorf("errors %v, names (-want +got):\n%s", errs, diff)
 			}
 		})
@@ -175,7 +214,7 @@ func TestFilesThatAreTraps(t *testing.T) {
 				t.Fatal(err)
 			}
 			h.dockerContainer(idA, "db") // the next source is asked all the same
-			got, errs := files{h.root}.find(target{id: idA})
+			got, errs := newFiles(Roots{FS: h.root}.filled()).find(target{id: idA})
 			if got.container != "db" {
 				t.Errorf("got %+v", got)
 			}
@@ -199,10 +238,42 @@ func errOf(errs ...error) error {
 func TestFilesThatMayNotBeRead(t *testing.T) {
 	h := newHost(t, false)
 	h.write("run/containerd/io.containerd.runtime.v2.task", "a file where a directory should be")
-	h.cgroup("/docker/" + idA)
+	id := h.cgroup("/docker/" + idA)
 	r := h.resolver(Options{})
+	r.Lookup(id, 0)
 	problems := strings.Join(r.Problems(), "\n")
 	if !strings.Contains(problems, "containerd's bundles: ") || !strings.Contains(problems, "not a directory") {
 		t.Errorf("problems: %s", problems)
+	}
+}
+
+// A list that has all containers is read once, not once for each of them.
+func TestPodmansListIsReadOnce(t *testing.T) {
+	h := newHost(t, false)
+	const path = "var/lib/containers/storage/overlay-containers/containers.json"
+	list := func(name string) string {
+		return `[{"id":"` + idA + `","names":["` + name + `1"]},{"id":"` + idB + `","names":["` + name + `2"]}]`
+	}
+	at := time.Now().Add(-time.Hour)
+	write := func(name string, at time.Time) {
+		t.Helper()
+		h.write(path, list(name))
+		if err := os.Chtimes(filepath.Join(h.root, path), at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := newFiles(Roots{FS: h.root}.filled())
+	found := func(id string) string {
+		n, _ := f.find(target{id: id, runtime: "podman"})
+		return n.container
+	}
+	write("db", at)
+	first := found(idA)
+	write("ab", at) // nobody can tell that it has changed
+	second := found(idB)
+	write("ab", at.Add(time.Second))
+	third := found(idA)
+	if got, want := []string{first, second, third}, []string{"db1", "db2", "ab1"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

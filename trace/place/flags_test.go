@@ -204,8 +204,10 @@ func TestKernelKubeletIsAskedWithTheToken(t *testing.T) {
 	// get to see one. tracer says both.
 	refused := kit.Start(t, "exec", "--kubelet-token", dir+"/wrong", "--kubelet-ca", dir+"/ca", "--pid", strconv.Itoa(os.Getpid()))
 	stranger := kit.Start(t, "exec", "--kubelet-token", dir+"/token", "--pid", strconv.Itoa(os.Getpid()))
+	other := kit.Start(t, "exec", "--kubelet-token", dir+"/token", "--kubelet-ca", dir+"/ca", "--kubelet-name", "node7", "--pid", strconv.Itoa(os.Getpid()))
 	c.Sleep(t, "0.001")
 	for want, r := range map[string]*kit.Tracer{
+		"its certificate is for none of node7":                     other,
 		"401 Unauthorized: it wants a token or client certificate": refused,
 		"certificate signed by unknown authority":                  stranger,
 	} {
@@ -220,6 +222,16 @@ func TestKernelKubeletIsAskedWithTheToken(t *testing.T) {
 	if len(asked) != 1 || asked["GET /pods Bearer guess"] == 0 {
 		t.Errorf("it was shown %v", asked)
 	}
+	// A node that is called otherwise is named by a flag.
+	clear(asked)
+	mu.Unlock()
+	r = kit.Start(t, "exec", "--kubelet-token", dir+"/token", "--kubelet-ca", dir+"/ca", "--kubelet-name", "example.com", "--pid", strconv.Itoa(os.Getpid()))
+	for named := false; !named; {
+		c.Sleep(t, "0.001")
+		named = r.Until(func(e kit.Event) bool { return e["comm"] == "sleep" })["pod"] == "web-0"
+	}
+	r.Stop()
+	mu.Lock()
 }
 
 // loopbackUp gives this thread's network its loopback.

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,7 +19,7 @@ import (
 type Resolver struct {
 	roots  Roots
 	trees  []Hierarchy
-	files  files
+	files  *files   // the worker's own
 	remote []source // the goroutine of ask's own: whom it asks where files do not name a pod
 	wait   time.Duration
 	behind func() bool // nil: not known
@@ -97,6 +99,10 @@ type owner struct {
 	ready chan struct{}   // closed once files were read; nil when there is no use in waiting
 	names names
 	tries int
+	asked bool // it is with the goroutine of ask
+
+	since time.Time    // when it was learned
+	met   atomic.Int64 // when an event of it that lacks something made it be looked for last, Unix ns; 0: none has come
 }
 
 func (o *owner) newPlace() *Place {
@@ -141,7 +147,7 @@ func (r *Resolver) learn(id uint64, path string) (fresh *owner) {
 	if t != (target{}) {
 		o := r.owners[t]
 		if o == nil {
-			o = &owner{target: t, ids: make(map[uint64]bool, 1), ready: make(chan struct{})}
+			o = &owner{target: t, ids: make(map[uint64]bool, 1), ready: make(chan struct{}), since: time.Now()}
 			o.place = o.newPlace()
 			r.owners[t] = o
 			fresh = o
@@ -287,33 +293,105 @@ func (r *Resolver) Counts() Counts {
 	return n
 }
 
-// Problems says in plain sentences why names are missing; nil where none are.
+// Problems says in plain sentences why events lack names; nil where none do. What no
+// event has come from is nobody's concern.
 func (r *Resolver) Problems() []string {
 	n := r.Counts()
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var list, some []string
-	for source, err := range r.problems {
-		if source == tree || n.Named < n.Containers {
-			list = append(list, fmt.Sprintf("%s: %v", source, err))
-		}
-	}
-	slices.Sort(list)
+	met := 0
 	for t, o := range r.owners {
+		if o.met.Load() == 0 {
+			continue
+		}
+		met++
 		if !o.final {
 			some = append(some, cmp.Or(short(t.id), "pod "+t.podUID))
 		}
 	}
+	nameless := len(some)
+	for source, err := range r.problems {
+		if source == tree || nameless > 0 {
+			list = append(list, fmt.Sprintf("%s: %v", source, err))
+		}
+	}
+	slices.Sort(list)
 	slices.Sort(some)
 	if len(some) > 3 {
 		some = append(some[:3], "…")
 	}
-	if len(some) > 0 {
-		list = append(list, fmt.Sprintf("%d of %d containers lack a name: %s",
-			n.Containers-n.Named, n.Containers, strings.Join(some, ", ")))
+	if nameless > 0 {
+		list = append(list, fmt.Sprintf("%d of %d containers lack a name: %s", nameless, met, strings.Join(some, ", ")))
 	}
 	if n.Dropped > 0 {
 		list = append(list, fmt.Sprintf("cgroups given up %d times: there are too many, or too many new ones at once", n.Dropped))
 	}
 	return list
+}
+
+// maxNamed is how many names a sentence lists.
+const maxNamed = 12
+
+// Nobody says that no container or pod that is known now is one that f wants, and which
+// there are; empty if there is one. It is not sure before the files with names were read.
+func (r *Resolver) Nobody(f Filter) (text string, sure bool) {
+	var there [3]map[string]bool // containers, pods, namespaces
+	for i := range there {
+		there[i] = make(map[string]bool)
+	}
+	sure = true
+	if r.matches(f) {
+		return "", true
+	}
+	r.mu.RLock()
+	for _, o := range r.owners {
+		sure = sure && o.ready == nil
+		for i, name := range []string{o.place.Container, o.place.Pod, o.place.Namespace} {
+			if name != "" {
+				there[i][name] = true
+			}
+		}
+	}
+	r.mu.RUnlock()
+	var list []string
+	for i, part := range []struct {
+		flag, pattern, what string
+		alone               Filter
+	}{
+		{"--container", f.Container, "container", Filter{Container: f.Container}},
+		{"--pod", f.Pod, "pod", Filter{Pod: f.Pod}},
+		{"--namespace", f.Namespace, "namespace", Filter{Namespace: f.Namespace}},
+	} {
+		if part.pattern == "" || r.matches(part.alone) {
+			continue
+		}
+		names := slices.Sorted(maps.Keys(there[i]))
+		text := fmt.Sprintf("no %s matches %s %q now", part.what, part.flag, part.pattern)
+		switch more := len(names) - maxNamed; {
+		case len(names) == 0:
+			text += "; there are none"
+		case more > 0:
+			text += fmt.Sprintf("; there are %s and %d more", strings.Join(names[:maxNamed], ", "), more)
+		default:
+			text += "; there are " + strings.Join(names, ", ")
+		}
+		list = append(list, text)
+	}
+	if list == nil {
+		list = append(list, "no container or pod matches all of --container, --pod and --namespace now")
+	}
+	return strings.Join(list, "; ") + ". What starts later is shown", sure
+}
+
+// matches reports whether there is a container or pod that f wants.
+func (r *Resolver) matches(f Filter) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, o := range r.owners {
+		if f.Match(o.place) {
+			return true
+		}
+	}
+	return false
 }

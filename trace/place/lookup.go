@@ -21,11 +21,11 @@ type Options struct {
 }
 
 // New starts to read the cgroup tree in the background; Close ends that. It
-// fails where there is no cgroup tree, or where a file that opts names cannot
+// fails where no cgroup tree can be read, or where a file that opts names cannot
 // be used.
 func New(roots Roots, opts Options) (*Resolver, error) {
 	trees, err := FindHierarchies(roots)
-	if err != nil {
+	if len(trees) == 0 {
 		return nil, err
 	}
 	tops := make(map[uint64]bool)
@@ -49,7 +49,7 @@ func New(roots Roots, opts Options) (*Resolver, error) {
 	r := &Resolver{
 		roots: roots,
 		trees: trees,
-		files: files{roots.FS},
+		files: newFiles(roots),
 		remote: []source{
 			{name: "kubelet's pods socket", find: cached(podsSocket(roots.FS))},
 			{name: "runtime's CRI socket", find: cri(roots.FS)},
@@ -69,6 +69,7 @@ func New(roots Roots, opts Options) (*Resolver, error) {
 	for id := range tops {
 		r.learn(id, "/")
 	}
+	r.after(renameTime, r.rename)
 	r.scan()
 	r.running.Go(r.work)
 	r.running.Go(r.ask)
@@ -89,10 +90,10 @@ func (r *Resolver) Scanned() <-chan struct{} { return r.scanned }
 // Hierarchies are the trees whose ids Lookup and Mkdir understand.
 func (r *Resolver) Hierarchies() []Hierarchy { return r.trees }
 
-// tree is the one that the number belongs to.
-func (r *Resolver) tree(hierarchy uint32) (Hierarchy, bool) {
+// hierarchy is the tree that a number belongs to.
+func (r *Resolver) hierarchy(number uint32) (Hierarchy, bool) {
 	for _, h := range r.trees {
-		if h.ID == hierarchy {
+		if h.ID == number {
 			return h, true
 		}
 	}
@@ -117,11 +118,40 @@ func (r *Resolver) Lookup(id uint64, pid int) (*Place, bool) {
 	r.mu.RLock()
 	c := r.cgroups[id]
 	place, ok, ready := c.state()
-	r.mu.RUnlock()
-	if c != nil && ready == nil {
-		return place, ok
+	var o *owner
+	if c != nil {
+		o = c.owner
 	}
-	return r.lookupSlow(id, pid)
+	r.mu.RUnlock()
+	if c == nil || ready != nil {
+		return r.lookupSlow(id, pid)
+	}
+	if o != nil {
+		r.meet(o, ok)
+	}
+	return place, ok
+}
+
+// meet takes note that an event has come from o. If its names are not all known they
+// are looked for again, the more rarely the longer that was in vain.
+func (r *Resolver) meet(o *owner, complete bool) {
+	last := o.met.Load()
+	if complete && last != 0 {
+		return // the usual case: it must not cost a look at the clock
+	}
+	now := time.Now()
+	if last == 0 {
+		o.met.Store(now.UnixNano())
+	}
+	if complete || last == 0 || now.Sub(time.Unix(0, last)) < max(againTime, now.Sub(o.since)/4) || r.queue.full() {
+		return
+	}
+	o.met.Store(now.UnixNano())
+	r.queue.do(func() {
+		if !o.asked {
+			r.resolve(o, o.tries)
+		}
+	})
 }
 
 func (r *Resolver) lookupSlow(id uint64, pid int) (*Place, bool) {
@@ -149,6 +179,9 @@ func (r *Resolver) lookupSlow(id uint64, pid int) (*Place, bool) {
 	for { // wait for the cgroup, then for its container
 		place, ok, ready := c.state()
 		if ready == nil {
+			if c.owner != nil {
+				r.meet(c.owner, ok)
+			}
 			return place, ok
 		}
 		if o := c.owner; o != nil {
@@ -170,7 +203,7 @@ func (r *Resolver) lookupSlow(id uint64, pid int) (*Place, bool) {
 // does not wait: names are read in the background, which is before a
 // container's first program starts, as the runtimes write them earlier still.
 func (r *Resolver) Mkdir(id uint64, hierarchy uint32, path string) {
-	h, ok := r.tree(hierarchy)
+	h, ok := r.hierarchy(hierarchy)
 	if !ok {
 		return
 	}
@@ -182,7 +215,7 @@ func (r *Resolver) Mkdir(id uint64, hierarchy uint32, path string) {
 // Rmdir tells that a cgroup was removed (tracepoint cgroup_rmdir). It stays
 // known for a minute, for events that are still on their way.
 func (r *Resolver) Rmdir(id uint64, hierarchy uint32, path string) {
-	h, ok := r.tree(hierarchy)
+	h, ok := r.hierarchy(hierarchy)
 	if !ok {
 		return
 	}

@@ -42,12 +42,15 @@ const (
 	waitTime   = 50 * time.Millisecond  // Options.Wait, if 0
 	keepTime   = time.Minute            // for a removed cgroup
 	lostTime   = 10 * time.Second       // before an id that was nowhere is looked for again
+	renameTime = time.Second            // between two looks at files that names are from
 	scanTime   = 2 * time.Second        // between two walks of the tree
 	askTime    = 5 * time.Second        // for one question to a socket or port
-	listAge    = time.Second            // before a list of pods is asked for again
-	retryTime  = 100 * time.Millisecond // before the second try, then four times that, and so on
-	maxTries   = 6
-	tree       = "cgroup tree" // as a source of problems
+	listAge    = 250 * time.Millisecond // before a list is asked for again, for a container that it lacks
+	podAge     = 100 * time.Millisecond // the same, for a pod that it lacks
+	retryTime  = 100 * time.Millisecond // before the second try, then twice that, and so on
+	maxTries   = 9                      // 26 s; then only as long as events come from there
+	againTime  = 250 * time.Millisecond // before a name is looked for again because of an event, or a quarter of what is waited already
+	tree       = "cgroup tree"          // as a source of problems
 )
 
 // A Place is where a process runs. Container is the name; the first 12 digits of

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -419,6 +420,153 @@ func TestNameThatIsWrittenLater(t *testing.T) {
 		}
 		if len(r.Problems()) != 0 {
 			t.Errorf("problems: %q", r.Problems())
+		}
+	})
+}
+
+// A container that is renamed has its new name from then on, for filters as well.
+func TestRenamedContainer(t *testing.T) {
+	podman := func(h *host, name string) {
+		h.write("var/lib/containers/storage/overlay-containers/containers.json", `[{"id":"`+idA+`","names":["`+name+`"]}]`)
+	}
+	for name, c := range map[string]struct {
+		path string
+		name func(h *host, name string)
+	}{
+		"docker": {"/docker/" + idA, func(h *host, name string) { h.dockerContainer(idA, name) }},
+		"podman": {"/libpod_parent/libpod-" + idA, podman},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHost(t, false)
+				c.name(h, "before")
+				id := h.cgroup(c.path)
+				r := h.resolver(Options{})
+				defer r.Close()
+				var verdicts []Verdict
+				defer r.Watch(Filter{Container: "after"}, func(of uint64, v Verdict) {
+					if of == id {
+						verdicts = append(verdicts, v)
+					}
+				})()
+				first, _ := r.Lookup(id, 0)
+				was := *first
+				c.name(h, "after!")
+				c.name(h, "after")
+				time.Sleep(2 * renameTime)
+				synctest.Wait()
+				second, ok := r.Lookup(id, 0)
+				if was.Container != "before" || first.Container != "before" || second.Container != "after" || !ok {
+					t.Errorf("before %+v, then %+v, %v", first, second, ok)
+				}
+				if !slices.Equal(verdicts, []Verdict{Unwanted, Wanted}) {
+					t.Errorf("verdicts: %v", verdicts)
+				}
+				// What is removed keeps its name.
+				if err := os.RemoveAll(filepath.Join(h.root, "var/lib")); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(2 * renameTime)
+				synctest.Wait()
+				if p, ok := r.Lookup(id, 0); p.Container != "after" || !ok {
+					t.Errorf("removed: %+v, %v", p, ok)
+				}
+			})
+		})
+	}
+}
+
+// Of what is outside of the part that can be seen processes tell, and one that is gone does not end the search.
+func TestLookupInAPartOfATree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, false)
+		h.dockerContainer(idA, "db")
+		h.dockerContainer(idB, "own")
+		h.write("proc/self/mountinfo", "35 30 0:29 /docker/"+idB+" "+h.tree+" rw - cgroup2 cgroup2 rw\n")
+		h.write("proc/8/cgroup", "0::/../"+idA+"\n")
+		h.write("proc/9/cgroup", "0::/../../user.slice\n")
+		r := h.resolver(Options{})
+		defer r.Close()
+		if !r.Hierarchies()[0].Part {
+			t.Fatalf("%+v", r.Hierarchies())
+		}
+		for id, pid := range map[uint64]int{1000: 8, 1001: 9} {
+			if p, ok := r.Lookup(id, 7); ok {
+				t.Errorf("of a process that is gone: %+v", p)
+			}
+			time.Sleep(2 * retryTime)
+			synctest.Wait()
+			p, ok := r.Lookup(id, pid)
+			if !ok || (p == nil) != (pid == 9) || p != nil && p.Container != "db" {
+				t.Errorf("process %d: %+v, %v", pid, p, ok)
+			}
+		}
+	})
+}
+
+// A pod that a list lacks is asked for again at once; what its containers are called comes when kubelet knows.
+func TestPodThatKubeletLearnsLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, false)
+		r := h.resolver(Options{})
+		defer r.Close()
+		list, calls := newRoster(), 0
+		r.remote = []source{{name: "port", find: cached(func(context.Context) (*roster, error) {
+			calls++
+			time.Sleep(time.Millisecond)
+			now := newRoster()
+			maps.Copy(now.pods, list.pods)
+			maps.Copy(now.containers, list.containers)
+			return now, nil
+		})}}
+		r.Mkdir(1000, 0, "/kubepods/pod1/"+idA)
+		synctest.Wait()
+		time.Sleep(730 * time.Millisecond) // the ladder would look again at 700 ms and at 1.5 s
+		n := names{pod: "web-0", namespace: "demo", podUID: "1"}
+		list.addPod(n)
+		late := func(what string, since time.Time, complete func(*Place, bool) bool) {
+			t.Helper()
+			for {
+				p, ok := r.Lookup(1000, 0)
+				if complete(p, ok) {
+					break
+				}
+				if time.Since(since) > time.Minute {
+					t.Fatalf("%s: %+v", what, p)
+				}
+				time.Sleep(10 * time.Millisecond) // between events
+			}
+			if d := time.Since(since); d > 400*time.Millisecond {
+				t.Errorf("%s: known after %v", what, d)
+			}
+		}
+		late("the pod", time.Now(), func(p *Place, _ bool) bool { return p.Pod == "web-0" })
+		time.Sleep(time.Second / 3)
+		list.addContainer(n, "app", "containerd://"+idA)
+		late("the container", time.Now(), func(p *Place, ok bool) bool { return ok && p.Container == "app" })
+		if calls > 20 {
+			t.Errorf("the list was asked for %d times", calls)
+		}
+	})
+}
+
+// Names that no event lacks are nobody's concern: the note counts what events came from.
+func TestProblemsAreOfWhatEventsCameFrom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, false)
+		h.cgroup("/docker/" + idA) // empty
+		h.dockerContainer(strings.Repeat("c", 64), "db")
+		named := h.cgroup("/docker/" + strings.Repeat("c", 64))
+		id := h.cgroup("/docker/" + idB)
+		r := h.resolver(Options{})
+		defer r.Close()
+		r.Lookup(named, 0)
+		if got := r.Problems(); got != nil {
+			t.Errorf("before: %q", got)
+		}
+		r.Lookup(id, 0)
+		if got, want := r.Problems(), []string{"1 of 2 containers lack a name: " + idB[:12]}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	})
 }

@@ -121,7 +121,7 @@ func TestCRISockets(t *testing.T) {
 
 	find := cri(h.root)
 	got, err := find(t.Context(), target{podUID: uid, id: idA})
-	if diff := cmp.Diff(names{container: "app", pod: "web-0"}, got, cmp.AllowUnexported(names{})); diff != "" {
+	if diff := cmp.Diff(names{container: "app", pod: "web-0"}, got, sameNames); diff != "" {
 		t.Errorf("error %v, names (-want +got):\n%s", err, diff)
 	}
 	got, err = find(t.Context(), target{podUID: uid, id: idB})
@@ -170,7 +170,7 @@ func TestCachedList(t *testing.T) {
 			idB: {pod: "web-0", namespace: "demo", podUID: uid},
 		} {
 			got, err := find(t.Context(), target{podUID: uid, id: id})
-			if diff := cmp.Diff(want, got, cmp.AllowUnexported(names{})); diff != "" || err != nil {
+			if diff := cmp.Diff(want, got, sameNames); diff != "" || err != nil {
 				t.Errorf("error %v (-want +got):\n%s", err, diff)
 			}
 		}
@@ -283,7 +283,7 @@ func TestKubeletsPort(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := names{container: "app", pod: "web-0", namespace: "demo", podUID: uid}
-			if diff := cmp.Diff(want, all.find(target{uid, idA, ""}), cmp.AllowUnexported(names{})); diff != "" {
+			if diff := cmp.Diff(want, all.find(target{uid, idA, ""}), sameNames); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

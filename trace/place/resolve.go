@@ -55,11 +55,46 @@ func (r *Resolver) resolve(o *owner, try int) {
 	if o.podUID != "" {
 		select {
 		case r.questions <- o:
+			o.asked = true
 			return
 		default:
 		}
 	}
 	r.retry(o)
+}
+
+// rename looks for names that were changed: at the files that they are from, every
+// second or as often as that takes a fiftieth of the time.
+func (r *Resolver) rename() {
+	r.mu.RLock()
+	var list []*owner
+	for _, o := range r.owners {
+		list = append(list, o)
+	}
+	r.mu.RUnlock()
+	start := time.Now()
+	for _, o := range list {
+		if o.names.from == (stamp{}) {
+			continue
+		}
+		switch now := stampOf(o.names.from.path); {
+		case now == o.names.from:
+			continue
+		case now == (stamp{}): // the container is gone: it keeps its name
+			o.names.from = stamp{}
+			continue
+		}
+		n, _ := r.files.find(o.target) // what fails now leaves the name as it is
+		if n.from == (stamp{}) || n.container == "" {
+			continue
+		}
+		changed := n.container != o.names.container
+		o.names.from, o.names.container = n.from, n.container
+		if changed {
+			r.publish(o, names{})
+		}
+	}
+	r.after(max(renameTime, 50*time.Since(start)), r.rename)
 }
 
 // retry tries again later, as long as there is a cgroup to try for.
@@ -71,7 +106,7 @@ func (r *Resolver) retry(o *owner) {
 	}
 	r.mu.RUnlock()
 	if try := o.tries; alive && try < maxTries {
-		r.after(retryTime<<(2*(try-1)), func() { r.resolve(o, try) })
+		r.after(retryTime<<(try-1), func() { r.resolve(o, try) })
 	}
 }
 
@@ -99,7 +134,8 @@ func (r *Resolver) locate(id uint64, pid int) {
 		r.learnNow(id, path)
 		return
 	}
-	if r.dir(id) == "" { // the next process may live long enough to tell
+	h := r.tree(id)
+	if h == nil { // the next process may live long enough to tell
 		r.giveUp([]uint64{id}, retryTime)
 		return
 	}
@@ -111,13 +147,16 @@ func (r *Resolver) locate(id uint64, pid int) {
 		r.worker.idle = false
 		r.after(time.Until(r.worker.nextScan), r.scan)
 	}
+	if h.Part { // it need not be in there, and the next process may tell
+		r.after(retryTime, func() { r.giveUp([]uint64{id}, 0) })
+	}
 }
 
 // pathOf reads a process's cgroup path, and takes it only where the directory
 // has that id: the process may have moved on, or the pid be another's by now.
 // A path that cannot be looked at, as it is outside of this cgroup namespace or
 // removed, is taken if it names a container, and where the tree is not to be
-// seen at all whatever it names: nothing else will ever tell.
+// seen as a whole whatever it names: nothing else will ever tell.
 func (r *Resolver) pathOf(id uint64, pid int) (string, bool) {
 	if pid <= 0 {
 		return "", false
@@ -126,30 +165,30 @@ func (r *Resolver) pathOf(id uint64, pid int) (string, bool) {
 	if err != nil {
 		return "", false
 	}
-	dir, unseen := r.dir(id), ""
+	h, unseen := r.tree(id), ""
 	for i, path := range ParseCgroup(data) {
-		if dir == "" || strings.HasPrefix(path, "/..") {
+		if h == nil || strings.HasPrefix(path, "/..") {
 			unseen = cmp.Or(unseen, path)
 			continue
 		}
-		switch info, err := os.Lstat(filepath.Join(dir, path)); {
+		switch info, err := os.Lstat(filepath.Join(h.Dir, path)); {
 		case err != nil && i == 0:
 			unseen = cmp.Or(unseen, path)
 		case err == nil && inode(info) == id&^V1:
 			return path, true
 		}
 	}
-	return unseen, identify(unseen) != (target{}) || dir == ""
+	return unseen, identify(unseen) != (target{}) || h == nil || h.Part && unseen != ""
 }
 
-// dir is where the tree with this id is mounted, "" where it cannot be seen.
-func (r *Resolver) dir(id uint64) string {
-	for _, h := range r.trees {
-		if h.V1 == (id&V1 != 0) {
-			return h.Dir
+// tree is the one with this id, nil where it cannot be seen.
+func (r *Resolver) tree(id uint64) *Hierarchy {
+	for i := range r.trees {
+		if r.trees[i].V1 == (id&V1 != 0) {
+			return &r.trees[i]
 		}
 	}
-	return ""
+	return nil
 }
 
 // scan starts a walk of the trees. It is the worker's, and New's.
@@ -244,6 +283,7 @@ func (r *Resolver) ask() {
 				}
 			}
 			r.queue.do(func() {
+				o.asked = false
 				if !r.publish(o, n) {
 					r.retry(o)
 				}

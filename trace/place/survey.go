@@ -2,6 +2,7 @@ package place
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net"
 	"os"
@@ -51,6 +52,22 @@ func Survey(roots Roots) (cgroups string, runtimes []string) {
 	return cgroups, runtimes
 }
 
+// Unseen says that some of trees are no whole ones, and what to do about it; empty if
+// all are.
+func Unseen(trees []Hierarchy) string {
+	var parts []string
+	for _, h := range trees {
+		if h.Part {
+			parts = append(parts, h.Dir)
+		}
+	}
+	if parts == nil {
+		return ""
+	}
+	return fmt.Sprintf("only a part of the cgroup tree is mounted at %s, as in a container: containers and pods that are older than tracing, or outside of it, may not be known; "+
+		"mount the host's (docker run --cgroupns=host -v /sys/fs/cgroup:/sys/fs/cgroup:ro)", strings.Join(parts, " and "))
+}
+
 // present reports whether path is a folder with something in it, or a socket
 // that somebody listens on.
 func present(path string) bool {
@@ -91,9 +108,10 @@ func Names(roots Roots) (containers, pods, namespaces []string) {
 	for i := range found {
 		found[i] = make(map[string]bool)
 	}
+	files := newFiles(roots)
 	for t := range targets {
 		o := owner{target: t}
-		o.names, _ = files{roots.FS}.find(t)
+		o.names, _ = files.find(t)
 		p := o.newPlace()
 		for i, name := range []string{p.Container, p.Pod, p.Namespace} {
 			if name != "" && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) }) {

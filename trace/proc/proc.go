@@ -197,6 +197,43 @@ func SplitArgs(b []byte) []string {
 	return strings.Split(s, "\x00")
 }
 
+// Comm is the name of a process; empty if it is gone.
+func (d Dir) Comm(pid uint32) string {
+	b, err := d.read(pid, "comm")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSuffix(string(b), "\n")
+}
+
+// Env is the environment that a process was started with, as NAME=VALUE each; nothing
+// if it may not be read.
+func (d Dir) Env(pid uint32) []string {
+	b, err := d.read(pid, "environ")
+	if err != nil {
+		return nil
+	}
+	return SplitArgs(b)
+}
+
+// Holds reports whether a process has a file open that /proc calls by this name, as
+// socket:[4711]; false if that may not be looked at.
+func (d Dir) Holds(pid uint32, file string) bool {
+	dir := d.path(pid, "fd")
+	f, err := os.Open(dir)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	names, _ := f.Readdirnames(-1) // those that were read before it failed
+	for _, name := range names {
+		if to, err := os.Readlink(filepath.Join(dir, name)); err == nil && to == file {
+			return true
+		}
+	}
+	return false
+}
+
 // deleted is behind the path of a file that is not there any more: d_path() in the kernel.
 const deleted = " (deleted)"
 

@@ -340,3 +340,55 @@ func TestKernelPlaceLeavesNothing(t *testing.T) {
 		t.Errorf("%d objects before, %d after", before, after)
 	}
 }
+
+// Cgroup mounts that cannot be read are a warning, and an error only for who asks for a container.
+func TestKernelCgroupMountsThatOthersCover(t *testing.T) {
+	kit.Needs(t, kit.ThisKernelOnly)
+	cover := func(dir string, args ...string) (string, int) {
+		argv := append([]string{"-m", "sh", "-c", `mount -t tmpfs none "$1" && shift && exec "$@"`, "sh", dir, kit.Binary(t), "exec"}, args...)
+		return kit.Output(osexec.Command("unshare", argv...))
+	}
+	trees, err := place.FindHierarchies(place.Roots{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, status := cover("/sys/fs/cgroup", "--", "/bin/true"); status != 0 || !strings.Contains(out, "tracer: warning: containers and pods are not shown: read cgroup2's cgroup tree: ") || !strings.Contains(out, "1 event seen, 1 shown") {
+		t.Errorf("all: status %d: %s", status, out)
+	}
+	if out, status := cover("/sys/fs/cgroup", "--container", "x", "--", "/bin/true"); status != 1 || !strings.HasPrefix(out, "tracer: error: tell containers and pods apart: read cgroup2's cgroup tree: ") {
+		t.Errorf("all, with a filter: status %d: %s", status, out)
+	}
+	for _, tree := range trees {
+		out, status := cover(tree.Dir, "--", "/bin/true")
+		if want := tree.Dir + ": another mount covers it"; status != 0 || !strings.Contains(out, want) || !strings.Contains(out, "1 event seen, 1 shown") {
+			t.Errorf("%s: status %d: %s", tree.Dir, status, out)
+		}
+	}
+}
+
+// Who sees only a part of the cgroup tree is told, and what to do about it.
+func TestKernelPartOfTheCgroupTree(t *testing.T) {
+	kit.Needs(t, kit.ThisKernelOnly)
+	tree := container.Trees(t)["cgroup2"]
+	if tree.Dir == "" {
+		t.Skip("this host has no cgroup2")
+	}
+	own := filepath.Join(tree.Dir, "tracer-test-part")
+	if err := os.Mkdir(own, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(own)
+	script := `echo 0 >"$1/cgroup.procs" && exec unshare -C -m sh -c 'umount -l "$1" && mount -t cgroup2 none "$1" && shift && exec "$@"' sh "$2" "$3" "$4" "$5" "$6"`
+	for _, args := range [][]string{{"exec", "--", "/bin/true"}, {"check", "", ""}} {
+		argv := append([]string{"-c", script, "sh", own, tree.Dir, kit.Binary(t)}, args...)
+		if args[0] == "check" {
+			argv[1] = strings.Replace(script, ` "$5" "$6"`, "", 1)
+		}
+		out, _ := kit.Output(osexec.Command("sh", argv...))
+		for _, want := range []string{"only a part of the cgroup tree is mounted at " + tree.Dir, "docker run --cgroupns=host -v /sys/fs/cgroup:/sys/fs/cgroup:ro"} {
+			if !strings.Contains(strings.Join(strings.Fields(out), " "), want) {
+				t.Errorf("%v: %s", args, out)
+			}
+		}
+	}
+}

@@ -98,6 +98,7 @@ func (o *Options) Flags(group func(title string, declare func(*pflag.FlagSet))) 
 		f.Var(option.Text(&o.Kubelet.CertFile), "kubelet-cert", "`FILE` client certificate for the kubelet; needs --kubelet-key")
 		f.Var(option.Text(&o.Kubelet.KeyFile), "kubelet-key", "`FILE` key of the client certificate")
 		f.Var(option.Text(&o.Kubelet.CAFile), "kubelet-ca", "`FILE` certificates that sign the kubelet's own (default: those of the system)")
+		f.Var(option.Text(&o.Kubelet.ServerName), "kubelet-name", "`NAME` the name in the kubelet's certificate, where it is not this host's")
 	})
 }
 
@@ -131,6 +132,14 @@ func (o *Options) Resolve() (err error) {
 		return errors.New("--kubelet-key: --kubelet-cert is missing")
 	}
 	return nil
+}
+
+// Ready says what is missing that tracing takes: on this host, or of what flags name.
+func (o *Options) Ready() error {
+	if err := kernel.Ready(); err != nil {
+		return err
+	}
+	return o.Exist()
 }
 
 // Exist says which file or process that a flag names does not exist. The command

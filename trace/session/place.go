@@ -38,19 +38,25 @@ type places struct {
 
 	nameless time.Time // when the first event with names missing came
 	told     bool      // that they are
+	matched  bool      // it was looked whether anything here is wanted
 }
 
 // openPlaces opens the object that tells of cgroups, then begins to read what
 // cgroups and containers there are: in this order, so that none is missed.
 // Without cgroups in sight events have no place (nil), which is an error only if
 // they are chosen by it, and else a warning.
-func openPlaces(k *kernel.Kernel, opts *Options) (_ *places, warning string, err error) {
+func openPlaces(k *kernel.Kernel, opts *Options) (_ *places, warnings []string, err error) {
 	trees, err := place.FindHierarchies(place.Roots{})
 	switch {
-	case err != nil && opts.FiltersPlaces():
-		return nil, "", fmt.Errorf("tell containers and pods apart: %w", err)
+	case len(trees) == 0 && opts.FiltersPlaces():
+		return nil, nil, fmt.Errorf("tell containers and pods apart: %w", err)
+	case len(trees) == 0:
+		return nil, []string{fmt.Sprintf("containers and pods are not shown: %v", err)}, nil
 	case err != nil:
-		return nil, fmt.Sprintf("containers and pods are not shown: %v", err), nil
+		warnings = append(warnings, fmt.Sprintf("some containers and pods may not be known: %v", err))
+	}
+	if unseen := place.Unseen(trees); unseen != "" {
+		warnings = append(warnings, unseen)
 	}
 	plan := kernel.Plan{
 		Name: "place", Load: bpf.LoadPlace, Ring: bpf.PlaceMapPlaces, Rare: true,
@@ -64,7 +70,7 @@ func openPlaces(k *kernel.Kernel, opts *Options) (_ *places, warning string, err
 	}
 	p := &places{filter: opts.Place, stop: func() {}, done: make(chan struct{})}
 	if p.object, err = k.Load(plan); err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	p.resolver, err = place.New(place.Roots{}, place.Options{
 		Kubelet: opts.Kubelet,
@@ -72,7 +78,7 @@ func openPlaces(k *kernel.Kernel, opts *Options) (_ *places, warning string, err
 		Behind:  p.object.Behind,
 	})
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	go func() {
 		defer close(p.done)
@@ -89,7 +95,7 @@ func openPlaces(k *kernel.Kernel, opts *Options) (_ *places, warning string, err
 			}
 		})
 	}
-	return p, "", nil
+	return p, warnings, nil
 }
 
 // decode reports false for a record that is none. It has the layout of
@@ -137,11 +143,33 @@ func (p *places) locate(cgroup uint64, pid uint32) (event.Place, bool) {
 	return *at, complete
 }
 
-// nameProblems says, once, why names are missing.
-func (p *places) nameProblems() string {
-	if p == nil || p.told || p.nameless.IsZero() || time.Since(p.nameless) < namesDue {
+// nameProblems says, once, why names are missing: when they have been for a while, or
+// at the end.
+func (p *places) nameProblems(end bool) string {
+	if p == nil || p.told || p.nameless.IsZero() || !end && time.Since(p.nameless) < namesDue {
 		return ""
 	}
 	p.told = true
 	return strings.Join(p.resolver.Problems(), "; ")
+}
+
+// nobody says, once, that nothing that is here now has the place that is wanted, and
+// what there is: when all cgroups have been read, or at the end.
+func (p *places) nobody(end bool) string {
+	if p == nil || p.matched || p.filter == (place.Filter{}) {
+		return ""
+	}
+	select {
+	case <-p.resolver.Scanned():
+	default:
+		if !end {
+			return ""
+		}
+	}
+	text, sure := p.resolver.Nobody(p.filter)
+	p.matched = sure || end
+	if !p.matched {
+		return "" // some names are being read
+	}
+	return text
 }

@@ -228,17 +228,46 @@ func BenchmarkEmitInAKnownContainer(b *testing.B) {
 }
 
 func TestNamelessContainersAreToldOnce(t *testing.T) {
-	h, _ := located(t, place.Filter{})
-	places := h.stages.places
-	h.Emit(&event.Exec{Common: event.Common{Process: event.Process{CgroupID: 100}}})
-	first := places.nameProblems()
-	h.Emit(&event.Exec{Common: event.Common{Process: event.Process{CgroupID: 102}}})
-	if second := places.nameProblems(); first+second != "" {
-		t.Errorf("too early: %q, %q", first, second)
+	emitted := func() (*Host, *places) {
+		h, _ := located(t, place.Filter{})
+		h.Emit(&event.Exec{Common: event.Common{Process: event.Process{CgroupID: 100}}})
+		h.Emit(&event.Exec{Common: event.Common{Process: event.Process{CgroupID: 102}}})
+		return h, h.stages.places
+	}
+	_, places := emitted()
+	if early := places.nameProblems(false); early != "" {
+		t.Errorf("too early: %q", early)
 	}
 	places.nameless = places.nameless.Add(-namesDue)
-	told := places.nameProblems()
-	if again := places.nameProblems(); !strings.HasPrefix(told, "1 of 2 containers lack a name: 0b0b0b0b0b0b") || again != "" {
+	told := places.nameProblems(false)
+	if again := places.nameProblems(true); !strings.HasPrefix(told, "1 of 2 containers lack a name: 0b0b0b0b0b0b") || again != "" {
 		t.Errorf("%q, then %q", told, again)
+	}
+	// A short run ends before that.
+	if _, places = emitted(); places.nameProblems(true) != told {
+		t.Error("it is not said at the end")
+	}
+}
+
+func TestPlacesThatNobodyHas(t *testing.T) {
+	for what, c := range map[string]struct {
+		filter place.Filter
+		want   string
+	}{
+		"a container that is here":   {place.Filter{Container: "d*"}, ""},
+		"by its id":                  {place.Filter{Container: "0b0b0b"}, ""},
+		"none":                       {place.Filter{Container: "web"}, `no container matches --container "web" now; there are 0b0b0b0b0b0b, db. What starts later is shown`},
+		"no pods at all":             {place.Filter{Pod: "web-*"}, `no pod matches --pod "web-*" now; there are none. What starts later is shown`},
+		"a container, but in no pod": {place.Filter{Container: "db", Namespace: "demo"}, `no namespace matches --namespace "demo" now; there are none. What starts later is shown`},
+	} {
+		h, _ := located(t, c.filter)
+		places := h.stages.places
+		for _, cgroup := range []uint64{100, 102} { // so that names have been read
+			places.resolver.Lookup(cgroup, 0)
+		}
+		first := places.nobody(false)
+		if again := places.nobody(true); first != c.want || again != "" {
+			t.Errorf("%s: %q, then %q, want %q", what, first, again, c.want)
+		}
 	}
 }

@@ -752,11 +752,13 @@ func testDocker(t *testing.T) {
 	ownHost(t, "")
 	docker := "/usr/bin/docker" // another may be before it in PATH
 	daemon(t, "dockerd", "--log-level", "warn", "--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver", "vfs",
-		"--exec-opt", "native.cgroupdriver=cgroupfs")
+		"--exec-opt", "native.cgroupdriver=cgroupfs", "--data-root", "/var/lib/elsewhere")
 	eventually(t, "dockerd", func() error { return osexec.Command(docker, "version").Run() })
 	tool(t, docker, "load", "-i", writeImage(t))
 	awaitTurn()
 	testCommand(t, docker, "run", "--network", "host")
+	testRename(t, docker)
+	testRecipe(t, docker)
 }
 
 func testPodman(t *testing.T, kind, runtime string) {
@@ -766,8 +768,89 @@ func testPodman(t *testing.T, kind, runtime string) {
 	common := []string{"podman", "--cgroup-manager", "cgroupfs", "--events-backend", "none", "--storage-driver", "vfs"}
 	tool(t, append(common, "load", "-i", writeImage(t))...)
 	awaitTurn()
-	testCommand(t, append(common, "--runtime", runtime, "run", "--network", "host",
-		"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "--pids-limit", "0", "--privileged")...)
+	testCommand(t, slices.Concat(common, []string{"--runtime", runtime, "run", "--network", "host",
+		"--privileged"}, limits)...)
+	if kind == "" { // on one kind of host
+		common = append(common, "--runtime", runtime)
+		testRename(t, common...)
+		testRecipe(t, common...)
+	}
+}
+
+// limits are what podman is not to raise here: see testPodman.
+var limits = []string{"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "--pids-limit", "0"}
+
+// ownLimits are limits for a command that wants them.
+func ownLimits(command []string) []string {
+	if command[0] == "podman" {
+		return limits
+	}
+	return nil
+}
+
+// testRename renames a container while it is traced, by a command of this beginning.
+func testRename(t *testing.T, command ...string) {
+	t.Helper()
+	call := func(args ...string) { t.Helper(); tool(t, slices.Concat(command, args)...) }
+	call(slices.Concat([]string{"run", "-d", "--network", "host", "--name", "before"}, ownLimits(command), []string{image, "/bin/sleep", "600"})...)
+	r := kit.Start(t, "exec")
+	named := func(container string) {
+		t.Helper()
+		for until := time.Now().Add(60 * time.Second); ; {
+			before := len(r.Events)
+			call("exec", container, "/bin/true")
+			e := r.Until(func(e kit.Event) bool {
+				return len(r.Events) > before && e["comm"] == "true" && e["container_id"] != nil
+			})
+			if e["container"] == container {
+				return
+			}
+			if time.Now().After(until) {
+				t.Fatalf("not %s: %v", container, e)
+			}
+		}
+	}
+	named("before")
+	call("rename", "before", "after")
+	named("after")
+	r.Stop()
+	call("rm", "-f", "after")
+}
+
+// testRecipe runs tracer in a container as README says, by a command of this beginning.
+func testRecipe(t *testing.T, command ...string) {
+	t.Helper()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, recipe, ok := strings.Cut(string(text), "\n    docker run ")
+	if !ok {
+		t.Fatal("README has no recipe")
+	}
+	recipe, _, _ = strings.Cut(recipe, "\n\n")
+	var args []string
+	for _, word := range strings.Fields(strings.ReplaceAll(recipe, "\\\n", " ")) {
+		switch {
+		case word == "-it": // there is no terminal here
+		case word == "debian:12":
+			args = append(append(args, ownLimits(command)...), image)
+		default:
+			args = append(args, strings.Replace(word, `"$PWD"/tracer:`, kit.Binary(t)+":", 1))
+		}
+	}
+	argv := slices.Concat(command, []string{"run"}, args, []string{"--json"})
+	r := kit.StartCmd(t, osexec.Command(argv[0], argv[1:]...))
+	tool(t, slices.Concat(command, []string{"run", "--rm", "--network", "host", "--name", "seen"}, ownLimits(command), []string{image, "/bin/true"})...)
+	if e := r.Until(func(e kit.Event) bool { return e["comm"] == "true" && e["container_id"] != nil }); e["container"] != "seen" {
+		t.Errorf("%v, and said: %v", e, r.Notes)
+	}
+	for _, n := range r.Notes {
+		if n["event"] == "warning" {
+			t.Errorf("%v", n)
+		}
+	}
+	r.Stop()
 }
 
 // testCommand runs containers by a command of this beginning.

@@ -31,6 +31,7 @@ type Session struct {
 	hosts    []*Host
 	byObject map[int]*Host // by the object's number
 	warnings []string
+	own      []proc.Stat // that is left out: see own
 	house    *Timer
 
 	started  time.Time
@@ -56,9 +57,12 @@ func Open(tracers []Tracer, opts Options) (_ *Session, err error) {
 		return nil, kernel.Hint(errors.New("follow the command: this is a pid namespace of its own, as a container has, where its id is not the host's"),
 			"run this in the host's pid namespace (docker run --pid=host)")
 	}
-	var hidden []uint32
 	if !opts.Self {
-		hidden = own()
+		s.own = own()
+	}
+	var hidden []uint32
+	for _, p := range s.own {
+		hidden = append(hidden, p.PID)
 	}
 	s.kernel, err = kernel.Open(kernel.Options{
 		PIDs: opts.PIDs, UID: opts.UID, Places: opts.FiltersPlaces(), Hidden: hidden,
@@ -67,15 +71,26 @@ func Open(tracers []Tracer, opts Options) (_ *Session, err error) {
 	if err != nil {
 		return nil, err
 	}
-	var warning string
-	if s.places, warning, err = openPlaces(s.kernel, &s.opts); err != nil {
+	var warnings []string
+	if s.places, warnings, err = openPlaces(s.kernel, &s.opts); err != nil {
 		return nil, err
 	}
-	if warning != "" {
-		s.warnings = append(s.warnings, warning)
+	s.warnings = append(s.warnings, warnings...)
+	plans := make([]kernel.Plan, len(tracers))
+	later := false
+	for i, t := range tracers {
+		if plans[i], err = t.Plan(s.kernel.Types, &s.opts); err != nil {
+			return nil, err
+		}
+		later = later || plans[i].Later()
 	}
-	for _, t := range tracers {
-		if err := s.open(t); err != nil {
+	if later {
+		if err := s.kernel.Spawn(); err != nil {
+			return nil, err
+		}
+	}
+	for i, t := range tracers {
+		if err := s.open(t, plans[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -103,11 +118,7 @@ func Open(tracers []Tracer, opts Options) (_ *Session, err error) {
 }
 
 // open loads a tracer's object.
-func (s *Session) open(t Tracer) error {
-	plan, err := t.Plan(s.kernel.Types, &s.opts)
-	if err != nil {
-		return err
-	}
+func (s *Session) open(t Tracer, plan kernel.Plan) error {
 	o, err := s.kernel.Load(plan)
 	if err != nil {
 		return err
@@ -181,6 +192,7 @@ func (s *Session) Run(ctx context.Context, sinks ...Sink) error {
 	for _, h := range s.hosts {
 		h.tracer.End()
 	}
+	s.tellPlaces(true)
 	if sinkErr := s.sinks.close(); err == nil {
 		err = sinkErr
 	}
@@ -265,7 +277,16 @@ func (s *Session) keepHouse() {
 	s.clock.Anchor()
 	s.kernel.SampleCost(time.Since(s.started))
 	_ = s.tellLosses() // the account tries again, and says why
-	if text := s.places.nameProblems(); text != "" {
+	s.tellPlaces(false)
+}
+
+// tellPlaces says what is known by now of names that are missing, and of places that
+// nothing has.
+func (s *Session) tellPlaces(end bool) {
+	if text := s.places.nobody(end); text != "" {
+		s.notice(&event.Notice{Kind: event.KindWarning, Message: text})
+	}
+	if text := s.places.nameProblems(end); text != "" {
 		s.notice(&event.Notice{Kind: event.KindNote, Message: text})
 	}
 }
@@ -322,6 +343,11 @@ func plural(n uint64, thing string) string {
 
 // Close releases everything that the session holds in the kernel.
 func (s *Session) Close() {
+	for _, h := range s.hosts {
+		if c, ok := h.tracer.(interface{ Close() }); ok {
+			c.Close()
+		}
+	}
 	if s.kernel != nil {
 		s.kernel.Detach()
 	}
@@ -338,6 +364,9 @@ func (s *Session) unseen() (list []string) {
 			list = append(list, f.Without)
 		} else if misses := f.Misses[f.Tier]; misses != "" {
 			list = append(list, misses)
+		}
+		if f.Never != "" {
+			list = append(list, f.Never)
 		}
 	}
 	return list

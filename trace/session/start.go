@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -57,19 +56,18 @@ func (s *Session) Notices() []event.Notice {
 	for _, w := range s.warnings {
 		list = append(list, event.Notice{Time: now, Kind: event.KindWarning, Message: w})
 	}
-	own := own()
-	if s.opts.Self || len(own) == 0 || len(s.opts.PIDs) > 0 {
+	if len(s.own) == 0 || len(s.opts.PIDs) > 0 {
 		return list
 	}
-	text := fmt.Sprintf("tracer itself (process %d)", own[0])
-	if len(own) == 1 {
+	text := fmt.Sprintf("tracer itself (process %d)", s.own[0].PID)
+	if len(s.own) == 1 {
 		text += " is left out; --self shows it"
 	} else {
-		var sshd []string
-		for _, pid := range own[1:] {
-			sshd = append(sshd, strconv.Itoa(int(pid)))
+		var carriers []string
+		for _, p := range s.own[1:] {
+			carriers = append(carriers, fmt.Sprintf("%s %d", p.Comm, p.PID))
 		}
-		text += " and its SSH session (sshd " + strings.Join(sshd, ", ") + ") are left out; --self shows them"
+		text += " and its SSH session (" + strings.Join(carriers, ", ") + ") are left out; --self shows them"
 	}
 	return append(list, event.Notice{Time: now, Kind: event.KindNote, Message: text})
 }

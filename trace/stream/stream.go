@@ -28,6 +28,21 @@ type Segment struct {
 	Last   int64  // ns, of the last byte; Time where it was one call
 
 	Rest bool // it begins within a data call: the first bytes were taken before
+
+	// Of sources that follow the frames of HTTP/2. They leave out what no parser
+	// needs: the payload of DATA, and frames that say nothing of exchanges.
+	Framed  bool   // where Offset-Skipped is beyond what was told, a frame begins there
+	Skipped uint64 // bytes right before Offset that were left out
+	Runs    []Run  // the DATA frames among them
+}
+
+// A Run is the DATA frames of one stream of HTTP/2 that a source has left out.
+type Run struct {
+	Stream      uint32
+	Frames      uint32
+	Bytes       uint64 // their heads included
+	First, Last int64  // ns: time of the first and the last byte
+	End         bool   // the last one ends the stream
 }
 
 // Ending says why an exchange or a connection ended.
@@ -38,13 +53,14 @@ const (
 	Closed
 	Reset
 	Timeout
+	NotHTTP // an answer came, and was none of the protocol
 )
 
 func (e Ending) String() string {
-	return endings[e&3]
+	return endings[min(e, NotHTTP)]
 }
 
-var endings = [...]string{"", "closed", "reset", "timeout"}
+var endings = [...]string{"", "closed", "reset", "timeout", "not_http"}
 
 // An End is one end of a connection, seen from the process that owns the socket.
 type End struct {
@@ -53,6 +69,7 @@ type End struct {
 	ID            ConnID    // the connection's name, the same at both ends
 	Seq           [2]uint32 // TCP's number of the byte at offset 0 of each direction
 	Joined        bool      // bytes moved before it was first seen
+	TLS           string    // the library that the bytes were taken from, which it encrypts; empty: they are those of the connection
 }
 
 // ConnID names a TCP connection by the initial sequence numbers of its two ends, that of

@@ -15,7 +15,10 @@ const (
 	trafficRing = 4 << 20
 )
 
-const callsFeature = "UDP, and who uses a socket of several processes"
+const (
+	name         = "traffic"
+	callsFeature = "UDP, and who uses a socket of several processes"
+)
 
 func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, error) {
 	t.recvArgs = types.Parameters("tcp_recvmsg")
@@ -28,7 +31,7 @@ func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, 
 		flows = 8192 // a process each
 	}
 	return kernel.Plan{
-		Name: Probe.Name, Load: bpf.LoadTraffic, Ring: bpf.TrafficMapEvents,
+		Name: name, Load: bpf.LoadTraffic, Ring: bpf.TrafficMapEvents,
 		Maps: map[string]kernel.Size{
 			bpf.TrafficMapEvents: {Entries: trafficRing},
 			bpf.TrafficMapFlows:  {Entries: flows},

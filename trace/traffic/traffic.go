@@ -24,7 +24,7 @@ import (
 )
 
 // Probe is the row of `tracer traffic`.
-var Probe = session.Probe{Name: "traffic",
+var Probe = session.Probe{Name: name,
 	Short: "bytes per process (or connection, peer, container, pod), refreshed in place, TCP and UDP",
 	Long: `Show how many bytes each process sends and receives by TCP and UDP, or each
 connection, peer, container or pod (--by). Bytes are payload. Each byte counts once,

@@ -2,8 +2,7 @@ package work
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/json"
+	"encoding/gob"
 	"errors"
 	"fmt"
 	"io"
@@ -30,7 +29,7 @@ type Move struct {
 	Send   string // these bytes
 	Repeat int    // so many times over, in one go; 0: once
 	Recv   int    // so many bytes, -1: until the end
-	How    string // of Send: "", each (byte), writev, sendmsg, sendfile; of Recv: "", each, readv, recvmsg, peek, splice, poll (and read)
+	How    string // of Send: "", each (byte), writev, sendmsg, sendfile, urgent; of Recv: "", each, readv, recvmsg, peek, splice, poll (and read), trunc, stamps (and read)
 	Parts  int    // of writev, sendmsg, readv and recvmsg
 	Pause  int    // ms
 	End    string // reset (at the end, instead of a proper close), shutdown (of sending)
@@ -87,6 +86,8 @@ func (m *Move) send(fd int, data []byte) error {
 	case "writev":
 		n, err := unix.Writev(fd, split(data, m.Parts))
 		return whole(n, len(data), err)
+	case "urgent": // the last byte
+		return unix.Sendto(fd, data, unix.MSG_OOB, nil)
 	case "sendmsg":
 		n, err := unix.SendmsgBuffers(fd, split(data, m.Parts), nil, nil, 0)
 		return whole(n, len(data), err)
@@ -161,6 +162,11 @@ func (m *Move) recv(fd int) error {
 			n, err = unix.Readv(fd, split(buf[:room], m.Parts))
 		case "recvmsg":
 			n, _, _, _, err = unix.RecvmsgBuffers(fd, split(buf[:room], m.Parts), nil, 0)
+		case "trunc": // taken out, and thrown away
+			n, _, err = unix.Recvfrom(fd, buf[:room], unix.MSG_TRUNC)
+		case "stamps":
+			readStamps(fd)
+			n, err = unix.Read(fd, buf[:room])
 		case "peek":
 			if _, _, err = unix.Recvfrom(fd, buf[:room], unix.MSG_PEEK); err == nil {
 				n, _, err = unix.Recvfrom(fd, buf[:room], 0)
@@ -191,11 +197,31 @@ func (m *Move) recv(fd int) error {
 	return nil
 }
 
+// Stamps asks for time stamps of what is sent on a socket: they come by its error queue.
+func Stamps(fd int) {
+	Must(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPING, unix.SOF_TIMESTAMPING_TX_SOFTWARE|
+		unix.SOF_TIMESTAMPING_SOFTWARE|unix.SOF_TIMESTAMPING_OPT_ID|unix.SOF_TIMESTAMPING_TX_ACK))
+}
+
+// readStamps waits for what comes by a socket's error queue, and reads all of it: with each
+// stamp comes a copy of what was sent.
+func readStamps(fd int) {
+	waitFor(fd, unix.POLLERR)
+	data, control := make([]byte, 4096), make([]byte, 512)
+	for n := 0; ; n++ {
+		if _, _, _, _, err := unix.Recvmsg(fd, data, control, unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT); errors.Is(err, unix.EAGAIN) && n > 0 {
+			return
+		} else if !errors.Is(err, unix.EINTR) {
+			Must(err)
+		}
+	}
+}
+
 // playAll plays scripts one after the other, each on a connection to a port of
 // its own.
 func playAll(args []string) {
 	var scripts [][]Move
-	Must(json.Unmarshal(Must1(base64.StdEncoding.DecodeString(args[0])), &scripts))
+	Must(gob.NewDecoder(bytes.NewReader(Must1(os.ReadFile(args[0])))).Decode(&scripts))
 	var listeners []int
 	for range scripts {
 		fd, port := FixedListener()

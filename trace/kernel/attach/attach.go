@@ -8,7 +8,7 @@
 // nothing else; see policy.go for what it is left with.
 //
 //	main             Become()                          returns but in that process
-//	before Confine   a, err := Start(programs)
+//	before Confine   a, err := Start(programs)         or Spawn, and Give later
 //	at any time      l, err := a.Attach(0, file, 0, 0x1234)
 //	                 l.Close()
 //	in the end       a.Close()
@@ -60,10 +60,20 @@ const patience = time.Minute
 // privileges of attaching: call it before they are dropped. When it returns, the
 // process has dropped its own, and attaching was tried for each kind of program.
 // The programs may be closed afterwards.
-func Start(programs []Program) (_ *Attacher, err error) {
-	if len(programs) == 0 || len(programs) > maxPrograms {
-		return nil, fmt.Errorf("start attaching process: %d programs, want 1 to %d", len(programs), maxPrograms)
+func Start(programs []Program) (*Attacher, error) {
+	a, err := Spawn()
+	if err != nil {
+		return nil, err
 	}
+	if err := a.Give(programs); err != nil {
+		a.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+// Spawn is the first half of Start: the process waits for its programs.
+func Spawn() (*Attacher, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("start attaching process: make socket: %w", err)
@@ -93,17 +103,25 @@ func Start(programs []Program) (_ *Attacher, err error) {
 		_ = cmd.Wait() // how it ended tells nothing: it is killed, too
 		close(a.done)
 	}()
+	return a, nil
+}
+
+// Give is the second half of Start. It may be tried again only where the number of
+// programs was wrong.
+func (a *Attacher) Give(programs []Program) error {
+	if len(programs) == 0 || len(programs) > maxPrograms {
+		return fmt.Errorf("start attaching process: %d programs, want 1 to %d", len(programs), maxPrograms)
+	}
 	kinds, fds := make([]byte, len(programs)), make([]int, len(programs))
 	for i, p := range programs {
 		kinds[i], fds[i] = byte(kindOf(p)), p.FD()
 	}
-	_, err = a.ask(kinds, fds)
+	_, err := a.ask(kinds, fds)
 	runtime.KeepAlive(programs)
 	if err != nil {
-		a.Close()
-		return nil, fmt.Errorf("start attaching process: %w", err)
+		return fmt.Errorf("start attaching process: %w", err)
 	}
-	return a, nil
+	return nil
 }
 
 func kindOf(p Program) (k kind) {

@@ -1,0 +1,41 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * What do processes say to each other inside of TLS?
+ *
+ * A further source of http.bpf.c: functions of TLS libraries, with uprobes. User space
+ * finds them, and where in them a probe costs least; what their arguments mean is in a
+ * file for each library, in tls/. The plaintext that they move is a call on the socket
+ * that it belongs to (http/link.h), and goes the way of one that was never encrypted
+ * (http/call.h): all maps are those of http.bpf.c.
+ *
+ * Missed: libraries that user space does not find; what a call moves that was under
+ * way when the probe came.
+ *
+ * Oldest kernel: 5.8, as http.bpf.c.
+ */
+#include "tls/plain.h"
+
+#include "tls/openssl.h"
+#include "tls/gnutls.h"
+#include "tls/nss.h"
+#include "tls/golang.h"
+
+/* At the return of any function of C, or at the RET instructions of one of C or Go. */
+SEC("uprobe")
+int tls_returned(void *ctx)
+{
+	struct tls_thread key = this_thread();
+	struct tls_call *call = bpf_map_lookup_elem(&tls_calls, &key);
+	bool of_go = false;
+
+	if ((!call || !call->active) && go_probed) {
+		key = this_routine(ctx);
+		call = bpf_map_lookup_elem(&tls_calls, &key);
+		of_go = true;
+	}
+	return call && call->active ? leave(ctx, call, of_go) : 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,117 @@
+package render_test
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"tracer/testdata/kit"
+)
+
+// What is typed while a live screen is shown is neither echoed into it nor left to the shell, and the shell gets its
+// terminal back whatever way tracer ends: also by what leaves it no time, as a panic in any of its goroutines.
+func TestKernelKeyboardOfALiveScreen(t *testing.T) {
+	kit.Needs(t, kit.ThisKernelOnly)
+	stopped := func(pid int) func() error {
+		return func() error {
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			if err == nil && !strings.Contains(string(stat), ") T ") {
+				err = fmt.Errorf("not stopped: %s", stat)
+			}
+			return err
+		}
+	}
+	for name, c := range map[string]struct {
+		end    func(s *kit.Screen, pid int)
+		status int
+	}{
+		"Ctrl-C":  {func(s *kit.Screen, _ int) { s.Type("\x03") }, 0},
+		"SIGTERM": {func(_ *kit.Screen, pid int) { _ = syscall.Kill(pid, syscall.SIGTERM) }, 0},
+		"SIGHUP":  {func(_ *kit.Screen, pid int) { _ = syscall.Kill(pid, syscall.SIGHUP) }, 0},
+		"SIGKILL": {func(_ *kit.Screen, pid int) { _ = syscall.Kill(pid, syscall.SIGKILL) }, 128 + 9},
+		"SIGQUIT": {func(_ *kit.Screen, pid int) { _ = syscall.Kill(pid, syscall.SIGQUIT) }, 2},
+		"SIGSEGV": {func(_ *kit.Screen, pid int) { _ = syscall.Kill(pid, syscall.SIGSEGV) }, 2},
+		"stopped, continued and interrupted": {func(s *kit.Screen, pid int) {
+			_ = syscall.Kill(pid, syscall.SIGTSTP)
+			kit.Eventually(t, "SIGTSTP", stopped(pid))
+			if text := s.Text(); !s.Echoes() || strings.Count(text, "\x1b[?1049h") != strings.Count(text, "\x1b[?1049l") {
+				t.Errorf("stopped: it echoes: %v; %q", s.Echoes(), text)
+			}
+			before := strings.Count(s.Text(), "\x1b[?1049h")
+			_ = syscall.Kill(pid, syscall.SIGCONT)
+			kit.Eventually(t, "SIGCONT", func() error {
+				if s.Echoes() || strings.Count(s.Text(), "\x1b[?1049h") == before {
+					return fmt.Errorf("the screen does not come back: %q", s.Text())
+				}
+				return nil
+			})
+			s.Type("\x03")
+		}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := kit.NewScreen(t, 80, 24)
+			s.Shell("NO_COLOR=1", `trap : INT; "$@"; echo "status $?"; read line; echo "left <$line>"`, "traffic", "--interval", "100ms")
+			text := s.Until("\x1b[?1049h")
+			m := regexp.MustCompile(`tracer itself \(process (\d+)\)`).FindStringSubmatch(text)
+			if m == nil {
+				t.Fatalf("which process is it? %q", text)
+			}
+			pid, _ := strconv.Atoi(m[1])
+			if s.Echoes() {
+				t.Error("keys are echoed")
+			}
+			s.Type("reboot xyzzy\r")
+			kit.Eventually(t, "the keys", func() error {
+				if n := s.Waiting(); n > 0 {
+					return fmt.Errorf("%d are still to be read", n)
+				}
+				return nil
+			})
+			c.end(s, pid)
+			s.Until(fmt.Sprintf("status %d\r\n", c.status))
+			kit.Eventually(t, "the terminal", func() error {
+				if text := s.Text(); !s.Echoes() || strings.Count(text, "\x1b[?1049h") != strings.Count(text, "\x1b[?1049l") {
+					return fmt.Errorf("it is not given back: echoes %v, %q", s.Echoes(), text)
+				}
+				return nil
+			})
+			s.Type("end\r")
+			if text := s.Until("left <"); !strings.Contains(s.Until(">\r\n"), "left <end>") || strings.Contains(text, "xyzzy") {
+				t.Errorf("what was typed is left: %q", s.Text())
+			}
+		})
+	}
+}
+
+// A job in the background leaves screen and keyboard to others.
+func TestKernelLiveScreenInTheBackground(t *testing.T) {
+	kit.Needs(t, kit.ThisKernelOnly)
+	s := kit.NewScreen(t, 80, 24)
+	s.Shell("NO_COLOR=1", `set -m; "$@" & wait; echo ended; read line; echo "read <$line>"`, "traffic", "--interval", "100ms", "--duration", "500ms")
+	if !s.Echoes() {
+		t.Error("the keyboard is taken")
+	}
+	s.Until("; cost: CPU")
+	s.Until("ended")
+	s.Type("end\r")
+	if text := s.Until("read <end>"); strings.Contains(text, "\x1b[?1049h") {
+		t.Errorf("the screen is taken: %q", text)
+	}
+}
+
+// A command reads what is typed.
+func TestKernelKeyboardIsTheCommands(t *testing.T) {
+	kit.Needs(t, kit.ThisKernelOnly)
+	s := kit.NewScreen(t, 80, 24)
+	s.Shell("NO_COLOR=1", `"$@" 2>/dev/null; echo "status $?"`, "traffic", "--interval", "100ms", "--", "sh", "-c", `read line; exec test "$line" = go`)
+	s.Until("\x1b[?1049h")
+	if !s.Echoes() {
+		t.Error("the keyboard is taken")
+	}
+	s.Type("go\r")
+	s.Until("status 0\r\n")
+}
