@@ -299,7 +299,27 @@ static __noinline void note_untold(struct sock *sk, struct conn *c, enum event t
 		count_lost(map_full);
 }
 
-/* CLOSE to SYN_SENT: the current task connects. */
+/*
+ * Notes a socket whose owner filters leave out, so that nobody else is taken for it:
+ * no more than it takes to know it again. A connect has no source port yet.
+ */
+static __noinline int note_unwanted(struct sock *sk, enum state state, bool before)
+{
+	__u64 key = (__u64)sk;
+	struct conn c = {.role = client, .state = state, .before = before, .unwanted = 1};
+
+	fill_tuple(&c, sk);
+	if (state == open && !at_ports(c.sport, c.dport))
+		return 0;
+	if (bpf_map_update_elem(&socks, &key, &c, before ? BPF_NOEXIST : BPF_ANY))
+		return 0;
+	/* Another thread has closed it: nobody would take the entry away. */
+	if (LOAD(sk, __sk_common.skc_state) == TCP_CLOSE && state == open && is_gone(sk))
+		bpf_map_delete_elem(&socks, &key);
+	return 0;
+}
+
+/* CLOSE to SYN_SENT: the current task connects, and is wanted. */
 static __noinline void begin_connect(void *ctx, struct sock *sk)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
@@ -308,9 +328,6 @@ static __noinline void begin_connect(void *ctx, struct sock *sk)
 	__u64 key = (__u64)sk;
 	int err;
 
-	c->unwanted = !wanted(LOAD(task, tgid));
-	if (c->unwanted && only_slow)
-		return;
 	rec.time = c->start = bpf_ktime_get_boot_ns();
 	c->errors = newest_error(sk);
 	c->soft = !!LOAD(sk, sk_err_soft);
@@ -326,10 +343,10 @@ static __noinline void begin_connect(void *ctx, struct sock *sk)
 			count_unseen(found);
 		err = bpf_map_update_elem(&socks, &key, c, BPF_ANY);
 	}
-	if (err && !c->unwanted)
+	if (err)
 		count_lost(map_full);
 	/* The source port is not chosen yet: it may be a wanted one. */
-	if (tell_first && !c->unwanted)
+	if (tell_first)
 		send(ctx, &rec, connect_waits, sk, 0);
 }
 
@@ -604,7 +621,12 @@ static __noinline int set_state(__u64 *ctx, int copy)
 	if (!is_tcp_step(sk, to))
 		return 0;
 	if (to == TCP_SYN_SENT) {
-		begin_connect(ctx, sk);
+		struct task_struct *task = (void *)bpf_get_current_task();
+
+		if (wanted(LOAD(task, tgid)))
+			begin_connect(ctx, sk);
+		else if (!only_slow)
+			note_unwanted(sk, connecting, false);
 		return 0;
 	}
 	if (to == TCP_ESTABLISHED) {
@@ -728,19 +750,6 @@ static __noinline int sent_again(__u64 *ctx, int copy)
 
 STEP_COPIES("raw_tp/tcp_retransmit_skb", conn_retransmit, retransmit_step, sent_again)
 
-/* Notes an accept that filters leave out, so that nobody else is taken for who accepted. */
-static __noinline int note_unwanted(struct sock *sk, struct conn *c)
-{
-	__u64 key = (__u64)sk;
-
-	if (!at_ports(c->sport, c->dport) || bpf_map_update_elem(&socks, &key, c, BPF_ANY))
-		return 0;
-	/* Another thread has closed it: nobody would take the entry away. */
-	if (LOAD(sk, __sk_common.skc_state) == TCP_CLOSE && is_gone(sk))
-		bpf_map_delete_elem(&socks, &key);
-	return 0;
-}
-
 /* The current task accepts a socket, or has done so a moment ago. */
 static __noinline int accepted(void *ctx, struct sock *sk)
 {
@@ -765,15 +774,14 @@ static __noinline int accepted(void *ctx, struct sock *sk)
 		/* Told already; what was found open before was met on its way here. */
 		return 0;
 	}
+	if (!wanted(LOAD(task, tgid)))
+		return note_unwanted(sk, open, false);
 	rec.time = c->start = bpf_ktime_get_boot_ns();
 	c->role = server;
 	c->state = open;
 	c->closed_by = first_to_close(state);
-	c->unwanted = !wanted(LOAD(task, tgid));
 	fill_current(c, task);
 	fill_tuple(c, sk);
-	if (c->unwanted)
-		return note_unwanted(sk, c);
 	if (tcp_find_steady_isns(sk, false, &isns)) {
 		c->id = conn_id_of(isns, false);
 		c->naming = named;
@@ -1084,22 +1092,26 @@ int conn_cqe_io_uring(__u64 *ctx)
 /* After so many files a byte is written: who reads may stop in between. */
 #define LOOK_STEP 512
 
-/* Notes a socket that a process has, if it is older than tracing. */
-static __noinline void note_older(struct sock *sk, struct task_struct *task, int state)
+/*
+ * Notes a socket that a process has, if it is older than tracing. True: the process is
+ * not wanted.
+ */
+static __noinline bool note_older(struct sock *sk, struct task_struct *task, int state)
 {
 	__u64 key = (__u64)sk;
 	struct conn *found = bpf_map_lookup_elem(&socks, &key);
 	struct conn c = {};
 
 	if (state == TCP_CLOSE)
-		return;
+		return false;
 	fill_owner(&c, task);
 	/* Its owner may be known by now. But of several who hold an older one a wanted one is. */
 	if (found && !(found->before && found->unwanted))
-		return;
-	c.unwanted = !wanted_process(c.pid, c.uid);
-	if (found && c.unwanted)
-		return;
+		return false;
+	if (!wanted_process(c.pid, c.uid))
+		return true;
+	if (found)
+		bpf_map_delete_elem(&socks, &key);
 	c.cgroup = task_cgroup(task);
 	c.before = 1;
 	c.state = open;
@@ -1109,15 +1121,16 @@ static __noinline void note_older(struct sock *sk, struct task_struct *task, int
 	c.closed_by = first_to_close(state);
 	c.naming = name_met(sk, state, &c.id);
 	fill_tuple(&c, sk);
-	if (c.unwanted ? !at_ports(c.sport, c.dport) : !wanted_ports(&c))
-		return;
-	if (bpf_map_update_elem(&socks, &key, &c, found ? BPF_ANY : BPF_NOEXIST)) {
-		if (!c.unwanted && !bpf_map_lookup_elem(&socks, &key))
+	if (!wanted_ports(&c))
+		return false;
+	if (bpf_map_update_elem(&socks, &key, &c, BPF_NOEXIST)) {
+		if (!bpf_map_lookup_elem(&socks, &key))
 			count_lost(map_full);
 	} else if (LOAD(sk, __sk_common.skc_state) == TCP_CLOSE) {
 		/* It has ended meanwhile: nobody would take the entry away. */
 		bpf_map_delete_elem(&socks, &key);
 	}
+	return false;
 }
 
 SEC("iter/task_file")
@@ -1141,11 +1154,12 @@ int conn_open_before(struct bpf_iter__task_file *ctx)
 	state = LOAD(sk, __sk_common.skc_state);
 	if (state == TCP_LISTEN || state == TCP_SYN_RECV)
 		return 0;
-	note_older(sk, task, state);
 	key = (__u64)sk;
 	c = bpf_map_lookup_elem(&socks, &key);
 	if (c && c->untold)
 		tell_untold(ctx, sk, c, task);
+	else if (note_older(sk, task, state))
+		note_unwanted(sk, state == TCP_SYN_SENT ? connecting : open, true);
 	return 0;
 }
 
