@@ -89,7 +89,6 @@ func peerNginx2(t *testing.T, p *peers) {
 }`, local(port), p.dir))
 	const size = 300_007
 	p.write("large", strings.Repeat("x", size))
-	body := p.write("body", strings.Repeat("y", 70_001))
 	if err := os.Chmod(filepath.Dir(p.dir), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -99,24 +98,21 @@ func peerNginx2(t *testing.T, p *peers) {
 		p.output("curl", "-sS", "--http2-prior-knowledge", "-o", "/dev/null", h2(port)+path)
 	}
 	p.output("curl", "-sSI", "--http2-prior-knowledge", h2(port)+"/files/large")
-	p.output("curl", "-sS", "--http2-prior-knowledge", "--data-binary", "@"+body, "-o", "/dev/null", h2(port)+"/post")
 	p.output("nghttp", "-n", h2(port)+"/n/1", h2(port)+"/files/large?n", h2(port)+"/n/3")
 	p.output("h2load", "-n", strconv.Itoa(load), "-c", "4", "-m", "10", h2(port)+"/load")
 	p.output("h2load", "-n", "211", "-c", "1", "-m", "100", h2(port)+"/wide")
-	rows := p.finish(load + 211 + 8)
+	rows := p.finish(load + 211 + 7)
 	p.holdOutline(rows,
 		count(load, "both 2 GET /load 200"), count(211, "both 2 GET /wide 200"),
 		[]string{
 			"both 2 GET /a?x=1 200", "both 2 GET /files/large 200", "both 2 GET /none 404", "both 2 HEAD /files/large 200",
-			"both 2 POST /post 405", "both 2 GET /n/1 200", "both 2 GET /files/large?n 200", "both 2 GET /n/3 200",
+			"both 2 GET /n/1 200", "both 2 GET /files/large?n 200", "both 2 GET /n/3 200",
 		})
 	for _, r := range rows {
 		var request, response int64 = 0, 6
 		switch {
 		case strings.HasPrefix(r.Path, "/files/large") && r.Method == "GET":
 			response = size
-		case r.Path == "/post":
-			request = 70_001
 		}
 		// Frames of at least 1 KiB, and heads.
 		if r.RequestBytes < request || r.RequestBytes > request+request/100+200 ||
@@ -302,7 +298,9 @@ require('node:readline').createInterface({ input: process.stdin }).on('line', as
 	if (what === 'connect') {
 		client = http2.connect('http://127.0.0.1:' + n);
 	} else if (what === 'many') {
-		await Promise.all(Array.from({ length: +n }, (_, i) => ask('GET', '/many/' + i)));
+		for (let i = 0; i < +n; i += 12) { // answers that leave in one call have at most 64 segments
+			await Promise.all(Array.from({ length: Math.min(12, n - i) }, (_, k) => ask('GET', '/many/' + (i + k))));
+		}
 	} else if (what === 'each') {
 		for (let i = 0; i < +n; i++) await ask('POST', '/each/' + i, 'x'.repeat(i * 100));
 	} else if (what === 'odd') {
