@@ -323,7 +323,8 @@ int http_space_adjust(__u64 *ctx)
 	moved = tp->copied_seq - st->next[received];
 	if (moved && sk->sk_shutdown & RCV_SHUTDOWN && tp->copied_seq == tp->rcv_nxt)
 		moved--; /* a FIN */
-	return moved_by_tracepoint(ctx, FOR_SPLICE, moved);
+	/* By itself: of what it does most is not needed here, and not loaded. */
+	return data_call(ctx, BY_TRACEPOINT, FOR_SPLICE, sk, NOWHERE, moved);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

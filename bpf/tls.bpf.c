@@ -22,20 +22,24 @@
 #include "tls/nss.h"
 #include "tls/golang.h"
 
-/* At the return of any function of C, or at the RET instructions of one of C or Go. */
+/*
+ * At the return of any function of C, or at the RET instructions of one of C or Go; and
+ * what begins with all known (tls_tails).
+ */
 SEC("uprobe")
 int tls_returned(void *ctx)
 {
 	struct tls_thread key = this_thread();
-	struct tls_call *call = bpf_map_lookup_elem(&tls_calls, &key);
-	bool of_go = false;
+	struct tls_call *call = bpf_map_lookup_elem(&tls_calls, &key), *of_go = NULL;
 
-	if ((!call || !call->active) && go_probed) {
+	if (go_probed) {
 		key = this_routine(ctx);
-		call = bpf_map_lookup_elem(&tls_calls, &key);
-		of_go = true;
+		of_go = bpf_map_lookup_elem(&tls_calls, &key);
 	}
-	return call && call->active ? leave(ctx, call, of_go) : 0;
+	if (of_go && of_go->active &&
+	    (!call || !call->active || of_go->result == RESULT_GIVEN))
+		return leave(ctx, of_go, true);
+	return call && call->active ? leave(ctx, call, false) : 0;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -32,6 +32,7 @@ const (
 	TlsMapTlsCalls          = "tls_calls"
 	TlsMapTlsLinks          = "tls_links"
 	TlsMapTlsPrefixes       = "tls_prefixes"
+	TlsMapTlsTails          = "tls_tails"
 	TlsMapTurns             = "turns"
 	TlsProgGnutlsRecv       = "gnutls_recv"
 	TlsProgGnutlsSend       = "gnutls_send"
@@ -180,6 +181,7 @@ type TlsMapSpecs struct {
 	TlsCalls    *ebpf.MapSpec `ebpf:"tls_calls"`
 	TlsLinks    *ebpf.MapSpec `ebpf:"tls_links"`
 	TlsPrefixes *ebpf.MapSpec `ebpf:"tls_prefixes"`
+	TlsTails    *ebpf.MapSpec `ebpf:"tls_tails"`
 	Turns       *ebpf.MapSpec `ebpf:"turns"`
 }
 
@@ -272,6 +274,7 @@ type TlsMaps struct {
 	TlsCalls    *ebpf.Map `ebpf:"tls_calls"`
 	TlsLinks    *ebpf.Map `ebpf:"tls_links"`
 	TlsPrefixes *ebpf.Map `ebpf:"tls_prefixes"`
+	TlsTails    *ebpf.Map `ebpf:"tls_tails"`
 	Turns       *ebpf.Map `ebpf:"turns"`
 }
 
@@ -293,6 +296,7 @@ func (m *TlsMaps) Close() error {
 		m.TlsCalls,
 		m.TlsLinks,
 		m.TlsPrefixes,
+		m.TlsTails,
 		m.Turns,
 	)
 }

@@ -70,12 +70,10 @@ static __noinline struct socket_state *find_subflow(struct socket_state *st, str
 
 	if (!first)
 		return NULL;
-	if (!subflow) {
-		subflow = meet(first, 0, sent, use);
-		if (!subflow)
-			return NULL;
-		name_older(subflow, first);
-	}
+	if (!subflow)
+		subflow = meet_older(first, 0, sent, use);
+	if (!subflow)
+		return NULL;
 	st->ports = BPF_CORE_READ(sk, __sk_common.skc_portpair);
 	take_subflow(st, subflow, first, direction_of(use), moved);
 	return st;
@@ -111,11 +109,11 @@ static __always_inline struct socket_state *socket_of(void *ctx, enum door door,
 		ended_unseen(ctx, st, sk, use);
 		st = NULL;
 	}
-	if (!st) {
-		st = door == BY_KPROBE || bpf_skc_to_tcp_sock(sk) ? meet(sk, ret, dir, use) : NULL;
-		if (st)
-			name_older(st, sk);
-		else
+	/* What tcp_rcv_space_adjust tells is of one that is known. */
+	if (!st && !(door == BY_TRACEPOINT && use == FOR_SPLICE)) {
+		st = door == BY_KPROBE || bpf_skc_to_tcp_sock(sk) ? meet_older(sk, ret, dir, use) :
+								    NULL;
+		if (!st)
 			st = meet_multipath(sk, true);
 	}
 	if (st && st->multipath && !st->ports)
@@ -422,7 +420,7 @@ static __always_inline bool capture(struct socket_state *st, struct scratch *s, 
 	if (!unseen)
 		capture_first(st, s, index);
 	if (st->verdict == UNDECIDED) {
-		switch (decide(index)) {
+		switch (unseen ? decide_unseen(st) : decide(index)) {
 		case NOT_FOLLOWED:
 			/* To user space: it will not be told of this call. */
 			st->intro.socket.joined = 1;
@@ -480,9 +478,8 @@ static __always_inline void time_call(struct socket_state *st, struct http_recor
 		st->sent_at = call->last;
 }
 
-/* Tells a request, or keeps it; one that was kept before it is told. */
-static __noinline int request_moved(void *ctx, struct socket_state *st, struct scratch *s,
-				    __u32 index)
+static __always_inline int request_moved_with(void *ctx, struct socket_state *st, struct scratch *s,
+					 __u32 index)
 {
 	struct http_call *call = &s->rec.call;
 	__u64 key = s->payload.src.sk;
@@ -491,7 +488,7 @@ static __noinline int request_moved(void *ctx, struct socket_state *st, struct s
 		struct http_call this = *call;
 
 		/* It has not waited for the answer to that one, or that was the first of several. */
-		if (!st->wide && begins_request(s->data))
+		if (!st->wide && call->len && begins_request(s->data))
 			st->wide = 1;
 		if (!st->wide)
 			look_at_kept(st, s, index, key);
@@ -513,6 +510,32 @@ static __noinline int request_moved(void *ctx, struct socket_state *st, struct s
 	return 0;
 }
 
+static __noinline int request_moved_by_perf(void *ctx, struct socket_state *st, struct scratch *s,
+	__u32 index)
+{
+	return request_moved_with(ctx, st, s, index);
+}
+
+__noinline int request_moved_by_ring(__u32 index)
+{
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	struct socket_state *st = state_of(s);
+
+	if (!s || !st || perf_buffers)
+		return 0;
+	return request_moved_with(NULL, st, s, index);
+}
+
+/* Tells a request, or keeps it; one that was kept before it is told. */
+static __always_inline void request_moved(void *ctx, struct socket_state *st, struct scratch *s,
+					  __u32 index)
+{
+	if (perf_buffers)
+		request_moved_by_perf(ctx, st, s, index);
+	else
+		request_moved_by_ring(index);
+}
+
 /* Records that a long call may take, each of PREFIX_MAX bytes; of what is longer the rest is a gap. */
 #define CALL_RECORDS 5
 
@@ -528,9 +551,8 @@ static __always_inline __u32 leave_rest(struct socket_state *st, struct http_cal
 	return rest;
 }
 
-/* Tells the rest of a call in further records. */
-static __noinline int tell_rest(void *ctx, struct socket_state *st, struct scratch *s, __u32 index,
-				__u32 rest)
+static __always_inline int tell_rest_with(void *ctx, struct socket_state *st, struct scratch *s,
+				     __u32 index, __u32 rest)
 {
 	struct source *src = &s->payload.src;
 	struct http_call *call = &s->rec.call;
@@ -557,6 +579,32 @@ static __noinline int tell_rest(void *ctx, struct socket_state *st, struct scrat
 	return 0;
 }
 
+static __noinline int tell_rest_by_perf(void *ctx, struct socket_state *st, struct scratch *s,
+	__u32 index, __u32 rest)
+{
+	return tell_rest_with(ctx, st, s, index, rest);
+}
+
+__noinline int tell_rest_by_ring(__u32 index, __u32 rest)
+{
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	struct socket_state *st = state_of(s);
+
+	if (!s || !st || perf_buffers)
+		return 0;
+	return tell_rest_with(NULL, st, s, index, rest);
+}
+
+/* Tells the rest of a call in further records. */
+static __always_inline void tell_rest(void *ctx, struct socket_state *st, struct scratch *s,
+				      __u32 index, __u32 rest)
+{
+	if (perf_buffers)
+		tell_rest_by_perf(ctx, st, s, index, rest);
+	else
+		tell_rest_by_ring(index, rest);
+}
+
 /* Whether an answer begins that says that the connection goes on in another protocol. */
 static __always_inline bool is_switch(struct scratch *s)
 {
@@ -568,12 +616,19 @@ static __always_inline bool is_switch(struct scratch *s)
  * Follows a connection that was HTTP/1 if that other protocol is HTTP/2. Returns how much of
  * the call the head is, if frames follow it.
  */
-static __noinline int switch_to_frames(struct socket_state *st, struct scratch *s, __u32 index)
+__noinline int switch_to_frames(__u32 index)
 {
-	struct http_call *call = &s->rec.call;
-	__u8 dir = call->dir & 1;
-	int len = h2c_head(s, index);
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	struct socket_state *st = state_of(s);
+	struct http_call *call;
+	__u8 dir;
+	int len;
 
+	if (!s || !st)
+		return 0;
+	call = &s->rec.call;
+	dir = call->dir & 1;
+	len = h2c_head(s, index);
 	/* The client's preface comes behind the request, and after this answer. */
 	if (len <= 0 || !begin_frames(st, s->payload.src.sk, dir, call->offset + len, h2_in_frames,
 				      h2_in_preface))
@@ -625,15 +680,17 @@ static __always_inline int call_moved(void *ctx, enum door door, struct socket_s
 			look_at_taken(st, s, index);
 		rest = leave_rest(st, call);
 		tell(ctx, st, s, key);
-		if (is_switch(s))
-			skip = switch_to_frames(st, s, index);
+		if (!unseen && is_switch(s))
+			skip = switch_to_frames(index);
 	} else {
 		rest = leave_rest(st, call);
 		request_moved(ctx, st, s, index);
 	}
 	if (rest)
 		tell_rest(ctx, st, s, index, rest);
-	if (framed || skip)
+	if (framed && unseen)
+		frames_unseen(ctx, st, s, index);
+	else if (framed || skip)
 		frames_moved(ctx, st, s, index, skip);
 	return 0;
 }
@@ -643,7 +700,6 @@ static __noinline int tell_tls(void *ctx, struct socket_state *st, struct scratc
 			       enum event type)
 {
 	struct http_record *rec = &s->rec;
-	__u64 size;
 
 	rec->type = type;
 	rec->time = bpf_ktime_get_boot_ns();
@@ -656,11 +712,7 @@ static __noinline int tell_tls(void *ctx, struct socket_state *st, struct scratc
 	s->payload.at = rec->call.len;
 	if (type == client_hello && st)
 		append_part(s, &st->intro, sizeof(st->intro), with_intro);
-	size = s->payload.at;
-	barrier_var(size);
-	if (size > PREFIX_MAX + 256)
-		size = PREFIX_MAX + 256;
-	if (!try_to_send(ctx, rec, sizeof(*rec) + size))
+	if (!send_scratch(ctx, s))
 		count_lost(detail_missing);
 	return 0;
 }
@@ -756,13 +808,10 @@ static __noinline int begins_like_tls(struct scratch *s, __u32 index)
 	return s->payload.len >= 3 && kind_of(s->payload.start, s->payload.len) == speaks_tls;
 }
 
-/*
- * A socket has moved ciphertext, or what may be it. Of the call it is known where its
- * bytes are, their number and direction; new: it has shown just now that it speaks TLS.
- */
-static __noinline int tls_moved(void *ctx, struct socket_state *st, struct scratch *s,
-				struct sock *sk, bool new)
+static __always_inline int tls_moved_with(void *ctx, struct socket_state *st, struct scratch *s,
+				     bool new)
 {
+	struct sock *sk = (void *)s->payload.src.sk;
 	struct http_call *moved = &s->rec.call;
 	struct tcp_sock *tp = (void *)sk;
 	enum direction dir = moved->dir;
@@ -787,6 +836,35 @@ static __noinline int tls_moved(void *ctx, struct socket_state *st, struct scrat
 	if (call && dir == sent)
 		note_send(st, s, call, tp);
 	return link_socket(ctx, st, s, call, first);
+}
+
+static __noinline int tls_moved_by_perf(void *ctx, struct socket_state *st, struct scratch *s,
+	bool new)
+{
+	return tls_moved_with(ctx, st, s, new);
+}
+
+__noinline int tls_moved_by_ring(__u32 index, __u32 new)
+{
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	struct socket_state *st = state_of(s);
+
+	if (!s || !st || perf_buffers)
+		return 0;
+	return tls_moved_with(NULL, st, s, new);
+}
+
+/*
+ * A socket has moved ciphertext, or what may be it. Of the call it is known where its
+ * bytes are, their number and direction; new: it has shown just now that it speaks TLS.
+ */
+static __always_inline void tls_moved(void *ctx, struct socket_state *st, struct scratch *s,
+				      bool new)
+{
+	if (perf_buffers)
+		tls_moved_by_perf(ctx, st, s, new);
+	else
+		tls_moved_by_ring(s->payload.index, new);
 }
 
 /*
@@ -902,7 +980,7 @@ static __always_inline int data_call(void *ctx, enum door door, __u32 use, struc
 	}
 	s->rec.call.size = ret;
 	s->rec.call.dir = dir;
-	tls_moved(ctx, st, s, sk, new);
+	tls_moved(ctx, st, s, new);
 end:
 	if (st->ending)
 		tell_close(ctx, st, sk, use, st->ending);

@@ -40,16 +40,13 @@ static __always_inline void add_way(struct scratch *s, struct http2_state *state
 	w->out = at + sizeof(*way) + n * sizeof(struct h2_run);
 }
 
-/* Sends what was walked of a call, if that is to be told. */
-static __noinline int tell_frames(void *ctx, struct socket_state *st, struct scratch *s,
-				  struct http2_state *state, __u32 index)
+static __always_inline int tell_frames_with(void *ctx, struct socket_state *st, struct scratch *s,
+				       struct http2_state *state)
 {
 	struct http_call *call = &s->rec.call;
 	struct h2_walker *w = &s->walker;
 	__u32 other = !call->dir;
 
-	if (!h2_finish(s, index))
-		return 0;
 	if (w->over & (call->dir == st->requests ? h2_reset : h2_ended | h2_reset) &&
 	    state->dirs[other & 1].runs)
 		add_way(s, state, other, state->dirs[other & 1].told);
@@ -64,6 +61,36 @@ static __noinline int tell_frames(void *ctx, struct socket_state *st, struct scr
 	return 0;
 }
 
+static __noinline int tell_frames_by_perf(void *ctx, struct socket_state *st, struct scratch *s,
+	struct http2_state *state)
+{
+	return tell_frames_with(ctx, st, s, state);
+}
+
+__noinline int tell_frames_by_ring(__u32 index)
+{
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	struct socket_state *st = state_of(s);
+	struct http2_state *state;
+
+	if (!s || !st || perf_buffers)
+		return 0;
+	state = bpf_map_lookup_elem(&http2, &s->payload.src.sk);
+	return state ? tell_frames_with(NULL, st, s, state) : 0;
+}
+
+/* Sends what was walked of a call, if that is to be told. */
+static __always_inline void tell_frames(void *ctx, struct socket_state *st, struct scratch *s,
+					struct http2_state *state, __u32 index)
+{
+	if (!h2_finish(s, index))
+		return;
+	if (perf_buffers)
+		tell_frames_by_perf(ctx, st, s, state);
+	else
+		tell_frames_by_ring(index);
+}
+
 /* It is not HTTP/2 after all. */
 static __always_inline void not_framed(struct socket_state *st, __u64 key)
 {
@@ -72,36 +99,87 @@ static __always_inline void not_framed(struct socket_state *st, __u64 key)
 	bpf_map_delete_elem(&http2, &key);
 }
 
-/* A call on a socket that speaks HTTP/2, without the first skip bytes of it. */
-static __noinline int frames_moved(void *ctx, struct socket_state *st, struct scratch *s,
-				   __u32 index, __u64 skip)
+/*
+ * Goes on with a direction at a call, at this offset. What was before a gap is told by
+ * itself, and the place is lost then.
+ */
+static __always_inline void go_on_at(void *ctx, struct socket_state *st, struct scratch *s,
+				     struct http2_state *state, __u32 index, __u64 offset)
+{
+	struct h2_walker *w = &s->walker;
+	__u8 dir = s->rec.call.dir & 1;
+
+	h2_load(w, &state->dirs[dir], state->runs[dir]);
+	w->time = s->rec.call.time;
+	w->last = s->rec.call.last;
+	if (w->dir.place != h2_astray && w->dir.at != offset) {
+		w->dir.place = h2_astray;
+		tell_frames(ctx, st, s, state, index);
+	}
+}
+
+static __always_inline int frames_unseen_with(void *ctx, struct socket_state *st,
+					      struct scratch *s, __u32 index)
+{
+	__u64 key = s->payload.src.sk;
+	struct h2_walker *w = &s->walker;
+	__u8 dir = s->rec.call.dir & 1;
+	struct http2_state *state;
+
+	state = bpf_map_lookup_elem(&http2, &key);
+	if (!state)
+		return 0; /* it found no room */
+	go_on_at(ctx, st, s, state, index, s->rec.call.offset);
+	if (w->dir.place != h2_astray) {
+		if (!h2_unseen(w, index, s->rec.call.size))
+			w->dir.place = h2_astray;
+		tell_frames(ctx, st, s, state, index);
+	}
+	h2_store(w, &state->dirs[dir], state->runs[dir]);
+	return 0;
+}
+
+static __noinline int frames_unseen_by_perf(void *ctx, struct socket_state *st, struct scratch *s,
+					    __u32 index)
+{
+	return frames_unseen_with(ctx, st, s, index);
+}
+
+__noinline int frames_unseen_by_ring(__u32 index)
+{
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	struct socket_state *st = state_of(s);
+
+	if (!s || !st || perf_buffers)
+		return 0;
+	return frames_unseen_with(NULL, st, s, index);
+}
+
+/* A call on a socket that speaks HTTP/2, whose bytes cannot be read. */
+static __always_inline int frames_unseen(void *ctx, struct socket_state *st, struct scratch *s,
+					 __u32 index)
+{
+	return perf_buffers ? frames_unseen_by_perf(ctx, st, s, index) :
+			      frames_unseen_by_ring(index);
+}
+
+static __always_inline int frames_moved_with(void *ctx, struct socket_state *st, struct scratch *s,
+					__u32 index, __u64 skip)
 {
 	__u64 key = s->payload.src.sk, offset = s->rec.call.offset + skip;
-	__u64 size = s->rec.call.size - skip;
 	struct h2_walker *w = &s->walker;
 	__u8 dir = s->rec.call.dir & 1;
 	struct http2_state *state;
 	int said;
 
+	if (!s->payload.src.known)
+		return frames_unseen(ctx, st, s, index);
 	state = bpf_map_lookup_elem(&http2, &key);
 	if (!state)
 		return 0; /* it found no room */
-	h2_load(w, &state->dirs[dir], state->runs[dir]);
-	w->time = s->rec.call.time;
-	w->last = s->rec.call.last;
-	if (w->dir.place != h2_astray && w->dir.at != offset) {
-		/* What was before the gap is told by itself. */
+	go_on_at(ctx, st, s, state, index, offset);
+	if (w->dir.place == h2_astray && !h2_fits(s, index, skip, offset)) {
 		w->dir.place = h2_astray;
-		tell_frames(ctx, st, s, state, index);
-	}
-	if (w->dir.place == h2_astray && (!s->payload.src.known || !h2_fits(s, index, skip, offset))) {
-		w->dir.place = h2_astray;
-		goto out;
-	}
-	if (!s->payload.src.known) {
-		if (!h2_unseen(w, index, size))
-			w->dir.place = h2_astray;
-		tell_frames(ctx, st, s, state, index);
 		goto out;
 	}
 	h2_begin(s, skip, offset);
@@ -122,6 +200,32 @@ static __noinline int frames_moved(void *ctx, struct socket_state *st, struct sc
 out:
 	h2_store(w, &state->dirs[dir], state->runs[dir]);
 	return 0;
+}
+
+static __noinline int frames_moved_by_perf(void *ctx, struct socket_state *st, struct scratch *s,
+	__u32 index, __u64 skip)
+{
+	return frames_moved_with(ctx, st, s, index, skip);
+}
+
+__noinline int frames_moved_by_ring(__u32 index, __u32 skip)
+{
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	struct socket_state *st = state_of(s);
+
+	if (!s || !st || perf_buffers)
+		return 0;
+	return frames_moved_with(NULL, st, s, index, skip);
+}
+
+/* A call on a socket that speaks HTTP/2, without the first skip bytes of it. */
+static __always_inline void frames_moved(void *ctx, struct socket_state *st, struct scratch *s,
+					 __u32 index, __u64 skip)
+{
+	if (perf_buffers)
+		frames_moved_by_perf(ctx, st, s, index, skip);
+	else
+		frames_moved_by_ring(index, skip);
 }
 
 /* Tells what is left to be told at the end of a socket. */

@@ -8,6 +8,14 @@
 
 #include "state.h"
 
+/* What is known of the socket whose call a scratch has. */
+static __always_inline struct socket_state *state_of(struct scratch *s)
+{
+	__u64 key = s ? s->payload.src.sk : 0;
+
+	return bpf_map_lookup_elem(&sockets, &key);
+}
+
 /* Notes for user space that a request waits in a socket's entry, or 0 that none does. */
 static __always_inline void note_waiting(struct socket_state *st, __u64 since)
 {
@@ -187,14 +195,23 @@ __noinline int beginnings(__u32 index)
  * exchange may be enough; of requests that begin within one call one counts, and
  * user space counts those whose answers it sees. Returns how many are new.
  */
-static __noinline int lost_record(struct socket_state *st, struct scratch *s)
+__noinline int lost_record(__u32 index)
 {
-	__u32 before = st->lost_requests > st->lost_answers ? st->lost_requests : st->lost_answers;
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
 	struct http_record *rec = &s->rec;
+	struct socket_state *st;
+	__u32 before, after;
 	bool asks, answers;
-	__u32 after;
 	int begins;
 
+	if (!s)
+		return 0;
+	st = bpf_map_lookup_elem(&sockets, &rec->socket);
+	if (!st) { /* it has ended just now */
+		count_lost(ring_full);
+		return 1;
+	}
+	before = st->lost_requests > st->lost_answers ? st->lost_requests : st->lost_answers;
 	if (rec->parts & with_frames) {
 		/*
 		 * Of HTTP/2 each request counts. Those of which an answer alone is lost
@@ -222,13 +239,44 @@ static __noinline int lost_record(struct socket_state *st, struct scratch *s)
 	return after;
 }
 
+/*
+ * Sends the record of a scratch, with so many bytes behind it, by a ring. Like all that has
+ * by_ring in its name it is a global function, which the verifier looks at once and not at
+ * every call: loading would take far longer otherwise. Such a function cannot have the
+ * program's ctx, which perf buffers need: with these the same is called as a static one.
+ */
+__noinline int send_by_ring(__u32 index, __u32 size)
+{
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	__u64 len = size;
+
+	if (!s || perf_buffers)
+		return false;
+	barrier_var(len);
+	if (len > 2 * PREFIX_MAX + 256)
+		len = 2 * PREFIX_MAX + 256;
+	return try_to_send(NULL, &s->rec, sizeof(s->rec) + len);
+}
+
+/* The same, by what there is: perf buffers need the program's ctx. */
+static __always_inline bool send_scratch(void *ctx, struct scratch *s)
+{
+	__u64 size = s->payload.at;
+
+	if (!perf_buffers)
+		return send_by_ring(s->payload.index, size);
+	barrier_var(size);
+	if (size > 2 * PREFIX_MAX + 256)
+		size = 2 * PREFIX_MAX + 256;
+	return try_to_send(ctx, &s->rec, sizeof(s->rec) + size);
+}
+
 /* Sends the record, with these parts; what was kept is in it already. */
 static __always_inline void tell_with(void *ctx, struct socket_state *st, struct scratch *s,
 				      __u64 key, __u8 parts)
 {
 	struct http_record *rec = &s->rec;
 	bool intro = !st->introduced;
-	__u64 size;
 
 	rec->socket = key;
 	rec->seen = st->seen;
@@ -243,12 +291,8 @@ static __always_inline void tell_with(void *ctx, struct socket_state *st, struct
 	}
 	if (intro)
 		append_part(s, &st->intro, sizeof(st->intro), with_intro);
-	size = s->payload.at;
-	barrier_var(size);
-	if (size > 2 * PREFIX_MAX + 256)
-		size = 2 * PREFIX_MAX + 256;
-	if (!try_to_send(ctx, rec, sizeof(*rec) + size)) {
-		lost_record(st, s);
+	if (!send_scratch(ctx, s)) {
+		lost_record(s->payload.index);
 		return;
 	}
 	if (rec->lost)

@@ -72,15 +72,24 @@ static __noinline struct socket_state *insert(struct sock *sk, struct socket_sta
 	return bpf_map_lookup_elem(&sockets, &key);
 }
 
-/* The first data call on a connection that is older than tracing. */
-static __noinline struct socket_state *meet(struct sock *sk, __u64 moved, __u32 dir, __u32 use)
+/*
+ * The first data call on a connection that is older than tracing, whose socket a scratch
+ * has in payload.src. False: it is not followed. It and the next are verified by themselves.
+ */
+__noinline int meet(__u32 index, __u64 moved, __u32 dir)
 {
-	struct socket_state *st = draft(use);
-	struct tcp_sock *tp = (void *)sk;
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	struct socket_state *st;
+	struct tcp_sock *tp;
+	struct sock *sk;
 	__u64 got, put;
 
-	if (!st)
-		return NULL;
+	if (!s)
+		return false;
+	st = &s->draft;
+	__builtin_memset(st, 0, sizeof(*st));
+	sk = (void *)s->payload.src.sk;
+	tp = (void *)sk;
 	/*
 	 * What moved before this call: SYN and FIN may be counted among it. What
 	 * was received and not read yet does not count.
@@ -101,17 +110,43 @@ static __noinline struct socket_state *meet(struct sock *sk, __u64 moved, __u32 
 		st->intro.socket.joined = put > moved + 1 || got > 1;
 	else
 		st->intro.socket.joined = got > moved + 1 || put > 1;
-	return insert(sk, st);
+	return !!insert(sk, st);
 }
 
 /* Names the connection of a socket that was met: not within meet(), for the stack's sake. */
-static __noinline int name_older(struct socket_state *st, struct sock *sk)
+__noinline int name_older(__u32 index)
 {
-	struct http_socket *id = &st->intro.socket;
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	struct socket_state *st;
+	struct http_socket *id;
+	struct sock *sk;
 
+	if (!s)
+		return false;
+	st = bpf_map_lookup_elem(&sockets, &s->payload.src.sk);
+	if (!st)
+		return false;
+	sk = (void *)s->payload.src.sk;
+	id = &st->intro.socket;
 	if (id->naming == unnamed)
 		id->naming = name_met(sk, BPF_CORE_READ(sk, __sk_common.skc_state), &id->id);
-	return 0;
+	return true;
+}
+
+/* The socket that both have to be done for, or NULL. */
+static __always_inline struct socket_state *meet_older(struct sock *sk, __u64 moved, __u32 dir,
+						       __u32 use)
+{
+	__u32 index = scratch_index(use);
+	struct scratch *s = scratch(index);
+	__u64 key = (__u64)sk;
+
+	if (!s)
+		return NULL;
+	s->payload.src.sk = key;
+	if (!meet(index, moved, dir) || !name_older(index))
+		return NULL;
+	return bpf_map_lookup_elem(&sockets, &key);
 }
 
 /*
@@ -164,20 +199,15 @@ static __noinline int take_subflow(struct socket_state *st, struct socket_state 
 	return 0;
 }
 
-static __noinline int tell_close(void *ctx, struct socket_state *st, struct sock *sk, __u32 use,
-				 __u8 ending)
+static __always_inline int close_with(void *ctx, struct socket_state *st, struct scratch *s,
+				 __u32 ending)
 {
+	__u64 key = s->payload.src.sk;
+	struct sock *sk = (void *)key;
 	struct tcp_sock *tp = (void *)sk;
-	__u64 key = (__u64)sk;
 	bool framed = st->verdict == IS_HTTP2;
-	struct scratch *s;
 	__u32 seq, gone;
 
-	if (st->verdict == IS_OTHER || (st->verdict == UNDECIDED && !st->start_len))
-		return 0;
-	s = scratch(scratch_index(use));
-	if (!s)
-		return 0;
 	st->verdict = IS_OTHER;
 	/* What was taken out unseen at last, without the FIN. */
 	seq = st->multipath ? st->next[received] : BPF_CORE_READ(tp, copied_seq);
@@ -195,6 +225,41 @@ static __noinline int tell_close(void *ctx, struct socket_state *st, struct sock
 		tell_last_frames(ctx, st, s, key);
 	else
 		tell_kept(ctx, st, s, key);
+	return 0;
+}
+
+static __noinline int close_by_perf(void *ctx, struct socket_state *st, struct scratch *s,
+	__u32 ending)
+{
+	return close_with(ctx, st, s, ending);
+}
+
+__noinline int close_by_ring(__u32 index, __u32 ending)
+{
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	struct socket_state *st = state_of(s);
+
+	if (!s || !st || perf_buffers)
+		return 0;
+	return close_with(NULL, st, s, ending);
+}
+
+/* Tells that nothing more comes of a socket, and why. */
+static __always_inline int tell_close(void *ctx, struct socket_state *st, struct sock *sk,
+				      __u32 use, __u8 ending)
+{
+	struct scratch *s;
+
+	if (st->verdict == IS_OTHER || (st->verdict == UNDECIDED && !st->start_len))
+		return 0;
+	s = scratch(scratch_index(use));
+	if (!s)
+		return 0;
+	s->payload.src.sk = (__u64)sk;
+	if (perf_buffers)
+		close_by_perf(ctx, st, s, ending);
+	else
+		close_by_ring(s->payload.index, ending);
 	return 0;
 }
 

@@ -24,20 +24,17 @@ static __always_inline __u64 feeds(__u64 word)
 	return (word - 0x0101010101010101ULL) & ~word & 0x8080808080808080ULL;
 }
 
+/* What is at a place in data; behind the end of what is looked through it may be anything. */
 static __always_inline __u64 word_at(struct scratch *s, __u64 at)
 {
 	barrier_var(at);
-	if (at > 2 * PREFIX_MAX)
-		return 0;
-	return *(__u64 *)&s->data[at];
+	return *(__u64 *)&s->data[at & (2 * PREFIX_MAX - 1)];
 }
 
 static __always_inline char byte_at(struct scratch *s, __u64 at)
 {
 	barrier_var(at);
-	if (at > 2 * PREFIX_MAX)
-		return 0;
-	return s->data[at];
+	return s->data[at & (2 * PREFIX_MAX - 1)];
 }
 
 /*

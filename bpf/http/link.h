@@ -28,13 +28,14 @@ enum tls_result {
 	RESULT_32,	/* it returns it, as an int */
 	RESULT_64,	/* as a long */
 	RESULT_POINTER, /* it returns 1, and has stored it where an argument points */
+	RESULT_GIVEN,	/* as a parameter */
 };
 
 /* A call of a function of a library. */
 struct tls_call {
 	__u64 object;
 	__u64 buf;
-	__u64 count; /* where the number of bytes will be: RESULT_POINTER */
+	__u64 count; /* the number of bytes, RESULT_GIVEN, or where it will be, RESULT_POINTER */
 	__u64 sp;    /* where the stack was at its entry */
 	__u64 time;  /* ns, boot clock: of the entry, or of the first send within */
 	__u32 pid;

@@ -211,14 +211,6 @@ static __always_inline enum decision decide_later(struct socket_state *st, struc
 	return FOLLOWED;
 }
 
-/* What is known of the socket whose call is looked at. */
-static __always_inline struct socket_state *state_of(struct scratch *s)
-{
-	__u64 key = s ? s->payload.src.sk : 0;
-
-	return bpf_map_lookup_elem(&sockets, &key);
-}
-
 /* It speaks HTTP/1, and requests go this way. */
 static __always_inline int decide_text(struct socket_state *st, __u8 requests)
 {
@@ -306,12 +298,31 @@ __noinline int decide_open_line(__u32 index)
 	return STANDS_BEFORE + end;
 }
 
+/* How many bytes are ends of lines at the beginning of start, up to BLANK_MOST: no branches. */
+static __always_inline __u64 count_blank(const char *b)
+{
+	__u64 blank = 0, all = 1;
+
+#pragma clang loop unroll(full)
+	for (int i = 0; i < BLANK_MOST; i++) {
+		__u64 r = (__u8)b[i] ^ '\r', n = (__u8)b[i] ^ '\n';
+
+		/* The compiler would see through it, and branch. */
+		barrier_var(r);
+		barrier_var(n);
+		/* Less one, the highest bit of 0 is set. */
+		all &= (r - 1) >> 63 | (n - 1) >> 63;
+		blank += all;
+	}
+	return blank;
+}
+
 /* Looks at the text of a call from a place on. */
 __noinline int decide_from(__u32 index, __u32 from)
 {
 	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
 	struct socket_state *st = state_of(s);
-	__u64 n, at, skip = from, blank = 0;
+	__u64 n, at, skip = from, blank;
 	__u32 end, begin;
 	const char *b;
 	bool first; /* of the connection, in this direction */
@@ -350,11 +361,11 @@ __noinline int decide_from(__u32 index, __u32 from)
 		return decide_more(st, dir, 0);
 	}
 	/* Empty lines (RFC 9112, 2.2). */
-#pragma clang loop unroll(full)
-	for (int i = 0; i < BLANK_MOST; i++) {
-		if (blank == i && i < n && (b[i] == '\r' || b[i] == '\n'))
-			blank++;
-	}
+	/* As in shape_of(). */
+	*(volatile __u64 *)&s->payload.left = count_blank(b);
+	blank = *(volatile __u64 *)&s->payload.left;
+	if (blank > n)
+		blank = n;
 	if (blank == n)
 		return blank < BLANK_MOST ? decide_more(st, dir, n) : NOT_FOLLOWED;
 	if (blank)
@@ -429,6 +440,18 @@ static __always_inline int decide_by_text(struct socket_state *st, struct scratc
 		from = decision - STANDS_BEFORE;
 	}
 	return decision;
+}
+
+/* The same of one whose bytes cannot be read. */
+static __always_inline int decide_unseen(struct socket_state *st)
+{
+	st->start_len = 0;
+	forget_kept(st);
+	if (++st->misses >= (st->intro.socket.joined ? MISSES_JOINED : MISSES))
+		give_up(st);
+	if (!st->kind)
+		count_kind(st, speaks_unread);
+	return NOT_FOLLOWED;
 }
 
 /* Looks at a call on a socket of which it is not known yet what it speaks: enum decision. */

@@ -233,26 +233,33 @@ static __always_inline void h2_keep(struct scratch *s, struct h2_walker *w, __u6
 	w->out += n;
 }
 
+/* Copies runs, and returns how many bytes they are. */
+static __always_inline __u64 h2_copy_runs(void *to, const void *from, __u64 runs)
+{
+	barrier_var(runs);
+	if (runs > H2_RUNS)
+		runs = H2_RUNS;
+	if (runs)
+		bpf_probe_read_kernel(to, runs * sizeof(struct h2_run), from);
+	return runs * sizeof(struct h2_run);
+}
+
 /* Moves the runs to data. */
 __noinline int h2_flush(__u32 index)
 {
 	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
 	struct h2_walker *w;
+	__u64 at;
 
 	if (!s)
 		return 0;
 	w = &s->walker;
 	h2_close_item(s, w);
-#pragma clang loop unroll(disable)
-	for (__u32 i = 0; i < H2_RUNS; i++) {
-		__u64 at = w->out;
-
-		barrier_var(at);
-		if (i >= w->dir.runs || at > 2 * PREFIX_MAX)
-			break;
-		*(struct h2_run *)&s->data[at] = w->runs[i];
-		w->out = at + sizeof(struct h2_run);
-	}
+	at = w->out;
+	barrier_var(at);
+	if (at > 2 * PREFIX_MAX - H2_RUNS * sizeof(struct h2_run))
+		return 0;
+	w->out = at + h2_copy_runs(&s->data[at], w->runs, w->dir.runs);
 	w->dir.runs = 0;
 	w->slot = H2_RUNS;
 	return 0;
@@ -753,23 +760,13 @@ static __always_inline void h2_load(struct h2_walker *w, struct h2_dir *d, struc
 	w->dir = *d;
 	h2_clear(w);
 	w->dry = false;
-#pragma clang loop unroll(disable)
-	for (__u32 i = 0; i < H2_RUNS; i++) {
-		if (i >= w->dir.runs)
-			break;
-		w->runs[i] = runs[i];
-	}
+	h2_copy_runs(w->runs, runs, w->dir.runs);
 }
 
 static __always_inline void h2_store(struct h2_walker *w, struct h2_dir *d, struct h2_run *runs)
 {
 	*d = w->dir;
-#pragma clang loop unroll(disable)
-	for (__u32 i = 0; i < H2_RUNS; i++) {
-		if (i >= w->dir.runs)
-			break;
-		runs[i] = w->runs[i];
-	}
+	h2_copy_runs(runs, w->runs, w->dir.runs);
 }
 
 #endif

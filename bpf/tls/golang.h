@@ -29,23 +29,23 @@ int golang_read(void *ctx)
 
 /*
  * func (c *Conn) Write(b []byte) (int, error): its bytes are told at its entry, as a
- * write that fails is the end of a connection. What it sends belongs to the object.
+ * write that fails is the end of a connection, by tls_returned. What it sends belongs to
+ * the object.
  */
 SEC("uprobe")
 int golang_write(void *ctx)
 {
 	struct tls_thread key = this_routine(ctx);
 	struct tls_call *call = entry_of(&key);
-	__u64 n = GO_ARG2(ctx);
 
 	if (!call)
 		return 0;
 	begin_call(call, &key, golang, sent, GO_ARG0(ctx));
 	call->buf = GO_ARG1(ctx);
+	call->count = GO_ARG2(ctx);
 	call->time = bpf_ktime_get_boot_ns();
-	if (n && n <= PLAIN_MAX)
-		plain_moved(ctx, call, n);
-	call->dir = neither; /* to whoever sees it afterwards */
+	call->result = RESULT_GIVEN;
+	bpf_tail_call(ctx, &tls_tails, 0);
 	return 0;
 }
 

@@ -254,6 +254,8 @@ static __always_inline __u64 moved_bytes(struct tls_call *call, __u64 returned)
 		return (__s32)returned > 0 ? (__u32)returned : 0;
 	case RESULT_64:
 		return (__s64)returned > 0 ? returned : 0;
+	case RESULT_GIVEN:
+		return call->count;
 	case RESULT_POINTER:
 		if ((__s32)returned <= 0 || bpf_probe_read_user(&n, sizeof(n), (void *)call->count))
 			return 0;
@@ -265,22 +267,39 @@ static __always_inline __u64 moved_bytes(struct tls_call *call, __u64 returned)
 /* More in one call is no call. */
 #define PLAIN_MAX (1ULL << 31)
 
-/* A call has returned: of a function of C with its stack as at its entry, or one word shorter. */
+/* tls_returned, for programs that go on there: what they share is loaded once. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} tls_tails SEC(".maps");
+
+/*
+ * A call has returned: of a function of C with its stack as at its entry, or one word
+ * shorter. Or it has begun, and what it will move is told already.
+ */
 static __always_inline int leave(void *ctx, struct tls_call *call, bool of_go)
 {
+	bool begins = call->result == RESULT_GIVEN;
 	__u64 n;
 
 	if (!of_go && !call->handshake && USER_STACK(ctx) - call->sp > 8)
 		return 0; /* it is one within it */
-	call->active = 0;
+	call->active = begins;
 	if (call->dir == neither)
 		return 0;
 	n = moved_bytes(call, USER_RETURN(ctx));
-	if (!n || n > PLAIN_MAX)
-		return 0;
-	if (call->dir == received || !call->sent) /* else it is that of the send */
-		call->time = bpf_ktime_get_boot_ns();
-	return plain_moved(ctx, call, n);
+	if (n && n <= PLAIN_MAX) {
+		if (!begins && (call->dir == received || !call->sent)) /* else it is that of the send */
+			call->time = bpf_ktime_get_boot_ns();
+		plain_moved(ctx, call, n);
+	}
+	if (begins) {
+		call->result = RESULT_NONE;
+		call->dir = neither; /* to whoever sees it afterwards */
+	}
+	return 0;
 }
 
 #endif

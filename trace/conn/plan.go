@@ -39,7 +39,7 @@ func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, 
 		looking = 0 // what is older is of no interest: see features
 	}
 	return kernel.Plan{
-		Name: Probe.Name, Load: bpf.LoadConn, Ring: bpf.ConnMapEvents,
+		Name: Probe.Name, Ring: bpf.ConnMapEvents,
 		Maps: map[string]kernel.Size{
 			bpf.ConnMapEvents: {Entries: connRing},
 			bpf.ConnMapSocks:  {Entries: opts.SocketRoom(uint32(unsafe.Sizeof(bpf.ConnConn{})))},

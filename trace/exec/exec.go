@@ -64,7 +64,7 @@ func (t *tracer) Flags(flags *flag.FlagSet) {
 
 func (t *tracer) Plan(_ *kernel.Types, opts *session.Options) (kernel.Plan, error) {
 	return kernel.Plan{
-		Name: Probe.Name, Load: bpf.LoadExec, Ring: bpf.ExecMapEvents,
+		Name: Probe.Name, Ring: bpf.ExecMapEvents,
 		Maps: map[string]kernel.Size{
 			bpf.ExecMapEvents:    {Entries: execRing},
 			bpf.ExecMapScratches: {PerCPU: true},

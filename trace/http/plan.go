@@ -43,7 +43,7 @@ func (o *options) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan,
 		ports.Keys = append(ports.Keys, p)
 	}
 	plan := kernel.Plan{
-		Name: name, Load: bpf.LoadHttp, Ring: bpf.HttpMapEvents,
+		Name: name, Ring: bpf.HttpMapEvents,
 		Maps: map[string]kernel.Size{
 			bpf.HttpMapEvents:    {Entries: ringBytes},
 			bpf.HttpMapScratches: {PerCPU: true},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,6 +49,7 @@ type Kernel struct {
 	shared   map[string]*ebpf.Map
 	objects  []*Object
 	attacher *attach.Attacher // that has no programs yet
+	tiers    map[Tier]error   // why a kind of hooks is not possible, of those that were tried
 	warnings []string
 	cost     cost
 
@@ -93,7 +95,8 @@ func Open(opts Options) (*Kernel, error) {
 	if err := Ready(); err != nil {
 		return nil, err
 	}
-	k := &Kernel{opts: opts, shared: map[string]*ebpf.Map{}, full: make(chan *Batch, batchCount), failed: make(chan error, 1)}
+	k := &Kernel{opts: opts, shared: map[string]*ebpf.Map{}, full: make(chan *Batch, batchCount), failed: make(chan error, 1),
+		tiers: map[Tier]error{}}
 	k.load.Cache = opts.Cache.typesCache()
 	var err error
 	if k.Types, err = readTypes(opts.BTF, k.load.Cache); err != nil {
@@ -126,7 +129,7 @@ func Open(opts Options) (*Kernel, error) {
 type Cache struct {
 	mu      sync.Mutex
 	types   *btf.Cache
-	objects map[string]*ebpf.CollectionSpec
+	objects map[string]*ebpf.CollectionSpec // by name and programs
 }
 
 // NewCache returns an empty Cache.
@@ -141,20 +144,21 @@ func (c *Cache) typesCache() *btf.Cache {
 	return c.types
 }
 
-// object is what load reads, to be changed at will.
-func (c *Cache) object(name string, load func() (*ebpf.CollectionSpec, error)) (*ebpf.CollectionSpec, error) {
+// read is bpf.Read: what it returns is to be changed at will.
+func (c *Cache) read(object string, programs []string) (*ebpf.CollectionSpec, error) {
 	if c == nil {
-		return load()
+		return bpf.Read(object, programs...)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	spec := c.objects[name]
+	key := object + " " + strings.Join(programs, " ")
+	spec := c.objects[key]
 	if spec == nil {
 		var err error
-		if spec, err = load(); err != nil {
+		if spec, err = bpf.Read(object, programs...); err != nil {
 			return nil, err
 		}
-		c.objects[name] = spec
+		c.objects[key] = spec
 	}
 	return spec.Copy(), nil
 }

@@ -1,10 +1,10 @@
 package kernel
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -16,47 +16,111 @@ import (
 	"tracer/trace/kernel/attach"
 )
 
-// Load creates the maps of an object and opens its features.
-func (k *Kernel) Load(p Plan) (*Object, error) {
-	o, err := k.loadMaps(p)
+// A Loading is an object on its way: see [Kernel.Begin].
+type Loading struct {
+	kernel *Kernel
+	plan   Plan
+	files  []*file
+}
+
+// A file is one of an object's.
+type file struct {
+	openings []*opening
+	read     func() (*ebpf.CollectionSpec, error) // waits until it is read
+}
+
+// Begin begins to load an object, while the caller does something else.
+func (k *Kernel) Begin(p Plan) *Loading {
+	l := &Loading{kernel: k, plan: p}
+	if k.Types.err == nil {
+		l.files = append(l.files, k.read(p.Name, p.Features))
+		for _, part := range p.Parts {
+			l.files = append(l.files, k.read(part.Name, part.Features))
+		}
+	}
+	return l
+}
+
+// Load is Begin and Load.
+func (k *Kernel) Load(p Plan) (*Object, error) { return k.Begin(p).Load() }
+
+// Load creates the maps of an object and opens its features. The programs of all of
+// them are loaded side by side, as verifying them is most of what a start takes, and
+// attached one after the other, in the order of the plan.
+func (l *Loading) Load() (*Object, error) {
+	k, p := l.kernel, l.plan
+	if k.Types.err != nil {
+		return nil, Explain(fmt.Errorf("read the kernel's types: %w", k.Types.err))
+	}
+	o, err := k.loadMaps(p, l.files[0])
 	if err != nil {
 		return nil, Explain(err)
 	}
 	k.objects = append(k.objects, o.Object)
-	if err := k.openFeatures(o, p.Features); err != nil {
-		return nil, err
+	list := l.files[0].openings
+	for i, part := range p.Parts {
+		if err := k.loadPart(o.Object, part, l.files[i+1]); err != nil {
+			return nil, Explain(err)
+		}
+		list = append(list, l.files[i+1].openings...)
 	}
-	for _, part := range p.Parts {
-		if err := k.loadPart(o.Object, part); err != nil {
-			return nil, err
+	k.begin(list)
+	for i, n := range list {
+		if err := k.openFeature(n); err != nil {
+			k.abandon(list[i+1:])
+			return nil, Explain(err)
 		}
 	}
 	return o.Object, nil
 }
 
-func (k *Kernel) openFeatures(o *loading, features []Feature) error {
-	for _, f := range features {
-		if err := k.openFeature(o, f); err != nil {
-			return Explain(err)
+// read begins to read a file, for the first door of each feature.
+func (k *Kernel) read(name string, features []Feature) *file {
+	type result struct {
+		spec *ebpf.CollectionSpec
+		err  error
+	}
+	f := &file{openings: k.openings(features)}
+	var programs []string
+	for _, n := range f.openings {
+		if len(n.doors) > 0 {
+			programs = append(programs, k.programs(n.doors[0])...)
 		}
 	}
-	return nil
+	done := make(chan result, 1)
+	go func() {
+		spec, err := k.opts.Cache.read(name, programs)
+		done <- result{spec, err}
+	}()
+	f.read = func() (*ebpf.CollectionSpec, error) {
+		r := <-done
+		return r.spec, r.err
+	}
+	return f
 }
+
+// programs are those of a door, with the copies that they need.
+func (k *Kernel) programs(d Door) []string { return bpf.Expand(k.Types.Preempts(), d.Programs...) }
 
 // A loading is one file of an object on its way, with its maps.
 type loading struct {
 	*Object
+	part part
 	spec *ebpf.CollectionSpec
 	maps map[string]*ebpf.Map
 }
 
-func (k *Kernel) loadMaps(p Plan) (_ *loading, err error) {
-	spec, err := k.opts.Cache.object(p.Name, p.Load)
+// A part is what is to be done to a file before its maps are created.
+type part struct {
+	name  string
+	maps  map[string]Size
+	knobs map[string]any
+}
+
+func (k *Kernel) loadMaps(p Plan, f *file) (_ *loading, err error) {
+	spec, err := f.read()
 	if err != nil {
-		return nil, fmt.Errorf("read object %q: %w", p.Name, err)
-	}
-	if k.Types.err != nil {
-		return nil, fmt.Errorf("read the kernel's types: %w", k.Types.err)
+		return nil, err
 	}
 	cpus, err := ebpf.PossibleCPU()
 	if err != nil {
@@ -71,7 +135,8 @@ func (k *Kernel) loadMaps(p Plan) (_ *loading, err error) {
 			o.close()
 		}
 	}()
-	if err := k.prepare(spec, p.Name, p.Maps, p.Knobs); err != nil {
+	own := part{p.Name, p.Maps, p.Knobs}
+	if err := k.prepare(spec, own); err != nil {
 		return nil, err
 	}
 	bytes := uint32(0)
@@ -86,17 +151,20 @@ func (k *Kernel) loadMaps(p Plan) (_ *loading, err error) {
 	if err := k.openRing(o, p, bytes); err != nil {
 		return nil, err
 	}
-	return &loading{o, spec, o.maps}, nil
+	l := &loading{o, own, spec, maps.Clone(o.maps)}
+	f.belongsTo(l)
+	return l, nil
 }
 
 // loadPart adds a further file to an object.
-func (k *Kernel) loadPart(o *Object, p Part) error {
-	spec, err := k.opts.Cache.object(p.Name, p.Load)
+func (k *Kernel) loadPart(o *Object, p Part, f *file) error {
+	spec, err := f.read()
 	if err != nil {
-		return Explain(fmt.Errorf("read object %q: %w", p.Name, err))
+		return err
 	}
-	if err := k.prepare(spec, p.Name, p.Maps, p.Knobs); err != nil {
-		return Explain(err)
+	own := part{p.Name, p.Maps, p.Knobs}
+	if err := k.prepare(spec, own); err != nil {
+		return err
 	}
 	common := maps.Clone(o.maps)
 	for _, section := range ownSections {
@@ -104,7 +172,7 @@ func (k *Kernel) loadPart(o *Object, p Part) error {
 	}
 	c, err := k.makeMaps(spec, common)
 	if err != nil {
-		return Explain(err)
+		return err
 	}
 	for name, m := range c.Maps {
 		if o.maps[name] == nil {
@@ -116,7 +184,8 @@ func (k *Kernel) loadPart(o *Object, p Part) error {
 			o.more = append(o.more, m)
 		}
 	}
-	return k.openFeatures(&loading{o, spec, c.Maps}, p.Features)
+	f.belongsTo(&loading{o, own, spec, c.Maps})
+	return nil
 }
 
 // ownSections are the maps of variables that each file has for itself: constants, and
@@ -124,7 +193,7 @@ func (k *Kernel) loadPart(o *Object, p Part) error {
 var ownSections = []string{".rodata", ".bss", ".data"}
 
 // prepare sets what is to be known before a file's maps are created.
-func (k *Kernel) prepare(spec *ebpf.CollectionSpec, name string, sizes map[string]Size, own map[string]any) error {
+func (k *Kernel) prepare(spec *ebpf.CollectionSpec, p part) error {
 	knobs := map[string]any{
 		bpf.ExecVarFilterPids:    len(k.opts.PIDs) > 0,
 		bpf.ExecVarFilterUid:     k.opts.UID != nil,
@@ -143,12 +212,12 @@ func (k *Kernel) prepare(spec *ebpf.CollectionSpec, name string, sizes map[strin
 			delete(knobs, name) // the object has no use for it
 		}
 	}
-	maps.Copy(knobs, own)
+	maps.Copy(knobs, p.knobs)
 	if err := setKnobs(spec, knobs); err != nil {
 		return err
 	}
 	forget(spec)
-	if err := k.size(spec, name, sizes); err != nil {
+	if err := k.size(spec, p); err != nil {
 		return err
 	}
 	return nil
@@ -213,15 +282,15 @@ func forget(spec *ebpf.CollectionSpec) {
 }
 
 // size gives maps the sizes that are wanted.
-func (k *Kernel) size(spec *ebpf.CollectionSpec, object string, sizes map[string]Size) error {
+func (k *Kernel) size(spec *ebpf.CollectionSpec, p part) error {
 	cpus, err := ebpf.PossibleCPU()
 	if err != nil {
 		return err
 	}
-	for name, size := range sizes {
+	for name, size := range p.maps {
 		m := spec.Maps[name]
 		if m == nil {
-			return fmt.Errorf("size map %q: object %q has none", name, object)
+			continue // it is for programs that are not loaded
 		}
 		if size.Entries > 0 {
 			m.MaxEntries = size.Entries
@@ -245,73 +314,305 @@ func (k *Kernel) size(spec *ebpf.CollectionSpec, object string, sizes map[string
 	return nil
 }
 
-// openFeature loads and attaches the programs of a feature by the first of its
-// doors that this kernel lets it through.
-func (k *Kernel) openFeature(o *loading, f Feature) error {
-	var failed error
-	for _, d := range f.Doors {
-		if k.opts.Tier != 0 && len(f.Doors) > 1 && d.Tier.inKernel() && d.Tier != k.opts.Tier {
-			continue
-		}
-		if err := k.openDoor(o, d); err != nil {
-			if outOfFiles(err) {
-				return fmt.Errorf("%s: %w", f.Name, err) // no door of the kernel's
-			}
-			if len(f.Doors) > 1 {
-				err = fmt.Errorf("by %s: %w", d.Tier, err)
-			}
-			if failed == nil {
-				failed = fmt.Errorf("%s: %w", f.Name, err)
-			} else {
-				failed = fmt.Errorf("%w; %w", failed, err)
-			}
-			continue
-		}
-		o.features = append(o.features, OpenFeature{f, d.Tier})
-		return nil
-	}
-	if failed == nil {
-		failed = fmt.Errorf("%s: not possible by %s", f.Name, k.opts.Tier)
-	}
-	if f.Without != "" && (k.opts.Tier == 0 || len(f.Doors) == 1) {
-		o.features = append(o.features, OpenFeature{Feature: f})
-		k.warnings = append(k.warnings, f.Without)
-		return nil
-	}
-	return failed
+// An opening is a feature that is being opened.
+type opening struct {
+	Feature
+	of     *loading
+	doors  []Door // that may be possible
+	failed error  // why the others are not
+	loaded chan loaded
 }
 
-// openDoor loads and attaches some programs, all or none of them.
-func (k *Kernel) openDoor(o *loading, d Door) (err error) {
-	programs := bpf.Expand(k.Types.Preempts(), d.Programs...)
-	switch {
-	case d.Tier == Kprobe && !haveKprobes():
-		return fmt.Errorf("attach %s: this kernel has none: %w", d.Tier, ebpf.ErrNotSupported)
-	case d.Tier == UprobeMulti:
-		if has, err := attach.HaveMulti(); err != nil || !has {
-			return fmt.Errorf("attach %s: this kernel has none: %w", d.Tier, cmp.Or(err, ebpf.ErrNotSupported))
+// A loaded is what came of loading the programs of a feature's first door.
+type loaded struct {
+	programs map[string]*ebpf.Program
+	err      error
+}
+
+// openings are those of features, with the doors that are worth trying.
+func (k *Kernel) openings(features []Feature) (list []*opening) {
+	for _, f := range features {
+		n, refused := &opening{Feature: f}, map[Tier]bool{}
+		for _, d := range f.Doors {
+			if k.opts.Tier != 0 && len(f.Doors) > 1 && d.Tier.inKernel() && d.Tier != k.opts.Tier {
+				continue
+			}
+			if err := k.possible(d.Tier); err != nil {
+				if !refused[d.Tier] {
+					n.because(d, err)
+				}
+				refused[d.Tier] = true
+				continue
+			}
+			n.doors = append(n.doors, d)
 		}
+		list = append(list, n)
+	}
+	return list
+}
+
+// belongsTo says which maps the programs of a file use.
+func (f *file) belongsTo(l *loading) {
+	for _, n := range f.openings {
+		n.of = l
+	}
+}
+
+// begin begins to load the programs of each first door: those first that are likely to
+// take the longest.
+func (k *Kernel) begin(list []*opening) {
+	var jobs []*job
+	for _, n := range list {
+		if len(n.doors) == 0 {
+			continue
+		}
+		own := k.jobs(n.of, n.doors[0])
+		jobs = append(jobs, own...)
+		n.loaded = make(chan loaded, 1)
+		go func() {
+			programs, err := await(own)
+			if err == nil && !n.doors[0].Tier.inKernel() {
+				// The process that attaches takes its time meanwhile.
+				err = k.openLater(n.of, n.doors[0], programs)
+			}
+			n.loaded <- loaded{programs, err}
+		}()
+	}
+	k.run(jobs)
+}
+
+// abandon closes what is being loaded and is not wanted any more.
+func (k *Kernel) abandon(list []*opening) {
+	for _, n := range list {
+		if n.loaded != nil {
+			closeAll((<-n.loaded).programs)
+		}
+	}
+}
+
+func closeAll(programs map[string]*ebpf.Program) {
+	for _, p := range programs {
+		_ = p.Close() // it is not used
+	}
+}
+
+// because adds why a door is not open.
+func (n *opening) because(d Door, err error) {
+	if len(n.Doors) > 1 && !outOfFiles(err) {
+		err = fmt.Errorf("by %s: %w", d.Tier, err)
+	}
+	if n.failed == nil || outOfFiles(err) {
+		n.failed = fmt.Errorf("%s: %w", n.Name, err)
+	} else {
+		n.failed = fmt.Errorf("%w; %w", n.failed, err)
+	}
+}
+
+// openFeature attaches the programs of a feature by the first of its doors that this
+// kernel lets it through.
+func (k *Kernel) openFeature(n *opening) error {
+	for i, d := range n.doors {
+		var l loaded
+		if i == 0 {
+			l = <-n.loaded
+		} else {
+			l.programs, l.err = k.loadOther(n, d)
+		}
+		if l.err == nil && d.Tier.inKernel() {
+			l.err = k.attachDoor(n.of, d, l.programs)
+		}
+		if l.err == nil {
+			maps.Copy(n.of.programs, l.programs)
+			n.of.features = append(n.of.features, OpenFeature{n.Feature, d.Tier})
+			return nil
+		}
+		closeAll(l.programs)
+		if n.because(d, l.err); outOfFiles(l.err) {
+			return n.failed // it is not the kernel that refuses
+		}
+	}
+	return k.doWithout(n)
+}
+
+// loadOther loads the programs of another door than the first one, for which the file
+// was read. What it has is the object's, but for its maps that others lack.
+func (k *Kernel) loadOther(n *opening, d Door) (map[string]*ebpf.Program, error) {
+	spec, err := k.opts.Cache.read(n.of.part.name, k.programs(d))
+	if err != nil {
+		return nil, err
+	}
+	if err := k.prepare(spec, n.of.part); err != nil {
+		return nil, err
+	}
+	c, err := k.makeMaps(spec, n.of.maps)
+	if err != nil {
+		return nil, err
+	}
+	for name, m := range c.Maps {
+		if n.of.maps[name] == nil {
+			n.of.more = append(n.of.more, m)
+			continue
+		}
+		_ = m.Close() // another descriptor of the same
+		c.Maps[name] = n.of.maps[name]
+	}
+	n.of = &loading{n.of.Object, n.of.part, spec, c.Maps}
+	jobs := k.jobs(n.of, d)
+	k.run(jobs)
+	programs, err := await(jobs)
+	if err == nil && !d.Tier.inKernel() {
+		err = k.openLater(n.of, d, programs)
+	}
+	return programs, err
+}
+
+// doWithout says what is missed by a feature that no door opens, if tracing is
+// possible without it.
+func (k *Kernel) doWithout(n *opening) error {
+	if n.failed == nil {
+		n.failed = fmt.Errorf("%s: not possible by %s", n.Name, k.opts.Tier)
+	}
+	if n.Without == "" || (k.opts.Tier != 0 && len(n.Doors) > 1) {
+		return n.failed
+	}
+	n.of.features = append(n.of.features, OpenFeature{Feature: n.Feature})
+	k.warnings = append(k.warnings, n.Without)
+	return nil
+}
+
+// possible says why a kernel has no hooks of a kind, nil if it has. To ask is cheap, to
+// have all programs verified is not.
+func (k *Kernel) possible(t Tier) (err error) {
+	if cached, asked := k.tiers[t]; asked {
+		return cached
+	}
+	switch t {
+	case Function:
+		err = tryFunction(k.load)
+	case Kprobe:
+		if !haveKprobes() {
+			err = ebpf.ErrNotSupported
+		}
+	case UprobeMulti:
+		var has bool
+		if has, err = attach.HaveMulti(); err == nil && !has {
+			err = ebpf.ErrNotSupported
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("load programs: %w", err)
+	}
+	k.tiers[t] = err
+	return err
+}
+
+// tryFunction loads a program for the return of a function that does nothing.
+func tryFunction(opts ebpf.CollectionOptions) error {
+	// Not by itself: only a collection uses the types that are read already.
+	c, err := ebpf.NewCollectionWithOptions(&ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{"try": {
+		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFExit, AttachTo: "tcp_sendmsg", License: "Dual BSD/GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+	}}}, opts)
+	if err != nil {
+		return err
+	}
+	c.Close()
+	return nil
+}
+
+// A job is to load a program.
+type job struct {
+	of      *loading
+	door    Door
+	name    string
+	program *ebpf.Program
+	err     error
+	done    chan struct{}
+}
+
+// jobs are those for the programs of a door.
+func (k *Kernel) jobs(o *loading, d Door) (list []*job) {
+	for _, name := range k.programs(d) {
+		list = append(list, &job{of: o, door: d, name: name, done: make(chan struct{})})
+	}
+	return list
+}
+
+// size is how many instructions the program has.
+func (j *job) size() int {
+	if p := j.of.spec.Programs[j.name]; p != nil {
+		return len(p.Instructions)
+	}
+	return 0
+}
+
+// run does jobs in the background, as many at once as there are processors, the large
+// ones first.
+func (k *Kernel) run(jobs []*job) {
+	jobs = slices.Clone(jobs)
+	slices.SortStableFunc(jobs, func(a, b *job) int { return b.size() - a.size() })
+	queue := make(chan *job, len(jobs))
+	for _, j := range jobs {
+		queue <- j
+	}
+	close(queue)
+	for range min(runtime.GOMAXPROCS(0), len(jobs)) {
+		go func() {
+			for j := range queue {
+				j.program, j.err = k.loadProgram(j.of, j.door, j.name)
+				close(j.done)
+			}
+		}()
+	}
+}
+
+// await waits for the programs of a door: all of them, which belong to the caller, or none.
+func await(jobs []*job) (map[string]*ebpf.Program, error) {
+	programs := map[string]*ebpf.Program{}
+	var failed error
+	for _, j := range jobs {
+		<-j.done
+		if j.program != nil {
+			programs[j.name] = j.program
+		}
+		if failed == nil { // the first one: all may have failed of the same
+			failed = j.err
+		}
+	}
+	if failed != nil {
+		closeAll(programs)
+		return nil, fmt.Errorf("load programs: %w", failed)
+	}
+	return programs, nil
+}
+
+// loadProgram loads one program of a file. It is safe for concurrent use.
+func (k *Kernel) loadProgram(o *loading, d Door, name string) (*ebpf.Program, error) {
+	p := o.spec.Programs[name]
+	if p == nil {
+		return nil, fmt.Errorf("load program %q: the object has none", name)
+	}
+	p = p.Copy()
+	// Instructions that do not fit this kernel get a comment, which is a line of the source
+	// to it, and it wants all functions to have one then.
+	for i, ins := range p.Instructions {
+		if name := ins.Symbol(); name != "" && ins.Source() == nil {
+			p.Instructions[i] = ins.WithSource(asm.Comment(name))
+		}
+	}
+	if k.castless {
+		dropCasts(p.Instructions)
+	}
+	if !d.Tier.inKernel() {
+		p.KernelVersion = attach.AnyKernel
+	}
+	if d.Tier == UprobeMulti {
+		p.AttachType = ebpf.AttachTraceUprobeMulti
 	}
 	own := *o.spec
 	own.Programs = nil // most are not needed
 	spec := own.Copy()
-	spec.Programs = map[string]*ebpf.ProgramSpec{}
-	for _, name := range programs {
-		p := o.spec.Programs[name]
-		if p == nil {
-			return fmt.Errorf("load program %q: the object has none", name)
-		}
-		spec.Programs[name] = p.Copy()
-		if k.castless {
-			dropCasts(spec.Programs[name].Instructions)
-		}
-		if !d.Tier.inKernel() {
-			spec.Programs[name].KernelVersion = attach.AnyKernel
-		}
-		if d.Tier == UprobeMulti {
-			spec.Programs[name].AttachType = ebpf.AttachTraceUprobeMulti
-		}
-	}
+	spec.Programs = map[string]*ebpf.ProgramSpec{name: p}
 	opts := k.load
 	opts.MapReplacements = map[string]*ebpf.Map{}
 	for name, m := range o.maps {
@@ -322,47 +623,48 @@ func (k *Kernel) openDoor(o *loading, d Door) (err error) {
 	}
 	c, err := ebpf.NewCollectionWithOptions(spec, opts)
 	if err != nil {
-		return fmt.Errorf("load programs: %w", err)
+		return nil, err
 	}
 	defer c.Close()
-	if !d.Tier.inKernel() {
-		return k.openLater(o.Object, c, d)
-	}
+	return c.DetachProgram(name), nil
+}
+
+// attachDoor attaches the programs of a door, all or none of them.
+func (k *Kernel) attachDoor(o *loading, d Door, programs map[string]*ebpf.Program) error {
 	var links []link.Link
-	defer func() {
+	for _, name := range k.programs(d) {
+		spec := o.spec.Programs[name]
+		l, err := attachTo(spec, programs[name])
 		if err != nil {
 			for _, l := range links {
 				_ = l.Close() // it is not used
 			}
-		}
-	}()
-	for _, name := range programs {
-		l, err := attachTo(spec.Programs[name], c.Programs[name])
-		if err != nil {
-			return fmt.Errorf("attach %s %q: %w", d.Tier, spec.Programs[name].AttachTo, err)
+			return fmt.Errorf("attach %s %q: %w", d.Tier, spec.AttachTo, err)
 		}
 		if l != nil {
 			links = append(links, l)
 		}
 	}
 	o.links = append(o.links, links...)
-	for _, name := range programs {
-		o.programs[name] = c.DetachProgram(name)
-	}
 	return nil
 }
 
 // openLater gives programs to the process that attaches. There is one such process, and
 // it takes them once.
-func (k *Kernel) openLater(o *Object, c *ebpf.Collection, d Door) error {
+func (k *Kernel) openLater(o *loading, d Door, programs map[string]*ebpf.Program) error {
 	if k.attacher == nil {
 		return errors.New("attach to files: the process that does so was not started")
 	}
+	for table, program := range d.Tails {
+		if err := o.maps[table].Put(uint32(0), programs[program]); err != nil {
+			return fmt.Errorf("write map %q: %w", table, err)
+		}
+	}
 	l := &later{attacher: k.attacher, numbers: map[string]int{}, links: map[*Attached]struct{}{}}
 	var list []attach.Program
-	for _, name := range bpf.Expand(k.Types.Preempts(), d.Programs...) {
+	for _, name := range k.programs(d) {
 		l.numbers[name] = len(list)
-		p := attach.Program{Program: c.Programs[name], Multi: d.Tier == UprobeMulti}
+		p := attach.Program{Program: programs[name], Multi: d.Tier == UprobeMulti}
 		list = append(list, p, attach.Program{Program: p.Program, Multi: p.Multi, Return: true})
 	}
 	k.attacher = nil
@@ -371,9 +673,6 @@ func (k *Kernel) openLater(o *Object, c *ebpf.Collection, d Door) error {
 		return err
 	}
 	o.later = l
-	for name := range l.numbers {
-		o.programs[name] = c.DetachProgram(name)
-	}
 	return nil
 }
 

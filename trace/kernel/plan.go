@@ -1,15 +1,10 @@
 package kernel
 
-import (
-	"os"
-
-	"github.com/cilium/ebpf"
-)
+import "os"
 
 // A Plan says what an object is to be. The names are those of its C file.
 type Plan struct {
-	Name     string // for messages and for a Cache
-	Load     func() (*ebpf.CollectionSpec, error)
+	Name     string          // of the object: see bpf.Read
 	Ring     string          // the map that records come by, empty: there are none
 	Rare     bool            // records are rare: programs wake their reader for each
 	Maps     map[string]Size // those that differ from the C file
@@ -23,7 +18,6 @@ type Plan struct {
 // part's constants are its own.
 type Part struct {
 	Name     string
-	Load     func() (*ebpf.CollectionSpec, error)
 	Maps     map[string]Size // that no file before it has
 	Knobs    map[string]any
 	Features []Feature
@@ -87,6 +81,7 @@ type Feature struct {
 type Door struct {
 	Tier     Tier
 	Programs []string
+	Tails    map[string]string // by map: the program that others go on with by a tail call
 }
 
 // An OpenFeature is a feature with the kind of hook that was found, 0 for none.

@@ -77,8 +77,8 @@ func TestKernelRingWakesWhoDozes(t *testing.T) {
 	}
 	defer k.Close()
 	o, err := k.Load(Plan{
-		Name: "conn", Load: bpf.LoadConn, Ring: bpf.ConnMapEvents,
-		Features: []Feature{{Name: "connections", Doors: []Door{{Tracepoint, []string{bpf.ConnProgConnSetState, bpf.ConnProgConnDestroy}}}}},
+		Name: "conn", Ring: bpf.ConnMapEvents,
+		Features: []Feature{{Name: "connections", Doors: []Door{{Tier: Tracepoint, Programs: []string{bpf.ConnProgConnSetState, bpf.ConnProgConnDestroy}}}}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -59,7 +59,7 @@ func openPlaces(k *kernel.Kernel, opts *Options) (_ *places, warnings []string, 
 		warnings = append(warnings, unseen)
 	}
 	plan := kernel.Plan{
-		Name: "place", Load: bpf.LoadPlace, Ring: bpf.PlaceMapPlaces, Rare: true,
+		Name: "place", Ring: bpf.PlaceMapPlaces, Rare: true,
 		Knobs:    map[string]any{},
 		Features: []kernel.Feature{placeFeature},
 	}

@@ -44,6 +44,9 @@ type Session struct {
 // happens is reported once Run is called. Errors are sentences for people; some have
 // a Hint.
 func Open(tracers []Tracer, opts Options) (_ *Session, err error) {
+	// Most of what loading takes lives until the end of it: to look for what does not
+	// takes time that somebody waits for.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	s := &Session{
 		stages:   newStages(opts, kernel.NewClock(), proc.NewUsers("/etc/passwd")),
 		byObject: map[int]*Host{},
@@ -71,26 +74,28 @@ func Open(tracers []Tracer, opts Options) (_ *Session, err error) {
 	if err != nil {
 		return nil, err
 	}
+	loading := make([]*kernel.Loading, len(tracers))
+	later := false
+	for i, t := range tracers {
+		plan, err := t.Plan(s.kernel.Types, &s.opts)
+		if err != nil {
+			return nil, err
+		}
+		loading[i] = s.kernel.Begin(plan)
+		later = later || plan.Later()
+	}
 	var warnings []string
 	if s.places, warnings, err = openPlaces(s.kernel, &s.opts); err != nil {
 		return nil, err
 	}
 	s.warnings = append(s.warnings, warnings...)
-	plans := make([]kernel.Plan, len(tracers))
-	later := false
-	for i, t := range tracers {
-		if plans[i], err = t.Plan(s.kernel.Types, &s.opts); err != nil {
-			return nil, err
-		}
-		later = later || plans[i].Later()
-	}
 	if later {
 		if err := s.kernel.Spawn(); err != nil {
 			return nil, err
 		}
 	}
 	for i, t := range tracers {
-		if err := s.open(t, plans[i]); err != nil {
+		if err := s.open(t, loading[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -118,8 +123,8 @@ func Open(tracers []Tracer, opts Options) (_ *Session, err error) {
 }
 
 // open loads a tracer's object.
-func (s *Session) open(t Tracer, plan kernel.Plan) error {
-	o, err := s.kernel.Load(plan)
+func (s *Session) open(t Tracer, loading *kernel.Loading) error {
+	o, err := loading.Load()
 	if err != nil {
 		return err
 	}
@@ -136,7 +141,7 @@ func (s *Session) follow() error {
 	}
 	programs := []string{bpf.FollowProgFollowProcessFork, bpf.FollowProgFollowProcessFree}
 	_, err := s.kernel.Load(kernel.Plan{
-		Name: "follow", Load: bpf.LoadFollow,
+		Name:     "follow",
 		Features: []kernel.Feature{{Name: "descendants", Doors: []kernel.Door{{Tier: kernel.Tracepoint, Programs: programs}}}},
 	})
 	return err

@@ -54,14 +54,15 @@ func Part(of *kernel.Plan) kernel.Part {
 	}
 	delete(list, "")
 	all := slices.Sorted(maps.Keys(list))
+	tails := map[string]string{bpf.TlsMapTlsTails: bpf.TlsProgTlsReturned}
 	return kernel.Part{
-		Name: "tls", Load: bpf.LoadTls,
+		Name:  "tls",
 		Knobs: of.Knobs,
 		Features: []kernel.Feature{{
 			Name: Feature,
 			Doors: []kernel.Door{
-				{Tier: kernel.UprobeMulti, Programs: all},
-				{Tier: kernel.Uprobe, Programs: all},
+				{Tier: kernel.UprobeMulti, Programs: all, Tails: tails},
+				{Tier: kernel.Uprobe, Programs: all, Tails: tails},
 			},
 			Without: "HTTPS is not seen: programs cannot be attached to functions of TLS libraries",
 		}},

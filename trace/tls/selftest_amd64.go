@@ -87,11 +87,10 @@ func selfTest(o *kernel.Object) (lives bool, err error) {
 	}
 	defer run.Close()
 	_ = file.Close()
-	probe, err := o.Attach(bpf.TlsProgTlsReturned, true, run, 0, childFunction)
-	if err != nil {
+	// It stays until the end of the session: to take it off now would hold up what follows.
+	if _, err := o.Attach(bpf.TlsProgTlsReturned, true, run, 0, childFunction); err != nil {
 		return false, err
 	}
-	defer func() { go probe.Close() }() // which takes a while
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, fmt.Sprintf("/proc/self/fd/%d", run.Fd()))

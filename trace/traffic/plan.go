@@ -31,7 +31,7 @@ func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, 
 		flows = 8192 // a process each
 	}
 	return kernel.Plan{
-		Name: name, Load: bpf.LoadTraffic, Ring: bpf.TrafficMapEvents,
+		Name: name, Ring: bpf.TrafficMapEvents,
 		Maps: map[string]kernel.Size{
 			bpf.TrafficMapEvents: {Entries: trafficRing},
 			bpf.TrafficMapFlows:  {Entries: flows},
