@@ -169,3 +169,36 @@ func TestEverythingCountedHasAName(t *testing.T) {
 		}
 	}
 }
+
+// What is read of an object has the programs that were asked for, whole, and all else that
+// is not a program.
+func TestReadLeavesOutNothingThatIsWanted(t *testing.T) {
+	for _, o := range Objects {
+		all, err := o.Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		most := 0
+		for name, want := range all.Programs {
+			spec, err := Read(o.Name, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := spec.Programs[name]
+			if got == nil || len(got.Instructions) != len(want.Instructions) {
+				t.Errorf("%s: %q is not whole", o.Name, name)
+			}
+			if len(spec.Maps) != len(all.Maps) || len(spec.Variables) != len(all.Variables) {
+				t.Errorf("%s: for %q %d maps and %d variables are read, want %d and %d", o.Name, name,
+					len(spec.Maps), len(spec.Variables), len(all.Maps), len(all.Variables))
+			}
+			most = max(most, len(spec.Programs))
+		}
+		if n := len(all.Programs); n > 4 && most > n-2 && o.Name != "tls" { // whose programs have one section
+			t.Errorf("%s: of %d programs up to %d are read for one", o.Name, n, most)
+		}
+	}
+	if _, err := Read("nothing"); err == nil {
+		t.Error("an object that is not there was read")
+	}
+}
