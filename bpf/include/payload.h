@@ -33,6 +33,9 @@
  */
 #define SEGMENTS 64
 #define SEGMENTS_STEP 4
+/* Segments that a call may have (UIO_MAXIOV), for who goes through all of them. */
+#define SEGMENTS_MOST 1024
+#define REWIND_STEP 16
 
 /*
  * Where the bytes of a call are. It lives in a map, as does the position of the
@@ -162,29 +165,61 @@ static __always_inline enum iter_kind iter_kind(struct iov_iter *iter)
 	return ITER_OTHER;
 }
 
+enum search {
+	GO_ON,
+	FOUND,
+	IN_VAIN,
+};
+
+/* Goes back some segments: of those, base is that of the current one, skip a place in it. */
+__noinline int rewind_step(__u32 index)
+{
+	struct scratch *s = bpf_map_lookup_elem(&scratches, &index);
+	struct source *src;
+	struct payload *p;
+
+	if (!s)
+		return IN_VAIN;
+	p = &s->payload;
+	src = &p->src;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < REWIND_STEP; i++) {
+		__u64 len = 0;
+
+		src->segments++;
+		if (p->left <= src->skip) {
+			src->skip -= p->left;
+			return FOUND;
+		}
+		p->left -= src->skip;
+		src->base -= sizeof(struct iovec);
+		if (bpf_probe_read_kernel(&len, sizeof(len), (void *)src->base + 8))
+			return IN_VAIN;
+		src->skip = len;
+	}
+	return GO_ON;
+}
+
 /*
  * Goes back to the first byte that moved, from a place in a segment behind the last, which
  * may be one behind all.
  */
-static __always_inline bool rewind(struct source *src, __u64 iov, __u64 offset, __u64 moved)
+static __always_inline bool rewind(struct scratch *s, __u32 index, __u64 iov, __u64 offset)
 {
-#pragma clang loop unroll(disable)
-	for (int i = 0; i <= SEGMENTS; i++) {
-		__u64 len = 0;
+	struct source *src = &s->payload.src;
+	int said = GO_ON;
 
-		if (moved <= offset) {
-			src->base = iov;
-			src->skip = offset - moved;
-			src->segments = i + 1;
-			return true;
-		}
-		moved -= offset;
-		iov -= sizeof(struct iovec);
-		if (bpf_probe_read_kernel(&len, sizeof(len), (void *)iov + 8))
-			return false;
-		offset = len;
+	s->payload.left = s->payload.size;
+	src->base = iov;
+	src->skip = offset;
+	src->segments = 0;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i <= SEGMENTS_MOST / REWIND_STEP; i++) {
+		said = rewind_step(index);
+		if (said != GO_ON)
+			break;
 	}
-	return false;
+	return said == FOUND;
 }
 
 /* The iterator of a message stands behind the bytes that moved. */
@@ -219,7 +254,7 @@ __noinline int source_of_msg(__u32 index)
 	default:
 		iov = bpf_core_field_exists(iter->__iov) ? (__u64)BPF_CORE_READ(iter, __iov) :
 							   (__u64)BPF_CORE_READ(old, iov);
-		src->known = rewind(src, iov, offset, s->payload.size);
+		src->known = rewind(s, index, iov, offset);
 	}
 	return 0;
 }
@@ -283,7 +318,7 @@ static __always_inline void source_of_regs(struct source *src, struct task_struc
 			src->flags = syscall_arg(regs, 3, true);
 	} else if (nr == nr_readv || nr == nr_writev || nr == nr_preadv2 || nr == nr_pwritev2) {
 		src->base = arg1;
-		src->segments = arg2 < SEGMENTS ? arg2 : SEGMENTS;
+		src->segments = arg2 < SEGMENTS_MOST ? arg2 : SEGMENTS_MOST;
 	} else if (nr == nr_sendmsg || nr == nr_recvmsg) {
 		/* struct user_msghdr: where the segments are and how many. */
 		__u64 iov[2] = {};
@@ -291,7 +326,7 @@ static __always_inline void source_of_regs(struct source *src, struct task_struc
 		if (bpf_probe_read_user(iov, sizeof(iov), (void *)arg1 + 16))
 			return;
 		src->base = iov[0];
-		src->segments = iov[1] < SEGMENTS ? iov[1] : SEGMENTS;
+		src->segments = iov[1] < SEGMENTS_MOST ? iov[1] : SEGMENTS_MOST;
 		src->flags = arg2;
 	} else {
 		return;
@@ -417,12 +452,6 @@ static __always_inline void gather_first(struct scratch *s, __u32 index, __u32 m
 		n = PREFIX_MAX;
 	s->payload.len = read_data(s->data, n, src->base, src->data_user) ? 0 : n;
 }
-
-enum search {
-	GO_ON,
-	FOUND,
-	IN_VAIN,
-};
 
 /* Looks among some segments for that in which the last byte of a call is. */
 __noinline int tail_segment(__u32 index, __u32 first)

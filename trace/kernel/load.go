@@ -221,6 +221,9 @@ func (k *Kernel) prepare(spec *ebpf.CollectionSpec, p part) error {
 // makeMaps creates a file's maps, but for those that are there already.
 func (k *Kernel) makeMaps(spec *ebpf.CollectionSpec, there map[string]*ebpf.Map) (*ebpf.Collection, error) {
 	k.buffer.fit(spec)
+	for _, m := range spec.Maps {
+		m.Key, m.Value = nil, nil // to describe each to the kernel takes longer than to make it
+	}
 	programs := spec.Programs
 	spec.Programs = nil
 	defer func() { spec.Programs = programs }()
@@ -234,7 +237,6 @@ func (k *Kernel) makeMaps(spec *ebpf.CollectionSpec, there map[string]*ebpf.Map)
 		spec.Maps[name].MaxEntries = m.MaxEntries()
 		if size := m.ValueSize(); size != spec.Maps[name].ValueSize && name[0] != '.' {
 			spec.Maps[name].ValueSize = size // as another file was told: see size
-			spec.Maps[name].Key, spec.Maps[name].Value = nil, nil
 		}
 	}
 	c, err := ebpf.NewCollectionWithOptions(spec, opts)
@@ -293,9 +295,8 @@ func (k *Kernel) size(spec *ebpf.CollectionSpec, p part) error {
 		if size.PerCPU {
 			m.MaxEntries *= uint32(cpus)
 		}
-		if size.Value > 0 && size.Value != m.ValueSize {
+		if size.Value > 0 {
 			m.ValueSize = size.Value
-			m.Key, m.Value = nil, nil // the type has another length
 		}
 		for _, key := range size.Keys {
 			m.Contents = append(m.Contents, ebpf.MapKV{Key: key, Value: uint8(1)})
