@@ -20,6 +20,7 @@ package http
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"tracer/bpf"
 	"tracer/trace/event"
@@ -68,11 +69,18 @@ type tracer struct {
 
 	joining, looking, summing *session.Timer
 
+	planned  time.Time // when loading began
 	unlinked *unlinked
 	dark     *dark
 
 	summed bpf.HttpHttpCall // that Decode reads
 	spoken bool             // what is spoken at the ports is known
+}
+
+// Plan is that of its options.
+func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, error) {
+	t.planned = time.Now()
+	return t.options.Plan(types, opts)
 }
 
 func (t *tracer) Attached(h *session.Host) error {
@@ -99,7 +107,8 @@ func (t *tracer) Attached(h *session.Host) error {
 	t.looking.Next(t.pending.lookInterval())
 	if !t.noTLS && h.Object != nil && h.Object.Tier(tls.Feature) != 0 { // none offline
 		var err error
-		if t.tls, err = tls.Open(h.Object, false); err != nil {
+		// A slow machine has taken longer for all else, too.
+		if t.tls, err = tls.Open(h.Object, time.Since(t.planned)/2); err != nil {
 			return err
 		}
 	}

@@ -49,9 +49,12 @@ const maxWhys = 1024
 // maxLater is how many processes can have what only some need.
 const maxLater = 256
 
+// scanLeast is what finding what is there may take at least.
+const scanLeast = 100 * time.Millisecond
+
 // Open finds what is there, attaches to it, and begins to wait for more. The object has
-// [Part].
-func Open(o *kernel.Object, quiet bool) (*Source, error) {
+// [Part]. What is not found after the given time, or a tenth of a second, is found later.
+func Open(o *kernel.Object, budget time.Duration) (*Source, error) {
 	s := &Source{
 		object: o, done: make(chan struct{}), needs: make(chan uint32, 64), asks: make(chan ask, 64),
 		files: map[*find.File]*file{}, failed: map[string]error{},
@@ -61,7 +64,7 @@ func Open(o *kernel.Object, quiet bool) (*Source, error) {
 		lives = false // safe where it is not known
 	}
 	s.returns = lives
-	if s.finder, err = find.New(find.Options{Quiet: quiet}); err != nil {
+	if s.finder, err = find.New(find.Options{Budget: max(budget, scanLeast)}); err != nil {
 		return nil, err
 	}
 	s.finder.Scan(s)
