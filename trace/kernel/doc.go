@@ -14,7 +14,7 @@
 //	reader.go    copies records out of a source; yield.go gives way meanwhile
 //	object.go    an object that is loaded; counters.go what its programs lost
 //	kernel.go    one session's hold on the kernel: shared maps, objects, cost.go
-//	load.go      plan → object: its files and maps; open.go loads programs and attaches them
+//	load.go      plan → object: its files (file.go) and maps; open.go its programs
 //	later.go     programs that are attached to files, at any time
 //	explain.go   why loading failed, in words; hint.go what to do about it
 //

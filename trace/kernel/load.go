@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/cilium/ebpf"
 
@@ -15,11 +14,11 @@ import (
 type Loading struct {
 	kernel *Kernel
 	plan   Plan
-	files  []*file
+	files  []*pending
 }
 
-// A file is one of an object's.
-type file struct {
+// A pending is a file of an object that is being read.
+type pending struct {
 	openings []*opening
 	read     func() (*ebpf.CollectionSpec, error) // waits until it is read
 }
@@ -70,12 +69,12 @@ func (l *Loading) Load() (*Object, error) {
 }
 
 // read begins to read a file, for the first door of each feature.
-func (k *Kernel) read(name string, features []Feature) *file {
+func (k *Kernel) read(name string, features []Feature) *pending {
 	type result struct {
 		spec *ebpf.CollectionSpec
 		err  error
 	}
-	f := &file{openings: k.openings(features)}
+	f := &pending{openings: k.openings(features)}
 	var programs []string
 	for _, n := range f.openings {
 		if len(n.doors) > 0 {
@@ -94,25 +93,7 @@ func (k *Kernel) read(name string, features []Feature) *file {
 	return f
 }
 
-// programs are those of a door, with the copies that they need.
-func (k *Kernel) programs(d Door) []string { return bpf.Expand(k.Types.Preempts(), d.Programs...) }
-
-// A loading is one file of an object on its way, with its maps.
-type loading struct {
-	*Object
-	part part
-	spec *ebpf.CollectionSpec
-	maps map[string]*ebpf.Map
-}
-
-// A part is what is to be done to a file before its maps are created.
-type part struct {
-	name  string
-	maps  map[string]Size
-	knobs map[string]any
-}
-
-func (k *Kernel) loadMaps(p Plan, f *file) (_ *loading, err error) {
+func (k *Kernel) loadMaps(p Plan, f *pending) (_ *file, err error) {
 	spec, err := f.read()
 	if err != nil {
 		return nil, err
@@ -146,13 +127,20 @@ func (k *Kernel) loadMaps(p Plan, f *file) (_ *loading, err error) {
 	if err := k.openRing(o, p, bytes); err != nil {
 		return nil, err
 	}
-	l := &loading{o, own, spec, maps.Clone(o.maps)}
+	l := &file{o, own, spec, maps.Clone(o.maps)}
 	f.belongsTo(l)
 	return l, nil
 }
 
+// belongsTo says which maps the programs of a file use.
+func (f *pending) belongsTo(l *file) {
+	for _, n := range f.openings {
+		n.of = l
+	}
+}
+
 // loadPart adds a further file to an object.
-func (k *Kernel) loadPart(o *Object, p Part, f *file) error {
+func (k *Kernel) loadPart(o *Object, p Part, f *pending) error {
 	spec, err := f.read()
 	if err != nil {
 		return err
@@ -179,72 +167,13 @@ func (k *Kernel) loadPart(o *Object, p Part, f *file) error {
 			o.more = append(o.more, m)
 		}
 	}
-	f.belongsTo(&loading{o, own, spec, c.Maps})
+	f.belongsTo(&file{o, own, spec, c.Maps})
 	return nil
 }
 
 // ownSections are the maps of variables that each file has for itself: constants, and
 // what is not SHARED in read.h.
 var ownSections = []string{".rodata", ".bss", ".data"}
-
-// prepare sets what is to be known before a file's maps are created.
-func (k *Kernel) prepare(spec *ebpf.CollectionSpec, p part) error {
-	knobs := map[string]any{
-		bpf.ExecVarFilterPids:    len(k.opts.PIDs) > 0,
-		bpf.ExecVarFilterUid:     k.opts.UID != nil,
-		bpf.ExecVarFilterCgroups: k.opts.Places,
-		bpf.ExecVarPerfBuffers:   k.buffer == BufferPerf,
-	}
-	var hidden [16]uint32
-	copy(hidden[:], k.opts.Hidden)
-	knobs[bpf.ExecVarHidden] = hidden
-	if k.opts.UID != nil {
-		knobs[bpf.ExecVarWantedUid] = *k.opts.UID
-	}
-	knobs[bpf.ExecVarHasCopies] = k.Types.Preempts()
-	for name := range knobs {
-		if spec.Variables[name] == nil {
-			delete(knobs, name) // the object has no use for it
-		}
-	}
-	maps.Copy(knobs, p.knobs)
-	if err := setKnobs(spec, knobs); err != nil {
-		return err
-	}
-	forget(spec)
-	if err := k.size(spec, p); err != nil {
-		return err
-	}
-	return nil
-}
-
-// makeMaps creates a file's maps, but for those that are there already.
-func (k *Kernel) makeMaps(spec *ebpf.CollectionSpec, there map[string]*ebpf.Map) (*ebpf.Collection, error) {
-	k.buffer.fit(spec)
-	for _, m := range spec.Maps {
-		m.Key, m.Value = nil, nil // to describe each to the kernel takes longer than to make it
-	}
-	programs := spec.Programs
-	spec.Programs = nil
-	defer func() { spec.Programs = programs }()
-	opts := k.load
-	opts.MapReplacements = map[string]*ebpf.Map{}
-	for name, m := range there {
-		if spec.Maps[name] == nil {
-			continue
-		}
-		opts.MapReplacements[name] = m
-		spec.Maps[name].MaxEntries = m.MaxEntries()
-		if size := m.ValueSize(); size != spec.Maps[name].ValueSize && name[0] != '.' {
-			spec.Maps[name].ValueSize = size // as another file was told: see size
-		}
-	}
-	c, err := ebpf.NewCollectionWithOptions(spec, opts)
-	if err != nil {
-		return nil, fmt.Errorf("create maps: %w", err)
-	}
-	return c, nil
-}
 
 // openRing opens what an object's records come from, before a program can send any.
 func (k *Kernel) openRing(o *Object, p Plan, bytes uint32) (err error) {
@@ -260,66 +189,5 @@ func (k *Kernel) openRing(o *Object, p Plan, bytes uint32) (err error) {
 		return err
 	}
 	o.reader = newReader(o.number, o.records, state, k.full)
-	return nil
-}
-
-// forget takes out the maps that no program refers to: those of headers.
-func forget(spec *ebpf.CollectionSpec) {
-	used := map[string]bool{}
-	for _, p := range spec.Programs {
-		for _, ins := range p.Instructions {
-			if ins.IsLoadFromMap() {
-				used[ins.Reference()] = true
-			}
-		}
-	}
-	maps.DeleteFunc(spec.Maps, func(name string, _ *ebpf.MapSpec) bool {
-		return !used[name] && !strings.HasPrefix(name, ".")
-	})
-}
-
-// size gives maps the sizes that are wanted.
-func (k *Kernel) size(spec *ebpf.CollectionSpec, p part) error {
-	cpus, err := ebpf.PossibleCPU()
-	if err != nil {
-		return err
-	}
-	for name, size := range p.maps {
-		m := spec.Maps[name]
-		if m == nil {
-			continue // it is for programs that are not loaded
-		}
-		if size.Entries > 0 {
-			m.MaxEntries = size.Entries
-		}
-		if size.PerCPU {
-			m.MaxEntries *= uint32(cpus)
-		}
-		if size.Value > 0 {
-			m.ValueSize = size.Value
-		}
-		for _, key := range size.Keys {
-			m.Contents = append(m.Contents, ebpf.MapKV{Key: key, Value: uint8(1)})
-		}
-	}
-	for _, m := range spec.Maps {
-		if m.Type == ebpf.RingBuf && k.opts.Limits.RingBytes > 0 {
-			m.MaxEntries = k.opts.Limits.RingBytes
-		}
-	}
-	return nil
-}
-
-// setKnobs sets variables of an object before it is loaded.
-func setKnobs(spec *ebpf.CollectionSpec, knobs map[string]any) error {
-	for name, value := range knobs {
-		v := spec.Variables[name]
-		if v == nil {
-			return fmt.Errorf("set variable %q: the object has none", name)
-		}
-		if err := v.Set(value); err != nil {
-			return fmt.Errorf("set variable %q: %w", name, err)
-		}
-	}
 	return nil
 }

@@ -18,7 +18,7 @@ import (
 // An opening is a feature that is being opened.
 type opening struct {
 	Feature
-	of     *loading
+	of     *file
 	doors  []Door // that may be possible
 	failed error  // why the others are not
 	loaded chan loaded
@@ -50,13 +50,6 @@ func (k *Kernel) openings(features []Feature) (list []*opening) {
 		list = append(list, n)
 	}
 	return list
-}
-
-// belongsTo says which maps the programs of a file use.
-func (f *file) belongsTo(l *loading) {
-	for _, n := range f.openings {
-		n.of = l
-	}
 }
 
 // begin begins to load the programs of each first door: those first that are likely to
@@ -133,7 +126,7 @@ func (k *Kernel) openFeature(n *opening) error {
 
 // loadOther reads a file once more, for another door than the first one. What it has is
 // the object's, but for its maps that others lack.
-func (k *Kernel) loadOther(n *opening, d Door) (*loading, error) {
+func (k *Kernel) loadOther(n *opening, d Door) (*file, error) {
 	spec, err := k.opts.Cache.read(n.of.part.name, k.programs(d))
 	if err != nil {
 		return nil, err
@@ -153,7 +146,7 @@ func (k *Kernel) loadOther(n *opening, d Door) (*loading, error) {
 		_ = m.Close() // another descriptor of the same
 		c.Maps[name] = n.of.maps[name]
 	}
-	return &loading{n.of.Object, n.of.part, spec, c.Maps}, nil
+	return &file{n.of.Object, n.of.part, spec, c.Maps}, nil
 }
 
 // doWithout says what is missed by a feature that no door opens, if tracing is
@@ -212,7 +205,7 @@ func tryFunction(opts ebpf.CollectionOptions) error {
 
 // A job is to load a program.
 type job struct {
-	of      *loading
+	of      *file
 	door    Door
 	name    string
 	program *ebpf.Program
@@ -221,7 +214,7 @@ type job struct {
 }
 
 // jobs are those for the programs of a door.
-func (k *Kernel) jobs(o *loading, d Door) (list []*job) {
+func (k *Kernel) jobs(o *file, d Door) (list []*job) {
 	for _, name := range k.programs(d) {
 		list = append(list, &job{of: o, door: d, name: name, done: make(chan struct{})})
 	}
@@ -257,7 +250,7 @@ func (k *Kernel) run(jobs []*job) {
 }
 
 // await waits for the programs of a door: all of them, which belong to the caller, or none.
-func (k *Kernel) await(o *loading, d Door, jobs []*job) loaded {
+func (k *Kernel) await(o *file, d Door, jobs []*job) loaded {
 	programs := map[string]*ebpf.Program{}
 	var failed error
 	for _, j := range jobs {
@@ -281,7 +274,7 @@ func (k *Kernel) await(o *loading, d Door, jobs []*job) loaded {
 }
 
 // loadProgram loads one program of a file. It is safe for concurrent use.
-func (k *Kernel) loadProgram(o *loading, d Door, name string) (*ebpf.Program, error) {
+func (k *Kernel) loadProgram(o *file, d Door, name string) (*ebpf.Program, error) {
 	p := o.spec.Programs[name]
 	if p == nil {
 		return nil, fmt.Errorf("load program %q: the object has none", name)
@@ -324,7 +317,7 @@ func (k *Kernel) loadProgram(o *loading, d Door, name string) (*ebpf.Program, er
 }
 
 // attachDoor attaches the programs of a door, all or none of them.
-func (k *Kernel) attachDoor(o *loading, d Door, programs map[string]*ebpf.Program) error {
+func (k *Kernel) attachDoor(o *file, d Door, programs map[string]*ebpf.Program) error {
 	var links []link.Link
 	for _, name := range k.programs(d) {
 		spec := o.spec.Programs[name]
@@ -345,7 +338,7 @@ func (k *Kernel) attachDoor(o *loading, d Door, programs map[string]*ebpf.Progra
 
 // openLater gives programs to the process that attaches. There is one such process, and
 // it takes them once.
-func (k *Kernel) openLater(o *loading, d Door, programs map[string]*ebpf.Program) error {
+func (k *Kernel) openLater(o *file, d Door, programs map[string]*ebpf.Program) error {
 	if k.attacher == nil {
 		return errors.New("attach to files: the process that does so was not started")
 	}
