@@ -70,9 +70,13 @@ func (l *later) detach() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ended = true
+	// Each waits until nobody is in the program any more: all at once they wait no longer
+	// than one. Closing a link cannot fail but by misuse.
+	var closing sync.WaitGroup
 	for a := range l.links {
-		_ = a.link.Close() // closing a link cannot fail but by misuse
+		closing.Go(func() { _ = a.link.Close() })
 	}
+	closing.Wait()
 	clear(l.links)
 }
 
