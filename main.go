@@ -222,6 +222,11 @@ func newCommand(p *session.Probe, status *int) *cobra.Command {
 			if err := c.Resolve(); err != nil {
 				return err
 			}
+			if v, ok := tracer.(interface{ Validate() error }); ok {
+				if err := v.Validate(); err != nil {
+					return err
+				}
+			}
 			if err := c.stdout.Resolve(cmd.Flags(), p.View(tracer)); err != nil {
 				return err
 			}

@@ -48,16 +48,17 @@ type execRow struct {
 	ppid              uint32
 	parent, user, cwd string
 	cut               bool
+	depth             int
 }
 
 func execOf(e event.Event) execRow {
 	switch e := e.(type) {
 	case *event.Exec:
-		return execRow{&e.Program, e.PPID, e.ParentComm, e.User, e.Cwd, e.ArgsTruncated}
+		return execRow{&e.Program, e.PPID, e.ParentComm, e.User, e.Cwd, e.ArgsTruncated, e.Depth}
 	case *event.Exit:
-		return execRow{&e.Program, e.PPID, "", e.User, "", e.ArgsTruncated}
+		return execRow{&e.Program, e.PPID, "", e.User, "", e.ArgsTruncated, e.Depth}
 	case *event.ExecFailed:
-		return execRow{&e.Program, e.PPID, e.ParentComm, e.User, "", e.ArgsTruncated}
+		return execRow{&e.Program, e.PPID, e.ParentComm, e.User, "", e.ArgsTruncated, e.Depth}
 	}
 	return execRow{program: &event.Program{}}
 }
@@ -75,9 +76,15 @@ func execMark(e event.Event) Mark {
 	return Usual
 }
 
+const (
+	indent  = 2  // cells for each program that another one stands below
+	deepest = 12 // what stands deeper is indented as much: the command matters more
+)
+
 // appendExecCommand appends the result, if there is one, and the arguments.
 func appendExecCommand(b []byte, e event.Event) []byte {
 	x := execOf(e)
+	b = appendSpaces(b, indent*min(x.depth, deepest))
 	if _, ok := e.(*event.Exec); !ok {
 		b = append(appendExecResult(b, e), ": "...)
 	}

@@ -25,7 +25,7 @@ import (
 func everyKind() []Event {
 	var all []Event
 	for _, kind := range []string{
-		KindExec, KindExit, KindExecFailed, KindConnect, KindConnectFailed, KindConnectStuck, KindAccept, KindClose,
+		KindExec, KindExit, KindExecFailed, KindExecSummary, KindConnect, KindConnectFailed, KindConnectStuck, KindAccept, KindClose,
 		KindTraffic, KindHTTP, KindHTTPStuck, KindHTTPSummary,
 	} {
 		e := newEvent(kind)
@@ -199,6 +199,11 @@ func fill(o Object, s *source) {
 // onScreen are the fields that no line tells.
 var onScreen = []string{
 	"Account.Unseen",
+	"Exec.Depth",
+	"ExecFailed.Depth",
+	"ExecSummary.Failing",
+	"ExecSummary.Rate",
+	"Exit.Depth",
 	"HTTPSummary.Answered", // only whether it is 0
 	"HTTPSummary.Failing",
 	"HTTPSummary.Rate",
