@@ -230,6 +230,7 @@ func newCommand(p *session.Probe, status *int) *cobra.Command {
 			if err := c.stdout.Resolve(cmd.Flags(), p.View(tracer)); err != nil {
 				return err
 			}
+			c.CgroupPaths = c.stdout.Shows("cgroup")
 			*status = c.trace(p, tracer)
 			return nil
 		},

@@ -17,6 +17,7 @@ type Column struct {
 	Spare int  // Rank while the column is wider than Min; 0: Rank
 	Right bool // aligned to the right, as numbers are
 	Extra bool // shown only if asked for
+	Room  int  // not shown on a narrower terminal, unless asked for; 0: always shown
 	// Interval: the column tells about an interval. A table of the whole run
 	// does without it.
 	Interval bool
@@ -131,7 +132,7 @@ func Select(all []Column, names []string) (picked []Column, bad string) {
 			return nil, name
 		}
 		c := all[i]
-		c.When = nil
+		c.When, c.Room = nil, 0
 		picked = append(picked, c)
 	}
 	return picked, ""

@@ -18,11 +18,11 @@ var execColumns = []Column{
 		}
 		return strconv.AppendUint(b, uint64(e.Head().UID), 10)
 	}},
-	{Name: "command", Title: "COMMAND", Width: 24, Min: 8, Rank: 100, Cell: appendExecCommand},
-	extra(eventColumn), extra(commColumn), extra(uidColumn), extra(cgroupColumn),
-	{Name: "parent", Title: "PARENT", Width: 15, Min: 8, Rank: 15, Extra: true, Cell: func(b []byte, e event.Event) []byte {
+	{Name: "parent", Title: "PARENT", Width: 15, Min: 8, Rank: 15, Room: 110, Cell: func(b []byte, e event.Event) []byte {
 		return AppendText(b, execOf(e).parent)
 	}},
+	{Name: "command", Title: "COMMAND", Width: 24, Min: 8, Rank: 100, Cell: appendExecCommand},
+	extra(eventColumn), extra(commColumn), extra(uidColumn), extra(cgroupColumn),
 	{Name: "exe", Title: "EXE", Width: 24, Min: 8, Rank: 50, Extra: true, Cell: func(b []byte, e event.Event) []byte {
 		return AppendText(b, execOf(e).program.Exe)
 	}},

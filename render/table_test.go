@@ -106,8 +106,11 @@ func execEvents() []event.Event {
 	evil := "\x1b]0;owned\x07\x1b[2J\n\r\u202e\xff"
 	hostileEvent := exec(1012, "\x1b[31mred", evil, evil, evil)
 	hostileEvent.Exe, hostileEvent.Cwd, hostileEvent.ParentComm = "/"+evil, "/"+evil, "a\nb\x1b[m"
+	hostileEvent.Cgroup = "/" + evil
+	inUnit := exec(1001, "make", "ann", "make", "-j4")
+	inUnit.Cgroup = "nginx.service"
 	events := []event.Event{
-		exec(1001, "make", "ann", "make", "-j4"),
+		inUnit,
 		exec(1002, "sh", "ann", "sh", "-c", "echo 'a b' > \"$HOME\"/x"),
 		exec(1003, "a-very-long-nam", "a-long-user-name", strings.Repeat("/directory", 22)+"/program", ""),
 		cut,
@@ -387,7 +390,8 @@ func TestColumnsOfExec(t *testing.T) {
 		{"event", 16, "exec_failed"},
 		{"comm", 11, `\x1b[31mred`},
 		{"uid", 4, "4294967294"},
-		{"cgroup", 0, "4711"},
+		{"cgroup", 0, "nginx.service"},
+		{"cgroup", 1, "4711"},
 		{"parent", 11, `a\x0ab\x1b[m`},
 		{"parent", 12, ""},
 		{"exe", 0, "/usr/bin/make"},
