@@ -74,6 +74,7 @@ var columnKeys = map[string]string{
 	"max":     "max_us",
 
 	"proto":        "proto",
+	"port":         "dst_port",
 	"tx_rate":      "",
 	"rx_rate":      "",
 	"part":         "",

@@ -84,10 +84,10 @@ func (t *Table) appear(e event.Event) bool {
 	return len(t.hidden) < before
 }
 
-// shown are the columns without the hidden ones and those for which there is no room.
+// shown are the columns without the hidden ones.
 func (t *Table) shown() []Column {
 	return slices.DeleteFunc(slices.Clone(t.opts.Columns), func(c Column) bool {
-		return t.width > 0 && t.width < c.Room || slices.ContainsFunc(t.hidden, func(h Column) bool { return h.Name == c.Name })
+		return slices.ContainsFunc(t.hidden, func(h Column) bool { return h.Name == c.Name })
 	})
 }
 

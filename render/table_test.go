@@ -593,7 +593,7 @@ func placed(container, pod string) event.Event {
 
 func TestColumnsOfPlaces(t *testing.T) {
 	columns := WithPlaces(execColumns, false)
-	if got := strings.Join(Names(Defaults(columns)), ", "); got != "time, pid, ppid, user, pod, container, command" {
+	if got := strings.Join(Names(Defaults(columns)), ", "); got != "time, pid, ppid, user, parent, pod, container, command" {
 		t.Errorf("in the usual order: %s", got)
 	}
 	own := Column{Name: "pod"}
@@ -631,8 +631,8 @@ func TestColumnsOfPlaces(t *testing.T) {
 func TestColumnsOfPlacesAppearByThemselves(t *testing.T) {
 	host, db, web := placed("", ""), placed("db", ""), placed("app", "web-0")
 	const (
-		plain = "TIME             PID    PPID USER     "
-		row   = "15:04:05.067       7       1 root     "
+		plain = "TIME             PID    PPID USER     PARENT          "
+		row   = "15:04:05.067       7       1 root                     "
 	)
 	pad := func(s string, n int) string { return s + strings.Repeat(" ", n-len(s)+1) }
 	for _, c := range []struct {

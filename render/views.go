@@ -10,6 +10,8 @@ var Views = map[string]View{
 
 	"traffic": trafficView(ranked(pidColumn, 55), commColumn, extra(trafficProto)),
 
+	"traffic by program":    trafficView(commColumn, extra(trafficProto)),
+	"traffic by service":    trafficView(trafficPort, trafficProto),
 	"traffic by connection": trafficView(ranked(pidColumn, 55), trafficComm, trafficProto, trafficSrc, trafficDst),
 	"traffic by peer":       trafficView(trafficPeer, extra(trafficProto)),
 	"traffic by container":  trafficView(always("container"), ranked(always("pod"), 57), extra(trafficProto)),
