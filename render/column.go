@@ -75,12 +75,11 @@ func growing(columns []Column) int {
 // narrower, then left out. A width of 0 means no limit.
 func Fit(columns []Column, width int) []Column {
 	fit := slices.Clone(columns)
-	if width <= 0 {
+	if width <= 0 || len(fit) == 0 {
 		return fit
 	}
-	fit = slices.DeleteFunc(fit, func(c Column) bool { return c.Room > width })
-	if len(fit) == 0 {
-		return fit
+	if rest := slices.DeleteFunc(slices.Clone(fit), func(c Column) bool { return c.Room > width }); len(rest) > 0 {
+		fit = rest
 	}
 	need := func() int {
 		n := len(fit) - 1
