@@ -198,6 +198,7 @@ func fill(o Object, s *source) {
 
 // onScreen are the fields that no line tells.
 var onScreen = []string{
+	"Account.Unopened",
 	"Account.Unseen",
 	"Exec.Depth",
 	"ExecFailed.Depth",
