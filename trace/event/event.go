@@ -84,7 +84,7 @@ func (t *table) common(c *Common) {
 	t.time("time", &c.Time, true)
 	t.kind("event", &c.Kind)
 	t.uint32("pid", &c.PID, process)
-	t.text("comm", &c.Comm, process || c.Kind == KindTraffic && c.Comm != "") // of a program
+	t.text("comm", &c.Comm, process)
 	t.uint32("uid", &c.UID, process)
 	t.text("container", &c.Container, c.Container != "")
 	t.text("container_id", &c.ContainerID, c.ContainerID != "")

@@ -33,6 +33,7 @@ type Traffic struct {
 
 func (e *Traffic) fields(t *table) {
 	t.common(&e.Common)
+	t.text("comm", &e.Comm, e.PID == 0 && e.Comm != "") // of a program
 	t.micros("interval_us", &e.Interval, true)
 	t.text("proto", &e.Proto, e.Proto != "")
 	if e.Role != "" || t.in != nil {

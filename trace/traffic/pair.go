@@ -6,29 +6,6 @@ import (
 	"tracer/trace/event"
 )
 
-// pairKey names a connection from both its ends.
-type pairKey struct {
-	proto    string
-	src, dst netip.AddrPort
-}
-
-// A pair is the two ends of a connection that may both be here: what each has moved
-// that is in rows. Ends of one name in several network namespaces are counted together,
-// which changes no sum.
-type pair struct {
-	key            pairKey
-	client, server end
-	ends           int    // sockets and flows that it has
-	doubled        uint64 // bytes that both ends have in rows
-	told           moved  // by service: what rows have, as the server sees it
-}
-
-type end struct {
-	moved
-	row  *row // the last one
-	seen bool // it has moved something
-}
-
 // isLocal reports whether both ends of a connection are on one host.
 func isLocal(c *event.Connection) bool {
 	src, dst := c.Src.Addr(), c.Dst.Addr()

@@ -45,6 +45,29 @@ type flowState struct {
 	both *pair  // as of socketState
 }
 
+// pairKey names a connection from both its ends.
+type pairKey struct {
+	proto    string
+	src, dst netip.AddrPort
+}
+
+// A pair is the two ends of a connection that may both be here: what each has moved
+// that is in rows. Ends of one name in several network namespaces are counted together,
+// which changes no sum.
+type pair struct {
+	key            pairKey
+	client, server end
+	ends           int    // sockets and flows that it has
+	doubled        uint64 // bytes that both ends have in rows
+	told           moved  // by service: what rows have, as the server sees it
+}
+
+type end struct {
+	moved
+	row  *row // the last one
+	seen bool // it has moved something
+}
+
 // rowKey is what a row is about; what does not matter is zero.
 type rowKey struct {
 	process
