@@ -44,8 +44,7 @@ func (w *widths) turn(window int) {
 func (c *Column) adapts() bool { return c.Min > 0 && c.Min < c.Width }
 
 // narrow makes columns as narrow as their cells and titles allow, where that is known.
-// The one that takes the rest of a line does not promise cells to others that it needs
-// for the next row.
+// The one that takes the rest of a line keeps its usual width: its next text may be longer.
 func narrow(columns []Column) {
 	grows := growing(columns)
 	for i := range columns {
@@ -122,8 +121,8 @@ func growing(columns []Column) int {
 
 // Fit lays columns out for a line of so many cells. Text that is short takes no more
 // than it needs, as far as that is known. If there is room to spare, text that is long
-// takes it, and one column the rest; if there is too little, the least useful columns are made
-// narrower, then left out. A width of 0 means no limit.
+// takes it, and one column the rest; if there is too little, the least useful columns
+// are made narrower, then left out. A width of 0 means no limit.
 func Fit(columns []Column, width int) []Column {
 	fit := slices.Clone(columns)
 	if width <= 0 || len(fit) == 0 {
