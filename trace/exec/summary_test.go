@@ -268,3 +268,16 @@ func TestKernelSummaryCountsProgramsExactly(t *testing.T) {
 		t.Errorf("account: %+v", a)
 	}
 }
+
+func TestSummaryOfKnownProgramsAllocatesNothing(t *testing.T) {
+	u := newSummary(0)
+	start, end := started(1, 7, 1, "/a", "x"), ended(2, 7, 1, "/a", 1, 3, "")
+	both := func() {
+		u.add(start)
+		u.add(end)
+	}
+	both()
+	if n := testing.AllocsPerRun(100, both); n != 0 {
+		t.Errorf("%v allocations for a program that starts and ends", n)
+	}
+}
