@@ -222,9 +222,15 @@ func newCommand(p *session.Probe, status *int) *cobra.Command {
 			if err := c.Resolve(); err != nil {
 				return err
 			}
+			if v, ok := tracer.(interface{ Validate() error }); ok {
+				if err := v.Validate(); err != nil {
+					return err
+				}
+			}
 			if err := c.stdout.Resolve(cmd.Flags(), p.View(tracer)); err != nil {
 				return err
 			}
+			c.CgroupPaths = c.stdout.Shows("cgroup")
 			*status = c.trace(p, tracer)
 			return nil
 		},
@@ -308,7 +314,7 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 	err = s.Run(ctx, out)
 	close(ended)
 	release()
-	return c.end(msg, s, cmd, err)
+	return c.end(msg, p, s, cmd, err)
 }
 
 // begin says that tracing has begun, and what will be missed.
@@ -341,7 +347,7 @@ func (c *config) begin(msg *render.Messages, p *session.Probe, s *session.Sessio
 }
 
 // end gives the account, and says with which status tracer ends.
-func (c *config) end(msg *render.Messages, s *session.Session, cmd *command.Command, err error) (status int) {
+func (c *config) end(msg *render.Messages, p *session.Probe, s *session.Session, cmd *command.Command, err error) (status int) {
 	gone := errors.Is(err, render.ErrReaderGone)
 	if err != nil && !gone {
 		complain(err)
@@ -364,6 +370,9 @@ func (c *config) end(msg *render.Messages, s *session.Session, cmd *command.Comm
 	}
 	if c.verbose || account.Shown == 0 {
 		msg.Explain(account)
+	}
+	if account.Shown == 0 && p.Name == "http" { // before HTTP can be spoken there is a connection
+		msg.Unopened(account)
 	}
 	msg.Unreadable(account)
 	msg.Account(account)

@@ -30,6 +30,10 @@ func appendClosing(b []byte, p *event.Page, opts PageOptions) []byte {
 	t.measure()
 	for e := range p.Rows {
 		t.appear(e)
+		if t.width > 0 {
+			t.text, t.ends = t.appendCells(t.text[:0], t.ends[:0], e)
+			t.noteWidths(t.text, t.ends)
+		}
 	}
 	if opts.Title != nil {
 		start := len(b)
@@ -61,7 +65,7 @@ func appendClosing(b []byte, p *event.Page, opts PageOptions) []byte {
 // appendSome appends the first rows of p as a table by tablewriter, and how many
 // more there are.
 func (t *Table) appendSome(b []byte, p *event.Page, most int) []byte {
-	t.columns = Fit(t.shown(), t.width)
+	t.layOut()
 	var rows []gridRow
 	for e := range p.Rows {
 		if len(rows) == most {

@@ -17,6 +17,7 @@ type Column struct {
 	Spare int  // Rank while the column is wider than Min; 0: Rank
 	Right bool // aligned to the right, as numbers are
 	Extra bool // shown only if asked for
+	Room  int  // not shown on a narrower terminal, unless asked for; 0: always shown
 	// Interval: the column tells about an interval. A table of the whole run
 	// does without it.
 	Interval bool
@@ -29,6 +30,9 @@ type Column struct {
 	When func(event.Event) bool
 	// Cell appends the text. It must be safe for a terminal: see AppendText.
 	Cell func(b []byte, e event.Event) []byte
+
+	need  int // cells that the last rows need; 0: not known
+	usual int // Width before the column was laid out
 }
 
 // View is how the events of one command are shown as a table.
@@ -58,70 +62,6 @@ func (c *Column) rank() int {
 	return c.Rank
 }
 
-// growing is the index of the column that takes the rest of a line: the last one
-// of text that can be long, or -1. Numbers stay side by side.
-func growing(columns []Column) int {
-	for i := len(columns) - 1; i >= 0; i-- {
-		if c := &columns[i]; !c.Right && c.Min > 0 {
-			return i
-		}
-	}
-	return -1
-}
-
-// Fit lays columns out for a line of so many cells. If there is room to spare, one
-// column takes it; if there is too little, the least useful columns are made
-// narrower, then left out. A width of 0 means no limit.
-func Fit(columns []Column, width int) []Column {
-	fit := slices.Clone(columns)
-	if width <= 0 || len(fit) == 0 {
-		return fit
-	}
-	need := func() int {
-		n := len(fit) - 1
-		for _, c := range fit {
-			n += c.Width
-		}
-		return n
-	}
-	for over := need() - width; over > 0; over = need() - width {
-		least := -1
-		for _, kept := range []bool{false, true} {
-			for i, c := range fit {
-				if !kept && c.Keep && c.Width <= c.Min {
-					continue // a more useful column is made narrower first
-				}
-				if least < 0 || c.rank() < fit[least].rank() {
-					least = i
-				}
-			}
-			if least >= 0 {
-				break
-			}
-		}
-		c := &fit[least]
-		switch {
-		case c.Min > 0 && c.Width > c.Min:
-			c.Width = max(c.Min, c.Width-over)
-		case len(fit) > 1:
-			// Columns of one rank go together: a lone RECEIVED without SENT
-			// would be misread as both.
-			rank := c.Rank
-			rest := slices.DeleteFunc(slices.Clone(fit), func(c Column) bool { return c.Rank == rank })
-			if len(rest) == 0 {
-				rest = fit[:1]
-			}
-			fit = rest
-		default:
-			c.Width = width
-		}
-	}
-	if grows := growing(fit); grows >= 0 {
-		fit[grows].Width += max(0, width-need())
-	}
-	return fit
-}
-
 // Select picks columns by name, in the order of the names. If there is no column
 // of a name, it returns that name as bad.
 func Select(all []Column, names []string) (picked []Column, bad string) {
@@ -131,7 +71,7 @@ func Select(all []Column, names []string) (picked []Column, bad string) {
 			return nil, name
 		}
 		c := all[i]
-		c.When = nil
+		c.When, c.Room = nil, 0
 		picked = append(picked, c)
 	}
 	return picked, ""

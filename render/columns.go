@@ -23,8 +23,11 @@ var (
 	uidColumn = Column{Name: "uid", Title: "UID", Width: 6, Right: true, Rank: 10, Cell: func(b []byte, e event.Event) []byte {
 		return strconv.AppendUint(b, uint64(e.Head().UID), 10)
 	}}
-	cgroupColumn = Column{Name: "cgroup", Title: "CGROUP", Width: 8, Right: true, Rank: 9, Cell: func(b []byte, e event.Event) []byte {
-		return strconv.AppendUint(b, e.Head().CgroupID, 10)
+	cgroupColumn = Column{Name: "cgroup", Title: "CGROUP", Width: 24, Min: 8, Rank: 9, KeepEnd: true, Cell: func(b []byte, e event.Event) []byte {
+		if path := e.Head().Cgroup; path != "" {
+			return AppendText(b, path)
+		}
+		return strconv.AppendUint(b, e.Head().CgroupID, 10) // its path is not known
 	}}
 	eventColumn = Column{Name: "event", Title: "EVENT", Width: 14, Rank: 40, Cell: func(b []byte, e event.Event) []byte {
 		return append(b, e.Head().Kind...)

@@ -18,11 +18,11 @@ var execColumns = []Column{
 		}
 		return strconv.AppendUint(b, uint64(e.Head().UID), 10)
 	}},
-	{Name: "command", Title: "COMMAND", Width: 24, Min: 8, Rank: 100, Cell: appendExecCommand},
-	extra(eventColumn), extra(commColumn), extra(uidColumn), extra(cgroupColumn),
-	{Name: "parent", Title: "PARENT", Width: 15, Min: 8, Rank: 15, Extra: true, Cell: func(b []byte, e event.Event) []byte {
+	{Name: "parent", Title: "PARENT", Width: 15, Min: 8, Rank: 15, Room: 110, Cell: func(b []byte, e event.Event) []byte {
 		return AppendText(b, execOf(e).parent)
 	}},
+	{Name: "command", Title: "COMMAND", Width: 24, Min: 8, Rank: 100, Cell: appendExecCommand},
+	extra(eventColumn), extra(commColumn), extra(uidColumn), extra(cgroupColumn),
 	{Name: "exe", Title: "EXE", Width: 24, Min: 8, Rank: 50, Extra: true, Cell: func(b []byte, e event.Event) []byte {
 		return AppendText(b, execOf(e).program.Exe)
 	}},
@@ -48,16 +48,17 @@ type execRow struct {
 	ppid              uint32
 	parent, user, cwd string
 	cut               bool
+	depth             int
 }
 
 func execOf(e event.Event) execRow {
 	switch e := e.(type) {
 	case *event.Exec:
-		return execRow{&e.Program, e.PPID, e.ParentComm, e.User, e.Cwd, e.ArgsTruncated}
+		return execRow{&e.Program, e.PPID, e.ParentComm, e.User, e.Cwd, e.ArgsTruncated, e.Depth}
 	case *event.Exit:
-		return execRow{&e.Program, e.PPID, "", e.User, "", e.ArgsTruncated}
+		return execRow{&e.Program, e.PPID, "", e.User, "", e.ArgsTruncated, e.Depth}
 	case *event.ExecFailed:
-		return execRow{&e.Program, e.PPID, e.ParentComm, e.User, "", e.ArgsTruncated}
+		return execRow{&e.Program, e.PPID, e.ParentComm, e.User, "", e.ArgsTruncated, e.Depth}
 	}
 	return execRow{program: &event.Program{}}
 }
@@ -75,9 +76,15 @@ func execMark(e event.Event) Mark {
 	return Usual
 }
 
+const (
+	indent  = 2  // cells for each program that another one stands below
+	deepest = 12 // what stands deeper is indented as much: the command matters more
+)
+
 // appendExecCommand appends the result, if there is one, and the arguments.
 func appendExecCommand(b []byte, e event.Event) []byte {
 	x := execOf(e)
+	b = appendSpaces(b, indent*min(x.depth, deepest))
 	if _, ok := e.(*event.Exec); !ok {
 		b = append(appendExecResult(b, e), ": "...)
 	}

@@ -142,7 +142,7 @@ func TestKernelConnOfAHostileName(t *testing.T) {
 		t.Error(err)
 	}
 	text := s.Until("; cost: CPU")
-	rows := strings.Count(text, "\r\n"+`\x1b[2J\x0a\x0…`)
+	rows := strings.Count(text, "\r\n"+`\x1b[2J\x0a\x0`)
 	if rows != 5 {
 		t.Errorf("%d rows, want 5", rows)
 	}

@@ -33,6 +33,10 @@ var columnKeys = map[string]string{
 	"duration":    "duration_us",
 	"total":       "duration_us",
 	"exec result": "exit_code, signal, error",
+	"failed":      "failed",
+	"killed":      "killed",
+	"exec_failed": "exec_failed",
+	"exec total":  "total_us",
 
 	"role":         "role",
 	"src":          "src_addr, src_port",
@@ -70,6 +74,7 @@ var columnKeys = map[string]string{
 	"max":     "max_us",
 
 	"proto":        "proto",
+	"port":         "dst_port",
 	"tx_rate":      "",
 	"rx_rate":      "",
 	"part":         "",

@@ -29,9 +29,9 @@ type Live struct {
 	marks []Mark
 	total int
 
-	screen     []string // the lines on the terminal now
-	width      int      // of the terminal when they were drawn
-	line, cell []byte   // scratch
+	screen []string // the lines on the terminal now
+	width  int      // of the terminal when they were drawn
+	line   []byte   // scratch
 
 	mu     sync.Mutex
 	on     bool   // the alternate screen is shown
@@ -100,15 +100,15 @@ func (l *Live) keep(p *event.Page) {
 		l.title = l.opts.Title(l.title, p)
 	}
 	l.total = p.Total
+	l.table.widths.count++
+	l.table.widths.turn(pageWindow)
 	for e := range p.Rows {
 		l.table.appear(e)
 		if len(l.marks) == keptRows {
 			continue
 		}
-		for i := range l.opts.Columns {
-			l.text = l.opts.Columns[i].Cell(l.text, e)
-			l.ends = append(l.ends, len(l.text))
-		}
+		l.text, l.ends = l.table.appendCells(l.text, l.ends, e)
+		l.table.noteWidths(l.text, l.ends)
 		l.marks = append(l.marks, l.table.markOf(e))
 	}
 }
@@ -190,24 +190,8 @@ func (l *Live) layOut(last string) []string {
 
 // appendKept appends a row of the kept page.
 func (l *Live) appendKept(b []byte, row int) []byte {
-	t := l.table
-	start := len(b)
-	all := l.opts.Columns
-	next := 0
-	for i := range t.columns {
-		// The columns on the screen are some of all, in the same order.
-		for next < len(all)-1 && all[next].Name != t.columns[i].Name {
-			next++
-		}
-		from, cell := 0, row*len(all)+next
-		if cell > 0 {
-			from = l.ends[cell-1]
-		}
-		l.cell = append(l.cell[:0], l.text[from:l.ends[cell]]...)
-		b = t.appendCell(b, i, l.cell)
-		next = min(next+1, len(all)-1)
-	}
-	return t.colors.endLine(b, start, l.marks[row])
+	all := len(l.opts.Columns)
+	return l.table.appendKept(b, l.text, l.ends[:(row+1)*all], l.marks[row])
 }
 
 func (l *Live) appendEnd(b []byte) []byte {

@@ -185,6 +185,18 @@ func (m *Messages) Explain(a *event.Account) {
 	}
 }
 
+// Unopened names the command that shows connections which could not be opened.
+func (m *Messages) Unopened(a *event.Account) {
+	if a.Unopened == 0 {
+		return
+	}
+	what := "connections could"
+	if a.Unopened == 1 {
+		what = "connection could"
+	}
+	m.Notice(&event.Notice{Time: a.Time, Kind: event.KindNote, Message: fmt.Sprintf("%d TCP %s not be opened on this host meanwhile: tracer conn --failed shows which", a.Unopened, what)})
+}
+
 // onlyOthers reports whether what was left out is other processes'.
 func onlyOthers(leftOut map[string]uint64) bool {
 	for flag := range leftOut {

@@ -194,3 +194,18 @@ func TestAccountSaysWhatIsNotReadable(t *testing.T) {
 		}
 	}
 }
+
+// Who sees no HTTP because nothing listens is told which command shows that.
+func TestUnopenedConnectionsNameTheNextCommand(t *testing.T) {
+	for n, want := range map[uint64]string{
+		0:  "",
+		1:  "tracer: note: 1 TCP connection could not be opened on this host meanwhile: tracer conn --failed shows which\n",
+		17: "tracer: note: 17 TCP connections could not be opened on this host meanwhile: tracer conn --failed shows which\n",
+	} {
+		var b bytes.Buffer
+		NewMessages(&b, false).Unopened(&event.Account{Unopened: n})
+		if b.String() != want {
+			t.Errorf("%d: %q", n, b.String())
+		}
+	}
+}

@@ -88,6 +88,7 @@ func TestEmptyOutputIsExplained(t *testing.T) {
 		{[]string{"conn", "--port", "1", "--", workload, "web"}, "filtered out: .*2 by --port"},
 		{[]string{"http", "--status", "404", "--", workload, "web"}, "no events matched; seen: HTTP/1 sockets 2; filtered out: .*3 by --status"},
 		{[]string{"http", "--pid", "1", "--duration", "100ms"}, "no events were seen.*HTTP over Unix sockets is not traced"},
+		{[]string{"http", "--", "bash", "-c", "for i in 1 2 3; do : < /dev/tcp/127.0.0.1/1; done; true"}, "TCP connections could not be opened on this host meanwhile: tracer conn --failed shows which"},
 		{[]string{"http", "--uid", "65534", "--", workload, "web"}, "no events were seen|filtered out: .* by --uid"},
 	} {
 		cmd := kit.Command(t, c.args...)

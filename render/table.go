@@ -31,13 +31,19 @@ type Table struct {
 	measured      time.Time // when the terminal was last asked for its size
 	columns       []Column
 	hidden        []Column // not shown yet: see Column.When
+	widths        widths   // of the cells of all columns, where there is a terminal
 	rows          int      // since the header; -1 before the first header
 	cell          []byte
+
+	// The row that is being written, where there is a terminal: the text of all its
+	// cells, and the end of each in it.
+	text []byte
+	ends []int
 }
 
 // NewTable returns a Table.
 func NewTable(opts TableOptions) *Table {
-	t := &Table{opts: opts, rows: -1}
+	t := &Table{opts: opts, rows: -1, widths: newWidths(len(opts.Columns))}
 	for _, c := range opts.Columns {
 		if c.When != nil {
 			t.hidden = append(t.hidden, c)
@@ -52,10 +58,24 @@ func NewTable(opts TableOptions) *Table {
 // AppendEvent implements Format.
 func (t *Table) AppendEvent(b []byte, e event.Event) []byte {
 	resized, more := t.measure(), t.appear(e)
+	if t.width > 0 {
+		t.text, t.ends = t.appendCells(t.text[:0], t.ends[:0], e)
+		t.noteWidths(t.text, t.ends)
+		t.widths.count++
+		if t.rows < 0 {
+			t.widthsOfFirst()
+		}
+	}
 	if resized || more || t.rows < 0 || t.height > 0 && t.rows >= t.height-2 {
+		t.widths.turn(rowWindow)
 		b = t.appendHeader(b)
+	} else if t.widths.grown {
+		t.grow()
 	}
 	t.rows++
+	if t.width > 0 {
+		return t.appendKept(b, t.text, t.ends, t.markOf(e))
+	}
 	return t.appendRow(b, e)
 }
 
@@ -67,6 +87,75 @@ func (t *Table) appendRow(b []byte, e event.Event) []byte {
 		b = t.appendCell(b, i, t.cell)
 	}
 	return t.colors.endLine(b, start, t.markOf(e))
+}
+
+// widthsOfFirst leaves some room behind the first row: it may be a short one.
+func (t *Table) widthsOfFirst() {
+	for i, c := range t.opts.Columns {
+		if t.widths.need(i) > 0 {
+			t.widths.note(i, c.Min)
+		}
+	}
+}
+
+// appendCells appends the text of all cells of a row, and where each ends.
+func (t *Table) appendCells(text []byte, ends []int, e event.Event) ([]byte, []int) {
+	for i := range t.opts.Columns {
+		text = t.opts.Columns[i].Cell(text, e)
+		ends = append(ends, len(text))
+	}
+	return text, ends
+}
+
+// noteWidths remembers how wide the cells of a row are.
+func (t *Table) noteWidths(text []byte, ends []int) {
+	from := 0
+	if first := len(ends) - len(t.opts.Columns); first > 0 {
+		from, ends = ends[first-1], ends[first:]
+	}
+	for i, end := range ends {
+		if t.opts.Columns[i].adapts() {
+			t.widths.note(i, textWidth(text[from:end]))
+		}
+		from = end
+	}
+}
+
+// layOut makes columns fit the terminal and what they hold.
+func (t *Table) layOut() {
+	t.widths.grown = false
+	t.columns = Fit(t.shown(), t.width)
+}
+
+// grow makes columns wider for the row that comes, below the header that there is.
+func (t *Table) grow() {
+	t.widths.grown = false
+	for i, next := 0, 0; i < len(t.columns); i, next = i+1, next+1 {
+		for t.opts.Columns[next].Name != t.columns[i].Name {
+			next++
+		}
+		t.columns[i].need = t.widths.need(next)
+	}
+	grow(t.columns)
+}
+
+// appendKept appends a row of which the text of all cells is given.
+func (t *Table) appendKept(b, text []byte, ends []int, mark Mark) []byte {
+	start := len(b)
+	first := len(ends) - len(t.opts.Columns) // of the row's, there may be rows before it
+	for i, next := 0, 0; i < len(t.columns); i, next = i+1, next+1 {
+		// The columns on the screen are some of all, in the same order.
+		for t.opts.Columns[next].Name != t.columns[i].Name {
+			next++
+		}
+		from := 0
+		if first+next > 0 {
+			from = ends[first+next-1]
+		}
+		t.cell = append(t.cell[:0], text[from:ends[first+next]]...)
+		b = t.appendCell(b, i, t.cell)
+	}
+	return t.colors.endLine(b, start, mark)
 }
 
 func (t *Table) markOf(e event.Event) Mark {
@@ -84,9 +173,13 @@ func (t *Table) appear(e event.Event) bool {
 	return len(t.hidden) < before
 }
 
-// shown are the columns without the hidden ones.
+// shown are the columns without the hidden ones, with what they need.
 func (t *Table) shown() []Column {
-	return slices.DeleteFunc(slices.Clone(t.opts.Columns), func(c Column) bool {
+	all := slices.Clone(t.opts.Columns)
+	for i := range all {
+		all[i].need, all[i].usual = t.widths.need(i), all[i].Width
+	}
+	return slices.DeleteFunc(all, func(c Column) bool {
 		return slices.ContainsFunc(t.hidden, func(h Column) bool { return h.Name == c.Name })
 	})
 }
@@ -113,7 +206,7 @@ func (t *Table) measure() bool {
 // appendHeader lays the columns out and appends their titles.
 func (t *Table) appendHeader(b []byte) []byte {
 	t.rows = 0
-	t.columns = Fit(t.shown(), t.width)
+	t.layOut()
 	start := len(b)
 	for i, c := range t.columns {
 		b = t.appendCell(b, i, []byte(c.Title))

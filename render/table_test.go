@@ -106,8 +106,11 @@ func execEvents() []event.Event {
 	evil := "\x1b]0;owned\x07\x1b[2J\n\r\u202e\xff"
 	hostileEvent := exec(1012, "\x1b[31mred", evil, evil, evil)
 	hostileEvent.Exe, hostileEvent.Cwd, hostileEvent.ParentComm = "/"+evil, "/"+evil, "a\nb\x1b[m"
+	hostileEvent.Cgroup = "/" + evil
+	inUnit := exec(1001, "make", "ann", "make", "-j4")
+	inUnit.Cgroup = "nginx.service"
 	events := []event.Event{
-		exec(1001, "make", "ann", "make", "-j4"),
+		inUnit,
 		exec(1002, "sh", "ann", "sh", "-c", "echo 'a b' > \"$HOME\"/x"),
 		exec(1003, "a-very-long-nam", "a-long-user-name", strings.Repeat("/directory", 22)+"/program", ""),
 		cut,
@@ -387,7 +390,8 @@ func TestColumnsOfExec(t *testing.T) {
 		{"event", 16, "exec_failed"},
 		{"comm", 11, `\x1b[31mred`},
 		{"uid", 4, "4294967294"},
-		{"cgroup", 0, "4711"},
+		{"cgroup", 0, "nginx.service"},
+		{"cgroup", 1, "4711"},
 		{"parent", 11, `a\x0ab\x1b[m`},
 		{"parent", 12, ""},
 		{"exe", 0, "/usr/bin/make"},
@@ -427,6 +431,9 @@ func TestFit(t *testing.T) {
 		if len(fit) == 0 {
 			t.Fatalf("%s in %d cells: nothing", Names(columns), width)
 		}
+		columns = slices.DeleteFunc(slices.Clone(columns), func(c Column) bool {
+			return c.Room > width && !slices.ContainsFunc(fit, func(o Column) bool { return o.Name == c.Name })
+		})
 		sum := len(fit) - 1
 		for _, c := range fit {
 			sum += c.Width
@@ -589,7 +596,7 @@ func placed(container, pod string) event.Event {
 
 func TestColumnsOfPlaces(t *testing.T) {
 	columns := WithPlaces(execColumns, false)
-	if got := strings.Join(Names(Defaults(columns)), ", "); got != "time, pid, ppid, user, pod, container, command" {
+	if got := strings.Join(Names(Defaults(columns)), ", "); got != "time, pid, ppid, user, parent, pod, container, command" {
 		t.Errorf("in the usual order: %s", got)
 	}
 	own := Column{Name: "pod"}
@@ -627,8 +634,8 @@ func TestColumnsOfPlaces(t *testing.T) {
 func TestColumnsOfPlacesAppearByThemselves(t *testing.T) {
 	host, db, web := placed("", ""), placed("db", ""), placed("app", "web-0")
 	const (
-		plain = "TIME             PID    PPID USER     "
-		row   = "15:04:05.067       7       1 root     "
+		plain = "TIME             PID    PPID USER     PARENT          "
+		row   = "15:04:05.067       7       1 root                     "
 	)
 	pad := func(s string, n int) string { return s + strings.Repeat(" ", n-len(s)+1) }
 	for _, c := range []struct {

@@ -11,7 +11,7 @@ import (
 // The columns of traffic in their order, without those that name a row.
 var (
 	trafficTimes = Column{Name: "time", Title: "TIME", Width: 12, Rank: 30, Interval: true, Cell: timeColumn.Cell}
-	trafficProto = Column{Name: "proto", Title: "PROTO", Width: 5, Rank: 15, Cell: func(b []byte, e event.Event) []byte {
+	trafficProto = Column{Name: "proto", Title: "PROTO", Width: 5, Rank: 62, Cell: func(b []byte, e event.Event) []byte {
 		return append(b, trafficOf(e).Proto...)
 	}}
 	trafficSums = []Column{
@@ -34,6 +34,12 @@ var (
 	trafficPeer = Column{Name: "peer", Title: "PEER", Width: 39, Min: 12, Rank: 59, KeepEnd: true, Cell: func(b []byte, e event.Event) []byte {
 		if p := trafficOf(e).Peer; p.IsValid() {
 			return p.AppendTo(b)
+		}
+		return append(b, '*')
+	}}
+	trafficPort = Column{Name: "port", Title: "PORT", Width: 6, Right: true, Rank: 90, Cell: func(b []byte, e event.Event) []byte {
+		if port := trafficOf(e).Dst.Port(); port != 0 {
+			return strconv.AppendUint(b, uint64(port), 10)
 		}
 		return append(b, '*')
 	}}

@@ -54,7 +54,7 @@ func trafficOptions(by string, opts TableOptions) PageOptions {
 }
 
 func TestScreensOfTraffic(t *testing.T) {
-	for _, by := range []string{"traffic", "traffic by connection", "traffic by peer", "traffic by container"} {
+	for _, by := range []string{"traffic", "traffic by program", "traffic by service", "traffic by connection", "traffic by peer", "traffic by container"} {
 		for _, width := range []int{40, 60, 80, 120, 200} {
 			t.Run(fmt.Sprintf("%s, %d cells", by, width), func(t *testing.T) {
 				s := newScreen(t, width, 24)

@@ -19,6 +19,11 @@ func appendSpaces(b []byte, n int) []byte {
 func textWidth(text []byte) int {
 	width := 0
 	for i := 0; i < len(text); {
+		if text[i] < utf8.RuneSelf { // nearly all are
+			width++
+			i++
+			continue
+		}
 		r, n := utf8.DecodeRune(text[i:])
 		width += runeWidth(r)
 		i += n

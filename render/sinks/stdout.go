@@ -8,6 +8,7 @@ package sinks
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -58,6 +59,11 @@ func (s *Stdout) Resolve(flags *pflag.FlagSet, view string) (err error) {
 	}
 	s.view.Columns = picked
 	return nil
+}
+
+// Shows reports whether the table has a column, after Resolve.
+func (s *Stdout) Shows(column string) bool {
+	return !s.JSON && slices.ContainsFunc(s.view.Columns, func(c render.Column) bool { return c.Name == column })
 }
 
 // Values offers the columns of a view for completion.

@@ -90,6 +90,7 @@ type Account struct {
 	Undelivered map[string]uint64
 	Unreadable  []Unreadable  // connections of TLS
 	Unseen      []string      // what cannot be seen here, as sentences; for people
+	Unopened    uint64        // connections of TCP that could not be opened meanwhile, by anyone in this network namespace; for people
 	Duration    time.Duration // from ready to the end of tracing
 	CPU         time.Duration // tracer's own, user and system, all of its life
 	BPF         time.Duration // the programs' in the kernel

@@ -25,7 +25,7 @@ import (
 func everyKind() []Event {
 	var all []Event
 	for _, kind := range []string{
-		KindExec, KindExit, KindExecFailed, KindConnect, KindConnectFailed, KindConnectStuck, KindAccept, KindClose,
+		KindExec, KindExit, KindExecFailed, KindExecSummary, KindConnect, KindConnectFailed, KindConnectStuck, KindAccept, KindClose,
 		KindTraffic, KindHTTP, KindHTTPStuck, KindHTTPSummary,
 	} {
 		e := newEvent(kind)
@@ -198,10 +198,17 @@ func fill(o Object, s *source) {
 
 // onScreen are the fields that no line tells.
 var onScreen = []string{
+	"Account.Unopened",
 	"Account.Unseen",
+	"Exec.Depth",
+	"ExecFailed.Depth",
+	"ExecSummary.Failing",
+	"ExecSummary.Rate",
+	"Exit.Depth",
 	"HTTPSummary.Answered", // only whether it is 0
 	"HTTPSummary.Failing",
 	"HTTPSummary.Rate",
+	"Process.Cgroup",
 	"Traffic.Part",
 	"Traffic.TotalRx",
 	"Traffic.TotalTx",
@@ -239,6 +246,9 @@ func TestEveryFieldIsInATable(t *testing.T) {
 					} else {
 						walk(path, a.Field(i), b.Field(i))
 						continue
+					}
+					if f.Name == "Cgroup" { // every event has it
+						name = "Process.Cgroup"
 					}
 					fields[name] = true
 					if reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {

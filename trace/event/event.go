@@ -64,6 +64,7 @@ type Process struct {
 	Comm     string // as in /proc/PID/comm
 	UID      uint32 // real user id in the host's namespace
 	CgroupID uint64 // inode of the cgroup's directory, 0 if unknown
+	Cgroup   string // for tables: its path, from systemd's unit on; empty if unknown or not asked for
 	Place
 }
 

@@ -7,6 +7,8 @@ const (
 	KindExec       = "exec"
 	KindExit       = "exit"
 	KindExecFailed = "exec_failed"
+
+	KindExecSummary = "exec_summary"
 )
 
 // Program is what a process runs, as far as it is known.
@@ -24,6 +26,9 @@ type Exec struct {
 	ArgsTruncated bool // Args is not all
 	Cwd           string
 	User          string // name of UID, empty if it has none
+
+	// For tables: how many programs it stands below, each started by the one before.
+	Depth int
 }
 
 // Exit is the end of a process: sched_process_exit of its last thread.
@@ -37,6 +42,8 @@ type Exit struct {
 	Code          int           // exit status if Signal is empty
 	Core          bool          // a core was dumped
 	Duration      time.Duration // since the process began, also where that was before tracing
+
+	Depth int // as of Exec
 }
 
 // ExecFailed is a call of execve or execveat that failed. Those of one walk through
@@ -49,6 +56,26 @@ type ExecFailed struct {
 	ArgsTruncated bool // also if Exe is cut: then it ends with "…"
 	User          string
 	Error         string // errno name, as ENOENT
+
+	Depth int // as of Exec
+}
+
+// ExecSummary is what came of one program that one parent started (KindExecSummary): in
+// an interval that ends at Time or, on a page, since tracing began.
+type ExecSummary struct {
+	Common
+	Interval   time.Duration // that it tells of
+	Exe        string        // of ExecFailed as asked for; empty if unknown, and in what sums several up
+	ParentComm string        // empty if unknown
+	Count      uint64        // programs that started
+	Failed     uint64        // that ended with an exit status other than 0
+	Killed     uint64        // that a signal ended
+	ExecFailed uint64        // that could not be started; they are in no other number
+	Total, Max time.Duration // how long those ran that ended, in all and the longest; 0: none has
+
+	// For tables.
+	Rate    float64 // programs a second: of the interval, in a closing table of the whole run
+	Failing bool    // one of Failed, Killed and ExecFailed has grown meanwhile
 }
 
 func (t *table) program(p *Program) {
@@ -86,4 +113,17 @@ func (e *ExecFailed) fields(t *table) {
 	t.flag("args_truncated", &e.ArgsTruncated, e.ArgsTruncated)
 	t.text("user", &e.User, e.User != "")
 	t.text("error", &e.Error, true)
+}
+
+func (e *ExecSummary) fields(t *table) {
+	t.common(&e.Common)
+	t.micros("interval_us", &e.Interval, true)
+	t.text("exe", &e.Exe, e.Exe != "")
+	t.text("parent_comm", &e.ParentComm, e.ParentComm != "")
+	t.uint64("count", &e.Count, true)
+	t.uint64("failed", &e.Failed, true)
+	t.uint64("killed", &e.Killed, true)
+	t.uint64("exec_failed", &e.ExecFailed, true)
+	t.micros("total_us", &e.Total, true)
+	t.knownMicros("max_us", &e.Max)
 }

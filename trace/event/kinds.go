@@ -12,6 +12,8 @@ func newEvent(kind string) Event {
 		return new(Exit)
 	case KindExecFailed:
 		return new(ExecFailed)
+	case KindExecSummary:
+		return new(ExecSummary)
 	case KindConnect:
 		return new(Connect)
 	case KindConnectFailed:
@@ -41,6 +43,8 @@ func (t *table) event(e Event) {
 	case *Exit:
 		e.fields(t)
 	case *ExecFailed:
+		e.fields(t)
+	case *ExecSummary:
 		e.fields(t)
 	case *Connect:
 		e.fields(t)

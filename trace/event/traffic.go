@@ -14,12 +14,13 @@ const (
 	ProtoUDP = "udp"
 )
 
-// Traffic is what a row (a process, a connection, a peer, a cgroup) has moved
-// in an interval: payload, as the row's own side sent and received it. Process
-// tells whose row it is, as far as there is one process or place.
+// Traffic is what a row (a process, a program, a service, a connection, a peer, a
+// cgroup) has moved in an interval: payload, as the row's own side sent and received
+// it, of a service the server's. Process tells whose row it is, as far as there is one
+// process, program or place.
 type Traffic struct {
 	Common
-	Connection               // of a row by connection; of UDP src is who sent first
+	Connection               // of a row by connection; of UDP src is who sent first. Of one by service the port of Dst alone
 	Peer       netip.Addr    // of a row by peer; invalid if it is unknown
 	Proto      string        // empty if the row has moved bytes by both
 	Interval   time.Duration // that Tx and Rx tell of
@@ -32,10 +33,13 @@ type Traffic struct {
 
 func (e *Traffic) fields(t *table) {
 	t.common(&e.Common)
+	t.text("comm", &e.Comm, e.PID == 0 && e.Comm != "") // of a program
 	t.micros("interval_us", &e.Interval, true)
 	t.text("proto", &e.Proto, e.Proto != "")
 	if e.Role != "" || t.in != nil {
 		t.connection(&e.Connection)
+	} else {
+		t.port("dst_port", &e.Dst)
 	}
 	t.address("peer_addr", &e.Peer)
 	t.uint64("tx_bytes", &e.Tx, true)

@@ -121,7 +121,7 @@ func offline(t *testing.T) (*tracer, *record.Recorder) {
 	r := record.New(t)
 	x := &tracer{exits: true, failed: true}
 	x.host = session.Offline(x, session.Options{}, r)
-	x.walks, x.history = newWalks(x.host), newHistory(x.host, "/nonexistent")
+	x.walks, x.history = newWalks(x.host, x.host.Emit), newHistory(x.host, "/nonexistent")
 	return x, r
 }
 

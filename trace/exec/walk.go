@@ -27,6 +27,7 @@ var noPath = []string{"/bin:/usr/bin", "/usr/local/bin:/bin:/usr/bin", "/sbin:/u
 // Any other attempt is an event of its own.
 type walks struct {
 	host  *session.Host
+	emit  func(event.Event) // what the events are passed on to
 	timer *session.Timer
 
 	open  map[uint32]*walk // by thread
@@ -49,8 +50,8 @@ type walk struct {
 	found   bool // after all: that it was not there before is part of it
 }
 
-func newWalks(h *session.Host) *walks {
-	w := &walks{host: h, open: map[uint32]*walk{}}
+func newWalks(h *session.Host, emit func(event.Event)) *walks {
+	w := &walks{host: h, emit: emit, open: map[uint32]*walk{}}
 	w.timer = h.Timer(w.endQuiet)
 	return w
 }
@@ -58,7 +59,7 @@ func newWalks(h *session.Host) *walks {
 // pass passes on an event, which may be used again when pass returns.
 func (ws *walks) pass(e event.Event) {
 	if len(ws.queue) == 0 {
-		ws.host.Emit(e)
+		ws.emit(e)
 		return
 	}
 	switch x := e.(type) {
@@ -201,12 +202,12 @@ func (ws *walks) close(tid uint32, w *walk) {
 		q := &ws.queue[n]
 		switch {
 		case q.walk == nil:
-			ws.host.Emit(q.event)
+			ws.emit(q.event)
 		case !q.walk.over:
 			ws.queue = slices.Delete(ws.queue, 0, n)
 			return
 		case !q.walk.found:
-			ws.host.Emit(&q.walk.ExecFailed)
+			ws.emit(&q.walk.ExecFailed)
 		}
 	}
 	clear(ws.queue)

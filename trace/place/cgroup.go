@@ -285,6 +285,23 @@ func identify(path string) (t target) {
 	return t
 }
 
+// fromUnit is a path from systemd's unit on: the last one in it that holds processes
+// by its kind, or else the last slice. A path without a unit is whole.
+func fromUnit(path string) string {
+	for _, kinds := range [][]string{{".service", ".scope", ".mount", ".socket", ".swap"}, {".slice"}} {
+		for end := len(path); end > 0; {
+			start := strings.LastIndexByte(path[:end], '/') + 1
+			for _, kind := range kinds {
+				if part := path[start:end]; len(part) > len(kind) && strings.HasSuffix(part, kind) {
+					return path[start:]
+				}
+			}
+			end = start - 1
+		}
+	}
+	return path
+}
+
 func runtimeOf(prefix, parent string) string {
 	name := prefix[strings.LastIndexByte(prefix, ':')+1:] // behind SLICE:
 	switch {

@@ -263,3 +263,27 @@ func FuzzCgroupMounts(f *testing.F) {
 		}
 	})
 }
+
+func TestPathFromUnit(t *testing.T) {
+	for path, want := range map[string]string{
+		"/system.slice/nginx.service":                                     "nginx.service",
+		"/system.slice/nginx.service/workers/3":                           "nginx.service/workers/3",
+		"/user.slice/user-1000.slice/session-3.scope":                     "session-3.scope",
+		"/user.slice/user-1000.slice/user@1000.service/app.slice/a.scope": "a.scope",
+		"/user.slice/user-1000.slice/user@1000.service/app.slice":         "user@1000.service/app.slice",
+		"/system.slice/system-getty.slice/getty@tty1.service":             "getty@tty1.service",
+		"/system.slice":                          "system.slice",
+		"/a.slice/a-b.slice/plain":               "a-b.slice/plain",
+		"/init.scope":                            "init.scope",
+		"/":                                      "/",
+		"":                                       "",
+		"/docker/" + idA:                         "/docker/" + idA,
+		"/kubepods/pod" + uid + "/" + idA:        "/kubepods/pod" + uid + "/" + idA,
+		"/odd/.service/.scope/x":                 "/odd/.service/.scope/x",
+		"/system.slice/docker-" + idA + ".scope": "docker-" + idA + ".scope",
+	} {
+		if got := fromUnit(path); got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+}

@@ -71,6 +71,7 @@ type source struct {
 // cgroup is one directory of the tree. Guarded by Resolver.mu.
 type cgroup struct {
 	known bool          // its path was seen
+	path  string        // of that what people need to see
 	gone  bool          // it was removed
 	owner *owner        // nil: not in a container or pod, or not known
 	ready chan struct{} // closed once known, or not to be found; nil when there is no use in waiting
@@ -139,7 +140,7 @@ func (r *Resolver) learn(id uint64, path string) (fresh *owner) {
 	if c.known {
 		return nil
 	}
-	c.known = true
+	c.known, c.path = true, fromUnit(path)
 	if c.ready != nil {
 		close(c.ready)
 		c.ready = nil

@@ -132,6 +132,18 @@ func (r *Resolver) Lookup(id uint64, pid int) (*Place, bool) {
 	return place, ok
 }
 
+// Path is the path of a cgroup, with the mark V1 where it is one of that tree: from
+// systemd's unit on, if it is in one. Empty if it is not known (now): Lookup makes it
+// known.
+func (r *Resolver) Path(id uint64) string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if c := r.cgroups[id]; c != nil {
+		return c.path
+	}
+	return ""
+}
+
 // meet takes note that an event has come from o. If its names are not all known they
 // are looked for again, the more rarely the longer that was in vain.
 func (r *Resolver) meet(o *owner, complete bool) {

@@ -28,12 +28,14 @@ type Options struct {
 	// Duration is how long to trace, 0: until Run's context ends. It is for who makes
 	// that.
 	Duration time.Duration
-	BTF      string              // file with the kernel's types, empty: the kernel's own
-	Buffer   kernel.Buffer       // how records travel
-	Tier     kernel.Tier         // for tests: the only one to use where there is a choice
-	Notice   func(*event.Notice) // told of warnings and losses; must not block
-	Cache    *kernel.Cache       // for tests, which open hundreds of sessions; nil: nothing is kept
-	Limits   Limits              // for tests
+	BTF      string        // file with the kernel's types, empty: the kernel's own
+	Buffer   kernel.Buffer // how records travel
+	Tier     kernel.Tier   // for tests: the only one to use where there is a choice
+	// CgroupPaths has events tell the paths of cgroups, which tables can show.
+	CgroupPaths bool
+	Notice      func(*event.Notice) // told of warnings and losses; must not block
+	Cache       *kernel.Cache       // for tests, which open hundreds of sessions; nil: nothing is kept
+	Limits      Limits              // for tests
 
 	given given // by flags
 }

@@ -154,6 +154,27 @@ func TestEmitTellsTheContainer(t *testing.T) {
 	}
 }
 
+// A table that shows cgroups has events tell their paths, and no other.
+func TestEmitTellsThePathOfTheCgroup(t *testing.T) {
+	for asked, want := range map[bool][]string{
+		true:  {"/docker/" + strings.Repeat("0a", 32), "user.slice", "", ""},
+		false: {"", "", "", ""},
+	} {
+		h, sink := located(t, place.Filter{})
+		h.stages.opts.CgroupPaths = asked
+		for _, cgroup := range []uint64{100, 101, 1 << 40, 0} {
+			h.Emit(&event.Exec{Common: event.Common{Process: event.Process{CgroupID: cgroup}}})
+		}
+		var got []string
+		for _, p := range sink.processes {
+			got = append(got, p.Cgroup)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("asked for %v: %s", asked, diff)
+		}
+	}
+}
+
 func TestEmitFiltersByContainer(t *testing.T) {
 	for name, c := range map[string]struct {
 		filter place.Filter

@@ -104,6 +104,22 @@ func (h *Host) offer(e event.Event) {
 	h.Show(e)
 }
 
+// Take is Emit for an event that a row sums up: it reports whether that is wanted, and
+// counts it as shown then. The row comes by ShowRow.
+func (h *Host) Take(e event.Event) bool {
+	s := h.stages
+	if s.enough() {
+		return false
+	}
+	s.ledger.Saw(e.Head().Kind)
+	if r := s.judge(e.Head()); r != (Refusal{}) {
+		h.Refuse(r, 1)
+		return false
+	}
+	s.ledger.Shown()
+	return true
+}
+
 // Show passes on an event that is wanted.
 func (h *Host) Show(e event.Event) {
 	if s := h.stages; !s.enough() {

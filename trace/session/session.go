@@ -33,6 +33,7 @@ type Session struct {
 	warnings []string
 	own      []proc.Stat // that is left out: see own
 	house    *Timer
+	attempts *proc.Attempts // nil: not known
 
 	started  time.Time
 	ended    time.Time
@@ -112,6 +113,7 @@ func Open(tracers []Tracer, opts Options) (_ *Session, err error) {
 		s.warnings = append(s.warnings, OwnPIDs)
 	}
 	s.house = s.timers.add(s.keepHouse)
+	s.attempts = proc.Dir("/proc").OpenAttempts()
 	s.started = time.Now()
 	if err := s.kernel.Began(); err != nil {
 		return nil, err
@@ -331,6 +333,7 @@ func (s *Session) Account() (*event.Account, error) {
 	a.BPF, a.HasBPF = s.kernel.Cost(s.duration)
 	a.Time, a.Reason = s.ended, s.reason
 	a.Unseen = s.unseen()
+	a.Unopened = s.attempts.Failed()
 	var ru unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &ru); err == nil {
 		a.CPU = time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
@@ -357,6 +360,7 @@ func (s *Session) Close() {
 		s.kernel.Detach()
 	}
 	s.places.close()
+	s.attempts.Close()
 	if s.kernel != nil {
 		s.kernel.Close()
 	}

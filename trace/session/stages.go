@@ -80,6 +80,9 @@ func (s *stages) locate(h *event.Common) (complete bool) {
 		return true
 	}
 	h.Place, complete = s.places.locate(id, h.PID)
+	if s.opts.CgroupPaths {
+		h.Cgroup = s.places.resolver.Path(id)
+	}
 	return complete
 }
 

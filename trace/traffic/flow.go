@@ -18,8 +18,10 @@ const flowIdle, flowIdleFull = time.Minute, 100 * time.Millisecond
 // flow takes over what a process has moved by UDP.
 func (t *tracer) flow(r *bpf.TrafficFlowRecord, now uint64) {
 	st := t.flows[r.Key]
+	k := &r.Key
+	conn := bothEnds(r.Flow.Role == bpf.TrafficRoleClient, k.Local, k.Lport, k.Remote, k.Rport)
 	if st == nil {
-		st = &flowState{}
+		st = &flowState{both: t.pairOf(conn, event.ProtoUDP)}
 		t.flows[r.Key] = st
 	}
 	m := moved{r.Flow.Tx - st.told.tx, r.Flow.Rx - st.told.rx}
@@ -27,10 +29,9 @@ func (t *tracer) flow(r *bpf.TrafficFlowRecord, now uint64) {
 		return
 	}
 	st.told, st.seen = moved{r.Flow.Tx, r.Flow.Rx}, now
-	k := &r.Key
 	t.add(&bpf.TrafficParty{
 		Start: k.Start, Pid: k.Pid, Cgroup: r.Flow.Cgroup, Uid: r.Flow.Uid, Comm: r.Flow.Comm,
-	}, bothEnds(r.Flow.Role == bpf.TrafficRoleClient, k.Local, k.Lport, k.Remote, k.Rport), socketID{}, event.ProtoUDP, 0, m)
+	}, conn, socketID{}, event.ProtoUDP, 0, st.both, m)
 }
 
 // forgetFlows makes room for others.
@@ -51,6 +52,7 @@ func (t *tracer) forgetFlows(now uint64) {
 			}
 		}
 		t.flow(&bpf.TrafficFlowRecord{Key: key, Flow: f}, now)
+		t.leave(st.both)
 		delete(t.flows, key)
 	}
 }

@@ -14,11 +14,16 @@ import (
 // What a row of traffic is: values of --by.
 const (
 	byProcess    = "process"
+	byProgram    = "program"
+	byService    = "service"
 	byConnection = "connection"
 	byPeer       = "peer"
 	byContainer  = "container"
 	byPod        = "pod"
 )
+
+// sortTotal is the order of rows by all bytes.
+const sortTotal = "total"
 
 // leastInterval is how often sockets are read at most.
 const leastInterval = 10 * time.Millisecond
@@ -46,6 +51,7 @@ type tracer struct {
 	active  map[socketID]*socketState // those of which a reading was new, or some bytes are in no row yet
 	sharing int                       // sockets that several processes use
 	flows   map[bpf.TrafficFlowKey]*flowState
+	pairs   map[pairKey]*pair // of which an end is in sockets or flows
 	rows    map[rowKey]*row
 	folded  fold
 	refused map[rowKey]session.Refusal // rows of this interval that filters leave out
@@ -55,13 +61,16 @@ type tracer struct {
 }
 
 func (t *tracer) Flags(fs *flag.FlagSet) {
-	t.by, t.interval, t.sortBy = byProcess, time.Second, "total"
-	fs.Var(option.OneOf(&t.by, byProcess, byConnection, byPeer, byContainer, byPod), "by",
-		"`process|connection|peer|container|pod` one row for each")
+	t.by, t.interval, t.sortBy = byProcess, time.Second, sortTotal
+	fs.Var(option.OneOf(&t.by, byProcess, byProgram, byService, byConnection, byPeer, byContainer, byPod), "by",
+		"`process|program|service|connection|peer|container|pod` a row for each")
 	fs.Var(option.Duration(&t.interval, leastInterval), "interval", "`1s` time between refreshes")
 	fs.Var(option.Number(&t.top, 0), "top", "`N` show at most N rows; 0: as many as fit, or all")
-	fs.Var(option.OneOf(&t.sortBy, "tx", "rx", "total"), "sort", "`tx|rx|total` order of the rows")
+	fs.Var(option.OneOf(&t.sortBy, "tx", "rx", sortTotal), "sort", "`tx|rx|total` order of the rows")
 }
+
+// byAddress reports whether of UDP both addresses matter.
+func (t *tracer) byAddress() bool { return t.by == byConnection || t.by == byService }
 
 // View names the view of rows of this kind.
 func (t *tracer) View() string {

@@ -30,12 +30,15 @@ func (t *tracer) tell(now uint64, final bool) {
 	t.last = now
 	rows := make([]*row, 0, len(t.rows))
 	var sum, all moved
+	var weight, allWeight uint64
 	for _, row := range t.rows {
 		rows = append(rows, row)
 		sum.tx += row.Tx
 		sum.rx += row.Rx
 		all.tx += row.TotalTx
 		all.rx += row.TotalRx
+		weight += t.weight(moved{row.Tx, row.Rx}, row.doubled)
+		allWeight += t.weight(moved{row.TotalTx, row.TotalRx}, row.allDoubled)
 	}
 	slices.SortFunc(rows, func(a, b *row) int { return t.compare(a, b, false) })
 	wall := t.host.Clock.Wall(now)
@@ -43,7 +46,7 @@ func (t *tracer) tell(now uint64, final bool) {
 		row.Time, row.Interval = wall, interval
 		row.allTCP, row.allUDP = row.allTCP || row.tcp, row.allUDP || row.udp
 		row.Proto = proto(row.tcp, row.udp)
-		row.Part = t.part(moved{row.Tx, row.Rx}, sum)
+		row.Part = part(t.weight(moved{row.Tx, row.Rx}, row.doubled), weight)
 		switch {
 		case row.Tx+row.Rx == 0:
 		case t.top > 0 && uint64(i) >= t.top:
@@ -63,8 +66,8 @@ func (t *tracer) tell(now uint64, final bool) {
 	}
 	for _, row := range rows {
 		row.Proto = proto(row.allTCP, row.allUDP)
-		row.Part = t.part(moved{row.TotalTx, row.TotalRx}, all)
-		row.Tx, row.Rx, row.tcp, row.udp = 0, 0, false, false
+		row.Part = part(t.weight(moved{row.TotalTx, row.TotalRx}, row.allDoubled), allWeight)
+		row.Tx, row.Rx, row.tcp, row.udp, row.doubled = 0, 0, false, false, 0
 	}
 	if final {
 		slices.SortFunc(rows, func(a, b *row) int { return t.compare(a, b, true) })

@@ -27,7 +27,7 @@ func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, 
 		flags = 4
 	}
 	flows := opts.Limits.Socks
-	if flows == 0 && t.by != byConnection && t.by != byPeer {
+	if flows == 0 && !t.byAddress() && t.by != byPeer {
 		flows = 8192 // a process each
 	}
 	return kernel.Plan{
@@ -40,7 +40,7 @@ func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, 
 			bpf.TrafficMapMovers: {Entries: opts.Limits.LeastSocks},
 		},
 		Knobs: map[string]any{
-			bpf.TrafficVarByConnection: t.by == byConnection,
+			bpf.TrafficVarByConnection: t.byAddress(),
 			bpf.TrafficVarByPeer:       t.by == byPeer,
 			bpf.TrafficVarRecvFlagsArg: flags,
 		},
@@ -51,7 +51,7 @@ func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, 
 func (t *tracer) features() []kernel.Feature {
 	calls := []kernel.Door{{Tier: kernel.Tracepoint, Programs: []string{bpf.TrafficProgTrafficSendLength, bpf.TrafficProgTrafficRecvLength}}}
 	calls = append(calls, t.functions()...)
-	if t.by == byConnection || t.by == byPeer {
+	if t.byAddress() || t.by == byPeer {
 		// Functions know whom a UDP socket speaks to that is not connected.
 		calls = append(calls[1:], calls[0])
 	}

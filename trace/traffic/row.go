@@ -13,8 +13,9 @@ import (
 // counted together.
 const maxRows = 1 << 16
 
-// add counts bytes for the row that they belong to, if they pass the filter.
-func (t *tracer) add(p *bpf.TrafficParty, conn event.Connection, id socketID, proto string, born uint64, m moved) {
+// add counts bytes for the row that they belong to, if they pass the filter. both is
+// what is known of the other end, nil if that does not matter.
+func (t *tracer) add(p *bpf.TrafficParty, conn event.Connection, id socketID, proto string, born uint64, both *pair, m moved) {
 	head := event.Common{Process: event.Process{PID: p.Pid, Comm: t.host.Comm(p.Comm), UID: p.Uid, CgroupID: p.Cgroup}}
 	refusal := t.host.Judge(&head)
 	who := head.Process
@@ -30,6 +31,10 @@ func (t *tracer) add(p *bpf.TrafficParty, conn event.Connection, id socketID, pr
 		key.place = who.ContainerID
 	case byPod:
 		key.place = who.PodUID
+	case byProgram:
+		key.program = who.Comm
+	case byService:
+		key.port = conn.Dst.Port()
 	case byConnection:
 		key.conn, key.socket = conn, id
 		fallthrough
@@ -40,16 +45,32 @@ func (t *tracer) add(p *bpf.TrafficParty, conn event.Connection, id socketID, pr
 		t.refused[key] = refusal
 		return
 	}
+	if t.by == byService {
+		switch {
+		case both != nil:
+			m = both.service(conn.Role, m)
+		case conn.Role == event.RoleClient:
+			m = m.mirrored()
+		}
+		if m == (moved{}) {
+			return // the server's end has it
+		}
+	}
 	r := t.rows[key]
 	if r == nil {
 		r = &row{}
 		r.Kind = event.KindTraffic
 		r.Peer = key.peer
 		r.Connection = key.conn
+		if t.by == byService {
+			r.Dst = netip.AddrPortFrom(netip.Addr{}, key.port)
+		}
 		t.rows[key] = r
 	}
 	switch t.by {
-	case byPeer:
+	case byPeer, byService:
+	case byProgram:
+		r.Comm = who.Comm
 	case byContainer: // a name may come later than the first bytes
 		r.Place = who.Place
 	case byPod:
@@ -65,6 +86,14 @@ func (t *tracer) add(p *bpf.TrafficParty, conn event.Connection, id socketID, pr
 	r.Rx += m.rx
 	r.TotalTx += m.tx
 	r.TotalRx += m.rx
+	if both != nil && t.by != byService {
+		if n := both.add(conn.Role, r, m); n > 0 {
+			for _, e := range []*end{&both.client, &both.server} {
+				e.row.doubled += n
+				e.row.allDoubled += n
+			}
+		}
+	}
 }
 
 // size is what rows are sorted by.
@@ -78,9 +107,18 @@ func (t *tracer) size(m moved) uint64 {
 	return m.tx + m.rx
 }
 
-func (t *tracer) part(m, sum moved) float64 {
-	return float64(t.size(m)) / float64(max(t.size(sum), 1))
+// weight is what a row's share is made of, in halves of a byte: of a byte that both ends
+// of a connection have in rows each end has half.
+func (t *tracer) weight(m moved, doubled uint64) uint64 {
+	halves := 2 * t.size(m)
+	if t.sortBy != sortTotal { // sent by one end, and received by the other
+		return halves
+	}
+	return halves - min(doubled, halves)
 }
+
+// part is a share of the sum of all weights.
+func part(weight, sum uint64) float64 { return float64(weight) / float64(max(sum, 1)) }
 
 // compare orders rows: by what they move now, then by what they have moved.
 func (t *tracer) compare(a, b *row, whole bool) int {
@@ -91,6 +129,7 @@ func (t *tracer) compare(a, b *row, whole bool) int {
 	return cmp.Or(now,
 		cmp.Compare(t.size(moved{b.TotalTx, b.TotalRx}), t.size(moved{a.TotalTx, a.TotalRx})),
 		cmp.Compare(a.PID, b.PID),
+		cmp.Compare(a.Comm, b.Comm),
 		cmp.Compare(a.CgroupID, b.CgroupID),
 		a.Peer.Compare(b.Peer),
 		a.Src.Compare(b.Src),

@@ -11,7 +11,7 @@ func (t *tracer) socket(r *bpf.TrafficTcpRecord) {
 	st := t.sockets[id]
 	switch {
 	case st == nil:
-		st = &socketState{}
+		st = &socketState{both: t.pairOf(t.connectionOf(&r.Tcp), event.ProtoTCP)}
 		t.sockets[id] = st
 	case st.record.Last != 0:
 		return
@@ -84,7 +84,7 @@ func (t *tracer) distribute(id socketID, st *socketState, final bool) {
 		st.given.tx += m.tx
 		st.given.rx += m.rx
 		if wanted && m != (moved{}) {
-			t.add(p, t.connectionOf(r), id, event.ProtoTCP, r.Born, m)
+			t.add(p, t.connectionOf(r), id, event.ProtoTCP, r.Born, st.both, m)
 		}
 	}
 	for p, sh := range st.shares {
@@ -128,6 +128,7 @@ func (t *tracer) connectionOf(r *bpf.TrafficTcp) event.Connection {
 func (t *tracer) forgetSocket(id socketID, st *socketState) {
 	delete(t.sockets, id)
 	delete(t.active, id)
+	t.leave(st.both)
 	if st.shares != nil {
 		t.sharing--
 	}

@@ -25,6 +25,7 @@ type socketState struct {
 	owned  moved                // of that, to the present owner, since it is shared
 	shares map[process]*share   // of the others and, from then on, the owner
 	looked bool                 // at all files, in vain
+	both   *pair                // with the other end; nil: that does not matter
 }
 
 // moved is bytes in both directions.
@@ -41,23 +42,50 @@ type share struct {
 type flowState struct {
 	told moved
 	seen uint64 // when it was told last, boot clock
+	both *pair  // as of socketState
+}
+
+// pairKey names a connection from both its ends.
+type pairKey struct {
+	proto    string
+	src, dst netip.AddrPort
+}
+
+// A pair is the two ends of a connection that may both be here: what each has moved
+// that is in rows. Ends of one name in several network namespaces are counted together,
+// which changes no sum.
+type pair struct {
+	key            pairKey
+	client, server end
+	ends           int    // sockets and flows that it has
+	doubled        uint64 // bytes that both ends have in rows
+	told           moved  // by service: what rows have, as the server sees it
+}
+
+type end struct {
+	moved
+	row  *row // the last one
+	seen bool // it has moved something
 }
 
 // rowKey is what a row is about; what does not matter is zero.
 type rowKey struct {
 	process
-	place  string // id of a container, uid of a pod; empty for what runs in none
-	socket socketID
-	peer   netip.Addr
-	conn   event.Connection
+	place   string // id of a container, uid of a pod; empty for what runs in none
+	socket  socketID
+	peer    netip.Addr
+	program string
+	port    uint16 // of the server
+	conn    event.Connection
 }
 
 type row struct {
 	event.Traffic
-	tcp, udp bool // in this interval
-	allTCP   bool // ever
-	allUDP   bool
-	newest   uint64 // when the socket was noted that told comm
+	tcp, udp            bool // in this interval
+	allTCP              bool // ever
+	allUDP              bool
+	doubled, allDoubled uint64 // bytes that the row of the other end has, too: now, and ever
+	newest              uint64 // when the socket was noted that told comm
 }
 
 // fold is what is left of rows that are forgotten.

@@ -4,6 +4,7 @@
 //	options.go  the flags, and what a tracer knows
 //	plan.go     what is loaded into the kernel
 //	state.go    what is remembered of sockets, flows and rows
+//	pair.go     the two ends of a connection
 //	row.go      bytes → rows
 //	socket.go   readings of TCP sockets → bytes of processes
 //	flow.go     UDP → bytes of processes
@@ -25,9 +26,9 @@ import (
 
 // Probe is the row of `tracer traffic`.
 var Probe = session.Probe{Name: name,
-	Short: "bytes per process (or connection, peer, container, pod), refreshed in place, TCP and UDP",
-	Long: `Show how many bytes each process sends and receives by TCP and UDP, or each
-connection, peer, container or pod (--by). Bytes are payload. Each byte counts once,
+	Short: "bytes per process (or program, service, connection, peer, container, pod), refreshed in place, TCP and UDP",
+	Long: `Show how many bytes each process sends and receives by TCP and UDP, or each program,
+service, connection, peer, container or pod (--by). Bytes are payload. Each byte counts once,
 no matter how it moves (sendfile, splice, io_uring …) or how often it is resent.
 
 TCP bytes are the kernel's own counts of each socket, read at each interval and when
@@ -38,6 +39,12 @@ tracing count from its start. UDP bytes are counted at each call.
 On a terminal the table is refreshed in place, and the table of the whole run stays.
 Elsewhere, and with --json, each interval has a row for everyone who moved bytes:
 the rows add up to the total.
+
+Rows are sorted by what they move now (--sort), then by what they have moved in all;
+the closing table by all. PART is the share of that: of a byte of TCP whose both ends
+are on one host each end has half. A service is a server's port, by program means by
+name; a service's bytes are as its server sees them, each once: as the client sees
+them, turned round, where the server is elsewhere.
 
 Not seen: other protocols; connections of the kernel itself (such as NFS) that are
 older than tracing; UDP by sendfile on kernels before 6.5. If functions cannot be
@@ -86,6 +93,7 @@ func (t *tracer) begin(h *session.Host) {
 	t.sockets = map[socketID]*socketState{}
 	t.active = map[socketID]*socketState{}
 	t.flows = map[bpf.TrafficFlowKey]*flowState{}
+	t.pairs = map[pairKey]*pair{}
 	t.rows = map[rowKey]*row{}
 	t.refused = map[rowKey]session.Refusal{}
 	t.buf = bufio.NewReaderSize(nil, 64<<10)

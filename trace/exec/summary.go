@@ -1,0 +1,275 @@
+package exec
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"tracer/trace/event"
+)
+
+// screen is where the rows of a summary go.
+type screen interface {
+	// ShowRow shows a row that sums up n events, which were counted before.
+	ShowRow(e event.Event, n uint64)
+	Page(p *event.Page)
+	Notice(n *event.Notice)
+}
+
+const (
+	// summaryInterval is how often a summary is told.
+	summaryInterval = time.Second
+	// maxSummaryRows bounds the rows, and with that the memory.
+	maxSummaryRows = 10000
+	otherPrograms  = "(other)"
+)
+
+// A summary sums programs up in rows by program and parent. tell shows a row for each
+// of which there is something new since it was called last: all rows together are the
+// totals. It knows only events: what starts, fails to start and ends.
+//
+// count is of programs that started, failed and killed of programs that ended. A
+// process that started no program while it was watched (it is older, or was only
+// forked) counts if a signal ended it, and its time does not: it is not known what of
+// it belongs to the run.
+type summary struct {
+	began, last uint64 // of all, and of this interval: boot clock
+	rows        map[programName]*summaryRow
+	list        []*summaryRow // all of them, as sorted last
+	active      []*summaryRow // those with something new in this interval
+	all         programTally
+	running     map[uint32]running // by process
+
+	maxRows    int
+	maxRunning int
+	other      *summaryRow // of what came when there were maxRows; nil: nothing
+	full       string      // what there are too many of, as a sentence; empty: nothing
+	toldFull   bool
+
+	event event.ExecSummary // reused
+}
+
+// programName is what a row is about.
+type programName struct{ exe, parent string }
+
+type summaryRow struct {
+	programName
+	now, all programTally // of this interval, and of the whole run
+}
+
+// running is a program that runs.
+type running struct {
+	row   *summaryRow
+	comm  string    // of the process when it started
+	since time.Time // when it started
+	first bool      // the process ran none before
+}
+
+// programTally is what came of some programs.
+type programTally struct {
+	events                            uint64 // that are summed up
+	count, failed, killed, execFailed uint64
+	total, max                        time.Duration
+}
+
+func (a *programTally) ended(d time.Duration) {
+	a.total += d
+	a.max = max(a.max, d)
+}
+
+func (a *programTally) merge(b *programTally) {
+	a.events += b.events
+	a.count += b.count
+	a.failed += b.failed
+	a.killed += b.killed
+	a.execFailed += b.execFailed
+	a.total += b.total
+	a.max = max(a.max, b.max)
+}
+
+func (a *programTally) failures() uint64 { return a.failed + a.killed + a.execFailed }
+
+// newSummary begins at a time of the boot clock.
+func newSummary(now uint64) *summary {
+	return &summary{
+		began: now, last: now,
+		rows: map[programName]*summaryRow{}, maxRows: maxSummaryRows,
+		running: map[uint32]running{}, maxRunning: maxProcesses,
+	}
+}
+
+// add counts an event. It does not keep e.
+func (u *summary) add(e event.Event) {
+	switch e := e.(type) {
+	case *event.Exec:
+		u.started(e)
+	case *event.Exit:
+		u.ended(e)
+	case *event.ExecFailed:
+		u.row(e.Exe, e.ParentComm).now.execFailed++
+	}
+}
+
+func (u *summary) started(e *event.Exec) {
+	row := u.row(e.Exe, e.ParentComm)
+	row.now.count++
+	before, replaced := u.running[e.PID]
+	if replaced { // by the new one, in the same process
+		u.touch(before.row)
+		before.row.now.ended(before.took(e.Time, 0))
+	} else if len(u.running) >= u.maxRunning {
+		u.full = "there are too many processes: the time and the end of some are not counted"
+		return
+	}
+	u.running[e.PID] = running{row, e.Comm, e.Time, !replaced}
+}
+
+func (u *summary) ended(e *event.Exit) {
+	r, known := u.running[e.PID]
+	delete(u.running, e.PID)
+	var row *summaryRow
+	switch {
+	case known && (e.Exe == "" || e.Exe == r.row.exe || r.row == u.other):
+		row = r.row
+		u.touch(row)
+	case known: // it failed to load another one, and could not go back
+		row = u.row(e.Exe, r.row.parent)
+	case e.Signal != "":
+		row = u.row(e.Exe, u.running[e.PPID].comm)
+	default:
+		return
+	}
+	if known {
+		row.now.ended(r.took(e.Time, e.Duration))
+	}
+	switch {
+	case e.Signal != "":
+		row.now.killed++
+	case e.Code != 0:
+		row.now.failed++
+	}
+}
+
+// took is how long a program ran until a moment at which its process had run for so
+// long; 0: that is not known.
+func (r *running) took(until time.Time, process time.Duration) time.Duration {
+	if r.first && process > 0 {
+		return process
+	}
+	return max(until.Sub(r.since), 0)
+}
+
+// row is the row of an event, which is noted as new.
+func (u *summary) row(exe, parent string) *summaryRow {
+	row := u.rows[programName{exe, parent}]
+	switch {
+	case row != nil:
+	case len(u.rows) < u.maxRows:
+		row = &summaryRow{programName: programName{exe, parent}}
+		u.rows[row.programName] = row
+		u.list = append(u.list, row)
+	default:
+		u.full = "there are too many programs and parents: further ones are counted together as " + otherPrograms
+		if u.other == nil {
+			u.other = &summaryRow{programName: programName{exe: otherPrograms}}
+			u.list = append(u.list, u.other)
+		}
+		row = u.other
+	}
+	u.touch(row)
+	return row
+}
+
+// touch notes that there is one more event of a row.
+func (u *summary) touch(row *summaryRow) {
+	if row.now.events == 0 {
+		u.active = append(u.active, row)
+	}
+	row.now.events++
+}
+
+// tell shows what came since it was called last. now is of the boot clock, wall the
+// same moment.
+func (u *summary) tell(to screen, now uint64, wall time.Time, last bool) {
+	interval, elapsed := time.Duration(now-u.last), time.Duration(now-u.began)
+	u.last = now
+	if u.full != "" && !u.toldFull {
+		u.toldFull = true
+		to.Notice(&event.Notice{Kind: event.KindWarning, Message: u.full})
+	}
+	slices.SortFunc(u.active, func(a, b *summaryRow) int { return compareRows(a, b, &a.now, &b.now) })
+	var sum programTally
+	for _, row := range u.active {
+		u.fill(row.programName, &row.now, wall, interval)
+		u.pace(&row.now, interval)
+		to.ShowRow(&u.event, row.now.events)
+		sum.merge(&row.now)
+		row.all.merge(&row.now)
+	}
+	u.all.merge(&sum)
+	// How fast it goes: on the last page the whole run matters.
+	pace := func(now, all *programTally) {
+		if last {
+			u.pace(all, elapsed)
+		} else {
+			u.pace(now, interval)
+		}
+	}
+	slices.SortFunc(u.list, func(a, b *summaryRow) int { return compareRows(a, b, &a.all, &b.all) })
+	u.fill(programName{}, &u.all, wall, elapsed)
+	pace(&sum, &u.all)
+	total := u.event
+	to.Page(&event.Page{
+		Interval: interval, Elapsed: elapsed, Closing: last, Total: len(u.list), Sum: &total,
+		Rows: func(yield func(event.Event) bool) {
+			for _, row := range u.list {
+				u.fill(row.programName, &row.all, wall, elapsed)
+				pace(&row.now, &row.all)
+				if !yield(&u.event) {
+					return
+				}
+			}
+		},
+	})
+	for _, row := range u.active {
+		row.now = programTally{}
+	}
+	u.active = u.active[:0]
+	if last {
+		to.Notice(&event.Notice{Kind: "total", About: &total})
+	}
+}
+
+// compareRows orders rows: by the time in all, then by how many there were.
+func compareRows(a, b *summaryRow, ofA, ofB *programTally) int {
+	return cmp.Or(
+		cmp.Compare(ofB.total, ofA.total),
+		cmp.Compare(ofB.count, ofA.count),
+		cmp.Compare(ofB.failures(), ofA.failures()),
+		cmp.Compare(a.exe, b.exe),
+		cmp.Compare(a.parent, b.parent))
+}
+
+// fill makes the event of what was counted under a name.
+func (u *summary) fill(name programName, a *programTally, wall time.Time, interval time.Duration) {
+	u.event = event.ExecSummary{
+		Common:     event.Common{Time: wall, Kind: event.KindExecSummary},
+		Interval:   interval,
+		Exe:        name.exe,
+		ParentComm: name.parent,
+		Count:      a.count,
+		Failed:     a.failed,
+		Killed:     a.killed,
+		ExecFailed: a.execFailed,
+		Total:      a.total,
+		Max:        a.max,
+	}
+}
+
+// pace says how fast it goes in the event.
+func (u *summary) pace(a *programTally, d time.Duration) {
+	if d > 0 {
+		u.event.Rate = float64(a.count) / d.Seconds()
+	}
+	u.event.Failing = a.failures() > 0
+}

@@ -1,0 +1,82 @@
+package proc
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+// Attempts counts connections of TCP that could not be opened since it was made: refused,
+// unanswered or reset, by anyone in this process's network namespace. The kernel counts
+// them anyway.
+type Attempts struct {
+	file  *os.File // open all the time: later it may not be allowed to open one
+	began uint64
+}
+
+// OpenAttempts begins to count; nil if the kernel does not tell.
+func (d Dir) OpenAttempts() *Attempts {
+	f, err := os.Open(filepath.Join(string(d), "self/net/snmp"))
+	if err != nil {
+		return nil
+	}
+	a := &Attempts{file: f}
+	var ok bool
+	if a.began, ok = a.read(); !ok {
+		f.Close()
+		return nil
+	}
+	return a
+}
+
+// Failed is how many there were so far.
+func (a *Attempts) Failed() uint64 {
+	if a == nil {
+		return 0
+	}
+	now, ok := a.read()
+	if !ok || now < a.began {
+		return 0
+	}
+	return now - a.began
+}
+
+// Close ends counting.
+func (a *Attempts) Close() {
+	if a != nil {
+		a.file.Close()
+	}
+}
+
+func (a *Attempts) read() (uint64, bool) {
+	text, err := io.ReadAll(io.NewSectionReader(a.file, 0, 64<<10))
+	if err != nil {
+		return 0, false
+	}
+	return attemptFails(text)
+}
+
+// attemptFails finds tcpAttemptFails (RFC 1213) in the text of /proc/net/snmp: of each
+// protocol a line with names, and one with numbers.
+func attemptFails(text []byte) (n uint64, ok bool) {
+	var names [][]byte
+	for line := range bytes.Lines(text) {
+		f := bytes.Fields(line)
+		if len(f) == 0 || string(f[0]) != "Tcp:" {
+			continue
+		}
+		if names == nil {
+			names = f
+			continue
+		}
+		for i, name := range names {
+			if string(name) == "AttemptFails" && i < len(f) {
+				n, err := strconv.ParseUint(string(f[i]), 10, 64)
+				return n, err == nil
+			}
+		}
+	}
+	return 0, false
+}
