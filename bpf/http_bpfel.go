@@ -166,6 +166,17 @@ type HttpHttpSocket struct {
 	Pad        [3]uint8
 }
 
+type HttpHttpSpent struct {
+	_      structs.HostLayout
+	Read   uint64
+	Cpu    uint64
+	Runq   uint64
+	Queue  uint32
+	Accept uint32
+	Thread uint8
+	Pad    [7]uint8
+}
+
 type HttpLibrary uint8
 
 const (
@@ -191,6 +202,7 @@ const (
 	HttpPartWithSum    HttpPart = 1
 	HttpPartWithIntro  HttpPart = 2
 	HttpPartWithFrames HttpPart = 4
+	HttpPartWithSpent  HttpPart = 8
 )
 
 type HttpSocketState struct {
@@ -199,6 +211,7 @@ type HttpSocketState struct {
 	Seen   uint64
 	Bytes  [2]uint64
 	SentAt uint64
+	Spent  HttpHttpSpent
 	Object struct {
 		_       structs.HostLayout
 		Address uint64
@@ -212,6 +225,10 @@ type HttpSocketState struct {
 	Tls          uint8
 	TlsFlags     uint8
 	Head         uint32
+	Arrived      uint32
+	Accepted     uint32
+	Reader       uint32
+	Turn         uint32
 	Lost         uint32
 	Sum          HttpHttpCall
 	Requests     HttpDirection
@@ -227,6 +244,8 @@ type HttpSocketState struct {
 	Kind         uint8
 	Calls        uint8
 	Multipath    bool
+	Serving      bool
+	Alone        bool
 	UrgentBefore uint8
 	LostRequests uint8
 	LostAnswers  uint8
@@ -234,7 +253,7 @@ type HttpSocketState struct {
 	Before       uint16
 	StartLen     uint8
 	Start        [44]int8
-	_            [7]byte
+	_            [5]byte
 }
 
 type HttpTlsAbout struct {
@@ -274,10 +293,12 @@ const (
 	HttpMapTlsLinks                = "tls_links"
 	HttpMapTlsPrefixes             = "tls_prefixes"
 	HttpMapTurns                   = "turns"
+	HttpProgHttpAccept             = "http_accept"
 	HttpProgHttpDestroySock        = "http_destroy_sock"
 	HttpProgHttpDestroySockCopy1   = "http_destroy_sock_copy1"
 	HttpProgHttpDestroySockCopy2   = "http_destroy_sock_copy2"
 	HttpProgHttpDestroySockCopy3   = "http_destroy_sock_copy3"
+	HttpProgHttpK_accept           = "http_k_accept"
 	HttpProgHttpK_mptcpRecvmsg     = "http_k_mptcp_recvmsg"
 	HttpProgHttpK_mptcpRecvmsgOld  = "http_k_mptcp_recvmsg_old"
 	HttpProgHttpK_mptcpSendmsg     = "http_k_mptcp_sendmsg"
@@ -364,6 +385,7 @@ const (
 	HttpVarReadTls                 = "read_tls"
 	HttpVarReaderState             = "reader_state"
 	HttpVarRegsAt                  = "regs_at"
+	HttpVarServing                 = "serving"
 	HttpVarTokenBytes              = "token_bytes"
 	HttpVarWaiting                 = "waiting"
 	HttpVarWantedUid               = "wanted_uid"
@@ -411,10 +433,12 @@ type HttpSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type HttpProgramSpecs struct {
+	HttpAccept             *ebpf.ProgramSpec `ebpf:"http_accept"`
 	HttpDestroySock        *ebpf.ProgramSpec `ebpf:"http_destroy_sock"`
 	HttpDestroySockCopy1   *ebpf.ProgramSpec `ebpf:"http_destroy_sock_copy1"`
 	HttpDestroySockCopy2   *ebpf.ProgramSpec `ebpf:"http_destroy_sock_copy2"`
 	HttpDestroySockCopy3   *ebpf.ProgramSpec `ebpf:"http_destroy_sock_copy3"`
+	HttpK_accept           *ebpf.ProgramSpec `ebpf:"http_k_accept"`
 	HttpK_mptcpRecvmsg     *ebpf.ProgramSpec `ebpf:"http_k_mptcp_recvmsg"`
 	HttpK_mptcpRecvmsgOld  *ebpf.ProgramSpec `ebpf:"http_k_mptcp_recvmsg_old"`
 	HttpK_mptcpSendmsg     *ebpf.ProgramSpec `ebpf:"http_k_mptcp_sendmsg"`
@@ -531,6 +555,7 @@ type HttpVariableSpecs struct {
 	ReadTls         *ebpf.VariableSpec `ebpf:"read_tls"`
 	ReaderState     *ebpf.VariableSpec `ebpf:"reader_state"`
 	RegsAt          *ebpf.VariableSpec `ebpf:"regs_at"`
+	Serving         *ebpf.VariableSpec `ebpf:"serving"`
 	TokenBytes      *ebpf.VariableSpec `ebpf:"token_bytes"`
 	Waiting         *ebpf.VariableSpec `ebpf:"waiting"`
 	WantedUid       *ebpf.VariableSpec `ebpf:"wanted_uid"`
@@ -646,6 +671,7 @@ type HttpVariables struct {
 	ReadTls         *ebpf.Variable `ebpf:"read_tls"`
 	ReaderState     *ebpf.Variable `ebpf:"reader_state"`
 	RegsAt          *ebpf.Variable `ebpf:"regs_at"`
+	Serving         *ebpf.Variable `ebpf:"serving"`
 	TokenBytes      *ebpf.Variable `ebpf:"token_bytes"`
 	Waiting         *ebpf.Variable `ebpf:"waiting"`
 	WantedUid       *ebpf.Variable `ebpf:"wanted_uid"`
@@ -655,10 +681,12 @@ type HttpVariables struct {
 //
 // It can be passed to LoadHttpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HttpPrograms struct {
+	HttpAccept             *ebpf.Program `ebpf:"http_accept"`
 	HttpDestroySock        *ebpf.Program `ebpf:"http_destroy_sock"`
 	HttpDestroySockCopy1   *ebpf.Program `ebpf:"http_destroy_sock_copy1"`
 	HttpDestroySockCopy2   *ebpf.Program `ebpf:"http_destroy_sock_copy2"`
 	HttpDestroySockCopy3   *ebpf.Program `ebpf:"http_destroy_sock_copy3"`
+	HttpK_accept           *ebpf.Program `ebpf:"http_k_accept"`
 	HttpK_mptcpRecvmsg     *ebpf.Program `ebpf:"http_k_mptcp_recvmsg"`
 	HttpK_mptcpRecvmsgOld  *ebpf.Program `ebpf:"http_k_mptcp_recvmsg_old"`
 	HttpK_mptcpSendmsg     *ebpf.Program `ebpf:"http_k_mptcp_sendmsg"`
@@ -706,10 +734,12 @@ type HttpPrograms struct {
 
 func (p *HttpPrograms) Close() error {
 	return _HttpClose(
+		p.HttpAccept,
 		p.HttpDestroySock,
 		p.HttpDestroySockCopy1,
 		p.HttpDestroySockCopy2,
 		p.HttpDestroySockCopy3,
+		p.HttpK_accept,
 		p.HttpK_mptcpRecvmsg,
 		p.HttpK_mptcpRecvmsgOld,
 		p.HttpK_mptcpSendmsg,

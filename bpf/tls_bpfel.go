@@ -95,6 +95,7 @@ const (
 	TlsVarReadTls           = "read_tls"
 	TlsVarReaderState       = "reader_state"
 	TlsVarRegsAt            = "regs_at"
+	TlsVarServing           = "serving"
 	TlsVarTokenBytes        = "token_bytes"
 	TlsVarWaiting           = "waiting"
 	TlsVarWantedUid         = "wanted_uid"
@@ -233,6 +234,7 @@ type TlsVariableSpecs struct {
 	ReadTls         *ebpf.VariableSpec `ebpf:"read_tls"`
 	ReaderState     *ebpf.VariableSpec `ebpf:"reader_state"`
 	RegsAt          *ebpf.VariableSpec `ebpf:"regs_at"`
+	Serving         *ebpf.VariableSpec `ebpf:"serving"`
 	TokenBytes      *ebpf.VariableSpec `ebpf:"token_bytes"`
 	Waiting         *ebpf.VariableSpec `ebpf:"waiting"`
 	WantedUid       *ebpf.VariableSpec `ebpf:"wanted_uid"`
@@ -349,6 +351,7 @@ type TlsVariables struct {
 	ReadTls         *ebpf.Variable `ebpf:"read_tls"`
 	ReaderState     *ebpf.Variable `ebpf:"reader_state"`
 	RegsAt          *ebpf.Variable `ebpf:"regs_at"`
+	Serving         *ebpf.Variable `ebpf:"serving"`
 	TokenBytes      *ebpf.Variable `ebpf:"token_bytes"`
 	Waiting         *ebpf.Variable `ebpf:"waiting"`
 	WantedUid       *ebpf.Variable `ebpf:"wanted_uid"`

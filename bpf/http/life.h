@@ -6,6 +6,7 @@
 #define TRACER_HTTP_LIFE_H
 
 #include "frames.h"
+#include "spent.h"
 
 /* Notes whose socket it is from now on. */
 static __noinline int take_over(struct socket_state *st, __u32 tgid)
@@ -209,6 +210,7 @@ static __always_inline int close_with(void *ctx, struct socket_state *st, struct
 	__u32 seq, gone;
 
 	st->verdict = IS_OTHER;
+	stop_serving(st);
 	/* What was taken out unseen at last, without the FIN. */
 	seq = st->multipath ? st->next[received] : BPF_CORE_READ(tp, copied_seq);
 	gone = seq - st->next[received];

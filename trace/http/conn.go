@@ -77,6 +77,7 @@ type conn struct {
 	judged   bool              // Refusal says what filters say of its owner
 	closedBy message.Side      // whose doing its end was, if that is known
 	closed   bool
+	spent    spent              // of the answer that took long last
 	waits    []message.Exchange // with --summary: requests that were found to wait for long
 }
 
@@ -314,6 +315,9 @@ func (cs *conns) exchange(x *message.Exchange) {
 	cs.over(c, x)
 	if x.ClosedBy == message.Neither && x.Ending != stream.Complete && x.Ending != stream.Timeout {
 		x.ClosedBy = c.closedBy
+	}
+	if c.spent.isOf(x) {
+		x.Spent = c.spent.Spent
 	}
 	switch {
 	case !cs.options.wantsRole(x.Role):
