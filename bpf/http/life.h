@@ -6,7 +6,6 @@
 #define TRACER_HTTP_LIFE_H
 
 #include "frames.h"
-#include "spent.h"
 
 /* Notes whose socket it is from now on. */
 static __noinline int take_over(struct socket_state *st, __u32 tgid)

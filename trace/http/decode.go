@@ -51,10 +51,10 @@ func (t *tracer) Decode(record []byte) bool {
 	c.miss(uint64(r.Lost))
 	c.heard = r.Time
 	t.conns.current = c
-	if spent.Read != 0 {
-		c.spent = spentOf(&spent, &r.Call)
-	}
 	framed := r.Parts&uint8(bpf.HttpPartWithFrames) != 0
+	if spent.Read != 0 {
+		c.noteSpent(spentOf(&spent, &r.Call), framed)
+	}
 	if framed && !t.conns.frames(c, &r.Call, data[:r.Call.Len]) {
 		return false
 	}

@@ -50,10 +50,42 @@ func spentOf(s *bpf.HttpHttpSpent, answer *bpf.HttpHttpCall) spent {
 	return of
 }
 
-// isOf reports whether it is about this exchange: its answer is the one, and the last
-// that was read before belongs to it. A client that does not wait for answers has sent a
-// further request by then.
+// maxSpent is how many calls of HTTP/2 a connection remembers that lay in the socket.
+const maxSpent = 16
+
+// noteSpent takes note of what was said of an answer that begins, or of a call of HTTP/2.
+func (c *conn) noteSpent(s spent, framed bool) {
+	switch {
+	case !framed:
+		c.spent = append(c.spent[:0], s)
+	case s.Accept|s.Queue == 0 || len(c.spent) > 0 && c.spent[len(c.spent)-1].read == s.read:
+	case len(c.spent) == maxSpent:
+		copy(c.spent, c.spent[1:])
+		c.spent[maxSpent-1] = s
+	default:
+		c.spent = append(c.spent, s)
+	}
+}
+
+// spentOn is what was said of an exchange.
+func (c *conn) spentOn(x *message.Exchange) message.Spent {
+	for i := range c.spent {
+		if s := &c.spent[i]; s.isOf(x) {
+			return s.Spent
+		}
+	}
+	return message.Spent{}
+}
+
+// isOf reports whether it is about this exchange: its request began with that call of
+// HTTP/2; or its answer is the one, and the last that was read before belongs to it. A
+// client that does not wait for answers has sent a further request by then.
 func (s *spent) isOf(x *message.Exchange) bool {
-	return s.answer != 0 && x.Role == message.Server && x.ResponseStart == s.answer &&
-		x.RequestStart <= s.read && s.read <= x.RequestEnd
+	switch {
+	case x.Role != message.Server:
+		return false
+	case x.Stream != 0:
+		return x.RequestStart == s.read
+	}
+	return s.answer != 0 && x.ResponseStart == s.answer && x.RequestStart <= s.read && s.read <= x.RequestEnd
 }
