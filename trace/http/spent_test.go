@@ -23,8 +23,12 @@ type parts struct{ accept, queue, cpu, blocked int }
 // within reports whether a part that was told is what was made: a tick or two are not seen, and the machine may be
 // slow.
 func within(got time.Duration, made int) bool {
-	most := time.Duration(made)*time.Millisecond + kit.Within(kit.Overslept)
-	return got >= time.Duration(made)*time.Millisecond-2*jiffy && got <= most
+	truth := time.Duration(made) * time.Millisecond
+	least := truth - 2*jiffy
+	if kit.Emulated() {
+		least = truth / 3 // to begin a sleep takes the processor for as long as others sleep
+	}
+	return got >= least && got <= truth+kit.Within(kit.Overslept)
 }
 
 // Where the time of a request goes at the server is what the server did.
@@ -95,6 +99,7 @@ func TestKernelHTTPTimeOfServersIsToldByWhereItWent(t *testing.T) {
 			}
 			for j, e := range got {
 				w := want[j]
+				t.Logf("%s: %d: accept %v, queue %v, cpu %v, run queue %v, blocked %v of %v", tc.name, j, e.AcceptWait, e.Queue, e.CPU, e.RunQueue, e.Blocked, e.Latency)
 				if !within(e.AcceptWait, w.accept) || !within(e.Queue, w.queue) || !within(e.CPU, w.cpu) || !within(e.Blocked, w.blocked) {
 					t.Errorf("%s: %d: accept %v, queue %v, cpu %v, run queue %v, blocked %v; want %+v", tc.name, j, e.AcceptWait, e.Queue, e.CPU, e.RunQueue, e.Blocked, w)
 				}
