@@ -290,6 +290,7 @@ const (
 	HttpMapPids                    = "pids"
 	HttpMapPorts                   = "ports"
 	HttpMapScratches               = "scratches"
+	HttpMapServing                 = "serving"
 	HttpMapSockets                 = "sockets"
 	HttpMapTlsCalls                = "tls_calls"
 	HttpMapTlsLinks                = "tls_links"
@@ -387,7 +388,6 @@ const (
 	HttpVarReadTls                 = "read_tls"
 	HttpVarReaderState             = "reader_state"
 	HttpVarRegsAt                  = "regs_at"
-	HttpVarServing                 = "serving"
 	HttpVarTokenBytes              = "token_bytes"
 	HttpVarWaiting                 = "waiting"
 	HttpVarWantedUid               = "wanted_uid"
@@ -503,6 +503,7 @@ type HttpMapSpecs struct {
 	Pids        *ebpf.MapSpec `ebpf:"pids"`
 	Ports       *ebpf.MapSpec `ebpf:"ports"`
 	Scratches   *ebpf.MapSpec `ebpf:"scratches"`
+	Serving     *ebpf.MapSpec `ebpf:"serving"`
 	Sockets     *ebpf.MapSpec `ebpf:"sockets"`
 	TlsCalls    *ebpf.MapSpec `ebpf:"tls_calls"`
 	TlsLinks    *ebpf.MapSpec `ebpf:"tls_links"`
@@ -557,7 +558,6 @@ type HttpVariableSpecs struct {
 	ReadTls         *ebpf.VariableSpec `ebpf:"read_tls"`
 	ReaderState     *ebpf.VariableSpec `ebpf:"reader_state"`
 	RegsAt          *ebpf.VariableSpec `ebpf:"regs_at"`
-	Serving         *ebpf.VariableSpec `ebpf:"serving"`
 	TokenBytes      *ebpf.VariableSpec `ebpf:"token_bytes"`
 	Waiting         *ebpf.VariableSpec `ebpf:"waiting"`
 	WantedUid       *ebpf.VariableSpec `ebpf:"wanted_uid"`
@@ -596,6 +596,7 @@ type HttpMaps struct {
 	Pids        *ebpf.Map `ebpf:"pids"`
 	Ports       *ebpf.Map `ebpf:"ports"`
 	Scratches   *ebpf.Map `ebpf:"scratches"`
+	Serving     *ebpf.Map `ebpf:"serving"`
 	Sockets     *ebpf.Map `ebpf:"sockets"`
 	TlsCalls    *ebpf.Map `ebpf:"tls_calls"`
 	TlsLinks    *ebpf.Map `ebpf:"tls_links"`
@@ -618,6 +619,7 @@ func (m *HttpMaps) Close() error {
 		m.Pids,
 		m.Ports,
 		m.Scratches,
+		m.Serving,
 		m.Sockets,
 		m.TlsCalls,
 		m.TlsLinks,
@@ -673,7 +675,6 @@ type HttpVariables struct {
 	ReadTls         *ebpf.Variable `ebpf:"read_tls"`
 	ReaderState     *ebpf.Variable `ebpf:"reader_state"`
 	RegsAt          *ebpf.Variable `ebpf:"regs_at"`
-	Serving         *ebpf.Variable `ebpf:"serving"`
 	TokenBytes      *ebpf.Variable `ebpf:"token_bytes"`
 	Waiting         *ebpf.Variable `ebpf:"waiting"`
 	WantedUid       *ebpf.Variable `ebpf:"wanted_uid"`

@@ -28,6 +28,7 @@ const (
 	TlsMapPids              = "pids"
 	TlsMapPorts             = "ports"
 	TlsMapScratches         = "scratches"
+	TlsMapServing           = "serving"
 	TlsMapSockets           = "sockets"
 	TlsMapTlsCalls          = "tls_calls"
 	TlsMapTlsLinks          = "tls_links"
@@ -95,7 +96,6 @@ const (
 	TlsVarReadTls           = "read_tls"
 	TlsVarReaderState       = "reader_state"
 	TlsVarRegsAt            = "regs_at"
-	TlsVarServing           = "serving"
 	TlsVarTokenBytes        = "token_bytes"
 	TlsVarWaiting           = "waiting"
 	TlsVarWantedUid         = "wanted_uid"
@@ -178,6 +178,7 @@ type TlsMapSpecs struct {
 	Pids        *ebpf.MapSpec `ebpf:"pids"`
 	Ports       *ebpf.MapSpec `ebpf:"ports"`
 	Scratches   *ebpf.MapSpec `ebpf:"scratches"`
+	Serving     *ebpf.MapSpec `ebpf:"serving"`
 	Sockets     *ebpf.MapSpec `ebpf:"sockets"`
 	TlsCalls    *ebpf.MapSpec `ebpf:"tls_calls"`
 	TlsLinks    *ebpf.MapSpec `ebpf:"tls_links"`
@@ -234,7 +235,6 @@ type TlsVariableSpecs struct {
 	ReadTls         *ebpf.VariableSpec `ebpf:"read_tls"`
 	ReaderState     *ebpf.VariableSpec `ebpf:"reader_state"`
 	RegsAt          *ebpf.VariableSpec `ebpf:"regs_at"`
-	Serving         *ebpf.VariableSpec `ebpf:"serving"`
 	TokenBytes      *ebpf.VariableSpec `ebpf:"token_bytes"`
 	Waiting         *ebpf.VariableSpec `ebpf:"waiting"`
 	WantedUid       *ebpf.VariableSpec `ebpf:"wanted_uid"`
@@ -272,6 +272,7 @@ type TlsMaps struct {
 	Pids        *ebpf.Map `ebpf:"pids"`
 	Ports       *ebpf.Map `ebpf:"ports"`
 	Scratches   *ebpf.Map `ebpf:"scratches"`
+	Serving     *ebpf.Map `ebpf:"serving"`
 	Sockets     *ebpf.Map `ebpf:"sockets"`
 	TlsCalls    *ebpf.Map `ebpf:"tls_calls"`
 	TlsLinks    *ebpf.Map `ebpf:"tls_links"`
@@ -294,6 +295,7 @@ func (m *TlsMaps) Close() error {
 		m.Pids,
 		m.Ports,
 		m.Scratches,
+		m.Serving,
 		m.Sockets,
 		m.TlsCalls,
 		m.TlsLinks,
@@ -351,7 +353,6 @@ type TlsVariables struct {
 	ReadTls         *ebpf.Variable `ebpf:"read_tls"`
 	ReaderState     *ebpf.Variable `ebpf:"reader_state"`
 	RegsAt          *ebpf.Variable `ebpf:"regs_at"`
-	Serving         *ebpf.Variable `ebpf:"serving"`
 	TokenBytes      *ebpf.Variable `ebpf:"token_bytes"`
 	Waiting         *ebpf.Variable `ebpf:"waiting"`
 	WantedUid       *ebpf.Variable `ebpf:"wanted_uid"`

@@ -17,39 +17,51 @@
 
 /* ns from which on it is told. */
 #define SPENT_LEAST 10000000
-/* jiffies, which are 10 ms at the longest: less may be nothing. */
+/* The same in jiffies, of which two are 20 ms at the most: user space knows better. */
 #define QUEUE_LEAST 2
 
-/* Threads that have an entry of their own, as long as their numbers are close. */
-#define SERVING_THREADS 2048
 /* Bytes of a cache line: all processors write here. */
 #define SERVING_LINE 64
+/* Threads that have an entry of their own, as long as their numbers are close. */
+#define SERVING_THREADS 2048
 
-/*
- * What a thread is at. Where two threads have the same entry each looks like it had the
- * requests of both, and nothing is told of what it does.
- */
 struct serving_thread {
-	__u32 open; /* requests that it has read; less what it has answered */
-	__u32 over; /* the same, what others have answered, or what was closed */
+	__u32 open; /* requests that it has read, less those that it has answered */
+	__u32 over; /* of these, those that somebody else has answered, or that were given up */
 	__u32 turn; /* how often it has read or answered one */
 	__u8 pad[SERVING_LINE - 12];
 };
 
-volatile struct serving_thread serving[SERVING_THREADS] SHARED("serving");
+/*
+ * What threads are at, by their number. Where two have the same entry each looks as if it
+ * had the requests of both, and nothing is told of what it does. Written by who reads and
+ * answers: all but over by the thread itself alone.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SERVING_THREADS);
+	__type(key, __u32);
+	__type(value, struct serving_thread);
+} serving SEC(".maps");
 
-static __always_inline volatile struct serving_thread *serving_of(__u32 thread)
+static __always_inline struct serving_thread *serving_of(__u32 thread)
 {
-	return &serving[thread % SERVING_THREADS];
+	__u32 entry = thread % SERVING_THREADS;
+
+	return bpf_map_lookup_elem(&serving, &entry);
 }
 
 /* The request of a socket is not open any more, and that is not its reader's own doing. */
 static __always_inline void stop_serving(struct socket_state *st)
 {
+	struct serving_thread *thread;
+
 	if (!st->serving)
 		return;
 	st->serving = false;
-	__sync_fetch_and_add(&serving_of(st->reader)->over, 1);
+	thread = serving_of(st->reader);
+	if (thread)
+		__sync_fetch_and_add(&thread->over, 1);
 }
 
 static __always_inline __u32 this_task(void)
@@ -91,13 +103,14 @@ static __always_inline int note_accept(struct sock *sk)
 static __noinline int note_read(struct socket_state *st, struct http_call *call)
 {
 	__u32 now = bpf_jiffies64(), thread = this_task();
-	__u32 waited = now - st->arrived, since = now - st->accepted;
-	volatile struct serving_thread *entry = serving_of(thread);
+	__u32 waited = st->arrived ? now - st->arrived : 0, since = now - st->accepted;
+	struct serving_thread *entry = serving_of(thread);
 	struct http_spent *spent = &st->spent;
 
+	if (!entry)
+		return 0;
 	entry->turn++;
-	if (st->multipath)
-		waited = 0; /* its subflows know */
+	st->arrived = 0; /* of plaintext one call may be read in parts */
 	if (!st->serving)
 		spent->queue = spent->accept = 0;
 	if (st->accepted && waited > since) {
@@ -137,16 +150,17 @@ static __always_inline __u8 append_queue(struct socket_state *st, struct scratch
 /* An answer begins: adds to its record what its request has waited for, if it has. Returns the part. */
 static __noinline int append_spent(struct socket_state *st, struct scratch *s)
 {
-	volatile struct serving_thread *entry = serving_of(st->reader);
-	bool own = this_task() == st->reader, alone = own && st->alone && entry->turn == st->turn;
+	struct serving_thread *entry = serving_of(st->reader);
+	bool alone = st->alone && entry && entry->turn == st->turn;
 	struct http_spent *spent = &st->spent;
 	__u64 cpu, runq;
 
-	if (own) {
+	if (entry && this_task() == st->reader) {
 		st->serving = false;
 		entry->open--;
 		entry->turn++;
 	} else {
+		alone = false;
 		stop_serving(st);
 	}
 	if ((__s64)(s->rec.call.time - spent->read) < SPENT_LEAST &&

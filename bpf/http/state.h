@@ -213,7 +213,7 @@ struct socket_state {
 	__u8 tls;	/* enum tls */
 	__u8 tls_flags; /* enum tls_flag */
 	__u32 head; /* the entry there, if that is this socket's */
-	__u32 arrived;	/* jiffies: what was read last had come */
+	__u32 arrived;	/* jiffies: what was read last had come; 0: not known, as of MPTCP */
 	__u32 accepted; /* jiffies, until its first request was read; 0 if that is not known */
 	__u32 reader;	/* thread that has read the request */
 	__u32 turn;	/* of it, then */
