@@ -25,7 +25,8 @@
  *      where functions cannot be hooked; where the bytes are, is told by the
  *      registers of the system call. What splice takes out of a socket is not
  *      told there, but by tcp_rcv_space_adjust
- * and inet_sock_set_state and tcp_destroy_sock, on every kernel, for the end.
+ * and inet_sock_set_state and tcp_destroy_sock, on every kernel, for the end. In A and B
+ * security_sock_graft says when a connection was accepted (http/spent.h).
  *
  * Missed: the bytes, not their number, of sendfile, splice and zero-copy
  * receives; in A and B what a receive takes that waited before tracing began;
@@ -50,6 +51,13 @@ STEP_COPIES("raw_tp/inet_sock_set_state", http_set_state, state_step, state_chan
 STEP_COPIES("raw_tp/tcp_destroy_sock", http_destroy_sock, destroy_step, destroyed)
 
 /* --- A: functions --------------------------------------------------------- */
+
+/* Every accept calls it on its way out. */
+SEC("fentry/security_sock_graft")
+int http_accept(__u64 *ctx)
+{
+	return note_accept((void *)ctx[0]);
+}
 
 static __noinline int moved_by_function(__u64 *ctx, __u32 use, struct sock *sk, struct msghdr *msg,
 					int n)
@@ -134,6 +142,12 @@ int http_splice_read(__u64 *ctx)
 }
 
 /* --- B: the same functions, by kprobes ------------------------------------ */
+
+SEC("kprobe/security_sock_graft")
+int http_k_accept(void *ctx)
+{
+	return note_accept((void *)register_arg(ctx, 0));
+}
 
 /*
  * What a function was called with, until it returns, by thread and use. Not

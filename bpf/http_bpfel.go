@@ -166,6 +166,17 @@ type HttpHttpSocket struct {
 	Pad        [3]uint8
 }
 
+type HttpHttpSpent struct {
+	_      structs.HostLayout
+	Read   uint64
+	Cpu    uint64
+	Runq   uint64
+	Queue  uint32
+	Accept uint32
+	Thread uint8
+	Pad    [7]uint8
+}
+
 type HttpLibrary uint8
 
 const (
@@ -191,6 +202,7 @@ const (
 	HttpPartWithSum    HttpPart = 1
 	HttpPartWithIntro  HttpPart = 2
 	HttpPartWithFrames HttpPart = 4
+	HttpPartWithSpent  HttpPart = 8
 )
 
 type HttpSocketState struct {
@@ -199,6 +211,7 @@ type HttpSocketState struct {
 	Seen   uint64
 	Bytes  [2]uint64
 	SentAt uint64
+	Spent  HttpHttpSpent
 	Object struct {
 		_       structs.HostLayout
 		Address uint64
@@ -212,6 +225,10 @@ type HttpSocketState struct {
 	Tls          uint8
 	TlsFlags     uint8
 	Head         uint32
+	Arrived      uint32
+	Accepted     uint32
+	Reader       uint32
+	Turn         uint32
 	Lost         uint32
 	Sum          HttpHttpCall
 	Requests     HttpDirection
@@ -227,14 +244,18 @@ type HttpSocketState struct {
 	Kind         uint8
 	Calls        uint8
 	Multipath    bool
+	Serving      bool
+	Alone        bool
+	Queued       bool
 	UrgentBefore uint8
 	LostRequests uint8
 	LostAnswers  uint8
+	_            [1]byte
 	Least        uint16
 	Before       uint16
 	StartLen     uint8
 	Start        [44]int8
-	_            [7]byte
+	_            [3]byte
 }
 
 type HttpTlsAbout struct {
@@ -269,15 +290,18 @@ const (
 	HttpMapPids                    = "pids"
 	HttpMapPorts                   = "ports"
 	HttpMapScratches               = "scratches"
+	HttpMapServing                 = "serving"
 	HttpMapSockets                 = "sockets"
 	HttpMapTlsCalls                = "tls_calls"
 	HttpMapTlsLinks                = "tls_links"
 	HttpMapTlsPrefixes             = "tls_prefixes"
 	HttpMapTurns                   = "turns"
+	HttpProgHttpAccept             = "http_accept"
 	HttpProgHttpDestroySock        = "http_destroy_sock"
 	HttpProgHttpDestroySockCopy1   = "http_destroy_sock_copy1"
 	HttpProgHttpDestroySockCopy2   = "http_destroy_sock_copy2"
 	HttpProgHttpDestroySockCopy3   = "http_destroy_sock_copy3"
+	HttpProgHttpK_accept           = "http_k_accept"
 	HttpProgHttpK_mptcpRecvmsg     = "http_k_mptcp_recvmsg"
 	HttpProgHttpK_mptcpRecvmsgOld  = "http_k_mptcp_recvmsg_old"
 	HttpProgHttpK_mptcpSendmsg     = "http_k_mptcp_sendmsg"
@@ -411,10 +435,12 @@ type HttpSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type HttpProgramSpecs struct {
+	HttpAccept             *ebpf.ProgramSpec `ebpf:"http_accept"`
 	HttpDestroySock        *ebpf.ProgramSpec `ebpf:"http_destroy_sock"`
 	HttpDestroySockCopy1   *ebpf.ProgramSpec `ebpf:"http_destroy_sock_copy1"`
 	HttpDestroySockCopy2   *ebpf.ProgramSpec `ebpf:"http_destroy_sock_copy2"`
 	HttpDestroySockCopy3   *ebpf.ProgramSpec `ebpf:"http_destroy_sock_copy3"`
+	HttpK_accept           *ebpf.ProgramSpec `ebpf:"http_k_accept"`
 	HttpK_mptcpRecvmsg     *ebpf.ProgramSpec `ebpf:"http_k_mptcp_recvmsg"`
 	HttpK_mptcpRecvmsgOld  *ebpf.ProgramSpec `ebpf:"http_k_mptcp_recvmsg_old"`
 	HttpK_mptcpSendmsg     *ebpf.ProgramSpec `ebpf:"http_k_mptcp_sendmsg"`
@@ -477,6 +503,7 @@ type HttpMapSpecs struct {
 	Pids        *ebpf.MapSpec `ebpf:"pids"`
 	Ports       *ebpf.MapSpec `ebpf:"ports"`
 	Scratches   *ebpf.MapSpec `ebpf:"scratches"`
+	Serving     *ebpf.MapSpec `ebpf:"serving"`
 	Sockets     *ebpf.MapSpec `ebpf:"sockets"`
 	TlsCalls    *ebpf.MapSpec `ebpf:"tls_calls"`
 	TlsLinks    *ebpf.MapSpec `ebpf:"tls_links"`
@@ -569,6 +596,7 @@ type HttpMaps struct {
 	Pids        *ebpf.Map `ebpf:"pids"`
 	Ports       *ebpf.Map `ebpf:"ports"`
 	Scratches   *ebpf.Map `ebpf:"scratches"`
+	Serving     *ebpf.Map `ebpf:"serving"`
 	Sockets     *ebpf.Map `ebpf:"sockets"`
 	TlsCalls    *ebpf.Map `ebpf:"tls_calls"`
 	TlsLinks    *ebpf.Map `ebpf:"tls_links"`
@@ -591,6 +619,7 @@ func (m *HttpMaps) Close() error {
 		m.Pids,
 		m.Ports,
 		m.Scratches,
+		m.Serving,
 		m.Sockets,
 		m.TlsCalls,
 		m.TlsLinks,
@@ -655,10 +684,12 @@ type HttpVariables struct {
 //
 // It can be passed to LoadHttpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type HttpPrograms struct {
+	HttpAccept             *ebpf.Program `ebpf:"http_accept"`
 	HttpDestroySock        *ebpf.Program `ebpf:"http_destroy_sock"`
 	HttpDestroySockCopy1   *ebpf.Program `ebpf:"http_destroy_sock_copy1"`
 	HttpDestroySockCopy2   *ebpf.Program `ebpf:"http_destroy_sock_copy2"`
 	HttpDestroySockCopy3   *ebpf.Program `ebpf:"http_destroy_sock_copy3"`
+	HttpK_accept           *ebpf.Program `ebpf:"http_k_accept"`
 	HttpK_mptcpRecvmsg     *ebpf.Program `ebpf:"http_k_mptcp_recvmsg"`
 	HttpK_mptcpRecvmsgOld  *ebpf.Program `ebpf:"http_k_mptcp_recvmsg_old"`
 	HttpK_mptcpSendmsg     *ebpf.Program `ebpf:"http_k_mptcp_sendmsg"`
@@ -706,10 +737,12 @@ type HttpPrograms struct {
 
 func (p *HttpPrograms) Close() error {
 	return _HttpClose(
+		p.HttpAccept,
 		p.HttpDestroySock,
 		p.HttpDestroySockCopy1,
 		p.HttpDestroySockCopy2,
 		p.HttpDestroySockCopy3,
+		p.HttpK_accept,
 		p.HttpK_mptcpRecvmsg,
 		p.HttpK_mptcpRecvmsgOld,
 		p.HttpK_mptcpSendmsg,

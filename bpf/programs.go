@@ -110,6 +110,9 @@ var Objects = []Object{
 		{Name: HttpProgHttpSendLength, More: 2},
 		{Name: HttpProgHttpRecvLength, More: 2},
 		{Name: HttpProgHttpSpaceAdjust},
+		// What it misses counts as time in the socket.
+		{Name: HttpProgHttpAccept, Lossless: true},
+		{Name: HttpProgHttpK_accept, Lossless: true},
 		{Name: HttpProgHttpSendmsg, More: 2, AtFunction: true},
 		{Name: HttpProgHttpSendpage},
 		// Kernels that preempt programs have the one with four parameters.

@@ -28,6 +28,7 @@ const (
 	TlsMapPids              = "pids"
 	TlsMapPorts             = "ports"
 	TlsMapScratches         = "scratches"
+	TlsMapServing           = "serving"
 	TlsMapSockets           = "sockets"
 	TlsMapTlsCalls          = "tls_calls"
 	TlsMapTlsLinks          = "tls_links"
@@ -177,6 +178,7 @@ type TlsMapSpecs struct {
 	Pids        *ebpf.MapSpec `ebpf:"pids"`
 	Ports       *ebpf.MapSpec `ebpf:"ports"`
 	Scratches   *ebpf.MapSpec `ebpf:"scratches"`
+	Serving     *ebpf.MapSpec `ebpf:"serving"`
 	Sockets     *ebpf.MapSpec `ebpf:"sockets"`
 	TlsCalls    *ebpf.MapSpec `ebpf:"tls_calls"`
 	TlsLinks    *ebpf.MapSpec `ebpf:"tls_links"`
@@ -270,6 +272,7 @@ type TlsMaps struct {
 	Pids        *ebpf.Map `ebpf:"pids"`
 	Ports       *ebpf.Map `ebpf:"ports"`
 	Scratches   *ebpf.Map `ebpf:"scratches"`
+	Serving     *ebpf.Map `ebpf:"serving"`
 	Sockets     *ebpf.Map `ebpf:"sockets"`
 	TlsCalls    *ebpf.Map `ebpf:"tls_calls"`
 	TlsLinks    *ebpf.Map `ebpf:"tls_links"`
@@ -292,6 +295,7 @@ func (m *TlsMaps) Close() error {
 		m.Pids,
 		m.Ports,
 		m.Scratches,
+		m.Serving,
 		m.Sockets,
 		m.TlsCalls,
 		m.TlsLinks,

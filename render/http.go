@@ -2,6 +2,7 @@ package render
 
 import (
 	"strconv"
+	"time"
 
 	"tracer/trace/event"
 )
@@ -45,6 +46,7 @@ var httpColumns = []Column{
 		}
 		return b
 	}},
+	{Name: "where", Title: "WHERE", Width: 44, Min: 28, Rank: 16, When: wentSomewhere, Cell: appendWhere},
 	{Name: "status", Title: "STATUS", Width: 8, Rank: 90, Cell: appendHTTPStatus},
 	{Name: "size", Title: "SIZE", Width: 7, Right: true, Rank: 35, Cell: func(b []byte, e event.Event) []byte {
 		if h := httpOf(e); h.Answered() {
@@ -98,6 +100,41 @@ var httpColumns = []Column{
 		}
 		return b
 	}},
+}
+
+// whereWords are what of the server's time is known, in the order in which it was spent.
+var whereWords = []struct {
+	took func(*event.HTTP) time.Duration
+	word string
+}{
+	{func(h *event.HTTP) time.Duration { return h.AcceptWait }, " to accept"},
+	{func(h *event.HTTP) time.Duration { return h.Queue }, " in the socket"},
+	{func(h *event.HTTP) time.Duration { return h.CPU }, " cpu"},
+	{func(h *event.HTTP) time.Duration { return h.RunQueue }, " run queue"},
+	{func(h *event.HTTP) time.Duration { return h.Blocked }, " blocked"},
+}
+
+// appendWhere appends where the time went at the server, as "300ms in the socket, 80ms
+// blocked".
+func appendWhere(b []byte, e event.Event) []byte {
+	h, some := httpOf(e), false
+	for _, w := range whereWords {
+		took := w.took(h)
+		if took == 0 {
+			continue
+		}
+		if some {
+			b = append(b, ", "...)
+		}
+		b, some = append(AppendDuration(b, took), w.word...), true
+	}
+	return b
+}
+
+// wentSomewhere reports whether it is known of an exchange where its time went.
+func wentSomewhere(e event.Event) bool {
+	h := httpOf(e)
+	return h.AcceptWait|h.Queue|h.CPU|h.RunQueue|h.Blocked != 0
 }
 
 const (

@@ -41,6 +41,10 @@ func httpEvents() []event.Event {
 	grpc := func(status uint32, message string) func(*event.HTTP) {
 		return func(e *event.HTTP) { e.GRPC, e.GRPCStatus, e.GRPCMessage = true, status, message }
 	}
+	slow := row(event.KindHTTP, event.RoleBoth, "python3", "GET", "shop.example:8080", "/cart", 200, "", 384*ms)
+	slow.Queue, slow.CPU, slow.Blocked = 300*ms, 12*ms, 80*ms
+	crowded := row(event.KindHTTP, event.RoleServer, "python3", "GET", "shop.example:8080", "/cart", 200, "", 384*ms)
+	crowded.AcceptWait, crowded.Queue, crowded.CPU, crowded.RunQueue, crowded.Blocked = 1200*ms, 300*ms, 12*ms, 126*ms, 80*ms
 	return []event.Event{
 		stream(row(event.KindHTTP, event.RoleBoth, "greeter", "POST", "greeter:50051", "/helloworld.Greeter/SayHello", 200, "", ms), 1, grpc(0, "")),
 		stream(row(event.KindHTTP, event.RoleServer, "greeter", "POST", "greeter:50051", "/helloworld.Greeter/SayHello", 200, "", ms), 3, grpc(14, "no\x1b[31m upstream")),
@@ -58,7 +62,7 @@ func httpEvents() []event.Event {
 		row(event.KindHTTPStuck, event.RoleClient, "curl", "PROPPATCH", "10.0.0.7:9090", "/waits", 0, "", 5*time.Second),
 		row(event.KindHTTP, event.RoleServer, "日本語", "OPTIONS", "日本語.example", "*", 204, "", 3*ms),
 		row(event.KindHTTP, event.RoleServer, "\x1b[31mred", evil, evil, "/"+evil, 404, "", 3*ms),
-		cut,
+		cut, slow, crowded,
 	}
 }
 

@@ -58,6 +58,7 @@ var columnKeys = map[string]string{
 	"path":         "path",
 	"server":       "server_latency_us",
 	"http peer":    "peer_comm, peer_pid",
+	"where":        "accept_wait_us, queue_us, cpu_us, runq_us, blocked_us",
 	"version":      "version",
 	"stream":       "stream_id",
 	"grpc":         "grpc_status, grpc_message",

@@ -156,6 +156,8 @@ static __always_inline void place_call(enum door door, struct socket_state *st,
 	call->dir = dir;
 	call->tail_len = 0;
 	call->time = 0;
+	if (tp && dir == received)
+		st->arrived = READ(door, tp, inet_conn.icsk_ack.lrcvtime);
 	if (tp && dir == sent && READ(door, tp, snd_nxt) == seq) {
 		call->time = READ(door, tp, tcp_wstamp_ns);
 		call->last = READ(door, tp, first_tx_mstamp);
@@ -276,6 +278,7 @@ static __always_inline bool heed_hint(struct socket_state *st, struct scratch *s
 		return hint->flags & unframed;
 	}
 	if (hint->flags & opaque) {
+		stop_serving(st);
 		give_up(st);
 		forget_kept(st);
 		return true;
@@ -651,6 +654,7 @@ static __always_inline int call_moved(void *ctx, enum door door, struct socket_s
 	bool framed = false;
 	__u64 skip = 0;
 	__u32 rest = 0;
+	__u8 parts = 0;
 
 	if (heed_hint(st, s, key, index))
 		return 0;
@@ -670,6 +674,8 @@ static __always_inline int call_moved(void *ctx, enum door door, struct socket_s
 			call->tail_len |= urgent;
 		st->urgent_before = urgent_behind << sent | (st->urgent_before & ~(1 << dir));
 	}
+	if (dir == received && st->requests == received)
+		note_read(st, call);
 	if (head) {
 		kept_at_once(st, head, call);
 	} else if (st->verdict == IS_HTTP2) {
@@ -679,7 +685,9 @@ static __always_inline int call_moved(void *ctx, enum door door, struct socket_s
 		if (s->rec.kept.len && !has_usual_size(st, s->rec.kept.len))
 			look_at_taken(st, s, index);
 		rest = leave_rest(st, call);
-		tell(ctx, st, s, key);
+		if (st->serving)
+			parts = append_spent(st, s);
+		tell_with(ctx, st, s, key, parts);
 		if (!unseen && is_switch(s))
 			skip = switch_to_frames(index);
 	} else {
@@ -822,6 +830,8 @@ static __always_inline int tls_moved_with(void *ctx, struct socket_state *st, st
 	seq = dir == sent ? BPF_CORE_READ(tp, write_seq) : BPF_CORE_READ(tp, copied_seq);
 	first = seq - moved->size == st->intro.socket.seq[dir & 1];
 	st->next[dir & 1] = seq;
+	if (dir == received)
+		st->arrived = BPF_CORE_READ(tp, inet_conn.icsk_ack.lrcvtime);
 	if (st->tls == NOT_TLS) {
 		st->misses++;
 		/* What a process sends by itself may be a library's, too. */
@@ -889,6 +899,8 @@ static __noinline int moved_as_ever(struct socket_state *st, struct scratch *s,
 	}
 	st->next[dir & 1] = dir == sent ? BPF_CORE_READ(tp, write_seq) :
 					  BPF_CORE_READ(tp, copied_seq);
+	if (dir == received)
+		st->arrived = BPF_CORE_READ(tp, inet_conn.icsk_ack.lrcvtime);
 	if (!call)
 		return true;
 	if (dir == sent)

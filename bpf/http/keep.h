@@ -123,8 +123,8 @@ static __always_inline void append_part(struct scratch *s, const void *part, __u
 	__u64 at = s->payload.at;
 
 	barrier_var(at);
-	if (at > 2 * PREFIX_MAX + 64)
-		at = 2 * PREFIX_MAX + 64;
+	if (at > 2 * PREFIX_MAX + 128)
+		at = 2 * PREFIX_MAX + 128;
 	bpf_probe_read_kernel(&s->data[at], size, part);
 	s->rec.parts |= which;
 	s->payload.at = at + size;
@@ -253,8 +253,8 @@ __noinline int send_by_ring(__u32 index, __u32 size)
 	if (!s || perf_buffers)
 		return false;
 	barrier_var(len);
-	if (len > 2 * PREFIX_MAX + 256)
-		len = 2 * PREFIX_MAX + 256;
+	if (len > 2 * PREFIX_MAX + 320)
+		len = 2 * PREFIX_MAX + 320;
 	return try_to_send(NULL, &s->rec, sizeof(s->rec) + len);
 }
 
@@ -266,8 +266,8 @@ static __always_inline bool send_scratch(void *ctx, struct scratch *s)
 	if (!perf_buffers)
 		return send_by_ring(s->payload.index, size);
 	barrier_var(size);
-	if (size > 2 * PREFIX_MAX + 256)
-		size = 2 * PREFIX_MAX + 256;
+	if (size > 2 * PREFIX_MAX + 320)
+		size = 2 * PREFIX_MAX + 320;
 	return try_to_send(ctx, &s->rec, sizeof(s->rec) + size);
 }
 

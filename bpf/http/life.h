@@ -209,6 +209,7 @@ static __always_inline int close_with(void *ctx, struct socket_state *st, struct
 	__u32 seq, gone;
 
 	st->verdict = IS_OTHER;
+	stop_serving(st);
 	/* What was taken out unseen at last, without the FIN. */
 	seq = st->multipath ? st->next[received] : BPF_CORE_READ(tp, copied_seq);
 	gone = seq - st->next[received];

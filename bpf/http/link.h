@@ -14,7 +14,7 @@
 #ifndef TRACER_HTTP_LINK_H
 #define TRACER_HTTP_LINK_H
 
-#include "state.h"
+#include "spent.h"
 
 /* Who is in a function of a library: a thread (routine is 0), or a goroutine of a process. */
 struct tls_thread {
@@ -101,8 +101,6 @@ struct {
 	__type(value, struct tls_owner);
 } tls_prefixes SEC(".maps");
 
-/* Knob: bpf_task_pt_regs() is there (5.15). */
-const volatile bool has_task_regs;
 /* Set by user space: there are probes in programs of Go; at BIOs. */
 volatile __u32 go_probed SHARED("go");
 volatile __u32 bio_probed SHARED("bio");
@@ -178,6 +176,7 @@ static __noinline int begin_plaintext(struct socket_state *st)
 		count(st->kind, -1);
 	st->kind = 0;
 	forget_kept(st);
+	stop_serving(st);
 	st->tls = PLAINTEXT;
 	st->verdict = UNDECIDED;
 	st->bytes[sent] = st->bytes[received] = 0;

@@ -51,6 +51,7 @@ enum part {
 	with_sum = 1 << 0,   /* struct http_call: calls that were summed */
 	with_intro = 1 << 1, /* struct http_intro: the first record, or another process */
 	with_frames = 1 << 2, /* none: the bytes of call are parts of HTTP/2, as h2.h has them */
+	with_spent = 1 << 3, /* struct http_spent: of the request that call answers */
 };
 
 FOR_GO(part, enum part);
@@ -113,6 +114,20 @@ struct http_call {
 	enum direction dir;
 	__u8 tail_len;	     /* and enum call_note */
 	char tail[TAIL_LEN]; /* the last bytes, if len is less than size */
+};
+
+/*
+ * Where the time of a request went at the server, before its answer began. In the state of
+ * a socket cpu and runq are what the thread's counters said when it read the request.
+ */
+struct http_spent {
+	__u64 read;   /* ns, boot clock, when the last piece of it was read that there was */
+	__u64 cpu;    /* ns that the thread that read and answered was on a processor since */
+	__u64 runq;   /* ns that it waited for one */
+	__u32 queue;  /* jiffies that it lay in the socket of a connection that was accepted */
+	__u32 accept; /* jiffies that it lay there before */
+	__u8 thread;  /* cpu and runq are known, and are about this request alone */
+	__u8 pad[7];
 };
 
 /* What a record of TLS is about. */
@@ -188,6 +203,7 @@ struct socket_state {
 	__u64 seen;
 	__u64 bytes[2];
 	__u64 sent_at; /* last byte sent */
+	struct http_spent spent; /* of the request that was read last */
 	struct tls_object object; /* of TLS that has the socket */
 	__u32 next[2]; /* TCP's numbers of the bytes that come next */
 	__u32 ports;   /* as the kernel has them: tells another socket at this address */
@@ -197,6 +213,10 @@ struct socket_state {
 	__u8 tls;	/* enum tls */
 	__u8 tls_flags; /* enum tls_flag */
 	__u32 head; /* the entry there, if that is this socket's */
+	__u32 arrived;	/* jiffies: what was read last had come; 0: not known, as of MPTCP */
+	__u32 accepted; /* jiffies, until its first request was read; 0 if that is not known */
+	__u32 reader;	/* thread that has read the request */
+	__u32 turn;	/* of it, then */
 	__u32 lost; /* exchanges that found no room and were not told of: lost_record() */
 	struct http_call sum;
 	enum direction requests;
@@ -212,6 +232,9 @@ struct socket_state {
 	__u8 kind;		 /* enum counted: as what it was counted */
 	__u8 calls;		 /* goes round */
 	bool multipath;		 /* it is one of MPTCP, and no TCP socket */
+	bool serving;		 /* a request was read, and is in the thread's entry of serving */
+	bool alone;		 /* and no other one was there */
+	bool queued;		 /* spent.queue is of frames of HTTP/2, and was not told */
 	__u8 urgent_before;	 /* by direction: whether bytes before the next one are urgent */
 	/* In records of this turn that found no room: requests and answers that began. */
 	__u8 lost_requests;
@@ -374,6 +397,7 @@ static __always_inline void count_kind(struct socket_state *st, enum counted kin
 const volatile __u32 prefix = 1024;
 const volatile __u32 max_heads = MAX_HEADS;
 const volatile bool read_tls; /* plaintext of TLS is wanted */
+const volatile bool has_task_regs; /* bpf_task_pt_regs() is there (5.15) */
 /* Boot clock − monotonic clock, ns: kept by user space. */
 volatile __u64 asleep SHARED("asleep");
 

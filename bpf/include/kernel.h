@@ -206,8 +206,18 @@ struct thread_info {
 	u32 status; /* x86 */
 };
 
+struct sched_entity {
+	u64 sum_exec_runtime;
+};
+
+struct sched_info {
+	unsigned long long run_delay;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
+	struct sched_entity se;
+	struct sched_info sched_info;
 	void *stack;
 	unsigned int flags;
 	int exit_code;
@@ -317,7 +327,14 @@ struct inet_sock {
 	__be16 inet_sport;
 };
 
+struct inet_connection_sock {
+	struct {
+		u32 lrcvtime; /* jiffies: the newest data came */
+	} icsk_ack;
+};
+
 struct tcp_sock {
+	struct inet_connection_sock inet_conn;
 	u64 bytes_sent;
 	u64 bytes_retrans;
 	u64 bytes_received;

@@ -91,7 +91,7 @@ struct payload {
  */
 struct scratch {
 	PAYLOAD_RECORD rec;
-	char data[2 * PREFIX_MAX + 256];
+	char data[2 * PREFIX_MAX + 320];
 	struct payload payload;
 	PAYLOAD_WALKER
 	PAYLOAD_MORE

@@ -65,6 +65,7 @@ const (
 	Arrival     Limit = iota // of what must come: an event, a line, the end of a process
 	ShownAtOnce              // from an event to its row on stdout
 	ClockError               // between the clock of events and the wall's
+	Overslept                // what a step of a workload takes longer than it should
 )
 
 // limits are all tolerances of time that tests have, for a machine that is busy with other things.
@@ -72,6 +73,7 @@ var limits = map[Limit]struct{ here, emulated time.Duration }{
 	Arrival:     {30 * time.Second, 2 * time.Minute},
 	ShownAtOnce: {100 * time.Millisecond, 2 * time.Second},
 	ClockError:  {5 * time.Millisecond, 5 * time.Millisecond},
+	Overslept:   {40 * time.Millisecond, 2 * time.Second},
 }
 
 // Within is a limit as it is on this machine.

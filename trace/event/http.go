@@ -45,6 +45,14 @@ type HTTP struct {
 	PeerComm      string
 	ServerLatency time.Duration // 0 if unknown
 
+	// Where the time went at the server, before its answer; 0 if that is unknown, or below
+	// 10 ms.
+	AcceptWait time.Duration // of a request that came before its connection was accepted: until it was
+	Queue      time.Duration // then, or else from its arrival, until it was read
+	CPU        time.Duration // what the thread that read and answered it did in between: on a processor
+	RunQueue   time.Duration // waiting for one
+	Blocked    time.Duration // neither
+
 	Age time.Duration // KindHTTPStuck: since the request's first byte
 }
 
@@ -117,6 +125,11 @@ func (e *HTTP) fields(t *table) {
 	t.uint32("peer_pid", &e.PeerPID, both)
 	t.text("peer_comm", &e.PeerComm, both)
 	t.knownMicros("server_latency_us", &e.ServerLatency)
+	t.knownMicros("accept_wait_us", &e.AcceptWait)
+	t.knownMicros("queue_us", &e.Queue)
+	t.knownMicros("cpu_us", &e.CPU)
+	t.knownMicros("runq_us", &e.RunQueue)
+	t.knownMicros("blocked_us", &e.Blocked)
 }
 
 func (e *HTTPSummary) fields(t *table) {

@@ -129,6 +129,17 @@ func TestAppendJSON(t *testing.T) {
 				`"grpc_status":0,"grpc_message":"fine\u001b","peer_pid":7,"peer_comm":"client","server_latency_us":0}`,
 		},
 		{
+			"a request that waited at the server",
+			&HTTP{
+				Common: Common{Time: when, Kind: KindHTTP, Process: process}, Connection: Connection{Role: RoleServer}, Version: "1.1", Seq: 1,
+				Method: "GET", Path: "/", Status: 200, Latency: time.Second, Duration: time.Second, RequestBytes: 31, ResponseBytes: 40,
+				AcceptWait: 300 * time.Millisecond, Queue: 12 * time.Millisecond, CPU: 20*time.Millisecond + 999, RunQueue: 30 * time.Millisecond, Blocked: 80 * time.Millisecond,
+			},
+			`{"time":"2024-03-05T13:04:05.120000000Z","event":"http","pid":4242,"comm":"make","uid":1000,"role":"server","version":"1.1","seq":1,` +
+				`"method":"GET","path":"/","status":200,"latency_us":1000000,"duration_us":1000000,"request_bytes":31,"response_bytes":40,` +
+				`"accept_wait_us":300000,"queue_us":12000,"cpu_us":20000,"runq_us":30000,"blocked_us":80000}`,
+		},
+		{
 			"a stream that was reset",
 			&HTTP{
 				Common: Common{Time: when, Kind: KindHTTP, Process: process}, Connection: Connection{Role: RoleClient}, Version: "2", Stream: 7,

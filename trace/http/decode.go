@@ -21,9 +21,12 @@ func (t *tracer) Decode(record []byte) bool {
 	}
 	kept := data[r.Call.Len:]
 	parts := kept[r.Kept.Len:]
-	sum := &t.summed
+	spent, sum := bpf.HttpHttpSpent{}, &t.summed
 	*sum = bpf.HttpHttpCall{}
 	var intro *bpf.HttpHttpIntro
+	if r.Parts&uint8(bpf.HttpPartWithSpent) != 0 && !take(&parts, &spent) {
+		return false
+	}
 	if r.Parts&uint8(bpf.HttpPartWithSum) != 0 && !take(&parts, sum) || tailLen(sum) > 8 || sum.Len > 0 {
 		return false
 	}
@@ -49,6 +52,9 @@ func (t *tracer) Decode(record []byte) bool {
 	c.heard = r.Time
 	t.conns.current = c
 	framed := r.Parts&uint8(bpf.HttpPartWithFrames) != 0
+	if spent.Read != 0 {
+		c.noteSpent(spentOf(&spent, &r.Call), framed)
+	}
 	if framed && !t.conns.frames(c, &r.Call, data[:r.Call.Len]) {
 		return false
 	}

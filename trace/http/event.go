@@ -137,6 +137,10 @@ func (ev *events) fill(e *event.HTTP, kind string, client, server *exchange.Half
 		e.PeerPID, e.PeerComm = client.Owner.PID, client.Owner.Comm
 		e.TLS = server.TLS
 	}
+	if server != nil {
+		s := &server.Exchange.Spent
+		e.AcceptWait, e.Queue, e.CPU, e.RunQueue, e.Blocked = s.Accept, s.Queue, s.CPU, s.RunQ, s.Blocked
+	}
 	// What was captured beyond the prefix is not for show.
 	if n := int(ev.options.prefix) - len(x.Method) - 1; len(e.Path) > n {
 		e.Path, e.PathTruncated = e.Path[:max(n, 0)], true

@@ -56,6 +56,11 @@ func TestEventsOfStreams(t *testing.T) {
 		"the client has reset it, the server had answered": {x(message.Client, reset), x(message.Server, nil), func(e *event.HTTP) {
 			e.Error, e.ClosedBy, e.ResetCode, e.Status, e.Latency, e.GRPC, e.GRPCStatus, e.GRPCMessage = "reset", "client", "CANCEL", 200, 0, false, 0, ""
 		}},
+		"the server knows where the time went": {x(message.Client, nil), x(message.Server, func(x *message.Exchange) {
+			x.Spent = message.Spent{Accept: 1, Queue: 2, CPU: 3, RunQ: 4, Blocked: 5}
+		}), func(e *event.HTTP) {
+			e.AcceptWait, e.Queue, e.CPU, e.RunQueue, e.Blocked = 1, 2, 3, 4, 5
+		}},
 		"the server's end": {nil, x(message.Server, nil), func(e *event.HTTP) { e.Role, e.ServerLatency = event.RoleServer, 0 }},
 		"the client's end, of which little is known": {x(message.Client, little), nil, func(e *event.HTTP) {
 			*e = event.HTTP{Connection: event.Connection{Role: event.RoleClient}, Version: "2", Stream: 5, Latency: 4 * time.Millisecond, Duration: 8 * time.Millisecond}

@@ -11,6 +11,7 @@
 //	unlinked.go plaintext of TLS of which no socket is known yet
 //	dark.go     connections of TLS that cannot be read
 //	http.go     the probe: puts these together, and sets their timers
+//	spent.go    where the time of a request went
 //	decode.go   records → segments
 //
 // A file uses those above it only. The package does not know how a protocol is read:
@@ -40,7 +41,10 @@ the kernel saw the process send and receive. LATENCY is the time from the first 
 of the request to the first byte of the answer; of a gRPC stream that is its first
 message. TOTAL is the time to the last byte of the answer; --slow judges by it. If both
 ends are on this host, the exchange is one row: SERVER is the server's part of LATENCY,
-PEER who asked. Without an answer STATUS says why: "hung up" if the server closed the
+PEER who asked. WHERE says where 10ms and more of that went: until the connection
+was accepted, in the socket until the request was read, and what the thread that read
+and answered it did: on a processor (cpu), waiting for one (run queue), or blocked.
+Without an answer STATUS says why: "hung up" if the server closed the
 connection, "gave up" if the client did, "not_http" if the answer was something else,
 "reset", "timeout". "200 gone": the client never read the answer. STATUS of a call
 of gRPC that failed is its code, as grpc 14; of a stream that was reset why, as

@@ -149,6 +149,11 @@ type httpRow struct {
 	PeerComm      string    `json:"peer_comm"`
 	ServerLatency *int64    `json:"server_latency_us"`
 	Age           *int64    `json:"age_us"`
+	AcceptWait    int64     `json:"accept_wait_us"`
+	Queue         int64     `json:"queue_us"`
+	CPU           int64     `json:"cpu_us"`
+	RunQueue      int64     `json:"runq_us"`
+	Blocked       int64     `json:"blocked_us"`
 
 	line string
 }

@@ -41,6 +41,7 @@ func TestKernelHTTPSPeersAgree(t *testing.T) {
 	}{
 		{"everybody asks everybody", "nginx apache2 haproxy node python3 curl wget openssl", tlsEverybody},
 		{"records", "python3", tlsRecords},
+		{"where the time went", "python3", tlsTimeSpent},
 		{"not HTTP", "python3", tlsNotHTTP},
 		{"HTTP/2", "node curl", tlsHTTP2},
 		{"not readable", "python3", tlsNotReadable},

@@ -23,6 +23,7 @@ const (
 type kernelFacts struct {
 	sendpage  bool // it has tcp_sendpage
 	recvmsg   int  // how many parameters its tcp_recvmsg has
+	graft     bool // it has security_sock_graft
 	multipath int  // the same of its mptcp_recvmsg, 0 if it has none
 }
 
@@ -30,6 +31,7 @@ func (o *options) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan,
 	facts := kernelFacts{
 		sendpage: types.Has("tcp_sendpage"),
 		recvmsg:  types.Parameters("tcp_recvmsg"),
+		graft:    types.Has("security_sock_graft"),
 	}
 	if types.Parameters("mptcp_sendmsg") == 3 {
 		facts.multipath = types.Parameters("mptcp_recvmsg")
@@ -112,6 +114,10 @@ func features(facts kernelFacts) []kernel.Feature {
 		function = append(function, bpf.HttpProgHttpSendpage)
 		kprobe = append(kprobe, bpf.HttpProgHttpR_sendpage, bpf.HttpProgHttpK_sendpage)
 	}
+	if facts.graft {
+		function = append(function, bpf.HttpProgHttpAccept)
+		kprobe = append(kprobe, bpf.HttpProgHttpK_accept)
+	}
 	ends := []string{bpf.HttpProgHttpSetState, bpf.HttpProgHttpDestroySock}
 	return []kernel.Feature{
 		{Name: "ends of connections", Doors: []kernel.Door{{Tier: kernel.Tracepoint, Programs: ends}}},
@@ -123,7 +129,7 @@ func features(facts kernelFacts) []kernel.Feature {
 				{Tier: kernel.Tracepoint, Programs: tracepoint},
 			},
 			Misses: map[kernel.Tier]string{
-				kernel.Tracepoint: "messages that go through io_uring, sendmmsg or recvmmsg, and those of 32-bit programs",
+				kernel.Tracepoint: "messages that go through io_uring, sendmmsg or recvmmsg, those of 32-bit programs, and when connections are accepted",
 			},
 			Never: "HTTP over Unix sockets is not traced",
 		},

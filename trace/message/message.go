@@ -7,6 +7,7 @@ package message
 
 import (
 	"fmt"
+	"time"
 
 	"tracer/trace/stream"
 )
@@ -108,6 +109,18 @@ type Exchange struct {
 	RequestOffset uint64 // of the request's first byte, in that direction's Segment.Offset
 	RequestBytes  uint64 // the whole message: head, body, framing
 	ResponseBytes uint64 // the same, and interim (1xx) responses
+
+	Spent Spent // of the server's end; parsers do not know it
+}
+
+// Spent says where the time of a request went at the server, before its answer. 0 is what
+// is not known, or not long enough to be certain.
+type Spent struct {
+	Accept  time.Duration // it had come, and its connection was not accepted yet
+	Queue   time.Duration // it lay in the socket of an accepted connection
+	CPU     time.Duration // the thread that read and answered it was on a processor
+	RunQ    time.Duration // that thread waited for a processor
+	Blocked time.Duration // neither
 }
 
 // Waits is since when the request waits for its answer: since it began, in HTTP/2

@@ -12,6 +12,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,15 +30,17 @@ type Move struct {
 	Send   string // these bytes
 	Repeat int    // so many times over, in one go; 0: once
 	Recv   int    // so many bytes, -1: until the end
-	How    string // of Send: "", each (byte), writev, sendmsg, sendfile, urgent; of Recv: "", each, readv, recvmsg, peek, splice, poll (and read), trunc, stamps (and read)
+	How    string // of Send: "", each (byte), writev, sendmsg, sendfile, urgent, thread (another one); of Recv: "", each, readv, recvmsg, peek, splice, poll (and read), trunc, stamps (and read)
 	Parts  int    // of writev, sendmsg, readv and recvmsg
-	Pause  int    // ms
+	Pause  int    // ms; with How accept, as the first move: of a connection that waits to be accepted
+	Burn   int    // ms of the processor
 	End    string // reset (at the end, instead of a proper close), shutdown (of sending)
 }
 
 func Send(data string) Move       { return Move{Send: data} }
 func Recv(n int) Move             { return Move{Recv: n} }
 func Pause(ms int) Move           { return Move{Pause: ms} }
+func Burn(ms int) Move            { return Move{Burn: ms} }
 func (m Move) By(how string) Move { m.How = how; return m }
 func (m Move) In(parts int) Move  { m.Parts = parts; return m }
 func (m Move) Times(n int) Move   { m.Repeat = n; return m }
@@ -60,8 +63,11 @@ func Perform(fd int, script ...Move) error {
 
 func (m *Move) do(fd int) error {
 	switch {
+	case m.Pause > 0 && m.How == "accept":
 	case m.Pause > 0:
 		time.Sleep(time.Duration(m.Pause) * time.Millisecond)
+	case m.Burn > 0:
+		burn(time.Duration(m.Burn) * time.Millisecond)
 	case m.End == "reset":
 		return unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	case m.End == "shutdown":
@@ -72,6 +78,17 @@ func (m *Move) do(fd int) error {
 		return m.recv(fd)
 	}
 	return nil
+}
+
+// burn has the thread work for so long, by its own clock.
+func burn(long time.Duration) {
+	clock := func() time.Duration {
+		var ts unix.Timespec
+		Must(unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts))
+		return time.Duration(ts.Nano())
+	}
+	for until := clock() + long; clock() < until; {
+	}
 }
 
 func (m *Move) send(fd int, data []byte) error {
@@ -86,6 +103,13 @@ func (m *Move) send(fd int, data []byte) error {
 	case "writev":
 		n, err := unix.Writev(fd, split(data, m.Parts))
 		return whole(n, len(data), err)
+	case "thread":
+		done := make(chan error)
+		go func() {
+			runtime.LockOSThread() // as who plays the script does
+			done <- (&Move{}).send(fd, data)
+		}()
+		return <-done
 	case "urgent": // the last byte
 		return unix.Sendto(fd, data, unix.MSG_OOB, nil)
 	case "sendmsg":
@@ -220,6 +244,7 @@ func readStamps(fd int) {
 // playAll plays scripts one after the other, each on a connection to a port of
 // its own.
 func playAll(args []string) {
+	runtime.LockOSThread() // what one thread does is told
 	var scripts [][]Move
 	Must(gob.NewDecoder(bytes.NewReader(Must1(os.ReadFile(args[0])))).Decode(&scripts))
 	var listeners []int
@@ -229,12 +254,47 @@ func playAll(args []string) {
 		said(port)
 	}
 	for i, script := range scripts {
+		if len(script) > 0 && script[0].How == "accept" {
+			Must1(unix.Poll([]unix.PollFd{{Fd: int32(listeners[i]), Events: unix.POLLIN}}, -1))
+			time.Sleep(time.Duration(script[0].Pause) * time.Millisecond)
+		}
 		conn := accept(listeners[i])
 		Timeouts(conn)
 		if err := Play(conn, script); err != nil {
 			panic(fmt.Sprintf("script %d: %v", i, err))
 		}
 		said("done")
+	}
+}
+
+// serveInTurns is an event loop: one thread reads the requests of so many connections,
+// works for so many ms, and answers them all, again and again.
+func serveInTurns(args []string) {
+	runtime.LockOSThread()
+	fd, port := FixedListener()
+	said(port)
+	conns, buf := make([]int, number(args[0])), make([]byte, 4096)
+	for i := range conns {
+		conns[i] = accept(fd)
+		Timeouts(conns[i])
+	}
+	for {
+		for _, conn := range conns {
+			if Must1(unix.Read(conn, buf)) == 0 {
+				return
+			}
+		}
+		burn(time.Duration(number(args[1])) * time.Millisecond)
+		for _, conn := range conns {
+			Must1(unix.Write(conn, []byte("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")))
+		}
+	}
+}
+
+// hog never gives a processor away.
+func hog([]string) {
+	for {
+		burn(time.Hour)
 	}
 }
 

@@ -71,6 +71,8 @@ func table() map[string]func(args []string) {
 		"manyRaces":         manyRaces,
 		"holdMany":          holdMany,
 		"play":              playAll,
+		"serveInTurns":      serveInTurns,
+		"hog":               hog,
 		"serveHTTP":         serveHTTP,
 		"proxyHTTP":         proxyHTTP,
 		"getHTTP":           getHTTP,

@@ -1,0 +1,91 @@
+package http
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tracer/bpf"
+	"tracer/trace/message"
+)
+
+// spentLeast is from which time on something is said of where it went. The counters of a
+// thread are behind by up to a tick, and arrivals are known in ticks, of 10 ms at the most.
+const spentLeast = 10 * time.Millisecond
+
+// spent is what the programs said of a request with its answer.
+type spent struct {
+	message.Spent
+	read   int64 // when the request's last piece was read
+	answer int64 // when the answer began
+}
+
+// jiffy is the kernel's tick: the coarse clocks go by it.
+var jiffy = func() time.Duration {
+	var ts unix.Timespec
+	if unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &ts) != nil {
+		return 0 // then nothing is said of queues
+	}
+	return time.Duration(ts.Nano())
+}()
+
+// spentOf makes durations of the part of a record whose call is an answer's first.
+func spentOf(s *bpf.HttpHttpSpent, answer *bpf.HttpHttpCall) spent {
+	known := func(d time.Duration) time.Duration {
+		if d < spentLeast {
+			return 0
+		}
+		return d
+	}
+	of := spent{read: int64(s.Read), answer: int64(answer.Time)}
+	of.Accept = known(time.Duration(s.Accept) * jiffy)
+	of.Queue = known(time.Duration(s.Queue) * jiffy)
+	if s.Thread == 0 {
+		return of
+	}
+	took := time.Duration(of.answer - of.read)
+	waited := min(time.Duration(s.Runq), took)
+	ran := min(time.Duration(s.Cpu), took-waited)
+	of.CPU, of.RunQ, of.Blocked = known(ran), known(waited), known(took-ran-waited)
+	return of
+}
+
+// maxSpent is how many calls of HTTP/2 a connection remembers that lay in the socket.
+const maxSpent = 16
+
+// noteSpent takes note of what was said of an answer that begins, or of a call of HTTP/2.
+func (c *conn) noteSpent(s spent, framed bool) {
+	switch {
+	case !framed:
+		c.spent = append(c.spent[:0], s)
+	case s.Accept|s.Queue == 0 || len(c.spent) > 0 && c.spent[len(c.spent)-1].read == s.read:
+	case len(c.spent) == maxSpent:
+		copy(c.spent, c.spent[1:])
+		c.spent[maxSpent-1] = s
+	default:
+		c.spent = append(c.spent, s)
+	}
+}
+
+// spentOn is what was said of an exchange.
+func (c *conn) spentOn(x *message.Exchange) message.Spent {
+	for i := range c.spent {
+		if s := &c.spent[i]; s.isOf(x) {
+			return s.Spent
+		}
+	}
+	return message.Spent{}
+}
+
+// isOf reports whether it is about this exchange: its request began with that call of
+// HTTP/2; or its answer is the one, and the last that was read before belongs to it. A
+// client that does not wait for answers has sent a further request by then.
+func (s *spent) isOf(x *message.Exchange) bool {
+	switch {
+	case x.Role != message.Server:
+		return false
+	case x.Stream != 0:
+		return x.RequestStart == s.read
+	}
+	return s.answer != 0 && x.ResponseStart == s.answer && x.RequestStart <= s.read && s.read <= x.RequestEnd
+}
