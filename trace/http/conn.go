@@ -77,7 +77,7 @@ type conn struct {
 	judged   bool              // Refusal says what filters say of its owner
 	closedBy message.Side      // whose doing its end was, if that is known
 	closed   bool
-	spent    []spent            // where the time of requests went whose exchanges are to come
+	spent    spentList          // where the time of requests went whose exchanges are to come
 	waits    []message.Exchange // with --summary: requests that were found to wait for long
 }
 
@@ -317,7 +317,7 @@ func (cs *conns) exchange(x *message.Exchange) {
 		x.ClosedBy = c.closedBy
 	}
 	if len(c.spent) > 0 {
-		x.Spent = c.spentOn(x)
+		x.Spent = c.spent.on(x)
 	}
 	switch {
 	case !cs.options.wantsRole(x.Role):

@@ -53,24 +53,28 @@ func spentOf(s *bpf.HttpHttpSpent, answer *bpf.HttpHttpCall) spent {
 // maxSpent is how many calls of HTTP/2 a connection remembers that lay in the socket.
 const maxSpent = 16
 
-// noteSpent takes note of what was said of an answer that begins, or of a call of HTTP/2.
-func (c *conn) noteSpent(s spent, framed bool) {
+// A spentList has what was said of requests whose exchanges are to come.
+type spentList []spent
+
+// note adds what was said of an answer that begins, or of a call of HTTP/2.
+func (l *spentList) note(s spent, framed bool) {
+	list := *l
 	switch {
 	case !framed:
-		c.spent = append(c.spent[:0], s)
-	case s.Accept|s.Queue == 0 || len(c.spent) > 0 && c.spent[len(c.spent)-1].read == s.read:
-	case len(c.spent) == maxSpent:
-		copy(c.spent, c.spent[1:])
-		c.spent[maxSpent-1] = s
+		*l = append(list[:0], s)
+	case s.Accept|s.Queue == 0 || len(list) > 0 && list[len(list)-1].read == s.read:
+	case len(list) == maxSpent:
+		copy(list, list[1:])
+		list[maxSpent-1] = s
 	default:
-		c.spent = append(c.spent, s)
+		*l = append(list, s)
 	}
 }
 
-// spentOn is what was said of an exchange.
-func (c *conn) spentOn(x *message.Exchange) message.Spent {
-	for i := range c.spent {
-		if s := &c.spent[i]; s.isOf(x) {
+// on is what was said of an exchange.
+func (l spentList) on(x *message.Exchange) message.Spent {
+	for i := range l {
+		if s := &l[i]; s.isOf(x) {
 			return s.Spent
 		}
 	}
