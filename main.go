@@ -222,6 +222,11 @@ func newCommand(p *session.Probe, status *int) *cobra.Command {
 			if err := c.Resolve(); err != nil {
 				return err
 			}
+			if v, ok := tracer.(interface{ Validate() error }); ok {
+				if err := v.Validate(); err != nil {
+					return err
+				}
+			}
 			if err := c.stdout.Resolve(cmd.Flags(), p.View(tracer)); err != nil {
 				return err
 			}
@@ -279,6 +284,9 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 		c.Command = cmd.PID
 		c.PIDs = append(c.PIDs, cmd.PID)
 		c.stdout.Command = true
+	}
+	if order := session.OrderOf(tracer); order != nil {
+		c.stdout.Order = order
 	}
 	defer c.stdout.Prepare()()
 	s, err := session.Open([]session.Tracer{tracer}, c.Options)

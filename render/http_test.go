@@ -41,6 +41,10 @@ func httpEvents() []event.Event {
 	grpc := func(status uint32, message string) func(*event.HTTP) {
 		return func(e *event.HTTP) { e.GRPC, e.GRPCStatus, e.GRPCMessage = true, status, message }
 	}
+	who := func(by string, e *event.HTTP) *event.HTTP {
+		e.ClosedBy = by
+		return e
+	}
 	return []event.Event{
 		stream(row(event.KindHTTP, event.RoleBoth, "greeter", "POST", "greeter:50051", "/helloworld.Greeter/SayHello", 200, "", ms), 1, grpc(0, "")),
 		stream(row(event.KindHTTP, event.RoleServer, "greeter", "POST", "greeter:50051", "/helloworld.Greeter/SayHello", 200, "", ms), 3, grpc(14, "no\x1b[31m upstream")),
@@ -59,6 +63,13 @@ func httpEvents() []event.Event {
 		row(event.KindHTTP, event.RoleServer, "日本語", "OPTIONS", "日本語.example", "*", 204, "", 3*ms),
 		row(event.KindHTTP, event.RoleServer, "\x1b[31mred", evil, evil, "/"+evil, 404, "", 3*ms),
 		cut,
+		who(event.RoleClient, row(event.KindHTTP, event.RoleServer, "node", "GET", "shop.example", "/impatient", 0, "closed", 100*ms)),
+		who(event.RoleServer, row(event.KindHTTP, event.RoleClient, "curl", "GET", "shop.example", "/crash", 0, "closed", ms)),
+		who(event.RoleServer, row(event.KindHTTP, event.RoleClient, "curl", "GET", "shop.example", "/abort", 0, "reset", ms)),
+		who("", row(event.KindHTTP, event.RoleClient, "curl", "GET", "shop.example", "/gone", 0, "closed", ms)),
+		who(event.RoleClient, row(event.KindHTTP, event.RoleServer, "node", "GET", "shop.example", "/late", 503, "closed", 0)),
+		row(event.KindHTTP, event.RoleClient, "curl", "GET", "shop.example", "/slow", 200, "", time.Second),
+		row(event.KindHTTP, event.RoleClient, "curl", "GET", "shop.example", "/not-slow", 200, "", 999*ms),
 	}
 }
 

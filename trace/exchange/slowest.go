@@ -1,0 +1,39 @@
+package exchange
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"tracer/trace/event"
+)
+
+const slowestKept = 3
+
+// slowest are the exchanges that took longest, the first the longest.
+type slowest []*event.HTTP
+
+// add keeps a copy of e if few took longer.
+func (s *slowest) add(e *event.HTTP) {
+	list := *s
+	n := len(list)
+	if n == slowestKept && took(e) <= took(list[n-1]) {
+		return
+	}
+	c := *e
+	c.Method, c.Path, c.Host = strings.Clone(e.Method), strings.Clone(e.Path), strings.Clone(e.Host)
+	at := 0
+	for at < n && took(list[at]) >= took(e) {
+		at++
+	}
+	list = slices.Insert(list, at, &c)
+	*s = list[:min(n+1, slowestKept)]
+}
+
+// took is how long an answer, or that there is none, took to come.
+func took(e *event.HTTP) time.Duration {
+	if e.Latency == 0 {
+		return e.Duration
+	}
+	return e.Latency
+}
