@@ -123,18 +123,16 @@ func stateOf(s *event.HTTPSummary) string {
 	switch {
 	case s.Waiting > 0 && s.Oldest >= event.SlowLatency && s.Oldest > s.Max:
 		return stateWaits
-	case s.Failing:
-		return "failing"
 	case s.Slow:
-		return stateSlow
+		return "slow"
+	case s.Failing:
+		return "errors"
 	}
 	return ""
 }
 
-const (
-	stateWaits = "waits" // longer than any answer took
-	stateSlow  = "slow"
-)
+// stateWaits: a request waits longer than any answer took.
+const stateWaits = "waits"
 
 func summaryOf(e event.Event) *event.HTTPSummary {
 	if s, ok := e.(*event.HTTPSummary); ok {
@@ -148,10 +146,10 @@ func summaryOf(e event.Event) *event.HTTPSummary {
 func summaryMark(e event.Event) Mark {
 	s := summaryOf(e)
 	switch state := stateOf(s); {
-	case state == stateSlow:
-		return Slow
-	case state != "":
+	case s.Failing || state == stateWaits:
 		return Failed
+	case s.Slow:
+		return Slow
 	case s.Rate == 0 && s.Waiting == 0:
 		return Quiet
 	}

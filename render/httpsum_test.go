@@ -154,9 +154,9 @@ func TestMarksOfHTTPSummary(t *testing.T) {
 	}{
 		{rate: 1, want: Usual},
 		{rate: 0, want: Quiet},
-		{rate: 1, failing: true, want: Failed, word: "failing"},
+		{rate: 1, failing: true, want: Failed, word: "errors"},
 		{rate: 1, slow: true, want: Slow, word: "slow"},
-		{rate: 1, slow: true, failing: true, want: Failed, word: "failing"},
+		{rate: 1, slow: true, failing: true, want: Failed, word: "slow"},
 		{waiting: 1, want: Usual},
 		{waiting: 1, oldest: 999 * time.Millisecond, want: Usual},
 		{waiting: 1, oldest: 2 * time.Second, want: Usual}, // one took as long

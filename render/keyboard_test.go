@@ -131,7 +131,7 @@ func TestKernelKeyChangesTheOrderOfASummary(t *testing.T) {
 	defer server.Close()
 	_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
 	s := kit.NewScreen(t, 160, 24)
-	s.Shell("NO_COLOR=1", `"$@"; echo "status $?"`, "http", "--summary", "--no-tls", "--port", port)
+	s.Shell("NO_COLOR=1", `trap : INT; "$@"; echo "status $?"`, "http", "--summary", "--no-tls", "--port", port)
 	s.Until("press Ctrl-C to stop")
 	for _, path := range []string{"/slow", "/busy", "/busy", "/busy"} {
 		res, err := http.Get(server.URL + path)
@@ -147,7 +147,7 @@ func TestKernelKeyChangesTheOrderOfASummary(t *testing.T) {
 	}
 	began := time.Now()
 	s.Type("s")
-	s.Until("sorted by count")
+	s.Until("\x1b[24;11Hcount")
 	if took := time.Since(began); took > 500*time.Millisecond {
 		t.Errorf("it takes %v", took)
 	}

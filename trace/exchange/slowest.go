@@ -13,12 +13,12 @@ const slowestKept = 3
 // slowest are the exchanges that took longest, the first the longest.
 type slowest []*event.HTTP
 
-// add keeps a copy of e if few took longer.
-func (s *slowest) add(e *event.HTTP) {
+// add keeps a copy of e if few took longer, and returns it; else nil.
+func (s *slowest) add(e *event.HTTP) *event.HTTP {
 	list := *s
 	n := len(list)
 	if n == slowestKept && took(e) <= took(list[n-1]) {
-		return
+		return nil
 	}
 	c := *e
 	c.Method, c.Path, c.Host = strings.Clone(e.Method), strings.Clone(e.Path), strings.Clone(e.Host)
@@ -28,6 +28,7 @@ func (s *slowest) add(e *event.HTTP) {
 	}
 	list = slices.Insert(list, at, &c)
 	*s = list[:min(n+1, slowestKept)]
+	return &c
 }
 
 // took is how long an answer, or that there is none, took to come.

@@ -23,6 +23,8 @@ type Screen interface {
 type Summary struct {
 	// Key is the one of SummaryKeys that rows are sorted by now; nil: the first.
 	Key func() string
+	// Locate fills in where an exchange that is kept happened; nil: that is not known.
+	Locate func(*event.Common)
 
 	rows    map[rowName]*summaryRow
 	list    []*summaryRow // all of them; those of the page that was told last come first
@@ -82,7 +84,9 @@ func (u *Summary) Add(e *event.HTTP) {
 		u.active = append(u.active, row)
 	}
 	row.now.add(e)
-	u.slowest.add(e)
+	if kept := u.slowest.add(e); kept != nil && u.Locate != nil {
+		u.Locate(kept.Head())
+	}
 }
 
 // row is the row that an exchange belongs to.

@@ -292,6 +292,7 @@ func TestSummaryCountsWhatHasNoRoomTogether(t *testing.T) {
 func TestSummaryKeepsTheSlowest(t *testing.T) {
 	c := &screen{}
 	u := NewSummary(0)
+	u.Locate = func(h *event.Common) { h.Pod = "shop" }
 	path := []byte("/0")
 	e := answered("GET", "h", "", 200, 0)
 	for i, ms := range []int{5, 1, 9, 7, 9, 2, 8} {
@@ -305,9 +306,12 @@ func TestSummaryKeepsTheSlowest(t *testing.T) {
 	var got []string
 	for _, e := range c.pages[0].Below {
 		h := e.(*event.HTTP)
-		got = append(got, h.Path+" "+h.Latency.String())
+		got = append(got, h.Path+" "+h.Latency.String()+" "+h.Pod)
 	}
-	if want := []string{"/2 9ms", "/4 9ms", "/6 8ms"}; !slices.Equal(got, want) {
+	if e.Pod != "" {
+		t.Error("what is not kept was located")
+	}
+	if want := []string{"/2 9ms shop", "/4 9ms shop", "/6 8ms shop"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }

@@ -54,8 +54,8 @@ OLDEST, and not in COUNT. ERRORS are 5xx, unanswered requests, and what gRPC cal
 fault of the server. SRV P50 and SRV P99 are the server's part of P50 and P99: if it is much less,
 requests wait in queues. The histogram shows how latencies are spread, from 10µs to
 10s. STATE is "waits" if a request waits for 1s or more, and longer than any answer took;
-"failing" if there were errors in the last interval; "slow" if half of the answers took
-1s or more, or 100ms and ten times as long as half of all answers.
+"slow" if half of the answers took 1s or more, or 100ms and ten times as long as half of
+all answers; "errors" if there were some in the last interval.
 
 The first --prefix bytes of a message (at most 16KiB), and of HTTP/2 all frames but
 DATA, are read when a process hands them to the kernel. So nothing is copied from the
@@ -116,7 +116,7 @@ func (t *tracer) Attached(h *session.Host) error {
 	}
 	if t.summary {
 		t.events.sum = exchange.NewSummary(t.conns.now)
-		t.events.sum.Key = t.order.Key
+		t.events.sum.Key, t.events.sum.Locate = t.order.Key, t.session.Locate
 		t.summing = h.Timer(t.tellSummary)
 		t.summing.In(exchange.SummaryInterval)
 	}
