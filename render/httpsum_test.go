@@ -231,6 +231,18 @@ func TestKeyChangesTheOrder(t *testing.T) {
 			t.Errorf("%q: %q, want %q", c.typed, got, c.want)
 		}
 	}
+	live.keys = nil // as if the terminal was its own
+	s := newScreen(t, 80, 24)
+	for _, c := range []struct{ typed, want string }{{"", "lost"}, {"x", "lost"}, {"s", "sorted by p99"}} {
+		if c.typed == "" {
+			live.Note("lost")
+		}
+		listen(strings.NewReader(c.typed), live.press)
+		s.write(live.AppendPage(nil, summaryPageOf(false)))
+		if got := s.lines()[23]; got != c.want {
+			t.Errorf("a message, then %q: %q, want %q", c.typed, got, c.want)
+		}
+	}
 	plain := NewLive(liveOptions(tty))
 	plain.press('s') // has no order
 }
@@ -299,6 +311,33 @@ func TestHostKeepsItsPort(t *testing.T) {
 	} {
 		if got := string(cutHost([]byte(c.host), c.width)); got != c.want {
 			t.Errorf("%s in %d: %q, want %q", c.host, c.width, got, c.want)
+		}
+	}
+}
+
+// What is slow stands out by colour and by a word, as what fails does.
+func TestSlowStandsOut(t *testing.T) {
+	at := event.Common{Time: when, Kind: event.KindHTTP}
+	for _, c := range []struct {
+		view        string
+		e           event.Event
+		color, word string
+	}{
+		{"http", &event.HTTP{Common: at, Status: 200, Latency: time.Second, Duration: time.Second}, "\x1b[33m", "200 slow"},
+		{"http", &event.HTTP{Common: at, Status: 200, Latency: time.Millisecond, Duration: time.Hour}, "", "200 "},
+		{"http", &event.HTTP{Common: at, Status: 503, Latency: time.Second, Duration: time.Second}, "\x1b[31m", "503 slow"},
+		{"http", &event.HTTP{Common: at, Error: "closed", ClosedBy: "client", Duration: time.Second}, "\x1b[31m", "closed by client"},
+		{"http-summary", &event.HTTPSummary{Count: 1, Rate: 1, Slow: true}, "\x1b[33m", " slow "},
+		{"http-summary", &event.HTTPSummary{Count: 1, Rate: 1, Slow: true, Failing: true}, "\x1b[31m", " slow "},
+		{"http-summary", &event.HTTPSummary{Count: 1, Rate: 1, Errors: 1, Failing: true}, "\x1b[31m", " errors "},
+		{"http-summary", &event.HTTPSummary{Waiting: 1, Oldest: time.Second}, "\x1b[31m", " waits "},
+	} {
+		view := Views[c.view]
+		table := NewTable(TableOptions{Columns: Defaults(view.Columns), Mark: view.Mark, Color: true})
+		text := string(table.AppendEvent(nil, c.e))
+		row := text[strings.Index(text, "\n")+1:]
+		if !strings.HasPrefix(row, c.color) || strings.Contains(row, "\x1b") != (c.color != "") || !strings.Contains(row, c.word) {
+			t.Errorf("%s: %q lacks %q or %q", c.view, row, c.color, c.word)
 		}
 	}
 }

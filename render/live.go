@@ -86,9 +86,13 @@ func (l *Live) Return() {
 
 // press does what a key is for.
 func (l *Live) press(key byte) {
-	if key == 's' && l.opts.Order != nil {
-		l.opts.Order.Next() // whoever tells pages tells one in that order
+	if key != 's' || l.opts.Order == nil {
+		return
 	}
+	l.mu.Lock()
+	l.note = "" // it stands where the order is told
+	l.mu.Unlock()
+	l.opts.Order.Next() // whoever tells pages tells one in that order
 }
 
 // AppendPage implements Pager.
