@@ -15,7 +15,7 @@ const RoleBoth = "both"
 // HTTP is an exchange (KindHTTP): a request and its answer, or the reason why
 // there is none; or a request that still waits (KindHTTPStuck). Time is that of
 // the request's first byte. With RoleBoth the process is the server's and the
-// times are the client's. Method, Path and Host are valid as long as the event.
+// times are the client's. Method, Path, Host and GRPCMessage are valid as long as the event.
 type HTTP struct {
 	Common
 	Connection

@@ -21,7 +21,9 @@ func (s *slowest) add(e *event.HTTP) *event.HTTP {
 		return nil
 	}
 	c := *e
-	c.Method, c.Path, c.Host = strings.Clone(e.Method), strings.Clone(e.Path), strings.Clone(e.Host)
+	for _, text := range []*string{&c.Method, &c.Path, &c.Host, &c.GRPCMessage} { // valid as long as e
+		*text = strings.Clone(*text)
+	}
 	at := 0
 	for at < n && took(list[at]) >= took(e) {
 		at++

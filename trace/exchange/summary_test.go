@@ -298,6 +298,7 @@ func TestSummaryKeepsTheSlowest(t *testing.T) {
 	for i, ms := range []int{5, 1, 9, 7, 9, 2, 8} {
 		path[1] = '0' + byte(i)
 		e.Path = unsafe.String(&path[0], len(path)) // valid as long as the event
+		e.GRPCMessage = e.Path
 		e.Latency = time.Duration(ms) * time.Millisecond
 		u.Add(e)
 	}
@@ -307,6 +308,9 @@ func TestSummaryKeepsTheSlowest(t *testing.T) {
 	for _, e := range c.pages[0].Below {
 		h := e.(*event.HTTP)
 		got = append(got, h.Path+" "+h.Latency.String()+" "+h.Pod)
+		if h.GRPCMessage != h.Path {
+			t.Errorf("%s: its message is %q", h.Path, h.GRPCMessage)
+		}
 	}
 	if e.Pod != "" {
 		t.Error("what is not kept was located")
