@@ -249,3 +249,35 @@ func TestSlowRoutes(t *testing.T) {
 		})
 	}
 }
+
+// Rows that hardly differ keep their places while they are shown, and are in exact order
+// in the closing table.
+func TestRowsThatHardlyDifferKeepTheirPlaces(t *testing.T) {
+	const ms = time.Millisecond
+	c := &screen{}
+	u := NewSummary(0)
+	add := func(path string, took time.Duration) { u.Add(answered("GET", "h", path, 200, took-ms)) } // in all
+	add("/a", 1000*ms)
+	add("/b", 1002*ms)
+	add("/c", 2000*ms)
+	tell(u, c, uint64(time.Second), false)
+	add("/b", 3*ms)
+	tell(u, c, 2*uint64(time.Second), false)
+	add("/b", 40*ms)
+	tell(u, c, 3*uint64(time.Second), false)
+	add("/a", 42*ms)
+	tell(u, c, 4*uint64(time.Second), true)
+	for i, want := range [][]string{{"/c", "/a", "/b"}, {"/c", "/a", "/b"}, {"/c", "/b", "/a"}, {"/c", "/b", "/a"}} {
+		if got := routes(c.pages[i].rows); !slices.Equal(got, want) {
+			t.Errorf("page %d: %v, want %v", i, got, want)
+		}
+	}
+	if b, a := c.pages[3].rows[1], c.pages[3].rows[2]; b.Total != 1045*ms || a.Total != 1042*ms {
+		t.Errorf("%v, %v", b.Total, a.Total)
+	}
+	for n, want := range map[int64]int64{0: 0, 1: 1, 63: 63, 64: 64, 65: 64, 127: 126, 1000: 992, 1<<62 + 1: 1 << 62} {
+		if got := steady(n); got != want {
+			t.Errorf("%d: %d, want %d", n, got, want)
+		}
+	}
+}

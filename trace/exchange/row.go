@@ -3,6 +3,7 @@ package exchange
 import (
 	"bytes"
 	"cmp"
+	"math/bits"
 	"time"
 	"unicode/utf8"
 
@@ -83,6 +84,19 @@ func (r *summaryRow) rankAll(key string, closing bool) {
 	case "p99":
 		r.rank = int64(r.percentile(&r.p99, 99))
 	}
+	if !closing {
+		r.spent = time.Duration(steady(int64(r.spent)))
+		if key != "last" {
+			r.rank = steady(r.rank)
+		}
+	}
+}
+
+// steady drops all but the first six bits of a number: rows that differ by less than 3 %
+// do not change places on a live screen all the time.
+func steady(n int64) int64 {
+	drop := max(bits.Len64(uint64(n))-6, 0)
+	return n >> drop << drop
 }
 
 func (r *summaryRow) rankBy(key string, a *tally, pace uint64) {

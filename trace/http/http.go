@@ -49,7 +49,8 @@ which was sent before tracing began, is ?, and no filter matches it.
 
 With --summary TOTAL TIME is the time spent in all exchanges of a route, also in requests
 that still wait. The route with the most stands on top; --sort sorts by something else,
-and the key s changes the order of a live screen. Requests that wait are in WAITING and
+and the key s changes the order of a live screen (where rows that differ by less than 3%
+keep their places). Requests that wait are in WAITING and
 OLDEST, and not in COUNT. ERRORS are 5xx, unanswered requests, and what gRPC calls a
 fault of the server. SRV P50 and SRV P99 are the server's part of P50 and P99: if it is much less,
 requests wait in queues. The histogram shows how latencies are spread, from 10µs to
