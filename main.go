@@ -286,6 +286,9 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 		c.PIDs = append(c.PIDs, cmd.PID)
 		c.stdout.Command = true
 	}
+	if order := session.OrderOf(tracer); order != nil {
+		c.stdout.Order = order
+	}
 	defer c.stdout.Prepare()()
 	s, err := session.Open([]session.Tracer{tracer}, c.Options)
 	if err != nil {

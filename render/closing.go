@@ -12,6 +12,13 @@ type PageOptions struct {
 	TableOptions
 	Title func(b []byte, p *event.Page) []byte // see View.Title
 	Below func(b []byte, e event.Event) []byte // see View.Below
+	Order Order                                // of the rows; nil: they have one order only
+}
+
+// An Order is what rows are sorted by. It may be used by several goroutines.
+type Order interface {
+	Key() string
+	Next() // changes to another one
 }
 
 // appendClosing appends the table of the whole run. On a terminal it fits on one

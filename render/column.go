@@ -25,6 +25,8 @@ type Column struct {
 	Keep bool
 	// KeepEnd: a text that is too long loses its beginning, not its end.
 	KeepEnd bool
+	// Cut shortens a text that is too long to so many cells, in place; nil: see KeepEnd.
+	Cut func(text []byte, width int) []byte
 	// When: hidden until the first event for which this is true, unless the
 	// column is asked for; nil: always shown.
 	When func(event.Event) bool
@@ -48,7 +50,10 @@ type View struct {
 
 // cut shortens text that is wider than the column.
 func (c *Column) cut(text []byte) []byte {
-	if c.KeepEnd {
+	switch {
+	case c.Cut != nil:
+		return c.Cut(text, c.Width)
+	case c.KeepEnd:
 		return cutStart(text, c.Width)
 	}
 	return cut(text, c.Width)

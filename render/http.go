@@ -1,6 +1,7 @@
 package render
 
 import (
+	"bytes"
 	"strconv"
 	"time"
 
@@ -47,7 +48,12 @@ var httpColumns = []Column{
 		return b
 	}},
 	{Name: "where", Title: "WHERE", Width: 44, Min: 28, Rank: 16, When: wentSomewhere, Cell: appendWhere},
-	{Name: "status", Title: "STATUS", Width: 8, Rank: 90, Cell: appendHTTPStatus},
+	{Name: "status", Title: "STATUS", Width: 16, Min: 9, Rank: 90, Spare: 61, Cut: cutStatus, Cell: func(b []byte, e event.Event) []byte {
+		if b = appendHTTPStatus(b, e); httpOf(e).Slow() {
+			b = append(b, " slow"...)
+		}
+		return b
+	}},
 	{Name: "size", Title: "SIZE", Width: 7, Right: true, Rank: 35, Cell: func(b []byte, e event.Event) []byte {
 		if h := httpOf(e); h.Answered() {
 			return AppendSize(b, h.ResponseBytes)
@@ -57,7 +63,7 @@ var httpColumns = []Column{
 	{Name: "method", Title: "METHOD", Width: 7, Min: 4, Rank: 75, Cell: func(b []byte, e event.Event) []byte {
 		return appendOrUnknown(b, httpOf(e).Method)
 	}},
-	{Name: "host", Title: "HOST", Width: 20, Min: 8, Rank: 60, Cell: func(b []byte, e event.Event) []byte {
+	{Name: "host", Title: "HOST", Width: 20, Min: 12, Rank: 60, Spare: 34, Cut: cutHost, Cell: func(b []byte, e event.Event) []byte {
 		return AppendText(b, httpOf(e).Host)
 	}},
 	{Name: "path", Title: "PATH", Width: 24, Min: 8, Rank: 100, Cell: func(b []byte, e event.Event) []byte {
@@ -192,24 +198,34 @@ func appendHTTPStatus(b []byte, e event.Event) []byte {
 	if h.ResetCode != "" {
 		return append(b, h.ResetCode...)
 	}
-	return append(b, httpEnd(h)...)
+	return appendHTTPEnd(b, h)
 }
 
-// httpEnd is a word for why there was no answer, and whose doing that was.
-func httpEnd(h *event.HTTP) string {
-	switch {
-	case h.Error != event.ReasonClosed && h.Error != event.ReasonReset:
-	case h.ClosedBy == event.RoleClient:
-		return "gave up"
-	case h.ClosedBy == event.RoleServer && h.Error == event.ReasonClosed:
-		return "hung up"
+// appendHTTPEnd appends why there was no answer, and whose doing that was.
+func appendHTTPEnd(b []byte, h *event.HTTP) []byte {
+	b = append(b, h.Error...)
+	if h.ClosedBy != "" && (h.Error == event.ReasonClosed || h.Error == event.ReasonReset) {
+		b = append(append(b, byWhom...), h.ClosedBy...)
 	}
-	return h.Error
+	return b
+}
+
+const byWhom = " by "
+
+// cutStatus keeps who gave up, where that is said: "by client".
+func cutStatus(text []byte, width int) []byte {
+	if at := bytes.Index(text, []byte(byWhom)) + 1; at > 0 && len(text)-at <= width {
+		return text[at:]
+	}
+	return cut(text, width)
 }
 
 func httpMark(e event.Event) Mark {
-	if h := httpOf(e); h.Kind == event.KindHTTPStuck || h.Failed() || h.Error != "" {
+	switch h := httpOf(e); {
+	case h.Kind == event.KindHTTPStuck || h.Failed() || h.Error != "":
 		return Failed
+	case h.Slow():
+		return Slow
 	}
 	return Usual
 }

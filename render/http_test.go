@@ -45,6 +45,10 @@ func httpEvents() []event.Event {
 	slow.Queue, slow.CPU, slow.Blocked = 300*ms, 12*ms, 80*ms
 	crowded := row(event.KindHTTP, event.RoleServer, "python3", "GET", "shop.example:8080", "/cart", 200, "", 384*ms)
 	crowded.AcceptWait, crowded.Queue, crowded.CPU, crowded.RunQueue, crowded.Blocked = 1200*ms, 300*ms, 12*ms, 126*ms, 80*ms
+	who := func(by string, e *event.HTTP) *event.HTTP {
+		e.ClosedBy = by
+		return e
+	}
 	return []event.Event{
 		stream(row(event.KindHTTP, event.RoleBoth, "greeter", "POST", "greeter:50051", "/helloworld.Greeter/SayHello", 200, "", ms), 1, grpc(0, "")),
 		stream(row(event.KindHTTP, event.RoleServer, "greeter", "POST", "greeter:50051", "/helloworld.Greeter/SayHello", 200, "", ms), 3, grpc(14, "no\x1b[31m upstream")),
@@ -63,6 +67,13 @@ func httpEvents() []event.Event {
 		row(event.KindHTTP, event.RoleServer, "日本語", "OPTIONS", "日本語.example", "*", 204, "", 3*ms),
 		row(event.KindHTTP, event.RoleServer, "\x1b[31mred", evil, evil, "/"+evil, 404, "", 3*ms),
 		cut, slow, crowded,
+		who(event.RoleClient, row(event.KindHTTP, event.RoleServer, "node", "GET", "shop.example", "/impatient", 0, "closed", 100*ms)),
+		who(event.RoleServer, row(event.KindHTTP, event.RoleClient, "curl", "GET", "shop.example", "/crash", 0, "closed", ms)),
+		who(event.RoleServer, row(event.KindHTTP, event.RoleClient, "curl", "GET", "shop.example", "/abort", 0, "reset", ms)),
+		who("", row(event.KindHTTP, event.RoleClient, "curl", "GET", "shop.example", "/gone", 0, "closed", ms)),
+		who(event.RoleClient, row(event.KindHTTP, event.RoleServer, "node", "GET", "shop.example", "/late", 503, "closed", 0)),
+		row(event.KindHTTP, event.RoleClient, "curl", "GET", "shop.example", "/slow", 200, "", time.Second),
+		row(event.KindHTTP, event.RoleClient, "curl", "GET", "shop.example", "/not-slow", 200, "", 999*ms),
 	}
 }
 

@@ -3,7 +3,9 @@ package render
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,20 +16,35 @@ import (
 
 // summaryPageOf is a page with the usual and the hostile.
 func summaryPageOf(closing bool) *event.Page {
+	spread := func(most time.Duration, n ...uint64) (s event.Spread) { // that ends with the slowest
+		var last event.Spread
+		last.Add(most)
+		at := slices.Index(last[:], 1) - len(n) + 1
+		for i, n := range n {
+			s[max(at+i, 0)] += n
+		}
+		return s
+	}
 	row := func(method, host, route string, count, errors uint64, rate float64, p50, p90, p99, most time.Duration) *event.HTTPSummary {
 		return &event.HTTPSummary{
 			Common: event.Common{Time: when, Kind: event.KindHTTPSummary}, Interval: time.Second,
 			Method: method, Host: host, Route: route, Count: count, Errors: errors, Answered: count - errors/2,
 			P50: p50, P90: p90, P99: p99, Max: most, Rate: rate, Failing: errors > 0 && rate > 0,
+			Status5xx: errors - errors/2, Unanswered: errors / 2, Total: time.Duration(count) * p50, Spent: time.Duration(count) * p50,
+			Last: when, Spread: spread(most, count, 0, count/2, count/100),
 		}
 	}
 	const ms = time.Millisecond
 	evil := "\x1b]0;owned\x07\x1b[2J\n\r\u202e\xff"
 	unanswered := row("GET", "10.0.0.7:9090", "/never", 3, 3, 0.2, 0, 0, 0, 0)
-	unanswered.Answered = 0
+	unanswered.Answered, unanswered.Unanswered, unanswered.Status5xx, unanswered.Spread = 0, 3, 0, event.Spread{}
+	unanswered.Total, unanswered.Spent = 90*time.Second, 90*time.Second
 	hangs := row("GET", "shop.example", "/report", 0, 0, 0, 0, 0, 0, 0)
-	hangs.Answered, hangs.Waiting, hangs.Oldest = 0, 2, 8200*ms
+	hangs.Answered, hangs.Waiting, hangs.Oldest, hangs.Spent, hangs.Last, hangs.Spread = 0, 2, 8200*ms, 9100*ms, time.Time{}, event.Spread{}
+	queues := row("GET", "a-rather-long-name.internal.shop.example:8443", "/queued", 997, 0, 9.5, 384*ms, 400*ms, 420*ms, 500*ms)
+	queues.Both, queues.Slow, queues.ServerAnswered, queues.ServerP50, queues.ServerP99, queues.Status4xx = true, true, 997, 80*ms, 95*ms, 7
 	rows := []*event.HTTPSummary{
+		queues,
 		row("GET", "shop.example", "/users/{id}", 1234567, 0, 48211.4, 840*time.Microsecond, 2*ms, 12300*time.Microsecond, 4210*ms),
 		row("POST", "shop.example", "/users", 9973, 41, 120, 12300*time.Microsecond, 99*ms, 999*ms, 61*time.Second),
 		row("GET", "a-rather-long-name.internal.shop.example:8443", "/api/v1/customers/{id}/orders/{uuid}/positions/{id}/price.json", 997, 0, 9.5, 100*ms, 200*ms, 300*ms, 400*ms),
@@ -51,7 +68,7 @@ func summaryPageOf(closing bool) *event.Page {
 			}
 		}
 	}
-	if closing {
+	{
 		slow := func(status int, why string, took time.Duration, comm, method, host, path string) *event.HTTP {
 			h := &event.HTTP{
 				Common: event.Common{Time: when, Kind: event.KindHTTP, Process: event.Process{PID: 812, Comm: comm}},
@@ -62,7 +79,10 @@ func summaryPageOf(closing bool) *event.Page {
 			}
 			return h
 		}
+		queued := slow(200, "", 8*time.Second, "python3", "GET", "shop.example", "/queued")
+		queued.ServerLatency = 80 * ms
 		p.Below = []event.Event{
+			queued,
 			slow(0, "timeout", 30*time.Second, "nginx", "GET", "shop.example", "/users/42?verbose=1"),
 			slow(503, "", 4210*ms, "node", "POST", "shop.example", "/users"),
 			slow(200, "", 4200*ms, "\x1b[31mred", evil, evil, "/"+evil),
@@ -77,8 +97,14 @@ func summaryOptions(opts TableOptions) PageOptions {
 	if opts.Columns == nil {
 		opts.Columns = Defaults(view.Columns)
 	}
-	return PageOptions{TableOptions: opts, Title: view.Title, Below: view.Below}
+	return PageOptions{TableOptions: opts, Title: view.Title, Below: view.Below, Order: &order{}}
 }
+
+// An order has two keys.
+type order struct{ turned atomic.Int32 }
+
+func (o *order) Next()       { o.turned.Add(1) }
+func (o *order) Key() string { return []string{"total", "p99"}[o.turned.Load()%2] }
 
 // TestScreensOfHTTPSummary shows the live screen, and below it the closing table.
 func TestScreensOfHTTPSummary(t *testing.T) {
@@ -120,11 +146,25 @@ func TestMarksOfHTTPSummary(t *testing.T) {
 	for _, c := range []struct {
 		rate    float64
 		failing bool
+		slow    bool
 		waiting uint64
+		oldest  time.Duration
 		want    Mark
-	}{{1, false, 0, Usual}, {0, false, 0, Quiet}, {1, true, 0, Failed}, {0, false, 1, Usual}} {
-		if got := summaryMark(&event.HTTPSummary{Rate: c.rate, Failing: c.failing, Waiting: c.waiting}); got != c.want {
-			t.Errorf("%+v: %v", c, got)
+		word    string
+	}{
+		{rate: 1, want: Usual},
+		{rate: 0, want: Quiet},
+		{rate: 1, failing: true, want: Failed, word: "errors"},
+		{rate: 1, slow: true, want: Slow, word: "slow"},
+		{rate: 1, slow: true, failing: true, want: Failed, word: "slow"},
+		{waiting: 1, want: Usual},
+		{waiting: 1, oldest: 999 * time.Millisecond, want: Usual},
+		{waiting: 1, oldest: 2 * time.Second, want: Usual}, // one took as long
+		{waiting: 1, oldest: 2*time.Second + 1, want: Failed, word: "waits"},
+	} {
+		e := &event.HTTPSummary{Rate: c.rate, Failing: c.failing, Slow: c.slow, Waiting: c.waiting, Oldest: c.oldest, Max: 2 * time.Second}
+		if got, word := summaryMark(e), stateOf(e); got != c.want || word != c.word {
+			t.Errorf("%+v: %v %q", c, got, word)
 		}
 	}
 }
@@ -134,9 +174,9 @@ func TestClosingTableLeavesRoomForTheLinesBelow(t *testing.T) {
 		tty := terminal(t, 80, height)
 		b := NewLines(summaryOptions(TableOptions{Terminal: tty})).AppendPage(nil, summaryPageOf(true))
 		got := strings.Count(string(b), "\n")
-		room := max(height-5-3, 1)
-		want := 2 + min(12, room) + 3 // title and header, rows, slowest
-		if room < 12 {
+		room := max(height-5-4, 1)
+		want := 2 + min(13, room) + 4 // title and header, rows, slowest
+		if room < 13 {
 			want++ // how many more there are
 		}
 		if got != want {
@@ -161,12 +201,143 @@ func TestTotalIsAMessageForProgramsOnly(t *testing.T) {
 	for json, want := range map[bool]string{
 		false: "",
 		true: `{"event":"total","about":{"time":"2024-03-05T14:04:05.067890000Z","event":"http_summary","interval_us":1000000,` +
-			`"count":1245906,"errors":46,"waiting":2,"oldest_us":8200000,"p50_us":850,"p90_us":2100,"p99_us":13000,"max_us":93600000000}}` + "\n",
+			`"count":1245906,"errors":46,"status_4xx":0,"status_5xx":23,"unanswered":23,"waiting":2,"oldest_us":8200000,` +
+			`"p50_us":850,"p90_us":2100,"p99_us":13000,"max_us":93600000000,"total_us":1059020100}}` + "\n",
 	} {
 		var b strings.Builder
 		NewMessages(&b, json).Notice(n)
 		if diff := cmp.Diff(want, b.String()); diff != "" {
 			t.Error(diff)
+		}
+	}
+}
+
+// The key s changes the order, of which the last line tells. Other keys and those of
+// several bytes do nothing.
+func TestKeyChangesTheOrder(t *testing.T) {
+	tty := terminal(t, 80, 24)
+	opts := summaryOptions(TableOptions{Terminal: tty})
+	live := NewLive(opts)
+	live.keys = &Keyboard{tty: tty}
+	for _, c := range []struct{ typed, want string }{
+		{"", "sorted by total; press s for another order"},
+		{"s", "sorted by p99; press s for another order"},
+		{"xS\r", "sorted by p99; press s for another order"},
+		{"\x1b[s", "sorted by p99; press s for another order"},
+		{"sss", "sorted by total; press s for another order"},
+	} {
+		listen(strings.NewReader(c.typed), live.press)
+		if got := live.foot(0); got != c.want {
+			t.Errorf("%q: %q, want %q", c.typed, got, c.want)
+		}
+	}
+	live.keys = nil // as if the terminal was its own
+	s := newScreen(t, 80, 24)
+	for _, c := range []struct{ typed, want string }{{"", "lost"}, {"x", "lost"}, {"s", "sorted by p99"}} {
+		if c.typed == "" {
+			live.Note("lost")
+		}
+		listen(strings.NewReader(c.typed), live.press)
+		s.write(live.AppendPage(nil, summaryPageOf(false)))
+		if got := s.lines()[23]; got != c.want {
+			t.Errorf("a message, then %q: %q, want %q", c.typed, got, c.want)
+		}
+	}
+	plain := NewLive(liveOptions(tty))
+	plain.press('s') // has no order
+}
+
+// A small screen has no room for the slowest exchanges.
+func TestSlowestExchangesGiveWayToRows(t *testing.T) {
+	for height, want := range map[int]int{24: 4, 14: 4, 13: 0} {
+		tty := terminal(t, 80, height)
+		s := newScreen(t, 80, height)
+		s.write(NewLive(summaryOptions(TableOptions{Terminal: tty})).AppendPage(nil, summaryPageOf(false)))
+		lines := s.lines()
+		if got := strings.Count(strings.Join(lines, "\n"), "slowest: "); got != want {
+			t.Errorf("height %d: %d, want %d", height, got, want)
+		}
+		rows := height - 3 - want // title, header, foot
+		more := fmt.Sprintf("and %d more, sorted by total", 13-rows)
+		if rows >= 13 {
+			more = "sorted by total"
+		}
+		if last := lines[height-1]; last != more {
+			t.Errorf("height %d: %q, want %q", height, last, more)
+		}
+	}
+}
+
+func TestHistogram(t *testing.T) {
+	for name, c := range map[string]struct {
+		spread event.Spread
+		want   string
+	}{
+		"nothing":                {event.Spread{}, ""},
+		"one":                    {event.Spread{6: 1}, "      █              "},
+		"all magnitudes":         {event.Spread{0: 8, 1: 7, 2: 6, 3: 5, 4: 4, 5: 3, 6: 2, 7: 1, 20: 8}, "█▇▆▅▄▃▂▁            █"},
+		"a few of many are seen": {event.Spread{7: 1000000, 15: 1}, "       █       ▁     "},
+	} {
+		if got := string(appendSpread(nil, &event.HTTPSummary{Spread: c.spread})); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+	// The axis stands where its times begin.
+	for text, d := range map[string]time.Duration{"10µs": 10 * time.Microsecond, "1ms": time.Millisecond, "100ms": 100 * time.Millisecond, "10s": 10 * time.Second} {
+		var s event.Spread
+		s.Add(d)
+		at := strings.Index(strings.ReplaceAll(spreadAxis, "µ", "u"), strings.ReplaceAll(text, "µ", "u"))
+		if at != slices.Index(s[:], 1) {
+			t.Errorf("%s stands at %d, and is counted in %d", text, at, slices.Index(s[:], 1))
+		}
+	}
+}
+
+func TestHostKeepsItsPort(t *testing.T) {
+	for _, c := range []struct {
+		host  string
+		width int
+		want  string
+	}{
+		{"a-rather-long-name.internal.shop.example:8443", 20, "a-rather-long-…:8443"},
+		{"a-rather-long-name.internal.shop.example", 20, "a-rather-long-name.…"},
+		{"[2001:db8::1234:5678:9abc]:8443", 12, "[2001:…:8443"},
+		{"[2001:db8::1234:5678:9abc]", 12, "[2001:db8::…"},
+		{"日本語.example:80", 8, "日本…:80"},
+		{"shop.example:65535", 8, "s…:65535"},
+		{"shop.example:65535", 7, "shop.e…"},
+		{"12345678901", 8, "1234567…"},
+		{"shop.example.org:", 8, "shop.ex…"},
+	} {
+		if got := string(cutHost([]byte(c.host), c.width)); got != c.want {
+			t.Errorf("%s in %d: %q, want %q", c.host, c.width, got, c.want)
+		}
+	}
+}
+
+// What is slow stands out by colour and by a word, as what fails does.
+func TestSlowStandsOut(t *testing.T) {
+	at := event.Common{Time: when, Kind: event.KindHTTP}
+	for _, c := range []struct {
+		view        string
+		e           event.Event
+		color, word string
+	}{
+		{"http", &event.HTTP{Common: at, Status: 200, Latency: time.Second, Duration: time.Second}, "\x1b[33m", "200 slow"},
+		{"http", &event.HTTP{Common: at, Status: 200, Latency: time.Millisecond, Duration: time.Hour}, "", "200 "},
+		{"http", &event.HTTP{Common: at, Status: 503, Latency: time.Second, Duration: time.Second}, "\x1b[31m", "503 slow"},
+		{"http", &event.HTTP{Common: at, Error: "closed", ClosedBy: "client", Duration: time.Second}, "\x1b[31m", "closed by client"},
+		{"http-summary", &event.HTTPSummary{Count: 1, Rate: 1, Slow: true}, "\x1b[33m", " slow "},
+		{"http-summary", &event.HTTPSummary{Count: 1, Rate: 1, Slow: true, Failing: true}, "\x1b[31m", " slow "},
+		{"http-summary", &event.HTTPSummary{Count: 1, Rate: 1, Errors: 1, Failing: true}, "\x1b[31m", " errors "},
+		{"http-summary", &event.HTTPSummary{Waiting: 1, Oldest: time.Second}, "\x1b[31m", " waits "},
+	} {
+		view := Views[c.view]
+		table := NewTable(TableOptions{Columns: Defaults(view.Columns), Mark: view.Mark, Color: true})
+		text := string(table.AppendEvent(nil, c.e))
+		row := text[strings.Index(text, "\n")+1:]
+		if !strings.HasPrefix(row, c.color) || strings.Contains(row, "\x1b") != (c.color != "") || !strings.Contains(row, c.word) {
+			t.Errorf("%s: %q lacks %q or %q", c.view, row, c.color, c.word)
 		}
 	}
 }

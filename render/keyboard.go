@@ -30,8 +30,8 @@ func (k *Keyboard) Close() { k.give(true) }
 
 // take turns echo and lines off. Keys that make signals stay what they are. It does
 // nothing in the background, or on a terminal that is another session's: what is typed
-// there is not for this process.
-func (k *Keyboard) take() {
+// there is not for this process. press is called with each key.
+func (k *Keyboard) take(press func(byte)) {
 	if k == nil {
 		return
 	}
@@ -55,7 +55,25 @@ func (k *Keyboard) take() {
 		return
 	}
 	k.in = in
-	go func() { _, _ = io.Copy(io.Discard, in) }() // until it is closed
+	go listen(in, press)
+}
+
+// listen calls press with each key until in is closed. Keys that make several bytes,
+// such as arrows, begin with an escape and are none.
+func listen(in io.Reader, press func(byte)) {
+	keys := make([]byte, 64)
+	for {
+		n, err := in.Read(keys)
+		if err != nil {
+			return
+		}
+		if n > 0 && keys[0] == '\x1b' {
+			continue
+		}
+		for _, key := range keys[:n] {
+			press(key)
+		}
+	}
 }
 
 // quiet is a mode without echo and lines.

@@ -2,12 +2,16 @@ package render_test
 
 import (
 	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"tracer/testdata/kit"
 )
@@ -114,4 +118,43 @@ func TestKernelKeyboardIsTheCommands(t *testing.T) {
 	}
 	s.Type("go\r")
 	s.Until("status 0\r\n")
+}
+
+// The key s changes the order of a summary at once, and tells so in the last line.
+func TestKernelKeyChangesTheOrderOfASummary(t *testing.T) {
+	kit.Needs(t, kit.ThisKernelOnly)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			time.Sleep(300 * time.Millisecond)
+		}
+	}))
+	defer server.Close()
+	_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
+	s := kit.NewScreen(t, 160, 24)
+	s.Shell("NO_COLOR=1", `trap : INT; "$@"; echo "status $?"`, "http", "--summary", "--no-tls", "--port", port)
+	s.Until("press Ctrl-C to stop")
+	for _, path := range []string{"/slow", "/busy", "/busy", "/busy"} {
+		res, err := http.Get(server.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+	}
+	s.Until("/busy")
+	total := s.Until("sorted by total; press s for another order")
+	if slow, busy := strings.Index(total, "/slow"), strings.Index(total, "/busy"); slow < 0 || slow > busy {
+		t.Errorf("by total: %q", total)
+	}
+	began := time.Now()
+	s.Type("s")
+	s.Until("\x1b[24;11Hcount")
+	if took := time.Since(began); took > 500*time.Millisecond {
+		t.Errorf("it takes %v", took)
+	}
+	s.Type("\x03")
+	closing := s.Until("status 0\r\n")
+	closing = closing[strings.LastIndex(closing, "\x1b[?1049l"):]
+	if slow, busy := strings.Index(closing, "/slow"), strings.Index(closing, "/busy"); busy < 0 || busy > slow {
+		t.Errorf("by count: %q", closing)
+	}
 }

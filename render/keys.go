@@ -9,7 +9,7 @@ import (
 
 // columnKeys are the keys in JSON that tell what a column tells; "" if none
 // does. "conn result" is the column result of conn, where it differs from that of
-// other commands.
+// other commands, and "http-summary total" that of one of its views.
 var columnKeys = map[string]string{
 	"time":         "time",
 	"event":        "event",
@@ -63,6 +63,17 @@ var columnKeys = map[string]string{
 	"stream":       "stream_id",
 	"grpc":         "grpc_status, grpc_message",
 
+	"4xx":        "status_4xx",
+	"5xx":        "status_5xx",
+	"unanswered": "unanswered",
+	"histogram":  "",
+	"state":      "",
+	"last":       "",
+	"server_p50": "server_p50_us",
+	"server_p99": "server_p99_us",
+
+	"http-summary total": "total_us",
+
 	"count":   "count",
 	"rate":    "",
 	"errors":  "errors",
@@ -91,7 +102,7 @@ func ColumnKeys(command string) (columns [][2]string) {
 		}
 		view := Views[name]
 		for _, c := range WithPlaces(view.Columns, view.Paged) {
-			column := [2]string{c.Name, cmp.Or(columnKeys[command+" "+c.Name], columnKeys[c.Name])}
+			column := [2]string{c.Name, cmp.Or(columnKeys[name+" "+c.Name], columnKeys[command+" "+c.Name], columnKeys[c.Name])}
 			if !slices.Contains(columns, column) {
 				columns = append(columns, column)
 			}

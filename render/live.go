@@ -24,6 +24,7 @@ type Live struct {
 	// The page that is shown: the text of all its cells, row by row, and the end of
 	// each cell in it. With that it can be laid out again for another size.
 	title []byte
+	below [][]byte // lines that stand below the rows
 	text  []byte
 	ends  []int
 	marks []Mark
@@ -80,7 +81,18 @@ func (l *Live) Return() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.away = false
-	l.keys.take()
+	l.keys.take(l.press)
+}
+
+// press does what a key is for.
+func (l *Live) press(key byte) {
+	if key != 's' || l.opts.Order == nil {
+		return
+	}
+	l.mu.Lock()
+	l.note = "" // it stands where the order is told
+	l.mu.Unlock()
+	l.opts.Order.Next() // whoever tells pages tells one in that order
 }
 
 // AppendPage implements Pager.
@@ -100,6 +112,12 @@ func (l *Live) keep(p *event.Page) {
 		l.title = l.opts.Title(l.title, p)
 	}
 	l.total = p.Total
+	l.below = l.below[:0]
+	if l.opts.Below != nil {
+		for _, e := range p.Below {
+			l.below = append(l.below, l.opts.Below(nil, e))
+		}
+	}
 	l.table.widths.count++
 	l.table.widths.turn(pageWindow)
 	for e := range p.Rows {
@@ -157,7 +175,7 @@ func (l *Live) draw(b []byte) []byte {
 }
 
 // layOut makes the lines of the screen from the kept page. The last line shows a
-// message, or else how many rows have no room.
+// message, or else how many rows have no room, and their order.
 func (l *Live) layOut(last string) []string {
 	t := l.table
 	next := make([]string, 0, t.height)
@@ -170,8 +188,13 @@ func (l *Live) layOut(last string) []string {
 	}
 	add(t.appendHeader(l.line))
 	room := t.height - len(next)
-	if last == "" && l.total > room {
-		last = string(appendMore(nil, l.total-min(room-1, len(l.marks))))
+	below := l.below
+	if room < 4+2*len(below) {
+		below = nil
+	}
+	room -= len(below)
+	if last == "" && (l.total > room || l.opts.Order != nil) {
+		last = l.foot(min(room-1, len(l.marks)))
 	}
 	if last != "" {
 		room--
@@ -179,13 +202,35 @@ func (l *Live) layOut(last string) []string {
 	for row := range min(len(l.marks), room) {
 		add(l.appendKept(l.line, row))
 	}
-	for len(next) < t.height-1 {
+	for len(next) < t.height-1-len(below) {
 		next = append(next, "")
+	}
+	for _, line := range below {
+		add(t.appendLine(append(l.line, line...), 0))
 	}
 	if len(next) < t.height {
 		add(t.appendLine(AppendMessage(l.line, last), 0))
 	}
 	return next
+}
+
+// foot says how many rows there are beside those shown, and what they are sorted by.
+func (l *Live) foot(shown int) string {
+	var b []byte
+	if l.total > shown {
+		b = appendMore(b, l.total-shown)
+	}
+	if l.opts.Order == nil {
+		return string(b)
+	}
+	if len(b) > 0 {
+		b = append(b, ", "...)
+	}
+	b = append(append(b, "sorted by "...), l.opts.Order.Key()...)
+	if l.keys != nil {
+		b = append(b, "; press s for another order"...)
+	}
+	return string(b)
 }
 
 // appendKept appends a row of the kept page.

@@ -39,6 +39,7 @@ type Options struct {
 	Color Color
 	// Command: a command runs meanwhile, and what it prints goes to stderr.
 	Command bool
+	Order   Order // of the rows of pages; nil: they have one order only
 }
 
 // Open starts writing events to file, usually os.Stdout: as JSON lines if they are
@@ -63,7 +64,7 @@ func formatFor(file *os.File, view View, opts Options) Format {
 	if !view.Paged {
 		return NewTable(t)
 	}
-	pages := PageOptions{TableOptions: t, Title: view.Title, Below: view.Below}
+	pages := PageOptions{TableOptions: t, Title: view.Title, Below: view.Below, Order: opts.Order}
 	if live(file, view, opts) {
 		return NewLive(pages)
 	}
@@ -98,7 +99,7 @@ func (o *Output) Share(m *Messages, keys *Keyboard) (release func()) {
 		return func() {}
 	}
 	live.keys = keys
-	keys.take()
+	keys.take(live.press)
 	if m.terminal {
 		m.share(live.Note)
 	}

@@ -15,6 +15,7 @@ type Mark int
 const (
 	Usual Mark = iota
 	Quiet      // expected, of less interest
+	Slow
 	Failed
 
 	header Mark = -1 // not a row: the titles of the columns
@@ -32,6 +33,7 @@ func newPalette() palette {
 	return palette{
 		header: r.NewStyle().Bold(true),
 		Quiet:  r.NewStyle().Faint(true),
+		Slow:   r.NewStyle().Foreground(lipgloss.Color("3")),
 		Failed: r.NewStyle().Foreground(lipgloss.Color("1")),
 	}
 }

@@ -338,7 +338,7 @@ func TestColumns(t *testing.T) {
 				t.Errorf("%s: %q is no name for a column, or there are two", command, c.Name)
 			}
 			seen[c.Name] = true
-			if c.Width < 1 || c.Min < 0 || c.Spare > 0 && (c.Min == 0 || c.Spare > c.Rank) || c.Min > c.Width || c.Rank < 1 || len(c.Title) > c.Width || c.Cell == nil {
+			if c.Width < 1 || c.Min < 0 || c.Spare > 0 && (c.Min == 0 || c.Spare > c.Rank) || c.Min > c.Width || c.Rank < 1 || textWidth([]byte(c.Title)) > c.Width || c.Cell == nil {
 				t.Errorf("%s: %+v", command, c)
 			}
 			for _, e := range slices.Concat(execEvents(), connEvents(), []event.Event{
@@ -823,7 +823,7 @@ func TestTimeIsShownIn80Cells(t *testing.T) {
 	for name, want := range map[string]string{
 		"exec": "time 12, pid 7, ppid 7, user 8, command 42",
 		"conn": "time 12, pid 7, comm 8, dst 21, result 28",
-		"http": "time 12, pid 7, comm 8, latency 7, status 8, method 7, path 25",
+		"http": "time 12, pid 7, comm 8, latency 7, status 9, method 7, path 24",
 	} {
 		var got []string
 		for _, c := range Fit(Defaults(Views[name].Columns), 80) {

@@ -75,6 +75,23 @@ func cutStart(text []byte, width int) []byte {
 	return append([]byte("…"), text[start:]...)
 }
 
+// cutHost shortens a host to so many cells. It keeps its port, which often is all that
+// tells two services apart.
+func cutHost(text []byte, width int) []byte {
+	digits := len(text)
+	for digits > 0 && '0' <= text[digits-1] && text[digits-1] <= '9' {
+		digits--
+	}
+	if digits == 0 || digits == len(text) || text[digits-1] != ':' {
+		return cut(text, width)
+	}
+	port := string(text[digits-1:])
+	if width < len(port)+2 {
+		return cut(text, width)
+	}
+	return append(cut(text[:digits-1], width-len(port)), port...)
+}
+
 // wrap breaks text into lines of so many cells, between words where that is
 // possible.
 func wrap(text string, width int) (lines []string) {

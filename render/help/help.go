@@ -14,6 +14,7 @@
 package help
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -109,12 +110,21 @@ func pageOf(cmd *cobra.Command) *page {
 	return p
 }
 
-// screenWidth is the width of a usual terminal.
-const screenWidth = 80
+// screenWidth and screenHeight are the size of a usual terminal.
+const screenWidth, screenHeight = 80, 24
 
-// AppendScreen appends the help that fits a screen of 80 by 24.
+// AppendScreen appends the help that fits a screen: without an example where that has no
+// room.
 func AppendScreen(b []byte, cmd *cobra.Command) []byte {
 	p := pageOf(cmd)
+	if screen := p.appendScreen(nil); bytes.Count(screen, []byte{'\n'}) <= screenHeight {
+		return append(b, screen...)
+	}
+	p.example = "" // the long page has it
+	return p.appendScreen(b)
+}
+
+func (p *page) appendScreen(b []byte) []byte {
 	intro, rest, _ := strings.Cut(p.long, "\n\n")
 	b = append(appendParagraph(b, intro), '\n')
 	b = append(append(b, "Usage: "...), p.usage...)

@@ -169,6 +169,10 @@ func fill(o Object, s *source) {
 			v.SetUint(s.uint64())
 		case reflect.Float64:
 			v.SetFloat(float64(s.uint64()))
+		case reflect.Array:
+			for i := range v.Len() {
+				set(v.Index(i))
+			}
 		case reflect.Slice:
 			n := 2
 			if len(s.data) > 0 {
@@ -206,8 +210,14 @@ var onScreen = []string{
 	"ExecSummary.Rate",
 	"Exit.Depth",
 	"HTTPSummary.Answered", // only whether it is 0
+	"HTTPSummary.Both",
 	"HTTPSummary.Failing",
+	"HTTPSummary.Last",
 	"HTTPSummary.Rate",
+	"HTTPSummary.ServerAnswered", // only whether it is 0
+	"HTTPSummary.Slow",
+	"HTTPSummary.Spent",
+	"HTTPSummary.Spread",
 	"Process.Cgroup",
 	"Traffic.Part",
 	"Traffic.TotalRx",

@@ -15,7 +15,7 @@ const RoleBoth = "both"
 // HTTP is an exchange (KindHTTP): a request and its answer, or the reason why
 // there is none; or a request that still waits (KindHTTPStuck). Time is that of
 // the request's first byte. With RoleBoth the process is the server's and the
-// times are the client's. Method, Path and Host are valid as long as the event.
+// times are the client's. Method, Path, Host and GRPCMessage are valid as long as the event.
 type HTTP struct {
 	Common
 	Connection
@@ -73,6 +73,12 @@ func (e *HTTP) Failed() bool {
 // (https://opentelemetry.io/docs/specs/semconv/rpc/grpc/).
 const grpcFailures = 1<<2 | 1<<4 | 1<<12 | 1<<13 | 1<<14 | 1<<15
 
+// SlowLatency is from which latency on an answer is called slow.
+const SlowLatency = time.Second
+
+// Slow reports whether its answer was slow to begin.
+func (e *HTTP) Slow() bool { return e.Kind == KindHTTP && e.Latency >= SlowLatency }
+
 // HTTPSummary is what came of the exchanges of one method, host and route
 // (KindHTTPSummary): in an interval that ends at Time or, on a page, since
 // tracing began. The percentiles are of the latencies of those that were
@@ -85,14 +91,26 @@ type HTTPSummary struct {
 	Route              string        // the path, what looks like an identifier replaced, as by {id}
 	Count              uint64
 	Errors             uint64 // of Count: see HTTP.Failed
+	Status4xx          uint64 // of Count: answered so
+	Status5xx          uint64
+	Unanswered         uint64 // of Count: see HTTP.Answered
 	Answered           uint64 // of Count, those with a latency that is known; if 0 there are none (a line tells only whether it is 0)
 	P50, P90, P99, Max time.Duration
+	Total              time.Duration // of all durations
+	ServerAnswered     uint64        // as Answered, of those that were seen at the server
+	ServerP50          time.Duration // how long the server took
+	ServerP99          time.Duration
 	Waiting            uint64        // requests that wait for their answer now; they are in no other number
 	Oldest             time.Duration // how long the oldest of those has waited
 
 	// For tables.
-	Rate    float64 // exchanges a second: of the interval, in a closing table of the whole run
-	Failing bool    // Errors has grown meanwhile
+	Rate    float64       // exchanges a second: of the interval, in a closing table of the whole run
+	Failing bool          // Errors has grown meanwhile
+	Slow    bool          // it takes much longer than others, now or mostly
+	Both    bool          // some were seen at both ends, so that the server's part can differ
+	Spent   time.Duration // Total, and how long those that wait have waited
+	Last    time.Time     // when the last one ended; zero: there was none
+	Spread  Spread        // of the latencies
 }
 
 func (e *HTTP) fields(t *table) {
@@ -140,6 +158,9 @@ func (e *HTTPSummary) fields(t *table) {
 	t.text("route", &e.Route, e.Route != "")
 	t.uint64("count", &e.Count, true)
 	t.uint64("errors", &e.Errors, true)
+	t.uint64("status_4xx", &e.Status4xx, true)
+	t.uint64("status_5xx", &e.Status5xx, true)
+	t.uint64("unanswered", &e.Unanswered, true)
 	t.uint64("waiting", &e.Waiting, e.Waiting > 0)
 	t.micros("oldest_us", &e.Oldest, e.Waiting > 0)
 	if t.reads("p50_us") {
@@ -150,4 +171,10 @@ func (e *HTTPSummary) fields(t *table) {
 	t.micros("p90_us", &e.P90, answered)
 	t.micros("p99_us", &e.P99, answered)
 	t.micros("max_us", &e.Max, answered)
+	t.micros("total_us", &e.Total, true)
+	if t.reads("server_p50_us") {
+		e.ServerAnswered = 1
+	}
+	t.micros("server_p50_us", &e.ServerP50, e.ServerAnswered != 0)
+	t.micros("server_p99_us", &e.ServerP99, e.ServerAnswered != 0)
 }

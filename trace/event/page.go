@@ -15,7 +15,6 @@ type Page struct {
 	Rows     iter.Seq[Event]
 	Total    int   // number of Rows
 	Sum      Event // of all rows; nil if there is no such thing
-	// Below are single events that a closing page ends with, because they
-	// stand out.
+	// Below are single events that the page ends with, because they stand out.
 	Below []Event
 }

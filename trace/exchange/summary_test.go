@@ -41,6 +41,8 @@ func (s *screen) ShowRow(e event.Event, n uint64) {
 
 func (s *screen) Page(p *event.Page) {
 	page := page{Page: *p}
+	sum := *p.Sum.(*event.HTTPSummary)
+	page.Sum, page.Below = &sum, slices.Clone(p.Below)
 	for e := range p.Rows {
 		page.rows = append(page.rows, *e.(*event.HTTPSummary))
 	}
@@ -169,11 +171,11 @@ func TestSummaryTellsIntervals(t *testing.T) {
 	tell(u, c, 4*second+second/4, true)
 
 	const interval = `,"event":"http_summary","interval_us":1000000,`
-	want := `{"time":"2024-03-05T14:04:07.000000000Z"` + interval + `"method":"GET","host":"shop.example","route":"/users/{id}","count":8,"errors":1,"p50_us":4014,"p90_us":2000000,"p99_us":2000000,"max_us":2000000}
-{"time":"2024-03-05T14:04:07.000000000Z"` + interval + `"method":"GET","route":"/health","count":1,"errors":1}
-{"time":"2024-03-05T14:04:07.000000000Z"` + interval + `"method":"POST","host":"shop.example","route":"/users","count":1,"errors":0,"p50_us":840,"p90_us":840,"p99_us":840,"max_us":840}
-{"time":"2024-03-05T14:04:09.000000000Z"` + interval + `"method":"POST","host":"shop.example","route":"/users","count":11,"errors":0,"p50_us":1,"p90_us":1,"p99_us":1,"max_us":1}
-{"time":"2024-03-05T14:04:09.250000000Z","event":"http_summary","interval_us":250000,"method":"GET","host":"shop.example","route":"/users/{id}","count":1,"errors":1,"p50_us":3000,"p90_us":3000,"p99_us":3000,"max_us":3000}
+	want := `{"time":"2024-03-05T14:04:07.000000000Z"` + interval + `"method":"GET","route":"/health","count":1,"errors":1,"status_4xx":0,"status_5xx":0,"unanswered":1,"total_us":30000000}
+{"time":"2024-03-05T14:04:07.000000000Z"` + interval + `"method":"GET","host":"shop.example","route":"/users/{id}","count":8,"errors":1,"status_4xx":0,"status_5xx":1,"unanswered":0,"p50_us":4014,"p90_us":2000000,"p99_us":2000000,"max_us":2000000,"total_us":2036000}
+{"time":"2024-03-05T14:04:07.000000000Z"` + interval + `"method":"POST","host":"shop.example","route":"/users","count":1,"errors":0,"status_4xx":0,"status_5xx":0,"unanswered":0,"p50_us":840,"p90_us":840,"p99_us":840,"max_us":840,"total_us":1840}
+{"time":"2024-03-05T14:04:09.000000000Z"` + interval + `"method":"POST","host":"shop.example","route":"/users","count":11,"errors":0,"status_4xx":11,"status_5xx":0,"unanswered":0,"p50_us":1,"p90_us":1,"p99_us":1,"max_us":1,"total_us":11011}
+{"time":"2024-03-05T14:04:09.250000000Z","event":"http_summary","interval_us":250000,"method":"GET","host":"shop.example","route":"/users/{id}","count":1,"errors":1,"status_4xx":0,"status_5xx":1,"unanswered":0,"p50_us":3000,"p90_us":3000,"p99_us":3000,"max_us":3000,"total_us":4000}
 `
 	if diff := cmp.Diff(want, string(c.lines)); diff != "" {
 		t.Error(diff)
@@ -199,22 +201,22 @@ func TestSummaryTellsIntervals(t *testing.T) {
 		}
 	}
 	wantPages := [][]row{
-		{{"GET/users/{id}", 8, 1, 8, true}, {"GET/health", 1, 1, 1, true}, {"POST/users", 1, 0, 1, false}, {"", 10, 2, 10, true}},
-		{{"GET/users/{id}", 8, 1, 0, false}, {"GET/health", 1, 1, 0, false}, {"POST/users", 1, 0, 0, false}, {"", 10, 2, 0, false}},
-		{{"POST/users", 12, 0, 11, false}, {"GET/users/{id}", 8, 1, 0, false}, {"GET/health", 1, 1, 0, false}, {"", 21, 2, 11, false}},
-		{{"POST/users", 12, 0, 12 / 3.25, false}, {"GET/users/{id}", 9, 2, 9 / 3.25, true}, {"GET/health", 1, 1, 1 / 3.25, true}, {"", 22, 3, 22 / 3.25, true}},
+		{{"GET/health", 1, 1, 1, true}, {"GET/users/{id}", 8, 1, 8, true}, {"POST/users", 1, 0, 1, false}, {"", 10, 2, 10, true}},
+		{{"GET/health", 1, 1, 0, false}, {"GET/users/{id}", 8, 1, 0, false}, {"POST/users", 1, 0, 0, false}, {"", 10, 2, 0, false}},
+		{{"GET/health", 1, 1, 0, false}, {"GET/users/{id}", 8, 1, 0, false}, {"POST/users", 12, 0, 11, false}, {"", 21, 2, 11, false}},
+		{{"GET/health", 1, 1, 1 / 3.25, true}, {"GET/users/{id}", 9, 2, 9 / 3.25, true}, {"POST/users", 12, 0, 12 / 3.25, false}, {"", 22, 3, 22 / 3.25, true}},
 	}
 	if diff := cmp.Diff(wantPages, pages); diff != "" {
 		t.Error(diff)
 	}
 	for i, p := range c.pages {
-		if closing := i == 3; p.Closing != closing || (len(p.Below) == 3) != closing {
+		if closing := i == 3; p.Closing != closing || len(p.Below) != 3 {
 			t.Errorf("page %d: closing %v, %d events below", i, p.Closing, len(p.Below))
 		}
 	}
 
 	wantNotices := []string{
-		`{"event":"total","about":{"time":"2024-03-05T14:04:09.250000000Z","event":"http_summary","interval_us":3250000,"count":22,"errors":3,"p50_us":1,"p90_us":6029,"p99_us":2000000,"max_us":2000000}}`,
+		`{"event":"total","about":{"time":"2024-03-05T14:04:09.250000000Z","event":"http_summary","interval_us":3250000,"count":22,"errors":3,"status_4xx":11,"status_5xx":2,"unanswered":1,"p50_us":1,"p90_us":6029,"p99_us":2000000,"max_us":2000000,"total_us":32052851}}`,
 	}
 	if diff := cmp.Diff(wantNotices, c.notices[:1]); diff != "" {
 		t.Error(diff)
@@ -240,7 +242,7 @@ func TestSummaryOfNothing(t *testing.T) {
 	if len(c.rows) != 0 || len(c.pages) != 2 || len(c.pages[1].Below) != 0 || c.pages[1].Sum.(*event.HTTPSummary).Rate != 0 {
 		t.Errorf("%d rows, pages %+v", len(c.rows), c.pages)
 	}
-	if want := []string{`{"event":"total","about":{"time":"2024-03-05T14:04:05.000000000Z","event":"http_summary","interval_us":0,"count":0,"errors":0}}`}; !slices.Equal(c.notices, want) {
+	if want := []string{`{"event":"total","about":{"time":"2024-03-05T14:04:05.000000000Z","event":"http_summary","interval_us":0,"count":0,"errors":0,"status_4xx":0,"status_5xx":0,"unanswered":0,"total_us":0}}`}; !slices.Equal(c.notices, want) {
 		t.Error(c.notices)
 	}
 }
@@ -290,11 +292,13 @@ func TestSummaryCountsWhatHasNoRoomTogether(t *testing.T) {
 func TestSummaryKeepsTheSlowest(t *testing.T) {
 	c := &screen{}
 	u := NewSummary(0)
+	u.Locate = func(h *event.Common) { h.Pod = "shop" }
 	path := []byte("/0")
 	e := answered("GET", "h", "", 200, 0)
 	for i, ms := range []int{5, 1, 9, 7, 9, 2, 8} {
 		path[1] = '0' + byte(i)
 		e.Path = unsafe.String(&path[0], len(path)) // valid as long as the event
+		e.GRPCMessage = e.Path
 		e.Latency = time.Duration(ms) * time.Millisecond
 		u.Add(e)
 	}
@@ -303,9 +307,15 @@ func TestSummaryKeepsTheSlowest(t *testing.T) {
 	var got []string
 	for _, e := range c.pages[0].Below {
 		h := e.(*event.HTTP)
-		got = append(got, h.Path+" "+h.Latency.String())
+		got = append(got, h.Path+" "+h.Latency.String()+" "+h.Pod)
+		if h.GRPCMessage != h.Path {
+			t.Errorf("%s: its message is %q", h.Path, h.GRPCMessage)
+		}
 	}
-	if want := []string{"/2 9ms", "/4 9ms", "/6 8ms"}; !slices.Equal(got, want) {
+	if e.Pod != "" {
+		t.Error("what is not kept was located")
+	}
+	if want := []string{"/2 9ms shop", "/4 9ms shop", "/6 8ms shop"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
@@ -377,6 +387,7 @@ func someExchanges(n int) []*event.HTTP {
 	for i := range list {
 		path := fmt.Sprintf("/api/v1/things%d/%d/parts?q=%d", i%7, i, i)
 		list[i] = answered("GET", "shop.example:8080", path, 200, time.Duration(math.Exp(random.NormFloat64())*1e6))
+		list[i].Role, list[i].ServerLatency = event.RoleBoth, list[i].Latency/2
 	}
 	return list
 }
@@ -561,8 +572,8 @@ func TestSummaryOfWhatWaits(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", what, got, want)
 		}
 	}
-	check("rows", []row{{"/users/{id}", 1, 1, 2 * time.Second}, {"/hangs", 0, 2, 9 * time.Second}, {"/hangs", 0, 1, 10 * time.Second}}, of(c.rows))
-	check("first page", []row{{"/users/{id}", 1, 1, 2 * time.Second}, {"/hangs", 0, 2, 9 * time.Second}}, of(c.pages[0].rows))
+	check("rows", []row{{"/hangs", 0, 2, 9 * time.Second}, {"/users/{id}", 1, 1, 2 * time.Second}, {"/hangs", 0, 1, 10 * time.Second}}, of(c.rows))
+	check("first page", []row{{"/hangs", 0, 2, 9 * time.Second}, {"/users/{id}", 1, 1, 2 * time.Second}}, of(c.pages[0].rows))
 	check("last page", []row{{"/users/{id}", 1, 0, 0}, {"/hangs", 0, 0, 0}}, of(c.pages[2].rows))
 	for i, want := range []row{{"", 1, 3, 9 * time.Second}, {"", 1, 1, 10 * time.Second}, {"", 1, 0, 0}} {
 		check(fmt.Sprint("sum of page ", i), []row{want}, of([]event.HTTPSummary{*c.pages[i].Sum.(*event.HTTPSummary)}))
@@ -570,7 +581,7 @@ func TestSummaryOfWhatWaits(t *testing.T) {
 	if c.shown != 1 {
 		t.Errorf("%d exchanges shown, want 1", c.shown)
 	}
-	if line := strings.Split(string(c.lines), "\n")[1]; !strings.Contains(line, `"count":0,"errors":0,"waiting":2,"oldest_us":9000000}`) {
+	if line := strings.Split(string(c.lines), "\n")[0]; !strings.Contains(line, `"count":0,"errors":0,"status_4xx":0,"status_5xx":0,"unanswered":0,"waiting":2,"oldest_us":9000000,"total_us":0}`) {
 		t.Error(line)
 	}
 }

@@ -44,12 +44,24 @@ ends are on this host, the exchange is one row: SERVER is the server's part of L
 PEER who asked. WHERE says where 10ms and more of that went: until the connection
 was accepted, in the socket until the request was read, and what the thread that read
 and answered it did: on a processor (cpu), waiting for one (run queue), or blocked.
-Without an answer STATUS says why: "hung up" if the server closed the
-connection, "gave up" if the client did, "not_http" if the answer was something else,
-"reset", "timeout". "200 gone": the client never read the answer. STATUS of a call
+Without an answer STATUS says why, and who ended it: "closed by client"
+(on a narrow terminal "by client"), "reset by server", "timeout", "not_http" if the
+answer was something else. "200 gone": the client never read the answer. "200 slow":
+LATENCY was 1s or more. STATUS of a call
 of gRPC that failed is its code, as grpc 14; of a stream that was reset why, as
 CANCEL. What is not known of an exchange, as a field of HTTP/2 that refers to one
 which was sent before tracing began, is ?, and no filter matches it.
+
+With --summary TOTAL TIME is the time spent in all exchanges of a route, also in requests
+that still wait. The route with the most stands on top; --sort sorts by something else,
+and the key s changes the order of a live screen (where rows that differ by less than 3%
+keep their places). Requests that wait are in WAITING and
+OLDEST, and not in COUNT. ERRORS are 5xx, unanswered requests, and what gRPC calls a
+fault of the server. SRV P50 and SRV P99 are the server's part of P50 and P99: if it is much less,
+requests wait in queues. The histogram shows how latencies are spread, from 10µs to
+10s. STATE is "waits" if a request waits for 1s or more, and longer than any answer took;
+"slow" if half of the answers took 1s or more, or 100ms and ten times as long as half of
+all answers; "errors" if there were some in the last interval.
 
 The first --prefix bytes of a message (at most 16KiB), and of HTTP/2 all frames but
 DATA, are read when a process hands them to the kernel. So nothing is copied from the
@@ -118,6 +130,7 @@ func (t *tracer) Attached(h *session.Host) error {
 	}
 	if t.summary {
 		t.events.sum = exchange.NewSummary(t.conns.now)
+		t.events.sum.Key, t.events.sum.Locate = t.order.Key, t.session.Locate
 		t.summing = h.Timer(t.tellSummary)
 		t.summing.In(exchange.SummaryInterval)
 	}
@@ -147,6 +160,9 @@ func (t *tracer) tellSummary() {
 	t.summing.In(exchange.SummaryInterval)
 	t.events.tellSummary(kernel.Now(), false, t.conns.eachWaiting)
 }
+
+// Reorder shows the summary once more: in another order.
+func (t *tracer) Reorder() { t.events.sum.Reorder(t.session) }
 
 func (t *tracer) Detaching() {}
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tracer/trace/event"
+	"tracer/trace/exchange"
 	"tracer/trace/message"
 	"tracer/trace/option"
 )
@@ -28,6 +29,7 @@ type options struct {
 	stuck   time.Duration
 	prefix  uint64 // bytes
 	summary bool
+	order   option.Order // of the rows of the summary
 	noTLS   bool
 }
 
@@ -44,9 +46,19 @@ func (o *options) Flags(fs *flag.FlagSet) {
 	fs.Var(option.Size(&o.prefix, minPrefix, maxPrefix), "prefix", "`1KiB` capture this much of each head")
 	fs.BoolVar(&o.noTLS, "no-tls", false, "leave TLS libraries alone: show no HTTPS")
 	fs.BoolVar(&o.summary, "summary", false, "one row per method, host and route")
+	fs.Var(o.order.Flag(exchange.SummaryKeys...), "sort", o.order.Usage())
 }
 
-func (o *options) Validate() error { return nil }
+// Validate says what is wrong with the flags together.
+func (o *options) Validate() error { return o.order.Validate(o.summary) }
+
+// Order is what the rows of a summary are sorted by.
+func (o *options) Order() *option.Order {
+	if !o.summary {
+		return nil
+	}
+	return &o.order
+}
 
 // View is another one with --summary.
 func (o *options) View() string {

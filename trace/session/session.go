@@ -240,10 +240,22 @@ func (s *Session) why(ctx context.Context, err error) string {
 	return event.EndedInterrupted
 }
 
+// ordered is the first tracer that has an order, and the channel that tells that it has
+// changed; nil if none has.
+func (s *Session) ordered() (Ordered, <-chan struct{}) {
+	for _, h := range s.hosts {
+		if order := OrderOf(h.tracer); order != nil {
+			return h.tracer.(Ordered), order.Changed()
+		}
+	}
+	return nil, nil
+}
+
 // pipeline decodes batches and runs timers until there is a reason to end.
 func (s *Session) pipeline(ctx context.Context) error {
 	alarm := time.NewTimer(0)
 	defer alarm.Stop()
+	ordered, reordered := s.ordered()
 	for !s.enough() {
 		if wait, ok := s.timers.next(kernel.Now()); ok {
 			alarm.Reset(wait)
@@ -259,6 +271,8 @@ func (s *Session) pipeline(ctx context.Context) error {
 		case err := <-s.kernel.Failed():
 			return err
 		case <-alarm.C:
+		case <-reordered:
+			ordered.Reorder()
 		case <-s.sinks.sinks[0].Broken():
 		}
 		s.timers.run(kernel.Now())
