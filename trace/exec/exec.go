@@ -13,6 +13,7 @@ import (
 	"tracer/bpf"
 	"tracer/trace/event"
 	"tracer/trace/kernel"
+	"tracer/trace/option"
 	"tracer/trace/session"
 )
 
@@ -56,6 +57,7 @@ type tracer struct {
 	history *history // nil: how programs end is not told
 	depths  tree     // nil: without tree
 	sum     *summary // nil: without summary
+	order   option.Order
 	summing *session.Timer
 	began   uint64 // when the command that was started to be traced did, 0: not yet
 	walks   *walks
@@ -70,6 +72,7 @@ func (t *tracer) Flags(flags *flag.FlagSet) {
 	flags.BoolVar(&t.failed, "failed", false, "also report execs that failed")
 	flags.BoolVar(&t.tree, "tree", false, "indent each program under the one that started it")
 	flags.BoolVar(&t.summary, "summary", false, "one row per program and parent: how many, failures, time")
+	flags.Var(t.order.Flag(summaryKeys...), "sort", t.order.Usage())
 }
 
 // Validate says which flags exclude each other.
@@ -77,8 +80,19 @@ func (t *tracer) Validate() error {
 	if t.tree && t.summary {
 		return errors.New("--tree and --summary exclude each other")
 	}
-	return nil
+	return t.order.Validate(t.summary)
 }
+
+// Order is what the rows of a summary are sorted by.
+func (t *tracer) Order() *option.Order {
+	if !t.summary {
+		return nil
+	}
+	return &t.order
+}
+
+// Reorder shows the summary once more: in another order.
+func (t *tracer) Reorder() { t.sum.reorder(t.host) }
 
 // View is another one with --summary.
 func (t *tracer) View() string {
@@ -142,6 +156,7 @@ func (t *tracer) Attached(h *session.Host) error {
 	}
 	if t.summary {
 		t.sum = newSummary(kernel.Now())
+		t.sum.key = t.order.Key
 		t.walks.emit = t.sumUp
 		t.summing = h.Timer(t.tellSummary)
 		t.summing.In(summaryInterval)

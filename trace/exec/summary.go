@@ -46,8 +46,15 @@ type summary struct {
 	full       string      // what there are too many of, as a sentence; empty: nothing
 	toldFull   bool
 
+	key  func() string // of summaryKeys: what rows are sorted by; nil: the first
+	page event.Page    // as told last, for reorder
+	sum  event.ExecSummary
+
 	event event.ExecSummary // reused
 }
+
+// summaryKeys are what rows can be sorted by, the first where nothing was said.
+var summaryKeys = []string{"total", "count", "rate", "errors", "max"}
 
 // programName is what a row is about.
 type programName struct{ exe, parent string }
@@ -55,6 +62,13 @@ type programName struct{ exe, parent string }
 type summaryRow struct {
 	programName
 	now, all programTally // of this interval, and of the whole run
+	pace     pace
+}
+
+// A pace is how fast programs of a row come now: on the last page, of the whole run.
+type pace struct {
+	rate    float64
+	failing bool
 }
 
 // running is a program that runs.
@@ -197,52 +211,81 @@ func (u *summary) tell(to screen, now uint64, wall time.Time, last bool) {
 		u.toldFull = true
 		to.Notice(&event.Notice{Kind: event.KindWarning, Message: u.full})
 	}
-	slices.SortFunc(u.active, func(a, b *summaryRow) int { return compareRows(a, b, &a.now, &b.now) })
+	key := summaryKeys[0]
+	if u.key != nil {
+		key = u.key()
+	}
+	slices.SortFunc(u.active, func(a, b *summaryRow) int { return compareRows(key, a, b, &a.now, &b.now) })
 	var sum programTally
 	for _, row := range u.active {
-		u.fill(row.programName, &row.now, wall, interval)
-		u.pace(&row.now, interval)
+		u.fill(row.programName, &row.now, wall, interval, paceOf(&row.now, interval))
 		to.ShowRow(&u.event, row.now.events)
 		sum.merge(&row.now)
 		row.all.merge(&row.now)
 	}
 	u.all.merge(&sum)
-	// How fast it goes: on the last page the whole run matters.
-	pace := func(now, all *programTally) {
+	for _, row := range u.list {
+		row.pace = paceOf(&row.now, interval)
 		if last {
-			u.pace(all, elapsed)
-		} else {
-			u.pace(now, interval)
+			row.pace = paceOf(&row.all, elapsed)
 		}
+		row.now = programTally{}
 	}
-	slices.SortFunc(u.list, func(a, b *summaryRow) int { return compareRows(a, b, &a.all, &b.all) })
-	u.fill(programName{}, &u.all, wall, elapsed)
-	pace(&sum, &u.all)
-	total := u.event
-	to.Page(&event.Page{
-		Interval: interval, Elapsed: elapsed, Closing: last, Total: len(u.list), Sum: &total,
+	u.active = u.active[:0]
+	all := paceOf(&sum, interval)
+	if last {
+		all = paceOf(&u.all, elapsed)
+	}
+	u.fill(programName{}, &u.all, wall, elapsed, all)
+	u.sum = u.event
+	u.page = event.Page{
+		Interval: interval, Elapsed: elapsed, Closing: last, Total: len(u.list), Sum: &u.sum,
 		Rows: func(yield func(event.Event) bool) {
 			for _, row := range u.list {
-				u.fill(row.programName, &row.all, wall, elapsed)
-				pace(&row.now, &row.all)
+				u.fill(row.programName, &row.all, wall, elapsed, row.pace)
 				if !yield(&u.event) {
 					return
 				}
 			}
 		},
-	})
-	for _, row := range u.active {
-		row.now = programTally{}
 	}
-	u.active = u.active[:0]
+	u.show(to, key)
 	if last {
-		to.Notice(&event.Notice{Kind: "total", About: &total})
+		to.Notice(&event.Notice{Kind: "total", About: &u.sum})
 	}
 }
 
-// compareRows orders rows: by the time in all, then by how many there were.
-func compareRows(a, b *summaryRow, ofA, ofB *programTally) int {
+func (u *summary) show(to screen, key string) {
+	slices.SortFunc(u.list, func(a, b *summaryRow) int { return compareRows(key, a, b, &a.all, &b.all) })
+	to.Page(&u.page)
+}
+
+// reorder shows the page that was told last once more: sorted by another key.
+func (u *summary) reorder(to screen) {
+	if u.page.Rows != nil {
+		u.show(to, u.key())
+	}
+}
+
+// by compares by a key, the most first.
+func by(key string, a, b *summaryRow, ofA, ofB *programTally) int {
+	switch key {
+	case "count":
+		return cmp.Compare(ofB.count, ofA.count)
+	case "rate":
+		return cmp.Compare(b.pace.rate, a.pace.rate)
+	case "errors":
+		return cmp.Compare(ofB.failures(), ofA.failures())
+	case "max":
+		return cmp.Compare(ofB.max, ofA.max)
+	}
+	return cmp.Compare(ofB.total, ofA.total)
+}
+
+// compareRows orders rows: by a key, then by the time in all and how many there were.
+func compareRows(key string, a, b *summaryRow, ofA, ofB *programTally) int {
 	return cmp.Or(
+		by(key, a, b, ofA, ofB),
 		cmp.Compare(ofB.total, ofA.total),
 		cmp.Compare(ofB.count, ofA.count),
 		cmp.Compare(ofB.failures(), ofA.failures()),
@@ -251,7 +294,7 @@ func compareRows(a, b *summaryRow, ofA, ofB *programTally) int {
 }
 
 // fill makes the event of what was counted under a name.
-func (u *summary) fill(name programName, a *programTally, wall time.Time, interval time.Duration) {
+func (u *summary) fill(name programName, a *programTally, wall time.Time, interval time.Duration, p pace) {
 	u.event = event.ExecSummary{
 		Common:     event.Common{Time: wall, Kind: event.KindExecSummary},
 		Interval:   interval,
@@ -263,13 +306,15 @@ func (u *summary) fill(name programName, a *programTally, wall time.Time, interv
 		ExecFailed: a.execFailed,
 		Total:      a.total,
 		Max:        a.max,
+		Rate:       p.rate,
+		Failing:    p.failing,
 	}
 }
 
-// pace says how fast it goes in the event.
-func (u *summary) pace(a *programTally, d time.Duration) {
+func paceOf(a *programTally, d time.Duration) (p pace) {
 	if d > 0 {
-		u.event.Rate = float64(a.count) / d.Seconds()
+		p.rate = float64(a.count) / d.Seconds()
 	}
-	u.event.Failing = a.failures() > 0
+	p.failing = a.failures() > 0
+	return p
 }

@@ -281,3 +281,39 @@ func TestSummaryOfKnownProgramsAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations for a program that starts and ends", n)
 	}
 }
+
+func TestSummaryRowsAreSortedByKey(t *testing.T) {
+	for key, want := range map[string]string{
+		"total": "slow often bad", "count": "often slow bad", "rate": "often slow bad", "errors": "bad slow often", "max": "slow bad often",
+	} {
+		u := newSummary(0)
+		u.key = func() string { return key }
+		for exe, a := range map[string]programTally{
+			"slow":  {events: 1, count: 2, total: 10 * time.Second, max: 9 * time.Second},
+			"often": {events: 1, count: 9, total: 5 * time.Second, max: time.Second},
+			"bad":   {events: 1, count: 1, failed: 3, total: 4 * time.Second, max: 4 * time.Second},
+		} {
+			row := &summaryRow{programName: programName{exe: exe}, now: a}
+			u.list, u.active = append(u.list, row), append(u.active, row)
+		}
+		var told, again pages
+		u.tell(&told, uint64(time.Second), time.Time{}, false)
+		u.reorder(&again)
+		if got := told.names(); got != want || again.names() != want {
+			t.Errorf("by %s: %q, once more %q, want %q", key, got, again.names(), want)
+		}
+	}
+}
+
+// pages keeps the names in the rows of a page.
+type pages struct{ exes []string }
+
+func (p *pages) ShowRow(event.Event, uint64) {}
+func (p *pages) Notice(*event.Notice)        {}
+func (p *pages) names() string               { return strings.Join(p.exes, " ") }
+func (p *pages) Page(page *event.Page) {
+	p.exes = nil
+	for e := range page.Rows {
+		p.exes = append(p.exes, e.(*event.ExecSummary).Exe)
+	}
+}
