@@ -3,6 +3,8 @@
 //	options.go  the flags, and what a tracer knows
 //	plan.go     what is loaded into the kernel
 //	event.go    what records and events have in common
+//	measure.go  what a socket tells at its end
+//	open.go     what was open before tracing
 //	wait.go     connects without an answer
 //	conn.go     from attaching to the end: records become events
 //
@@ -41,6 +43,7 @@ immediate failures of TCP fast open and io_uring.`,
 	Example: `  tracer conn                            who talks to whom
   tracer conn --failed                   which connections fail or are reset
   tracer conn --port 5432 --slow 50ms    slow handshakes with a database
+  tracer conn --open                     first what is open now, how long idle
   tracer conn -- curl -s example.org     the connections of a command`,
 	New: func() session.Tracer { return &tracer{} },
 }
@@ -61,9 +64,19 @@ func (t *tracer) Attached(h *session.Host) (err error) {
 	if err != nil {
 		return err
 	}
-	h.Beside(func(stop <-chan struct{}) error {
-		if err := older.RunUntil(stop); err != nil {
+	looks := []*kernel.Iterator{older}
+	if t.older {
+		queued, err := h.Iterator(bpf.ConnProgConnQueued, bpf.ConnMapQueued)
+		if err != nil {
 			return err
+		}
+		looks = append(looks, queued) // what the first one has found
+	}
+	h.Beside(func(stop <-chan struct{}) error {
+		for _, look := range looks {
+			if err := look.RunUntil(stop); err != nil {
+				return err
+			}
 		}
 		return h.Set(bpf.ConnVarLooking, uint32(0))
 	})
@@ -73,6 +86,7 @@ func (t *tracer) Attached(h *session.Host) (err error) {
 // begin readies the tracer for records.
 func (t *tracer) begin(h *session.Host) {
 	t.host = h
+	t.tick = kernel.Tick()
 	t.waits = map[wait]*waiter{}
 	t.due = h.Timer(t.tellWaiting)
 }
@@ -90,6 +104,9 @@ func (t *tracer) Detaching() {
 func (t *tracer) End() {}
 
 func (t *tracer) Decode(record []byte) bool {
+	if kernel.IsRecord(record, unsafe.Sizeof(bpf.ConnOpenRecord{})) {
+		return t.decodeOpen(record)
+	}
 	if !kernel.IsRecord(record, unsafe.Sizeof(bpf.ConnConnRecord{})) {
 		return false
 	}
@@ -101,16 +118,16 @@ func (t *tracer) Decode(record []byte) bool {
 	case bpf.ConnEventConnect:
 		t.answered(r)
 		t.connect = event.Connect{
-			Common:     t.common(event.KindConnect, r.Time, r),
-			Connection: connection(r),
+			Common:     t.common(event.KindConnect, r.Time, &r.Conn),
+			Connection: connection(&r.Conn),
 			Latency:    kernel.Since(r.Conn.Start, r.Time),
 		}
 		t.host.Emit(&t.connect)
 	case bpf.ConnEventConnectFailed:
 		t.answered(r)
 		t.connectFailed = event.ConnectFailed{
-			Common:     t.common(event.KindConnectFailed, r.Time, r),
-			Connection: connection(r),
+			Common:     t.common(event.KindConnectFailed, r.Time, &r.Conn),
+			Connection: connection(&r.Conn),
 			Latency:    kernel.Since(r.Conn.Start, r.Time),
 			Error:      kernel.Errno(unix.Errno(r.Conn.Error)),
 		}
@@ -122,8 +139,12 @@ func (t *tracer) Decode(record []byte) bool {
 		t.syn(r)
 	case bpf.ConnEventAccept:
 		t.accept = event.Accept{
-			Common:     t.common(event.KindAccept, r.Time, r),
-			Connection: connection(r),
+			Common:     t.common(event.KindAccept, r.Time, &r.Conn),
+			Connection: connection(&r.Conn),
+			Queued:     time.Duration(r.Queued),
+			Backlog:    r.Backlog,
+			BacklogMax: r.BacklogMax,
+			SYNACKs:    r.Retransmits,
 		}
 		t.host.Emit(&t.accept)
 	case bpf.ConnEventClose:
@@ -131,8 +152,8 @@ func (t *tracer) Decode(record []byte) bool {
 			return false
 		}
 		t.close = event.Close{
-			Common:      t.common(event.KindClose, r.Time, r),
-			Connection:  connection(r),
+			Common:      t.common(event.KindClose, r.Time, &r.Conn),
+			Connection:  connection(&r.Conn),
 			Duration:    kernel.Since(r.Conn.Start, r.Time),
 			Tx:          r.Tx,
 			Rx:          r.Rx,
@@ -143,6 +164,7 @@ func (t *tracer) Decode(record []byte) bool {
 			ResetBy:     roleOf(r, r.Conn.ResetBy),
 			OpenBefore:  r.Conn.Before != 0,
 		}
+		t.measure(&t.close, r)
 		t.host.Emit(&t.close)
 	default:
 		return false

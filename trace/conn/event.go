@@ -13,35 +13,35 @@ var closeReasons = []string{
 	bpf.ConnReasonTimedOut: event.ReasonTimeout,
 }
 
-func (t *tracer) common(kind string, when uint64, r *bpf.ConnConnRecord) event.Common {
+func (t *tracer) common(kind string, when uint64, c *bpf.ConnConn) event.Common {
 	return event.Common{
 		Time: t.host.Clock.Wall(when),
 		Kind: kind,
 		Process: event.Process{
-			PID:      r.Conn.Pid,
-			Comm:     t.host.Comm(r.Conn.Comm),
-			UID:      r.Conn.Uid,
-			CgroupID: r.Conn.Cgroup,
+			PID:      c.Pid,
+			Comm:     t.host.Comm(c.Comm),
+			UID:      c.Uid,
+			CgroupID: c.Cgroup,
 		},
 	}
 }
 
 // connection is which one, and which end.
-func connection(r *bpf.ConnConnRecord) event.Connection {
+func connection(of *bpf.ConnConn) event.Connection {
 	c := event.Connection{
 		Role: event.RoleClient,
-		Src:  netip.AddrPortFrom(addr(r.Conn.Src), r.Conn.Sport),
-		Dst:  netip.AddrPortFrom(addr(r.Conn.Dst), r.Conn.Dport),
+		Src:  netip.AddrPortFrom(addr(of.Src), of.Sport),
+		Dst:  netip.AddrPortFrom(addr(of.Dst), of.Dport),
 	}
-	if r.Conn.Role == bpf.ConnRoleServer {
+	if of.Role == bpf.ConnRoleServer {
 		c.Role = event.RoleServer
 	}
-	if r.Conn.Naming == bpf.ConnNamingNamed {
-		c.ID = event.ConnID{Client: uint32(r.Conn.Id >> 32), Server: uint32(r.Conn.Id), Known: true}
+	if of.Naming == bpf.ConnNamingNamed {
+		c.ID = event.ConnID{Client: uint32(of.Id >> 32), Server: uint32(of.Id), Known: true}
 	}
 	// Nothing was sent: no source address was chosen.
 	if c.Src.Addr().IsUnspecified() {
-		c.Src = netip.AddrPortFrom(netip.Addr{}, r.Conn.Sport)
+		c.Src = netip.AddrPortFrom(netip.Addr{}, of.Sport)
 	}
 	return c
 }

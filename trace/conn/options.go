@@ -22,8 +22,10 @@ type tracer struct {
 	failed bool
 	stuck  time.Duration
 	slow   time.Duration
+	older  bool // those that are open already are rows, too
 
 	host   *session.Host
+	tick   time.Duration    // of the kernel's timer; 0 if unknown
 	uring  []string         // programs of which one may fit the kernel's io_uring
 	unseen *kernel.Iterator // counts connections whose end was missed; nil where there are no iterators
 
@@ -38,6 +40,7 @@ type tracer struct {
 	connectStuck  event.ConnectStuck
 	accept        event.Accept
 	close         event.Close
+	open          event.Open
 }
 
 // wait tells one attempt to connect from the others of its socket.
@@ -56,4 +59,5 @@ func (t *tracer) Flags(fs *flag.FlagSet) {
 	fs.BoolVar(&t.failed, "failed", false, "only connections that could not be opened or were reset")
 	fs.Var(option.Duration(&t.stuck, 0), "stuck", "`1s` report a connect unanswered this long; 0: off")
 	fs.Var(option.Duration(&t.slow, 0), "slow", "`50ms` only connects that took at least this long")
+	fs.BoolVar(&t.older, "open", false, "first a row for each connection that is open now")
 }

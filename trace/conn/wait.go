@@ -74,8 +74,8 @@ func (t *tracer) tellStuck(w *waiter, now uint64) {
 	w.told = true
 	t.untold--
 	t.connectStuck = event.ConnectStuck{
-		Common:     t.common(event.KindConnectStuck, now, r),
-		Connection: connection(r),
+		Common:     t.common(event.KindConnectStuck, now, &r.Conn),
+		Connection: connection(&r.Conn),
 		Age:        kernel.Since(r.Conn.Start, now),
 		SYNs:       r.Retransmits + 1,
 	}

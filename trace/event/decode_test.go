@@ -25,7 +25,7 @@ import (
 func everyKind() []Event {
 	var all []Event
 	for _, kind := range []string{
-		KindExec, KindExit, KindExecFailed, KindConnect, KindConnectFailed, KindConnectStuck, KindAccept, KindClose,
+		KindExec, KindExit, KindExecFailed, KindConnect, KindConnectFailed, KindConnectStuck, KindAccept, KindClose, KindOpen,
 		KindTraffic, KindHTTP, KindHTTPStuck, KindHTTPSummary,
 	} {
 		e := newEvent(kind)

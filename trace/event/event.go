@@ -19,6 +19,7 @@
 //	event.go    what events have in common
 //	exec.go     events of processes
 //	conn.go     events of connections
+//	open.go     connections that were open before tracing
 //	connid.go   the names of connections
 //	traffic.go  events of traffic
 //	http.go     events of HTTP

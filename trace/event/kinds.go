@@ -22,6 +22,8 @@ func newEvent(kind string) Event {
 		return new(Accept)
 	case KindClose:
 		return new(Close)
+	case KindOpen:
+		return new(Open)
 	case KindTraffic:
 		return new(Traffic)
 	case KindHTTP, KindHTTPStuck:
@@ -51,6 +53,8 @@ func (t *table) event(e Event) {
 	case *Accept:
 		e.fields(t)
 	case *Close:
+		e.fields(t)
+	case *Open:
 		e.fields(t)
 	case *Traffic:
 		e.fields(t)
