@@ -65,17 +65,17 @@ var connColumns = []Column{
 	{Name: "unread", Title: "UNREAD", Width: 8, Right: true, Rank: 49, Extra: true, Cell: func(b []byte, e event.Event) []byte {
 		switch e := e.(type) {
 		case *event.Close:
-			return appendSome(b, e.Unread)
+			return appendMoved(b, uint64(e.Unread))
 		case *event.Open:
-			return appendSome(b, e.Unread)
+			return appendMoved(b, uint64(e.Unread))
 		}
 		return b
 	}},
 	{Name: "unsent", Title: "UNSENT", Width: 8, Right: true, Rank: 49, Extra: true, Cell: openCell(func(b []byte, e *event.Open) []byte {
-		return appendSome(b, e.Unsent)
+		return appendMoved(b, uint64(e.Unsent))
 	})},
 	{Name: "unacked", Title: "UNACKED", Width: 8, Right: true, Rank: 49, Extra: true, Cell: openCell(func(b []byte, e *event.Open) []byte {
-		return appendSome(b, e.Unacked)
+		return appendMoved(b, uint64(e.Unacked))
 	})},
 	{Name: "age", Title: "AGE", Width: 8, Right: true, Rank: 49, Extra: true, Cell: openCell(func(b []byte, e *event.Open) []byte {
 		return appendKnown(b, e.Age)
@@ -197,12 +197,4 @@ func appendKnown(b []byte, d time.Duration) []byte {
 		return b
 	}
 	return AppendDuration(b, d)
-}
-
-// appendSome appends a number of bytes unless there are none.
-func appendSome(b []byte, n uint32) []byte {
-	if n == 0 {
-		return b
-	}
-	return AppendSize(b, uint64(n))
 }

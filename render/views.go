@@ -6,6 +6,8 @@ var Views = map[string]View{
 	"exec": {Columns: execColumns, Mark: execMark},
 	"conn": {Columns: connColumns, Mark: connMark},
 
+	"conn-summary": {Columns: connSummaryColumns, Mark: connSummaryMark, Paged: true, Title: appendConnSummaryTitle},
+
 	"traffic": trafficView(ranked(pidColumn, 55), commColumn, extra(trafficProto)),
 
 	"traffic by connection": trafficView(ranked(pidColumn, 55), trafficComm, trafficProto, trafficSrc, trafficDst),

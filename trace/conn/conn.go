@@ -5,6 +5,7 @@
 //	event.go    what records and events have in common
 //	measure.go  what a socket tells at its end
 //	open.go     what was open before tracing
+//	summary.go  events become rows of a summary
 //	wait.go     connects without an answer
 //	conn.go     from attaching to the end: records become events
 //
@@ -27,13 +28,20 @@ import (
 var Probe = session.Probe{Name: "conn",
 	Short: "every TCP connection: who opened or accepted it, to whom, how long the handshake took, why it failed, what it carried",
 	Long: `Show every TCP connection: who opened or accepted it, how long the handshake took,
-why it failed, and at its end how much it carried. If both ends are on this host,
-both are shown. A connection that was open before tracing is shown when it ends.
+why it failed, what it carried. If both ends are on this host, both are shown. One
+that was open before tracing is shown when it ends.
 
 Times count from the SYN or from the accept. Bytes are payload. A connect without
 an answer is reported after --stuck, and again when it ends. ECANCELED means that
 the process gave up. IPv4, IPv6, MPTCP (the first subflow), TCP fast open and
 io_uring are supported.
+
+A close says for how long no byte had moved when the first side closed (idle), and how
+many bytes were never read, which resets the connection. An accept says how long the
+connection waited for it; a listener's queue that is full drops whoever comes next.
+
+With --open a connection that nobody has accepted is a row of the process that listens.
+With --summary each connection counts once, under the last that is known of it.
 
 An accept is seen when the kernel hands the socket to a process. Some kernels do
 not allow hooks on functions. There, accepts, and connects that fail before a SYN
@@ -42,9 +50,8 @@ call of the host, and misses 32-bit programs, multishot accepts of io_uring, and
 immediate failures of TCP fast open and io_uring.`,
 	Example: `  tracer conn                            who talks to whom
   tracer conn --failed                   which connections fail or are reset
-  tracer conn --port 5432 --slow 50ms    slow handshakes with a database
-  tracer conn --open                     first what is open now, how long idle
-  tracer conn -- curl -s example.org     the connections of a command`,
+  tracer conn --summary                  the same in sums, and how they ended
+  tracer conn --port 5432 --slow 50ms    slow handshakes with a database`,
 	New: func() session.Tracer { return &tracer{} },
 }
 
@@ -89,6 +96,15 @@ func (t *tracer) begin(h *session.Host) {
 	t.tick = kernel.Tick()
 	t.waits = map[wait]*waiter{}
 	t.due = h.Timer(t.tellWaiting)
+	if !t.summed {
+		return
+	}
+	t.sum = newSummary(kernel.Now())
+	t.summing = h.Timer(func() {
+		t.summing.In(summaryInterval)
+		t.tellSummary(false)
+	})
+	t.summing.In(summaryInterval)
 }
 
 // Detaching counts the connections whose end was missed.
@@ -101,7 +117,34 @@ func (t *tracer) Detaching() {
 	}
 }
 
-func (t *tracer) End() {}
+func (t *tracer) End() {
+	if t.sum != nil {
+		t.tellSummary(true)
+	}
+}
+
+// tell passes on an event, or takes it into the summary if it passes the filters.
+func (t *tracer) tell(e event.Event, key wait) {
+	if t.sum == nil {
+		t.host.Emit(e)
+		return
+	}
+	if most := t.host.Options.Count; most > 0 && t.host.Ledger.ShownSoFar() >= most {
+		return
+	}
+	t.host.Ledger.Saw(e.Head().Kind)
+	if refusal := t.host.Judge(e.Head()); refusal != (session.Refusal{}) {
+		t.host.Refuse(refusal, 1)
+		return
+	}
+	t.host.Ledger.Shown()
+	t.sum.add(e, key)
+}
+
+func (t *tracer) tellSummary(last bool) {
+	now := kernel.Now()
+	t.sum.tell(t.host, now, t.host.Clock.Wall(now), last)
+}
 
 func (t *tracer) Decode(record []byte) bool {
 	if kernel.IsRecord(record, unsafe.Sizeof(bpf.ConnOpenRecord{})) {
@@ -122,7 +165,7 @@ func (t *tracer) Decode(record []byte) bool {
 			Connection: connection(&r.Conn),
 			Latency:    kernel.Since(r.Conn.Start, r.Time),
 		}
-		t.host.Emit(&t.connect)
+		t.tell(&t.connect, wait{r.Socket, r.Conn.Start})
 	case bpf.ConnEventConnectFailed:
 		t.answered(r)
 		t.connectFailed = event.ConnectFailed{
@@ -134,7 +177,7 @@ func (t *tracer) Decode(record []byte) bool {
 		if t.connectFailed.Latency > 0 {
 			t.connectFailed.SYNs = r.Retransmits + 1
 		}
-		t.host.Emit(&t.connectFailed)
+		t.tell(&t.connectFailed, wait{r.Socket, r.Conn.Start})
 	case bpf.ConnEventConnectWaits:
 		t.syn(r)
 	case bpf.ConnEventAccept:
@@ -146,7 +189,7 @@ func (t *tracer) Decode(record []byte) bool {
 			BacklogMax: r.BacklogMax,
 			SYNACKs:    r.Retransmits,
 		}
-		t.host.Emit(&t.accept)
+		t.tell(&t.accept, wait{r.Socket, r.Conn.Start})
 	case bpf.ConnEventClose:
 		if r.Reason == 0 || int(r.Reason) >= len(closeReasons) {
 			return false
@@ -165,7 +208,7 @@ func (t *tracer) Decode(record []byte) bool {
 			OpenBefore:  r.Conn.Before != 0,
 		}
 		t.measure(&t.close, r)
-		t.host.Emit(&t.close)
+		t.tell(&t.close, wait{r.Socket, r.Conn.Start})
 	default:
 		return false
 	}

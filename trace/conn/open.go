@@ -24,6 +24,6 @@ func (t *tracer) decodeOpen(record []byte) bool {
 		Unacked:    r.Unacked,
 		Accepted:   r.Accepted != 0,
 	}
-	t.host.Emit(&t.open)
+	t.tell(&t.open, wait{r.Socket, r.Conn.Start})
 	return true
 }

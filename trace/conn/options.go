@@ -23,6 +23,7 @@ type tracer struct {
 	stuck  time.Duration
 	slow   time.Duration
 	older  bool // those that are open already are rows, too
+	summed bool
 
 	host   *session.Host
 	tick   time.Duration    // of the kernel's timer; 0 if unknown
@@ -33,6 +34,9 @@ type tracer struct {
 	waits  map[wait]*waiter
 	untold int            // of those
 	due    *session.Timer // the next of them may be told
+
+	sum     *summary // nil: there is none
+	summing *session.Timer
 
 	// Reused for every event of its kind.
 	connect       event.Connect
@@ -60,4 +64,13 @@ func (t *tracer) Flags(fs *flag.FlagSet) {
 	fs.Var(option.Duration(&t.stuck, 0), "stuck", "`1s` report a connect unanswered this long; 0: off")
 	fs.Var(option.Duration(&t.slow, 0), "slow", "`50ms` only connects that took at least this long")
 	fs.BoolVar(&t.older, "open", false, "first a row for each connection that is open now")
+	fs.BoolVar(&t.summed, "summary", false, "one row per process, destination and result")
+}
+
+// View is another one with --summary.
+func (t *tracer) View() string {
+	if t.summed {
+		return "conn-summary"
+	}
+	return Probe.Name
 }

@@ -79,7 +79,7 @@ func (t *tracer) tellStuck(w *waiter, now uint64) {
 		Age:        kernel.Since(r.Conn.Start, now),
 		SYNs:       r.Retransmits + 1,
 	}
-	t.host.Emit(&t.connectStuck)
+	t.tell(&t.connectStuck, wait{r.Socket, r.Conn.Start})
 }
 
 // tellWaiting tells of connects that have waited for long enough.

@@ -25,7 +25,7 @@ import (
 func everyKind() []Event {
 	var all []Event
 	for _, kind := range []string{
-		KindExec, KindExit, KindExecFailed, KindConnect, KindConnectFailed, KindConnectStuck, KindAccept, KindClose, KindOpen,
+		KindExec, KindExit, KindExecFailed, KindConnect, KindConnectFailed, KindConnectStuck, KindAccept, KindClose, KindOpen, KindConnSummary,
 		KindTraffic, KindHTTP, KindHTTPStuck, KindHTTPSummary,
 	} {
 		e := newEvent(kind)
@@ -199,6 +199,8 @@ func fill(o Object, s *source) {
 // onScreen are the fields that no line tells.
 var onScreen = []string{
 	"Account.Unseen",
+	"ConnSummary.Answered", // only whether it is 0
+	"ConnSummary.Rate",
 	"HTTPSummary.Answered", // only whether it is 0
 	"HTTPSummary.Failing",
 	"HTTPSummary.Rate",

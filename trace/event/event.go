@@ -20,6 +20,7 @@
 //	exec.go     events of processes
 //	conn.go     events of connections
 //	open.go     connections that were open before tracing
+//	connsum.go  connections, summed up
 //	connid.go   the names of connections
 //	traffic.go  events of traffic
 //	http.go     events of HTTP
