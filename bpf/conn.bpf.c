@@ -921,7 +921,8 @@ static __noinline int connect_returned(void *ctx, struct sock *sk, void *addr, i
 
 static __noinline int accept_by_function(__u64 *ctx, int copy)
 {
-	struct sock *sk = (struct sock *)ctx[0];
+	/* As a number: of a pointer that the verifier knows global functions take none. */
+	struct sock *sk = (struct sock *)load_word(ctx);
 
 	return first_call(copy, COPIED_ACCEPT, number_of(sk), false) ? accepted(ctx, sk) : 0;
 }

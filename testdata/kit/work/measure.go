@@ -69,22 +69,23 @@ func unread(args []string) {
 	heard()
 }
 
-// queue has connections wait before they are accepted, and says for how long the first
-// and the last of them did at least and at most: limit, how many.
+// queue has connections wait before they are accepted, and says of each for how long it
+// did at least and at most. Arguments: the listener's limit, how many.
 func queue(args []string) {
 	limit, n := number(args[0]), number(args[1])
 	l, port := bound("127.0.0.1", 0, limit)
 	var clients []int
-	established := make([]time.Time, n)
+	before, after := make([]time.Time, n), make([]time.Time, n) // it was established
 	for i := range n {
+		before[i] = time.Now()
 		clients = append(clients, dial("127.0.0.1", port))
-		established[i] = time.Now()
+		after[i] = time.Now()
 	}
 	time.Sleep(120 * time.Millisecond)
 	for i := range n {
-		waited := time.Since(established[i])
+		least := time.Since(after[i])
 		s := accept(l)
-		said(fmt.Sprintf("%d %d", localPort(clients[i]), waited.Microseconds()))
+		said(fmt.Sprintf("%d %d %d", localPort(clients[i]), least.Microseconds(), time.Since(before[i]).Microseconds()))
 		closeBoth(clients[i], s)
 	}
 	said("done")
@@ -159,12 +160,16 @@ func holdOpen([]string) {
 	said(cmd.Process.Pid)
 	said(time.Since(began).Microseconds())
 	said(fmt.Sprintf("%d", localPort(idleClient)))
-	said(fmt.Sprintf("%d %d %d", localPort(full), Must1(unix.IoctlGetInt(full, unix.SIOCOUTQ)), Must1(unix.IoctlGetInt(full, siocOutQNSD))))
+	saidQueue := func() {
+		said(fmt.Sprintf("%d %d %d", localPort(full), Must1(unix.IoctlGetInt(full, unix.SIOCOUTQ)), Must1(unix.IoctlGetInt(full, siocOutQNSD))))
+	}
+	saidQueue()
 	said(fmt.Sprintf("%d", localPort(half)))
 	for _, c := range waits {
 		said(fmt.Sprintf("%d", localPort(c)))
 	}
 	heard()
+	saidQueue() // a probe of the closed window may have got something through
 	Must(cmd.Process.Kill())
 	_ = cmd.Wait() // it was killed
 	said("done")
