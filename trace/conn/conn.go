@@ -123,29 +123,6 @@ func (t *tracer) End() {
 	}
 }
 
-// tell passes on an event, or takes it into the summary if it passes the filters.
-func (t *tracer) tell(e event.Event, key wait) {
-	if t.sum == nil {
-		t.host.Emit(e)
-		return
-	}
-	if most := t.host.Options.Count; most > 0 && t.host.Ledger.ShownSoFar() >= most {
-		return
-	}
-	t.host.Ledger.Saw(e.Head().Kind)
-	if refusal := t.host.Judge(e.Head()); refusal != (session.Refusal{}) {
-		t.host.Refuse(refusal, 1)
-		return
-	}
-	t.host.Ledger.Shown()
-	t.sum.add(e, key)
-}
-
-func (t *tracer) tellSummary(last bool) {
-	now := kernel.Now()
-	t.sum.tell(t.host, now, t.host.Clock.Wall(now), last)
-}
-
 func (t *tracer) Decode(record []byte) bool {
 	if kernel.IsRecord(record, unsafe.Sizeof(bpf.ConnOpenRecord{})) {
 		return t.decodeOpen(record)

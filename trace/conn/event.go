@@ -5,6 +5,8 @@ import (
 
 	"tracer/bpf"
 	"tracer/trace/event"
+	"tracer/trace/kernel"
+	"tracer/trace/session"
 )
 
 var closeReasons = []string{
@@ -57,4 +59,27 @@ func roleOf(r *bpf.ConnConnRecord, side bpf.ConnSide) string {
 		return event.RoleClient
 	}
 	return event.RoleServer
+}
+
+// tell passes on an event, or takes it into the summary if it passes the filters.
+func (t *tracer) tell(e event.Event, key wait) {
+	if t.sum == nil {
+		t.host.Emit(e)
+		return
+	}
+	if most := t.host.Options.Count; most > 0 && t.host.Ledger.ShownSoFar() >= most {
+		return
+	}
+	t.host.Ledger.Saw(e.Head().Kind)
+	if refusal := t.host.Judge(e.Head()); refusal != (session.Refusal{}) {
+		t.host.Refuse(refusal, 1)
+		return
+	}
+	t.host.Ledger.Shown()
+	t.sum.add(e, key)
+}
+
+func (t *tracer) tellSummary(last bool) {
+	now := kernel.Now()
+	t.sum.tell(t.host, now, t.host.Clock.Wall(now), last)
 }

@@ -47,11 +47,6 @@ type tracer struct {
 	open          event.Open
 }
 
-// wait tells one attempt to connect from the others of its socket.
-type wait struct {
-	socket, start uint64
-}
-
 type waiter struct {
 	record bpf.ConnConnRecord // the last one
 	told   bool
@@ -72,5 +67,5 @@ func (t *tracer) View() string {
 	if t.summed {
 		return "conn-summary"
 	}
-	return Probe.Name
+	return "conn"
 }

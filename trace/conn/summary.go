@@ -66,6 +66,11 @@ type tally struct {
 	latencies *hdr.PackedHistogram // nil: there are none
 }
 
+// wait tells one attempt to connect, or accept, from the others of its socket.
+type wait struct {
+	socket, start uint64
+}
+
 // counted is where an open connection counts.
 type counted struct {
 	row      *summaryRow
