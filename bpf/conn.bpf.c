@@ -57,6 +57,14 @@ enum __attribute__((packed)) side {
 	peer,
 };
 
+/* What sending waits for: enum tcp_chrono of the kernel. */
+enum limit {
+	unlimited,
+	busy, /* acknowledgements */
+	rwnd_limited,
+	sndbuf_limited,
+};
+
 enum reason {
 	closed = 1,
 	reset,
@@ -79,6 +87,7 @@ struct conn {
 	__u16 sport;
 	__u16 dport;
 	__u32 errors; /* the newest message in the queue of errors when the connect began */
+	__u32 idle;   /* ticks without a byte when the first side closed, if idle_known */
 	enum role role;
 	enum state state;
 	enum side closed_by; /* who sent the first FIN */
@@ -90,7 +99,7 @@ struct conn {
 	__u8 unwanted;	     /* filters leave its owner out: kept so that nobody else is taken for it */
 	__u8 untold;	     /* an event that is told when the owner is known: enum event */
 	__u8 reason;	     /* of that, if it is a close: enum reason */
-	__u8 pad[5];
+	__u8 idle_known;
 };
 
 struct conn_record {
@@ -100,10 +109,21 @@ struct conn_record {
 	struct conn conn;
 	__u64 tx; /* payload bytes sent at least once */
 	__u64 rx;
+	__u64 queued; /* of an accept: ns */
 	enum event type;
-	__u32 retransmits; /* segments, SYNs included */
+	__u32 retransmits; /* segments, SYNs included; of an accept SYN-ACKs sent again */
 	__u32 srtt_us;
 	enum reason reason;
+	__u32 min_rtt_us;  /* of a close, as all that follows: conn/measure.h */
+	__u32 busy;	   /* ticks in which only acknowledgements were waited for */
+	__u32 rwnd_limited;
+	__u32 sndbuf_limited;
+	enum limit limit;  /* what is waited for now */
+	__u32 limited;	   /* for so many ticks */
+	__u32 unread;	   /* bytes */
+	__u32 backlog;	   /* of an accept, as queued: conn/queue.h */
+	__u32 backlog_max;
+	__u32 pad;
 };
 
 /*
@@ -159,6 +179,10 @@ const volatile __s32 nr_connect = -1;
  */
 volatile __u32 looking;
 
+#include "conn/measure.h"
+#include "conn/name.h"
+#include "conn/queue.h"
+
 /* Whether a connection passes --port. If not, that is counted. */
 static __always_inline bool wanted_ports(const struct conn *c)
 {
@@ -188,7 +212,7 @@ static __always_inline bool is_kernel(struct task_struct *task)
 	return LOAD(task, flags) & TASK_IS_KTHREAD;
 }
 
-static __always_inline void fill_tuple(struct conn *c, struct sock *sk)
+static __noinline void fill_tuple(struct conn *c, struct sock *sk)
 {
 	bool calls = c->role == client;
 	__u16 lport = local_port(sk), rport = remote_port(sk);
@@ -222,6 +246,7 @@ static __noinline void send(void *ctx, struct conn_record *rec, enum event type,
 		rec->tx = tcp_sent_bytes(sk);
 		rec->rx = tcp_received_bytes(sk);
 		rec->srtt_us = LOAD(tp, srtt_us) >> 3;
+		fill_measures(rec, sk);
 	}
 	send_record(ctx, rec, sizeof(*rec), type == connect_waits ? detail_missing : ring_full);
 }
@@ -442,8 +467,10 @@ static __noinline void fail_connect(void *ctx, struct sock *sk, struct conn *c, 
 		send_entry(ctx, c, connect_failed, sk, bpf_ktime_get_boot_ns());
 }
 
-static __always_inline enum reason reason_of(struct sock *sk, int from, int error)
+/* A global function, verified once: what follows does not depend on the way through it. */
+__noinline enum reason reason_of(__u64 socket, int from, int error)
 {
+	struct sock *sk = (struct sock *)socket;
 	struct tcp_sock *tp = (void *)sk;
 
 	switch (error) {
@@ -496,7 +523,7 @@ static __always_inline enum side first_to_close(int state)
 /* from is CLOSE if the step to that was not seen, or before it was accepted. */
 static __always_inline enum reason fill_end(struct conn *c, struct sock *sk, int from, int error)
 {
-	enum reason reason = reason_of(sk, from, error);
+	enum reason reason = reason_of((__u64)sk, from, error);
 
 	if (!c->closed_by)
 		c->closed_by = first_to_close(from);
@@ -513,6 +540,9 @@ static __always_inline void send_closed(void *ctx, struct sock *sk, struct conn_
 {
 	enum reason reason = fill_end(&rec->conn, sk, from, error);
 
+	note_idle(&rec->conn, sk, from);
+	if (reason == reset && !error)
+		rec->unread = unread_bytes((__u64)sk);
 	if (only_slow || (only_failed && reason != reset)) {
 		count(only_slow ? by_slow : by_failed, 1);
 		return;
@@ -538,8 +568,9 @@ static __noinline void end_unmet(struct sock *sk, int from, int error)
 	if (!has_called(sk, from))
 		c.role = server;
 	c.state = ended;
-	c.naming = name_met(sk, from, &c.id);
+	name_as_met(&c, sk, from);
 	c.reason = fill_end(&c, sk, from, error);
+	note_idle(&c, sk, from);
 	note_untold(sk, &c, close);
 }
 
@@ -566,7 +597,7 @@ static __noinline void end_open(void *ctx, struct sock *sk, struct conn *found, 
 	if (err) /* a late accept must find it, or its bucket is busy: it goes with the socket */
 		found->state = ended;
 	if (rec.conn.naming == unnamed)
-		rec.conn.naming = name_met(sk, from, &rec.conn.id);
+		name_as_met(&rec.conn, sk, from);
 	send_closed(ctx, sk, &rec, from, error);
 }
 
@@ -589,7 +620,8 @@ static __noinline void adopt(struct sock *sk, int from)
 	c.before = looking;
 	c.adopted = 1;
 	c.closed_by = first_to_close(from);
-	c.naming = name_met(sk, from, &c.id);
+	note_idle(&c, sk, from);
+	name_as_met(&c, sk, from);
 	fill_current(&c, task);
 	fill_tuple(&c, sk);
 	if (!at_ports(c.sport, c.dport))
@@ -618,7 +650,7 @@ static __noinline int set_state(__u64 *ctx, int copy)
 	int error;
 
 	/* First of all: what one misses and another sees is no loss, whatever it is. */
-	if (!is_tcp_step(sk, to))
+	if (!is_tcp_step(sk, to == TCP_CLOSE_WAIT ? TCP_FIN_WAIT1 : to))
 		return 0;
 	if (to == TCP_SYN_SENT) {
 		struct task_struct *task = (void *)bpf_get_current_task();
@@ -669,6 +701,7 @@ static __noinline int set_state(__u64 *ctx, int copy)
 	if (to != TCP_CLOSE) {
 		if (!c->closed_by) /* in case that nobody sees the last step */
 			c->closed_by = first_to_close(to);
+		note_idle(c, sk, from);
 		return 0;
 	}
 	error = LOAD(sk, sk_err);
@@ -750,32 +783,15 @@ static __noinline int sent_again(__u64 *ctx, int copy)
 
 STEP_COPIES("raw_tp/tcp_retransmit_skb", conn_retransmit, retransmit_step, sent_again)
 
-/* The current task accepts a socket, or has done so a moment ago. */
-static __noinline int accepted(void *ctx, struct sock *sk)
+/* The current task accepts a socket that is wanted. */
+static __noinline int accept_wanted(void *ctx, struct sock *sk, int state)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct conn_record rec = {};
 	struct conn *found, *c = &rec.conn;
 	struct tcp_isns isns;
-	__u64 key;
-	int state;
+	__u64 key = (__u64)sk;
 
-	sk = tcp_socket(sk);
-	if (!sk)
-		return 0;
-	key = (__u64)sk;
-	state = LOAD(sk, __sk_common.skc_state);
-	if (state == TCP_LISTEN)
-		return 0;
-	found = bpf_map_lookup_elem(&socks, &key);
-	if (found && !has_ports(sk, found->ports)) {
-		count_unseen(found);
-	} else if (found && !(found->before && found->state == open)) {
-		/* Told already; what was found open before was met on its way here. */
-		return 0;
-	}
-	if (!wanted(LOAD(task, tgid)))
-		return note_unwanted(sk, open, false);
 	rec.time = c->start = bpf_ktime_get_boot_ns();
 	c->role = server;
 	c->state = open;
@@ -788,10 +804,12 @@ static __noinline int accepted(void *ctx, struct sock *sk)
 	}
 	if (!wanted_ports(c))
 		return 0;
-	if (only_failed)
+	if (only_failed) {
 		count(by_failed, 1);
-	else
+	} else {
+		fill_queue(&rec, sk);
 		send(ctx, &rec, accept, sk, 0);
+	}
 	if (bpf_map_update_elem(&socks, &key, c, BPF_ANY)) {
 		count_lost(map_full);
 		return 0;
@@ -813,6 +831,33 @@ static __noinline int accepted(void *ctx, struct sock *sk)
 		send_closed(ctx, sk, &rec, TCP_CLOSE, LOAD(sk, sk_err));
 	}
 	return 0;
+}
+
+/* The current task accepts a socket, or has done so a moment ago. */
+static __noinline int accepted(void *ctx, struct sock *sk)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct conn *found;
+	__u64 key;
+	int state;
+
+	sk = tcp_socket(sk);
+	if (!sk)
+		return 0;
+	key = (__u64)sk;
+	state = LOAD(sk, __sk_common.skc_state);
+	if (state == TCP_LISTEN)
+		return 0;
+	found = bpf_map_lookup_elem(&socks, &key);
+	if (found && !has_ports(sk, found->ports)) {
+		count_unseen(found);
+	} else if (found && !(found->before && found->state == open)) {
+		/* Told already; what was found open before was met on its way here. */
+		return 0;
+	}
+	if (!wanted(LOAD(task, tgid)))
+		return note_unwanted(sk, open, false);
+	return accept_wanted(ctx, sk, state);
 }
 
 /*
@@ -876,7 +921,8 @@ static __noinline int connect_returned(void *ctx, struct sock *sk, void *addr, i
 
 static __noinline int accept_by_function(__u64 *ctx, int copy)
 {
-	struct sock *sk = (struct sock *)ctx[0];
+	/* As a number: of a pointer that the verifier knows global functions take none. */
+	struct sock *sk = (struct sock *)load_word(ctx);
 
 	return first_call(copy, COPIED_ACCEPT, number_of(sk), false) ? accepted(ctx, sk) : 0;
 }
@@ -1089,6 +1135,8 @@ int conn_cqe_io_uring(__u64 *ctx)
 
 /* Sockets that are older than tracing. */
 
+#include "conn/open.h"
+
 /* After so many files a byte is written: who reads may stop in between. */
 #define LOOK_STEP 512
 
@@ -1096,39 +1144,43 @@ int conn_cqe_io_uring(__u64 *ctx)
  * Notes a socket that a process has, if it is older than tracing. True: the process is
  * not wanted.
  */
-static __noinline bool note_older(struct sock *sk, struct task_struct *task, int state)
+static __noinline bool note_older(void *ctx, struct sock *sk, struct task_struct *task, int state)
 {
 	__u64 key = (__u64)sk;
 	struct conn *found = bpf_map_lookup_elem(&socks, &key);
-	struct conn c = {};
+	struct open_record rec = {.accepted = 1};
+	struct conn *c = &rec.conn;
 
 	if (state == TCP_CLOSE)
 		return false;
-	fill_owner(&c, task);
+	fill_owner(c, task);
 	/* Its owner may be known by now. But of several who hold an older one a wanted one is. */
 	if (found && !(found->before && found->unwanted))
 		return false;
-	if (!wanted_process(c.pid, c.uid))
+	if (!wanted_process(c->pid, c->uid))
 		return true;
 	if (found)
 		bpf_map_delete_elem(&socks, &key);
-	c.cgroup = task_cgroup(task);
-	c.before = 1;
-	c.state = open;
-	c.role = has_called(sk, state) ? client : server;
+	c->cgroup = task_cgroup(task);
+	c->before = 1;
+	c->state = open;
+	c->role = has_called(sk, state) ? client : server;
 	if (state == TCP_SYN_SENT)
-		c.state = connecting;
-	c.closed_by = first_to_close(state);
-	c.naming = name_met(sk, state, &c.id);
-	fill_tuple(&c, sk);
-	if (!wanted_ports(&c))
+		c->state = connecting;
+	c->closed_by = first_to_close(state);
+	name_as_met(c, sk, state);
+	fill_tuple(c, sk);
+	if (!wanted_ports(c))
 		return false;
-	if (bpf_map_update_elem(&socks, &key, &c, BPF_NOEXIST)) {
+	if (bpf_map_update_elem(&socks, &key, c, BPF_NOEXIST)) {
 		if (!bpf_map_lookup_elem(&socks, &key))
 			count_lost(map_full);
 	} else if (LOAD(sk, __sk_common.skc_state) == TCP_CLOSE) {
 		/* It has ended meanwhile: nobody would take the entry away. */
 		bpf_map_delete_elem(&socks, &key);
+	} else if (tell_open && state != TCP_SYN_SENT) {
+		fill_open(&rec, sk, state);
+		send_open(ctx, &rec);
 	}
 	return false;
 }
@@ -1152,13 +1204,15 @@ int conn_open_before(struct bpf_iter__task_file *ctx)
 	if (!sk)
 		return 0;
 	state = LOAD(sk, __sk_common.skc_state);
+	if (state == TCP_LISTEN && tell_open)
+		note_queue(sk, task);
 	if (state == TCP_LISTEN || state == TCP_SYN_RECV)
 		return 0;
 	key = (__u64)sk;
 	c = bpf_map_lookup_elem(&socks, &key);
 	if (c && c->untold)
 		tell_untold(ctx, sk, c, task);
-	else if (note_older(sk, task, state))
+	else if (note_older(ctx, sk, task, state))
 		note_unwanted(sk, state == TCP_SYN_SENT ? connecting : open, true);
 	return 0;
 }

@@ -14,46 +14,58 @@ import (
 )
 
 type ConnConn struct {
-	_        structs.HostLayout
-	Start    uint64
-	Cgroup   uint64
-	Id       uint64
-	Src      [16]uint8
-	Dst      [16]uint8
-	Pid      uint32
-	Uid      uint32
-	Error    int32
-	Ports    uint32
-	Comm     [16]int8
-	Sport    uint16
-	Dport    uint16
-	Errors   uint32
-	Role     ConnRole
-	State    ConnState
-	ClosedBy ConnSide
-	ResetBy  ConnSide
-	Before   uint8
-	Adopted  uint8
-	Naming   ConnNaming
-	Soft     uint8
-	Unwanted uint8
-	Untold   uint8
-	Reason   uint8
-	Pad      [5]uint8
+	_         structs.HostLayout
+	Start     uint64
+	Cgroup    uint64
+	Id        uint64
+	Src       [16]uint8
+	Dst       [16]uint8
+	Pid       uint32
+	Uid       uint32
+	Error     int32
+	Ports     uint32
+	Comm      [16]int8
+	Sport     uint16
+	Dport     uint16
+	Errors    uint32
+	Idle      uint32
+	Role      ConnRole
+	State     ConnState
+	ClosedBy  ConnSide
+	ResetBy   ConnSide
+	Before    uint8
+	Adopted   uint8
+	Naming    ConnNaming
+	Soft      uint8
+	Unwanted  uint8
+	Untold    uint8
+	Reason    uint8
+	IdleKnown uint8
 }
 
 type ConnConnRecord struct {
-	_           structs.HostLayout
-	Sent        uint64
-	Time        uint64
-	Socket      uint64
-	Conn        ConnConn
-	Tx          uint64
-	Rx          uint64
-	Type        ConnEvent
-	Retransmits uint32
-	SrttUs      uint32
-	Reason      ConnReason
+	_             structs.HostLayout
+	Sent          uint64
+	Time          uint64
+	Socket        uint64
+	Conn          ConnConn
+	Tx            uint64
+	Rx            uint64
+	Queued        uint64
+	Type          ConnEvent
+	Retransmits   uint32
+	SrttUs        uint32
+	Reason        ConnReason
+	MinRttUs      uint32
+	Busy          uint32
+	RwndLimited   uint32
+	SndbufLimited uint32
+	Limit         ConnLimit
+	Limited       uint32
+	Unread        uint32
+	Backlog       uint32
+	BacklogMax    uint32
+	Pad           uint32
 }
 
 type ConnEvent uint32
@@ -66,6 +78,15 @@ const (
 	ConnEventClose         ConnEvent = 5
 )
 
+type ConnLimit uint32
+
+const (
+	ConnLimitUnlimited     ConnLimit = 0
+	ConnLimitBusy          ConnLimit = 1
+	ConnLimitRwndLimited   ConnLimit = 2
+	ConnLimitSndbufLimited ConnLimit = 3
+)
+
 type ConnNaming uint8
 
 const (
@@ -73,6 +94,19 @@ const (
 	ConnNamingNamed    ConnNaming = 1
 	ConnNamingNameless ConnNaming = 2
 )
+
+type ConnOpenRecord struct {
+	_        structs.HostLayout
+	Sent     uint64
+	Time     uint64
+	Socket   uint64
+	Conn     ConnConn
+	Age      uint64
+	Unread   uint32
+	Unsent   uint32
+	Unacked  uint32
+	Accepted uint32
+}
 
 type ConnReason uint32
 
@@ -115,9 +149,11 @@ const (
 	ConnMapCgroups                 = "cgroups"
 	ConnMapCounts                  = "counts"
 	ConnMapEvents                  = "events"
+	ConnMapListens                 = "listens"
 	ConnMapLost                    = "lost"
 	ConnMapPids                    = "pids"
 	ConnMapPorts                   = "ports"
+	ConnMapQueued                  = "queued"
 	ConnMapSocks                   = "socks"
 	ConnMapTurns                   = "turns"
 	ConnProgConnAcceptFentry       = "conn_accept_fentry"
@@ -141,6 +177,7 @@ const (
 	ConnProgConnDestroyCopy3       = "conn_destroy_copy3"
 	ConnProgConnEndedUnseen        = "conn_ended_unseen"
 	ConnProgConnOpenBefore         = "conn_open_before"
+	ConnProgConnQueued             = "conn_queued"
 	ConnProgConnResultIoUring      = "conn_result_io_uring"
 	ConnProgConnRetransmit         = "conn_retransmit"
 	ConnProgConnRetransmitCopy1    = "conn_retransmit_copy1"
@@ -159,6 +196,7 @@ const (
 	ConnVarFilterPorts             = "filter_ports"
 	ConnVarFilterUid               = "filter_uid"
 	ConnVarForGoCgroupId           = "for_go_cgroup_id"
+	ConnVarForGoOpenRecord         = "for_go_open_record"
 	ConnVarHasCasts                = "has_casts"
 	ConnVarHasCopies               = "has_copies"
 	ConnVarHidden                  = "hidden"
@@ -172,6 +210,7 @@ const (
 	ConnVarReaderState             = "reader_state"
 	ConnVarSlowNs                  = "slow_ns"
 	ConnVarTellFirst               = "tell_first"
+	ConnVarTellOpen                = "tell_open"
 	ConnVarWantedUid               = "wanted_uid"
 )
 
@@ -238,6 +277,7 @@ type ConnProgramSpecs struct {
 	ConnDestroyCopy3       *ebpf.ProgramSpec `ebpf:"conn_destroy_copy3"`
 	ConnEndedUnseen        *ebpf.ProgramSpec `ebpf:"conn_ended_unseen"`
 	ConnOpenBefore         *ebpf.ProgramSpec `ebpf:"conn_open_before"`
+	ConnQueued             *ebpf.ProgramSpec `ebpf:"conn_queued"`
 	ConnResultIoUring      *ebpf.ProgramSpec `ebpf:"conn_result_io_uring"`
 	ConnRetransmit         *ebpf.ProgramSpec `ebpf:"conn_retransmit"`
 	ConnRetransmitCopy1    *ebpf.ProgramSpec `ebpf:"conn_retransmit_copy1"`
@@ -262,9 +302,11 @@ type ConnMapSpecs struct {
 	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
 	Counts  *ebpf.MapSpec `ebpf:"counts"`
 	Events  *ebpf.MapSpec `ebpf:"events"`
+	Listens *ebpf.MapSpec `ebpf:"listens"`
 	Lost    *ebpf.MapSpec `ebpf:"lost"`
 	Pids    *ebpf.MapSpec `ebpf:"pids"`
 	Ports   *ebpf.MapSpec `ebpf:"ports"`
+	Queued  *ebpf.MapSpec `ebpf:"queued"`
 	Socks   *ebpf.MapSpec `ebpf:"socks"`
 	Turns   *ebpf.MapSpec `ebpf:"turns"`
 }
@@ -273,25 +315,27 @@ type ConnMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ConnVariableSpecs struct {
-	FilterCgroups *ebpf.VariableSpec `ebpf:"filter_cgroups"`
-	FilterPids    *ebpf.VariableSpec `ebpf:"filter_pids"`
-	FilterPorts   *ebpf.VariableSpec `ebpf:"filter_ports"`
-	FilterUid     *ebpf.VariableSpec `ebpf:"filter_uid"`
-	ForGoCgroupId *ebpf.VariableSpec `ebpf:"for_go_cgroup_id"`
-	HasCasts      *ebpf.VariableSpec `ebpf:"has_casts"`
-	HasCopies     *ebpf.VariableSpec `ebpf:"has_copies"`
-	Hidden        *ebpf.VariableSpec `ebpf:"hidden"`
-	Looking       *ebpf.VariableSpec `ebpf:"looking"`
-	NrAccept      *ebpf.VariableSpec `ebpf:"nr_accept"`
-	NrAccept4     *ebpf.VariableSpec `ebpf:"nr_accept4"`
-	NrConnect     *ebpf.VariableSpec `ebpf:"nr_connect"`
-	OnlyFailed    *ebpf.VariableSpec `ebpf:"only_failed"`
-	OnlySlow      *ebpf.VariableSpec `ebpf:"only_slow"`
-	PerfBuffers   *ebpf.VariableSpec `ebpf:"perf_buffers"`
-	ReaderState   *ebpf.VariableSpec `ebpf:"reader_state"`
-	SlowNs        *ebpf.VariableSpec `ebpf:"slow_ns"`
-	TellFirst     *ebpf.VariableSpec `ebpf:"tell_first"`
-	WantedUid     *ebpf.VariableSpec `ebpf:"wanted_uid"`
+	FilterCgroups   *ebpf.VariableSpec `ebpf:"filter_cgroups"`
+	FilterPids      *ebpf.VariableSpec `ebpf:"filter_pids"`
+	FilterPorts     *ebpf.VariableSpec `ebpf:"filter_ports"`
+	FilterUid       *ebpf.VariableSpec `ebpf:"filter_uid"`
+	ForGoCgroupId   *ebpf.VariableSpec `ebpf:"for_go_cgroup_id"`
+	ForGoOpenRecord *ebpf.VariableSpec `ebpf:"for_go_open_record"`
+	HasCasts        *ebpf.VariableSpec `ebpf:"has_casts"`
+	HasCopies       *ebpf.VariableSpec `ebpf:"has_copies"`
+	Hidden          *ebpf.VariableSpec `ebpf:"hidden"`
+	Looking         *ebpf.VariableSpec `ebpf:"looking"`
+	NrAccept        *ebpf.VariableSpec `ebpf:"nr_accept"`
+	NrAccept4       *ebpf.VariableSpec `ebpf:"nr_accept4"`
+	NrConnect       *ebpf.VariableSpec `ebpf:"nr_connect"`
+	OnlyFailed      *ebpf.VariableSpec `ebpf:"only_failed"`
+	OnlySlow        *ebpf.VariableSpec `ebpf:"only_slow"`
+	PerfBuffers     *ebpf.VariableSpec `ebpf:"perf_buffers"`
+	ReaderState     *ebpf.VariableSpec `ebpf:"reader_state"`
+	SlowNs          *ebpf.VariableSpec `ebpf:"slow_ns"`
+	TellFirst       *ebpf.VariableSpec `ebpf:"tell_first"`
+	TellOpen        *ebpf.VariableSpec `ebpf:"tell_open"`
+	WantedUid       *ebpf.VariableSpec `ebpf:"wanted_uid"`
 }
 
 // ConnObjects contains all objects after they have been loaded into the kernel.
@@ -319,9 +363,11 @@ type ConnMaps struct {
 	Cgroups *ebpf.Map `ebpf:"cgroups"`
 	Counts  *ebpf.Map `ebpf:"counts"`
 	Events  *ebpf.Map `ebpf:"events"`
+	Listens *ebpf.Map `ebpf:"listens"`
 	Lost    *ebpf.Map `ebpf:"lost"`
 	Pids    *ebpf.Map `ebpf:"pids"`
 	Ports   *ebpf.Map `ebpf:"ports"`
+	Queued  *ebpf.Map `ebpf:"queued"`
 	Socks   *ebpf.Map `ebpf:"socks"`
 	Turns   *ebpf.Map `ebpf:"turns"`
 }
@@ -333,9 +379,11 @@ func (m *ConnMaps) Close() error {
 		m.Cgroups,
 		m.Counts,
 		m.Events,
+		m.Listens,
 		m.Lost,
 		m.Pids,
 		m.Ports,
+		m.Queued,
 		m.Socks,
 		m.Turns,
 	)
@@ -345,25 +393,27 @@ func (m *ConnMaps) Close() error {
 //
 // It can be passed to LoadConnObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ConnVariables struct {
-	FilterCgroups *ebpf.Variable `ebpf:"filter_cgroups"`
-	FilterPids    *ebpf.Variable `ebpf:"filter_pids"`
-	FilterPorts   *ebpf.Variable `ebpf:"filter_ports"`
-	FilterUid     *ebpf.Variable `ebpf:"filter_uid"`
-	ForGoCgroupId *ebpf.Variable `ebpf:"for_go_cgroup_id"`
-	HasCasts      *ebpf.Variable `ebpf:"has_casts"`
-	HasCopies     *ebpf.Variable `ebpf:"has_copies"`
-	Hidden        *ebpf.Variable `ebpf:"hidden"`
-	Looking       *ebpf.Variable `ebpf:"looking"`
-	NrAccept      *ebpf.Variable `ebpf:"nr_accept"`
-	NrAccept4     *ebpf.Variable `ebpf:"nr_accept4"`
-	NrConnect     *ebpf.Variable `ebpf:"nr_connect"`
-	OnlyFailed    *ebpf.Variable `ebpf:"only_failed"`
-	OnlySlow      *ebpf.Variable `ebpf:"only_slow"`
-	PerfBuffers   *ebpf.Variable `ebpf:"perf_buffers"`
-	ReaderState   *ebpf.Variable `ebpf:"reader_state"`
-	SlowNs        *ebpf.Variable `ebpf:"slow_ns"`
-	TellFirst     *ebpf.Variable `ebpf:"tell_first"`
-	WantedUid     *ebpf.Variable `ebpf:"wanted_uid"`
+	FilterCgroups   *ebpf.Variable `ebpf:"filter_cgroups"`
+	FilterPids      *ebpf.Variable `ebpf:"filter_pids"`
+	FilterPorts     *ebpf.Variable `ebpf:"filter_ports"`
+	FilterUid       *ebpf.Variable `ebpf:"filter_uid"`
+	ForGoCgroupId   *ebpf.Variable `ebpf:"for_go_cgroup_id"`
+	ForGoOpenRecord *ebpf.Variable `ebpf:"for_go_open_record"`
+	HasCasts        *ebpf.Variable `ebpf:"has_casts"`
+	HasCopies       *ebpf.Variable `ebpf:"has_copies"`
+	Hidden          *ebpf.Variable `ebpf:"hidden"`
+	Looking         *ebpf.Variable `ebpf:"looking"`
+	NrAccept        *ebpf.Variable `ebpf:"nr_accept"`
+	NrAccept4       *ebpf.Variable `ebpf:"nr_accept4"`
+	NrConnect       *ebpf.Variable `ebpf:"nr_connect"`
+	OnlyFailed      *ebpf.Variable `ebpf:"only_failed"`
+	OnlySlow        *ebpf.Variable `ebpf:"only_slow"`
+	PerfBuffers     *ebpf.Variable `ebpf:"perf_buffers"`
+	ReaderState     *ebpf.Variable `ebpf:"reader_state"`
+	SlowNs          *ebpf.Variable `ebpf:"slow_ns"`
+	TellFirst       *ebpf.Variable `ebpf:"tell_first"`
+	TellOpen        *ebpf.Variable `ebpf:"tell_open"`
+	WantedUid       *ebpf.Variable `ebpf:"wanted_uid"`
 }
 
 // ConnPrograms contains all programs after they have been loaded into the kernel.
@@ -391,6 +441,7 @@ type ConnPrograms struct {
 	ConnDestroyCopy3       *ebpf.Program `ebpf:"conn_destroy_copy3"`
 	ConnEndedUnseen        *ebpf.Program `ebpf:"conn_ended_unseen"`
 	ConnOpenBefore         *ebpf.Program `ebpf:"conn_open_before"`
+	ConnQueued             *ebpf.Program `ebpf:"conn_queued"`
 	ConnResultIoUring      *ebpf.Program `ebpf:"conn_result_io_uring"`
 	ConnRetransmit         *ebpf.Program `ebpf:"conn_retransmit"`
 	ConnRetransmitCopy1    *ebpf.Program `ebpf:"conn_retransmit_copy1"`
@@ -429,6 +480,7 @@ func (p *ConnPrograms) Close() error {
 		p.ConnDestroyCopy3,
 		p.ConnEndedUnseen,
 		p.ConnOpenBefore,
+		p.ConnQueued,
 		p.ConnResultIoUring,
 		p.ConnRetransmit,
 		p.ConnRetransmitCopy1,

@@ -73,6 +73,7 @@ var Objects = []Object{
 		{Name: ConnProgConnCqeIoUring, Sparse: true},
 		{Name: ConnProgConnOpenBefore},
 		{Name: ConnProgConnEndedUnseen},
+		{Name: ConnProgConnQueued},
 	}},
 	{"traffic", LoadTraffic, []Program{
 		{Name: TrafficProgTrafficSetState, Copies: 1, More: 2},

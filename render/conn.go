@@ -50,6 +50,57 @@ var connColumns = []Column{
 	{Name: "srtt", Title: "SRTT", Width: 8, Right: true, Rank: 51, Extra: true, Cell: closeCell(func(b []byte, e *event.Close) []byte {
 		return appendKnown(b, e.SRTT)
 	})},
+	{Name: "min_rtt", Title: "MIN RTT", Width: 8, Right: true, Rank: 50, Extra: true, Cell: closeCell(func(b []byte, e *event.Close) []byte {
+		return appendKnown(b, e.MinRTT)
+	})},
+	{Name: "idle", Title: "IDLE", Width: 8, Right: true, Rank: 50, Extra: true, Cell: func(b []byte, e event.Event) []byte {
+		switch e := e.(type) {
+		case *event.Close:
+			return appendKnown(b, e.Idle)
+		case *event.Open:
+			return appendKnown(b, e.Idle)
+		}
+		return b
+	}},
+	{Name: "unread", Title: "UNREAD", Width: 8, Right: true, Rank: 49, Extra: true, Cell: func(b []byte, e event.Event) []byte {
+		switch e := e.(type) {
+		case *event.Close:
+			return appendMoved(b, uint64(e.Unread))
+		case *event.Open:
+			return appendMoved(b, uint64(e.Unread))
+		}
+		return b
+	}},
+	{Name: "unsent", Title: "UNSENT", Width: 8, Right: true, Rank: 49, Extra: true, Cell: openCell(func(b []byte, e *event.Open) []byte {
+		return appendMoved(b, uint64(e.Unsent))
+	})},
+	{Name: "unacked", Title: "UNACKED", Width: 8, Right: true, Rank: 49, Extra: true, Cell: openCell(func(b []byte, e *event.Open) []byte {
+		return appendMoved(b, uint64(e.Unacked))
+	})},
+	{Name: "age", Title: "AGE", Width: 8, Right: true, Rank: 49, Extra: true, Cell: openCell(func(b []byte, e *event.Open) []byte {
+		return appendKnown(b, e.Age)
+	})},
+	{Name: "limited", Title: "LIMITED BY", Width: 15, Rank: 48, Extra: true, Cell: closeCell(func(b []byte, e *event.Close) []byte {
+		what, percent := limitOf(e)
+		if percent == 0 {
+			return b
+		}
+		b = append(append(b, what...), ' ')
+		return append(strconv.AppendUint(b, percent, 10), '%')
+	})},
+	{Name: "queue", Title: "QUEUED", Width: 8, Right: true, Rank: 47, Extra: true, Cell: func(b []byte, e event.Event) []byte {
+		if e, ok := e.(*event.Accept); ok {
+			return appendKnown(b, e.Queued)
+		}
+		return b
+	}},
+	{Name: "backlog", Title: "BACKLOG", Width: 9, Right: true, Rank: 46, Extra: true, Cell: func(b []byte, e event.Event) []byte {
+		if e, ok := e.(*event.Accept); ok && e.Queued > 0 {
+			b = strconv.AppendUint(b, uint64(e.Backlog), 10)
+			return strconv.AppendUint(append(b, '/'), uint64(e.BacklogMax), 10)
+		}
+		return b
+	}},
 	connIDColumn,
 }
 
@@ -72,6 +123,15 @@ func closeCell(cell func([]byte, *event.Close) []byte) func([]byte, event.Event)
 	}
 }
 
+func openCell(cell func([]byte, *event.Open) []byte) func([]byte, event.Event) []byte {
+	return func(b []byte, e event.Event) []byte {
+		if e, ok := e.(*event.Open); ok {
+			return cell(b, e)
+		}
+		return b
+	}
+}
+
 // connOf is the connection that an event is about.
 func connOf(e event.Event) *event.Connection {
 	switch e := e.(type) {
@@ -85,6 +145,8 @@ func connOf(e event.Event) *event.Connection {
 		return &e.Connection
 	case *event.Close:
 		return &e.Connection
+	case *event.Open:
+		return &e.Connection
 	}
 	return &event.Connection{}
 }
@@ -93,6 +155,14 @@ func connMark(e event.Event) Mark {
 	switch e := e.(type) {
 	case *event.ConnectFailed, *event.ConnectStuck:
 		return Failed
+	case *event.Accept:
+		if queueFull(e) {
+			return Failed
+		}
+	case *event.Open:
+		if !e.Accepted && e.Idle >= queuedTold {
+			return Failed
+		}
 	case *event.Close:
 		if e.Reason == event.ReasonClosed {
 			return Quiet
@@ -119,96 +189,6 @@ func appendEndpoint(b []byte, ap netip.AddrPort) []byte {
 		return append(b, '*')
 	}
 	return strconv.AppendUint(b, uint64(ap.Port()), 10)
-}
-
-// appendConnResult says what happened to a connection, the most important first:
-// the end may be cut.
-func appendConnResult(b []byte, e event.Event) []byte {
-	switch e := e.(type) {
-	case *event.Connect:
-		b = append(b, "connected"...)
-		if e.Latency > 0 {
-			b = AppendDuration(append(b, " in "...), e.Latency)
-		}
-	case *event.ConnectFailed:
-		return appendFailure(b, e)
-	case *event.ConnectStuck:
-		return appendNoAnswer(b, e.Age, e.SYNs)
-	case *event.Accept:
-		return append(b, "accepted"...)
-	case *event.Close:
-		return appendClose(b, e)
-	}
-	return b
-}
-
-func appendFailure(b []byte, e *event.ConnectFailed) []byte {
-	switch e.Error {
-	case "ECONNREFUSED":
-		return append(b, "refused"...)
-	case "ETIMEDOUT":
-		return appendNoAnswer(b, e.Latency, e.SYNs)
-	case "ECANCELED":
-		b = append(b, "given up"...)
-		if e.Latency > 0 {
-			b = appendSYNs(AppendDuration(append(b, " after "...), e.Latency), e.SYNs)
-		}
-		return b
-	}
-	b = append(b, e.Error...)
-	if text := failures[e.Error]; text != "" {
-		b = append(append(b, ": "...), text...)
-	}
-	return b
-}
-
-// failures explains common errors of connect(2).
-var failures = map[string]string{
-	"EACCES":        "not permitted",
-	"EADDRINUSE":    "local address in use",
-	"EADDRNOTAVAIL": "no local address or port",
-	"ECONNRESET":    "reset",
-	"EHOSTUNREACH":  "no route to host",
-	"ENETUNREACH":   "no route to network",
-	"EPERM":         "not permitted",
-}
-
-func appendNoAnswer(b []byte, age time.Duration, syns uint32) []byte {
-	b = append(b, "no answer"...)
-	if age > 0 {
-		b = appendSYNs(AppendDuration(append(b, " for "...), age), syns)
-	}
-	return b
-}
-
-func appendSYNs(b []byte, n uint32) []byte {
-	b = strconv.AppendUint(append(b, ", "...), uint64(n), 10)
-	if n == 1 {
-		return append(b, " SYN"...)
-	}
-	return append(b, " SYNs"...)
-}
-
-func appendClose(b []byte, e *event.Close) []byte {
-	by := e.ClosedBy
-	switch e.Reason {
-	case event.ReasonReset:
-		by = e.ResetBy
-		b = append(b, "reset"...)
-	case event.ReasonTimeout:
-		b = append(b, "timed out"...)
-	default:
-		b = append(b, "closed"...)
-	}
-	if by != "" && by != e.Role {
-		b = append(b, " by peer"...)
-	}
-	if e.Duration > 0 {
-		b = AppendDuration(append(b, " after "...), e.Duration)
-	}
-	b = AppendSize(append(b, ", "...), e.Tx)
-	b = AppendSize(append(b, " out, "...), e.Rx)
-	return append(b, " in"...)
 }
 
 // appendKnown appends a duration unless it is unknown.

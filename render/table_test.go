@@ -792,7 +792,28 @@ func connEvents() []event.Event {
 		&event.Close{Common: common(event.KindClose, "postgres"), Connection: v4(event.RoleServer), Reason: event.ReasonClosed, OpenBefore: true},
 		// The peer has closed, and is told so that not all of it was read.
 		reset(v4(event.RoleServer), event.RoleClient, event.RoleServer),
+		&event.Accept{Common: common(event.KindAccept, "nginx"), Connection: v4(event.RoleServer), Queued: 30 * time.Microsecond, Backlog: 3, BacklogMax: 511},
+		&event.Accept{Common: common(event.KindAccept, "nginx"), Connection: v4(event.RoleServer), Queued: 300 * time.Millisecond, Backlog: 2, BacklogMax: 511},
+		&event.Accept{Common: common(event.KindAccept, "nginx"), Connection: v4(event.RoleServer), Queued: 1300 * time.Millisecond, Backlog: 5, BacklogMax: 5, SYNACKs: 2},
+		with(reset(v4(event.RoleServer), event.RoleServer, event.RoleServer), func(e *event.Close) {
+			e.Idle, e.MinRTT, e.Unread = 1500*time.Millisecond, 30*time.Microsecond, 512
+		}),
+		with(closed(v4(event.RoleServer), event.ReasonClosed, event.RoleClient), func(e *event.Close) {
+			e.Idle, e.Busy, e.RwndLimited, e.SndbufLimited = time.Nanosecond, 4*time.Second, 3*time.Second, 100*time.Millisecond
+		}),
+		with(closed(v4(event.RoleServer), event.ReasonClosed, event.RoleClient), func(e *event.Close) {
+			e.Idle, e.Busy, e.SndbufLimited = 99*time.Millisecond, 4*time.Second, time.Second
+		}),
+		&event.Open{Common: common(event.KindOpen, "nginx"), Connection: v4(event.RoleServer), Idle: 1500 * time.Millisecond, Age: time.Hour, Accepted: true},
+		&event.Open{Common: common(event.KindOpen, "nginx"), Connection: v4(event.RoleClient), Idle: 8 * time.Millisecond, Unread: 12, Unsent: 1 << 20, Unacked: 3 << 20, Accepted: true},
+		&event.Open{Common: common(event.KindOpen, "nginx"), Connection: v4(event.RoleServer), Idle: time.Minute, Age: time.Minute, Unread: 77},
 	}
+}
+
+// with is a close with more that is known.
+func with(e *event.Close, more func(*event.Close)) *event.Close {
+	more(e)
+	return e
 }
 
 // However narrow the terminal is, a row shows the port and the result.
@@ -800,10 +821,11 @@ func TestTableOfConnKeepsErrorAndPort(t *testing.T) {
 	view := Views["conn"]
 	words := []string{
 		"connected", "accepted", "closed", "reset", "timed out", "refused", "no answer", "no answer", "given up",
-		"ENETUNREACH", "EADDRNOTAVAIL", "connected", "closed", "reset",
+		"ENETUNREACH", "EADDRNOTAVAIL", "connected", "closed", "reset", "accepted", "accepted", "accepted", "reset", "closed", "closed",
+		"open", "open", "not accepted",
 	}
 	for width := 25; width <= 200; width++ {
-		b := appendAll(TableOptions{Columns: Defaults(view.Columns), Mark: view.Mark, Terminal: terminal(t, width, 24)}, connEvents())
+		b := appendAll(TableOptions{Columns: Defaults(view.Columns), Mark: view.Mark, Terminal: terminal(t, width, 60)}, connEvents())
 		lines := strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")[1:]
 		if len(lines) != len(words) {
 			t.Fatalf("%d cells: %d rows, want %d", width, len(lines), len(words))

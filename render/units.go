@@ -48,6 +48,14 @@ func AppendSize(b []byte, n uint64) []byte {
 	return append(appendThree(b, f/1024), "EiB"...)
 }
 
+// appendMoved appends a number of bytes unless there are none.
+func appendMoved(b []byte, n uint64) []byte {
+	if n == 0 {
+		return b
+	}
+	return AppendSize(b, n)
+}
+
 // appendThree appends f, which is below 999.5, in at most three digits, without zeros
 // at the end of its fraction.
 func appendThree(b []byte, f float64) []byte {

@@ -8,6 +8,8 @@ var Views = map[string]View{
 
 	"conn": {Columns: connColumns, Mark: connMark},
 
+	"conn-summary": {Columns: connSummaryColumns, Mark: connSummaryMark, Paged: true, Title: appendConnSummaryTitle},
+
 	"traffic": trafficView(ranked(pidColumn, 55), commColumn, extra(trafficProto)),
 
 	"traffic by program":    trafficView(commColumn, extra(trafficProto)),

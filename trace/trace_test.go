@@ -22,7 +22,7 @@ var directions = map[string][]string{
 	"tracer/render/help":          {"tracer/render"},
 	"tracer/render":               {"tracer/trace/event"},
 	"tracer/trace":                {"tracer/trace/conn", "tracer/trace/event", "tracer/trace/exec", "tracer/trace/http", "tracer/trace/kernel", "tracer/trace/place", "tracer/trace/proc", "tracer/trace/session", "tracer/trace/tls/find", "tracer/trace/traffic"},
-	"tracer/trace/exec":           {"tracer/bpf", "tracer/trace/event", "tracer/trace/kernel", "tracer/trace/proc", "tracer/trace/session"},
+	"tracer/trace/exec":           {"tracer/bpf", "tracer/trace/event", "tracer/trace/kernel", "tracer/trace/option", "tracer/trace/proc", "tracer/trace/session"},
 	"tracer/trace/conn":           {"tracer/bpf", "tracer/trace/account", "tracer/trace/event", "tracer/trace/kernel", "tracer/trace/option", "tracer/trace/session"},
 	"tracer/trace/traffic":        {"tracer/bpf", "tracer/trace/account", "tracer/trace/event", "tracer/trace/kernel", "tracer/trace/option", "tracer/trace/session"},
 	"tracer/trace/http":           {"tracer/bpf", "tracer/trace/account", "tracer/trace/event", "tracer/trace/exchange", "tracer/trace/http1", "tracer/trace/http2", "tracer/trace/kernel", "tracer/trace/message", "tracer/trace/option", "tracer/trace/session", "tracer/trace/stream", "tracer/trace/tls", "tracer/trace/tls/hello"},

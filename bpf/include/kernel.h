@@ -319,6 +319,8 @@ struct sock {
 	struct socket *sk_socket;
 	int sk_err;
 	int sk_err_soft;
+	u32 sk_ack_backlog;
+	u32 sk_max_ack_backlog;
 	u16 sk_protocol;
 	u8 sk_shutdown;
 };
@@ -327,10 +329,29 @@ struct inet_sock {
 	__be16 inet_sport;
 };
 
+/* include/net/{request_sock,inet_connection_sock}.h */
+struct request_sock {
+	struct request_sock *dl_next;
+	struct sock *sk;
+};
+
+struct request_sock_queue {
+	struct request_sock *rskq_accept_head;
+};
+
 struct inet_connection_sock {
+	struct request_sock_queue icsk_accept_queue; /* of a listener */
 	struct {
 		u32 lrcvtime; /* jiffies: the newest data came */
 	} icsk_ack;
+};
+
+struct minmax_sample {
+	u32 v;
+};
+
+struct minmax {
+	struct minmax_sample s[3];
 };
 
 struct tcp_sock {
@@ -350,6 +371,17 @@ struct tcp_sock {
 	u32 segs_out;
 	u32 total_retrans;
 	u32 srtt_us;
+	u32 lsndtime;	/* when bytes left last, in ticks */
+	u32 chrono_start; /* of what sending waits for now, chrono_type, in ticks */
+	u32 chrono_stat[3];
+	u8 chrono_type : 2;
+	struct minmax rtt_min;
+	struct {
+		u64 time; /* established, until something is read: us, monotonic clock */
+	} rcvq_space;
+	struct {
+		u32 rtt_us;
+	} rcv_rtt_est;
 };
 
 struct socket {

@@ -3,6 +3,9 @@
 //	options.go  the flags, and what a tracer knows
 //	plan.go     what is loaded into the kernel
 //	event.go    what records and events have in common
+//	measure.go  what a socket tells at its end
+//	open.go     what was open before tracing
+//	summary.go  events become rows of a summary
 //	wait.go     connects without an answer
 //	conn.go     from attaching to the end: records become events
 //
@@ -25,13 +28,20 @@ import (
 var Probe = session.Probe{Name: "conn",
 	Short: "every TCP connection: who opened or accepted it, to whom, how long the handshake took, why it failed, what it carried",
 	Long: `Show every TCP connection: who opened or accepted it, how long the handshake took,
-why it failed, and at its end how much it carried. If both ends are on this host,
-both are shown. A connection that was open before tracing is shown when it ends.
+why it failed, what it carried. If both ends are on this host, both are shown. One
+that was open before tracing is shown when it ends.
 
 Times count from the SYN or from the accept. Bytes are payload. A connect without
 an answer is reported after --stuck, and again when it ends. ECANCELED means that
 the process gave up. IPv4, IPv6, MPTCP (the first subflow), TCP fast open and
 io_uring are supported.
+
+A close says for how long no byte had moved when the first side closed (idle), and how
+many bytes were never read, which resets the connection. An accept says how long the
+connection waited for it; a listener's queue that is full drops whoever comes next.
+
+With --open a connection that nobody has accepted is a row of the process that listens.
+With --summary each connection counts once, under the last that is known of it.
 
 An accept is seen when the kernel hands the socket to a process. Some kernels do
 not allow hooks on functions. There, accepts, and connects that fail before a SYN
@@ -40,8 +50,8 @@ call of the host, and misses 32-bit programs, multishot accepts of io_uring, and
 immediate failures of TCP fast open and io_uring.`,
 	Example: `  tracer conn                            who talks to whom
   tracer conn --failed                   which connections fail or are reset
-  tracer conn --port 5432 --slow 50ms    slow handshakes with a database
-  tracer conn -- curl -s example.org     the connections of a command`,
+  tracer conn --summary                  the same in sums, and how they ended
+  tracer conn --port 5432 --slow 50ms    slow handshakes with a database`,
 	New: func() session.Tracer { return &tracer{} },
 }
 
@@ -61,9 +71,19 @@ func (t *tracer) Attached(h *session.Host) (err error) {
 	if err != nil {
 		return err
 	}
-	h.Beside(func(stop <-chan struct{}) error {
-		if err := older.RunUntil(stop); err != nil {
+	looks := []*kernel.Iterator{older}
+	if t.older {
+		queued, err := h.Iterator(bpf.ConnProgConnQueued, bpf.ConnMapQueued)
+		if err != nil {
 			return err
+		}
+		looks = append(looks, queued) // what the first one has found
+	}
+	h.Beside(func(stop <-chan struct{}) error {
+		for _, look := range looks {
+			if err := look.RunUntil(stop); err != nil {
+				return err
+			}
 		}
 		return h.Set(bpf.ConnVarLooking, uint32(0))
 	})
@@ -73,8 +93,18 @@ func (t *tracer) Attached(h *session.Host) (err error) {
 // begin readies the tracer for records.
 func (t *tracer) begin(h *session.Host) {
 	t.host = h
+	t.tick = kernel.Tick()
 	t.waits = map[wait]*waiter{}
 	t.due = h.Timer(t.tellWaiting)
+	if !t.summed {
+		return
+	}
+	t.sum = newSummary(kernel.Now())
+	t.summing = h.Timer(func() {
+		t.summing.In(summaryInterval)
+		t.tellSummary(false)
+	})
+	t.summing.In(summaryInterval)
 }
 
 // Detaching counts the connections whose end was missed.
@@ -87,9 +117,16 @@ func (t *tracer) Detaching() {
 	}
 }
 
-func (t *tracer) End() {}
+func (t *tracer) End() {
+	if t.sum != nil {
+		t.tellSummary(true)
+	}
+}
 
 func (t *tracer) Decode(record []byte) bool {
+	if kernel.IsRecord(record, unsafe.Sizeof(bpf.ConnOpenRecord{})) {
+		return t.decodeOpen(record)
+	}
 	if !kernel.IsRecord(record, unsafe.Sizeof(bpf.ConnConnRecord{})) {
 		return false
 	}
@@ -101,38 +138,42 @@ func (t *tracer) Decode(record []byte) bool {
 	case bpf.ConnEventConnect:
 		t.answered(r)
 		t.connect = event.Connect{
-			Common:     t.common(event.KindConnect, r.Time, r),
-			Connection: connection(r),
+			Common:     t.common(event.KindConnect, r.Time, &r.Conn),
+			Connection: connection(&r.Conn),
 			Latency:    kernel.Since(r.Conn.Start, r.Time),
 		}
-		t.host.Emit(&t.connect)
+		t.tell(&t.connect, wait{r.Socket, r.Conn.Start})
 	case bpf.ConnEventConnectFailed:
 		t.answered(r)
 		t.connectFailed = event.ConnectFailed{
-			Common:     t.common(event.KindConnectFailed, r.Time, r),
-			Connection: connection(r),
+			Common:     t.common(event.KindConnectFailed, r.Time, &r.Conn),
+			Connection: connection(&r.Conn),
 			Latency:    kernel.Since(r.Conn.Start, r.Time),
 			Error:      kernel.Errno(unix.Errno(r.Conn.Error)),
 		}
 		if t.connectFailed.Latency > 0 {
 			t.connectFailed.SYNs = r.Retransmits + 1
 		}
-		t.host.Emit(&t.connectFailed)
+		t.tell(&t.connectFailed, wait{r.Socket, r.Conn.Start})
 	case bpf.ConnEventConnectWaits:
 		t.syn(r)
 	case bpf.ConnEventAccept:
 		t.accept = event.Accept{
-			Common:     t.common(event.KindAccept, r.Time, r),
-			Connection: connection(r),
+			Common:     t.common(event.KindAccept, r.Time, &r.Conn),
+			Connection: connection(&r.Conn),
+			Queued:     time.Duration(r.Queued),
+			Backlog:    r.Backlog,
+			BacklogMax: r.BacklogMax,
+			SYNACKs:    r.Retransmits,
 		}
-		t.host.Emit(&t.accept)
+		t.tell(&t.accept, wait{r.Socket, r.Conn.Start})
 	case bpf.ConnEventClose:
 		if r.Reason == 0 || int(r.Reason) >= len(closeReasons) {
 			return false
 		}
 		t.close = event.Close{
-			Common:      t.common(event.KindClose, r.Time, r),
-			Connection:  connection(r),
+			Common:      t.common(event.KindClose, r.Time, &r.Conn),
+			Connection:  connection(&r.Conn),
 			Duration:    kernel.Since(r.Conn.Start, r.Time),
 			Tx:          r.Tx,
 			Rx:          r.Rx,
@@ -143,7 +184,8 @@ func (t *tracer) Decode(record []byte) bool {
 			ResetBy:     roleOf(r, r.Conn.ResetBy),
 			OpenBefore:  r.Conn.Before != 0,
 		}
-		t.host.Emit(&t.close)
+		t.measure(&t.close, r)
+		t.tell(&t.close, wait{r.Socket, r.Conn.Start})
 	default:
 		return false
 	}

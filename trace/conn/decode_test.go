@@ -14,7 +14,7 @@ import (
 )
 
 // recordBytes is what the kernel would send.
-func recordBytes(r *bpf.ConnConnRecord) []byte {
+func recordBytes[T bpf.ConnConnRecord | bpf.ConnOpenRecord](r *T) []byte {
 	return append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(r)), unsafe.Sizeof(*r))...)
 }
 
@@ -22,6 +22,7 @@ func recordBytes(r *bpf.ConnConnRecord) []byte {
 func offline(sink session.Sink) *tracer {
 	x := &tracer{stuck: time.Second}
 	x.begin(session.Offline(x, session.Options{}, sink))
+	x.tick = 4 * time.Millisecond
 	return x
 }
 
@@ -66,7 +67,27 @@ func TestRecordsBecomeEvents(t *testing.T) {
 		{"closed by the other side", func(r *bpf.ConnConnRecord) {
 			r.Type, r.Conn.Role, r.Conn.ClosedBy, r.Reason = bpf.ConnEventClose, bpf.ConnRoleServer, bpf.ConnSidePeer, 1
 			r.Tx, r.Rx, r.Retransmits, r.SrttUs = 1009, 2003, 3, 25
-		}, `"event":"close",` + head + `"role":"server",` + ends + `,"duration_us":1000000,"tx_bytes":1009,"rx_bytes":2003,"retransmits":3,"srtt_us":25,"reason":"closed","closed_by":"client"`},
+			r.MinRttUs, r.Conn.Idle, r.Conn.IdleKnown, r.Busy = 7, 25, 1, 100 // of who has received more it means nothing
+		}, `"event":"close",` + head + `"role":"server",` + ends + `,"duration_us":1000000,"tx_bytes":1009,"rx_bytes":2003,"retransmits":3,"srtt_us":25,"min_rtt_us":7,"reason":"closed","closed_by":"client","idle_us":100000`},
+		{"limited by the receiver, for some time still when it ended", func(r *bpf.ConnConnRecord) {
+			r.Type, r.Reason, r.Tx, r.Rx = bpf.ConnEventClose, 1, 2003, 1009
+			r.MinRttUs, r.Conn.IdleKnown = math.MaxUint32, 1
+			r.Busy, r.RwndLimited, r.SndbufLimited, r.Limit, r.Limited = 2, 10, 2, bpf.ConnLimitRwndLimited, 40
+		}, `"event":"close",` + head + `"role":"client",` + ends + `,"duration_us":1000000,"tx_bytes":2003,"rx_bytes":1009,"retransmits":0,"busy_us":216000,"rwnd_limited_us":200000,"reason":"closed","idle_us":0`},
+		{"limited by the send buffer", func(r *bpf.ConnConnRecord) {
+			r.Type, r.Reason, r.Tx = bpf.ConnEventClose, 1, 2003
+			r.MinRttUs, r.SndbufLimited, r.Limit, r.Limited = math.MaxUint32, 10, bpf.ConnLimitSndbufLimited, 3
+		}, `"event":"close",` + head + `"role":"client",` + ends + `,"duration_us":1000000,"tx_bytes":2003,"rx_bytes":0,"retransmits":0,"busy_us":52000,"sndbuf_limited_us":52000,"reason":"closed"`},
+		{"closed with bytes unread", func(r *bpf.ConnConnRecord) {
+			r.Type, r.Reason, r.Conn.ClosedBy, r.Conn.ResetBy = bpf.ConnEventClose, 2, bpf.ConnSideOwn, bpf.ConnSideOwn
+			r.MinRttUs, r.Rx, r.Unread, r.Busy = math.MaxUint32, 101, 101, 100
+		}, `"event":"close",` + head + `"role":"client",` + ends + `,"duration_us":1000000,"tx_bytes":0,"rx_bytes":101,"retransmits":0,"unread_bytes":101,"reason":"reset","closed_by":"client","reset_by":"client"`},
+		{"accepted late, by a listener whose queue was full", func(r *bpf.ConnConnRecord) {
+			r.Type, r.Conn.Role, r.Queued, r.Backlog, r.BacklogMax, r.Retransmits = bpf.ConnEventAccept, bpf.ConnRoleServer, 300_000_999, 5, 5, 2
+		}, `"event":"accept",` + head + `"role":"server",` + ends + `,"queue_us":300000,"backlog":5,"backlog_max":5,"synack_retransmits":2`},
+		{"accepted at once, by a listener without a queue", func(r *bpf.ConnConnRecord) {
+			r.Type, r.Conn.Role, r.Queued = bpf.ConnEventAccept, bpf.ConnRoleServer, 999
+		}, `"event":"accept",` + head + `"role":"server",` + ends + `,"queue_us":0,"backlog":0,"backlog_max":0,"synack_retransmits":0`},
 		{"reset by this side, open before", func(r *bpf.ConnConnRecord) {
 			r.Type, r.Conn.ClosedBy, r.Reason, r.Conn.Before, r.Conn.Start = bpf.ConnEventClose, bpf.ConnSideOwn, 2, 1, 0
 		}, `"event":"close",` + head + `"role":"client",` + ends + `,"tx_bytes":0,"rx_bytes":0,"retransmits":0,"reason":"reset","closed_by":"client","open_before":true`},
@@ -88,6 +109,40 @@ func TestRecordsBecomeEvents(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, want)
 			}
 		})
+	}
+}
+
+func TestOpenRecordsBecomeEvents(t *testing.T) {
+	base := bpf.ConnOpenRecord{Time: 5_000_000_000}
+	base.Conn = bpf.ConnConn{Pid: 4711, Uid: 1000, Sport: 51234, Dport: 443, Role: bpf.ConnRoleServer, Idle: 25, IdleKnown: 1}
+	base.Conn.Src, base.Conn.Dst = [16]uint8{15: 1}, [16]uint8{15: 1}
+	const head = `{"time":"1970-01-01T00:00:05.000000000Z","event":"open","pid":4711,"comm":"","uid":1000,"role":"server",` +
+		`"family":"ipv6","src_addr":"::1","src_port":51234,"dst_addr":"::1","dst_port":443,"idle_us":100000`
+	for _, test := range []struct {
+		name   string
+		change func(r *bpf.ConnOpenRecord)
+		want   string
+	}{
+		{"its age is not known", func(r *bpf.ConnOpenRecord) { r.Accepted, r.Unread, r.Unsent, r.Unacked = 1, 7, 5, 12 },
+			`,"unread_bytes":7,"unsent_bytes":5,"unacked_bytes":12,"accepted":true}`},
+		{"it waits to be accepted", func(r *bpf.ConnOpenRecord) { r.Age = 300_000_000 },
+			`,"age_us":300000,"unread_bytes":0,"unsent_bytes":0,"unacked_bytes":0,"accepted":false}`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := base
+			test.change(&r)
+			shown := record.New(t)
+			if !offline(shown).Decode(recordBytes(&r)) {
+				t.Fatal("not decoded")
+			}
+			if got, want := describe(shown.Events()...), head+test.want+"\n"; got != want {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+		})
+	}
+	base.Conn.Role = 0
+	if offline(record.New(t)).Decode(recordBytes(&base)) {
+		t.Error("an end that is none was decoded")
 	}
 }
 
@@ -125,6 +180,9 @@ func FuzzDecode(f *testing.F) {
 		r.Conn.Role = bpf.ConnRoleServer
 		f.Add(recordBytes(&r))
 	}
+	open := bpf.ConnOpenRecord{}
+	open.Conn.Role = bpf.ConnRoleServer
+	f.Add(recordBytes(&open))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		shown := record.New(t)

@@ -5,6 +5,8 @@ import (
 
 	"tracer/bpf"
 	"tracer/trace/event"
+	"tracer/trace/kernel"
+	"tracer/trace/session"
 )
 
 var closeReasons = []string{
@@ -13,35 +15,35 @@ var closeReasons = []string{
 	bpf.ConnReasonTimedOut: event.ReasonTimeout,
 }
 
-func (t *tracer) common(kind string, when uint64, r *bpf.ConnConnRecord) event.Common {
+func (t *tracer) common(kind string, when uint64, c *bpf.ConnConn) event.Common {
 	return event.Common{
 		Time: t.host.Clock.Wall(when),
 		Kind: kind,
 		Process: event.Process{
-			PID:      r.Conn.Pid,
-			Comm:     t.host.Comm(r.Conn.Comm),
-			UID:      r.Conn.Uid,
-			CgroupID: r.Conn.Cgroup,
+			PID:      c.Pid,
+			Comm:     t.host.Comm(c.Comm),
+			UID:      c.Uid,
+			CgroupID: c.Cgroup,
 		},
 	}
 }
 
 // connection is which one, and which end.
-func connection(r *bpf.ConnConnRecord) event.Connection {
+func connection(of *bpf.ConnConn) event.Connection {
 	c := event.Connection{
 		Role: event.RoleClient,
-		Src:  netip.AddrPortFrom(addr(r.Conn.Src), r.Conn.Sport),
-		Dst:  netip.AddrPortFrom(addr(r.Conn.Dst), r.Conn.Dport),
+		Src:  netip.AddrPortFrom(addr(of.Src), of.Sport),
+		Dst:  netip.AddrPortFrom(addr(of.Dst), of.Dport),
 	}
-	if r.Conn.Role == bpf.ConnRoleServer {
+	if of.Role == bpf.ConnRoleServer {
 		c.Role = event.RoleServer
 	}
-	if r.Conn.Naming == bpf.ConnNamingNamed {
-		c.ID = event.ConnID{Client: uint32(r.Conn.Id >> 32), Server: uint32(r.Conn.Id), Known: true}
+	if of.Naming == bpf.ConnNamingNamed {
+		c.ID = event.ConnID{Client: uint32(of.Id >> 32), Server: uint32(of.Id), Known: true}
 	}
 	// Nothing was sent: no source address was chosen.
 	if c.Src.Addr().IsUnspecified() {
-		c.Src = netip.AddrPortFrom(netip.Addr{}, r.Conn.Sport)
+		c.Src = netip.AddrPortFrom(netip.Addr{}, of.Sport)
 	}
 	return c
 }
@@ -57,4 +59,27 @@ func roleOf(r *bpf.ConnConnRecord, side bpf.ConnSide) string {
 		return event.RoleClient
 	}
 	return event.RoleServer
+}
+
+// tell passes on an event, or takes it into the summary if it passes the filters.
+func (t *tracer) tell(e event.Event, key wait) {
+	if t.sum == nil {
+		t.host.Emit(e)
+		return
+	}
+	if most := t.host.Options.Count; most > 0 && t.host.Ledger.ShownSoFar() >= most {
+		return
+	}
+	t.host.Ledger.Saw(e.Head().Kind)
+	if refusal := t.host.Judge(e.Head()); refusal != (session.Refusal{}) {
+		t.host.Refuse(refusal, 1)
+		return
+	}
+	t.host.Ledger.Shown()
+	t.sum.add(e, key)
+}
+
+func (t *tracer) tellSummary(last bool) {
+	now := kernel.Now()
+	t.sum.tell(t.host, now, t.host.Clock.Wall(now), last)
 }

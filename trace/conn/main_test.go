@@ -129,6 +129,9 @@ func (c *conns) socks(pids ...int) map[uint64]bpf.ConnConn {
 func (c *conns) calls() (n int) {
 	c.t.Helper()
 	m := c.Host.Map(bpf.ConnMapCalls)
+	if m == nil {
+		return 0 // only kprobes use it
+	}
 	key, value := make([]byte, m.KeySize()), make([]byte, m.ValueSize())
 	iter := m.Iterate()
 	for iter.Next(key, value) {
@@ -183,6 +186,8 @@ func connectionOf(e event.Event) *event.Connection {
 	case *event.Accept:
 		return &e.Connection
 	case *event.Close:
+		return &e.Connection
+	case *event.Open:
 		return &e.Connection
 	}
 	panic("no event of conn")

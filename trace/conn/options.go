@@ -22,8 +22,11 @@ type tracer struct {
 	failed bool
 	stuck  time.Duration
 	slow   time.Duration
+	older  bool // those that are open already are rows, too
+	summed bool
 
 	host   *session.Host
+	tick   time.Duration    // of the kernel's timer; 0 if unknown
 	uring  []string         // programs of which one may fit the kernel's io_uring
 	unseen *kernel.Iterator // counts connections whose end was missed; nil where there are no iterators
 
@@ -32,17 +35,16 @@ type tracer struct {
 	untold int            // of those
 	due    *session.Timer // the next of them may be told
 
+	sum     *summary // nil: there is none
+	summing *session.Timer
+
 	// Reused for every event of its kind.
 	connect       event.Connect
 	connectFailed event.ConnectFailed
 	connectStuck  event.ConnectStuck
 	accept        event.Accept
 	close         event.Close
-}
-
-// wait tells one attempt to connect from the others of its socket.
-type wait struct {
-	socket, start uint64
+	open          event.Open
 }
 
 type waiter struct {
@@ -56,4 +58,14 @@ func (t *tracer) Flags(fs *flag.FlagSet) {
 	fs.BoolVar(&t.failed, "failed", false, "only connections that could not be opened or were reset")
 	fs.Var(option.Duration(&t.stuck, 0), "stuck", "`1s` report a connect unanswered this long; 0: off")
 	fs.Var(option.Duration(&t.slow, 0), "slow", "`50ms` only connects that took at least this long")
+	fs.BoolVar(&t.older, "open", false, "first a row for each connection that is open now")
+	fs.BoolVar(&t.summed, "summary", false, "one row per process, destination and result")
+}
+
+// View is another one with --summary.
+func (t *tracer) View() string {
+	if t.summed {
+		return "conn-summary"
+	}
+	return "conn"
 }

@@ -18,6 +18,8 @@ const (
 	// resultArguments is what io_uring_complete hands over at least where it has
 	// results as numbers, and not what they are in.
 	resultArguments = 5
+	// queuedMost bounds what --open tells of connections that nobody has accepted.
+	queuedMost = 64 << 10
 )
 
 func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, error) {
@@ -34,6 +36,10 @@ func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, 
 	for _, port := range t.ports {
 		ports.Keys = append(ports.Keys, port)
 	}
+	queued := kernel.Size{Entries: 1}
+	if t.older {
+		queued.Entries = queuedMost
+	}
 	looking := uint32(1)
 	if t.slow > 0 {
 		looking = 0 // what is older is of no interest: see features
@@ -44,10 +50,12 @@ func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, 
 			bpf.ConnMapEvents: {Entries: connRing},
 			bpf.ConnMapSocks:  {Entries: opts.SocketRoom(uint32(unsafe.Sizeof(bpf.ConnConn{})))},
 			bpf.ConnMapPorts:  ports,
+			bpf.ConnMapQueued: queued,
 		},
 		Knobs: map[string]any{
 			bpf.ConnVarFilterPorts: len(t.ports) > 0,
 			bpf.ConnVarOnlyFailed:  t.failed,
+			bpf.ConnVarTellOpen:    t.older,
 			bpf.ConnVarOnlySlow:    t.slow > 0,
 			bpf.ConnVarSlowNs:      uint64(t.slow),
 			bpf.ConnVarHasCasts:    types.Casts(),
@@ -73,9 +81,28 @@ func (t *tracer) features() []kernel.Feature {
 			Without: "connects without an answer are shown at their end only: this kernel does not tell of SYNs that are sent again",
 		})
 	}
-	if t.slow > 0 {
-		return f // no accept, and nothing that fails at once, is slow
+	older := kernel.Feature{
+		Name:    "connections older than tracing",
+		Doors:   []kernel.Door{{Tier: kernel.Tracepoint, Programs: []string{bpf.ConnProgConnOpenBefore, bpf.ConnProgConnEndedUnseen}}},
+		Without: "connections that are open already stay unknown: this kernel cannot list them",
 	}
+	if t.older {
+		programs := &older.Doors[0].Programs
+		*programs = append(*programs, bpf.ConnProgConnQueued)
+	}
+	if t.slow == 0 {
+		return append(f, accepts(t.uring), older)
+	}
+	// No accept, and nothing that fails at once, is slow.
+	if t.older {
+		f = append(f, older)
+	}
+	return f
+}
+
+// accepts is the feature of accepts and of connects that fail at once; uring are the
+// programs of which one may fit the kernel's io_uring.
+func accepts(uring []string) kernel.Feature {
 	ipv4 := []string{bpf.ConnProgConnAcceptFentry, bpf.ConnProgConnConnect4Fexit}
 	ipv6 := []string{bpf.ConnProgConnConnect6Fexit}
 	kprobe4 := []string{bpf.ConnProgConnAcceptKprobe, bpf.ConnProgConnConnect4Kprobe, bpf.ConnProgConnConnect4Kretprobe}
@@ -90,22 +117,16 @@ func (t *tracer) features() []kernel.Feature {
 		{Tier: kernel.Kprobe, Programs: kprobe4},
 	}
 	for _, exits := range [][]string{{bpf.ConnProgConnSysExit}, {bpf.ConnProgConnSysExitRaw}} {
-		for _, p := range t.uring {
+		for _, p := range uring {
 			doors = append(doors, kernel.Door{Tier: kernel.Tracepoint, Programs: slices.Concat(exits, []string{p})})
 		}
 		doors = append(doors, kernel.Door{Tier: kernel.Tracepoint, Programs: exits})
 	}
-	return append(f,
-		kernel.Feature{
-			Name:  "accepts, and connects that fail at once",
-			Doors: doors,
-			Misses: map[kernel.Tier]string{
-				kernel.Tracepoint: "immediate failures of fast open and io_uring, and what 32-bit programs accept (and every system call of the host takes a little longer)",
-			},
+	return kernel.Feature{
+		Name:  "accepts, and connects that fail at once",
+		Doors: doors,
+		Misses: map[kernel.Tier]string{
+			kernel.Tracepoint: "immediate failures of fast open and io_uring, and what 32-bit programs accept (and every system call of the host takes a little longer)",
 		},
-		kernel.Feature{
-			Name:    "connections older than tracing",
-			Doors:   []kernel.Door{{Tier: kernel.Tracepoint, Programs: []string{bpf.ConnProgConnOpenBefore, bpf.ConnProgConnEndedUnseen}}},
-			Without: "connections that are open already stay unknown: this kernel cannot list them",
-		})
+	}
 }

@@ -74,12 +74,12 @@ func (t *tracer) tellStuck(w *waiter, now uint64) {
 	w.told = true
 	t.untold--
 	t.connectStuck = event.ConnectStuck{
-		Common:     t.common(event.KindConnectStuck, now, r),
-		Connection: connection(r),
+		Common:     t.common(event.KindConnectStuck, now, &r.Conn),
+		Connection: connection(&r.Conn),
 		Age:        kernel.Since(r.Conn.Start, now),
 		SYNs:       r.Retransmits + 1,
 	}
-	t.host.Emit(&t.connectStuck)
+	t.tell(&t.connectStuck, wait{r.Socket, r.Conn.Start})
 }
 
 // tellWaiting tells of connects that have waited for long enough.

@@ -64,6 +64,11 @@ type ConnectStuck struct {
 type Accept struct {
 	Common
 	Connection
+	Queued time.Duration // from established to accepted; 0 if unknown, and then so is the rest
+
+	// The listener's queue when the connection came, and its limit: at that it was full.
+	Backlog, BacklogMax uint32
+	SYNACKs             uint32 // that were sent again: the client's last word was not heard, or found no room
 }
 
 // Close is the end of a connection that was established: TCP state CLOSE, or
@@ -75,10 +80,18 @@ type Close struct {
 	Tx, Rx      uint64        // payload bytes, sent at least once and received in order
 	Retransmits uint32        // segments
 	SRTT        time.Duration // smoothed round-trip time, 0 if never measured
+	MinRTT      time.Duration // the shortest of the last minutes, 0 if never measured
+	Idle        time.Duration // when the first side closed: since bytes were last moved; 0 if unknown
+	Unread      uint32        // bytes that were thrown away: the process closed without reading them, which resets
 	Reason      string        // ReasonClosed, …
 	ClosedBy    string        // the role of who ended it first; empty if nobody did
 	ResetBy     string        // the role of who sent a reset, also after the other's end; empty if nobody did
 	OpenBefore  bool          // open when tracing began
+
+	// What sending waited for, of the side that sent more; 0 if it was little. Busy is
+	// while anything was to be sent or acknowledged, the others are parts of that: the
+	// receiver's window was closed, the own send buffer was too small.
+	Busy, RwndLimited, SndbufLimited time.Duration
 }
 
 func (t *table) connection(c *Connection) {
@@ -126,6 +139,11 @@ func (e *ConnectStuck) fields(t *table) {
 func (e *Accept) fields(t *table) {
 	t.common(&e.Common)
 	t.connection(&e.Connection)
+	t.knownMicros("queue_us", &e.Queued)
+	known := e.Queued != 0
+	t.uint32("backlog", &e.Backlog, known)
+	t.uint32("backlog_max", &e.BacklogMax, known)
+	t.uint32("synack_retransmits", &e.SYNACKs, known)
 }
 
 func (e *Close) fields(t *table) {
@@ -136,8 +154,14 @@ func (e *Close) fields(t *table) {
 	t.uint64("rx_bytes", &e.Rx, true)
 	t.uint32("retransmits", &e.Retransmits, true)
 	t.knownMicros("srtt_us", &e.SRTT)
+	t.knownMicros("min_rtt_us", &e.MinRTT)
+	t.knownMicros("busy_us", &e.Busy)
+	t.knownMicros("rwnd_limited_us", &e.RwndLimited)
+	t.knownMicros("sndbuf_limited_us", &e.SndbufLimited)
+	t.uint32("unread_bytes", &e.Unread, e.Unread > 0)
 	t.text("reason", &e.Reason, true)
 	t.text("closed_by", &e.ClosedBy, e.ClosedBy != "")
 	t.text("reset_by", &e.ResetBy, e.ResetBy != "")
+	t.knownMicros("idle_us", &e.Idle)
 	t.flag("open_before", &e.OpenBefore, e.OpenBefore)
 }

@@ -25,7 +25,7 @@ import (
 func everyKind() []Event {
 	var all []Event
 	for _, kind := range []string{
-		KindExec, KindExit, KindExecFailed, KindExecSummary, KindConnect, KindConnectFailed, KindConnectStuck, KindAccept, KindClose,
+		KindExec, KindExit, KindExecFailed, KindExecSummary, KindConnect, KindConnectFailed, KindConnectStuck, KindAccept, KindClose, KindOpen, KindConnSummary,
 		KindTraffic, KindHTTP, KindHTTPStuck, KindHTTPSummary,
 	} {
 		e := newEvent(kind)
@@ -204,6 +204,8 @@ func fill(o Object, s *source) {
 var onScreen = []string{
 	"Account.Unopened",
 	"Account.Unseen",
+	"ConnSummary.Answered", // only whether it is 0
+	"ConnSummary.Rate",
 	"Exec.Depth",
 	"ExecFailed.Depth",
 	"ExecSummary.Failing",

@@ -19,6 +19,8 @@
 //	event.go    what events have in common
 //	exec.go     events of processes
 //	conn.go     events of connections
+//	open.go     connections that were open before tracing
+//	connsum.go  connections, summed up
 //	connid.go   the names of connections
 //	traffic.go  events of traffic
 //	http.go     events of HTTP

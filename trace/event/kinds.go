@@ -24,6 +24,10 @@ func newEvent(kind string) Event {
 		return new(Accept)
 	case KindClose:
 		return new(Close)
+	case KindOpen:
+		return new(Open)
+	case KindConnSummary:
+		return new(ConnSummary)
 	case KindTraffic:
 		return new(Traffic)
 	case KindHTTP, KindHTTPStuck:
@@ -55,6 +59,10 @@ func (t *table) event(e Event) {
 	case *Accept:
 		e.fields(t)
 	case *Close:
+		e.fields(t)
+	case *Open:
+		e.fields(t)
+	case *ConnSummary:
 		e.fields(t)
 	case *Traffic:
 		e.fields(t)

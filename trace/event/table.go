@@ -236,7 +236,7 @@ func (t *table) time(key string, p *time.Time, when bool) {
 		t.out = append(appendTime(append(t.out, '"'), *p), '"')
 	case t.reads(key):
 		*p = t.in.time()
-		t.timed = true
+		t.timed = t.timed || key == "time"
 		t.in.next()
 	}
 }

@@ -3,9 +3,8 @@ package http
 import (
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"tracer/bpf"
+	"tracer/trace/kernel"
 	"tracer/trace/message"
 )
 
@@ -20,14 +19,8 @@ type spent struct {
 	answer int64 // when the answer began
 }
 
-// jiffy is the kernel's tick: the coarse clocks go by it.
-var jiffy = func() time.Duration {
-	var ts unix.Timespec
-	if unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &ts) != nil {
-		return 0 // then nothing is said of queues
-	}
-	return time.Duration(ts.Nano())
-}()
+// jiffy is the kernel's tick; 0: not known, then nothing is said of queues.
+var jiffy = kernel.Tick()
 
 // spentOf makes durations of the part of a record whose call is an answer's first.
 func spentOf(s *bpf.HttpHttpSpent, answer *bpf.HttpHttpCall) spent {

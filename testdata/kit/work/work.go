@@ -4,6 +4,7 @@
 // process, and with it the test.
 //
 //	conn.go     connections, in every way that they can come and go
+//	measure.go  what is measured of them
 //	reject.go   those that something on the way rejects, and those that are older
 //	traffic.go  bytes, in every way that they can be moved
 //	http.go     scripts of messages, servers and clients
@@ -101,6 +102,12 @@ func table() map[string]func(args []string) {
 		"trafficNetwork":    trafficNetwork,
 		"nothingMoves":      nothingMoves,
 		"identity":          identity,
+		"idle":              idle,
+		"unread":            unread,
+		"queue":             queue,
+		"limited":           limited,
+		"holdOpen":          holdOpen,
+		"holdListener":      holdListener,
 	}
 }
 
