@@ -100,6 +100,7 @@ func (t *tracer) begin(h *session.Host) {
 		return
 	}
 	t.sum = newSummary(kernel.Now())
+	t.sum.key = t.order.Key
 	t.summing = h.Timer(func() {
 		t.summing.In(summaryInterval)
 		t.tellSummary(false)

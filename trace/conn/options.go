@@ -36,6 +36,7 @@ type tracer struct {
 	due    *session.Timer // the next of them may be told
 
 	sum     *summary // nil: there is none
+	order   option.Order
 	summing *session.Timer
 
 	// Reused for every event of its kind.
@@ -60,7 +61,22 @@ func (t *tracer) Flags(fs *flag.FlagSet) {
 	fs.Var(option.Duration(&t.slow, 0), "slow", "`50ms` only connects that took at least this long")
 	fs.BoolVar(&t.older, "open", false, "first a row for each connection that is open now")
 	fs.BoolVar(&t.summed, "summary", false, "one row per process, destination and result")
+	fs.Var(t.order.Flag(summaryKeys...), "sort", t.order.Usage())
 }
+
+// Validate says what is wrong with the flags together.
+func (t *tracer) Validate() error { return t.order.Validate(t.summed) }
+
+// Order is what the rows of a summary are sorted by.
+func (t *tracer) Order() *option.Order {
+	if !t.summed {
+		return nil
+	}
+	return &t.order
+}
+
+// Reorder shows the summary once more: in another order.
+func (t *tracer) Reorder() { t.sum.reorder(t.host) }
 
 // View is another one with --summary.
 func (t *tracer) View() string {

@@ -38,8 +38,14 @@ type summary struct {
 	total       uint64 // connections, of the intervals that are over
 	other       *summaryRow
 	toldFull    bool
+	key         func() string // of summaryKeys: what rows are sorted by; nil: the first
+	page        event.Page    // as told last, for reorder
+	sum         event.ConnSummary
 	event       event.ConnSummary // reused
 }
+
+// summaryKeys are what rows can be sorted by, the first where nothing was said.
+var summaryKeys = []string{"count", "rate", "errors", "p50", "max", "last"}
 
 // rowName is what a row is about.
 type rowName struct {
@@ -54,7 +60,13 @@ type summaryRow struct {
 	rowName
 	process     event.Process
 	first, last time.Time
-	now, all    tally // of this interval, and of those that are over
+	now, all    tally   // of this interval, and of those that are over
+	pace        float64 // connections a second: in this interval; on the last page, of the run
+}
+
+// failed reports whether it is of connections that could not be opened, or were reset.
+func (r *rowName) failed() bool {
+	return r.result != event.ResultConnected && r.result != event.ResultAccepted && r.result != event.ResultNotAccepted
 }
 
 // tally is what came of some connections.
@@ -249,7 +261,8 @@ func (s *summary) tell(to *session.Host, now uint64, wall time.Time, last bool) 
 		s.toldFull = true
 		to.Notice(&event.Notice{Kind: "warning", Message: "there are too many processes and destinations: connections of further ones are counted together as " + otherResult})
 	}
-	slices.SortFunc(s.active, func(a, b *summaryRow) int { return compareRows(a, b, &a.now, &b.now) })
+	key := s.sortKey()
+	slices.SortFunc(s.active, func(a, b *summaryRow) int { return compareRows(key, a, b, &a.now, &b.now) })
 	count := uint64(0)
 	for _, row := range s.active {
 		s.fill(row, &row.now, wall, interval)
@@ -258,36 +271,93 @@ func (s *summary) tell(to *session.Host, now uint64, wall time.Time, last bool) 
 		row.all.merge(&row.now)
 	}
 	s.total += count
-	slices.SortFunc(s.list, func(a, b *summaryRow) int { return compareRows(a, b, &a.all, &b.all) })
-	shown := s.list
-	for len(shown) > 0 && shown[len(shown)-1].all.count == 0 {
-		shown = shown[:len(shown)-1] // all of its connections are in other rows by now
+	rows := 0
+	for _, row := range s.list {
+		row.pace = rate(row.now.count, interval)
+		if last {
+			row.pace = rate(row.all.count, elapsed)
+		}
+		if row.all.count > 0 { // else all of its connections are in other rows by now
+			rows++
+		}
 	}
-	sum := event.ConnSummary{Common: event.Common{Time: wall, Kind: event.KindConnSummary}, Interval: elapsed, Count: s.total, Rate: rate(count, interval)}
+	s.sum = event.ConnSummary{Common: event.Common{Time: wall, Kind: event.KindConnSummary}, Interval: elapsed, Count: s.total, Rate: rate(count, interval)}
 	if last {
-		sum.Rate = rate(s.total, elapsed)
+		s.sum.Rate = rate(s.total, elapsed)
 	}
-	to.Page(&event.Page{Interval: interval, Elapsed: elapsed, Closing: last, Total: len(shown), Sum: &sum,
+	s.page = event.Page{Interval: interval, Elapsed: elapsed, Closing: last, Total: rows, Sum: &s.sum,
 		Rows: func(yield func(event.Event) bool) {
-			for _, row := range shown {
-				s.fill(row, &row.all, wall, elapsed)
-				if !last {
-					s.event.Rate = rate(row.now.count, interval)
+			for _, row := range s.list {
+				if row.all.count == 0 {
+					continue
 				}
+				s.fill(row, &row.all, wall, elapsed)
+				s.event.Rate = row.pace
 				if !yield(&s.event) {
 					return
 				}
 			}
-		}})
+		}}
+	s.show(to, key)
 	for _, row := range s.active {
 		row.now.reset()
 	}
 	s.active = s.active[:0]
 }
 
-// compareRows orders rows by their counts, the highest first.
-func compareRows(a, b *summaryRow, ofA, ofB *tally) int {
-	return cmp.Or(cmp.Compare(ofB.count, ofA.count), cmp.Compare(a.result, b.result), cmp.Compare(a.comm, b.comm), cmp.Compare(a.pid, b.pid),
+func (s *summary) show(to *session.Host, key string) {
+	slices.SortFunc(s.list, func(a, b *summaryRow) int { return compareRows(key, a, b, &a.all, &b.all) })
+	to.Page(&s.page)
+}
+
+// reorder shows the page that was told last once more: sorted by another key.
+func (s *summary) reorder(to *session.Host) {
+	if s.page.Rows != nil {
+		s.show(to, s.sortKey())
+	}
+}
+
+func (s *summary) sortKey() string {
+	if s.key == nil {
+		return summaryKeys[0]
+	}
+	return s.key()
+}
+
+// by compares by a key, the most first.
+func by(key string, a, b *summaryRow, ofA, ofB *tally) int {
+	switch key {
+	case "rate":
+		return cmp.Compare(b.pace, a.pace)
+	case "errors":
+		failures := func(row *summaryRow, of *tally) uint64 {
+			if row.failed() {
+				return of.count
+			}
+			return 0
+		}
+		return cmp.Compare(failures(b, ofB), failures(a, ofA))
+	case "p50":
+		return cmp.Compare(ofB.median(), ofA.median())
+	case "max":
+		return cmp.Compare(ofB.max, ofA.max)
+	case "last":
+		return b.last.Compare(a.last)
+	}
+	return cmp.Compare(ofB.count, ofA.count)
+}
+
+// median is that of the handshakes, 0 if there is none.
+func (a *tally) median() time.Duration {
+	if a.latencies == nil || a.latencies.TotalCount() == 0 {
+		return 0
+	}
+	return min(time.Duration(a.latencies.ValueAtPercentile(50)), a.max)
+}
+
+// compareRows orders rows by a key, then by their counts, the highest first.
+func compareRows(key string, a, b *summaryRow, ofA, ofB *tally) int {
+	return cmp.Or(by(key, a, b, ofA, ofB), cmp.Compare(ofB.count, ofA.count), cmp.Compare(a.result, b.result), cmp.Compare(a.comm, b.comm), cmp.Compare(a.pid, b.pid),
 		a.dst.Compare(b.dst), cmp.Compare(a.role, b.role))
 }
 
@@ -307,9 +377,9 @@ func (s *summary) fill(row *summaryRow, a *tally, wall time.Time, interval time.
 		Last:     row.last,
 		Rate:     rate(a.count, interval),
 	}
-	if a.latencies != nil && a.latencies.TotalCount() > 0 {
+	if a.latencies != nil {
 		s.event.Answered = uint64(a.latencies.TotalCount())
-		s.event.P50 = min(time.Duration(a.latencies.ValueAtPercentile(50)), a.max)
+		s.event.P50 = a.median()
 	}
 }
 

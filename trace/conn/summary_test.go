@@ -3,6 +3,7 @@ package conn
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -170,5 +171,33 @@ func TestKernelConnectionsAreSummedUp(t *testing.T) {
 	}
 	if account["seen"] != 5.0*n || account["shown"] != 5.0*n || account["lost"] != 0.0 {
 		t.Errorf("account: %v", account)
+	}
+}
+
+func TestSummaryRowsAreSortedByKey(t *testing.T) {
+	now := time.Unix(1000, 0)
+	rows := map[string]*summaryRow{}
+	for name, row := range map[string]*summaryRow{
+		"many":    {rowName: rowName{comm: "many", result: event.ResultConnected}, last: now, pace: 1, all: tally{count: 9, max: time.Second}},
+		"refused": {rowName: rowName{comm: "refused", result: "ECONNREFUSED"}, last: now.Add(-time.Second), pace: 5, all: tally{count: 2}},
+		"slow":    {rowName: rowName{comm: "slow", result: event.ResultConnected}, last: now.Add(time.Second), pace: 0, all: tally{count: 1}},
+	} {
+		rows[name] = row
+	}
+	rows["slow"].all.count--
+	rows["slow"].all.add(time.Minute)
+	for key, want := range map[string][]string{
+		"count": {"many", "refused", "slow"}, "rate": {"refused", "many", "slow"}, "errors": {"refused", "many", "slow"},
+		"p50": {"slow", "many", "refused"}, "max": {"slow", "many", "refused"}, "last": {"slow", "many", "refused"},
+	} {
+		list := []*summaryRow{rows["slow"], rows["refused"], rows["many"]}
+		slices.SortFunc(list, func(a, b *summaryRow) int { return compareRows(key, a, b, &a.all, &b.all) })
+		var got []string
+		for _, row := range list {
+			got = append(got, row.comm)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("by %s: %v, want %v", key, got, want)
+		}
 	}
 }
