@@ -110,13 +110,14 @@ func TestKernelOpenConnectionsHaveNotFailed(t *testing.T) {
 	c := start(t, session.Options{Filter: session.Filter{PIDs: []uint32{uint32(w.PID)}}}, "--open", "--failed")
 	leaveOut := func(n uint64) {
 		t.Helper()
-		there := c.Wait(record.Patience, func() bool {
-			leftOut, _, err := c.Host.Counts()
-			return err == nil && leftOut["failed"] == n
+		kit.Eventually(t, "open connections are left out as not failed", func() error {
+			if leftOut, _, err := c.Host.Counts(); err != nil || leftOut["failed"] != n {
+				return fmt.Errorf("%v, %v, want %d", leftOut, err, n)
+			}
+			return nil
 		})
-		if list := c.of(w.PID, 0); !there || len(list) != 0 {
-			leftOut, _, err := c.Host.Counts()
-			t.Fatalf("left out: %v, %v, want %d:\n%s", leftOut, err, n, describe(list...))
+		if list := c.of(w.PID, 0); len(list) != 0 {
+			t.Fatalf("not left out:\n%s", describe(list...))
 		}
 	}
 	leaveOut(2) // both ends that are open
