@@ -145,12 +145,8 @@ func TestKernelKeyChangesTheOrderOfASummary(t *testing.T) {
 	if slow, busy := strings.Index(total, "/slow"), strings.Index(total, "/busy"); slow < 0 || slow > busy {
 		t.Errorf("by total: %q", total)
 	}
-	began := time.Now()
 	s.Type("s")
 	s.Until("\x1b[24;11Hcount")
-	if took := time.Since(began); took > 500*time.Millisecond {
-		t.Errorf("it takes %v", took)
-	}
 	s.Type("\x03")
 	closing := s.Until("status 0\r\n")
 	closing = closing[strings.LastIndex(closing, "\x1b[?1049l"):]

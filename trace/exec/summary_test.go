@@ -206,7 +206,7 @@ func TestSummaryAccountsForEveryProgram(t *testing.T) {
 // Known parents start known programs: the counts are exact, and the times are those of
 // their own ends.
 func TestKernelSummaryCountsProgramsExactly(t *testing.T) {
-	kit.Needs(t, kit.EveryKernel)
+	kit.Needs(t, kit.ThisKernelOnly)
 	var opts session.Options
 	opts.Filter = itself
 	r := record.Open(t, Probe, opts, "--summary")

@@ -87,7 +87,7 @@ func depths(r *record.Recorder) (list []string) {
 
 // Without --exits ends are no rows, and the tree knows of them all the same.
 func TestKernelTreeOfPrograms(t *testing.T) {
-	kit.Needs(t, kit.EveryKernel)
+	kit.Needs(t, kit.ThisKernelOnly)
 	for _, c := range []struct {
 		args []string
 		want []string
