@@ -67,6 +67,7 @@ type conn struct {
 	next     [2]uint64         // how far each direction was told
 	ahead    [2][]stream.Run   // DATA behind that that was told before it was its turn
 	heard    uint64            // when something was told last
+	got      int64             // when this end received something last
 	orphan   uint64            // since when an answer waits for its request, 0: none does
 	watched  bool              // it is in waits
 	sweptAt  uint64            // heard, when sweep looked last
@@ -243,12 +244,25 @@ func (cs *conns) feed(c *conn, call *bpf.HttpHttpCall, data []byte) {
 		Last:   int64(call.Last),
 		Rest:   call.TailLen&uint8(bpf.HttpCallNoteGoesOn) != 0,
 	}
+	c.time(seg)
 	if n := tailLen(call); n > 0 {
 		seg.Tail = unsafe.Slice((*byte)(unsafe.Pointer(&call.Tail)), n)
 	}
 	c.parser.Feed(seg)
 	cs.moved(c)
 	cs.advise(c, seg.Dir, seg.Data)
+}
+
+// time mends the time of a send. The kernel may have noted that in microseconds, and so
+// up to one too early: a server that answers within one has not answered before.
+func (c *conn) time(seg *stream.Segment) {
+	switch {
+	case seg.Dir == stream.Received:
+		c.got = seg.Last
+	case seg.Time < c.got && c.got-seg.Time < int64(time.Microsecond):
+		seg.Time = c.got
+		seg.Last = max(seg.Last, seg.Time)
+	}
 }
 
 // moved does what is to be done once a parser was fed.
