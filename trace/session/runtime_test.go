@@ -128,7 +128,7 @@ func startStage(t *testing.T, stage string) *stageProcess {
 		t.Fatal(err)
 	}
 	s := &stageProcess{ready: ready, turn: turn}
-	s.cmd = osexec.Command("/proc/self/exe", "-test.run", "^TestKernelRuntimes$", "-test.v", "-test.timeout", "300s")
+	s.cmd = osexec.Command("/proc/self/exe", "-test.run", "^TestKernelRuntimes$", "-test.v", "-test.timeout", "540s")
 	s.cmd.Env = append(os.Environ(), runtimeStage+"="+stage)
 	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.out
 	s.cmd.ExtraFiles = []*os.File{isReady, hasTurn}
