@@ -137,7 +137,7 @@ func TestKernelHTTPWorkOfEventLoopsIsNobodysAlone(t *testing.T) {
 		}
 		for i, e := range got {
 			alone := conns == 1
-			if alone != (e.CPU != 0) || !alone && e.Blocked|e.RunQueue != 0 || alone && !within(e.CPU, 60) || e.AcceptWait != 0 {
+			if alone != (e.CPU != 0) || !alone && e.Blocked|e.RunQueue != 0 || alone && !within(e.CPU, 60) || e.AcceptWait != 0 && !kit.Emulated() {
 				t.Errorf("%d connections: %d: cpu %v, run queue %v, blocked %v", conns, i, e.CPU, e.RunQueue, e.Blocked)
 			}
 		}
