@@ -103,7 +103,7 @@ rows() { # KIND TOOL: of the load in a tool's output
 	case $2 in
 	tracer) grep -c "\"path\":\"$path\"" "$work/out" || : ;;
 	summary) awk -v route="\"route\":\"$path\"" '!/"total":true/ && index($0, route) { sub(/.*"count":/, ""); n += $0 + 0 } END { print n + 0 }' "$work/out" ;;
-	tshark) grep -o "$path" "$work/out" | wc -l ;;
+	tshark) { grep -o "$path" "$work/out" || :; } | wc -l ;;
 	*) echo - ;;
 	esac
 }
