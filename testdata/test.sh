@@ -1,14 +1,12 @@
 #!/usr/bin/env bash
-# Runs everything that CI runs: make test. Most of the time goes into emulated machines, of one thread each, which wait
-# for a third of it. Hence three lanes for two processors, and a priority for each: a machine of the newest kernel in one,
-# those of the others in one, and the other parts in one.
+# Runs everything that CI runs: make test.
 #
 #   testdata/test.sh BUILD     BUILD is the folder for what is built and for the output of the other lanes
 #
-# What minds being kept waiting:
-#   test-unit, soak  measure time, and make loads that tracer has to keep up with: they go first
-#   7                preempts programs, the more so the less it has of a processor: next
-#   the rest         does not
+# First what minds being kept waiting, with nothing beside it: the tests on this kernel and the soak measure time and make
+# loads that tracer has to keep up with. Then the emulated machines, of one thread each, which wait for a third of their
+# time: two lanes of them for two processors, with the parts that mind nothing beside. 7 preempts programs, the more so
+# the less it has of a processor, so it has a lane of its own.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 build=$1 lane=${2:-}
@@ -37,15 +35,15 @@ esac
 
 mkdir -p "$build"
 target kernel-tests || exit 1
+target test-unit && target soak SOAK=20s || exit 1
 # Each in a process group of its own, so that all of it can be ended.
 setsid "$0" "$build" newest >"$build/newest" 2>&1 &
 newest=$!
-setsid nice -n 10 "$0" "$build" others >"$build/others" 2>&1 &
+setsid nice -n 5 "$0" "$build" others >"$build/others" 2>&1 &
 others=$!
 trap 'kill -- -$newest -$others 2>/dev/null; wait $newest $others; echo "the machines beside were ended; their output is in $build/newest and $build/others"' EXIT
-# at runs a part at a priority of its own.
-at() { (renice -n "$1" $BASHPID >/dev/null; "${@:2}"); }
-at 10 target check && at 10 target fuzz && at -5 target test-unit && at -5 target soak SOAK=20s || exit 1
+renice -n 10 $$ >/dev/null
+target check && target fuzz || exit 1
 # By their process ids, whose status the shell keeps however early they have ended.
 wait $newest
 status=$?

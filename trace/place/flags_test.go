@@ -177,7 +177,8 @@ func TestKernelKubeletIsAskedWithTheToken(t *testing.T) {
 	}
 
 	r := kit.Start(t, "exec", "--kubelet-token", dir+"/token", "--kubelet-ca", dir+"/ca", "--pid", strconv.Itoa(os.Getpid()))
-	deadline := time.Now().Add(20 * time.Second)
+	started := time.Now()
+	deadline := started.Add(20 * time.Second)
 	for named := false; !named; {
 		if time.Now().After(deadline) {
 			t.Fatalf("the kubelet's name does not come; it was asked %v", asked)
@@ -194,8 +195,10 @@ func TestKernelKubeletIsAskedWithTheToken(t *testing.T) {
 	}
 	r.Stop()
 	mu.Lock()
-	if diff := cmp.Diff(map[string]int{"GET /pods Bearer secret": 1}, asked); diff != "" {
-		t.Error(diff)
+	// It is asked again for what a list lacks, ten times a second at most.
+	most := 1 + int(time.Since(started)/(100*time.Millisecond))
+	if n := asked["GET /pods Bearer secret"]; n < 1 || n > most || len(asked) > 1 {
+		t.Errorf("it was shown %v, want the token, up to %d times", asked, most)
 	}
 	clear(asked)
 	mu.Unlock()
