@@ -6,7 +6,6 @@ import (
 	"tracer/bpf"
 	"tracer/trace/event"
 	"tracer/trace/kernel"
-	"tracer/trace/session"
 )
 
 var closeReasons = []string{
@@ -67,16 +66,9 @@ func (t *tracer) tell(e event.Event, key wait) {
 		t.host.Emit(e)
 		return
 	}
-	if most := t.host.Options.Count; most > 0 && t.host.Ledger.ShownSoFar() >= most {
-		return
+	if t.host.Take(e) {
+		t.sum.add(e, key)
 	}
-	t.host.Ledger.Saw(e.Head().Kind)
-	if refusal := t.host.Judge(e.Head()); refusal != (session.Refusal{}) {
-		t.host.Refuse(refusal, 1)
-		return
-	}
-	t.host.Ledger.Shown()
-	t.sum.add(e, key)
 }
 
 func (t *tracer) tellSummary(last bool) {

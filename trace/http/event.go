@@ -82,11 +82,9 @@ func (ev *events) show(e *event.HTTP) {
 	case filter != "":
 		ev.session.Ledger.Filtered(filter, 1)
 	case ev.sum != nil:
-		if most := ev.session.Options.Count; most > 0 && ev.session.Ledger.ShownSoFar() >= most {
-			return
+		if ev.session.TakeJudged(e) {
+			ev.sum.Add(e)
 		}
-		ev.session.Ledger.Shown()
-		ev.sum.Add(e)
 	default:
 		ev.session.Locate(e.Head())
 		ev.session.Show(e)

@@ -130,7 +130,12 @@ func (t *tracer) Attached(h *session.Host) error {
 	}
 	if t.summary {
 		t.events.sum = exchange.NewSummary(t.conns.now)
-		t.events.sum.Key, t.events.sum.Locate = t.order.Key, t.session.Locate
+		t.events.sum.Key = t.order.Key
+		t.events.sum.Locate = func(e *event.Common) {
+			if !h.Located() { // else it was done
+				h.Locate(e)
+			}
+		}
 		t.summing = h.Timer(t.tellSummary)
 		t.summing.In(exchange.SummaryInterval)
 	}

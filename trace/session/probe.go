@@ -2,6 +2,7 @@ package session
 
 import (
 	"flag"
+	"slices"
 	"time"
 
 	"tracer/trace/account"
@@ -116,9 +117,26 @@ func (h *Host) Take(e event.Event) bool {
 		h.Refuse(r, 1)
 		return false
 	}
-	s.ledger.Shown()
+	s.sinks.summed(e)
 	return true
 }
+
+// TakeJudged is Take for an event that was counted as seen and judged. Where it happened
+// is filled in for sinks that show it, and Located says whether there are any.
+func (h *Host) TakeJudged(e event.Event) bool {
+	s := h.stages
+	if s.enough() {
+		return false
+	}
+	if h.Located() {
+		s.locate(e.Head())
+	}
+	s.sinks.summed(e)
+	return true
+}
+
+// Located reports whether TakeJudged fills in where events happened.
+func (h *Host) Located() bool { return slices.Contains(h.stages.sinks.each, true) }
 
 // Show passes on an event that is wanted.
 func (h *Host) Show(e event.Event) {

@@ -33,46 +33,70 @@ type Pager interface {
 	Page(p *event.Page)
 }
 
+// An Eacher is a Sink that takes each event, also where stdout has rows that sum them up,
+// and no such rows. The first sink is none.
+type Eacher interface {
+	Each()
+}
+
 // fanout passes events on to any number of sinks. What the first one, stdout, does
 // not take is lost; what another one does not take was shown and is undelivered.
 type fanout struct {
 	sinks  []Sink
+	each   []bool // is an Eacher
 	broken []bool
 	ledger *account.Ledger
 }
 
 func newFanout(ledger *account.Ledger, sinks []Sink) *fanout {
-	return &fanout{sinks, make([]bool, len(sinks)), ledger}
+	f := &fanout{sinks, make([]bool, len(sinks)), make([]bool, len(sinks)), ledger}
+	for i, s := range sinks {
+		_, f.each[i] = s.(Eacher)
+	}
+	return f
 }
 
 func (f *fanout) event(e event.Event) {
-	if f.take(e) {
+	shown := true
+	for i := range f.sinks {
+		shown = f.take(i, e) && shown
+	}
+	if shown {
 		f.ledger.Shown()
 	} else {
 		f.ledger.Lost(account.OutputFull, 1)
 	}
 }
 
-// row is event for a row that sums up n events, which were counted as shown.
-func (f *fanout) row(e event.Event, n uint64) {
-	if !f.take(e) {
-		f.ledger.Unwritten(n)
+// summed is event for one that a row will sum up.
+func (f *fanout) summed(e event.Event) {
+	f.ledger.Shown()
+	for i, each := range f.each {
+		if each {
+			f.take(i, e)
+		}
 	}
 }
 
-// take reports whether the first sink took e.
-func (f *fanout) take(e event.Event) bool {
-	first := true
-	for i, s := range f.sinks {
-		switch {
-		case !f.broken[i] && s.Event(e):
-		case i == 0:
-			first = false
-		default:
-			f.ledger.Undelivered(s.Name(), 1)
+// row is event for a row that sums up n events, which were counted as shown.
+func (f *fanout) row(e event.Event, n uint64) {
+	for i, each := range f.each {
+		if !each && !f.take(i, e) {
+			f.ledger.Unwritten(n)
 		}
 	}
-	return first
+}
+
+// take passes e to a sink. It reports false if that is the first one and does not take it.
+func (f *fanout) take(i int, e event.Event) bool {
+	if !f.broken[i] && f.sinks[i].Event(e) {
+		return true
+	}
+	if i == 0 {
+		return false
+	}
+	f.ledger.Undelivered(f.sinks[i].Name(), 1)
+	return true
 }
 
 func (f *fanout) page(p *event.Page) {

@@ -50,6 +50,26 @@ func TestEachSinkHasItsOwnLosses(t *testing.T) {
 	}
 }
 
+// each is a queue that takes what rows sum up.
+type each struct{ queue }
+
+func (*each) Each() {}
+
+// A sink that takes each event gets what rows on stdout sum up, and not the rows.
+func TestWhatRowsSumUpGoesToSinksForEachEvent(t *testing.T) {
+	stdout := &queue{name: "stdout", room: 100}
+	file := &each{queue{name: "recording", room: 5}}
+	h := Offline(nil, Options{Filter: Filter{Comms: []string{"a"}}}, stdout, file)
+	for i := range 14 {
+		h.Take(&event.Exec{Common: event.Common{Process: event.Process{Comm: string("ab"[i%2])}}})
+	}
+	h.ShowRow(&event.ExecSummary{}, 7)
+	a := h.Ledger.Account(0)
+	if stdout.taken != 1 || file.taken != 5 || a.Shown != 7 || a.Filtered["comm"] != 7 || a.Undelivered["recording"] != 2 {
+		t.Errorf("%d and %d taken, %+v", stdout.taken, file.taken, a)
+	}
+}
+
 // Only the first sink ends a session. Another one that breaks takes no more.
 func TestABrokenSinkBesideStdoutIsLeftOut(t *testing.T) {
 	stdout := &queue{name: "stdout", room: 100}
