@@ -41,6 +41,7 @@ func TestKernelHTTPSPeersAgree(t *testing.T) {
 	}{
 		{"everybody asks everybody", "nginx apache2 haproxy node python3 curl wget openssl", tlsEverybody},
 		{"records", "python3", tlsRecords},
+		{"early data, a peek, a second handshake", "python3", tlsRareCalls},
 		{"where the time went", "python3", tlsTimeSpent},
 		{"not HTTP", "python3", tlsNotHTTP},
 		{"HTTP/2", "node curl", tlsHTTP2},
@@ -485,6 +486,126 @@ for t in threads: t.join()
 		if r.TLS != "openssl" {
 			p.errorf("want openssl: %s", r)
 		}
+	}
+}
+
+// tlsRareCalls: calls of OpenSSL that Python's module has not, made by both ends: each byte
+// is peeked at before it is read, a request comes before the handshake is over, and one
+// behind a second handshake. Of early data the client's end is told if its library was seen
+// to keep records back before, which BIO_write tells: that is attached when it is needed. Else
+// it is lost, and counted: the request has no socket, and so the answer no request.
+func tlsRareCalls(t *testing.T, p *peers) {
+	p.certificate()
+	port := p.freePorts(1)[0]
+	p.write("libssl.py", `
+import ctypes, socket, sys
+ssl = ctypes.CDLL("libssl.so.3")
+for name in "SSL_CTX_new SSL_new TLS_server_method TLS_client_method SSL_get1_session".split():
+    getattr(ssl, name).restype = ctypes.c_void_p
+P = ctypes.c_void_p
+def call(name, *args):
+    return getattr(ssl, name)(*[P(a) if type(a) is int and a > 1 << 30 else a for a in args])
+def fails(what): raise SystemExit(what + " failed")
+def write(s, data, name="SSL_write_ex"):
+    n = ctypes.c_size_t()
+    if call(name, s, data, ctypes.c_size_t(len(data)), ctypes.byref(n)) != 1 or n.value != len(data): fails(name)
+def read(s, name="SSL_read_ex", most=4096):
+    buf, n = ctypes.create_string_buffer(most), ctypes.c_size_t()
+    got = call(name, s, buf, ctypes.c_size_t(most), ctypes.byref(n))
+    return got, buf.raw[:n.value]
+def message(s, data=b""):
+    while b"\r\n\r\n" not in data:
+        ok, seen = read(s, "SSL_peek_ex")
+        if ok != 1: return b""
+        ok, more = read(s, most=len(seen))
+        if ok != 1 or more != seen: fails("reading what was peeked at")
+        data += more
+    return data
+`)
+	p.write("server.py", `
+from libssl import *
+ctx = call("SSL_CTX_new", call("TLS_server_method"))
+call("SSL_CTX_use_certificate_file", ctx, b"cert.pem", 1)
+call("SSL_CTX_use_PrivateKey_file", ctx, b"key.pem", 1)
+call("SSL_CTX_set_max_early_data", ctx, 16384)
+ssl.SSL_CTX_set_options.argtypes = [P, ctypes.c_uint64]
+ssl.SSL_CTX_set_options(ctx, 1 << 24 | 1 << 8)  # no anti-replay, renegotiation by the client
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+while True:
+    c, _ = listener.accept()
+    s = call("SSL_new", ctx)
+    call("SSL_set_fd", s, c.fileno())
+    early = b""
+    while True:
+        got, data = read(s, "SSL_read_early_data")
+        early += data
+        if got != 1: break
+    while got == 2:
+        if not message(s, early): break
+        early = b""
+        write(s, b"HTTP/1.1 204 No Content\r\n\r\n")
+    c.close()
+`)
+	p.write("client.py", `
+from libssl import *
+ctx = call("SSL_CTX_new", call("TLS_client_method"))
+def open(session=None, old=False, early=None):
+    c = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+    s = call("SSL_new", ctx)
+    call("SSL_set_fd", s, c.fileno())
+    if old: ssl.SSL_ctrl(P(s), 124, ctypes.c_long(0x0303), None)  # at most TLS 1.2
+    if session: call("SSL_set_session", s, session)
+    if early: write(s, early, "SSL_write_early_data")
+    if call("SSL_connect", s) != 1: fails("the handshake")
+    return c, s
+def request(path): return b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode()
+c, s = open()
+for i in range(3):
+    write(s, request(f"/peek/{i}"))
+    message(s)
+session = call("SSL_get1_session", s)
+call("SSL_shutdown", s)
+c.close()
+for i in range(2):
+    c, s = open(session, early=request(f"/early/{i}"))
+    if call("SSL_get_early_data_status", s) != 2: fails("early data")
+    message(s)
+    session = call("SSL_get1_session", s)
+    call("SSL_shutdown", s)
+    c.close()
+c, s = open(old=True)
+for i in range(3):
+    write(s, request(f"/again/{i}"))
+    message(s)
+    if call("SSL_renegotiate", s) != 1 or call("SSL_do_handshake", s) != 1: fails("the second handshake")
+c.close()
+`)
+	p.start("/usr/bin/python3", "server.py", strconv.Itoa(port))
+	p.await(port)
+	p.file = filepath.Join(p.dir, "rows") // something may be lost
+	p.trace(port)
+	p.output("/usr/bin/python3", "client.py", strconv.Itoa(port))
+	want := map[string]truth{}
+	for kind, n := range map[string]int{"peek": 3, "early": 2, "again": 3} {
+		for i := range n {
+			path := fmt.Sprintf("/%s/%d", kind, i)
+			want[path] = truth{204, int64(len("GET HTTP/1.1\r\nHost: x\r\n\r\n ") + len(path)), int64(len("HTTP/1.1 204 No Content\r\n\r\n"))}
+		}
+	}
+	rows := p.finish(len(want))
+	p.holdTo(rows, want)
+	alone := 0
+	for _, r := range rows {
+		if r.Role != "both" {
+			alone++
+			if r.Role != "server" || !strings.HasPrefix(r.Path, "/early/") {
+				p.errorf("one end alone: %s", r)
+			}
+		}
+	}
+	account := p.notes[len(p.notes)-1]
+	if p.lost != float64(2*alone) || len(rows) != len(want) {
+		p.errorf("%d rows, %d of them of the server alone: %v", len(rows), alone, account)
 	}
 }
 
