@@ -148,6 +148,10 @@ static __noinline int plain_moved(void *ctx, struct tls_call *call, __u64 n)
 		s->payload.src = (struct source){
 			.sk = key, .base = call->buf, .known = true, .data_user = true};
 		call_moved(ctx, BY_TLS, st, s, index, turned, false, false);
+		if (st->verdict == IS_OTHER) {
+			s->rec.call.len = 0;
+			tell_tls(ctx, st, s, key, plain_other);
+		}
 	}
 	s->payload.owner = 0;
 	return 0;

@@ -651,6 +651,10 @@ for asks in (False, True):
 	p.trace(ports[0])
 	p.output("/usr/bin/python3", "client.py", strconv.Itoa(ports[0]))
 	p.finish(0)
+	// It was read, and is none that could not be.
+	if account := p.notes[len(p.notes)-1]; account["unreadable"] != nil {
+		t.Errorf("%v", account)
+	}
 }
 
 // tlsHTTP2: what ALPN chooses by itself, where it can.
