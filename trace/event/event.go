@@ -57,9 +57,9 @@ type Common struct {
 	Process
 	Hostname string // of the process's host, where events of several come together; empty: of the only one
 
-	// Recorded is the line that the event was read from, without its newline; nil if there
-	// is none, or if the event tells something else by now. AppendJSON gives it as it is.
-	Recorded []byte
+	// Recorded is the line that DecodeRecorded has read; empty if there is none, or if the
+	// event tells something else by now. AppendJSON gives it as it is.
+	Recorded string
 }
 
 // Head returns c itself.

@@ -79,7 +79,6 @@ func (j *join) push(l *Line) {
 	if !ok {
 		return
 	}
-	e.Recorded = h.Raw
 	if h.key, ok = keyOf(e); ok {
 		j.meet(h, e)
 	}
@@ -235,7 +234,7 @@ func (j *join) empty() bool { return j.first == len(j.queue) }
 func (h *held) unite() {
 	client, server := h.Object.(*event.HTTP), h.partner.Object.(*event.HTTP)
 	e := *client
-	e.Recorded = nil
+	e.Recorded = ""
 	e.Role = event.RoleBoth
 	e.Process, e.Hostname = server.Process, server.Hostname
 	e.PeerPID, e.PeerComm, e.PeerHostname = client.PID, client.Comm, client.Hostname
@@ -268,5 +267,5 @@ func (h *held) unite() {
 	}
 	h.Object = &e
 	h.Raw = event.AppendJSON(nil, &e)
-	e.Recorded = h.Raw
+	e.Recorded = string(h.Raw)
 }

@@ -19,13 +19,14 @@ import (
 )
 
 // A Line is one object of a recording. It is valid until [Reader.Next] or [Reader.Wait] is
-// called again, but for Host and for Object without its Recorded, which may be kept.
+// called again; Object and Host may be kept.
 type Line struct {
 	// Raw is the line without its newline: as it was recorded, but for the key hostname
 	// where there are several hosts, and made anew where two rows became one.
 	Raw    []byte
-	Object event.Object // new for each line; of an event Recorded is Raw
+	Object event.Object // new for each line; of an event Recorded is the text of Raw
 	Host   *Host
+	File   string // its name; of a row that two hosts have told the client's
 
 	ended int64 // when it ended: Unix time, ns
 }
