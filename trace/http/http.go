@@ -12,6 +12,7 @@
 //	dark.go     connections of TLS that cannot be read
 //	http.go     the probe: puts these together, and sets their timers
 //	spent.go    where the time of a request went
+//	recorded.go what waits in a recording
 //	replay.go   the same events, of a recording
 //	decode.go   records → segments
 //

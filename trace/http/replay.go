@@ -1,7 +1,6 @@
 package http
 
 import (
-	"net/netip"
 	"slices"
 
 	"tracer/trace/event"
@@ -9,26 +8,7 @@ import (
 	"tracer/trace/session"
 )
 
-// maxRecordedWaits bounds what is remembered of a recording's requests without an answer.
-const maxRecordedWaits = 1 << 16
-
 var _ session.Replayer = (*tracer)(nil)
-
-// recorded is what a recording's events go through.
-type recorded struct {
-	waits map[recordedName]*event.HTTP // that were told to be stuck: no more was told of them
-}
-
-// recordedName names an exchange in a recording.
-type recordedName struct {
-	host     int
-	role     string
-	id       event.ConnID
-	src, dst netip.AddrPort
-	stream   uint32
-	seq      uint64
-	time     int64 // where its place on its connection is not known
-}
 
 // Replaying readies the tracer for events of a recording.
 func (t *tracer) Replaying(h *session.Host) {
@@ -85,24 +65,6 @@ func (t *tracer) filtersRecorded(h *event.HTTP) string {
 		return "stuck"
 	}
 	return t.filters(h)
-}
-
-// wait keeps a request that waits.
-func (r *recorded) wait(name recordedName, h *event.HTTP) {
-	if len(r.waits) >= maxRecordedWaits {
-		clear(r.waits) // their ends were lost, most likely
-	}
-	kept := *h // its strings are of a line of its own
-	kept.Recorded = ""
-	r.waits[name] = &kept
-}
-
-func nameRecorded(h *event.HTTP, host int) recordedName {
-	n := recordedName{host, h.Role, h.ID, h.Src, h.Dst, h.Stream, h.Seq, 0}
-	if h.Stream == 0 && h.Seq == 0 {
-		n.time = h.Time.UnixNano()
-	}
-	return n
 }
 
 // Replayed tells the summary.

@@ -45,6 +45,14 @@ type Host struct {
 	Start *event.Start
 }
 
+// Stats say what was read so far.
+type Stats struct {
+	Lines    uint64            // that could be read, of any kind
+	Unread   map[string]uint64 // lines that could not, by why: see UnreadCut
+	Problems []string          // what else could not be read, as sentences
+	Joined   uint64            // exchanges of which two hosts' rows became one
+}
+
 // endOf is when what an object tells was over, in Unix time: what is told in that order
 // was recorded in that order. It is before if the object does not tell.
 func endOf(o event.Object, before int64) int64 {

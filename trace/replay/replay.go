@@ -21,14 +21,6 @@ type Options struct {
 	Follow bool
 }
 
-// Stats say what was read so far.
-type Stats struct {
-	Lines    uint64            // that could be read, of any kind
-	Unread   map[string]uint64 // lines that could not, by why: see UnreadCut
-	Problems []string          // what else could not be read, as sentences
-	Joined   uint64            // exchanges of which two hosts' rows became one
-}
-
 // openPatience is how long Open waits for the first line of what is no file, to know which
 // hosts there are.
 const openPatience = time.Second

@@ -8,6 +8,12 @@ import (
 	"tracer/trace/place"
 )
 
+// A Refusal says why an event is not shown; the zero value is none.
+type Refusal struct {
+	Filter string // the flag that leaves it out, or
+	Cause  string // why that is not known
+}
+
 // recorded are what takes the place of kernel and /proc for events of a recording: the
 // time, and the filters that are decided there otherwise.
 type recorded struct {

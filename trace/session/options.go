@@ -94,13 +94,11 @@ func (o *Options) Flags(group func(title string, declare func(*pflag.FlagSet))) 
 		f.Var(option.Text(&o.Place.Pod), "pod", "`NAME` only this pod; * and ? match")
 		f.Var(option.Text(&o.Place.Namespace), "namespace", "`NAME` only this Kubernetes namespace; * and ? match")
 	})
-	group("recording", func(f *pflag.FlagSet) {
-		f.VarP(option.Files(&o.Read), "read", "r", "`FILE[,FILE…]` show a recording instead of tracing; - is standard input")
-		f.BoolVar(&o.Follow, "follow", false, "with --read: wait for more at the end of the file")
-	})
-	group("stop", func(f *pflag.FlagSet) {
+	group("run", func(f *pflag.FlagSet) {
 		f.VarP(option.Duration(&o.Duration, 1), "duration", "d", "`10s` stop after this long")
 		f.VarP(option.Number(&o.Count, 1), "count", "n", "`N` stop after N events were shown")
+		f.VarP(option.Files(&o.Read), "read", "r", "`FILE[,FILE…]` show a recording instead of tracing: JSON lines, plain, gzip or zstd; - is standard input")
+		f.BoolVar(&o.Follow, "follow", false, "with --read: wait for more at the end of the file, as tail -F does")
 	})
 	group("kernel", o.KernelFlags)
 	group("kubelet", func(f *pflag.FlagSet) {

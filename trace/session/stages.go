@@ -42,12 +42,6 @@ func (s *stages) enough() bool {
 	return s.opts.Count > 0 && s.ledger.ShownSoFar() >= s.opts.Count
 }
 
-// A Refusal says why an event is not shown; the zero value is none.
-type Refusal struct {
-	Filter string // the flag that leaves it out, or
-	Cause  string // why that is not known
-}
-
 // judgeEvent is judge, also for an event of a recording.
 func (s *stages) judgeEvent(e event.Event) Refusal {
 	if s.recorded != nil {
