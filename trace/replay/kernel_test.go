@@ -246,3 +246,54 @@ func TestKernelARecordingShowsWhatTheLiveTraceDoes(t *testing.T) {
 		})
 	}
 }
+
+// Reading takes nothing of the host: no privileges, no /proc, no /sys.
+func TestKernelAnybodyCanReadARecordingAnywhere(t *testing.T) {
+	kit.Needs(t, kit.ThisKernelOnly)
+	if kit.Emulated() {
+		t.Skip("this test needs unshare and setpriv") // report.awk knows these words
+	}
+	tracer := kit.CopyFile(t, kit.Binary(t))
+	recording := filepath.Join(filepath.Dir(tracer), "a.jsonl")
+	samples, err := filepath.Glob("../../testdata/samples/*.jsonl")
+	if err != nil || len(samples) == 0 {
+		t.Fatal("no samples: ", err)
+	}
+	for _, sample := range samples {
+		b, err := os.ReadFile(sample)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(recording, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		name, _, _ := strings.Cut(filepath.Base(sample), "-")
+		command := strings.TrimSuffix(name, ".jsonl")
+		flags := []string{command}
+		switch command {
+		case "exec":
+			flags = append(flags, "--exits", "--failed")
+		case "conn":
+			flags = append(flags, "--open")
+		case "traffic":
+			by := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(sample), "traffic-"), ".jsonl")
+			flags = append(flags, "--by", by)
+		case "lost", "warning":
+			continue // of no command
+		}
+		for _, form := range []string{"--json", "--wide", "--verbose"} {
+			inside := `mount -t tmpfs none /proc && mount -t tmpfs none /sys && exec setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set -all "$@"`
+			args := append(slices.Clone(flags), "--read", recording, form)
+			cmd := exec.Command("unshare", append([]string{"-m", "sh", "-c", inside, "sh", tracer}, args...)...)
+			var stderr bytes.Buffer
+			cmd.Stderr = &stderr
+			b, err := cmd.Output()
+			if err != nil {
+				t.Fatalf("%v: %v: %s", args, err, stderr.String())
+			}
+			if got, _ := reading(t, args...); got != string(b) {
+				t.Errorf("%v differ for nobody: %s", args, cmp.Diff(got, string(b)))
+			}
+		}
+	}
+}
