@@ -183,12 +183,11 @@ func (j *join) patience(host *Host, hosts int) time.Duration {
 func (j *join) pop(hosts int, all bool) *Line {
 	for j.first < len(j.queue) {
 		h := j.queue[j.first]
-		waits := h.slot != nil && h.partner == nil && !h.taken && !h.slot.ambiguous
+		// Addresses may be those of others, too: it is seen whether there are.
+		waits := h.slot != nil && !h.slot.ambiguous && (h.partner == nil && !h.taken || !h.key.id.Known)
 		if waits && !all && j.bytes <= maxHeld && j.now-h.ended <= int64(j.patience(h.Host, hosts)) {
 			return nil
 		}
-		// A client's end with its partner may still turn out to be ambiguous, as long as
-		// others are waited for: it is told at once all the same.
 		j.queue[j.first] = nil
 		j.first++
 		if j.first > len(j.queue)/2 {
