@@ -21,6 +21,20 @@ type recorded struct {
 	now   time.Time // how far it has been read
 	host  int       // that the event comes from
 	known map[int]*processes
+
+	programs, users bool // the recording tells of some
+}
+
+// missing says which filters cannot work as they do where it is traced, because the
+// recording lacks what they need.
+func (r *recorded) missing() (list []string) {
+	if r.opts.User != "" && !r.users {
+		list = append(list, "the recording has no names of users: --uid takes a number")
+	}
+	if len(r.opts.PIDs) > 0 && !r.programs {
+		list = append(list, "the recording does not tell which process started which (tracer exec does): children of what --pid names are left out")
+	}
+	return list
 }
 
 // processes are what a recording tells of those of one host.
@@ -67,8 +81,9 @@ func (r *recorded) observe(e event.Event, host int) {
 	default:
 		return
 	}
+	r.programs = true
 	if user != "" && len(p.users) < maxProcesses {
-		p.users[head.UID] = user
+		p.users[head.UID], r.users = user, true
 	}
 	if len(r.opts.PIDs) == 0 {
 		return

@@ -163,6 +163,9 @@ func (r *Recording) Run(ctx context.Context, sinks ...Sink) error {
 		t.Replayed()
 	}
 	r.tellUnread()
+	for _, text := range r.recorded.missing() {
+		r.notice(&event.Notice{Kind: event.KindNote, Message: text})
+	}
 	r.tellEnds()
 	if flushErr := r.sinks.flush(); err == nil {
 		err = flushErr
