@@ -134,8 +134,11 @@ func (r *Recording) Start() *event.Start {
 func (r *Recording) Notices() (list []event.Notice) {
 	for _, h := range r.reader.Hosts() {
 		if s := h.Start; s != nil {
-			list = append(list, event.Notice{Time: time.Now().UTC(), Kind: event.KindNote, Message: fmt.Sprintf("recorded on %s at %s by tracer %s",
-				h.Name, s.Time.Format(time.RFC3339), strings.Join(append([]string{}, s.Args...), " "))})
+			text := fmt.Sprintf("recorded on %s at %s", h.Name, s.Time.Format(time.RFC3339))
+			if len(s.Args) > 0 {
+				text += " by tracer " + strings.Join(s.Args, " ")
+			}
+			list = append(list, event.Notice{Time: time.Now().UTC(), Kind: event.KindNote, Message: text})
 		}
 	}
 	return list
