@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"tracer/trace/all"
 	"tracer/trace/conn"
 	"tracer/trace/exec"
 	"tracer/trace/http"
@@ -11,4 +12,4 @@ import (
 // Probes is the table of what can be traced: each row is a subcommand. To add one
 // takes a package beside these, its bpf/*.bpf.c, and a row each here, in bpf/gen.go, in
 // the columns of package render, and in README.md.
-var Probes = []session.Probe{exec.Probe, conn.Probe, traffic.Probe, http.Probe}
+var Probes = []session.Probe{exec.Probe, conn.Probe, traffic.Probe, http.Probe, all.Probe}
