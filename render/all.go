@@ -13,8 +13,8 @@ var allColumns = []Column{
 	timeColumn,
 	pidColumn,
 	commColumn,
-	eventColumn,
-	{Name: "what", Title: "WHAT HAPPENED", Width: 48, Min: 16, Rank: 100, Cell: appendWhat},
+	onWide(eventColumn),
+	{Name: "what", Title: "WHAT HAPPENED", Width: 30, Min: 16, Rank: 100, Cell: appendWhat},
 	extra(uidColumn), extra(cgroupColumn),
 	{Name: "src", Title: "SRC", Width: 21, Min: 8, Rank: 15, Extra: true, Cell: func(b []byte, e event.Event) []byte {
 		if c := anyConnOf(e); c != nil {
@@ -29,6 +29,12 @@ var allColumns = []Column{
 		return b
 	}},
 	connIDColumn,
+}
+
+// onWide is a column that gives way to the text on a narrow terminal, as 80 cells are.
+func onWide(c Column) Column {
+	c.Room = 90
+	return c
 }
 
 // isConn reports whether an event is one of conn's.
@@ -51,7 +57,7 @@ func anyConnOf(e event.Event) *event.Connection {
 	return nil
 }
 
-// appendWhat appends the result first: the end may be cut.
+// appendWhat begins with what matters most: the end may be cut.
 func appendWhat(b []byte, e event.Event) []byte {
 	if h, ok := e.(*event.HTTP); ok {
 		return appendExchange(b, h)
@@ -60,13 +66,15 @@ func appendWhat(b []byte, e event.Event) []byte {
 		return appendExecCommand(b, e)
 	}
 	c := connOf(e)
-	b = append(appendConnResult(b, e), ": "...)
-	b = append(appendEndpoint(b, c.Src), " → "...)
-	return appendEndpoint(b, c.Dst)
+	b = appendConnResult(append(appendEndpoint(b, c.Dst), ' '), e)
+	if c.Src.Port() != 0 {
+		b = appendEndpoint(append(b, ", from "...), c.Src)
+	}
+	return b
 }
 
-// appendExchange appends how an exchange ended and how long it took, then what was asked
-// for, and by whom where that is known.
+// appendExchange appends how an exchange ended and how long that took to begin, what was
+// asked for, how much came and in how long, and who has asked, where that is known.
 func appendExchange(b []byte, h *event.HTTP) []byte {
 	b = appendHTTPStatus(b, h)
 	if h.Slow() {
@@ -84,10 +92,6 @@ func appendExchange(b []byte, h *event.HTTP) []byte {
 		took(" after ", h.Duration)
 	default:
 		took(" in ", h.Latency)
-		if h.Duration >= 2*h.Latency {
-			took(", in all ", h.Duration)
-		}
-		b = AppendSize(append(b, ", "...), h.ResponseBytes)
 	}
 	b = appendOrUnknown(append(b, ": "...), h.Method)
 	if h.Host != "" {
@@ -102,8 +106,14 @@ func appendExchange(b []byte, h *event.HTTP) []byte {
 	if h.PathTruncated {
 		b = append(b, " [cut]"...)
 	}
+	if h.Answered() {
+		b = AppendSize(append(b, ", "...), h.ResponseBytes)
+		if h.Duration >= 2*h.Latency { // else it says nothing more
+			took(" in ", h.Duration)
+		}
+	}
 	if h.Role == event.RoleBoth {
-		b = append(AppendText(append(b, " from "...), h.PeerComm), '[')
+		b = append(AppendText(append(b, ", from "...), h.PeerComm), '[')
 		b = append(appendID(b, h.PeerPID), ']')
 	}
 	return b

@@ -38,8 +38,8 @@ waits for earlier ones of another kind until those are known to be told, and unt
 is 90ms old at most: what comes later than that is shown at once, behind others.
 
 A row says what happened in the words of its own command: how a program ended and its
-arguments; what became of a connection, and its two ends; status, latency and size of
-an exchange, and what was asked for. With --json the lines are those of the commands
+arguments; the destination of a connection and what became of it; status and latency of
+an exchange, what was asked for, its size, and TOTAL where that is much longer. With --json the lines are those of the commands
 themselves. So it is what to record (--write) when it is not known yet which command
 the question will be for.`,
 	Example: `  tracer all -- make test                what a command does
