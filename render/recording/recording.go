@@ -282,11 +282,13 @@ func (r *Recording) Close() (undelivered uint64, _ error) {
 	r.signal()
 	r.mu.Unlock()
 	r.tellRefused()
-	r.await(r.drained)
+	if !r.await(r.drained) && r.target.special && r.stream.file.SetWriteDeadline(time.Now()) == nil {
+		<-r.done // how much a write under way has written is known when it ends
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.err == nil && r.accepted > r.safe {
-		r.fail(errors.New("it takes nothing any more"))
+		r.fail(errStuck)
 	}
 	return r.accepted - r.safe, nil
 }
@@ -316,23 +318,26 @@ func (r *Recording) Failed() error {
 	return r.err
 }
 
-// await waits for c, or until nothing has been written for too long.
-func (r *Recording) await(c <-chan struct{}) {
+// errStuck is why a file is given up that does not fail either.
+var errStuck = errors.New("it takes nothing any more")
+
+// await waits for c, and reports false if nothing has been written for too long.
+func (r *Recording) await(c <-chan struct{}) bool {
 	look := time.NewTicker(patience / 10)
 	defer look.Stop()
 	for {
 		select {
 		case <-c:
-			return
+			return true
 		case <-r.done:
-			return
+			return true
 		case <-look.C:
 		}
 		r.mu.Lock()
 		stuck := time.Since(r.progress) > patience
 		r.mu.Unlock()
 		if stuck {
-			return
+			return false
 		}
 	}
 }
@@ -356,6 +361,9 @@ func (r *Recording) write() {
 		return
 	}
 	r.stream.giveUp()
+	if errors.Is(err, os.ErrDeadlineExceeded) { // that of Close
+		err = errStuck
+	}
 	r.mu.Lock()
 	told := r.err != nil
 	r.fail(err)

@@ -199,4 +199,3 @@ func split(path string) (dir, name string, err error) {
 	}
 	return dir, name, nil
 }
-
