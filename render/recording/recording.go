@@ -20,6 +20,8 @@ const (
 	// syncInterval is how long a line waits at most until it is safe, in a file that is
 	// compressed.
 	syncInterval = time.Second
+	// syncBytes is how many bytes of lines wait for that at most.
+	syncBytes = 256 << 10
 	// patience is how long the end waits for a file that takes nothing.
 	patience = 2 * time.Second
 	// telling is how long after one the next notice of events that found no room is.
@@ -152,10 +154,11 @@ type Recording struct {
 
 	// Of the goroutine that writes.
 	stream *stream
-	size   uint64 // bytes of lines in the file
-	events uint64 // in the file
-	unsafe uint64 // of those, not safe yet
-	since  time.Time
+	size   uint64    // bytes of lines in the file
+	events uint64    // in the file
+	unsafe uint64    // of those, not safe yet
+	since  time.Time // when the first of what is not safe was written; zero: all is safe
+	behind int       // bytes of lines that are not safe
 
 	mu       sync.Mutex
 	start    []byte // the first line of each file
@@ -490,7 +493,7 @@ func (r *Recording) pass(q *queue, from, to int, events uint64) error {
 	}
 	r.size += uint64(to - from)
 	r.events += events
-	if !r.since.IsZero() && time.Since(r.since) >= syncInterval {
+	if r.behind += to - from; r.stream.pack != nil && (r.behind >= syncBytes || time.Since(r.since) >= syncInterval) {
 		return r.sync()
 	}
 	r.moved()
@@ -521,7 +524,7 @@ func (r *Recording) sync() error {
 		return err
 	}
 	r.settled(r.unsafe)
-	r.since = time.Time{}
+	r.since, r.behind = time.Time{}, 0
 	r.moved()
 	return nil
 }

@@ -101,7 +101,7 @@ func TestKernelAllShowsEachEventOnceInOrder(t *testing.T) {
 	want := made(runs, failures)
 	want["exec"]++ // the shell
 	want["exit"]++
-	delete(want, "http") // what sockets speak is counted instead
+	delete(want, "http")   // what sockets speak is counted instead
 	delete(kinds, "http1") // sockets
 	if diff := cmp.Diff(want, kinds); diff != "" {
 		t.Error(diff)
