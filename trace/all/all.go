@@ -16,15 +16,15 @@ import (
 	"tracer/trace/session"
 )
 
-// parts are the probes, by the names of their commands, with the flags that those are
-// started with.
+// parts are the probes with the flags that their commands are started with. The one whose
+// programs take the longest to load is the first to begin.
 var parts = []struct {
 	probe *session.Probe
 	flags []string
 }{
-	{&exec.Probe, []string{"--exits", "--failed"}},
-	{&conn.Probe, nil},
 	{&http.Probe, nil},
+	{&conn.Probe, nil},
+	{&exec.Probe, []string{"--exits", "--failed"}},
 }
 
 // Probe is the row of `tracer all`.
@@ -63,6 +63,7 @@ func names() (list []string) {
 	for _, p := range parts {
 		list = append(list, p.probe.Name)
 	}
+	slices.Sort(list)
 	return list
 }
 

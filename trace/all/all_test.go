@@ -30,8 +30,8 @@ func tracers(t *testing.T, args ...string) (names []string) {
 
 func TestPartsThatAreTraced(t *testing.T) {
 	for args, want := range map[string][]string{
-		"":                 {"*exec.tracer", "*conn.tracer", "*http.tracer"},
-		"--only=http,exec": {"*exec.tracer", "*http.tracer"},
+		"":                 {"*http.tracer", "*conn.tracer", "*exec.tracer"},
+		"--only=http,exec": {"*http.tracer", "*exec.tracer"},
 		"--only=conn":      {"*conn.tracer"},
 	} {
 		var list []string

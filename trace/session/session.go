@@ -99,6 +99,16 @@ func Open(of []Tracer, opts Options) (_ *Session, err error) {
 			return nil, err
 		}
 	}
+	defer func() { // where that fails
+		for _, l := range loading {
+			l.Abandon()
+		}
+	}()
+	for _, l := range loading {
+		if err := l.Verify(); err != nil {
+			return nil, err
+		}
+	}
 	for i, t := range tracers {
 		if err := s.open(t, loading[i]); err != nil {
 			return nil, err
