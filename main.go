@@ -48,8 +48,9 @@ func main() {
 // run is main without the exit.
 func run() int {
 	// A write to a closed pipe is an error to handle: by default SIGPIPE kills
-	// the process if the pipe is stdout. COMMAND would inherit an ignored signal.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	// the process if the pipe is stdout, and SIGXFSZ if a file is as large as ulimit
+	// allows. COMMAND would inherit an ignored signal.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE, syscall.SIGXFSZ)
 
 	status := 0
 	root := newRoot(&status)

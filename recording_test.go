@@ -269,6 +269,23 @@ func TestKernelRecordingOnAFullDisk(t *testing.T) {
 	}
 }
 
+// A file that is as large as may be is told like a disk that is full.
+func TestKernelRecordingBeyondTheLimitOfFiles(t *testing.T) {
+	kit.Needs(t, kit.ThisKernelOnly)
+	const n = 199
+	path := filepath.Join(t.TempDir(), "a.jsonl")
+	cmd := exec.Command("/bin/sh", append([]string{"-c", `ulimit -f 32; exec "$0" "$@"`, kit.Binary(t), "exec", "--exits", "--json", "-w", path}, programs(n)...)...)
+	var said strings.Builder
+	cmd.Stderr = &said
+	out, _ := cmd.Output() // the status is told
+	events, _ := parts(t, recorded(t, path))
+	shown := bytes.Count(out, []byte("\n"))
+	want := fmt.Sprintf(`"undelivered":{"recording":%d}`, shown-len(events))
+	if status := cmd.ProcessState.ExitCode(); shown != 2*n+2 || len(events) == 0 || status != 1 || !strings.Contains(said.String(), want) || !strings.Contains(said.String(), "file too large") {
+		t.Errorf("%d shown, %d recorded, status %d: %s", shown, len(events), status, said.String())
+	}
+}
+
 // Files are rotated when privileges were dropped, in a folder of the user behind sudo,
 // which they belong to: all that was made is there, nothing twice.
 func TestKernelRecordingIsRotatedWhileConfined(t *testing.T) {
