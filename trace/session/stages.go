@@ -10,8 +10,8 @@ import (
 	"tracer/trace/proc"
 )
 
-// stages are what an event goes through behind its probe: place → filter → limit →
-// fan-out. All is counted in one ledger.
+// stages are what an event goes through behind its probe: place → filter → merge →
+// limit → fan-out. All is counted in one ledger.
 type stages struct {
 	opts   Options
 	ledger *account.Ledger
