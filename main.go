@@ -41,14 +41,16 @@ func main() {
 	attach.Become()
 	command.Become()
 	render.Become()
+	sinks.Become()
 	os.Exit(run())
 }
 
 // run is main without the exit.
 func run() int {
 	// A write to a closed pipe is an error to handle: by default SIGPIPE kills
-	// the process if the pipe is stdout. COMMAND would inherit an ignored signal.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	// the process if the pipe is stdout, and SIGXFSZ if a file is as large as ulimit
+	// allows. COMMAND would inherit an ignored signal.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE, syscall.SIGXFSZ)
 
 	status := 0
 	root := newRoot(&status)
@@ -195,9 +197,10 @@ run, and 1 if one cannot.`,
 // config is what the flags of a tracing command say.
 type config struct {
 	session.Options
-	stdout  sinks.Stdout
-	verbose bool
-	command []string
+	stdout    sinks.Stdout
+	recording sinks.Recording
+	verbose   bool
+	command   []string
 }
 
 // newCommand is the command for a row of the table.
@@ -230,6 +233,9 @@ func newCommand(p *session.Probe, status *int) *cobra.Command {
 			if err := c.stdout.Resolve(cmd.Flags(), p.View(tracer)); err != nil {
 				return err
 			}
+			if err := c.recording.Resolve(); err != nil {
+				return err
+			}
 			c.CgroupPaths = c.stdout.Shows("cgroup")
 			*status = c.trace(p, tracer)
 			return nil
@@ -260,6 +266,7 @@ func (c *config) declare(flags *pflag.FlagSet) {
 	c.Flags(group)
 	group("output", func(f *pflag.FlagSet) {
 		c.stdout.Flags(f)
+		c.recording.Flags(f)
 		f.BoolVar(&c.verbose, "verbose", false, "report at the end what was seen and what filters left out (always done if nothing was shown)")
 	})
 }
@@ -275,6 +282,11 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 		complain(err)
 		return exitFailed
 	}
+	if err := c.recording.Prepare(command.BehindSudo()); err != nil {
+		complain(err)
+		return exitFailed
+	}
+	defer c.recording.Close()
 	var cmd *command.Command
 	if len(c.command) > 0 {
 		var err error
@@ -297,6 +309,12 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 		return exitFailed
 	}
 	defer s.Close()
+	file, err := c.recording.Open(msg)
+	if err != nil {
+		cmd.Cancel()
+		complain(err)
+		return exitFailed
+	}
 	s.Confine()
 	c.begin(msg, p, s)
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -314,7 +332,11 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 	defer release() // also if this panics
 	ended := make(chan struct{})
 	go func() { cancel(session.Ended(cmd.Wait(stop, ended, msg.Interrupted))) }()
-	err = s.Run(ctx, out)
+	all := []session.Sink{out}
+	if file != nil {
+		all = append(all, file)
+	}
+	err = s.Run(ctx, all...)
 	close(ended)
 	release()
 	return c.end(msg, p, s, cmd, err)
@@ -378,6 +400,17 @@ func (c *config) end(msg *render.Messages, p *session.Probe, s *session.Session,
 		msg.Unopened(account)
 	}
 	msg.Unreadable(account)
-	msg.Account(account)
+	failed := c.recording.Failed()
+	if failed != nil {
+		complain(failed)
+	}
+	msg.Account(account) // the last line that is recorded
+	if err := c.recording.Finish(); err != nil && failed == nil {
+		complain(err)
+		failed = err
+	}
+	if failed != nil {
+		status = exitFailed
+	}
 	return status
 }

@@ -27,6 +27,7 @@
 //	kinds.go    all kinds of events; AppendJSON
 //	account.go  what is told on stderr
 //	check.go    what check tells
+//	clone.go    copies for who keeps events; when they are over
 //	page.go     rows of a table, as a whole
 //	decode.go   Decode and DecodeLine
 //	table.go    the rows that fields is made of

@@ -94,8 +94,8 @@ func (o *Options) Flags(group func(title string, declare func(*pflag.FlagSet))) 
 		f.VarP(option.Duration(&o.Duration, 1), "duration", "d", "`10s` stop after this long")
 		f.VarP(option.Number(&o.Count, 1), "count", "n", "`N` stop after N events were shown")
 	})
-	group("kernel", o.KernelFlags)
-	group("kubelet", func(f *pflag.FlagSet) {
+	group("host", func(f *pflag.FlagSet) {
+		o.KernelFlags(f)
 		f.Var(option.Text(&o.Kubelet.TokenFile), "kubelet-token", "`FILE` bearer token to ask the kubelet for names that are not found on this host")
 		f.Var(option.Text(&o.Kubelet.CertFile), "kubelet-cert", "`FILE` client certificate for the kubelet; needs --kubelet-key")
 		f.Var(option.Text(&o.Kubelet.KeyFile), "kubelet-key", "`FILE` key of the client certificate")
