@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -222,6 +223,10 @@ func newCommand(p *session.Probe, status *int) *cobra.Command {
 				return errors.New("the command after -- is missing")
 			}
 			c.command = args
+			c.stdout.Recorded = len(c.Read) > 0 && !c.Follow
+			if len(c.Read) > 0 && len(args) > 0 {
+				return errors.New("--read shows a recording: it cannot trace a command")
+			}
 			if err := c.Resolve(); err != nil {
 				return err
 			}
@@ -302,7 +307,7 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 		c.stdout.Order = order
 	}
 	defer c.stdout.Prepare()()
-	s, err := session.Open([]session.Tracer{tracer}, c.Options)
+	s, err := session.OpenEither([]session.Tracer{tracer}, c.Options)
 	if err != nil {
 		cmd.Cancel()
 		complain(err)
@@ -319,7 +324,7 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 	c.begin(msg, p, s)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	if c.Duration > 0 {
+	if c.Duration > 0 && len(c.Read) == 0 { // else it is the recording's time
 		timed, cancel := context.WithTimeout(ctx, c.Duration)
 		defer cancel()
 		ctx = timed
@@ -343,10 +348,12 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 }
 
 // begin says that tracing has begun, and what will be missed.
-func (c *config) begin(msg *render.Messages, p *session.Probe, s *session.Session) {
+func (c *config) begin(msg *render.Messages, p *session.Probe, s session.Running) {
 	zone := render.SetZone()
 	what := "tracing " + p.Name
 	switch {
+	case len(c.Read) > 0:
+		what = "reading " + p.Name + " from " + strings.Join(c.Read, ", ")
 	case len(c.command) > 0:
 		what += " of " + string(render.AppendCommand(nil, c.command))
 		if user := command.User(); user != "" {
@@ -372,7 +379,7 @@ func (c *config) begin(msg *render.Messages, p *session.Probe, s *session.Sessio
 }
 
 // end gives the account, and says with which status tracer ends.
-func (c *config) end(msg *render.Messages, p *session.Probe, s *session.Session, cmd *command.Command, err error) (status int) {
+func (c *config) end(msg *render.Messages, p *session.Probe, s session.Running, cmd *command.Command, err error) (status int) {
 	gone := errors.Is(err, render.ErrReaderGone)
 	if err != nil && !gone {
 		complain(err)

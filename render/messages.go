@@ -200,6 +200,11 @@ func (m *Messages) Explain(a *event.Account) {
 			return fmt.Sprintf("%d by %s", n, cmp.Or(filterNames[filter], "--"+filter))
 		}))
 	}
+	if len(a.Skipped) > 0 {
+		text = append(text, "recorded, but not shown by this command: "+tally(a.Skipped, func(kind string, n uint64) string {
+			return fmt.Sprintf("%s %d", kind, n)
+		}))
+	}
 	if len(a.Unseen) > 0 {
 		text = append(text, "not visible on this host: "+strings.Join(a.Unseen, "; "))
 	}
@@ -270,6 +275,9 @@ func (m *Messages) Account(a *event.Account) {
 	if len(a.Undelivered) > 0 {
 		b = append(b, "; shown and not delivered: "+tally(a.Undelivered, func(sink string, n uint64) string { return fmt.Sprintf("%s %d", sink, n) })...)
 	}
+	if n := sum(a.Unread); n > 0 {
+		b = append(append(b, "; "...), plural(n, "line")+" could not be read"...)
+	}
 	if a.Incomplete > 0 {
 		b = fmt.Appendf(b, "; %s lost, some rows lack a field", plural(a.Incomplete, "detail"))
 	}
@@ -295,6 +303,13 @@ func (m *Messages) line(json func([]byte) []byte, text string) {
 		return
 	}
 	m.write(append(b, '\n'))
+}
+
+func sum(by map[string]uint64) (n uint64) {
+	for _, more := range by {
+		n += more
+	}
+	return n
 }
 
 // plural is a number of things, as "1 event" and "2 events".

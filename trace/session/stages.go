@@ -23,6 +23,8 @@ type stages struct {
 	users  *proc.Users
 	comms  map[[16]int8]string
 	beside []func(stop <-chan struct{}) error // what runs beside the pipeline
+
+	recorded *recorded // nil: events come from this host
 }
 
 func newStages(opts Options, clock *kernel.Clock, users *proc.Users) stages {
@@ -50,10 +52,12 @@ func (s *stages) pass(e event.Event) {
 	}
 }
 
-// A Refusal says why an event is not shown; the zero value is none.
-type Refusal struct {
-	Filter string // the flag that leaves it out, or
-	Cause  string // why that is not known
+// judgeEvent is judge, also for an event of a recording.
+func (s *stages) judgeEvent(e event.Event) Refusal {
+	if s.recorded != nil {
+		return s.recorded.judge(e)
+	}
+	return s.judge(e.Head())
 }
 
 // judge fills in where an event happened and says whether it passes --comm and the
