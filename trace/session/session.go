@@ -45,10 +45,7 @@ type Session struct {
 // happens is reported once Run is called. Errors are sentences for people; some have
 // a Hint.
 func Open(of []Tracer, opts Options) (_ *Session, err error) {
-	var tracers []Tracer
-	for _, t := range of {
-		tracers = append(tracers, Tracers(t)...)
-	}
+	tracers := tracersOf(of)
 	// Most of what loading takes lives until the end of it: to look for what does not
 	// takes time that somebody waits for.
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
