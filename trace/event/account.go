@@ -67,6 +67,7 @@ const (
 	EndedCount       = "count"       // as many events as were asked for
 	EndedCommand     = "command"     // the command that was started has ended
 	EndedReader      = "reader"      // nobody reads stdout any more
+	EndedRecording   = "recording"   // all of the recording was read
 	EndedError       = "error"       // tracing failed
 )
 
@@ -81,6 +82,8 @@ type Account struct {
 	Incomplete uint64            // details lost: events that were shown may lack a key
 	Kinds      map[string]uint64 // what came: events by kind, of http sockets by what they speak
 	Filtered   map[string]uint64 // what was passed over, by the filter that did not match
+	Skipped    map[string]uint64 // of a recording, no part of Seen: events of other commands, by kind
+	Unread     map[string]uint64 // of a recording: lines that could not be read, by why
 	// LeftOut is what the kernel left out, by the option that asked for it: in the
 	// kernel's own units (calls, sockets), and no part of Seen.
 	LeftOut map[string]uint64
@@ -108,6 +111,8 @@ func (a *Account) fields(t *table) {
 	t.uint64("incomplete", &a.Incomplete, a.Incomplete != 0)
 	t.counts("kinds", &a.Kinds, len(a.Kinds) > 0)
 	t.counts("filtered", &a.Filtered, len(a.Filtered) > 0)
+	t.counts("skipped", &a.Skipped, len(a.Skipped) > 0)
+	t.counts("unread_lines", &a.Unread, len(a.Unread) > 0)
 	t.counts("left_out", &a.LeftOut, len(a.LeftOut) > 0)
 	t.counts("undelivered", &a.Undelivered, len(a.Undelivered) > 0)
 	t.unreadable("unreadable", &a.Unreadable, len(a.Unreadable) > 0)

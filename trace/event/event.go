@@ -55,6 +55,11 @@ type Common struct {
 	Time time.Time // when it happened, UTC
 	Kind string    // one of the Kind constants
 	Process
+	Hostname string // of the process's host, where events of several come together; empty: of the only one
+
+	// Recorded is the line that the event was read from, without its newline; nil if there
+	// is none, or if the event tells something else by now. AppendJSON gives it as it is.
+	Recorded []byte
 }
 
 // Head returns c itself.
@@ -94,4 +99,5 @@ func (t *table) common(c *Common) {
 	t.text("namespace", &c.Namespace, c.Namespace != "")
 	t.text("pod_uid", &c.PodUID, c.PodUID != "")
 	t.uint64("cgroup_id", &c.CgroupID, c.CgroupID != 0)
+	t.text("hostname", &c.Hostname, c.Hostname != "")
 }

@@ -40,10 +40,16 @@ type HTTP struct {
 	GRPCStatus    uint32 // 0 to 16
 	GRPCMessage   string
 
-	// With RoleBoth: the client, and how long the server took.
-	PeerPID       uint32
-	PeerComm      string
-	ServerLatency time.Duration // 0 if unknown
+	// With RoleBoth: the client, and when the request came to the server and how long that
+	// took; each as far as it is known. PeerHostname and Network are of two hosts' recordings.
+	PeerPID                                                uint32
+	PeerComm                                               string
+	PeerContainer, PeerContainerID, PeerPod, PeerNamespace string
+	PeerHostname                                           string
+	ServerTime                                             time.Time
+	ServerLatency, ServerDuration                          time.Duration
+	Network                                                time.Duration // Latency without ServerLatency
+	HasNetwork                                             bool          // Network is known
 
 	// Where the time went at the server, before its answer; 0 if that is unknown, or below
 	// 10 ms.
@@ -142,7 +148,20 @@ func (e *HTTP) fields(t *table) {
 	t.text("grpc_message", &e.GRPCMessage, e.GRPCMessage != "")
 	t.uint32("peer_pid", &e.PeerPID, both)
 	t.text("peer_comm", &e.PeerComm, both)
+	t.text("peer_container", &e.PeerContainer, e.PeerContainer != "")
+	t.text("peer_container_id", &e.PeerContainerID, e.PeerContainerID != "")
+	t.text("peer_pod", &e.PeerPod, e.PeerPod != "")
+	t.text("peer_namespace", &e.PeerNamespace, e.PeerNamespace != "")
+	t.text("peer_hostname", &e.PeerHostname, e.PeerHostname != "")
+	if both || t.in != nil {
+		t.time("server_time", &e.ServerTime, !e.ServerTime.IsZero())
+	}
 	t.knownMicros("server_latency_us", &e.ServerLatency)
+	t.knownMicros("server_duration_us", &e.ServerDuration)
+	if t.reads("network_us") {
+		e.HasNetwork = true
+	}
+	t.micros("network_us", &e.Network, e.HasNetwork)
 	t.knownMicros("accept_wait_us", &e.AcceptWait)
 	t.knownMicros("queue_us", &e.Queue)
 	t.knownMicros("cpu_us", &e.CPU)

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"time"
 	"unicode/utf8"
 )
@@ -72,6 +73,15 @@ func appendString(b []byte, s string) []byte {
 	}
 	b = append(b, s[start:]...)
 	return append(b, '"')
+}
+
+// AppendWithHostname appends a line, of an event that has no hostname, with one as its last
+// key.
+func AppendWithHostname(dst, line []byte, name string) []byte {
+	line = bytes.TrimRight(line, " \t\r\n")
+	dst = append(dst, line[:len(line)-1]...)
+	dst = append(dst, `,"hostname":`...)
+	return append(appendString(dst, name), '}')
 }
 
 // isBidi tells the characters that reorder or break a line of text, with which

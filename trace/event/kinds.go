@@ -78,8 +78,12 @@ func (t *table) event(e Event) {
 // AppendJSON appends e as one line of compact JSON without the newline: time
 // and event first, then who and where, then the event's own keys; a key whose
 // value is unknown is left out. The result is always valid UTF-8. It allocates
-// nothing beyond growing dst.
+// nothing beyond growing dst. An event that was recorded is appended as it was:
+// Common.Recorded.
 func AppendJSON(dst []byte, e Event) []byte {
+	if line := e.Head().Recorded; line != nil {
+		return append(dst, line...)
+	}
 	t := table{out: dst}
 	t.event(e)
 	return t.close(len(dst))
