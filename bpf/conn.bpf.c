@@ -655,10 +655,14 @@ static __noinline int set_state(__u64 *ctx, int copy)
 	if (to == TCP_SYN_SENT) {
 		struct task_struct *task = (void *)bpf_get_current_task();
 
-		if (wanted(LOAD(task, tgid)))
+		if (wanted(LOAD(task, tgid))) {
 			begin_connect(ctx, sk);
-		else if (!only_slow)
+		} else if (!only_slow) {
+			c = bpf_map_lookup_elem(&socks, &key);
+			if (c)
+				count_unseen(c);
 			note_unwanted(sk, connecting, false);
+		}
 		return 0;
 	}
 	if (to == TCP_ESTABLISHED) {

@@ -246,14 +246,16 @@ type HttpSocketState struct {
 	Multipath    bool
 	Serving      bool
 	Alone        bool
+	Queued       bool
 	UrgentBefore uint8
 	LostRequests uint8
 	LostAnswers  uint8
+	_            [1]byte
 	Least        uint16
 	Before       uint16
 	StartLen     uint8
 	Start        [44]int8
-	_            [5]byte
+	_            [3]byte
 }
 
 type HttpTlsAbout struct {

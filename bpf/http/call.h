@@ -674,7 +674,7 @@ static __always_inline int call_moved(void *ctx, enum door door, struct socket_s
 			call->tail_len |= urgent;
 		st->urgent_before = urgent_behind << sent | (st->urgent_before & ~(1 << dir));
 	}
-	if (dir == received && st->requests == received && st->verdict == IS_HTTP)
+	if (dir == received && st->requests == received)
 		note_read(st, call);
 	if (head) {
 		kept_at_once(st, head, call);

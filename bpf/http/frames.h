@@ -55,7 +55,7 @@ static __always_inline int tell_frames_with(void *ctx, struct socket_state *st, 
 	call->len = w->out;
 	s->rec.kept.size = s->rec.kept.len = 0;
 	s->payload.at = w->out;
-	tell_with(ctx, st, s, s->payload.src.sk, with_frames);
+	tell_with(ctx, st, s, s->payload.src.sk, with_frames | append_queue(st, s));
 	w->dir.told = h2_end(&w->dir);
 	h2_clear(w);
 	return 0;

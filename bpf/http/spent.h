@@ -121,6 +121,11 @@ static __noinline int note_read(struct socket_state *st, struct http_call *call)
 	if (waited > spent->queue)
 		spent->queue = waited;
 	spent->read = call->time;
+	if (st->verdict != IS_HTTP) {
+		/* Of HTTP/2 each stream may be open: how long the call's bytes lay there is all. */
+		st->queued = spent->queue + spent->accept >= QUEUE_LEAST;
+		return 0;
+	}
 	stop_serving(st);
 	st->alone = entry->open == entry->over;
 	entry->open++;
@@ -129,6 +134,17 @@ static __noinline int note_read(struct socket_state *st, struct http_call *call)
 	st->serving = true;
 	thread_times(&spent->cpu, &spent->runq);
 	return 0;
+}
+
+/* The same of frames of HTTP/2 that were read, in a record that tells of them. Returns the part. */
+static __always_inline __u8 append_queue(struct socket_state *st, struct scratch *s)
+{
+	if (!st->queued)
+		return 0;
+	st->queued = false;
+	st->spent.thread = 0;
+	append_part(s, &st->spent, sizeof(st->spent), with_spent);
+	return with_spent;
 }
 
 /* An answer begins: adds to its record what its request has waited for, if it has. Returns the part. */

@@ -234,6 +234,7 @@ struct socket_state {
 	bool multipath;		 /* it is one of MPTCP, and no TCP socket */
 	bool serving;		 /* a request was read, and is in the thread's entry of serving */
 	bool alone;		 /* and no other one was there */
+	bool queued;		 /* spent.queue is of frames of HTTP/2, and was not told */
 	__u8 urgent_before;	 /* by direction: whether bytes before the next one are urgent */
 	/* In records of this turn that found no room: requests and answers that began. */
 	__u8 lost_requests;

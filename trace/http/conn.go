@@ -78,7 +78,7 @@ type conn struct {
 	judged   bool              // Refusal says what filters say of its owner
 	closedBy message.Side      // whose doing its end was, if that is known
 	closed   bool
-	spent    spent              // where the time of a request went whose exchange is to come
+	spent    spentList          // where the time of requests went whose exchanges are to come
 	waits    []message.Exchange // with --summary: requests that were found to wait for long
 }
 
@@ -330,7 +330,9 @@ func (cs *conns) exchange(x *message.Exchange) {
 	if x.ClosedBy == message.Neither && x.Ending != stream.Complete && x.Ending != stream.Timeout {
 		x.ClosedBy = c.closedBy
 	}
-	x.Spent = c.spent.on(x)
+	if len(c.spent) > 0 {
+		x.Spent = c.spent.on(x)
+	}
 	switch {
 	case !cs.options.wantsRole(x.Role):
 		cs.session.Ledger.Filtered("role", 1)

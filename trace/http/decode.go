@@ -53,7 +53,7 @@ func (t *tracer) Decode(record []byte) bool {
 	t.conns.current = c
 	framed := r.Parts&uint8(bpf.HttpPartWithFrames) != 0
 	if spent.Read != 0 {
-		c.spent = spentOf(&spent, &r.Call)
+		c.spent.note(spentOf(&spent, &r.Call), framed)
 	}
 	if framed && !t.conns.frames(c, &r.Call, data[:r.Call.Len]) {
 		return false

@@ -43,13 +43,46 @@ func spentOf(s *bpf.HttpHttpSpent, answer *bpf.HttpHttpCall) spent {
 	return of
 }
 
-// on is what it is if it is about this exchange: its answer is the one, and the last that
-// was read before belongs to it. A client that does not wait for answers has sent a further
-// request by then.
-func (s *spent) on(x *message.Exchange) message.Spent {
-	if x.Role == message.Server && x.Stream == 0 && s.answer != 0 && x.ResponseStart == s.answer &&
-		x.RequestStart <= s.read && s.read <= x.RequestEnd {
-		return s.Spent
+// maxSpent is how many calls of HTTP/2 a connection remembers that lay in the socket.
+const maxSpent = 16
+
+// A spentList has what was said of requests whose exchanges are to come.
+type spentList []spent
+
+// note adds what was said of an answer that begins, or of a call of HTTP/2.
+func (l *spentList) note(s spent, framed bool) {
+	list := *l
+	switch {
+	case !framed:
+		*l = append(list[:0], s)
+	case s.Accept|s.Queue == 0 || len(list) > 0 && list[len(list)-1].read == s.read:
+	case len(list) == maxSpent:
+		copy(list, list[1:])
+		list[maxSpent-1] = s
+	default:
+		*l = append(list, s)
+	}
+}
+
+// on is what was said of an exchange.
+func (l spentList) on(x *message.Exchange) message.Spent {
+	for i := range l {
+		if s := &l[i]; s.isOf(x) {
+			return s.Spent
+		}
 	}
 	return message.Spent{}
+}
+
+// isOf reports whether it is about this exchange: its request began with that call of
+// HTTP/2; or its answer is the one, and the last that was read before belongs to it. A
+// client that does not wait for answers has sent a further request by then.
+func (s *spent) isOf(x *message.Exchange) bool {
+	switch {
+	case x.Role != message.Server:
+		return false
+	case x.Stream != 0:
+		return x.RequestStart == s.read
+	}
+	return s.answer != 0 && x.ResponseStart == s.answer && x.RequestStart <= s.read && s.read <= x.RequestEnd
 }

@@ -11,6 +11,7 @@ import (
 	"tracer/bpf"
 	"tracer/testdata/kit"
 	"tracer/testdata/kit/work"
+	"tracer/trace/event"
 	"tracer/trace/kernel"
 	"tracer/trace/message"
 	"tracer/trace/session"
@@ -104,6 +105,41 @@ func TestKernelHTTPTimeOfServersIsToldByWhereItWent(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// Of HTTP/2 it is told how long a request lay in the socket, and nothing of threads: each
+// may work for several streams.
+func TestKernelHTTP2QueuesAreTold(t *testing.T) {
+	kit.Needs(t, kit.EndsKernel)
+	tiersOf(t, func(t *testing.T, tier kernel.Tier) {
+		fd, port := work.FixedListener()
+		defer work.CloseFD(fd)
+		c := traceHTTP(t, session.Options{Tier: tier}, atPorts(port))
+		client := work.Dial("127.0.0.1", port)
+		server := work.Accept(fd)
+		settings, ask := frame(frameSettings, 0, 0, ""), func(stream uint32) string {
+			return frame(frameHeaders, endHeaders|endStream, stream, "\x82\x84\x86")
+		}
+		answer := func(stream uint32) move { return send(frame(frameHeaders, endHeaders|endStream, stream, "\x88")) }
+		perform(t, client, send(preface+settings))
+		perform(t, server, recv(len(preface+settings)), send(settings))
+		perform(t, client, recv(len(settings)))
+		for i, makes := range []parts{{queue: 200}, {blocked: 100}, {queue: 130, blocked: 50}} {
+			n := uint32(1 + 2*i)
+			perform(t, client, send(ask(n)))
+			perform(t, server, pause(makes.queue), recv(len(ask(n))), pause(makes.blocked), answer(n))
+			perform(t, client, recv(len(answer(n).Send)))
+			got := c.await(port, i+1)
+			if len(got) != i+1 {
+				t.Fatal(rows(got))
+			}
+			if e := got[i]; e.Status != 200 || e.Role != event.RoleBoth || !within(e.Queue, makes.queue) || e.AcceptWait|e.CPU|e.RunQueue|e.Blocked != 0 {
+				t.Errorf("%d: %s: queue %v, cpu %v, run queue %v, blocked %v; want %+v", i, rows(got[i:]), e.Queue, e.CPU, e.RunQueue, e.Blocked, makes)
+			}
+		}
+		work.CloseFD(client)
+		work.CloseFD(server)
 	})
 }
 
@@ -222,14 +258,15 @@ func TestTimeSpentBelongsToOneExchange(t *testing.T) {
 		x    message.Exchange
 		want bool
 	}{
-		"its own":             {message.Exchange{Role: message.Server, RequestStart: 90 * ms, RequestEnd: 100 * ms, ResponseStart: 200 * ms}, true},
-		"another answer":      {message.Exchange{Role: message.Server, RequestStart: 90 * ms, RequestEnd: 100 * ms, ResponseStart: 201 * ms}, false},
-		"the client's":        {message.Exchange{Role: message.Client, RequestStart: 90 * ms, RequestEnd: 100 * ms, ResponseStart: 200 * ms}, false},
-		"a request before it": {message.Exchange{Role: message.Server, RequestStart: 80 * ms, RequestEnd: 90 * ms, ResponseStart: 200 * ms}, false},
-		"a stream of HTTP/2":  {message.Exchange{Role: message.Server, Stream: 1, RequestStart: 90 * ms, RequestEnd: 100 * ms, ResponseStart: 200 * ms}, false},
-		"a body that goes on": {message.Exchange{Role: message.Server, RequestStart: 80 * ms, RequestEnd: 300 * ms, ResponseStart: 200 * ms}, true},
+		"its own":                     {message.Exchange{Role: message.Server, RequestStart: 90 * ms, RequestEnd: 100 * ms, ResponseStart: 200 * ms}, true},
+		"another answer":              {message.Exchange{Role: message.Server, RequestStart: 90 * ms, RequestEnd: 100 * ms, ResponseStart: 201 * ms}, false},
+		"the client's":                {message.Exchange{Role: message.Client, RequestStart: 90 * ms, RequestEnd: 100 * ms, ResponseStart: 200 * ms}, false},
+		"a request before it":         {message.Exchange{Role: message.Server, RequestStart: 80 * ms, RequestEnd: 90 * ms, ResponseStart: 200 * ms}, false},
+		"a stream that began with it": {message.Exchange{Role: message.Server, Stream: 1, RequestStart: 100 * ms, RequestEnd: 300 * ms, ResponseStart: 400 * ms}, true},
+		"a stream that began before":  {message.Exchange{Role: message.Server, Stream: 1, RequestStart: 90 * ms, RequestEnd: 100 * ms, ResponseStart: 200 * ms}, false},
+		"a body that goes on":         {message.Exchange{Role: message.Server, RequestStart: 80 * ms, RequestEnd: 300 * ms, ResponseStart: 200 * ms}, true},
 	} {
-		if got := s.on(&c.x) == want; got != c.want {
+		if got := s.isOf(&c.x); got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
