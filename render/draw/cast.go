@@ -331,7 +331,7 @@ func (c *cast) seat(r *Recording, used []int, weight map[int]int, most int) {
 			name += " pid " + strconv.FormatUint(uint64(u.pid), 10)
 		}
 		if len(hosts) > 1 && u.host >= 0 && crowd[s] == "" && !strings.HasPrefix(u.place, "pod ") {
-			name += " on " + r.hosts[u.host]
+			name += " on " + r.hosts[u.host].Name
 		}
 		c.part[s] = len(c.names)
 		c.names = append(c.names, name)

@@ -30,8 +30,8 @@ type actor struct {
 type kind uint8
 
 const (
-	anExchange kind = iota
-	aConnection // that is no exchange's
+	anExchange  kind = iota
+	aConnection      // that is no exchange's
 	aProgram
 	kinds // how many there are
 )
@@ -91,7 +91,7 @@ type Recording struct {
 	actors     []actor
 	known      map[actor]int32
 	containers map[string]string // names by id
-	hosts      map[int]string
+	hosts      []Host
 	items      []item
 	links      map[string]*link
 	linked     []*link // of each item; nil: none
@@ -108,48 +108,71 @@ type Recording struct {
 // NewRecording returns an empty one.
 func NewRecording() *Recording {
 	return &Recording{
-		Skipped: map[string]int{}, known: map[actor]int32{}, containers: map[string]string{}, hosts: map[int]string{}, links: map[string]*link{},
+		Skipped: map[string]int{}, known: map[actor]int32{}, containers: map[string]string{}, links: map[string]*link{},
 		waits: map[waiting]int{}, running: map[process]int{}, parents: map[process]uint32{}, roots: map[process]bool{}, names: map[process]string{}, texts: map[string]string{},
 	}
 }
 
 // Add takes what was recorded on a host. It keeps nothing of o.
-func (r *Recording) Add(host Host, o event.Object) {
-	if _, ok := r.hosts[host.Number]; !ok {
-		r.hosts[host.Number] = strings.Clone(host.Name)
-	}
+func (r *Recording) Add(h Host, o event.Object) {
+	host := r.host(h)
 	switch e := o.(type) {
 	case *event.Start:
 		for _, a := range e.Args {
 			if a == "--" && e.PID > 0 {
-				r.roots[process{host.Number, uint32(e.PID)}] = true
+				r.roots[process{host, uint32(e.PID)}] = true
 			}
 		}
 	case *event.Account:
 		r.Lost += e.Lost
 	case *event.HTTP:
-		r.exchange(host.Number, e)
+		r.exchange(host, e)
 	case *event.Connect:
-		r.open(host.Number, &e.Common, &e.Connection, e.Latency)
+		r.open(host, &e.Common, &e.Connection, e.Latency)
 	case *event.Accept:
-		r.open(host.Number, &e.Common, &e.Connection, 0)
+		r.open(host, &e.Common, &e.Connection, 0)
 	case *event.Open:
-		r.link(host.Number, &e.Common, &e.Connection)
+		r.link(host, &e.Common, &e.Connection)
 	case *event.Close:
-		r.close(host.Number, e)
+		r.close(host, e)
 	case *event.ConnectFailed:
-		r.refused(host.Number, &e.Common, &e.Connection, e.Latency, "TCP", e.Error)
+		r.refused(host, &e.Common, &e.Connection, e.Latency, "TCP", e.Error)
 	case *event.ConnectStuck:
-		r.refused(host.Number, &e.Common, &e.Connection, e.Age, "TCP", "no answer yet")
+		r.refused(host, &e.Common, &e.Connection, e.Age, "TCP", "no answer yet")
 	case *event.Exec:
-		r.exec(host.Number, e)
+		r.exec(host, e)
 	case *event.ExecFailed:
-		r.execFailed(host.Number, e)
+		r.execFailed(host, e)
 	case *event.Exit:
-		r.exit(host.Number, e)
+		r.exit(host, e)
 	case event.Event:
 		r.Skipped[e.Head().Kind]++
 	}
+}
+
+// host is the number of a host here.
+func (r *Recording) host(h Host) int {
+	for n, known := range r.hosts {
+		if known.Number == h.Number || known.Number < 0 && known.Name == h.Name {
+			r.hosts[n].Number = h.Number
+			return n
+		}
+	}
+	r.hosts = append(r.hosts, Host{Name: strings.Clone(h.Name), Number: h.Number})
+	return len(r.hosts) - 1
+}
+
+// named is the host that a line calls so, or else that of the line.
+func (r *Recording) named(name string, line int) int {
+	if name == "" || r.hosts[line].Name == name {
+		return line
+	}
+	for n, known := range r.hosts {
+		if known.Name == name {
+			return n
+		}
+	}
+	return r.host(Host{Name: name, Number: -1 - len(r.hosts)}) // its own lines are still to come
 }
 
 // text returns s as one that may be kept: each text once.
@@ -312,14 +335,23 @@ func (r *Recording) refused(host int, h *event.Common, c *event.Connection, took
 
 func (r *Recording) exchange(host int, e *event.HTTP) {
 	start := e.Time.UnixNano()
+	line := host
+	host = r.named(e.Hostname, line)
 	c := e.Connection
 	l := r.link(host, nil, &c)
-	if l.http = true; e.PID != 0 {
-		if e.Role == event.RoleBoth {
-			c.Role = event.RoleServer
-			peer := event.Place{}
-			l.ends[client] = r.who(host, e.PeerPID, e.PeerComm, &peer)
+	l.http = true
+	if e.Role == event.RoleBoth {
+		c.Role = event.RoleServer
+		if e.PeerPID != 0 {
+			peer := event.Place{Container: e.PeerContainer, ContainerID: e.PeerContainerID, Pod: e.PeerPod, Namespace: e.PeerNamespace}
+			from := host
+			if e.PeerHostname != "" {
+				from = r.named(e.PeerHostname, line)
+			}
+			l.ends[client] = r.who(from, e.PeerPID, e.PeerComm, &peer)
 		}
+	}
+	if e.PID != 0 {
 		l.ends[side(c.Role)] = r.who(host, e.PID, e.Comm, &e.Place)
 	}
 	i := item{
