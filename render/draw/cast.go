@@ -54,10 +54,8 @@ func (c *cast) find(u int) int {
 	return u
 }
 
-func (c *cast) join(a, b int) {
-	a, b = c.find(a), c.find(b)
-	c.above[max(a, b)] = min(a, b) // the first one names it
-}
+// join makes two participants one, which has the name of the first.
+func (c *cast) join(a, b int) { c.above[c.find(b)] = c.find(a) }
 
 func (c *cast) add(u unit) int {
 	c.units = append(c.units, u)
@@ -168,7 +166,7 @@ func (c *cast) servers(items []item) {
 // parts: then each of its children is with what that one started.
 func (c *cast) families(r *Recording) {
 	plain := func(n int) bool { return c.units[n].place == "" && len(c.units[n].ports) == 0 }
-	commands := map[process][]int{} // by tracer
+	commands := map[process][]int{} // what each tracer's command has started, that itself first
 	top := make([]int, len(c.units))
 	serves := map[process]bool{}
 	for n := range c.units {
@@ -186,6 +184,9 @@ func (c *cast) families(r *Recording) {
 		for at := u.process; len(chain) < 1000; {
 			above := process{u.host, r.parents[at]}
 			if chain = append(chain, at); r.roots[above] {
+				if command, ok := c.procs[at]; ok && len(commands[above]) == 0 {
+					commands[above] = append(commands[above], command)
+				}
 				commands[above] = append(commands[above], n)
 				child := chain[max(len(chain)-2, 0)]
 				if v, ok := c.procs[child]; ok {
@@ -322,10 +323,10 @@ func (c *cast) seat(r *Recording, used []int, weight map[int]int, most int) {
 		if h := c.units[s].host; h >= 0 {
 			hosts[h] = true
 		}
-		called[c.name(sets[s], crowd[s])]++
+		called[c.name(s, sets[s], crowd[s])]++
 	}
 	for _, s := range used {
-		name := c.name(sets[s], crowd[s])
+		name := c.name(s, sets[s], crowd[s])
 		u := &c.units[s]
 		if called[name] > 1 && u.pid != 0 && u.place == "" && crowd[s] == "" {
 			name += " pid " + strconv.FormatUint(uint64(u.pid), 10)
@@ -338,9 +339,9 @@ func (c *cast) seat(r *Recording, used []int, weight map[int]int, most int) {
 	}
 }
 
-// name is that of the participant that these units are.
-func (c *cast) name(set []int, crowd string) string {
-	u := &c.units[set[0]]
+// name is that of the participant that these units are, of which one gives it.
+func (c *cast) name(first int, set []int, crowd string) string {
+	u := &c.units[first]
 	var ports []uint16
 	processes := 0
 	for _, n := range set {

@@ -97,18 +97,7 @@ func (r *Recording) draw(o Options, seats int, fits func(*picture) bool) error {
 
 // play finds what is to be drawn, who takes part, and what belongs to what.
 func (r *Recording) play(o Options, seats int) (*play, error) {
-	items := slices.Clone(r.items)
-	for n := range items { // what rows of connections know of exchanges, and later ones of earlier
-		it := &items[n]
-		if l := r.linked[n]; l != nil {
-			if l.ends[client] >= 0 {
-				it.from = l.ends[client]
-			}
-			if l.ends[server] >= 0 {
-				it.to = l.ends[server]
-			}
-		}
-	}
+	items := r.resolved()
 	parents := nest(r, items)
 	p := &play{cast: newCast(r, items, o.Group), items: items, children: make([][]int, len(items))}
 	drawn := make([]bool, len(items))

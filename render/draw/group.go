@@ -85,7 +85,10 @@ func (i *item) label(at level, r routes) string {
 	case aProgram:
 		return i.path
 	case aConnection:
-		return i.method
+		if i.port == 0 {
+			return i.method
+		}
+		return i.method + " :" + strconv.Itoa(int(i.port))
 	}
 	path := i.path
 	if at > byPath {

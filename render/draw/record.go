@@ -40,8 +40,10 @@ const (
 type item struct {
 	kind       kind
 	from, to   int32 // actors; of a program both are its own
-	host       int
+	host       int   // whose clock start and end are of
 	start, end int64
+	at         [2]int64 // of an exchange: when it came to its server, and ended there
+	server     int      // whose clock that is of
 	method     string
 	path       string // as drawn; of a program its name
 	answer     string // what came of it, but for the time
@@ -101,6 +103,7 @@ type Recording struct {
 	names      map[process]string // of parents, for want of better ones
 	roots      map[process]bool   // tracers that started a command
 	texts      map[string]string
+	skews      map[[2]int][]int64 // of hosts: what must be added to the clock of the first to make it that of the second
 	first      int64
 	last       int64
 }
@@ -109,7 +112,7 @@ type Recording struct {
 func NewRecording() *Recording {
 	return &Recording{
 		Skipped: map[string]int{}, known: map[actor]int32{}, containers: map[string]string{}, links: map[string]*link{},
-		waits: map[waiting]int{}, running: map[process]int{}, parents: map[process]uint32{}, roots: map[process]bool{}, names: map[process]string{}, texts: map[string]string{},
+		waits: map[waiting]int{}, running: map[process]int{}, parents: map[process]uint32{}, roots: map[process]bool{}, names: map[process]string{}, skews: map[[2]int][]int64{}, texts: map[string]string{},
 	}
 }
 
@@ -340,6 +343,7 @@ func (r *Recording) exchange(host int, e *event.HTTP) {
 	c := e.Connection
 	l := r.link(host, nil, &c)
 	l.http = true
+	clock := host // role both: times are the client's
 	if e.Role == event.RoleBoth {
 		c.Role = event.RoleServer
 		if e.PeerPID != 0 {
@@ -347,6 +351,7 @@ func (r *Recording) exchange(host int, e *event.HTTP) {
 			from := host
 			if e.PeerHostname != "" {
 				from = r.named(e.PeerHostname, line)
+				clock = from
 			}
 			l.ends[client] = r.who(from, e.PeerPID, e.PeerComm, &peer)
 		}
@@ -355,7 +360,7 @@ func (r *Recording) exchange(host int, e *event.HTTP) {
 		l.ends[side(c.Role)] = r.who(host, e.PID, e.Comm, &e.Place)
 	}
 	i := item{
-		kind: anExchange, host: host, from: l.ends[client], to: l.ends[server], start: start, timed: true,
+		kind: anExchange, host: clock, from: l.ends[client], to: l.ends[server], start: start, timed: true,
 		method: r.text(e.Method), path: r.text(target(e.Path)),
 		port: c.Dst.Port(), tx: e.RequestBytes, rx: e.ResponseBytes, failed: e.Failed(), answered: e.Answered(),
 	}
@@ -369,6 +374,16 @@ func (r *Recording) exchange(host int, e *event.HTTP) {
 		i.end, i.answered, i.failed, i.answer = start+int64(e.Age), false, true, "no answer yet"
 	} else {
 		i.end, i.answer = start+int64(e.Duration), r.text(answer(e))
+	}
+	i.at, i.server = [2]int64{i.start, i.end}, i.host
+	if !e.ServerTime.IsZero() && e.ServerDuration > 0 {
+		i.server = host
+		i.at[0] = e.ServerTime.UnixNano()
+		i.at[1] = i.at[0] + int64(e.ServerDuration)
+		if e.HasNetwork && i.host != host {
+			pair := [2]int{host, i.host}
+			r.skews[pair] = append(r.skews[pair], start+int64(e.Network)/2-i.at[0])
+		}
 	}
 	w := waiting{l, e.Stream, start}
 	if n, ok := r.waits[w]; ok { // it has ended meanwhile

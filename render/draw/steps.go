@@ -105,7 +105,7 @@ func (g *group) times50() string {
 
 // took is how long a single one took.
 func (g *group) took() string {
-	if g.n != 1 || len(g.times) == 0 {
+	if g.n != 1 || len(g.times) == 0 || g.times[0] == 0 {
 		return ""
 	}
 	return duration(time.Duration(g.times[0]))
@@ -118,7 +118,7 @@ func (g *group) opening() []step {
 	case aProgram:
 		s.kind, s.text = note, g.programs()
 	case aConnection:
-		s.kind, s.failed, s.text = arrow, g.failed > 0 && g.label != "", g.moved()
+		s.kind, s.failed, s.text = arrow, g.failed > 0 && !g.answered && g.label != "", g.moved()
 	case anExchange:
 		if g.label == "" { // all between two
 			s.text = count(g.n, "exchange")

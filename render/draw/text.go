@@ -42,7 +42,11 @@ func size(n uint64) string { return string(render.AppendSize(nil, n)) }
 
 // count is a number of things: 1 program, 2 programs.
 func count(n int, thing string) string {
-	if n != 1 {
+	switch {
+	case n == 1:
+	case strings.HasSuffix(thing, "s"):
+		thing += "es"
+	default:
 		thing += "s"
 	}
 	return strconv.Itoa(n) + " " + thing
@@ -98,6 +102,9 @@ func ascii(s string) string {
 func appendMermaid(b []byte, s string, most int) []byte {
 	const cut = "#8230;"
 	start, fits := len(b), len(b)
+	if strings.TrimSpace(s) == "" {
+		s += "?" // an empty name would be a mistake in the language
+	}
 	for _, r := range s {
 		if len(b)-start <= most-len(cut) {
 			fits = len(b)
