@@ -36,13 +36,14 @@ type unit struct {
 
 // A cast is who takes part, each a set of units.
 type cast struct {
-	units []unit
-	above []int // of a unit another one of the same participant, or itself
-	of    []int // the unit of an actor
-	procs map[process]int
-	names []string    // of the participants, from left to right
-	part  map[int]int // the participant of a set
-	told  string      // what was put together to make it fit; empty: nothing
+	units    []unit
+	above    []int // of a unit another one of the same participant, or itself
+	of       []int // the unit of an actor
+	procs    map[process]int
+	commands map[int]process // the command that was traced, by host
+	names    []string        // of the participants, from left to right
+	part     map[int]int     // the participant of a set
+	told     string          // what was put together to make it fit; empty: nothing
 }
 
 // find is the unit that stands for the participant of u.
@@ -65,7 +66,15 @@ func (c *cast) add(u unit) int {
 
 // newCast finds who takes part in items, of which the ends are known.
 func newCast(r *Recording, items []item, by Grouping) *cast {
-	c := &cast{of: make([]int, len(r.actors)), procs: map[process]int{}, part: map[int]int{}}
+	c := &cast{of: make([]int, len(r.actors)), procs: map[process]int{}, part: map[int]int{}, commands: map[int]process{}}
+	for p := range r.followed {
+		c.commands[p.host] = p
+	}
+	for p, ppid := range r.parents {
+		if r.roots[process{p.host, ppid}] {
+			c.commands[p.host] = p
+		}
+	}
 	c.gather(r, items, by)
 	c.places()
 	c.servers(items)
@@ -183,7 +192,10 @@ func (c *cast) families(r *Recording) {
 		var chain []process
 		for at := u.process; len(chain) < 1000; {
 			above := process{u.host, r.parents[at]}
-			if chain = append(chain, at); r.roots[above] {
+			if r.followed[at] { // what starts it is not looked at
+				above = at
+			}
+			if chain = append(chain, at); r.roots[above] || above == at {
 				if command, ok := c.procs[at]; ok && len(commands[above]) == 0 {
 					commands[above] = append(commands[above], command)
 				}
@@ -195,7 +207,7 @@ func (c *cast) families(r *Recording) {
 				serves[above] = serves[above] || !plain(n)
 				break
 			}
-			if above.pid == 0 || r.parents[above] == 0 {
+			if above.pid == 0 || r.parents[above] == 0 && !r.followed[above] {
 				break
 			}
 			at = above
@@ -261,10 +273,13 @@ func (c *cast) over(r *Recording, it *item, acts map[int]bool) int {
 			top = u
 		}
 		above := process{at.host, r.parents[at]}
-		if above.pid == 0 || r.roots[above] {
+		if above.pid == 0 || r.roots[above] || r.followed[at] {
 			break
 		}
-		if name := r.names[above]; r.parents[above] == 0 && name != "" { // older than the recording
+		if command := c.commands[at.host]; command.pid != 0 && r.parents[above] == 0 {
+			above = command // whoever has taken in an orphan has not started it
+		}
+		if name := r.names[above]; (r.parents[above] == 0 || r.followed[above]) && name != "" { // older than the recording
 			if _, ok := c.procs[above]; !ok {
 				c.procs[above] = c.add(unit{process: above, comm: name})
 			}

@@ -311,6 +311,7 @@ func TestParticipants(t *testing.T) {
 		}(), all, []string{"7 clients", "server2 :80"}},
 		{"what a traced command starts is one", []event.Object{command, exec(60, 50, "make"), exec(61, 60, "sh"), exec(62, 61, "curl"), asked(62, "curl"), exec(63, 60, "wget"), asked(63, "wget")}, all, []string{"make", "server99 :80"}},
 		{"where it starts servers, each of its children is", []event.Object{command, exec(60, 50, "make"), exec(61, 60, "sh"), exec(62, 61, "curl"), asked(62, "curl"), exec(63, 60, "wget"), asked(63, "wget"), exec(99, 60, "server99")}, all, []string{"make", "sh", "server99 :80", "wget"}},
+		{"the same of a process that was followed", []event.Object{&event.Start{PID: 50, Args: []string{"--json", "--pid", "60"}}, exec(61, 60, "sh"), exec(62, 61, "curl"), asked(62, "curl"), exec(63, 60, "wget"), asked(63, "wget"), exec(99, 60, "server99")}, all, []string{"sh", "server99 :80", "wget"}},
 		{"programs of one that is older than the recording", []event.Object{exec(60, 59, "ls"), exec(61, 59, "cat")}, all, []string{"tracer"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

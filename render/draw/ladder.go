@@ -28,7 +28,7 @@ func (p *picture) appendLadder(b []byte, width int) []byte {
 	step := min(max((width-ladderTime-ladderRoom(width))/len(p.names), ladderStep), ladderWidest)
 	l := ladder{width: width, step: step, seats: len(p.names)}
 	for _, s := range p.told {
-		for _, line := range wrap(ascii(visible(s)), width, 100) {
+		for _, line := range wrap(ascii(visible(s)), width, width/2, 100) {
 			l.line(line)
 		}
 	}
@@ -91,7 +91,7 @@ func (l *ladder) header(names []string) {
 	var lines [][]string
 	high := 0
 	for _, name := range names {
-		lines = append(lines, wrap(ascii(visible(name)), l.step-1, ladderLines))
+		lines = append(lines, wrap(ascii(visible(name)), l.step-1, 0, ladderLines))
 		high = max(high, len(lines[len(lines)-1]))
 	}
 	for row := range high {
@@ -149,7 +149,7 @@ func (l *ladder) row(at string, rail []byte, indent, text string) {
 	if len(indent) > room {
 		indent = ""
 	}
-	for i, part := range wrap(text, room, ladderLines) {
+	for i, part := range wrap(text, room, room/2, ladderLines) {
 		if i > 0 {
 			at, rail = "", l.rail()
 		}
@@ -157,13 +157,13 @@ func (l *ladder) row(at string, rail []byte, indent, text string) {
 	}
 }
 
-// wrap breaks ASCII text into lines of so many cells, between words where that is
-// possible. What does not fit into most lines is cut.
-func wrap(s string, width, most int) (lines []string) {
+// wrap breaks ASCII text into lines of so many cells, between words where that leaves
+// more than least cells on a line. What does not fit into most lines is cut.
+func wrap(s string, width, least, most int) (lines []string) {
 	for len(s) > width {
 		end := strings.LastIndexByte(s[:width+1], ' ')
 		skip := 1
-		if end <= width/2 {
+		if end <= least {
 			end, skip = width, 0
 		}
 		lines = append(lines, s[:end])

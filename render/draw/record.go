@@ -102,6 +102,7 @@ type Recording struct {
 	parents    map[process]uint32
 	names      map[process]string // of parents, for want of better ones
 	roots      map[process]bool   // tracers that started a command
+	followed   map[process]bool   // processes that were traced with all that they start
 	texts      map[string]string
 	skews      map[[2]int][]int64 // of hosts: what must be added to the clock of the first to make it that of the second
 	first      int64
@@ -112,7 +113,7 @@ type Recording struct {
 func NewRecording() *Recording {
 	return &Recording{
 		Skipped: map[string]int{}, known: map[actor]int32{}, containers: map[string]string{}, links: map[string]*link{},
-		waits: map[waiting]int{}, running: map[process]int{}, parents: map[process]uint32{}, roots: map[process]bool{}, names: map[process]string{}, skews: map[[2]int][]int64{}, texts: map[string]string{},
+		waits: map[waiting]int{}, running: map[process]int{}, parents: map[process]uint32{}, roots: map[process]bool{}, followed: map[process]bool{}, names: map[process]string{}, skews: map[[2]int][]int64{}, texts: map[string]string{},
 	}
 }
 
@@ -121,11 +122,7 @@ func (r *Recording) Add(h Host, o event.Object) {
 	host := r.host(h)
 	switch e := o.(type) {
 	case *event.Start:
-		for _, a := range e.Args {
-			if a == "--" && e.PID > 0 {
-				r.roots[process{host, uint32(e.PID)}] = true
-			}
-		}
+		r.start(host, e)
 	case *event.Account:
 		r.Lost += e.Lost
 	case *event.HTTP:
@@ -150,6 +147,26 @@ func (r *Recording) Add(h Host, o event.Object) {
 		r.exit(host, e)
 	case event.Event:
 		r.Skipped[e.Head().Kind]++
+	}
+}
+
+// start keeps which process a recording is about: a command that was traced, or the one of
+// --pid.
+func (r *Recording) start(host int, e *event.Start) {
+	for i, a := range e.Args {
+		if a == "--" && e.PID > 0 {
+			r.roots[process{host, uint32(e.PID)}] = true
+			return
+		}
+		value := ""
+		if flag, v, ok := strings.Cut(a, "="); ok && flag == "--pid" {
+			value = v
+		} else if (a == "--pid" || a == "-p") && i+1 < len(e.Args) {
+			value = e.Args[i+1]
+		}
+		if pid, err := strconv.ParseUint(value, 10, 32); err == nil {
+			r.followed[process{host, uint32(pid)}] = true
+		}
 	}
 }
 
