@@ -43,7 +43,7 @@ type cast struct {
 	commands map[int]process // the command that was traced, by host
 	names    []string        // of the participants, from left to right
 	part     map[int]int     // the participant of a set
-	told     string          // what was put together to make it fit; empty: nothing
+	told     []string        // what was put together to make it fit; empty: nothing
 }
 
 // find is the unit that stands for the participant of u.
@@ -310,14 +310,21 @@ func (c *cast) seat(r *Recording, used []int, weight map[int]int, most int) {
 			return
 		}
 		first := set[0]
+		var names []string
+		for _, s := range set[:min(len(set), 5)] {
+			names = append(names, c.name(s, sets[s], crowd[s]))
+		}
+		if rest := len(set) - len(names); rest > 0 {
+			names = append(names, fmt.Sprintf("%d more", rest))
+		}
 		crowd[first] = count(len(set), what)
+		c.told = append(c.told, "to fit, one participant is "+list(names))
 		for _, s := range set[1:] {
 			c.above[s] = first
 			weight[first] += weight[s]
 			sets[first] = append(sets[first], sets[s]...)
 		}
 		used = slices.DeleteFunc(used, func(s int) bool { return s != first && c.above[s] == first })
-		c.told = fmt.Sprintf("to fit, %d participants are one", len(set))
 	}
 	address := func(called bool) func(int) bool {
 		return func(s int) bool { return c.units[s].pid == 0 && c.units[s].called == called }

@@ -203,9 +203,7 @@ func (r *Recording) picture(p *play, all []*group, at level) *picture {
 	if s := at.told(); s != "" {
 		pic.told = append(pic.told, s)
 	}
-	if p.cast.told != "" {
-		pic.told = append(pic.told, p.cast.told)
-	}
+	pic.told = append(pic.told, p.cast.told...)
 	if r.Lost > 0 {
 		pic.told = append(pic.told, fmt.Sprintf("not recorded: %d lost while tracing", r.Lost))
 	}

@@ -15,7 +15,7 @@ const (
 )
 
 // ladderRoom is what is left for text beside the ladder, at least.
-func ladderRoom(width int) int { return width / 3 }
+func ladderRoom(width int) int { return max(20, width*2/7) }
 
 // ladderSeats is how many participants fit.
 func ladderSeats(width int) int {

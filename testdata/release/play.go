@@ -108,6 +108,7 @@ func (p *parts) play() error {
 	browser := exec.Command(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update",
 		"--disable-sync", "--disable-default-apps", "--disable-breakpad", "--no-first-run", "--no-default-browser-check", "--no-pings", "--dns-prefetch-disable",
 		"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--user-data-dir="+profile, "--virtual-time-budget=20000", "--dump-dom", "http://127.0.0.1:"+servicePort+"/")
+	browser.Env = append(os.Environ(), "HOME="+profile)
 	page, err := browser.Output()
 	if err != nil {
 		return fmt.Errorf("chromium: %w", err)
