@@ -22,14 +22,6 @@ type Options struct {
 // ErrNothing is returned where there is nothing to draw.
 var ErrNothing = errors.New("nothing to draw")
 
-// A picture is what a writer of pictures needs to know.
-type picture struct {
-	names []string // of the participants, from left to right
-	told  []string // what is said of the picture as a whole
-	steps []step
-	start int64 // of what is drawn: Unix time, ns
-}
-
 // Span is when the first thing began and the last one ended; false if there is
 // nothing.
 func (r *Recording) Span() (first, last time.Time, ok bool) {

@@ -27,6 +27,14 @@ type step struct {
 	failed   bool // of an arrow: it led to nothing
 }
 
+// A picture is what a writer of pictures needs to know.
+type picture struct {
+	names []string // of the participants, from left to right
+	told  []string // what is said of the picture as a whole
+	steps []step
+	start int64 // of what is drawn: Unix time, ns
+}
+
 // steps is what is drawn for groups, from top to bottom. What is one thing begins and
 // ends at its own times. What stands for several has one place, where the first began.
 func steps(all []*group) []step {
