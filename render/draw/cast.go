@@ -340,25 +340,30 @@ func (c *cast) seat(r *Recording, used []int, weight map[int]int, most int) {
 		}
 		gather("other", func(s int) bool { return rest[s] })
 	}
-	hosts, called := map[int]bool{}, map[string]int{}
+	hosts := map[int]bool{}
 	for _, s := range used {
 		if h := c.units[s].host; h >= 0 {
 			hosts[h] = true
 		}
-		called[c.name(s, sets[s], crowd[s])]++
 	}
-	for _, s := range used {
-		name := c.name(s, sets[s], crowd[s])
+	names := make([]string, len(used))
+	called := map[string]int{}
+	for n, s := range used {
 		u := &c.units[s]
-		if called[name] > 1 && u.pid != 0 && u.place == "" && crowd[s] == "" {
-			name += " pid " + strconv.FormatUint(uint64(u.pid), 10)
-		}
+		names[n] = c.name(s, sets[s], crowd[s])
 		if len(hosts) > 1 && u.host >= 0 && crowd[s] == "" && !strings.HasPrefix(u.place, "pod ") {
-			name += " on " + r.hosts[u.host].Name
+			names[n] += " on " + r.hosts[u.host].Name
 		}
-		c.part[s] = len(c.names)
-		c.names = append(c.names, name)
+		called[names[n]]++
 	}
+	for n, s := range used {
+		u := &c.units[s]
+		if called[names[n]] > 1 && u.pid != 0 && u.place == "" && crowd[s] == "" {
+			names[n] += " pid " + strconv.FormatUint(uint64(u.pid), 10)
+		}
+		c.part[s] = n
+	}
+	c.names = names
 }
 
 // name is that of the participant that these units are, of which one gives it.

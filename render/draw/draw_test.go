@@ -538,7 +538,7 @@ func FuzzPictures(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, comm, method, path string, port, many uint16, nested bool) {
 		r := NewRecording()
-		for i := range int(many%40) + 1 {
+		for i := range int(many%12) + 1 {
 			e := web(uint32(i%7), 2, port, path, i*10, i*10+5)
 			e.Comm, e.Method = comm, method
 			if i%3 == 1 {
@@ -552,7 +552,7 @@ func FuzzPictures(f *testing.F) {
 			x.Pod, x.Namespace = method, comm
 			r.Add(one, x)
 		}
-		for _, most := range []int{0, 3, 9} {
+		for _, most := range []int{0, 4} {
 			text, err := r.Mermaid(Options{Max: most, Group: Grouping{Pod: nested}})
 			if err != nil {
 				t.Fatal(err)
