@@ -41,7 +41,10 @@ func (p *picture) appendLadder(b []byte, width int) []byte {
 		}
 		indent := strings.Repeat("  ", max(depth, 0))
 		text, at := ascii(visible(s.text)), ""
-		if s.kind != end && s.kind != loop {
+		switch {
+		case s.kind == end, s.kind == loop:
+		case depth > 0 && s.kind != request && s.kind != arrow: // the last one's time says nothing
+		default:
 			at = "+" + ascii(duration(time.Duration(s.at-p.start)))
 		}
 		rail := l.rail()
