@@ -28,7 +28,7 @@ MAN = $(DESTDIR)$(PREFIX)/share/man/man1
 BASH_COMPLETION = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 ZSH_COMPLETION = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 FISH_COMPLETION = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
-COMMANDS = exec conn traffic http draw check completion
+COMMANDS = exec conn traffic http all draw check completion
 
 # tracer is what make install needs. It is built only where it is not there yet: root may have no Go in its PATH.
 tracer:

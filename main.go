@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -42,14 +43,16 @@ func main() {
 	attach.Become()
 	command.Become()
 	render.Become()
+	sinks.Become()
 	os.Exit(run())
 }
 
 // run is main without the exit.
 func run() int {
 	// A write to a closed pipe is an error to handle: by default SIGPIPE kills
-	// the process if the pipe is stdout. COMMAND would inherit an ignored signal.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	// the process if the pipe is stdout, and SIGXFSZ if a file is as large as ulimit
+	// allows. COMMAND would inherit an ignored signal.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE, syscall.SIGXFSZ)
 
 	status := 0
 	root := newRoot(&status)
@@ -204,9 +207,10 @@ run, and 1 if one cannot.`,
 // config is what the flags of a tracing command say.
 type config struct {
 	session.Options
-	stdout  sinks.Stdout
-	verbose bool
-	command []string
+	stdout    sinks.Stdout
+	recording sinks.Recording
+	verbose   bool
+	command   []string
 }
 
 // newCommand is the command for a row of the table.
@@ -228,6 +232,10 @@ func newCommand(p *session.Probe, status *int) *cobra.Command {
 				return errors.New("the command after -- is missing")
 			}
 			c.command = args
+			c.stdout.Recorded = len(c.Read) > 0 && !c.Follow
+			if len(c.Read) > 0 && len(args) > 0 {
+				return errors.New("--read shows a recording: it cannot trace a command")
+			}
 			if err := c.Resolve(); err != nil {
 				return err
 			}
@@ -237,6 +245,9 @@ func newCommand(p *session.Probe, status *int) *cobra.Command {
 				}
 			}
 			if err := c.stdout.Resolve(cmd.Flags(), p.View(tracer)); err != nil {
+				return err
+			}
+			if err := c.recording.Resolve(); err != nil {
 				return err
 			}
 			c.CgroupPaths = c.stdout.Shows("cgroup")
@@ -269,6 +280,7 @@ func (c *config) declare(flags *pflag.FlagSet) {
 	c.Flags(group)
 	group("output", func(f *pflag.FlagSet) {
 		c.stdout.Flags(f)
+		c.recording.Flags(f)
 		f.BoolVar(&c.verbose, "verbose", false, "report at the end what was seen and what filters left out (always done if nothing was shown)")
 	})
 }
@@ -284,6 +296,11 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 		complain(err)
 		return exitFailed
 	}
+	if err := c.recording.Prepare(command.BehindSudo()); err != nil {
+		complain(err)
+		return exitFailed
+	}
+	defer c.recording.Close()
 	var cmd *command.Command
 	if len(c.command) > 0 {
 		var err error
@@ -299,18 +316,24 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 		c.stdout.Order = order
 	}
 	defer c.stdout.Prepare()()
-	s, err := session.Open([]session.Tracer{tracer}, c.Options)
+	s, err := session.OpenEither([]session.Tracer{tracer}, c.Options)
 	if err != nil {
 		cmd.Cancel()
 		complain(err)
 		return exitFailed
 	}
 	defer s.Close()
+	file, err := c.recording.Open(msg)
+	if err != nil {
+		cmd.Cancel()
+		complain(err)
+		return exitFailed
+	}
 	s.Confine()
 	c.begin(msg, p, s)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	if c.Duration > 0 {
+	if c.Duration > 0 && len(c.Read) == 0 { // else it is the recording's time
 		timed, cancel := context.WithTimeout(ctx, c.Duration)
 		defer cancel()
 		ctx = timed
@@ -323,17 +346,23 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 	defer release() // also if this panics
 	ended := make(chan struct{})
 	go func() { cancel(session.Ended(cmd.Wait(stop, ended, msg.Interrupted))) }()
-	err = s.Run(ctx, out)
+	all := []session.Sink{out}
+	if file != nil {
+		all = append(all, file)
+	}
+	err = s.Run(ctx, all...)
 	close(ended)
 	release()
 	return c.end(msg, p, s, cmd, err)
 }
 
 // begin says that tracing has begun, and what will be missed.
-func (c *config) begin(msg *render.Messages, p *session.Probe, s *session.Session) {
+func (c *config) begin(msg *render.Messages, p *session.Probe, s session.Running) {
 	zone := render.SetZone()
 	what := "tracing " + p.Name
 	switch {
+	case len(c.Read) > 0:
+		what = "reading " + p.Name + " from " + strings.Join(c.Read, ", ")
 	case len(c.command) > 0:
 		what += " of " + string(render.AppendCommand(nil, c.command))
 		if user := command.User(); user != "" {
@@ -359,7 +388,7 @@ func (c *config) begin(msg *render.Messages, p *session.Probe, s *session.Sessio
 }
 
 // end gives the account, and says with which status tracer ends.
-func (c *config) end(msg *render.Messages, p *session.Probe, s *session.Session, cmd *command.Command, err error) (status int) {
+func (c *config) end(msg *render.Messages, p *session.Probe, s session.Running, cmd *command.Command, err error) (status int) {
 	gone := errors.Is(err, render.ErrReaderGone)
 	if err != nil && !gone {
 		complain(err)
@@ -387,6 +416,17 @@ func (c *config) end(msg *render.Messages, p *session.Probe, s *session.Session,
 		msg.Unopened(account)
 	}
 	msg.Unreadable(account)
-	msg.Account(account)
+	failed := c.recording.Failed()
+	if failed != nil {
+		complain(failed)
+	}
+	msg.Account(account) // the last line that is recorded
+	if err := c.recording.Finish(); err != nil && failed == nil {
+		complain(err)
+		failed = err
+	}
+	if failed != nil {
+		status = exitFailed
+	}
 	return status
 }

@@ -48,6 +48,7 @@ const (
 	HttpEventPlainUnlinked HttpEvent = 4
 	HttpEventTlsLinked     HttpEvent = 5
 	HttpEventBioNeeded     HttpEvent = 6
+	HttpEventPlainSeen     HttpEvent = 7
 )
 
 type HttpH2Kept struct {

@@ -34,10 +34,13 @@ var (
 	}}
 )
 
-// placeColumns are the columns of containers and pods, which every command has, too.
-// They appear with the first event from one. There they say more than the name of
+// placeColumns are the columns of hosts, containers and pods, which every command has,
+// too. They appear with the first event from one of several hosts, or from a container. There they say more than the name of
 // the program, so that their rank is higher.
 var placeColumns = []Column{
+	{Name: "hostname", Title: "HOST", Width: 12, Min: 6, Rank: 73, When: ofHost, Cell: func(b []byte, e event.Event) []byte {
+		return AppendText(b, e.Head().Hostname)
+	}},
 	{Name: "pod", Title: "POD", Width: 24, Min: 10, Rank: 72, When: inPod, Cell: func(b []byte, e event.Event) []byte {
 		h := e.Head()
 		return AppendText(b, cmp.Or(h.Pod, h.PodUID))
@@ -56,6 +59,9 @@ var placeColumns = []Column{
 		return AppendText(b, e.Head().PodUID)
 	}},
 }
+
+// ofHost reports whether events of several hosts come together.
+func ofHost(e event.Event) bool { return e.Head().Hostname != "" }
 
 func inPod(e event.Event) bool { return e.Head().PodUID != "" }
 

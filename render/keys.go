@@ -83,6 +83,8 @@ var columnKeys = map[string]string{
 
 	"http-summary total": "total_us",
 
+	"what": "",
+
 	"count":   "count",
 	"rate":    "",
 	"errors":  "errors",

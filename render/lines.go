@@ -15,6 +15,12 @@ func NewLines(opts PageOptions) *Lines {
 	return &Lines{Table: *NewTable(opts.TableOptions), opts: opts}
 }
 
+// closing shows the last page alone.
+type closing struct{ *Lines }
+
+// AppendEvent implements Format.
+func (closing) AppendEvent(b []byte, _ event.Event) []byte { return b }
+
 // AppendPage implements Pager. The rows of a page were shown as events already,
 // except for those of the closing page.
 func (l *Lines) AppendPage(b []byte, p *event.Page) []byte {

@@ -40,6 +40,11 @@ type Options struct {
 	// Command: a command runs meanwhile, and what it prints goes to stderr.
 	Command bool
 	Order   Order // of the rows of pages; nil: they have one order only
+	// Recorded: the events were recorded, and come as fast as they can be read: there is
+	// no live screen.
+	Recorded bool
+	// Closing: of pages the last one alone is shown.
+	Closing bool
 }
 
 // Open starts writing events to file, usually os.Stdout: as JSON lines if they are
@@ -65,15 +70,18 @@ func formatFor(file *os.File, view View, opts Options) Format {
 		return NewTable(t)
 	}
 	pages := PageOptions{TableOptions: t, Title: view.Title, Below: view.Below, Order: opts.Order}
-	if live(file, view, opts) {
+	switch {
+	case live(file, view, opts):
 		return NewLive(pages)
+	case opts.Closing:
+		return closing{NewLines(pages)}
 	}
 	return NewLines(pages)
 }
 
 // live reports whether formatFor makes a live screen.
 func live(file *os.File, view View, opts Options) bool {
-	return view.Paged && !opts.JSON && isTerminal(file) && os.Getenv("TERM") != "dumb" && !(opts.Command && isTerminal(os.Stderr))
+	return view.Paged && !opts.JSON && !opts.Recorded && isTerminal(file) && os.Getenv("TERM") != "dumb" && !(opts.Command && isTerminal(os.Stderr))
 }
 
 // OpenKeyboard makes ready to take the keyboard of a live screen that Open will show on

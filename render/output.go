@@ -53,6 +53,7 @@ type Output struct {
 	broken   chan struct{} // closed when err is set
 	progress time.Time     // of the last write
 	wake     chan struct{} // the writer has something to do
+	room     chan struct{} // the writer has written something
 	closed   bool
 	done     chan struct{} // the writer has ended
 }
@@ -76,6 +77,7 @@ func newOutput(name, label string, file *os.File, format Format) *Output {
 		atOnce:   fileBytes,
 		format:   format,
 		wake:     make(chan struct{}, 1),
+		room:     make(chan struct{}, 1),
 		done:     make(chan struct{}),
 		broken:   make(chan struct{}),
 		progress: time.Now(),
@@ -164,6 +166,26 @@ func (o *Output) flush() error {
 // Broken is closed when the file cannot be written any more.
 func (o *Output) Broken() <-chan struct{} { return o.broken }
 
+// Wait waits until there is room for much more, or until stop is closed: for events that
+// can wait.
+func (o *Output) Wait(stop <-chan struct{}) {
+	for {
+		o.mu.Lock()
+		full := o.err == nil && len(o.pending.text)+o.writing > queueBytes/2
+		o.mu.Unlock()
+		if !full {
+			return
+		}
+		select {
+		case <-o.room:
+		case <-o.broken:
+			return
+		case <-stop:
+			return
+		}
+	}
+}
+
 func (o *Output) signal() {
 	select {
 	case o.wake <- struct{}{}:
@@ -247,6 +269,10 @@ func (o *Output) write() {
 				o.fail(err)
 			}
 			o.mu.Unlock()
+			select {
+			case o.room <- struct{}{}:
+			default:
+			}
 			if err != nil {
 				return
 			}
@@ -300,6 +326,9 @@ func (o *Output) fail(err error) {
 // WriteError explains an error of writing to stdout: ErrReaderGone, or one that may
 // have a Hint.
 func WriteError(err error) error { return writeError("stdout", err) }
+
+// FileError explains an error of writing to a file of this name, as [WriteError] does.
+func FileError(name string, err error) error { return writeError(name, err) }
 
 func writeError(label string, err error) error {
 	if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, ErrReaderGone) {

@@ -596,11 +596,11 @@ func placed(container, pod string) event.Event {
 
 func TestColumnsOfPlaces(t *testing.T) {
 	columns := WithPlaces(execColumns, false)
-	if got := strings.Join(Names(Defaults(columns)), ", "); got != "time, pid, ppid, user, parent, pod, container, command" {
+	if got := strings.Join(Names(Defaults(columns)), ", "); got != "time, pid, ppid, user, parent, hostname, pod, container, command" {
 		t.Errorf("in the usual order: %s", got)
 	}
 	own := Column{Name: "pod"}
-	if got := strings.Join(Names(WithPlaces([]Column{own, {Name: "a"}, {Name: "b", Extra: true}}, false)), ", "); got != "pod, container, a, b, namespace, container_id, pod_uid" {
+	if got := strings.Join(Names(WithPlaces([]Column{own, {Name: "a"}, {Name: "b", Extra: true}}, false)), ", "); got != "pod, hostname, container, a, b, namespace, container_id, pod_uid" {
 		t.Errorf("beside a view's own: %s", got)
 	}
 	nameless := placed("0a0a0a0a0a0a", "")

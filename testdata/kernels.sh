@@ -14,7 +14,7 @@ set -euo pipefail
 umask 022 # others than root must be able to read the machine's root folder, too
 
 all="5.10 6.1 6.12 7"
-kernels=$all regex='^TestKernel' limit=900 arch=amd64 quick= table=
+kernels=$all regex='^TestKernel' limit=1500 arch=amd64 quick= table=
 usage() { sed -n '4s/^# *//p' "$0" >&2; exit 2; }
 while getopts qa:k:r:t:T option; do
 	case $option in

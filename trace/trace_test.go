@@ -12,23 +12,27 @@ import (
 	"tracer/bpf"
 	"tracer/render"
 	"tracer/testdata/kit/circles"
+	"tracer/trace/session"
 )
 
 // What a package of this module may import of it: the picture in README, from the top
 // down. Tests and their kit are not in it.
 var directions = map[string][]string{
 	"tracer":                      {"tracer/render", "tracer/render/draw", "tracer/render/help", "tracer/render/sinks", "tracer/trace", "tracer/trace/command", "tracer/trace/event", "tracer/trace/kernel/attach", "tracer/trace/session"},
-	"tracer/render/sinks":         {"tracer/render", "tracer/render/help", "tracer/trace/option"},
+	"tracer/render/sinks":         {"tracer/render", "tracer/render/help", "tracer/render/recording", "tracer/trace/option"},
+	"tracer/render/recording":     {"tracer/render", "tracer/trace/event", "tracer/trace/kernel/confine"},
 	"tracer/render/draw":          {"tracer/render", "tracer/render/help", "tracer/trace/event", "tracer/trace/exchange", "tracer/trace/option", "tracer/trace/replay"},
 	"tracer/render/help":          {"tracer/render"},
 	"tracer/render":               {"tracer/trace/event"},
-	"tracer/trace":                {"tracer/trace/conn", "tracer/trace/event", "tracer/trace/exec", "tracer/trace/http", "tracer/trace/kernel", "tracer/trace/place", "tracer/trace/proc", "tracer/trace/session", "tracer/trace/tls/find", "tracer/trace/traffic"},
+	"tracer/trace":                {"tracer/trace/all", "tracer/trace/conn", "tracer/trace/event", "tracer/trace/exec", "tracer/trace/http", "tracer/trace/kernel", "tracer/trace/place", "tracer/trace/proc", "tracer/trace/session", "tracer/trace/tls/find", "tracer/trace/traffic"},
+	"tracer/trace/all":            {"tracer/trace/conn", "tracer/trace/exec", "tracer/trace/http", "tracer/trace/option", "tracer/trace/session"},
 	"tracer/trace/exec":           {"tracer/bpf", "tracer/trace/event", "tracer/trace/kernel", "tracer/trace/option", "tracer/trace/proc", "tracer/trace/session"},
 	"tracer/trace/conn":           {"tracer/bpf", "tracer/trace/account", "tracer/trace/event", "tracer/trace/kernel", "tracer/trace/option", "tracer/trace/session"},
 	"tracer/trace/traffic":        {"tracer/bpf", "tracer/trace/account", "tracer/trace/event", "tracer/trace/kernel", "tracer/trace/option", "tracer/trace/session"},
 	"tracer/trace/http":           {"tracer/bpf", "tracer/trace/account", "tracer/trace/event", "tracer/trace/exchange", "tracer/trace/http1", "tracer/trace/http2", "tracer/trace/kernel", "tracer/trace/message", "tracer/trace/option", "tracer/trace/session", "tracer/trace/stream", "tracer/trace/tls", "tracer/trace/tls/hello"},
 	"tracer/trace/tls":            {"tracer/bpf", "tracer/trace/kernel", "tracer/trace/tls/find", "tracer/trace/tls/library"},
-	"tracer/trace/session":        {"tracer/bpf", "tracer/trace/account", "tracer/trace/event", "tracer/trace/kernel", "tracer/trace/option", "tracer/trace/place", "tracer/trace/proc"},
+	"tracer/trace/session":        {"tracer/bpf", "tracer/trace/account", "tracer/trace/event", "tracer/trace/kernel", "tracer/trace/option", "tracer/trace/place", "tracer/trace/proc", "tracer/trace/replay"},
+	"tracer/trace/replay":         {"tracer/trace/event"},
 	"tracer/trace/exchange":       {"tracer/trace/event", "tracer/trace/message", "tracer/trace/stream"},
 	"tracer/trace/http2":          {"tracer/trace/message", "tracer/trace/stream"},
 	"tracer/trace/http1":          {"tracer/trace/message", "tracer/trace/stream"},
@@ -102,18 +106,24 @@ func TestEveryProbeHasAllItsPieces(t *testing.T) {
 		if p.Short == "" || p.Long == "" || p.Example == "" || p.New == nil {
 			t.Errorf("%s: the row of the table is not complete", p.Name)
 		}
-		for _, file := range []string{"bpf/" + p.Name + ".bpf.c", "bpf/" + p.Name + "_bpfel.o", "trace/" + p.Name + "/" + p.Name + ".go", "trace/" + p.Name + "/" + p.Name + "_test.go"} {
+		// What stands for other probes has no programs of its own.
+		_, several := tracer.(session.Several)
+		files := []string{"trace/" + p.Name + "/" + p.Name + ".go", "trace/" + p.Name + "/" + p.Name + "_test.go"}
+		if !several {
+			files = append(files, "bpf/"+p.Name+".bpf.c", "bpf/"+p.Name+"_bpfel.o")
+		}
+		for _, file := range files {
 			if _, err := os.Stat(filepath.Join("..", file)); err != nil {
 				t.Errorf("%s: %v", p.Name, err)
 			}
 		}
 		for where, found := range map[string]bool{
-			"bpf/gen.go":                     strings.Contains(gen, " "+p.Name+".bpf.c"),
-			"bpf.Objects":                    slices.ContainsFunc(bpf.Objects, func(o bpf.Object) bool { return o.Name == p.Name }),
+			"bpf/gen.go":                     several || strings.Contains(gen, " "+p.Name+".bpf.c"),
+			"bpf.Objects":                    several || slices.ContainsFunc(bpf.Objects, func(o bpf.Object) bool { return o.Name == p.Name }),
 			"render.Views":                   len(render.Views[p.View(tracer)].Columns) > 0,
 			"the keys of render's columns":   len(render.ColumnKeys(p.Name)) > 0,
 			"README's table of commands":     strings.Contains(readme, "| `tracer "+p.Name+"` |"),
-			"README's table of what it sees": strings.Contains(readme, "\n| `"+p.Name+"` | "),
+			"README's table of what it sees": several || strings.Contains(readme, "\n| `"+p.Name+"` | "),
 		} {
 			if !found {
 				t.Errorf("%s has no row in %s", p.Name, where)

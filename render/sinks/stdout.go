@@ -48,6 +48,7 @@ func (s *Stdout) Resolve(flags *pflag.FlagSet, view string) (err error) {
 		return fmt.Errorf("--color: %w", err)
 	}
 	s.view = render.Views[view]
+	s.Closing = s.Recorded && strings.HasSuffix(view, "-summary")
 	all := render.WithPlaces(s.view.Columns, s.view.Paged)
 	if !flags.Changed("columns") {
 		s.view.Columns = render.Defaults(all)

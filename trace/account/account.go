@@ -47,9 +47,11 @@ type Ledger struct {
 	sockets     map[string]uint64 // what sockets speak, as the programs have counted
 	undelivered map[string]uint64 // by sink: shown, and not delivered there
 	unreadable  map[string]*event.Unreadable
-	details     uint64 // lost, without which an event lacks a key
-	inDetail    uint64 // the same, of the programs
-	told        uint64 // losses that were told
+	skipped     map[string]uint64 // of a recording, by kind: nobody takes them
+	unread      map[string]uint64 // lines of a recording, by why
+	details     uint64            // lost, without which an event lacks a key
+	inDetail    uint64            // the same, of the programs
+	told        uint64            // losses that were told
 }
 
 // New returns an empty ledger.
@@ -60,6 +62,7 @@ func New() *Ledger {
 		kinds:       map[string]uint64{},
 		undelivered: map[string]uint64{},
 		unreadable:  map[string]*event.Unreadable{},
+		skipped:     map[string]uint64{},
 	}
 }
 
@@ -102,6 +105,12 @@ func (l *Ledger) Undelivered(sink string, n uint64) {
 		l.undelivered[sink] += n
 	}
 }
+
+// Skipped counts an event of a recording that this command does not show.
+func (l *Ledger) Skipped(kind string) { l.skipped[kind]++ }
+
+// Unread takes over what lines of a recording could not be read so far, by why.
+func (l *Ledger) Unread(by map[string]uint64) { l.unread = by }
 
 // maxUnreadable bounds what is told apart of connections that cannot be read.
 const maxUnreadable = 256
@@ -168,6 +177,7 @@ func (l *Ledger) Account(duration time.Duration) *event.Account {
 	}
 	a.LeftOut = maps.Clone(l.leftOut)
 	a.Undelivered = maps.Clone(l.undelivered)
+	a.Skipped, a.Unread = maps.Clone(l.skipped), maps.Clone(l.unread)
 	for _, key := range slices.Sorted(maps.Keys(l.unreadable)) {
 		a.Unreadable = append(a.Unreadable, *l.unreadable[key])
 	}

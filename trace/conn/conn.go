@@ -7,6 +7,7 @@
 //	open.go     what was open before tracing
 //	summary.go  events become rows of a summary
 //	wait.go     connects without an answer
+//	replay.go   the same events, of a recording
 //	conn.go     from attaching to the end: records become events
 //
 // It does not know who shows them. Start with [Probe] and tracer.Decode.
@@ -99,7 +100,7 @@ func (t *tracer) begin(h *session.Host) {
 	if !t.summed {
 		return
 	}
-	t.sum = newSummary(kernel.Now())
+	t.sum = newSummary(h.Now())
 	t.sum.key = t.order.Key
 	t.summing = h.Timer(func() {
 		t.summing.In(summaryInterval)

@@ -5,7 +5,6 @@ import (
 
 	"tracer/bpf"
 	"tracer/trace/event"
-	"tracer/trace/kernel"
 )
 
 var closeReasons = []string{
@@ -72,6 +71,6 @@ func (t *tracer) tell(e event.Event, key wait) {
 }
 
 func (t *tracer) tellSummary(last bool) {
-	now := kernel.Now()
+	now := t.host.Now()
 	t.sum.tell(t.host, now, t.host.Clock.Wall(now), last)
 }

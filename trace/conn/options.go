@@ -2,6 +2,7 @@ package conn
 
 import (
 	"flag"
+	"hash/maphash"
 	"time"
 
 	"tracer/bpf"
@@ -38,6 +39,7 @@ type tracer struct {
 	sum     *summary // nil: there is none
 	order   option.Order
 	summing *session.Timer
+	names   [2]maphash.Seed // of what a recording names
 
 	// Reused for every event of its kind.
 	connect       event.Connect

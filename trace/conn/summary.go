@@ -49,6 +49,7 @@ var summaryKeys = []string{"count", "rate", "errors", "p50", "max", "last"}
 
 // rowName is what a row is about.
 type rowName struct {
+	host   string // of several in a recording
 	pid    uint32
 	comm   string
 	role   string
@@ -182,6 +183,14 @@ func (s *summary) count(head *event.Common, c *event.Connection, key wait, resul
 	return row
 }
 
+// forget forgets a connection that was established, if there is one of that name: its end
+// was lost, and another one has it now.
+func (s *summary) forget(key wait) {
+	if c, ok := s.conns[key]; ok && (c.row.result == event.ResultConnected || c.row.result == event.ResultAccepted) {
+		delete(s.conns, key)
+	}
+}
+
 // uncount takes a connection out of the row that it was counted in.
 func (s *summary) uncount(c counted) {
 	if c.interval == s.interval {
@@ -231,7 +240,7 @@ func (a *tally) reset() {
 
 // row is the row that a connection belongs to.
 func (s *summary) row(head *event.Common, c *event.Connection, result string) *summaryRow {
-	name := rowName{head.PID, head.Comm, c.Role, c.Dst, result}
+	name := rowName{head.Hostname, head.PID, head.Comm, c.Role, c.Dst, result}
 	if c.Role == event.RoleServer {
 		name.dst = netip.AddrPortFrom(netip.Addr{}, c.Dst.Port())
 	}
@@ -357,14 +366,14 @@ func (a *tally) median() time.Duration {
 
 // compareRows orders rows by a key, then by their counts, the highest first.
 func compareRows(key string, a, b *summaryRow, ofA, ofB *tally) int {
-	return cmp.Or(by(key, a, b, ofA, ofB), cmp.Compare(ofB.count, ofA.count), cmp.Compare(a.result, b.result), cmp.Compare(a.comm, b.comm), cmp.Compare(a.pid, b.pid),
+	return cmp.Or(by(key, a, b, ofA, ofB), cmp.Compare(ofB.count, ofA.count), cmp.Compare(a.result, b.result), cmp.Compare(a.comm, b.comm), cmp.Compare(a.host, b.host), cmp.Compare(a.pid, b.pid),
 		a.dst.Compare(b.dst), cmp.Compare(a.role, b.role))
 }
 
 // fill makes the event of what was counted in a row.
 func (s *summary) fill(row *summaryRow, a *tally, wall time.Time, interval time.Duration) {
 	s.event = event.ConnSummary{
-		Common:   event.Common{Time: wall, Kind: event.KindConnSummary, Process: row.process},
+		Common:   event.Common{Time: wall, Kind: event.KindConnSummary, Process: row.process, Hostname: row.host},
 		Interval: interval,
 		Role:     row.role,
 		Dst:      row.dst,

@@ -31,25 +31,41 @@ func Decode(line []byte) (Event, error) {
 // DecodeLine reads a line as Decode does, of any kind that is written to stdout
 // or stderr, but for the result of a check.
 func DecodeLine(line []byte) (Object, error) {
+	o, _, err := decode(line)
+	return o, err
+}
+
+// DecodeRecorded is DecodeLine for a line without a newline. An event keeps a copy of it:
+// what AppendJSON makes of that is the same line, unknown keys included.
+func DecodeRecorded(line []byte) (Object, error) {
+	o, text, err := decode(line)
+	if e, ok := o.(Event); ok {
+		e.Head().Recorded = text
+	}
+	return o, err
+}
+
+// decode also returns the copy of line that the object's strings are parts of.
+func decode(line []byte) (Object, string, error) {
 	if len(line) > MaxLine {
-		return nil, ErrTooLong
+		return nil, "", ErrTooLong
 	}
 	if !utf8.Valid(line) {
-		return nil, ErrSyntax
+		return nil, "", ErrSyntax
 	}
 	r := scanner{line: string(line)}
 	o := r.object()
 	r.end()
 	if r.err == nil {
-		return o, nil
+		return o, r.line, nil
 	}
 	whole := scanner{line: r.line} // what is wrong may stand before a cut
 	whole.skipTo(maxDepth + 1)
 	whole.end()
 	if whole.err != nil {
-		return nil, ErrSyntax
+		return nil, "", ErrSyntax
 	}
-	return nil, r.err
+	return nil, "", r.err
 }
 
 // object reads an object of any kind.

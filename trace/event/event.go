@@ -27,6 +27,7 @@
 //	kinds.go    all kinds of events; AppendJSON
 //	account.go  what is told on stderr
 //	check.go    what check tells
+//	clone.go    copies for who keeps events; when they are over
 //	page.go     rows of a table, as a whole
 //	decode.go   Decode and DecodeLine
 //	table.go    the rows that fields is made of
@@ -57,9 +58,9 @@ type Common struct {
 	Process
 	Hostname string // of the process's host, where events of several come together; empty: of the only one
 
-	// Recorded is the line that the event was read from, without its newline; nil if there
-	// is none, or if the event tells something else by now. AppendJSON gives it as it is.
-	Recorded []byte
+	// Recorded is the line that DecodeRecorded has read; empty if there is none, or if the
+	// event tells something else by now. AppendJSON gives it as it is.
+	Recorded string
 }
 
 // Head returns c itself.

@@ -81,7 +81,7 @@ func (t *table) event(e Event) {
 // nothing beyond growing dst. An event that was recorded is appended as it was:
 // Common.Recorded.
 func AppendJSON(dst []byte, e Event) []byte {
-	if line := e.Head().Recorded; line != nil {
+	if line := e.Head().Recorded; line != "" {
 		return append(dst, line...)
 	}
 	t := table{out: dst}

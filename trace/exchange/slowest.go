@@ -21,6 +21,7 @@ func (s *slowest) add(e *event.HTTP) *event.HTTP {
 		return nil
 	}
 	c := *e
+	c.Recorded = ""
 	for _, text := range []*string{&c.Method, &c.Path, &c.Host, &c.GRPCMessage} { // valid as long as e
 		*text = strings.Clone(*text)
 	}

@@ -54,9 +54,10 @@ type tracer struct {
 
 	host *session.Host
 
-	history *history // nil: how programs end is not told
-	depths  tree     // nil: without tree
-	sum     *summary // nil: without summary
+	history *history     // nil: how programs end is not told
+	depths  tree         // nil: without tree
+	trees   map[int]tree // of a recording: those of each host
+	sum     *summary     // nil: without summary
 	order   option.Order
 	summing *session.Timer
 	began   uint64 // when the command that was started to be traced did, 0: not yet
@@ -149,17 +150,10 @@ func (t *tracer) features() []kernel.Feature {
 // Attached looks up what the processes run that are there already. On a host
 // with very many the rest of it comes while events do.
 func (t *tracer) Attached(h *session.Host) error {
-	t.host = h
+	t.begin(h)
 	t.walks = newWalks(h, h.Emit)
-	if t.tree {
-		t.depths = tree{}
-	}
 	if t.summary {
-		t.sum = newSummary(kernel.Now())
-		t.sum.key = t.order.Key
 		t.walks.emit = t.sumUp
-		t.summing = h.Timer(t.tellSummary)
-		t.summing.In(summaryInterval)
 	}
 	if t.tellsEnds() {
 		t.history = newHistory(h, "/proc")
@@ -168,12 +162,30 @@ func (t *tracer) Attached(h *session.Host) error {
 	return nil
 }
 
+// begin readies the tracer for events.
+func (t *tracer) begin(h *session.Host) {
+	t.host = h
+	if t.tree {
+		t.depths = tree{}
+	}
+	if t.summary {
+		t.sum = newSummary(h.Now())
+		t.sum.key = t.order.Key
+		t.summing = h.Timer(t.tellSummary)
+		t.summing.In(summaryInterval)
+	}
+}
+
 func (t *tracer) Detaching() {}
 
 func (t *tracer) End() {
 	t.walks.end()
+	t.endSummary()
+}
+
+func (t *tracer) endSummary() {
 	if t.sum != nil {
-		now := kernel.Now()
+		now := t.host.Now()
 		t.sum.tell(t.host, now, t.host.Clock.Wall(now), true)
 	}
 }
@@ -187,6 +199,6 @@ func (t *tracer) sumUp(e event.Event) {
 
 func (t *tracer) tellSummary() {
 	t.summing.In(summaryInterval)
-	now := kernel.Now()
+	now := t.host.Now()
 	t.sum.tell(t.host, now, t.host.Clock.Wall(now), false)
 }

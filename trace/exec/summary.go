@@ -38,7 +38,8 @@ type summary struct {
 	list        []*summaryRow // all of them, as sorted last
 	active      []*summaryRow // those with something new in this interval
 	all         programTally
-	running     map[uint32]running // by process
+	running     map[process]running
+	host        int // of a recording: that events are of
 
 	maxRows    int
 	maxRunning int
@@ -69,6 +70,12 @@ type summaryRow struct {
 type pace struct {
 	rate    float64
 	failing bool
+}
+
+// A process is one of a host.
+type process struct {
+	host int
+	pid  uint32
 }
 
 // running is a program that runs.
@@ -108,7 +115,7 @@ func newSummary(now uint64) *summary {
 	return &summary{
 		began: now, last: now,
 		rows: map[programName]*summaryRow{}, maxRows: maxSummaryRows,
-		running: map[uint32]running{}, maxRunning: maxProcesses,
+		running: map[process]running{}, maxRunning: maxProcesses,
 	}
 }
 
@@ -127,7 +134,7 @@ func (u *summary) add(e event.Event) {
 func (u *summary) started(e *event.Exec) {
 	row := u.row(e.Exe, e.ParentComm)
 	row.now.count++
-	before, replaced := u.running[e.PID]
+	before, replaced := u.running[process{u.host, e.PID}]
 	if replaced { // by the new one, in the same process
 		u.touch(before.row)
 		before.row.now.ended(before.took(e.Time, 0))
@@ -135,12 +142,12 @@ func (u *summary) started(e *event.Exec) {
 		u.full = "there are too many processes: the time and the end of some are not counted"
 		return
 	}
-	u.running[e.PID] = running{row, e.Comm, e.Time, !replaced}
+	u.running[process{u.host, e.PID}] = running{row, e.Comm, e.Time, !replaced}
 }
 
 func (u *summary) ended(e *event.Exit) {
-	r, known := u.running[e.PID]
-	delete(u.running, e.PID)
+	r, known := u.running[process{u.host, e.PID}]
+	delete(u.running, process{u.host, e.PID})
 	var row *summaryRow
 	switch {
 	case known && (e.Exe == "" || e.Exe == r.row.exe || r.row == u.other):
@@ -149,7 +156,7 @@ func (u *summary) ended(e *event.Exit) {
 	case known: // it failed to load another one, and could not go back
 		row = u.row(e.Exe, r.row.parent)
 	case e.Signal != "":
-		row = u.row(e.Exe, u.running[e.PPID].comm)
+		row = u.row(e.Exe, u.running[process{u.host, e.PPID}].comm)
 	default:
 		return
 	}

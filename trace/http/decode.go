@@ -111,6 +111,11 @@ func (t *tracer) decodeTLS(r *bpf.HttpHttpRecord, data []byte, intro *bpf.HttpHt
 			t.tls.Saw(intro.Owner.Pid)
 		}
 		t.dark.hello(t.conns, data, intro)
+	case bpf.HttpEventPlainSeen:
+		if intro == nil {
+			return false
+		}
+		t.dark.lit(&intro.Socket)
 	default:
 		return false
 	}

@@ -17,6 +17,7 @@ type events struct {
 	session *session.Host
 	sum     *exchange.Summary // nil: there is none
 	event   event.HTTP        // reused
+	peer    event.Common      // of event with both ends: the client
 }
 
 // reportEnds shows an exchange as it was seen from one end or from both.
@@ -82,13 +83,27 @@ func (ev *events) show(e *event.HTTP) {
 	case filter != "":
 		ev.session.Ledger.Filtered(filter, 1)
 	case ev.sum != nil:
+		if ev.session.Located() {
+			ev.locatePeer(e)
+		}
 		if ev.session.TakeJudged(e) {
 			ev.sum.Add(e)
 		}
 	default:
 		ev.session.Locate(e.Head())
+		ev.locatePeer(e)
 		ev.session.Show(e)
 	}
+}
+
+// locatePeer fills in where the client of an event with both ends runs.
+func (ev *events) locatePeer(e *event.HTTP) {
+	if e.Role != event.RoleBoth {
+		return
+	}
+	ev.session.Locate(&ev.peer)
+	at := &ev.peer.Place
+	e.PeerContainer, e.PeerContainerID, e.PeerPod, e.PeerNamespace = at.Container, at.ContainerID, at.Pod, at.Namespace
 }
 
 // fill makes an event of what one end or both saw.
@@ -132,6 +147,11 @@ func (ev *events) fill(e *event.HTTP, kind string, client, server *exchange.Half
 	}
 	if role == event.RoleBoth {
 		addServer(e, x, &server.Exchange)
+		if s := &server.Exchange; s.Role == message.Server { // else it stands for one that is not known
+			e.ServerTime = ev.session.Clock.Wall(uint64(s.RequestStart))
+			_, e.ServerDuration = times(s)
+		}
+		ev.peer = event.Common{Process: client.Owner}
 		e.PeerPID, e.PeerComm = client.Owner.PID, client.Owner.Comm
 		e.TLS = server.TLS
 	}

@@ -61,7 +61,9 @@ func TestEventsOfStreams(t *testing.T) {
 		}), func(e *event.HTTP) {
 			e.AcceptWait, e.Queue, e.CPU, e.RunQueue, e.Blocked = 1, 2, 3, 4, 5
 		}},
-		"the server's end": {nil, x(message.Server, nil), func(e *event.HTTP) { e.Role, e.ServerLatency = event.RoleServer, 0 }},
+		"the server's end": {nil, x(message.Server, nil), func(e *event.HTTP) {
+			e.Role, e.ServerLatency, e.ServerDuration, e.ServerTime = event.RoleServer, 0, 0, time.Time{}
+		}},
 		"the client's end, of which little is known": {x(message.Client, little), nil, func(e *event.HTTP) {
 			*e = event.HTTP{Connection: event.Connection{Role: event.RoleClient}, Version: "2", Stream: 5, Latency: 4 * time.Millisecond, Duration: 8 * time.Millisecond}
 		}},
@@ -75,7 +77,7 @@ func TestEventsOfStreams(t *testing.T) {
 		want := event.HTTP{
 			Connection: event.Connection{Role: event.RoleBoth}, Version: "2", Stream: 5, Method: "POST", Path: "/a.B/C", Host: "h", Status: 200,
 			Latency: 4 * time.Millisecond, Duration: 8 * time.Millisecond, RequestBytes: 100, ResponseBytes: 200,
-			GRPC: true, GRPCStatus: 5, GRPCMessage: "no", ServerLatency: 4 * time.Millisecond,
+			GRPC: true, GRPCStatus: 5, GRPCMessage: "no", ServerLatency: 4 * time.Millisecond, ServerDuration: 8 * time.Millisecond, ServerTime: time.Unix(0, ms).UTC(),
 		}
 		tc.want(&want)
 		if len(sink.events) != 1 {

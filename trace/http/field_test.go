@@ -401,47 +401,58 @@ func TestKernelHTTPSocketsAreUsedAgain(t *testing.T) {
 	})
 }
 
+const mptcp = 262 // IPPROTO_MPTCP
+
+// listenMultipath is a listener of Multipath TCP at 127.0.0.1, and its port; false where the
+// kernel lacks that.
+func listenMultipath(t *testing.T) (l, port int, ok bool) {
+	l, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, mptcp)
+	if err != nil {
+		t.Logf("this kernel lacks MPTCP: %v", err)
+		return 0, 0, false
+	}
+	t.Cleanup(func() { work.CloseFD(l) })
+	work.Must(unix.Bind(l, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	work.Must(unix.Listen(l, 16))
+	name, err := unix.Getsockname(l)
+	work.Must(err)
+	return l, name.(*unix.SockaddrInet4).Port, true
+}
+
+// openTo is a connection to a listener, of TCP (0) or MPTCP.
+func openTo(l, port, protocol int) (client, server int) {
+	client, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, protocol)
+	work.Must(err)
+	work.Must(unix.Connect(client, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: port}))
+	server = work.Accept(l)
+	work.Timeouts(client)
+	work.Timeouts(server)
+	return client, server
+}
+
 // Multipath TCP: calls are on a socket of its own, which the first subflow names.
 func TestKernelHTTPMultipath(t *testing.T) {
 	kit.Needs(t, kit.EveryKernel)
-	const mptcp, n = 262, 7
+	const n = 7
 	tiersOf(t, func(t *testing.T, tier kernel.Tier) {
-		addr := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}
-		l, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, mptcp)
-		if err != nil {
-			t.Logf("this kernel lacks MPTCP: %v", err)
+		l, port, ok := listenMultipath(t)
+		if !ok {
 			return
 		}
-		defer work.CloseFD(l)
-		work.Must(unix.Bind(l, addr))
-		work.Must(unix.Listen(l, 16))
-		name, err := unix.Getsockname(l)
-		work.Must(err)
-		port := name.(*unix.SockaddrInet4).Port
-		addr.Port = port
 		plain, plainPort := work.FixedListener()
 		defer work.CloseFD(plain)
-		open := func(l, port, protocol int) (client, server int) {
-			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, protocol)
-			work.Must(err)
-			work.Must(unix.Connect(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: port}))
-			s := work.Accept(l)
-			work.Timeouts(fd)
-			work.Timeouts(s)
-			return fd, s
-		}
 		exchange := func(client, server int) {
 			perform(t, client, send(get))
 			perform(t, server, recv(len(get)), send(ok5))
 			perform(t, client, recv(len(ok5)))
 		}
-		older, olderServer := open(l, port, mptcp)
+		older, olderServer := openTo(l, port, mptcp)
 		exchange(older, olderServer)
 		c := traceHTTP(t, session.Options{Tier: tier}, atPorts(port, plainPort))
 		want := map[int][]string{}
 		after := row("both", "GET", "/a", 200, get, ok5)
 		for _, end := range []struct{ l, port, protocol int }{{l, port, mptcp}, {l, port, 0}, {plain, plainPort, mptcp}} {
-			client, server := open(end.l, end.port, end.protocol)
+			client, server := openTo(end.l, end.port, end.protocol)
 			for range n {
 				exchange(client, server)
 				want[end.port] = append(want[end.port], after)
@@ -482,6 +493,57 @@ func TestKernelHTTPMultipath(t *testing.T) {
 		}
 		if a := c.Stop(); a.Lost != a.LostBy["program_missed"] {
 			t.Errorf("lost %v", a.LostBy)
+		}
+	})
+}
+
+// HTTP/2 over it, from its beginning and joined in the middle.
+func TestKernelHTTP2Multipath(t *testing.T) {
+	kit.Needs(t, kit.EveryKernel)
+	const n = 11
+	tiersOf(t, func(t *testing.T, tier kernel.Tier) {
+		l, port, ok := listenMultipath(t)
+		if !ok {
+			return
+		}
+		said := func(from, to int, text string) {
+			done := make(chan error, 1)
+			go func() { done <- work.Perform(from, send(text)) }()
+			perform(t, to, recv(len(text)))
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
+		begin := func() (client, server int) {
+			client, server = openTo(l, port, mptcp)
+			said(client, server, preface+frame(frameSettings, 0, 0, ""))
+			said(server, client, frame(frameSettings, 0, 0, ""))
+			return client, server
+		}
+		var want []string
+		exchange := func(client, server, i int) {
+			id := uint32(1 + 2*i)
+			ask, answer := ask2(id, fmt.Sprint("/", i)), answer2(id, strings.Repeat("b", 1+5_000*i))
+			said(client, server, ask)
+			said(server, client, answer)
+			want = append(want, row("both", "GET", fmt.Sprint("/", i), 200, ask, answer))
+		}
+		older, olderServer := begin()
+		exchange(older, olderServer, 0)
+		want = nil // it was before
+		c := traceHTTP(t, session.Options{Tier: tier}, atPorts(port))
+		client, server := begin()
+		for i := range n {
+			exchange(client, server, i)
+		}
+		for i := range n {
+			exchange(older, olderServer, 1+i)
+		}
+		for _, fd := range []int{client, server, older, olderServer} {
+			work.CloseFD(fd)
+		}
+		if diff := cmp.Diff(want, rows(c.await(port, len(want)))); diff != "" {
+			t.Error(diff)
 		}
 	})
 }

@@ -12,6 +12,8 @@
 //	dark.go     connections of TLS that cannot be read
 //	http.go     the probe: puts these together, and sets their timers
 //	spent.go    where the time of a request went
+//	recorded.go what waits in a recording
+//	replay.go   the same events, of a recording
 //	decode.go   records → segments
 //
 // A file uses those above it only. The package does not know how a protocol is read:
@@ -85,6 +87,7 @@ type tracer struct {
 
 	joining, looking, summing *session.Timer
 
+	recorded *recorded // nil: events come from this host
 	planned  time.Time // when loading began
 	unlinked *unlinked
 	dark     *dark

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"tracer/testdata/kit"
 	"tracer/testdata/kit/record"
 	"tracer/testdata/kit/work"
 	"tracer/trace/event"
@@ -22,7 +23,12 @@ func TestMain(m *testing.M) {
 
 // tiersOf runs a test once for each kind of hook.
 func tiersOf(t *testing.T, test func(t *testing.T, tier kernel.Tier)) {
-	record.Tiers(t, test)
+	record.Tiers(t, func(t *testing.T, tier kernel.Tier) {
+		if tier == kernel.Tracepoint { // no kernel between takes it where it may choose
+			kit.Needs(t, kit.EndsKernel)
+		}
+		test(t, tier)
+	})
 }
 
 // A view is what a session of http tells, by the port of the server.

@@ -17,6 +17,9 @@ const (
 	maxPrefix = 16 << 10
 )
 
+// defaultStuck is from when on a request is reported that is still unanswered.
+const defaultStuck = 5 * time.Second
+
 // options are the flags of the probe.
 type options struct {
 	ports   []uint16
@@ -34,7 +37,7 @@ type options struct {
 }
 
 func (o *options) Flags(fs *flag.FlagSet) {
-	o.stuck, o.prefix = 5*time.Second, 1<<10
+	o.stuck, o.prefix = defaultStuck, 1<<10
 	fs.Var(option.Ports(&o.ports), "port", "`N[,N…]` only exchanges from or to one of these ports")
 	fs.Var(o.methods.Value(), "method", "`M[,M…]` only these methods")
 	fs.Var(option.Text(&o.path), "path", "`GLOB` only this path (with its query); * and ? match")

@@ -17,9 +17,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,9 +43,11 @@ func TestKernelHTTPSPeersAgree(t *testing.T) {
 	}{
 		{"everybody asks everybody", "nginx apache2 haproxy node python3 curl wget openssl", tlsEverybody},
 		{"records", "python3", tlsRecords},
+		{"early data, a peek, a second handshake", "python3", tlsRareCalls},
 		{"where the time went", "python3", tlsTimeSpent},
 		{"not HTTP", "python3", tlsNotHTTP},
 		{"HTTP/2", "node curl", tlsHTTP2},
+		{"probes come and go", "nginx apache2 haproxy node python3 curl wget", tlsComeAndGo},
 		{"not readable", "python3", tlsNotReadable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -488,6 +492,126 @@ for t in threads: t.join()
 	}
 }
 
+// tlsRareCalls: calls of OpenSSL that Python's module has not, made by both ends: each byte
+// is peeked at before it is read, a request comes before the handshake is over, and one
+// behind a second handshake. Of early data the client's end is told if its library was seen
+// to keep records back before, which BIO_write tells: that is attached when it is needed. Else
+// it is lost, and counted: the request has no socket, and so the answer no request.
+func tlsRareCalls(t *testing.T, p *peers) {
+	p.certificate()
+	port := p.freePorts(1)[0]
+	p.write("libssl.py", `
+import ctypes, socket, sys
+ssl = ctypes.CDLL("libssl.so.3")
+for name in "SSL_CTX_new SSL_new TLS_server_method TLS_client_method SSL_get1_session".split():
+    getattr(ssl, name).restype = ctypes.c_void_p
+P = ctypes.c_void_p
+def call(name, *args):
+    return getattr(ssl, name)(*[P(a) if type(a) is int and a > 1 << 30 else a for a in args])
+def fails(what): raise SystemExit(what + " failed")
+def write(s, data, name="SSL_write_ex"):
+    n = ctypes.c_size_t()
+    if call(name, s, data, ctypes.c_size_t(len(data)), ctypes.byref(n)) != 1 or n.value != len(data): fails(name)
+def read(s, name="SSL_read_ex", most=4096):
+    buf, n = ctypes.create_string_buffer(most), ctypes.c_size_t()
+    got = call(name, s, buf, ctypes.c_size_t(most), ctypes.byref(n))
+    return got, buf.raw[:n.value]
+def message(s, data=b""):
+    while b"\r\n\r\n" not in data:
+        ok, seen = read(s, "SSL_peek_ex")
+        if ok != 1: return b""
+        ok, more = read(s, most=len(seen))
+        if ok != 1 or more != seen: fails("reading what was peeked at")
+        data += more
+    return data
+`)
+	p.write("server.py", `
+from libssl import *
+ctx = call("SSL_CTX_new", call("TLS_server_method"))
+call("SSL_CTX_use_certificate_file", ctx, b"cert.pem", 1)
+call("SSL_CTX_use_PrivateKey_file", ctx, b"key.pem", 1)
+call("SSL_CTX_set_max_early_data", ctx, 16384)
+ssl.SSL_CTX_set_options.argtypes = [P, ctypes.c_uint64]
+ssl.SSL_CTX_set_options(ctx, 1 << 24 | 1 << 8)  # no anti-replay, renegotiation by the client
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+while True:
+    c, _ = listener.accept()
+    s = call("SSL_new", ctx)
+    call("SSL_set_fd", s, c.fileno())
+    early = b""
+    while True:
+        got, data = read(s, "SSL_read_early_data")
+        early += data
+        if got != 1: break
+    while got == 2:
+        if not message(s, early): break
+        early = b""
+        write(s, b"HTTP/1.1 204 No Content\r\n\r\n")
+    c.close()
+`)
+	p.write("client.py", `
+from libssl import *
+ctx = call("SSL_CTX_new", call("TLS_client_method"))
+def open(session=None, old=False, early=None):
+    c = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+    s = call("SSL_new", ctx)
+    call("SSL_set_fd", s, c.fileno())
+    if old: ssl.SSL_ctrl(P(s), 124, ctypes.c_long(0x0303), None)  # at most TLS 1.2
+    if session: call("SSL_set_session", s, session)
+    if early: write(s, early, "SSL_write_early_data")
+    if call("SSL_connect", s) != 1: fails("the handshake")
+    return c, s
+def request(path): return b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode()
+c, s = open()
+for i in range(3):
+    write(s, request(f"/peek/{i}"))
+    message(s)
+session = call("SSL_get1_session", s)
+call("SSL_shutdown", s)
+c.close()
+for i in range(2):
+    c, s = open(session, early=request(f"/early/{i}"))
+    if call("SSL_get_early_data_status", s) != 2: fails("early data")
+    message(s)
+    session = call("SSL_get1_session", s)
+    call("SSL_shutdown", s)
+    c.close()
+c, s = open(old=True)
+for i in range(3):
+    write(s, request(f"/again/{i}"))
+    message(s)
+    if call("SSL_renegotiate", s) != 1 or call("SSL_do_handshake", s) != 1: fails("the second handshake")
+c.close()
+`)
+	p.start("/usr/bin/python3", "server.py", strconv.Itoa(port))
+	p.await(port)
+	p.file = filepath.Join(p.dir, "rows") // something may be lost
+	p.trace(port)
+	p.output("/usr/bin/python3", "client.py", strconv.Itoa(port))
+	want := map[string]truth{}
+	for kind, n := range map[string]int{"peek": 3, "early": 2, "again": 3} {
+		for i := range n {
+			path := fmt.Sprintf("/%s/%d", kind, i)
+			want[path] = truth{204, int64(len("GET HTTP/1.1\r\nHost: x\r\n\r\n ") + len(path)), int64(len("HTTP/1.1 204 No Content\r\n\r\n"))}
+		}
+	}
+	rows := p.finish(len(want))
+	p.holdTo(rows, want)
+	alone := 0
+	for _, r := range rows {
+		if r.Role != "both" {
+			alone++
+			if r.Role != "server" || !strings.HasPrefix(r.Path, "/early/") {
+				p.errorf("one end alone: %s", r)
+			}
+		}
+	}
+	account := p.notes[len(p.notes)-1]
+	if p.lost != float64(2*alone) || len(rows) != len(want) {
+		p.errorf("%d rows, %d of them of the server alone: %v", len(rows), alone, account)
+	}
+}
+
 // tlsNotHTTP: what is no HTTP gives no rows, whatever it looks like in between.
 func tlsNotHTTP(t *testing.T, p *peers) {
 	p.certificate()
@@ -514,13 +638,13 @@ while True:
 	p.write("client.py", `
 import socket, ssl, sys
 context = ssl._create_unverified_context()
-for asks in (False, True):
+for asks, n in ((False, 50), (True, 50), (True, 1)):
     s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
     if asks:
         s.sendall(b"\x00\x00\x00\x08\x04\xd2\x16\x2f")
         s.recv(1)
     c = context.wrap_socket(s)
-    for i in range(50):
+    for i in range(n):
         c.sendall(b"\x00\x00\x00\x26\x00\x03\x00\x00user\x00postgres\x00")
         c.recv(4096)
     c.close()
@@ -530,6 +654,10 @@ for asks in (False, True):
 	p.trace(ports[0])
 	p.output("/usr/bin/python3", "client.py", strconv.Itoa(ports[0]))
 	p.finish(0)
+	// It was read, and is none that could not be.
+	if account := p.notes[len(p.notes)-1]; account["unreadable"] != nil {
+		t.Errorf("%v", account)
+	}
 }
 
 // tlsHTTP2: what ALPN chooses by itself, where it can.
@@ -562,6 +690,84 @@ http2.createSecureServer({ key: fs.readFileSync('key.pem'), cert: fs.readFileSyn
 			p.errorf("want openssl: %s", r)
 		}
 	}
+}
+
+// tlsComeAndGo: probes are put into libraries and taken out again while these work. No
+// program ends for that, and each byte arrives.
+func tlsComeAndGo(t *testing.T, p *peers) {
+	cert := p.certificate()
+	all, _ := p.servers(cert)
+	servers := slices.DeleteFunc(all, func(s tlsServer) bool { return s.comm == "apache2" || s.comm == "python3" }) // which say the same whatever is asked
+	const times, parallel = 11, 3
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}
+	defer transport.CloseIdleConnections()
+	own := &http.Client{Transport: transport, Timeout: 30 * time.Second}
+	over := make(chan struct{})
+	var group sync.WaitGroup
+	var asked atomic.Int64
+	loop := func(ask func(urls []string) (string, error)) {
+		group.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				s := servers[n%len(servers)]
+				var urls []string
+				want := ""
+				for i := range 5 {
+					path := fmt.Sprintf("/%d/%d", n, i)
+					urls = append(urls, "https://"+local(s.port)+path)
+					want += path + "\n"
+				}
+				if got, err := ask(urls); err != nil || got != want {
+					t.Errorf("%s: %q, %v, want %q", s.comm, got, err, want)
+					return
+				}
+				asked.Add(5)
+			}
+		})
+	}
+	for range parallel {
+		loop(func(urls []string) (text string, err error) {
+			for _, url := range urls {
+				resp, err := own.Get(url)
+				if err != nil {
+					return text, err
+				}
+				body, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if err != nil {
+					return text, err
+				}
+				text += string(body)
+			}
+			return text, nil
+		})
+	}
+	command := func(args ...string) func(urls []string) (string, error) {
+		return func(urls []string) (string, error) {
+			out, err := exec.Command(args[0], append(args[1:len(args):len(args)], urls...)...).Output()
+			return string(out), err
+		}
+	}
+	loop(command("curl", "-sSk", "--http1.1"))
+	loop(command("wget", "-qO-", "--no-check-certificate"))
+	seen := 0
+	for range times {
+		out, err := exec.Command(p.tracer, "http", "--json", "-d", "100ms").Output()
+		if err != nil {
+			t.Errorf("tracer: %v", err)
+		}
+		seen += strings.Count(string(out), `"tls":`)
+	}
+	close(over)
+	group.Wait()
+	if asked.Load() < 100 || seen < 100 {
+		t.Errorf("%d requests, %d in rows", asked.Load(), seen)
+	}
+	t.Logf("%d requests while probes came and went %d times; %d in rows", asked.Load(), times, seen)
 }
 
 // tlsNotReadable: a connection whose plaintext is nowhere is named, with what its

@@ -93,6 +93,19 @@ func Names(into *[]string) *Value {
 	return list(into, "names", func(s string) (string, error) { return s, nil })
 }
 
+// Files is a list of files with commas in between: names may have spaces.
+func Files(into *[]string) *Value {
+	return &Value{kind: "files", list: true, text: func() string { return "" }, set: func(s string) error {
+		for name := range strings.SplitSeq(s, ",") {
+			if name == "" {
+				return errors.New("a file's name is empty")
+			}
+			*into = append(*into, name)
+		}
+		return nil
+	}}
+}
+
 // IDs is a list of process ids.
 func IDs(into *[]uint32) *Value {
 	return list(into, "ids", func(s string) (uint32, error) {

@@ -132,7 +132,8 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w: gzip: %w", errDamaged, err)
 		}
-		return damaged{z, z.Close}, nil
+		z.Multistream(false)
+		return damaged{&members{b, z, false}, z.Close}, nil
 	case bytes.HasPrefix(first, zstdMagic):
 		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
@@ -141,6 +142,36 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 		return damaged{z, func() error { z.Close(); return nil }}, nil
 	}
 	return io.NopCloser(b), nil
+}
+
+// members reads the members of a gzip file (RFC 1952 section 2.2). What one has is told
+// before the next is waited for.
+type members struct {
+	file *bufio.Reader
+	*gzip.Reader
+	over bool // the one that is read
+}
+
+func (m *members) Read(b []byte) (int, error) {
+	for {
+		if m.over {
+			if _, err := m.file.Peek(1); err != nil {
+				return 0, err // there is no other
+			}
+			if err := m.Reset(m.file); err != nil {
+				return 0, err
+			}
+			m.Multistream(false)
+			m.over = false
+		}
+		n, err := m.Reader.Read(b)
+		if err == io.EOF {
+			m.over, err = true, nil
+		}
+		if n > 0 || err != nil {
+			return n, err
+		}
+	}
 }
 
 // First bytes: RFC 1952 section 2.3.1, RFC 8878 section 3.1.1.

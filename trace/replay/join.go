@@ -79,7 +79,6 @@ func (j *join) push(l *Line) {
 	if !ok {
 		return
 	}
-	e.Recorded = h.Raw
 	if h.key, ok = keyOf(e); ok {
 		j.meet(h, e)
 	}
@@ -184,12 +183,11 @@ func (j *join) patience(host *Host, hosts int) time.Duration {
 func (j *join) pop(hosts int, all bool) *Line {
 	for j.first < len(j.queue) {
 		h := j.queue[j.first]
-		waits := h.slot != nil && h.partner == nil && !h.taken && !h.slot.ambiguous
+		// Addresses may be those of others, too: it is seen whether there are.
+		waits := h.slot != nil && !h.slot.ambiguous && (h.partner == nil && !h.taken || !h.key.id.Known)
 		if waits && !all && j.bytes <= maxHeld && j.now-h.ended <= int64(j.patience(h.Host, hosts)) {
 			return nil
 		}
-		// A client's end with its partner may still turn out to be ambiguous, as long as
-		// others are waited for: it is told at once all the same.
 		j.queue[j.first] = nil
 		j.first++
 		if j.first > len(j.queue)/2 {
@@ -235,7 +233,7 @@ func (j *join) empty() bool { return j.first == len(j.queue) }
 func (h *held) unite() {
 	client, server := h.Object.(*event.HTTP), h.partner.Object.(*event.HTTP)
 	e := *client
-	e.Recorded = nil
+	e.Recorded = ""
 	e.Role = event.RoleBoth
 	e.Process, e.Hostname = server.Process, server.Hostname
 	e.PeerPID, e.PeerComm, e.PeerHostname = client.PID, client.Comm, client.Hostname
@@ -268,5 +266,5 @@ func (h *held) unite() {
 	}
 	h.Object = &e
 	h.Raw = event.AppendJSON(nil, &e)
-	e.Recorded = h.Raw
+	e.Recorded = string(h.Raw)
 }

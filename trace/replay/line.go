@@ -19,13 +19,14 @@ import (
 )
 
 // A Line is one object of a recording. It is valid until [Reader.Next] or [Reader.Wait] is
-// called again, but for Host and for Object without its Recorded, which may be kept.
+// called again; Object and Host may be kept.
 type Line struct {
 	// Raw is the line without its newline: as it was recorded, but for the key hostname
 	// where there are several hosts, and made anew where two rows became one.
 	Raw    []byte
-	Object event.Object // new for each line; of an event Recorded is Raw
+	Object event.Object // new for each line; of an event Recorded is the text of Raw
 	Host   *Host
+	File   string // its name; of a row that two hosts have told the client's
 
 	ended int64 // when it ended: Unix time, ns
 }
@@ -42,6 +43,14 @@ type Host struct {
 	// Start is the first one that was recorded there; nil: there is none. It may be
 	// set until a line of the host comes.
 	Start *event.Start
+}
+
+// Stats say what was read so far.
+type Stats struct {
+	Lines    uint64            // that could be read, of any kind
+	Unread   map[string]uint64 // lines that could not, by why: see UnreadCut
+	Problems []string          // what else could not be read, as sentences
+	Joined   uint64            // exchanges of which two hosts' rows became one
 }
 
 // endOf is when what an object tells was over, in Unix time: what is told in that order

@@ -1,11 +1,13 @@
 package replay
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"tracer/trace/event"
@@ -17,14 +19,6 @@ type Options struct {
 	// Follow has the reader wait for more at the end of a file, also if it was replaced
 	// or cut meanwhile, as tail -F does.
 	Follow bool
-}
-
-// Stats say what was read so far.
-type Stats struct {
-	Lines    uint64            // that could be read, of any kind
-	Unread   map[string]uint64 // lines that could not, by why: see UnreadCut
-	Problems []string          // what else could not be read, as sentences
-	Joined   uint64            // exchanges of which two hosts' rows became one
 }
 
 // openPatience is how long Open waits for the first line of what is no file, to know which
@@ -39,17 +33,17 @@ const idlePatience = time.Second
 // and, of several hosts, what waits for its other end: memory does not grow with the files.
 type Reader struct {
 	merge
-	join    *join
-	hosts   []*Host
-	byBoot  map[string]*Host // by boot id
-	byName  map[string]*Host // those that only lines name
-	stats   Stats
-	wake    chan struct{}
-	stop    chan struct{}
-	stopped bool
+	join   *join
+	hosts  []*Host
+	byBoot map[string]*Host // by boot id
+	byName map[string]*Host // those that only lines name
+	stats  Stats
+	wake   chan struct{}
+	stop   chan struct{}
+	end    func() // closes stop
 
-	next    *Line // that was looked for
-	passing bool  // next is in the merge: it goes on when next was taken
+	next    *Line     // that was looked for
+	passing bool      // next is in the merge: it goes on when next was taken
 	text    []byte    // of a line with a hostname
 	idle    time.Time // since when nothing comes; zero: something does
 }
@@ -66,6 +60,7 @@ func Open(files []string, o Options) (*Reader, error) {
 		wake:  make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	r.merge.stats = &r.stats
+	r.end = sync.OnceFunc(func() { close(r.stop) })
 	r.join = newJoin(&r.stats)
 	for i, file := range files {
 		in := &input{source: &source{wake: r.wake, stop: r.stop}, ordinal: i}
@@ -84,9 +79,8 @@ func Open(files []string, o Options) (*Reader, error) {
 	return r, nil
 }
 
-// Stop has Next return io.EOF, now and later. It may be called at any time by anyone,
-// once.
-func (r *Reader) Stop() { close(r.stop) }
+// Stop has Next return io.EOF, now and later. It may be called at any time by anyone.
+func (r *Reader) Stop() { r.end() }
 
 // Hosts are those that were met so far. Lines tell their host's name if there are several.
 func (r *Reader) Hosts() []*Host { return r.hosts }
@@ -199,7 +193,7 @@ func (r *Reader) await(most time.Duration) {
 // place takes the next line of an input: to next, or where it waits for another one.
 func (r *Reader) place(in *input) error {
 	l := in.line()
-	l.ended = in.ended
+	l.ended, l.File = in.ended, in.name
 	if l.Host == nil { // else Open has looked at it
 		r.settle(in, l)
 	}
@@ -213,6 +207,7 @@ func (r *Reader) place(in *input) error {
 			head.Hostname = l.Host.Name
 			r.text = event.AppendWithHostname(r.text[:0], l.Raw, l.Host.Name)
 			l.Raw = r.text
+			head.Recorded = string(r.text)
 		}
 	}
 	if several || !r.join.empty() {
@@ -222,12 +217,6 @@ func (r *Reader) place(in *input) error {
 	} else {
 		r.next, r.passing = l, true
 	}
-	if r.next == nil {
-		return nil
-	}
-	if e, ok := r.next.Object.(event.Event); ok {
-		e.Head().Recorded = r.next.Raw
-	}
 	return nil
 }
 
@@ -236,12 +225,11 @@ func (r *Reader) settle(in *input, l *Line) {
 	switch o := l.Object.(type) {
 	case *event.Start:
 		if in.host = r.byBoot[o.BootID]; in.host == nil || o.BootID == "" {
-			in.host = r.add(o.Hostname, o.BootID)
-			in.host.Start = o
-			if o.Hostname == "" {
-				in.host.Name = in.source.host
+			in.host = r.add(cmp.Or(o.Hostname, in.source.host), o.BootID)
+			if in.host.BootID == o.BootID {
+				in.host.Start = o
 			}
-			if o.BootID != "" {
+			if o.BootID != "" && len(r.byBoot) < maxHosts {
 				r.byBoot[o.BootID] = in.host
 			}
 		}
@@ -249,7 +237,9 @@ func (r *Reader) settle(in *input, l *Line) {
 		if name := o.Head().Hostname; name != "" { // it was told when several were read as one
 			if l.Host = r.byName[name]; l.Host == nil {
 				l.Host = r.add(name, "")
-				r.byName[name] = l.Host
+				if len(r.byName) < maxHosts {
+					r.byName[name] = l.Host
+				}
 			}
 			return
 		}
@@ -260,7 +250,16 @@ func (r *Reader) settle(in *input, l *Line) {
 	l.Host = in.host
 }
 
+// maxHosts bounds what is remembered of hosts: those behind them count as one.
+const maxHosts = 1000
+
 func (r *Reader) add(name, boot string) *Host {
+	if len(r.hosts) > maxHosts {
+		return r.hosts[maxHosts]
+	}
+	if len(r.hosts) == maxHosts {
+		name, boot = "(other)", ""
+	}
 	h := &Host{Name: name, BootID: boot, Number: len(r.hosts)}
 	r.hosts = append(r.hosts, h)
 	return h

@@ -210,7 +210,7 @@ func (s *source) take(b *batch, line []byte) {
 	if len(bytes.TrimSpace(line)) == 0 {
 		return
 	}
-	o, err := event.DecodeLine(line)
+	o, err := event.DecodeRecorded(line)
 	switch {
 	case err == nil:
 		s.readable = true

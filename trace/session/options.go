@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -24,6 +25,9 @@ type Options struct {
 	Kubelet place.Kubelet // who is asked where files and sockets give no names
 	Command uint32        // the process that a command waits in, 0: there is none
 	Self    bool          // also tracer itself and the SSH session it runs in
+	Read    []string      // files of a recording to show; empty: trace this host
+	Follow  bool          // at their end wait for more
+	User    string        // with Read: only events of this user, by the name that was recorded
 	Count   uint64        // stop after so many events shown; 0: never
 	// Duration is how long to trace, 0: until Run's context ends. It is for who makes
 	// that.
@@ -90,12 +94,14 @@ func (o *Options) Flags(group func(title string, declare func(*pflag.FlagSet))) 
 		f.Var(option.Text(&o.Place.Pod), "pod", "`NAME` only this pod; * and ? match")
 		f.Var(option.Text(&o.Place.Namespace), "namespace", "`NAME` only this Kubernetes namespace; * and ? match")
 	})
-	group("stop", func(f *pflag.FlagSet) {
+	group("run", func(f *pflag.FlagSet) {
 		f.VarP(option.Duration(&o.Duration, 1), "duration", "d", "`10s` stop after this long")
 		f.VarP(option.Number(&o.Count, 1), "count", "n", "`N` stop after N events were shown")
+		f.VarP(option.Files(&o.Read), "read", "r", "`FILE[,FILE…]` show a recording instead of tracing: JSON lines, plain, gzip or zstd; - is standard input")
+		f.BoolVar(&o.Follow, "follow", false, "with --read: wait for more at the end of the file, as tail -F does")
 	})
-	group("kernel", o.KernelFlags)
-	group("kubelet", func(f *pflag.FlagSet) {
+	group("host", func(f *pflag.FlagSet) {
+		o.KernelFlags(f)
 		f.Var(option.Text(&o.Kubelet.TokenFile), "kubelet-token", "`FILE` bearer token to ask the kubelet for names that are not found on this host")
 		f.Var(option.Text(&o.Kubelet.CertFile), "kubelet-cert", "`FILE` client certificate for the kubelet; needs --kubelet-key")
 		f.Var(option.Text(&o.Kubelet.KeyFile), "kubelet-key", "`FILE` key of the client certificate")
@@ -120,7 +126,18 @@ func (o *Options) Resolve() (err error) {
 		return fmt.Errorf("--buffer: %w", err)
 	}
 	o.Tier, _ = kernel.ParseTier(o.given.tier) // the flag takes no other
-	if o.given.user != "" {
+	if o.Follow && len(o.Read) == 0 {
+		return errors.New("--follow needs --read")
+	}
+	switch uid, err := strconv.ParseUint(o.given.user, 10, 32); {
+	case o.given.user == "" || len(o.Read) == 0:
+	case err == nil:
+		o.UID = new(uint32)
+		*o.UID = uint32(uid)
+	default: // as it was recorded: this host may have another user of that name
+		o.User = o.given.user
+	}
+	if o.given.user != "" && len(o.Read) == 0 {
 		uid, err := proc.NewUsers("/etc/passwd").ID(o.given.user)
 		if err != nil {
 			return fmt.Errorf("--uid: %w", err)
@@ -138,6 +155,9 @@ func (o *Options) Resolve() (err error) {
 
 // Ready says what is missing that tracing takes: on this host, or of what flags name.
 func (o *Options) Ready() error {
+	if len(o.Read) > 0 {
+		return nil
+	}
 	if err := kernel.Ready(); err != nil {
 		return err
 	}

@@ -50,6 +50,20 @@ type Tracer interface {
 	End()
 }
 
+// A Several is a Tracer that stands for others: of its own methods only Flags is called,
+// and of those of the others all but that.
+type Several interface {
+	Tracers() []Tracer
+}
+
+// Tracers are those that t stands for, or t itself.
+func Tracers(t Tracer) []Tracer {
+	if s, ok := t.(Several); ok {
+		return s.Tracers()
+	}
+	return []Tracer{t}
+}
+
 // A Host is a tracer's way to its session: its object in the kernel, the time, names,
 // and where events go. It is for the methods of the tracer alone.
 type Host struct {
@@ -84,6 +98,35 @@ func (h *Host) Emit(e event.Event) {
 	h.offer(e)
 }
 
+// Passes is for a tracer that has filters of its own, of which own is the one that e does
+// not pass; empty: it passes them. It counts e as seen, and reports whether it passes all.
+// Who shows it calls Show or TakeJudged then.
+func (h *Host) Passes(e event.Event, own string) bool {
+	s := h.stages
+	if s.enough() {
+		return false
+	}
+	s.ledger.Saw(e.Head().Kind)
+	r := s.judgeEvent(e)
+	if r == (Refusal{}) {
+		r.Filter = own
+	}
+	if r == (Refusal{}) {
+		return true
+	}
+	h.Refuse(r, 1)
+	return false
+}
+
+// Now is the boot clock as programs in the kernel read it, in ns. While a recording is read
+// it is how far that has been read, in the time that Clock takes.
+func (h *Host) Now() uint64 {
+	if r := h.stages.recorded; r != nil {
+		return uint64(r.now.UnixNano())
+	}
+	return kernel.Now()
+}
+
 // Locate fills in the place where an event happened, for who has judged it already.
 func (h *Host) Locate(e *event.Common) { h.stages.locate(e) }
 
@@ -98,7 +141,7 @@ func (h *Host) JudgeOwner(p *event.Process) Refusal {
 // offer is Emit for what was counted.
 func (h *Host) offer(e event.Event) {
 	s := h.stages
-	if r := s.judge(e.Head()); r != (Refusal{}) {
+	if r := s.judgeEvent(e); r != (Refusal{}) {
 		h.Refuse(r, 1)
 		return
 	}
@@ -113,7 +156,7 @@ func (h *Host) Take(e event.Event) bool {
 		return false
 	}
 	s.ledger.Saw(e.Head().Kind)
-	if r := s.judge(e.Head()); r != (Refusal{}) {
+	if r := s.judgeEvent(e); r != (Refusal{}) {
 		h.Refuse(r, 1)
 		return false
 	}
@@ -141,7 +184,7 @@ func (h *Host) Located() bool { return slices.Contains(h.stages.sinks.each, true
 // Show passes on an event that is wanted.
 func (h *Host) Show(e event.Event) {
 	if s := h.stages; !s.enough() {
-		s.sinks.event(e)
+		s.pass(e)
 	}
 }
 

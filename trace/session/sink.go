@@ -39,6 +39,14 @@ type Eacher interface {
 	Each()
 }
 
+// A Waiter is a Sink that can be waited for, where events need not be lost: those of a
+// recording.
+type Waiter interface {
+	// Wait returns when most of what was taken is passed on, when the sink is broken, or
+	// when stop is closed.
+	Wait(stop <-chan struct{})
+}
+
 // fanout passes events on to any number of sinks. What the first one, stdout, does
 // not take is lost; what another one does not take was shown and is undelivered.
 type fanout struct {
@@ -123,6 +131,15 @@ func (f *fanout) flush() error {
 		}
 	}
 	return first
+}
+
+// wait waits for the sinks that can be waited for.
+func (f *fanout) wait(stop <-chan struct{}) {
+	for i, s := range f.sinks {
+		if w, ok := s.(Waiter); ok && !f.broken[i] {
+			w.Wait(stop)
+		}
+	}
 }
 
 func (f *fanout) close() error {

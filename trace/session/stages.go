@@ -10,18 +10,21 @@ import (
 	"tracer/trace/proc"
 )
 
-// stages are what an event goes through behind its probe: place → filter → limit →
-// fan-out. All is counted in one ledger.
+// stages are what an event goes through behind its probe: place → filter → merge →
+// limit → fan-out. All is counted in one ledger.
 type stages struct {
 	opts   Options
 	ledger *account.Ledger
 	sinks  *fanout
+	merge  *merge  // nil: one probe alone, whose events come in order
 	places *places // nil: not known here
 	timers timers
 	clock  *kernel.Clock
 	users  *proc.Users
 	comms  map[[16]int8]string
 	beside []func(stop <-chan struct{}) error // what runs beside the pipeline
+
+	recorded *recorded // nil: events come from this host
 }
 
 func newStages(opts Options, clock *kernel.Clock, users *proc.Users) stages {
@@ -40,10 +43,21 @@ func (s *stages) enough() bool {
 	return s.opts.Count > 0 && s.ledger.ShownSoFar() >= s.opts.Count
 }
 
-// A Refusal says why an event is not shown; the zero value is none.
-type Refusal struct {
-	Filter string // the flag that leaves it out, or
-	Cause  string // why that is not known
+// pass passes an event on to the sinks, behind earlier ones of other probes.
+func (s *stages) pass(e event.Event) {
+	if s.merge != nil {
+		s.merge.add(e)
+	} else {
+		s.sinks.event(e)
+	}
+}
+
+// judgeEvent is judge, also for an event of a recording.
+func (s *stages) judgeEvent(e event.Event) Refusal {
+	if s.recorded != nil {
+		return s.recorded.judge(e)
+	}
+	return s.judge(e.Head())
 }
 
 // judge fills in where an event happened and says whether it passes --comm and the

@@ -25,6 +25,10 @@ const (
 // sortTotal is the order of rows by all bytes.
 const sortTotal = "total"
 
+// defaultInterval is the time between refreshes if nothing else is asked for. Rows of a
+// recording keep the intervals that they were recorded in then.
+const defaultInterval = time.Second
+
 // leastInterval is how often sockets are read at most.
 const leastInterval = 10 * time.Millisecond
 
@@ -58,10 +62,14 @@ type tracer struct {
 	ended   []bpf.TrafficShareKey      // shares of sockets that are gone
 
 	began, last uint64 // of all, and of this interval: boot clock
+
+	// Of a recording: the interval that is being read, by its end and its length.
+	recordedAt   uint64
+	recordedLast time.Duration
 }
 
 func (t *tracer) Flags(fs *flag.FlagSet) {
-	t.by, t.interval, t.sortBy = byProcess, time.Second, sortTotal
+	t.by, t.interval, t.sortBy = byProcess, defaultInterval, sortTotal
 	fs.Var(option.OneOf(&t.by, byProcess, byProgram, byService, byConnection, byPeer, byContainer, byPod), "by",
 		"`process|program|service|connection|peer|container|pod` a row for each")
 	fs.Var(option.Duration(&t.interval, leastInterval), "interval", "`1s` time between refreshes")

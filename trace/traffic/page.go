@@ -26,6 +26,11 @@ func (t *tracer) tell(now uint64, final bool) {
 		}
 		delete(t.refused, key)
 	}
+	t.tellRows(now, final)
+}
+
+// tellRows shows what rows have moved since it was called last.
+func (t *tracer) tellRows(now uint64, final bool) {
 	interval := time.Duration(now - t.last)
 	t.last = now
 	rows := make([]*row, 0, len(t.rows))
@@ -67,7 +72,7 @@ func (t *tracer) tell(now uint64, final bool) {
 	for _, row := range rows {
 		row.Proto = proto(row.allTCP, row.allUDP)
 		row.Part = part(t.weight(moved{row.TotalTx, row.TotalRx}, row.allDoubled), allWeight)
-		row.Tx, row.Rx, row.tcp, row.udp, row.doubled = 0, 0, false, false, 0
+		row.Tx, row.Rx, row.tcp, row.udp, row.doubled, row.Recorded = 0, 0, false, false, 0, ""
 	}
 	if final {
 		slices.SortFunc(rows, func(a, b *row) int { return t.compare(a, b, true) })

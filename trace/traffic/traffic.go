@@ -10,6 +10,7 @@
 //	flow.go     UDP → bytes of processes
 //	read.go     readings of everything
 //	page.go     rows → events and pages
+//	replay.go   rows of a recording → rows
 //	traffic.go  from attaching to the end
 //
 // It does not know who shows them. Start with [Probe] and tracer.readAll.
