@@ -23,6 +23,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tracer/render"
+	"tracer/render/draw"
 	"tracer/render/help"
 	"tracer/render/sinks"
 	"tracer/trace"
@@ -125,7 +126,7 @@ missing.`,
 	for i := range trace.Probes {
 		root.AddCommand(newCommand(&trace.Probes[i], status))
 	}
-	root.AddCommand(newCheck(status), help.Completion())
+	root.AddCommand(newDraw(status), newCheck(status), help.Completion())
 	help.Install(root, version(), columnsOf)
 	return root
 }
@@ -154,6 +155,14 @@ func version() string {
 		}
 	}
 	return v
+}
+
+// newDraw is the command that draws recordings.
+func newDraw(status *int) *cobra.Command {
+	return draw.Command(func(err error) {
+		complain(err)
+		*status = exitFailed
+	})
 }
 
 // newCheck is the command that says what could be traced.
