@@ -114,14 +114,18 @@ func pageOf(cmd *cobra.Command) *page {
 const screenWidth, screenHeight = 80, 24
 
 // AppendScreen appends the help that fits a screen: without an example where that has no
-// room.
+// room, and without empty lines where these have none.
 func AppendScreen(b []byte, cmd *cobra.Command) []byte {
 	p := pageOf(cmd)
 	if screen := p.appendScreen(nil); bytes.Count(screen, []byte{'\n'}) <= screenHeight {
 		return append(b, screen...)
 	}
 	p.example = "" // the long page has it
-	return p.appendScreen(b)
+	screen := p.appendScreen(nil)
+	if bytes.Count(screen, []byte{'\n'}) > screenHeight {
+		screen = bytes.ReplaceAll(screen, []byte("\n\n"), []byte{'\n'})
+	}
+	return append(b, screen...)
 }
 
 func (p *page) appendScreen(b []byte) []byte {
