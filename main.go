@@ -196,6 +196,7 @@ run, and 1 if one cannot.`,
 type config struct {
 	session.Options
 	stdout  sinks.Stdout
+	otlp    sinks.OTLP
 	verbose bool
 	command []string
 }
@@ -211,6 +212,9 @@ func newCommand(p *session.Probe, status *int) *cobra.Command {
 		Example: p.Example,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dash := cmd.ArgsLenAtDash()
+			if len(args) > 0 && dash != 0 && c.otlp.Misplaced(args[0]) {
+				return fmt.Errorf("unexpected argument %q: --otlp takes its value as --otlp=URL", args[0])
+			}
 			if len(args) > 0 && dash != 0 {
 				return help.Hint(fmt.Errorf("unexpected argument %q", args[0]),
 					"to trace a command, put -- before it: "+cmd.CommandPath()+" -- COMMAND")
@@ -228,6 +232,9 @@ func newCommand(p *session.Probe, status *int) *cobra.Command {
 				}
 			}
 			if err := c.stdout.Resolve(cmd.Flags(), p.View(tracer)); err != nil {
+				return err
+			}
+			if err := c.otlp.Resolve(p.View(tracer)); err != nil {
 				return err
 			}
 			c.CgroupPaths = c.stdout.Shows("cgroup")
@@ -260,6 +267,7 @@ func (c *config) declare(flags *pflag.FlagSet) {
 	c.Flags(group)
 	group("output", func(f *pflag.FlagSet) {
 		c.stdout.Flags(f)
+		c.otlp.Flags(f)
 		f.BoolVar(&c.verbose, "verbose", false, "report at the end what was seen and what filters left out (always done if nothing was shown)")
 	})
 }
@@ -272,6 +280,10 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 	command.Notify(stop, len(c.command) > 0)
 
 	if err := c.Ready(); err != nil {
+		complain(err)
+		return exitFailed
+	}
+	if err := c.otlp.Prepare(); err != nil {
 		complain(err)
 		return exitFailed
 	}
@@ -314,7 +326,11 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 	defer release() // also if this panics
 	ended := make(chan struct{})
 	go func() { cancel(session.Ended(cmd.Wait(stop, ended, msg.Interrupted))) }()
-	err = s.Run(ctx, out)
+	all := []session.Sink{out}
+	if exporter := c.otlp.Open(msg, version()); exporter != nil {
+		all = append(all, exporter)
+	}
+	err = s.Run(ctx, all...)
 	close(ended)
 	release()
 	return c.end(msg, p, s, cmd, err)

@@ -18,7 +18,8 @@ import (
 // down. Tests and their kit are not in it.
 var directions = map[string][]string{
 	"tracer":                      {"tracer/render", "tracer/render/help", "tracer/render/sinks", "tracer/trace", "tracer/trace/command", "tracer/trace/event", "tracer/trace/kernel/attach", "tracer/trace/session"},
-	"tracer/render/sinks":         {"tracer/render", "tracer/render/help", "tracer/trace/option"},
+	"tracer/render/sinks":         {"tracer/render", "tracer/render/help", "tracer/render/otlp", "tracer/trace/event", "tracer/trace/option"},
+	"tracer/render/otlp":          {"tracer/trace/event", "tracer/trace/exchange"},
 	"tracer/render/help":          {"tracer/render"},
 	"tracer/render":               {"tracer/trace/event"},
 	"tracer/trace":                {"tracer/trace/conn", "tracer/trace/event", "tracer/trace/exec", "tracer/trace/http", "tracer/trace/kernel", "tracer/trace/place", "tracer/trace/proc", "tracer/trace/session", "tracer/trace/tls/find", "tracer/trace/traffic"},

@@ -91,6 +91,9 @@ func pageOf(cmd *cobra.Command) *page {
 			return
 		}
 		o := shownFlag{name: "--" + f.Name, value: annotation(f, value), text: f.Usage}
+		if f.NoOptDefVal != "" && f.Value.Type() != "bool" { // its value may be left out
+			o.name, o.value = o.name+"[="+o.value+"]", ""
+		}
 		if f.Shorthand != "" {
 			o.name = "-" + f.Shorthand + ", " + o.name
 		}
