@@ -1,6 +1,7 @@
 package otlp
 
 import (
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/rand"
@@ -26,6 +27,9 @@ type Options struct {
 	Routes     bool        // say the route of an exchange, as far as its path looks like one
 	// Warn tells a sentence on stderr. It is called by a goroutine of its own.
 	Warn func(string)
+
+	patience time.Duration // of Close, in tests; 0: endPatience
+	queue    int64         // bytes that may wait, in tests; 0: queueBytes
 }
 
 // An Exporter is a sink that sends events: package session. Its methods are called by one
@@ -50,6 +54,7 @@ type Exporter struct {
 
 // Open starts sending.
 func Open(o Options) *Exporter {
+	o.patience, o.queue = cmp.Or(o.patience, endPatience), cmp.Or(o.queue, queueBytes)
 	o.Attributes = append(o.Attributes[:len(o.Attributes):len(o.Attributes)], o.Endpoint.attributes...)
 	x := &Exporter{options: o, resources: newResources(&o), end: ending{near: make(chan struct{})}}
 	_, _ = rand.Read(x.namer.seed[:]) // it never fails
@@ -74,7 +79,7 @@ func Open(o Options) *Exporter {
 		}
 		x.pipes[s] = &pipe{
 			signal: s, field: fieldItems, scope: scope, endpoint: o.Endpoint, client: client, tell: x.tell, end: &x.end,
-			held: &x.held, limit: queueBytes, zip: zip,
+			held: &x.held, limit: o.queue, zip: zip,
 			wake: make(chan struct{}, 1), done: make(chan struct{}),
 		}
 		go x.pipes[s].work(x.ctx)
@@ -153,9 +158,9 @@ func (x *Exporter) Broken() <-chan struct{} { return nil }
 // is no error.
 func (x *Exporter) Close() (undelivered uint64, err error) {
 	x.sums.flush(x, time.Now(), true)
-	x.end.at = time.Now().Add(endPatience)
+	x.end.at = time.Now().Add(x.options.patience)
 	close(x.end.near)
-	stop := time.AfterFunc(endPatience, x.cancel)
+	stop := time.AfterFunc(x.options.patience, x.cancel)
 	defer stop.Stop()
 	for _, p := range x.pipes {
 		p.close()
