@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -201,6 +202,7 @@ func quote(s string) string {
 func reason(err error) string {
 	var u *url.Error
 	var op *net.OpError
+	var errno syscall.Errno
 	switch {
 	case errors.Is(err, context.Canceled):
 		return errTooLate
@@ -208,6 +210,8 @@ func reason(err error) string {
 		return "no answer in time"
 	case errors.As(err, &op) && op.Op == "dial":
 		return "connect: " + op.Err.Error()
+	case errors.As(err, &errno): // else it names addresses, twice
+		return errno.Error()
 	case errors.As(err, &u):
 		return u.Err.Error()
 	}
