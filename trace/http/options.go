@@ -45,7 +45,7 @@ func (o *options) Flags(fs *flag.FlagSet) {
 	fs.Var(option.OneOf(&o.role, event.RoleClient, event.RoleServer), "role", "`client|server` only the client's or the server's side")
 	fs.Var(option.Duration(&o.stuck, 0), "stuck", "`2s` report if unanswered this long; 0: off")
 	fs.Var(option.Size(&o.prefix, minPrefix, maxPrefix), "prefix", "`1KiB` capture this much of each head")
-	fs.Var(option.Parsed(&o.trace, "id", event.ParseTraceID), "trace", "`ID` only exchanges of this W3C trace (traceparent)")
+	fs.Var(option.Parsed(&o.trace, "trace id", event.ParseTraceID), "trace", "`ID` only exchanges of this W3C trace (traceparent)")
 	fs.BoolVar(&o.noTLS, "no-tls", false, "leave TLS libraries alone: show no HTTPS")
 	fs.BoolVar(&o.summary, "summary", false, "one row per method, host and route")
 	fs.Var(o.order.Flag(exchange.SummaryKeys...), "sort", o.order.Usage())
