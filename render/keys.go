@@ -42,6 +42,8 @@ var columnKeys = map[string]string{
 	"src":          "src_addr, src_port",
 	"dst":          "dst_addr, dst_port",
 	"conn_id":      "conn_id",
+	"trace":        "trace_id",
+	"http parent":  "parent_id",
 	"conn result":  "error, reason, closed_by, result",
 	"conn latency": "latency_us, age_us",
 	"tx":           "tx_bytes",
