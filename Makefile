@@ -5,8 +5,8 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10000x
 SOAK ?= 15m
 BENCHES ?= start exec conn traffic http http2 https read
-# No pattern finds these packages. testdata/grpc is a module of its own.
-TESTDATA := $(addprefix ./,$(sort $(dir $(filter-out testdata/grpc/%,$(wildcard testdata/*/*.go testdata/*/*/*.go)))))
+# No pattern finds these packages. Those that are left out are modules of their own, or belong to one.
+TESTDATA := $(addprefix ./,$(sort $(dir $(filter-out testdata/grpc/% testdata/release/store/% testdata/otlp/%,$(wildcard testdata/*/*.go testdata/*/*/*.go)))))
 # Packages with privileged tests, and those with fuzz targets.
 KERNEL_TESTS = $(sort $(dir $(shell grep -rl --include='*_test.go' '^func TestKernel' .)))
 FUZZ_TESTS = $(sort $(dir $(shell grep -rl --include='*_test.go' '^func Fuzz' .)))
@@ -28,7 +28,7 @@ MAN = $(DESTDIR)$(PREFIX)/share/man/man1
 BASH_COMPLETION = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 ZSH_COMPLETION = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 FISH_COMPLETION = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
-COMMANDS = exec conn traffic http check completion
+COMMANDS = exec conn traffic http all draw check completion
 
 # tracer is what make install needs. It is built only where it is not there yet: root may have no Go in its PATH.
 tracer:
@@ -113,6 +113,18 @@ test-kernels: kernel-tests ## the privileged tests on other kernels, emulated (K
 	testdata/kernels.sh $(if $(KERNELS),-k "$(KERNELS)") $(if $(RUN),-r '$(RUN)') $(BUILD)/kernels
 	$(if $(KERNELS)$(RUN),,testdata/kernels.sh -T $(BUILD)/kernels)
 
+# The Collector is a module of its own, of some 150 others: what was built once is in Go's cache.
+.PHONY: collector
+collector:
+	mkdir -p $(BUILD)/otlp
+	go -C testdata/otlp/collector build -ldflags '-s -w' -o $(BUILD)/otlp/collector .
+
+.PHONY: test-otlp
+test-otlp: collector ## what --otlp sends, into a real Collector, and the recipes in testdata/otlp (builds for minutes, once)
+	go -C testdata/otlp/manifest run . ../daemonset.yaml
+	testdata/otlp/verify.sh
+	TRACER_COLLECTOR=$(BUILD)/otlp/collector go test -count 1 -run Collector ./render/otlp
+
 .PHONY: soak
 soak: build ## all commands at once under a mixed load for SOAK, and what is left afterwards
 	go run ./testdata/soak -d $(SOAK) ./tracer
@@ -133,6 +145,21 @@ check-generated: ## whether the committed objects are what their sources give
 	cp -r bpf go.mod go.sum $(BUILD)/generated/
 	cd $(BUILD)/generated/bpf && rm -f *_bpfel.go *_bpfel.o && go generate ./...
 	diff -r bpf $(BUILD)/generated/bpf && echo "the committed objects are up to date"
+
+.PHONY: install-demo-tools
+install-demo-tools: ## what make demo needs beside Go, by apt
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium mariadb-server nodejs >/dev/null
+	command -v npm >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends npm >/dev/null
+
+# The packages of the site are installed beside what is built, once for each list of them.
+.PHONY: demo
+demo: build ## a front-end release with real parts, recorded, checked and drawn; as root, after make install-demo-tools
+	mkdir -p $(BUILD)/release
+	cp -r testdata/release/site $(BUILD)/release/
+	cd $(BUILD)/release/site && { cmp -s package-lock.json node_modules/for || { npm ci --ignore-scripts --no-audit --no-fund && cp package-lock.json node_modules/for; }; }
+	cd testdata/release/store && go build -o $(BUILD)/release/store .
+	go build -o $(BUILD)/release/release ./testdata/release
+	$(BUILD)/release/release -site $(BUILD)/release/site -store $(BUILD)/release/store -out $(BUILD)/release/out ./tracer
 
 .PHONY: install-bench-tools
 install-bench-tools: install-tools ## what make bench holds tracer beside, by apt
@@ -173,6 +200,10 @@ bench-http2: build ## http on HTTP/2 and gRPC beside tshark, in alternating pair
 .PHONY: bench-https
 bench-https: build ## HTTPS beside bpftrace and programs that do nothing, in alternating pairs
 	testdata/bench/https.sh
+
+.PHONY: bench-otlp
+bench-otlp: build collector ## http --otlp into a Collector beside --json into a file, in alternating pairs
+	testdata/bench/otlp.sh $(BUILD)/otlp/collector
 
 .PHONY: clean
 clean: ## what was built

@@ -23,6 +23,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tracer/render"
+	"tracer/render/draw"
 	"tracer/render/help"
 	"tracer/render/sinks"
 	"tracer/trace"
@@ -42,14 +43,16 @@ func main() {
 	attach.Become()
 	command.Become()
 	render.Become()
+	sinks.Become()
 	os.Exit(run())
 }
 
 // run is main without the exit.
 func run() int {
 	// A write to a closed pipe is an error to handle: by default SIGPIPE kills
-	// the process if the pipe is stdout. COMMAND would inherit an ignored signal.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	// the process if the pipe is stdout, and SIGXFSZ if a file is as large as ulimit
+	// allows. COMMAND would inherit an ignored signal.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE, syscall.SIGXFSZ)
 
 	status := 0
 	root := newRoot(&status)
@@ -123,7 +126,7 @@ missing.`,
 	for i := range trace.Probes {
 		root.AddCommand(newCommand(&trace.Probes[i], status))
 	}
-	root.AddCommand(newCheck(status), help.Completion())
+	root.AddCommand(newDraw(status), newCheck(status), help.Completion())
 	help.Install(root, version(), columnsOf)
 	return root
 }
@@ -152,6 +155,14 @@ func version() string {
 		}
 	}
 	return v
+}
+
+// newDraw is the command that draws recordings.
+func newDraw(status *int) *cobra.Command {
+	return draw.Command(func(err error) {
+		complain(err)
+		*status = exitFailed
+	})
 }
 
 // newCheck is the command that says what could be traced.
@@ -196,9 +207,11 @@ run, and 1 if one cannot.`,
 // config is what the flags of a tracing command say.
 type config struct {
 	session.Options
-	stdout  sinks.Stdout
-	verbose bool
-	command []string
+	stdout    sinks.Stdout
+	recording sinks.Recording
+	otlp      sinks.OTLP
+	verbose   bool
+	command   []string
 }
 
 // newCommand is the command for a row of the table.
@@ -212,6 +225,9 @@ func newCommand(p *session.Probe, status *int) *cobra.Command {
 		Example: p.Example,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dash := cmd.ArgsLenAtDash()
+			if len(args) > 0 && dash != 0 && c.otlp.Misplaced(args[0]) {
+				return fmt.Errorf("unexpected argument %q: --otlp takes its value as --otlp=URL", args[0])
+			}
 			if len(args) > 0 && dash != 0 {
 				return help.Hint(fmt.Errorf("unexpected argument %q", args[0]),
 					"to trace a command, put -- before it: "+cmd.CommandPath()+" -- COMMAND")
@@ -233,6 +249,12 @@ func newCommand(p *session.Probe, status *int) *cobra.Command {
 				}
 			}
 			if err := c.stdout.Resolve(cmd.Flags(), p.View(tracer)); err != nil {
+				return err
+			}
+			if err := c.recording.Resolve(); err != nil {
+				return err
+			}
+			if err := c.otlp.Resolve(p.View(tracer)); err != nil {
 				return err
 			}
 			c.CgroupPaths = c.stdout.Shows("cgroup")
@@ -265,6 +287,8 @@ func (c *config) declare(flags *pflag.FlagSet) {
 	c.Flags(group)
 	group("output", func(f *pflag.FlagSet) {
 		c.stdout.Flags(f)
+		c.recording.Flags(f)
+		c.otlp.Flags(f)
 		f.BoolVar(&c.verbose, "verbose", false, "report at the end what was seen and what filters left out (always done if nothing was shown)")
 	})
 }
@@ -277,6 +301,15 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 	command.Notify(stop, len(c.command) > 0)
 
 	if err := c.Ready(); err != nil {
+		complain(err)
+		return exitFailed
+	}
+	if err := c.recording.Prepare(command.BehindSudo()); err != nil {
+		complain(err)
+		return exitFailed
+	}
+	defer c.recording.Close()
+	if err := c.otlp.Prepare(); err != nil {
 		complain(err)
 		return exitFailed
 	}
@@ -302,6 +335,12 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 		return exitFailed
 	}
 	defer s.Close()
+	file, err := c.recording.Open(msg)
+	if err != nil {
+		cmd.Cancel()
+		complain(err)
+		return exitFailed
+	}
 	s.Confine()
 	c.begin(msg, p, s)
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -319,7 +358,14 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 	defer release() // also if this panics
 	ended := make(chan struct{})
 	go func() { cancel(session.Ended(cmd.Wait(stop, ended, msg.Interrupted))) }()
-	err = s.Run(ctx, out)
+	all := []session.Sink{out}
+	if file != nil {
+		all = append(all, file)
+	}
+	if exporter := c.otlp.Open(msg, version()); exporter != nil {
+		all = append(all, exporter)
+	}
+	err = s.Run(ctx, all...)
 	close(ended)
 	release()
 	return c.end(msg, p, s, cmd, err)
@@ -385,6 +431,17 @@ func (c *config) end(msg *render.Messages, p *session.Probe, s session.Running, 
 		msg.Unopened(account)
 	}
 	msg.Unreadable(account)
-	msg.Account(account)
+	failed := c.recording.Failed()
+	if failed != nil {
+		complain(failed)
+	}
+	msg.Account(account) // the last line that is recorded
+	if err := c.recording.Finish(); err != nil && failed == nil {
+		complain(err)
+		failed = err
+	}
+	if failed != nil {
+		status = exitFailed
+	}
 	return status
 }

@@ -48,7 +48,7 @@ const (
 	HttpEventPlainUnlinked HttpEvent = 4
 	HttpEventTlsLinked     HttpEvent = 5
 	HttpEventBioNeeded     HttpEvent = 6
-	HttpEventPlainOther    HttpEvent = 7
+	HttpEventPlainSeen     HttpEvent = 7
 )
 
 type HttpH2Kept struct {

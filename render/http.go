@@ -96,6 +96,18 @@ var httpColumns = []Column{
 		}
 		return b
 	}},
+	{Name: "trace", Title: "TRACE", Width: 32, Min: 8, Rank: 10, Extra: true, Cell: func(b []byte, e event.Event) []byte {
+		if id := httpOf(e).TraceID; !id.IsZero() {
+			return append(b, id.String()...)
+		}
+		return b
+	}},
+	{Name: "parent", Title: "PARENT", Width: 16, Min: 8, Rank: 9, Extra: true, Cell: func(b []byte, e event.Event) []byte {
+		if id := httpOf(e).ParentID; !id.IsZero() {
+			return append(b, id.String()...)
+		}
+		return b
+	}},
 	{Name: "grpc", Title: "GRPC", Width: 16, Min: 8, Rank: 33, Extra: true, Cell: func(b []byte, e event.Event) []byte {
 		h := httpOf(e)
 		if !h.GRPC {

@@ -42,6 +42,8 @@ var columnKeys = map[string]string{
 	"src":          "src_addr, src_port",
 	"dst":          "dst_addr, dst_port",
 	"conn_id":      "conn_id",
+	"trace":        "trace_id",
+	"http parent":  "parent_id",
 	"conn result":  "error, reason, closed_by, result",
 	"conn latency": "latency_us, age_us",
 	"tx":           "tx_bytes",
@@ -82,6 +84,8 @@ var columnKeys = map[string]string{
 	"server_p99": "server_p99_us",
 
 	"http-summary total": "total_us",
+
+	"what": "",
 
 	"count":   "count",
 	"rate":    "",

@@ -31,6 +31,7 @@ type Messages struct {
 	w    io.Writer
 	show func(string) bool // shows a message elsewhere, if it can; nil: it cannot
 	held []byte            // what show has shown
+	keep func([]byte)      // takes what is told as lines of JSON, too; nil: nobody does
 	last string            // warning or loss that was written last
 }
 
@@ -38,6 +39,24 @@ type Messages struct {
 func NewMessages(w io.Writer, json bool) *Messages {
 	file, ok := w.(*os.File)
 	return &Messages{w: w, json: json, terminal: ok && isTerminal(file)}
+}
+
+// Record has what is told passed to keep as well, each as a line of JSON, whatever stderr
+// shows. What sums up events is not: who keeps those can sum them up.
+func (m *Messages) Record(keep func(line []byte)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.keep = keep
+}
+
+// record passes an object on to who keeps them.
+func (m *Messages) record(json func([]byte) []byte) {
+	m.mu.Lock()
+	keep := m.keep
+	m.mu.Unlock()
+	if keep != nil {
+		keep(append(json(nil), '\n'))
+	}
 }
 
 // share holds messages back while show takes them: w is the terminal of a live
@@ -90,6 +109,7 @@ func (m *Messages) Error(err error) {
 
 // Start says that tracing has begun.
 func (m *Messages) Start(s *event.Start, text string) {
+	m.record(s.AppendJSON)
 	m.line(s.AppendJSON, text)
 }
 
@@ -97,6 +117,9 @@ func (m *Messages) Start(s *event.Start, text string) {
 func (m *Messages) Notice(n *event.Notice) {
 	if n.Message == "" && !m.json {
 		return // the closing table shows it
+	}
+	if n.Kind != event.KindTotal && n.Kind != event.KindSlowest {
+		m.record(n.AppendJSON)
 	}
 	text := "tracer: " + n.Kind + ": " + n.Message + causes(n.LostBy)
 	if n.Kind != event.KindNote {
@@ -249,6 +272,9 @@ func (m *Messages) Account(a *event.Account) {
 	if text := unreadable(a); text != "" {
 		b = append(append(b, "; "...), text...)
 	}
+	if len(a.Undelivered) > 0 {
+		b = append(b, "; shown and not delivered: "+tally(a.Undelivered, func(sink string, n uint64) string { return fmt.Sprintf("%s %d", sink, n) })...)
+	}
 	if n := sum(a.Unread); n > 0 {
 		b = append(append(b, "; "...), plural(n, "line")+" could not be read"...)
 	}
@@ -259,6 +285,7 @@ func (m *Messages) Account(a *event.Account) {
 	if a.HasBPF {
 		b = AppendDuration(append(b, ", kernel "...), a.BPF)
 	}
+	m.record(a.AppendJSON)
 	m.line(a.AppendJSON, string(b))
 }
 

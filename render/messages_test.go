@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"testing"
 	"time"
 
@@ -63,6 +64,13 @@ func TestMessages(t *testing.T) {
 			`{"event":"end","seen":20,"shown":4,"lost":15,"lost_by":{"output_full":3,"ring_full":12},"incomplete":2,"duration_us":4210000,"cpu_us":1000,"bpf_ns":840000}`,
 		},
 		{
+			"an account of what a second sink has not", func(m *Messages) {
+				m.Account(&event.Account{Seen: 4, Shown: 4, Undelivered: map[string]uint64{"recording": 3}, Duration: time.Second})
+			},
+			"4 events seen, 4 shown, 0 lost in 1s; shown and not delivered: recording 3; cost: CPU 0ns",
+			`{"event":"end","seen":4,"shown":4,"lost":0,"undelivered":{"recording":3},"duration_us":1000000,"cpu_us":0}`,
+		},
+		{
 			"why nothing is shown", func(m *Messages) {
 				m.Explain(&event.Account{
 					Seen: 3, Kinds: map[string]uint64{"http1": 1, "tls": 2, "new": 3}, Filtered: map[string]uint64{"status": 3, "pid": 4, "self": 5},
@@ -109,6 +117,29 @@ func (w *writes) Write(b []byte) (int, error) {
 		w.t.Errorf("not a line: %q", b)
 	}
 	return len(b), nil
+}
+
+// A recording gets what is told as JSON, whatever stderr shows, and no sums.
+func TestMessagesAreRecorded(t *testing.T) {
+	for _, json := range []bool{false, true} {
+		var kept []string
+		m := NewMessages(io.Discard, json)
+		m.Record(func(line []byte) { kept = append(kept, string(line)) })
+		m.Start(&event.Start{Command: "exec"}, "tracing exec")
+		m.Notice(&event.Notice{Kind: event.KindWarning, Message: "a"})
+		m.Notice(&event.Notice{Kind: event.KindTotal})
+		m.Notice(&event.Notice{Kind: event.KindSlowest, Message: "b"})
+		m.Error(errors.New("c"))
+		m.Account(&event.Account{Seen: 1, Shown: 1})
+		want := []string{
+			`{"event":"start","command":"exec"}` + "\n",
+			`{"event":"warning","message":"a"}` + "\n",
+			`{"event":"end","seen":1,"shown":1,"lost":0,"duration_us":0,"cpu_us":0}` + "\n",
+		}
+		if diff := cmp.Diff(want, kept); diff != "" {
+			t.Errorf("json %t: %s", json, diff)
+		}
+	}
 }
 
 func TestMessagesAreWholeLinesFromManyGoroutines(t *testing.T) {

@@ -327,6 +327,9 @@ func (o *Output) fail(err error) {
 // have a Hint.
 func WriteError(err error) error { return writeError("stdout", err) }
 
+// FileError explains an error of writing to a file of this name, as [WriteError] does.
+func FileError(name string, err error) error { return writeError(name, err) }
+
 func writeError(label string, err error) error {
 	if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, ErrReaderGone) {
 		return ErrReaderGone

@@ -21,4 +21,6 @@ var Views = map[string]View{
 
 	"http":         {Columns: httpColumns, Mark: httpMark},
 	"http-summary": {Columns: summaryColumns, Mark: summaryMark, Paged: true, Title: appendSummaryTitle, Below: appendSlowest},
+
+	"all": {Columns: allColumns, Mark: allMark},
 }

@@ -24,8 +24,8 @@ func Check(opts session.Options) *event.Check {
 	c := &event.Check{Kernel: kernel.Release(), Arch: runtime.GOARCH}
 	if err := kernel.Ready(); err != nil {
 		c.Blocked = err.Error()
-		for i := range Probes {
-			c.Commands = append(c.Commands, failed(Probes[i].Name, err))
+		for _, p := range Single() {
+			c.Commands = append(c.Commands, failed(p.Name, err))
 		}
 		return c
 	}
@@ -63,8 +63,8 @@ func Check(opts session.Options) *event.Check {
 		c.Warnings = append(c.Warnings, session.OwnPIDs)
 	}
 	checkTLS(c)
-	for i := range Probes {
-		c.Commands = append(c.Commands, checkProbe(&Probes[i], opts))
+	for _, p := range Single() {
+		c.Commands = append(c.Commands, checkProbe(p, opts))
 	}
 	return c
 }

@@ -10,6 +10,7 @@
 //	correlate    attempts of one command → one failure, both ends → one       the same; http1, http2, exchange
 //	place        cgroup → container and pod                                   session, place
 //	filter       what is not decided in the kernel                            session, the probes
+//	merge        events of several probes in one order                        session
 //	sinks        show it: package render, chosen by main                      session
 //
 // The reader only copies. One pipeline goroutine, the one that calls

@@ -12,16 +12,21 @@ import (
 	"tracer/bpf"
 	"tracer/render"
 	"tracer/testdata/kit/circles"
+	"tracer/trace/session"
 )
 
 // What a package of this module may import of it: the picture in README, from the top
 // down. Tests and their kit are not in it.
 var directions = map[string][]string{
-	"tracer":                      {"tracer/render", "tracer/render/help", "tracer/render/sinks", "tracer/trace", "tracer/trace/command", "tracer/trace/event", "tracer/trace/kernel/attach", "tracer/trace/session"},
-	"tracer/render/sinks":         {"tracer/render", "tracer/render/help", "tracer/trace/option"},
+	"tracer":                      {"tracer/render", "tracer/render/draw", "tracer/render/help", "tracer/render/sinks", "tracer/trace", "tracer/trace/command", "tracer/trace/event", "tracer/trace/kernel/attach", "tracer/trace/session"},
+	"tracer/render/sinks":         {"tracer/render", "tracer/render/help", "tracer/render/otlp", "tracer/render/recording", "tracer/trace/event", "tracer/trace/option"},
+	"tracer/render/recording":     {"tracer/render", "tracer/trace/event", "tracer/trace/kernel/confine"},
+	"tracer/render/draw":          {"tracer/render", "tracer/render/help", "tracer/trace/event", "tracer/trace/exchange", "tracer/trace/option", "tracer/trace/replay"},
+	"tracer/render/otlp":          {"tracer/trace/event", "tracer/trace/exchange"},
 	"tracer/render/help":          {"tracer/render"},
 	"tracer/render":               {"tracer/trace/event"},
-	"tracer/trace":                {"tracer/trace/conn", "tracer/trace/event", "tracer/trace/exec", "tracer/trace/http", "tracer/trace/kernel", "tracer/trace/place", "tracer/trace/proc", "tracer/trace/session", "tracer/trace/tls/find", "tracer/trace/traffic"},
+	"tracer/trace":                {"tracer/trace/all", "tracer/trace/conn", "tracer/trace/event", "tracer/trace/exec", "tracer/trace/http", "tracer/trace/kernel", "tracer/trace/place", "tracer/trace/proc", "tracer/trace/session", "tracer/trace/tls/find", "tracer/trace/traffic"},
+	"tracer/trace/all":            {"tracer/trace/conn", "tracer/trace/exec", "tracer/trace/http", "tracer/trace/option", "tracer/trace/session"},
 	"tracer/trace/exec":           {"tracer/bpf", "tracer/trace/event", "tracer/trace/kernel", "tracer/trace/option", "tracer/trace/proc", "tracer/trace/session"},
 	"tracer/trace/conn":           {"tracer/bpf", "tracer/trace/account", "tracer/trace/event", "tracer/trace/kernel", "tracer/trace/option", "tracer/trace/session"},
 	"tracer/trace/traffic":        {"tracer/bpf", "tracer/trace/account", "tracer/trace/event", "tracer/trace/kernel", "tracer/trace/option", "tracer/trace/session"},
@@ -102,18 +107,24 @@ func TestEveryProbeHasAllItsPieces(t *testing.T) {
 		if p.Short == "" || p.Long == "" || p.Example == "" || p.New == nil {
 			t.Errorf("%s: the row of the table is not complete", p.Name)
 		}
-		for _, file := range []string{"bpf/" + p.Name + ".bpf.c", "bpf/" + p.Name + "_bpfel.o", "trace/" + p.Name + "/" + p.Name + ".go", "trace/" + p.Name + "/" + p.Name + "_test.go"} {
+		// What stands for other probes has no programs of its own.
+		_, several := tracer.(session.Several)
+		files := []string{"trace/" + p.Name + "/" + p.Name + ".go", "trace/" + p.Name + "/" + p.Name + "_test.go"}
+		if !several {
+			files = append(files, "bpf/"+p.Name+".bpf.c", "bpf/"+p.Name+"_bpfel.o")
+		}
+		for _, file := range files {
 			if _, err := os.Stat(filepath.Join("..", file)); err != nil {
 				t.Errorf("%s: %v", p.Name, err)
 			}
 		}
 		for where, found := range map[string]bool{
-			"bpf/gen.go":                     strings.Contains(gen, " "+p.Name+".bpf.c"),
-			"bpf.Objects":                    slices.ContainsFunc(bpf.Objects, func(o bpf.Object) bool { return o.Name == p.Name }),
+			"bpf/gen.go":                     several || strings.Contains(gen, " "+p.Name+".bpf.c"),
+			"bpf.Objects":                    several || slices.ContainsFunc(bpf.Objects, func(o bpf.Object) bool { return o.Name == p.Name }),
 			"render.Views":                   len(render.Views[p.View(tracer)].Columns) > 0,
 			"the keys of render's columns":   len(render.ColumnKeys(p.Name)) > 0,
 			"README's table of commands":     strings.Contains(readme, "| `tracer "+p.Name+"` |"),
-			"README's table of what it sees": strings.Contains(readme, "\n| `"+p.Name+"` | "),
+			"README's table of what it sees": several || strings.Contains(readme, "\n| `"+p.Name+"` | "),
 		} {
 			if !found {
 				t.Errorf("%s has no row in %s", p.Name, where)

@@ -18,7 +18,7 @@ static __noinline int tell_tls(void *ctx, struct socket_state *st, struct scratc
 	rec->lost = 0;
 	rec->parts = 0;
 	s->payload.at = rec->call.len;
-	if ((type == client_hello || type == plain_other) && st)
+	if ((type == client_hello || type == plain_seen) && st)
 		append_part(s, &st->intro, sizeof(st->intro), with_intro);
 	if (!send_scratch(ctx, s))
 		count_lost(detail_missing);

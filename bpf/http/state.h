@@ -32,7 +32,7 @@ enum __attribute__((packed)) event {
 	plain_unlinked, /* plaintext, in call, of which no socket is known yet */
 	tls_linked,	/* the socket of plaintext that was told as unlinked */
 	bio_needed,	/* a process hands ciphertext on by itself */
-	plain_other,	/* plaintext came that is not HTTP: nothing more is told of it; with_intro */
+	plain_seen,	/* plaintext of a socket comes, HTTP or not; with_intro */
 };
 
 /* The library that a TLS socket's plaintext is taken from. */

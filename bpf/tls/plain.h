@@ -117,7 +117,7 @@ static __noinline int plain_moved(void *ctx, struct tls_call *call, __u64 n)
 	struct socket_state *st;
 	struct http_call *moved;
 	struct scratch *s;
-	bool turned;
+	bool turned, begins;
 	__u64 key = 0;
 	__u32 index;
 
@@ -128,7 +128,8 @@ static __noinline int plain_moved(void *ctx, struct tls_call *call, __u64 n)
 		take_over(st, call->pid);
 	if (!st->wanted || st->tls_flags & PASSED_OVER)
 		return 0;
-	if (st->tls != PLAINTEXT)
+	begins = st->tls != PLAINTEXT;
+	if (begins)
 		begin_plaintext(st);
 	if (st->verdict == IS_OTHER)
 		return 0;
@@ -136,6 +137,10 @@ static __noinline int plain_moved(void *ctx, struct tls_call *call, __u64 n)
 	if (!s)
 		return 0;
 	moved = &s->rec.call;
+	if (begins) { /* it may be nothing of which more is told */
+		moved->len = moved->size = 0;
+		tell_tls(ctx, st, s, key, plain_seen);
+	}
 	moved->dir = call->dir;
 	moved->offset = st->bytes[call->dir & 1];
 	st->bytes[call->dir & 1] += n;
@@ -148,10 +153,6 @@ static __noinline int plain_moved(void *ctx, struct tls_call *call, __u64 n)
 		s->payload.src = (struct source){
 			.sk = key, .base = call->buf, .known = true, .data_user = true};
 		call_moved(ctx, BY_TLS, st, s, index, turned, false, false);
-		if (st->verdict == IS_OTHER) {
-			s->rec.call.len = 0;
-			tell_tls(ctx, st, s, key, plain_other);
-		}
 	}
 	s->payload.owner = 0;
 	return 0;

@@ -291,6 +291,10 @@ func behindSudo() (uid, gid int, ok bool) {
 	return uid, gid, err == nil
 }
 
+// BehindSudo is the user who called sudo, and that user's group: whose a file is to be
+// that tracer makes for them. It reports false where tracer was not called so.
+func BehindSudo() (uid, gid int, ok bool) { return behindSudo() }
+
 // User is the user that a command runs as, if not as tracer itself: a name, or a number
 // where it has none. Else it is empty.
 func User() string {

@@ -165,6 +165,8 @@ func fill(o Object, s *source) {
 			v.SetBool(s.uint64()%2 != 0 || len(s.data) == 0)
 		case reflect.Int:
 			v.SetInt(int64(s.uint64()))
+		case reflect.Uint8:
+			v.SetUint(s.uint64() & 0xff)
 		case reflect.Uint32, reflect.Uint64:
 			v.SetUint(s.uint64())
 		case reflect.Float64:

@@ -24,9 +24,11 @@
 //	connid.go   the names of connections
 //	traffic.go  events of traffic
 //	http.go     events of HTTP
+//	traceid.go  the names of traces and spans
 //	kinds.go    all kinds of events; AppendJSON
 //	account.go  what is told on stderr
 //	check.go    what check tells
+//	clone.go    copies for who keeps events; when they are over
 //	page.go     rows of a table, as a whole
 //	decode.go   Decode and DecodeLine
 //	table.go    the rows that fields is made of

@@ -39,6 +39,8 @@ type HTTP struct {
 	GRPC          bool   // GRPCStatus is known
 	GRPCStatus    uint32 // 0 to 16
 	GRPCMessage   string
+	TraceID       TraceID // of the request's traceparent field; zero: it has none that is valid, or it was not captured
+	ParentID      SpanID  // in it
 
 	// With RoleBoth: the client, and when the request came to the server and how long that
 	// took; each as far as it is known. PeerHostname and Network are of two hosts' recordings.
@@ -146,6 +148,8 @@ func (e *HTTP) fields(t *table) {
 	}
 	t.uint32("grpc_status", &e.GRPCStatus, e.GRPC)
 	t.text("grpc_message", &e.GRPCMessage, e.GRPCMessage != "")
+	t.traceID("trace_id", &e.TraceID)
+	t.spanID("parent_id", &e.ParentID)
 	t.uint32("peer_pid", &e.PeerPID, both)
 	t.text("peer_comm", &e.PeerComm, both)
 	t.text("peer_container", &e.PeerContainer, e.PeerContainer != "")

@@ -111,7 +111,7 @@ func (t *tracer) decodeTLS(r *bpf.HttpHttpRecord, data []byte, intro *bpf.HttpHt
 			t.tls.Saw(intro.Owner.Pid)
 		}
 		t.dark.hello(t.conns, data, intro)
-	case bpf.HttpEventPlainOther:
+	case bpf.HttpEventPlainSeen:
 		if intro == nil {
 			return false
 		}

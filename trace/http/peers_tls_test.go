@@ -17,9 +17,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,6 +47,7 @@ func TestKernelHTTPSPeersAgree(t *testing.T) {
 		{"where the time went", "python3", tlsTimeSpent},
 		{"not HTTP", "python3", tlsNotHTTP},
 		{"HTTP/2", "node curl", tlsHTTP2},
+		{"probes come and go", "nginx apache2 haproxy node python3 curl wget", tlsComeAndGo},
 		{"not readable", "python3", tlsNotReadable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -635,13 +638,13 @@ while True:
 	p.write("client.py", `
 import socket, ssl, sys
 context = ssl._create_unverified_context()
-for asks in (False, True):
+for asks, n in ((False, 50), (True, 50), (True, 1)):
     s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
     if asks:
         s.sendall(b"\x00\x00\x00\x08\x04\xd2\x16\x2f")
         s.recv(1)
     c = context.wrap_socket(s)
-    for i in range(50):
+    for i in range(n):
         c.sendall(b"\x00\x00\x00\x26\x00\x03\x00\x00user\x00postgres\x00")
         c.recv(4096)
     c.close()
@@ -687,6 +690,84 @@ http2.createSecureServer({ key: fs.readFileSync('key.pem'), cert: fs.readFileSyn
 			p.errorf("want openssl: %s", r)
 		}
 	}
+}
+
+// tlsComeAndGo: probes are put into libraries and taken out again while these work. No
+// program ends for that, and each byte arrives.
+func tlsComeAndGo(t *testing.T, p *peers) {
+	cert := p.certificate()
+	all, _ := p.servers(cert)
+	servers := slices.DeleteFunc(all, func(s tlsServer) bool { return s.comm == "apache2" || s.comm == "python3" }) // which say the same whatever is asked
+	const times, parallel = 11, 3
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}
+	defer transport.CloseIdleConnections()
+	own := &http.Client{Transport: transport, Timeout: 30 * time.Second}
+	over := make(chan struct{})
+	var group sync.WaitGroup
+	var asked atomic.Int64
+	loop := func(ask func(urls []string) (string, error)) {
+		group.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				s := servers[n%len(servers)]
+				var urls []string
+				want := ""
+				for i := range 5 {
+					path := fmt.Sprintf("/%d/%d", n, i)
+					urls = append(urls, "https://"+local(s.port)+path)
+					want += path + "\n"
+				}
+				if got, err := ask(urls); err != nil || got != want {
+					t.Errorf("%s: %q, %v, want %q", s.comm, got, err, want)
+					return
+				}
+				asked.Add(5)
+			}
+		})
+	}
+	for range parallel {
+		loop(func(urls []string) (text string, err error) {
+			for _, url := range urls {
+				resp, err := own.Get(url)
+				if err != nil {
+					return text, err
+				}
+				body, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if err != nil {
+					return text, err
+				}
+				text += string(body)
+			}
+			return text, nil
+		})
+	}
+	command := func(args ...string) func(urls []string) (string, error) {
+		return func(urls []string) (string, error) {
+			out, err := exec.Command(args[0], append(args[1:len(args):len(args)], urls...)...).Output()
+			return string(out), err
+		}
+	}
+	loop(command("curl", "-sSk", "--http1.1"))
+	loop(command("wget", "-qO-", "--no-check-certificate"))
+	seen := 0
+	for range times {
+		out, err := exec.Command(p.tracer, "http", "--json", "-d", "100ms").Output()
+		if err != nil {
+			t.Errorf("tracer: %v", err)
+		}
+		seen += strings.Count(string(out), `"tls":`)
+	}
+	close(over)
+	group.Wait()
+	if asked.Load() < 100 || seen < 100 {
+		t.Errorf("%d requests, %d in rows", asked.Load(), seen)
+	}
+	t.Logf("%d requests while probes came and went %d times; %d in rows", asked.Load(), times, seen)
 }
 
 // tlsNotReadable: a connection whose plaintext is nowhere is named, with what its

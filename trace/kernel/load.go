@@ -15,6 +15,10 @@ type Loading struct {
 	kernel *Kernel
 	plan   Plan
 	files  []*pending
+
+	// After Verify.
+	object   *Object
+	openings []*opening // that are not open yet
 }
 
 // A pending is a file of an object that is being read.
@@ -38,34 +42,54 @@ func (k *Kernel) Begin(p Plan) *Loading {
 // Load is Begin and Load.
 func (k *Kernel) Load(p Plan) (*Object, error) { return k.Begin(p).Load() }
 
-// Load creates the maps of an object and opens its features. The programs of all of
-// them are loaded side by side, as verifying them is most of what a start takes, and
-// attached one after the other, in the order of the plan.
-func (l *Loading) Load() (*Object, error) {
+// Verify creates the maps of an object and begins to load its programs: all of them side
+// by side, and beside those of other objects, as verifying them is most of what a start
+// takes. Load or Abandon follows.
+func (l *Loading) Verify() error {
 	k, p := l.kernel, l.plan
 	if k.Types.err != nil {
-		return nil, Explain(fmt.Errorf("read the kernel's types: %w", k.Types.err))
+		return Explain(fmt.Errorf("read the kernel's types: %w", k.Types.err))
 	}
 	o, err := k.loadMaps(p, l.files[0])
 	if err != nil {
-		return nil, Explain(err)
+		return Explain(err)
 	}
 	k.objects = append(k.objects, o.Object)
 	list := l.files[0].openings
 	for i, part := range p.Parts {
 		if err := k.loadPart(o.Object, part, l.files[i+1]); err != nil {
-			return nil, Explain(err)
+			return Explain(err)
 		}
 		list = append(list, l.files[i+1].openings...)
 	}
+	l.object, l.openings = o.Object, list
 	k.begin(list)
-	for i, n := range list {
-		if err := k.openFeature(n); err != nil {
-			k.abandon(list[i+1:])
+	return nil
+}
+
+// Load opens the features of an object, one after the other, in the order of the plan. It
+// is Verify, too, where that was not called.
+func (l *Loading) Load() (*Object, error) {
+	if l.object == nil {
+		if err := l.Verify(); err != nil {
+			return nil, err
+		}
+	}
+	for len(l.openings) > 0 {
+		n := l.openings[0]
+		l.openings = l.openings[1:]
+		if err := l.kernel.openFeature(n); err != nil {
+			l.Abandon()
 			return nil, Explain(err)
 		}
 	}
-	return o.Object, nil
+	return l.object, nil
+}
+
+// Abandon waits for the programs that Verify has begun to load, and closes them.
+func (l *Loading) Abandon() {
+	l.kernel.abandon(l.openings)
+	l.openings = nil
 }
 
 // read begins to read a file, for the first door of each feature.

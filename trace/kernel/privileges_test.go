@@ -31,7 +31,7 @@ func TestKernelPrivilegesAreDroppedWhileTracing(t *testing.T) {
 		t.Run(p.Name, func(t *testing.T) {
 			r := kit.Start(t, p.Name, "--", "sleep", "100")
 			var more uint64
-			if p.Name == "http" {
+			if p.Name == "http" || p.Name == "all" {
 				more = 1 << unix.CAP_CHECKPOINT_RESTORE // to open TLS libraries that were deleted
 			}
 			checkDropped(t, r, true, more)
@@ -172,6 +172,7 @@ func TestKernelCapabilitiesAreEnough(t *testing.T) {
 				"conn":    {"connect": 1, "accept": 1, "close": 2},
 				"traffic": nil,
 				"http":    {"http": 3},
+				"all":     {"exec": 2, "exit": 1, "connect": 1, "accept": 1, "close": 2, "http": 3},
 			}[p.Name]
 			if p.Name != "traffic" {
 				if diff := cmp.Diff(want, got); diff != "" {

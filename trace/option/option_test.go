@@ -38,6 +38,8 @@ var (
 	durations = setting(func(d *time.Duration) *Value { return Duration(d, 0) })
 	intervals = setting(func(d *time.Duration) *Value { return Duration(d, 10*time.Millisecond) })
 	counts    = setting(func(n *uint64) *Value { return Number(n, 1) })
+	several   = setting(func(l *[]string) *Value { return Some(l, "exec", "conn", "http") })
+	rotations = setting(func(r *Rotation) *Value { return r.Value(1<<10, 1<<40) })
 	choices   = setting(func(s *string) *Value { return OneOf(s, "tx", "rx", "total") })
 )
 
@@ -75,6 +77,9 @@ func TestValuesThatAreTaken(t *testing.T) {
 		"a number":                        {counts, "18446744073709551615", uint64(18446744073709551615)},
 		"a choice":                        {choices, "rx", "rx"},
 		"a text":                          {texts, " ", " "},
+		"some choices":                    {several, "http, exec", []string{"http", "exec"}},
+		"a size to rotate at":             {rotations, "100MiB", Rotation{Size: 100 << 20}},
+		"a size, and how many files":      {rotations, "1KiB, 5", Rotation{Size: 1 << 10, Keep: 5}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -137,6 +142,12 @@ func TestValuesThatAreRefused(t *testing.T) {
 		"a count in words":            {counts, "many", `invalid number "many"`},
 		"another choice":              {choices, "both", `invalid value "both" (choose tx, rx or total)`},
 		"an empty text":               {texts, "", "the value is empty"},
+		"one that is no choice":       {several, "exec,traffic", `invalid value "traffic" (choose from exec, conn or http)`},
+		"too small a file":            {rotations, "1023", "1023 is out of range (1KiB to 1TiB)"},
+		"no files at all":             {rotations, "1KiB,0", `invalid number of files "0" (at least 1)`},
+		"files in words":              {rotations, "1KiB,many", `invalid number of files "many"`},
+		"a comma without a number":    {rotations, "1KiB,", "invalid number of files"},
+		"two numbers of files":        {rotations, "1KiB,2,3", "invalid number of files"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

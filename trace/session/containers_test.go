@@ -19,6 +19,7 @@ import (
 	"tracer/trace/conn"
 	"tracer/trace/event"
 	"tracer/trace/exec"
+	"tracer/trace/kernel"
 	"tracer/trace/place"
 	"tracer/trace/proc"
 	"tracer/trace/session"
@@ -335,6 +336,32 @@ func TestKernelPlaceLeavesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.Close()
+	}
+	if after := record.KernelObjects(t); after != before {
+		t.Errorf("%d objects before, %d after", before, after)
+	}
+}
+
+// impossible is exec with a feature that no kernel has.
+type impossible struct{ session.Tracer }
+
+func (i impossible) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, error) {
+	plan, err := i.Tracer.Plan(types, opts)
+	plan.Features = append(plan.Features, kernel.Feature{Name: "what is to come"})
+	return plan, err
+}
+
+// Where one of several cannot be loaded, what was begun of the others is closed.
+func TestKernelSessionThatFailsLeavesNothing(t *testing.T) {
+	kit.Needs(t, kit.EndsKernel)
+	before := record.KernelObjects(t)
+	for _, order := range [][]session.Tracer{
+		{impossible{exec.Probe.New()}, conn.Probe.New(), exec.Probe.New()},
+		{conn.Probe.New(), exec.Probe.New(), impossible{exec.Probe.New()}},
+	} {
+		if _, err := session.Open(order, session.Options{}); err == nil || !strings.Contains(err.Error(), "what is to come") {
+			t.Errorf("%v", err)
+		}
 	}
 	if after := record.KernelObjects(t); after != before {
 		t.Errorf("%d objects before, %d after", before, after)

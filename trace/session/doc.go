@@ -5,6 +5,7 @@
 //	own.go      tracer itself, which is left out
 //	timer.go    the one way to wait for time
 //	sink.go     where events go: any number of sinks
+//	merge.go    the events of several probes, in one order
 //	place.go    which container and pod an event happened in
 //	stages.go   place → filter → limit → sinks, counted in one ledger
 //	probe.go    what a probe is, and what its session does for it

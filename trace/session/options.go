@@ -100,8 +100,8 @@ func (o *Options) Flags(group func(title string, declare func(*pflag.FlagSet))) 
 		f.VarP(option.Files(&o.Read), "read", "r", "`FILE[,FILE…]` show a recording instead of tracing: JSON lines, plain, gzip or zstd; - is standard input")
 		f.BoolVar(&o.Follow, "follow", false, "with --read: wait for more at the end of the file, as tail -F does")
 	})
-	group("kernel", o.KernelFlags)
-	group("kubelet", func(f *pflag.FlagSet) {
+	group("host", func(f *pflag.FlagSet) {
+		o.KernelFlags(f)
 		f.Var(option.Text(&o.Kubelet.TokenFile), "kubelet-token", "`FILE` bearer token to ask the kubelet for names that are not found on this host")
 		f.Var(option.Text(&o.Kubelet.CertFile), "kubelet-cert", "`FILE` client certificate for the kubelet; needs --kubelet-key")
 		f.Var(option.Text(&o.Kubelet.KeyFile), "kubelet-key", "`FILE` key of the client certificate")

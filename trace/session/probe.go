@@ -50,6 +50,28 @@ type Tracer interface {
 	End()
 }
 
+// A Several is a Tracer that stands for others: of its own methods only Flags is called,
+// and of those of the others all but that.
+type Several interface {
+	Tracers() []Tracer
+}
+
+// Tracers are those that t stands for, or t itself.
+func Tracers(t Tracer) []Tracer {
+	if s, ok := t.(Several); ok {
+		return s.Tracers()
+	}
+	return []Tracer{t}
+}
+
+// tracersOf are all that some tracers stand for.
+func tracersOf(of []Tracer) (list []Tracer) {
+	for _, t := range of {
+		list = append(list, Tracers(t)...)
+	}
+	return list
+}
+
 // A Host is a tracer's way to its session: its object in the kernel, the time, names,
 // and where events go. It is for the methods of the tracer alone.
 type Host struct {
@@ -170,7 +192,7 @@ func (h *Host) Located() bool { return slices.Contains(h.stages.sinks.each, true
 // Show passes on an event that is wanted.
 func (h *Host) Show(e event.Event) {
 	if s := h.stages; !s.enough() {
-		s.sinks.event(e)
+		s.pass(e)
 	}
 }
 

@@ -41,10 +41,11 @@ type Session struct {
 	reason   string // why it ended
 }
 
-// Open loads and attaches the probes of some tracers. When it returns, whatever
+// Open loads and attaches the probes of some tracers, or of those that they stand for. When it returns, whatever
 // happens is reported once Run is called. Errors are sentences for people; some have
 // a Hint.
-func Open(tracers []Tracer, opts Options) (_ *Session, err error) {
+func Open(of []Tracer, opts Options) (_ *Session, err error) {
+	tracers := tracersOf(of)
 	// Most of what loading takes lives until the end of it: to look for what does not
 	// takes time that somebody waits for.
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
@@ -95,6 +96,16 @@ func Open(tracers []Tracer, opts Options) (_ *Session, err error) {
 			return nil, err
 		}
 	}
+	defer func() { // where that fails
+		for _, l := range loading {
+			l.Abandon()
+		}
+	}()
+	for _, l := range loading {
+		if err := l.Verify(); err != nil {
+			return nil, err
+		}
+	}
 	for i, t := range tracers {
 		if err := s.open(t, loading[i]); err != nil {
 			return nil, err
@@ -112,6 +123,9 @@ func Open(tracers []Tracer, opts Options) (_ *Session, err error) {
 	if !kernel.InFirstNamespace("pid") {
 		s.warnings = append(s.warnings, OwnPIDs)
 	}
+	if len(tracers) > 1 {
+		s.merge = newMerge(s.showMerged, s.timers.add(func() {}))
+	}
 	s.house = s.timers.add(s.keepHouse)
 	s.attempts = proc.Dir("/proc").OpenAttempts()
 	s.started = time.Now()
@@ -122,6 +136,26 @@ func Open(tracers []Tracer, opts Options) (_ *Session, err error) {
 	// any more.
 	go debug.FreeOSMemory()
 	return s, nil
+}
+
+// showMerged takes what waited for other probes.
+func (s *Session) showMerged(e event.Event) {
+	if !s.enough() {
+		s.sinks.event(e)
+	}
+}
+
+// releaseMerged shows what no probe can tell anything from before any more.
+func (s *Session) releaseMerged() {
+	if s.merge == nil {
+		return
+	}
+	now := kernel.Now()
+	told := now
+	for _, h := range s.hosts {
+		told = min(told, h.Horizon())
+	}
+	s.merge.release(s.clock.Wall(told), s.clock.Wall(now))
 }
 
 // open loads a tracer's object.
@@ -198,6 +232,9 @@ func (s *Session) Run(ctx context.Context, sinks ...Sink) error {
 	}
 	for _, h := range s.hosts {
 		h.tracer.End()
+	}
+	if s.merge != nil {
+		s.merge.end()
 	}
 	s.tellPlaces(true)
 	if sinkErr := s.sinks.close(); err == nil {
@@ -276,6 +313,7 @@ func (s *Session) pipeline(ctx context.Context) error {
 		case <-s.sinks.sinks[0].Broken():
 		}
 		s.timers.run(kernel.Now())
+		s.releaseMerged()
 		if err := s.sinks.flush(); err != nil {
 			return err
 		}

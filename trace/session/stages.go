@@ -10,12 +10,13 @@ import (
 	"tracer/trace/proc"
 )
 
-// stages are what an event goes through behind its probe: place → filter → limit →
-// fan-out. All is counted in one ledger.
+// stages are what an event goes through behind its probe: place → filter → merge →
+// limit → fan-out. All is counted in one ledger.
 type stages struct {
 	opts   Options
 	ledger *account.Ledger
 	sinks  *fanout
+	merge  *merge  // nil: one probe alone, whose events come in order
 	places *places // nil: not known here
 	timers timers
 	clock  *kernel.Clock
@@ -40,6 +41,15 @@ func (s *stages) notice(n *event.Notice) {
 // enough reports whether as many events were shown as were asked for.
 func (s *stages) enough() bool {
 	return s.opts.Count > 0 && s.ledger.ShownSoFar() >= s.opts.Count
+}
+
+// pass passes an event on to the sinks, behind earlier ones of other probes.
+func (s *stages) pass(e event.Event) {
+	if s.merge != nil {
+		s.merge.add(e)
+	} else {
+		s.sinks.event(e)
+	}
 }
 
 // judgeEvent is judge, also for an event of a recording.

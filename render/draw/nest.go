@@ -1,0 +1,104 @@
+package draw
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+)
+
+// resolved are the items, with what rows of connections know of exchanges and later ones
+// of earlier, and times by one clock.
+func (r *Recording) resolved() []item {
+	items := slices.Clone(r.items)
+	for n := range items {
+		if l := r.linked[n]; l != nil {
+			if l.ends[client] >= 0 {
+				items[n].from = l.ends[client]
+			}
+			if l.ends[server] >= 0 {
+				items[n].to = l.ends[server]
+			}
+		}
+	}
+	clocks(r, items)
+	return items
+}
+
+// nest finds for each item the exchange that it belongs to: the only request that its
+// process was answering when it began. -1: there was none, or there were several, and
+// which one caused it is not known.
+func nest(r *Recording, items []item) []int {
+	order := make([]int, len(items))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		return cmp.Or(cmp.Compare(items[a].start, items[b].start), cmp.Compare(items[b].end, items[a].end))
+	})
+	of := func(n int32) process { a := &r.actors[n]; return process{a.host, a.pid} }
+	parents := make([]int, len(items))
+	open := map[process][]int{} // requests that a process has not answered yet
+	for _, n := range order {
+		it := &items[n]
+		p := of(it.from)
+		if it.kind == aProgram {
+			p = process{it.host, it.parent}
+		}
+		parents[n] = -1
+		if requests := open[p]; p.pid != 0 && len(requests) > 0 {
+			requests = slices.DeleteFunc(requests, func(i int) bool { return items[i].at[1] < it.start })
+			open[p] = requests
+			parents[n] = only(requests, func(i int) bool { return items[i].at[0] <= it.start })
+		}
+		if p = of(it.to); it.kind == anExchange && p.pid != 0 {
+			open[p] = append(open[p], n)
+		}
+	}
+	return parents
+}
+
+// only is the one of those that are wanted, -1 if there is none or another one.
+func only(list []int, wanted func(int) bool) int {
+	found := -1
+	for _, n := range list {
+		switch {
+		case !wanted(n):
+		case found >= 0:
+			return -1
+		default:
+			found = n
+		}
+	}
+	return found
+}
+
+// clocks moves the times of items to the clock of the first host, as far as exchanges
+// between hosts tell how their clocks differ: by the median of what each says.
+func clocks(r *Recording, items []item) {
+	if len(r.skews) == 0 {
+		return
+	}
+	add := map[int]int64{0: 0}
+	pairs := slices.SortedFunc(maps.Keys(r.skews), func(a, b [2]int) int { return slices.Compare(a[:], b[:]) })
+	for range r.hosts { // as many steps as there can be
+		for _, pair := range pairs {
+			sorted := slices.Sorted(slices.Values(r.skews[pair]))
+			d := sorted[len(sorted)/2]
+			from, fromKnown := add[pair[0]]
+			to, toKnown := add[pair[1]]
+			switch {
+			case toKnown && !fromKnown:
+				add[pair[0]] = to + d
+			case fromKnown && !toKnown:
+				add[pair[1]] = from - d
+			}
+		}
+	}
+	for n := range items {
+		it := &items[n]
+		it.start += add[it.host]
+		it.end += add[it.host]
+		it.at[0] += add[it.server]
+		it.at[1] += add[it.server]
+	}
+}

@@ -1,0 +1,1 @@
+export const greet = (version) => `Shop, version ${version}`;
