@@ -74,6 +74,18 @@ var Objects = []Object{
 		{Name: ConnProgConnOpenBefore},
 		{Name: ConnProgConnEndedUnseen},
 		{Name: ConnProgConnQueued},
+		{Name: ConnProgConnSendLength, More: 2},
+		{Name: ConnProgConnRecvLength, More: 2},
+		// A turn that is missed: no event. Kernels that preempt programs have the tracepoints.
+		{Name: ConnProgConnSendmsgFexit, Lossless: true},
+		{Name: ConnProgConnRecvmsgFexit4, Lossless: true},
+		{Name: ConnProgConnRecvmsgFexit5, Lossless: true},
+		{Name: ConnProgConnRecvmsgFexit6, Lossless: true},
+		{Name: ConnProgConnSendmsgKprobe, Lossless: true},
+		{Name: ConnProgConnSendmsgKretprobe, Lossless: true},
+		{Name: ConnProgConnRecvmsgKprobe, Lossless: true},
+		{Name: ConnProgConnRecvmsgKretprobe, Lossless: true},
+		{Name: ConnProgConnReadTalks},
 	}},
 	{"traffic", LoadTraffic, []Program{
 		{Name: TrafficProgTrafficSetState, Copies: 1, More: 2},

@@ -5,6 +5,7 @@
 //	event.go    what records and events have in common
 //	measure.go  what a socket tells at its end
 //	open.go     what was open before tracing
+//	turns.go    how long answers take
 //	summary.go  events become rows of a summary
 //	wait.go     connects without an answer
 //	conn.go     from attaching to the end: records become events
@@ -41,6 +42,12 @@ many bytes were never read, which resets the connection. An accept says how long
 connection waited for it; a listener's queue that is full drops whoever comes next.
 
 With --open a connection that nobody has accepted is a row of the process that listens.
+With --turns it says how often the client has asked on a connection, and how long the
+answers took: at the client from the last byte of a request that was sent to the first
+byte of the answer that was read, at the server from the last byte that was read to the
+first that was sent. No protocol is needed for that; a login or a TLS handshake counts,
+too. Where both sides talk at once (pipelining, streams, HTTP/2) it says nothing, and of
+MPTCP, either. With --summary connections that are still open are in it.
 With --summary each connection counts once, under the last that is known of it.
 
 An accept is seen when the kernel hands the socket to a process. Some kernels do
@@ -51,6 +58,7 @@ immediate failures of TCP fast open and io_uring.`,
 	Example: `  tracer conn                            who talks to whom
   tracer conn --failed                   which connections fail or are reset
   tracer conn --summary                  the same in sums, and how they ended
+  tracer conn --summary --turns          and how long databases and caches take to answer
   tracer conn --port 5432 --slow 50ms    slow handshakes with a database`,
 	New: func() session.Tracer { return &tracer{} },
 }
@@ -61,6 +69,11 @@ immediate failures of TCP fast open and io_uring.`,
 // met yet is told all the same, by the programs.
 func (t *tracer) Attached(h *session.Host) (err error) {
 	t.begin(h)
+	if t.summed && h.Loaded(bpf.ConnProgConnReadTalks) {
+		if t.talking, err = h.Iterator(bpf.ConnProgConnReadTalks, bpf.ConnMapTalks); err != nil {
+			return err
+		}
+	}
 	if !h.Loaded(bpf.ConnProgConnOpenBefore) {
 		return h.Set(bpf.ConnVarLooking, uint32(0))
 	}
@@ -95,6 +108,7 @@ func (t *tracer) begin(h *session.Host) {
 	t.host = h
 	t.tick = kernel.Tick()
 	t.waits = map[wait]*waiter{}
+	t.talks = map[wait]*turns{}
 	t.due = h.Timer(t.tellWaiting)
 	if !t.summed {
 		return
@@ -103,6 +117,7 @@ func (t *tracer) begin(h *session.Host) {
 	t.sum.key = t.order.Key
 	t.summing = h.Timer(func() {
 		t.summing.In(summaryInterval)
+		t.readTalks()
 		t.tellSummary(false)
 	})
 	t.summing.In(summaryInterval)
@@ -110,6 +125,7 @@ func (t *tracer) begin(h *session.Host) {
 
 // Detaching counts the connections whose end was missed.
 func (t *tracer) Detaching() {
+	t.readTalks()
 	if t.unseen == nil {
 		return
 	}
@@ -127,6 +143,9 @@ func (t *tracer) End() {
 func (t *tracer) Decode(record []byte) bool {
 	if kernel.IsRecord(record, unsafe.Sizeof(bpf.ConnOpenRecord{})) {
 		return t.decodeOpen(record)
+	}
+	if kernel.IsRecord(record, unsafe.Sizeof(bpf.ConnTalk{})) {
+		return t.decodeTalk(record)
 	}
 	if !kernel.IsRecord(record, unsafe.Sizeof(bpf.ConnConnRecord{})) {
 		return false
@@ -186,7 +205,13 @@ func (t *tracer) Decode(record []byte) bool {
 			OpenBefore:  r.Conn.Before != 0,
 		}
 		t.measure(&t.close, r)
-		t.tell(&t.close, wait{r.Socket, r.Conn.Start})
+		key := wait{r.Socket, r.Conn.Start}
+		turns := t.turned(&t.close, key)
+		if t.sum == nil {
+			t.host.Emit(&t.close)
+		} else if t.host.Take(&t.close) {
+			t.sum.closed(&t.close, key, turns)
+		}
 	default:
 		return false
 	}

@@ -102,6 +102,7 @@ func table() map[string]func(args []string) {
 		"trafficNetwork":    trafficNetwork,
 		"nothingMoves":      nothingMoves,
 		"identity":          identity,
+		"turns":             turns,
 		"idle":              idle,
 		"unread":            unread,
 		"queue":             queue,
