@@ -92,7 +92,10 @@ func (t *tracer) Reorder() { t.sum.reorder(t.host) }
 
 // View is another one with --summary.
 func (t *tracer) View() string {
-	if t.summed {
+	switch {
+	case t.summed && t.turns:
+		return "conn-summary turns"
+	case t.summed:
 		return "conn-summary"
 	}
 	return "conn"

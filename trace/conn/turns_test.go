@@ -2,8 +2,11 @@ package conn
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"tracer/testdata/kit"
 	"tracer/testdata/kit/record"
@@ -22,6 +25,10 @@ func TestKernelTurnsAreMeasured(t *testing.T) {
 	kit.Needs(t, kit.EveryKernel)
 	record.Tiers(t, func(t *testing.T, tier kernel.Tier) {
 		c := start(t, session.Options{Tier: tier}, "--turns")
+		if c.Host.Tier(turnsFeature) == 0 {
+			t.Log("the tracepoints of this kernel do not tell of calls")
+			return
+		}
 		for how, n := range map[string]int{"plain": 41, "greeting": 23, "pieces": 17} {
 			t.Run(how, func(t *testing.T) {
 				c.t = t
@@ -123,5 +130,74 @@ func TestQuantilesOfTurns(t *testing.T) {
 	}
 	if all.max != 100*time.Millisecond {
 		t.Errorf("the longest took %s", all.max)
+	}
+}
+
+// Turns are told while a connection is open, each once, and follow it where its result
+// changes.
+func TestTurnsAreSummedUpOnce(t *testing.T) {
+	shown := &sums{}
+	x := offline(shown)
+	s := newSummary(0)
+	head := event.Common{Time: time.Unix(1000, 0), Process: event.Process{PID: 7, Comm: "x"}}
+	c := event.Connection{Role: event.RoleClient, Dst: netip.MustParseAddrPort("10.0.0.9:5432")}
+	turned := func() (got []string) {
+		for e := range s.page.Rows {
+			e := e.(*event.ConnSummary)
+			got = append(got, fmt.Sprintf("%s %d: %d, %s", e.Result, e.Count, e.Turns, e.TurnMax))
+		}
+		return got
+	}
+	const ms = time.Millisecond
+	for n := range uint64(3) {
+		s.add(&event.Connect{Common: head, Connection: c, Latency: ms}, wait{n, n})
+		s.turns(wait{n, n}, turnsLike(ms, 2*ms))
+	}
+	s.turns(wait{9, 9}, turnsLike(ms)) // is not known
+	s.tell(x.host, 1e9, time.Unix(1001, 0), false)
+	first := turned()
+	s.turns(wait{0, 0}, turnsLike(ms, 2*ms, 3*ms))
+	s.closed(&event.Close{Common: head, Connection: c, Reason: event.ReasonClosed}, wait{0, 0}, turnsLike(ms, 2*ms, 3*ms, 4*ms))
+	s.closed(&event.Close{Common: head, Connection: c, Reason: event.ReasonReset}, wait{1, 1}, turnsLike(ms, 2*ms, 2*ms))
+	s.closed(&event.Close{Common: head, Connection: c, Reason: event.ReasonTimeout}, wait{2, 2}, nil)
+	s.add(&event.Close{Common: head, Connection: c, Reason: event.ReasonTimeout, Turns: 100, TurnMax: 9 * ms}, wait{3, 3})
+	var rows []string
+	for _, row := range s.active {
+		rows = append(rows, fmt.Sprint(row.result, row.now.turns.count))
+	}
+	s.tell(x.host, 2e9, time.Unix(1002, 0), true)
+	got := [][]string{first, rows, turned()}
+	if diff := cmp.Diff([][]string{
+		{"connected 3: 6, 2ms"},
+		{"connected2", "reset3", "ETIMEDOUT102"},
+		{"ETIMEDOUT 2: 102, 9ms", "connected 1: 4, 4ms", "reset 1: 3, 2ms"},
+	}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Turns of a connection that is open are in the rows of the interval in which they were.
+func TestKernelTurnsOfOpenConnectionsAreSummedUp(t *testing.T) {
+	kit.Needs(t, kit.EndsKernel)
+	const n = 101
+	r := kit.Start(t, "conn", "--summary", "--turns")
+	w := work.Start(t, "turns", "plain", fmt.Sprint(n))
+	w.HearInt()
+	w.HearInt()
+	w.Hear()
+	r.Stop()
+	sum, told := map[string]float64{}, map[string]int{}
+	for _, e := range r.Of("conn_summary", w.PID) {
+		if turns, ok := e["turns"].(float64); ok {
+			role := e["role"].(string)
+			sum[role] += turns
+			told[role]++
+		}
+	}
+	if diff := cmp.Diff(map[string]float64{"client": n, "server": n}, sum); diff != "" {
+		t.Error(diff)
+	}
+	if told["client"] < 2 || told["server"] < 2 {
+		t.Errorf("turns of a connection that was open for longer than an interval were told at its end only: %v", told)
 	}
 }
