@@ -1151,6 +1151,7 @@ int conn_cqe_io_uring(__u64 *ctx)
 
 /* Sockets that are older than tracing. */
 
+#include "conn/listeners.h"
 #include "conn/open.h"
 
 /* After so many files a byte is written: who reads may stop in between. */
@@ -1222,6 +1223,8 @@ int conn_open_before(struct bpf_iter__task_file *ctx)
 	state = LOAD(sk, __sk_common.skc_state);
 	if (state == TCP_LISTEN && tell_open)
 		note_queue(sk, task);
+	if (state == TCP_LISTEN)
+		tell_listener(ctx, sk, task);
 	if (state == TCP_LISTEN || state == TCP_SYN_RECV)
 		return 0;
 	key = (__u64)sk;

@@ -87,6 +87,21 @@ const (
 	ConnLimitSndbufLimited ConnLimit = 3
 )
 
+type ConnListener struct {
+	_      structs.HostLayout
+	Sent   uint64
+	Socket uint64
+	Cgroup uint64
+	Netns  uint32
+	Pid    uint32
+	Uid    uint32
+	Drops  uint32
+	Comm   [16]int8
+	Port   uint16
+	Wanted uint8
+	Pad    [5]uint8
+}
+
 type ConnNaming uint8
 
 const (
@@ -209,6 +224,7 @@ const (
 	ConnProgConnDestroyCopy2       = "conn_destroy_copy2"
 	ConnProgConnDestroyCopy3       = "conn_destroy_copy3"
 	ConnProgConnEndedUnseen        = "conn_ended_unseen"
+	ConnProgConnListeners          = "conn_listeners"
 	ConnProgConnOpenBefore         = "conn_open_before"
 	ConnProgConnQueued             = "conn_queued"
 	ConnProgConnReadTalks          = "conn_read_talks"
@@ -245,6 +261,7 @@ const (
 	ConnVarFilterPorts             = "filter_ports"
 	ConnVarFilterUid               = "filter_uid"
 	ConnVarForGoCgroupId           = "for_go_cgroup_id"
+	ConnVarForGoListener           = "for_go_listener"
 	ConnVarForGoOpenRecord         = "for_go_open_record"
 	ConnVarForGoTalk               = "for_go_talk"
 	ConnVarHasCasts                = "has_casts"
@@ -327,6 +344,7 @@ type ConnProgramSpecs struct {
 	ConnDestroyCopy2       *ebpf.ProgramSpec `ebpf:"conn_destroy_copy2"`
 	ConnDestroyCopy3       *ebpf.ProgramSpec `ebpf:"conn_destroy_copy3"`
 	ConnEndedUnseen        *ebpf.ProgramSpec `ebpf:"conn_ended_unseen"`
+	ConnListeners          *ebpf.ProgramSpec `ebpf:"conn_listeners"`
 	ConnOpenBefore         *ebpf.ProgramSpec `ebpf:"conn_open_before"`
 	ConnQueued             *ebpf.ProgramSpec `ebpf:"conn_queued"`
 	ConnReadTalks          *ebpf.ProgramSpec `ebpf:"conn_read_talks"`
@@ -389,6 +407,7 @@ type ConnVariableSpecs struct {
 	FilterPorts     *ebpf.VariableSpec `ebpf:"filter_ports"`
 	FilterUid       *ebpf.VariableSpec `ebpf:"filter_uid"`
 	ForGoCgroupId   *ebpf.VariableSpec `ebpf:"for_go_cgroup_id"`
+	ForGoListener   *ebpf.VariableSpec `ebpf:"for_go_listener"`
 	ForGoOpenRecord *ebpf.VariableSpec `ebpf:"for_go_open_record"`
 	ForGoTalk       *ebpf.VariableSpec `ebpf:"for_go_talk"`
 	HasCasts        *ebpf.VariableSpec `ebpf:"has_casts"`
@@ -474,6 +493,7 @@ type ConnVariables struct {
 	FilterPorts     *ebpf.Variable `ebpf:"filter_ports"`
 	FilterUid       *ebpf.Variable `ebpf:"filter_uid"`
 	ForGoCgroupId   *ebpf.Variable `ebpf:"for_go_cgroup_id"`
+	ForGoListener   *ebpf.Variable `ebpf:"for_go_listener"`
 	ForGoOpenRecord *ebpf.Variable `ebpf:"for_go_open_record"`
 	ForGoTalk       *ebpf.Variable `ebpf:"for_go_talk"`
 	HasCasts        *ebpf.Variable `ebpf:"has_casts"`
@@ -518,6 +538,7 @@ type ConnPrograms struct {
 	ConnDestroyCopy2       *ebpf.Program `ebpf:"conn_destroy_copy2"`
 	ConnDestroyCopy3       *ebpf.Program `ebpf:"conn_destroy_copy3"`
 	ConnEndedUnseen        *ebpf.Program `ebpf:"conn_ended_unseen"`
+	ConnListeners          *ebpf.Program `ebpf:"conn_listeners"`
 	ConnOpenBefore         *ebpf.Program `ebpf:"conn_open_before"`
 	ConnQueued             *ebpf.Program `ebpf:"conn_queued"`
 	ConnReadTalks          *ebpf.Program `ebpf:"conn_read_talks"`
@@ -572,6 +593,7 @@ func (p *ConnPrograms) Close() error {
 		p.ConnDestroyCopy2,
 		p.ConnDestroyCopy3,
 		p.ConnEndedUnseen,
+		p.ConnListeners,
 		p.ConnOpenBefore,
 		p.ConnQueued,
 		p.ConnReadTalks,

@@ -86,6 +86,7 @@ var Objects = []Object{
 		{Name: ConnProgConnRecvmsgKprobe, Lossless: true},
 		{Name: ConnProgConnRecvmsgKretprobe, Lossless: true},
 		{Name: ConnProgConnReadTalks},
+		{Name: ConnProgConnListeners},
 	}},
 	{"traffic", LoadTraffic, []Program{
 		{Name: TrafficProgTrafficSetState, Copies: 1, More: 2},

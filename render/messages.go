@@ -244,6 +244,9 @@ func (m *Messages) Account(a *event.Account) {
 	if text := unreadable(a); text != "" {
 		b = append(append(b, "; "...), text...)
 	}
+	if a.Overflows > 0 {
+		b = fmt.Appendf(b, "; %s dropped by full queues of listeners", plural(a.Overflows, "connection"))
+	}
 	if a.Incomplete > 0 {
 		b = fmt.Appendf(b, "; %s lost, some rows lack a field", plural(a.Incomplete, "detail"))
 	}

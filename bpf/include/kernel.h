@@ -321,6 +321,7 @@ struct sock {
 	int sk_err_soft;
 	u32 sk_ack_backlog;
 	u32 sk_max_ack_backlog;
+	atomic_t sk_drops;
 	u16 sk_protocol;
 	u8 sk_shutdown;
 };

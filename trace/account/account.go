@@ -47,6 +47,7 @@ type Ledger struct {
 	sockets     map[string]uint64 // what sockets speak, as the programs have counted
 	undelivered map[string]uint64 // by sink: shown, and not delivered there
 	unreadable  map[string]*event.Unreadable
+	overflows   uint64 // connections that listeners have dropped
 	details     uint64 // lost, without which an event lacks a key
 	inDetail    uint64 // the same, of the programs
 	told        uint64 // losses that were told
@@ -95,6 +96,9 @@ func (l *Ledger) Lost(cause string, n uint64) {
 
 // Detail counts something that a later event would have told.
 func (l *Ledger) Detail() { l.details++ }
+
+// Overflowed counts connections that listeners have dropped.
+func (l *Ledger) Overflowed(n uint64) { l.overflows += n }
 
 // Undelivered counts events that a sink beside stdout could not deliver.
 func (l *Ledger) Undelivered(sink string, n uint64) {
@@ -167,6 +171,7 @@ func (l *Ledger) Account(duration time.Duration) *event.Account {
 		a.Kinds[what] += n
 	}
 	a.LeftOut = maps.Clone(l.leftOut)
+	a.Overflows = l.overflows
 	a.Undelivered = maps.Clone(l.undelivered)
 	for _, key := range slices.Sorted(maps.Keys(l.unreadable)) {
 		a.Unreadable = append(a.Unreadable, *l.unreadable[key])

@@ -5,6 +5,7 @@
 //	event.go    what records and events have in common
 //	measure.go  what a socket tells at its end
 //	open.go     what was open before tracing
+//	overflow.go whose queue was full
 //	turns.go    how long answers take
 //	summary.go  events become rows of a summary
 //	wait.go     connects without an answer
@@ -39,7 +40,7 @@ io_uring are supported.
 
 A close says for how long no byte had moved when the first side closed (idle), and how
 many bytes were never read, which resets the connection. An accept says how long the
-connection waited for it; a listener's queue that is full drops whoever comes next.
+connection waited for it; a listener's queue that is full drops whoever comes next, which is told on stderr.
 
 With --open a connection that nobody has accepted is a row of the process that listens.
 With --turns it says how often the client has asked on a connection, and how long the
@@ -69,6 +70,9 @@ immediate failures of TCP fast open and io_uring.`,
 // met yet is told all the same, by the programs.
 func (t *tracer) Attached(h *session.Host) (err error) {
 	t.begin(h)
+	if t.slow == 0 {
+		t.queues = h.WatchQueues(t.nameListener)
+	}
 	if t.summed && h.Loaded(bpf.ConnProgConnReadTalks) {
 		if t.talking, err = h.Iterator(bpf.ConnProgConnReadTalks, bpf.ConnMapTalks); err != nil {
 			return err
@@ -76,6 +80,9 @@ func (t *tracer) Attached(h *session.Host) (err error) {
 	}
 	if !h.Loaded(bpf.ConnProgConnOpenBefore) {
 		return h.Set(bpf.ConnVarLooking, uint32(0))
+	}
+	if t.listening.look, err = h.Iterator(bpf.ConnProgConnListeners, ""); err != nil {
+		return err
 	}
 	if t.unseen, err = h.Iterator(bpf.ConnProgConnEndedUnseen, bpf.ConnMapSocks); err != nil {
 		return err
@@ -108,6 +115,7 @@ func (t *tracer) begin(h *session.Host) {
 	t.host = h
 	t.tick = kernel.Tick()
 	t.waits = map[wait]*waiter{}
+	t.listening.drops = map[uint64]uint32{}
 	t.talks = map[wait]*turns{}
 	t.due = h.Timer(t.tellWaiting)
 	if !t.summed {
@@ -126,6 +134,9 @@ func (t *tracer) begin(h *session.Host) {
 // Detaching counts the connections whose end was missed.
 func (t *tracer) Detaching() {
 	t.readTalks()
+	if t.queues != nil {
+		t.queues.Look()
+	}
 	if t.unseen == nil {
 		return
 	}
@@ -146,6 +157,9 @@ func (t *tracer) Decode(record []byte) bool {
 	}
 	if kernel.IsRecord(record, unsafe.Sizeof(bpf.ConnTalk{})) {
 		return t.decodeTalk(record)
+	}
+	if kernel.IsRecord(record, unsafe.Sizeof(bpf.ConnListener{})) {
+		return t.decodeListener(record)
 	}
 	if !kernel.IsRecord(record, unsafe.Sizeof(bpf.ConnConnRecord{})) {
 		return false
@@ -185,6 +199,9 @@ func (t *tracer) Decode(record []byte) bool {
 			Backlog:    r.Backlog,
 			BacklogMax: r.BacklogMax,
 			SYNACKs:    r.Retransmits,
+		}
+		if t.queues != nil && r.BacklogMax > 0 && r.Backlog >= r.BacklogMax {
+			t.queues.Watch(0, r.Conn.Pid) // its queue is full: who comes next is dropped
 		}
 		t.tell(&t.accept, wait{r.Socket, r.Conn.Start})
 	case bpf.ConnEventClose:

@@ -41,6 +41,9 @@ type tracer struct {
 	talks   map[wait]*turns  // of connections whose close comes next
 	talking *kernel.Iterator // reads those of open ones; nil: they are not told
 
+	listening listeners
+	queues    *session.Queues // of listeners; nil: they are not watched
+
 	sum     *summary // nil: there is none
 	order   option.Order
 	summing *session.Timer

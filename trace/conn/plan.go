@@ -98,7 +98,7 @@ func (t *tracer) features() []kernel.Feature {
 	}
 	older := kernel.Feature{
 		Name:    "connections older than tracing",
-		Doors:   []kernel.Door{{Tier: kernel.Tracepoint, Programs: []string{bpf.ConnProgConnOpenBefore, bpf.ConnProgConnEndedUnseen}}},
+		Doors:   []kernel.Door{{Tier: kernel.Tracepoint, Programs: []string{bpf.ConnProgConnOpenBefore, bpf.ConnProgConnEndedUnseen, bpf.ConnProgConnListeners}}},
 		Without: "connections that are open already stay unknown: this kernel cannot list them",
 	}
 	if t.older {

@@ -30,14 +30,14 @@ type ConnSummary struct {
 	Count    uint64
 	Answered uint64 // of Count, those whose SYN was answered when that is known (a line tells only whether it is 0)
 	P50, Max time.Duration
-	Tx, Rx   uint64    // payload bytes of those that ended
+	Tx, Rx   uint64 // payload bytes of those that ended
 	// How often servers were asked and have answered, and how long that took; see Close.
 	// Those of connections that are open are in it.
 	Turns                     uint64
 	TurnP50, TurnP99, TurnMax time.Duration
 
-	First    time.Time // of the whole run
-	Last     time.Time
+	First time.Time // of the whole run
+	Last  time.Time
 
 	// For tables.
 	Rate float64 // connections a second: of the interval, in a closing table of the whole run

@@ -18,6 +18,7 @@ type stages struct {
 	sinks  *fanout
 	places *places // nil: not known here
 	timers timers
+	queues *Queues // nil: nobody watches them
 	clock  *kernel.Clock
 	users  *proc.Users
 	comms  map[[16]int8]string

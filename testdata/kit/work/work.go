@@ -103,6 +103,7 @@ func table() map[string]func(args []string) {
 		"nothingMoves":      nothingMoves,
 		"identity":          identity,
 		"turns":             turns,
+		"overflow":          overflow,
 		"idle":              idle,
 		"unread":            unread,
 		"queue":             queue,
