@@ -86,6 +86,7 @@ var columnKeys = map[string]string{
 	"server_p99": "server_p99_us",
 
 	"http-summary total": "total_us",
+	"http-summary where": "", // those of http tell it of each exchange
 
 	"count":   "count",
 	"rate":    "",

@@ -59,7 +59,7 @@ immediate failures of TCP fast open and io_uring.`,
 	Example: `  tracer conn                            who talks to whom
   tracer conn --failed                   which connections fail or are reset
   tracer conn --summary                  the same in sums, and how they ended
-  tracer conn --summary --turns          and how fast databases and caches answer
+  tracer conn --summary --turns          and how fast databases answer
   tracer conn --port 5432 --slow 50ms    slow handshakes with a database`,
 	New: func() session.Tracer { return &tracer{} },
 }

@@ -220,6 +220,7 @@ var onScreen = []string{
 	"HTTPSummary.Slow",
 	"HTTPSummary.Spent",
 	"HTTPSummary.Spread",
+	"HTTPSummary.Where",
 	"Process.Cgroup",
 	"Traffic.Part",
 	"Traffic.TotalRx",
