@@ -219,20 +219,20 @@ func TestKeyChangesTheOrder(t *testing.T) {
 	tty := terminal(t, 80, 24)
 	opts := summaryOptions(TableOptions{Terminal: tty})
 	live := NewLive(opts)
-	live.keys = &Keyboard{tty: tty}
+	live.keyed = true
 	for _, c := range []struct{ typed, want string }{
-		{"", "sorted by total; press s for another order"},
-		{"s", "sorted by p99; press s for another order"},
-		{"xS\r", "sorted by p99; press s for another order"},
-		{"\x1b[s", "sorted by p99; press s for another order"},
-		{"sss", "sorted by total; press s for another order"},
+		{"", "sorted by total; press s for another order, ? for all keys"},
+		{"s", "sorted by p99; press s for another order, ? for all keys"},
+		{"xS\r\t", "sorted by p99; press s for another order, ? for all keys"},
+		{"\x1b[s", "sorted by p99; press s for another order, ? for all keys"},
+		{"sss", "sorted by total; press s for another order, ? for all keys"},
 	} {
 		listen(strings.NewReader(c.typed), live.press)
-		if got := live.foot(0); got != c.want {
+		if got := live.foot(0, live.total, live.looking()); got != c.want {
 			t.Errorf("%q: %q, want %q", c.typed, got, c.want)
 		}
 	}
-	live.keys = nil // as if the terminal was its own
+	live.keyed = false
 	s := newScreen(t, 80, 24)
 	for _, c := range []struct{ typed, want string }{{"", "lost"}, {"x", "lost"}, {"s", "sorted by p99"}} {
 		if c.typed == "" {

@@ -164,6 +164,15 @@ func (o *Output) flush() error {
 // Broken is closed when the file cannot be written any more.
 func (o *Output) Broken() <-chan struct{} { return o.broken }
 
+// Wake tells that Flush has something to write, though no event has come: a key was
+// pressed. It is nil if that never happens.
+func (o *Output) Wake() <-chan struct{} {
+	if f, ok := o.format.(screener); ok {
+		return f.wake()
+	}
+	return nil
+}
+
 func (o *Output) signal() {
 	select {
 	case o.wake <- struct{}{}:
