@@ -4,7 +4,7 @@ BUILD := $(or $(TRACER_BUILD),/tmp/tracer-build)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10000x
 SOAK ?= 15m
-BENCHES ?= start exec conn traffic http http2 https
+BENCHES ?= start exec conn turns traffic http http2 https
 # No pattern finds these packages. testdata/grpc is a module of its own.
 TESTDATA := $(addprefix ./,$(sort $(dir $(filter-out testdata/grpc/%,$(wildcard testdata/*/*.go testdata/*/*/*.go)))))
 # Packages with privileged tests, and those with fuzz targets.
@@ -112,6 +112,14 @@ kernel-tests:
 test-kernels: kernel-tests ## the privileged tests on other kernels, emulated (KERNELS="5.10 7", RUN=regex)
 	testdata/kernels.sh $(if $(KERNELS),-k "$(KERNELS)") $(if $(RUN),-r '$(RUN)') $(BUILD)/kernels
 	$(if $(KERNELS)$(RUN),,testdata/kernels.sh -T $(BUILD)/kernels)
+
+.PHONY: install-databases
+install-databases: ## what test-databases needs, by apt
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends redis-server mariadb-server mariadb-client >/dev/null
+
+.PHONY: test-databases
+test-databases: build ## conn --turns of a Redis and a MariaDB behind an application; as root
+	testdata/databases.sh ./tracer
 
 .PHONY: soak
 soak: build ## all commands at once under a mixed load for SOAK, and what is left afterwards
