@@ -79,7 +79,6 @@ func newCast(r *Recording, items []item, by Grouping) *cast {
 	c.places()
 	c.servers(items)
 	c.families(r)
-	c.crowds()
 	return c
 }
 
@@ -226,31 +225,36 @@ func (c *cast) families(r *Recording) {
 	}
 }
 
-// crowds joins processes of one name of which there are many, and so addresses that
-// only call.
-func (c *cast) crowds() {
+// crowds joins processes of one name of which many take part, and so addresses that only
+// call. The ends of items are units.
+func (c *cast) crowds(items []item) {
 	type name struct {
-		host int
-		comm string
+		host    int
+		comm    string
+		process bool
 	}
 	sets := map[name][]int{}
-	var addresses []int
-	for n, u := range c.units {
-		switch {
-		case u.pid == 0 && !u.called:
-			addresses = append(addresses, n)
-		case c.find(n) == n && u.pid != 0 && u.place == "" && len(u.ports) == 0:
-			k := name{u.host, u.comm}
-			sets[k] = append(sets[k], n)
+	seen := map[int]bool{}
+	for i := range items {
+		for _, n := range []int32{items[i].from, items[i].to} {
+			first := c.find(int(n))
+			if seen[first] {
+				continue
+			}
+			seen[first] = true
+			switch u := &c.units[first]; {
+			case u.pid == 0 && !u.called:
+				sets[name{}] = append(sets[name{}], first)
+			case u.pid != 0 && u.place == "" && len(u.ports) == 0:
+				k := name{u.host, u.comm, true}
+				sets[k] = append(sets[k], first)
+			}
 		}
 	}
-	for _, set := range sets {
-		if len(set) > alike {
+	for k, set := range sets {
+		if k.process && len(set) > alike || len(set) > callers {
 			c.joinAll(set)
 		}
-	}
-	if len(addresses) > callers {
-		c.joinAll(addresses)
 	}
 }
 
@@ -289,10 +293,23 @@ func (c *cast) over(r *Recording, it *item, acts map[int]bool) int {
 	return top
 }
 
-// seat gives participants their places, by who comes first; with more than most of
-// them those that do least are put together. used are the sets that take part, in
-// the order in which they do, and how often.
-func (c *cast) seat(r *Recording, used []int, weight map[int]int, most int) {
+// seat gives participants their places, by who comes first in items, of which the ends are
+// units. With more than most of them those that do least are put together.
+func (c *cast) seat(r *Recording, items []item, most int) {
+	var used []int
+	weight := map[int]int{}
+	for i := range items {
+		ends := []int32{items[i].from, items[i].to}
+		if items[i].kind == aProgram {
+			ends = ends[:1]
+		}
+		for _, n := range ends {
+			s := c.find(int(n))
+			if weight[s]++; weight[s] == 1 {
+				used = append(used, s)
+			}
+		}
+	}
 	sets := map[int][]int{}
 	for n := range c.units {
 		s := c.find(n)
