@@ -29,6 +29,7 @@ type unit struct {
 	comm    string
 	place   string // its pod or container; empty: it stands for itself
 	name    string // of the place
+	box     string // the pod or container that it is in, also if that is not asked for
 	address string
 	called  bool // of an address
 	ports   []uint16
@@ -102,6 +103,9 @@ func (c *cast) gather(r *Recording, items []item, by Grouping) {
 			u = c.add(unit{process: p, comm: a.comm})
 			c.procs[p] = u
 		}
+		if v := &c.units[u]; v.box == "" {
+			v.box = cmp.Or(a.container, a.pod)
+		}
 		if v := &c.units[u]; v.place == "" {
 			host := strconv.Itoa(a.host)
 			switch {
@@ -146,11 +150,13 @@ func (c *cast) places() {
 	}
 }
 
-// servers joins the processes of one name that serve one port, as a server's workers.
+// servers joins the processes of one name and place that serve one port, as a server's
+// workers.
 func (c *cast) servers(items []item) {
 	type service struct {
 		host int
 		comm string
+		box  string
 		port uint16
 	}
 	first := map[service]int{}
@@ -159,7 +165,7 @@ func (c *cast) servers(items []item) {
 			continue
 		}
 		for _, port := range u.ports {
-			s := service{u.host, u.comm, port}
+			s := service{u.host, u.comm, u.box, port}
 			if f, ok := first[s]; ok {
 				c.join(f, n)
 			} else {
@@ -375,7 +381,11 @@ func (c *cast) seat(r *Recording, items []item, most int) {
 	}
 	for n, s := range used {
 		u := &c.units[s]
-		if called[names[n]] > 1 && u.pid != 0 && u.place == "" && crowd[s] == "" {
+		switch {
+		case called[names[n]] == 1 || u.pid == 0 || crowd[s] != "":
+		case u.place != "":
+			names[n] += fmt.Sprintf(" %.12s", u.box)
+		default:
 			names[n] += " pid " + strconv.FormatUint(uint64(u.pid), 10)
 		}
 		c.part[s] = n
@@ -415,6 +425,9 @@ func (c *cast) name(first int, set []int, crowd string) string {
 				name += ","
 			}
 			name += " :" + strconv.Itoa(int(p))
+		}
+		if len(ports) > 3 {
+			name += " …"
 		}
 		return name
 	case processes == len(set) && processes > alike:
