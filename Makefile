@@ -4,9 +4,9 @@ BUILD := $(or $(TRACER_BUILD),/tmp/tracer-build)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10000x
 SOAK ?= 15m
-BENCHES ?= start exec conn traffic http http2 https
-# No pattern finds these packages. testdata/grpc and testdata/release/store are modules of their own.
-TESTDATA := $(addprefix ./,$(sort $(dir $(filter-out testdata/grpc/% testdata/release/store/%,$(wildcard testdata/*/*.go testdata/*/*/*.go)))))
+BENCHES ?= start exec conn turns traffic http http2 https
+# No pattern finds these packages. Those that are left out are modules of their own, or belong to one.
+TESTDATA := $(addprefix ./,$(sort $(dir $(filter-out testdata/grpc/% testdata/release/store/% testdata/otlp/%,$(wildcard testdata/*/*.go testdata/*/*/*.go)))))
 # Packages with privileged tests, and those with fuzz targets.
 KERNEL_TESTS = $(sort $(dir $(shell grep -rl --include='*_test.go' '^func TestKernel' .)))
 FUZZ_TESTS = $(sort $(dir $(shell grep -rl --include='*_test.go' '^func Fuzz' .)))
@@ -113,6 +113,26 @@ test-kernels: kernel-tests ## the privileged tests on other kernels, emulated (K
 	testdata/kernels.sh $(if $(KERNELS),-k "$(KERNELS)") $(if $(RUN),-r '$(RUN)') $(BUILD)/kernels
 	$(if $(KERNELS)$(RUN),,testdata/kernels.sh -T $(BUILD)/kernels)
 
+# The Collector is a module of its own, of some 150 others: what was built once is in Go's cache.
+.PHONY: collector
+collector:
+	mkdir -p $(BUILD)/otlp
+	go -C testdata/otlp/collector build -ldflags '-s -w' -o $(BUILD)/otlp/collector .
+
+.PHONY: test-otlp
+test-otlp: collector ## what --otlp sends, into a real Collector, and the recipes in testdata/otlp (builds for minutes, once)
+	go -C testdata/otlp/manifest run . ../daemonset.yaml
+	testdata/otlp/verify.sh
+	TRACER_COLLECTOR=$(BUILD)/otlp/collector go test -count 1 -run Collector ./render/otlp
+
+.PHONY: install-databases
+install-databases: ## what test-databases needs, by apt
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends redis-server mariadb-server mariadb-client >/dev/null
+
+.PHONY: test-databases
+test-databases: build ## conn --turns of a Redis and a MariaDB behind an application; as root
+	testdata/databases.sh ./tracer
+
 .PHONY: soak
 soak: build ## all commands at once under a mixed load for SOAK, and what is left afterwards
 	go run ./testdata/soak -d $(SOAK) ./tracer
@@ -184,6 +204,10 @@ bench-http2: build ## http on HTTP/2 and gRPC beside tshark, in alternating pair
 .PHONY: bench-https
 bench-https: build ## HTTPS beside bpftrace and programs that do nothing, in alternating pairs
 	testdata/bench/https.sh
+
+.PHONY: bench-otlp
+bench-otlp: build collector ## http --otlp into a Collector beside --json into a file, in alternating pairs
+	testdata/bench/otlp.sh $(BUILD)/otlp/collector
 
 .PHONY: clean
 clean: ## what was built

@@ -209,6 +209,7 @@ type config struct {
 	session.Options
 	stdout    sinks.Stdout
 	recording sinks.Recording
+	otlp      sinks.OTLP
 	verbose   bool
 	command   []string
 }
@@ -224,6 +225,9 @@ func newCommand(p *session.Probe, status *int) *cobra.Command {
 		Example: p.Example,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dash := cmd.ArgsLenAtDash()
+			if len(args) > 0 && dash != 0 && c.otlp.Misplaced(args[0]) {
+				return fmt.Errorf("unexpected argument %q: --otlp takes its value as --otlp=URL", args[0])
+			}
 			if len(args) > 0 && dash != 0 {
 				return help.Hint(fmt.Errorf("unexpected argument %q", args[0]),
 					"to trace a command, put -- before it: "+cmd.CommandPath()+" -- COMMAND")
@@ -248,6 +252,9 @@ func newCommand(p *session.Probe, status *int) *cobra.Command {
 				return err
 			}
 			if err := c.recording.Resolve(); err != nil {
+				return err
+			}
+			if err := c.otlp.Resolve(p.View(tracer)); err != nil {
 				return err
 			}
 			c.CgroupPaths = c.stdout.Shows("cgroup")
@@ -281,6 +288,7 @@ func (c *config) declare(flags *pflag.FlagSet) {
 	group("output", func(f *pflag.FlagSet) {
 		c.stdout.Flags(f)
 		c.recording.Flags(f)
+		c.otlp.Flags(f)
 		f.BoolVar(&c.verbose, "verbose", false, "report at the end what was seen and what filters left out (always done if nothing was shown)")
 	})
 }
@@ -301,6 +309,10 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 		return exitFailed
 	}
 	defer c.recording.Close()
+	if err := c.otlp.Prepare(); err != nil {
+		complain(err)
+		return exitFailed
+	}
 	var cmd *command.Command
 	if len(c.command) > 0 {
 		var err error
@@ -349,6 +361,9 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 	all := []session.Sink{out}
 	if file != nil {
 		all = append(all, file)
+	}
+	if exporter := c.otlp.Open(msg, version()); exporter != nil {
+		all = append(all, exporter)
 	}
 	err = s.Run(ctx, all...)
 	close(ended)

@@ -42,6 +42,8 @@ var columnKeys = map[string]string{
 	"src":          "src_addr, src_port",
 	"dst":          "dst_addr, dst_port",
 	"conn_id":      "conn_id",
+	"trace":        "trace_id",
+	"http parent":  "parent_id",
 	"conn result":  "error, reason, closed_by, result",
 	"conn latency": "latency_us, age_us",
 	"tx":           "tx_bytes",
@@ -55,6 +57,10 @@ var columnKeys = map[string]string{
 	"unacked":      "unacked_bytes",
 	"age":          "age_us",
 	"limited":      "busy_us, rwnd_limited_us, sndbuf_limited_us",
+	"turns":        "turns",
+	"turn_p50":     "turn_p50_us",
+	"turn_p99":     "turn_p99_us",
+	"turn_max":     "turn_max_us",
 	"queue":        "queue_us",
 	"backlog":      "backlog, backlog_max",
 
@@ -82,6 +88,7 @@ var columnKeys = map[string]string{
 	"server_p99": "server_p99_us",
 
 	"http-summary total": "total_us",
+	"http-summary where": "", // those of http tell it of each exchange
 
 	"what": "",
 

@@ -19,9 +19,10 @@ import (
 // down. Tests and their kit are not in it.
 var directions = map[string][]string{
 	"tracer":                      {"tracer/render", "tracer/render/draw", "tracer/render/help", "tracer/render/sinks", "tracer/trace", "tracer/trace/command", "tracer/trace/event", "tracer/trace/kernel/attach", "tracer/trace/session"},
-	"tracer/render/sinks":         {"tracer/render", "tracer/render/help", "tracer/render/recording", "tracer/trace/option"},
+	"tracer/render/sinks":         {"tracer/render", "tracer/render/help", "tracer/render/otlp", "tracer/render/recording", "tracer/trace/event", "tracer/trace/option"},
 	"tracer/render/recording":     {"tracer/render", "tracer/trace/event", "tracer/trace/kernel/confine"},
 	"tracer/render/draw":          {"tracer/render", "tracer/render/help", "tracer/trace/event", "tracer/trace/exchange", "tracer/trace/option", "tracer/trace/replay"},
+	"tracer/render/otlp":          {"tracer/trace/event", "tracer/trace/exchange"},
 	"tracer/render/help":          {"tracer/render"},
 	"tracer/render":               {"tracer/trace/event"},
 	"tracer/trace":                {"tracer/trace/all", "tracer/trace/conn", "tracer/trace/event", "tracer/trace/exec", "tracer/trace/http", "tracer/trace/kernel", "tracer/trace/place", "tracer/trace/proc", "tracer/trace/session", "tracer/trace/tls/find", "tracer/trace/traffic"},

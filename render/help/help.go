@@ -91,6 +91,9 @@ func pageOf(cmd *cobra.Command) *page {
 			return
 		}
 		o := shownFlag{name: "--" + f.Name, value: annotation(f, value), text: f.Usage}
+		if f.NoOptDefVal != "" && f.Value.Type() != "bool" { // its value may be left out
+			o.name, o.value = o.name+"[="+o.value+"]", ""
+		}
 		if f.Shorthand != "" {
 			o.name = "-" + f.Shorthand + ", " + o.name
 		}
@@ -114,14 +117,18 @@ func pageOf(cmd *cobra.Command) *page {
 const screenWidth, screenHeight = 80, 24
 
 // AppendScreen appends the help that fits a screen: without an example where that has no
-// room.
+// room, and without empty lines where these have none.
 func AppendScreen(b []byte, cmd *cobra.Command) []byte {
 	p := pageOf(cmd)
 	if screen := p.appendScreen(nil); bytes.Count(screen, []byte{'\n'}) <= screenHeight {
 		return append(b, screen...)
 	}
 	p.example = "" // the long page has it
-	return p.appendScreen(b)
+	screen := p.appendScreen(nil)
+	if bytes.Count(screen, []byte{'\n'}) > screenHeight {
+		screen = bytes.ReplaceAll(screen, []byte("\n\n"), []byte{'\n'})
+	}
+	return append(b, screen...)
 }
 
 func (p *page) appendScreen(b []byte) []byte {

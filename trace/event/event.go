@@ -24,6 +24,7 @@
 //	connid.go   the names of connections
 //	traffic.go  events of traffic
 //	http.go     events of HTTP
+//	traceid.go  the names of traces and spans
 //	kinds.go    all kinds of events; AppendJSON
 //	account.go  what is told on stderr
 //	check.go    what check tells

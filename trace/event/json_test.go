@@ -123,10 +123,11 @@ func TestAppendJSON(t *testing.T) {
 				Common: Common{Time: when, Kind: KindHTTP, Process: process}, Connection: Connection{Role: RoleBoth}, Version: "2", Stream: 5,
 				Method: "POST", Path: "/a.B/C", Host: "h", Status: 200, Latency: time.Millisecond, Duration: 2 * time.Millisecond, RequestBytes: 31, ResponseBytes: 40,
 				GRPC: true, GRPCMessage: "fine\x1b", PeerPID: 7, PeerComm: "client", ServerLatency: 1,
+				TraceID: TraceID{0: 0xab, 15: 1}, ParentID: SpanID{7: 0xff},
 			},
 			`{"time":"2024-03-05T13:04:05.120000000Z","event":"http","pid":4242,"comm":"make","uid":1000,"role":"both","version":"2","stream_id":5,` +
 				`"method":"POST","path":"/a.B/C","host":"h","status":200,"latency_us":1000,"duration_us":2000,"request_bytes":31,"response_bytes":40,` +
-				`"grpc_status":0,"grpc_message":"fine\u001b","peer_pid":7,"peer_comm":"client","server_latency_us":0}`,
+				`"grpc_status":0,"grpc_message":"fine\u001b","trace_id":"ab000000000000000000000000000001","parent_id":"00000000000000ff","peer_pid":7,"peer_comm":"client","server_latency_us":0}`,
 		},
 		{
 			"a request that waited at the server",

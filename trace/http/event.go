@@ -132,6 +132,8 @@ func (ev *events) fill(e *event.HTTP, kind string, client, server *exchange.Half
 		Path:          text(x.Target),
 		PathTruncated: x.TargetTruncated,
 		Host:          text(x.Host),
+		TraceID:       event.TraceID(x.Trace.ID),
+		ParentID:      event.SpanID(x.Trace.Parent),
 		Incomplete:    x.Incomplete,
 		Status:        x.Status,
 		RequestBytes:  x.RequestBytes,
@@ -178,6 +180,9 @@ func addServer(e *event.HTTP, client, server *message.Exchange) {
 	}
 	if e.Host == "" {
 		e.Host = text(server.Host)
+	}
+	if e.TraceID.IsZero() {
+		e.TraceID, e.ParentID = event.TraceID(server.Trace.ID), event.SpanID(server.Trace.Parent)
 	}
 	if e.Status == 0 { // the client has not read the answer, or does not know its status
 		e.Status = server.Status

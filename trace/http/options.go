@@ -31,6 +31,7 @@ type options struct {
 	role    string
 	stuck   time.Duration
 	prefix  uint64 // bytes
+	trace   event.TraceID
 	summary bool
 	order   option.Order // of the rows of the summary
 	noTLS   bool
@@ -47,6 +48,7 @@ func (o *options) Flags(fs *flag.FlagSet) {
 	fs.Var(option.OneOf(&o.role, event.RoleClient, event.RoleServer), "role", "`client|server` only the client's or the server's side")
 	fs.Var(option.Duration(&o.stuck, 0), "stuck", "`2s` report if unanswered this long; 0: off")
 	fs.Var(option.Size(&o.prefix, minPrefix, maxPrefix), "prefix", "`1KiB` capture this much of each head")
+	fs.Var(option.Parsed(&o.trace, "trace id", event.ParseTraceID), "trace", "`ID` only exchanges of this W3C trace (traceparent)")
 	fs.BoolVar(&o.noTLS, "no-tls", false, "leave TLS libraries alone: show no HTTPS")
 	fs.BoolVar(&o.summary, "summary", false, "one row per method, host and route")
 	fs.Var(o.order.Flag(exchange.SummaryKeys...), "sort", o.order.Usage())
@@ -86,6 +88,8 @@ func (o *options) filters(e *event.HTTP) string {
 		return "host"
 	case len(o.status) > 0 && !o.status.Has(e.Status):
 		return "status"
+	case !o.trace.IsZero() && e.TraceID != o.trace:
+		return "trace"
 	case o.slow > 0 && max(e.Duration, e.Age) < o.slow:
 		return "slow"
 	}

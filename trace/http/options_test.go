@@ -10,7 +10,11 @@ import (
 
 // A filter on what is not known of an exchange does not match, whatever it lets pass.
 func TestFiltersDoNotMatchTheUnknown(t *testing.T) {
-	known := event.HTTP{Common: event.Common{Kind: event.KindHTTP}, Method: "POST", Path: "/a.B/C", Host: "h", Status: 200, Duration: time.Second}
+	id, err := event.ParseTraceID("4bf92f3577b34da6a3ce929d0e0e4736")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := event.HTTP{Common: event.Common{Kind: event.KindHTTP}, Method: "POST", Path: "/a.B/C", Host: "h", Status: 200, Duration: time.Second, TraceID: id}
 	for _, tc := range []struct {
 		arg, filter string
 		forget      func(e *event.HTTP)
@@ -21,6 +25,8 @@ func TestFiltersDoNotMatchTheUnknown(t *testing.T) {
 		{"--host=*", "host", func(e *event.HTTP) { e.Host = "" }},
 		{"--host=H", "host", func(e *event.HTTP) { e.Host = "" }},
 		{"--status=100-999", "status", func(e *event.HTTP) { e.Status = 0 }},
+		{"--trace=4BF92F3577b34da6a3ce929d0e0e4736", "trace", func(e *event.HTTP) { e.TraceID = event.TraceID{} }},
+		{"--trace=4bf92f3577b34da6a3ce929d0e0e4736", "trace", func(e *event.HTTP) { e.TraceID[15]++ }},
 		{"--status=2xx", "status", func(e *event.HTTP) { e.Status = 0 }},
 	} {
 		var o options

@@ -3,6 +3,8 @@ package http1
 import (
 	"bytes"
 	"strings"
+
+	"tracer/trace/message"
 )
 
 // A head is what framing and pairing need of a message's head. Its slices
@@ -10,19 +12,21 @@ import (
 type head struct {
 	method, target, host []byte
 	status               int
-	length               int64 // Content-Length, -1 where there is none
-	minor                uint8 // of HTTP/1.minor, or noMinor
-	field                field // last field line, for folded ones
-	lined                bool  // the first line was whole and right
-	coded                bool  // has Transfer-Encoding
-	chunked              bool  // and its last coding is chunked
-	conflict             bool  // Content-Length that is no number, or several
-	expect               bool  // Expect: 100-continue
-	truncated            bool  // target is not whole
-	incomplete           bool  // the head never ended
-	bare                 bool  // its first line names no version: a request only to who answers it like one
-	h2c                  bool  // Upgrade: h2c
-	preface              bool  // not HTTP/1: the client preface of HTTP/2
+	length               int64  // Content-Length, -1 where there is none
+	minor                uint8  // of HTTP/1.minor, or noMinor
+	field                field  // last field line, for folded ones
+	trace                []byte // value of traceparent
+	lined                bool   // the first line was whole and right
+	coded                bool   // has Transfer-Encoding
+	chunked              bool   // and its last coding is chunked
+	conflict             bool   // Content-Length that is no number, or several
+	expect               bool   // Expect: 100-continue
+	truncated            bool   // target is not whole
+	incomplete           bool   // the head never ended
+	bare                 bool   // its first line names no version: a request only to who answers it like one
+	h2c                  bool   // Upgrade: h2c
+	traces               uint8  // field lines of traceparent, and folds of them: not more than 2 are told apart
+	preface              bool   // not HTTP/1: the client preface of HTTP/2
 }
 
 type field uint8
@@ -34,6 +38,7 @@ const (
 	fieldHost
 	fieldExpect
 	fieldUpgrade
+	fieldTrace
 )
 
 // A shape is what the first bytes of a message look like.
@@ -479,7 +484,9 @@ func (h *head) read(line []byte) {
 	case 'c', 'C':
 		h.field, value = match(line, "content-length", fieldLength)
 	case 't', 'T':
-		h.field, value = match(line, "transfer-encoding", fieldCoding)
+		if h.field, value = match(line, "transfer-encoding", fieldCoding); h.field == fieldOther {
+			h.field, value = match(line, "traceparent", fieldTrace)
+		}
 	case 'h', 'H':
 		h.field, value = match(line, "host", fieldHost)
 	case 'e', 'E':
@@ -511,11 +518,22 @@ func (h *head) read(line []byte) {
 		}
 	case fieldExpect:
 		h.expect = h.expect || fold(value, "100-continue")
+	case fieldTrace:
+		h.trace, h.traces = value, min(h.traces+1, 2)
 	case fieldUpgrade: // RFC 9110, 7.8: a list
 		for item := range bytes.SplitSeq(value, []byte(",")) {
 			h.h2c = h.h2c || fold(trim(item), "h2c")
 		}
 	}
+}
+
+// traceparent is what that field says. Where it is there more than once, nobody knows
+// which counts (W3C Trace Context 3.2.1).
+func (h *head) traceparent() message.Trace {
+	if h.traces != 1 {
+		return message.Trace{}
+	}
+	return message.ParseTrace(h.trace)
 }
 
 // contentLength takes a number, or a list of one and the same number (RFC

@@ -1,5 +1,7 @@
 package http1
 
+import "tracer/trace/message"
+
 // pairing is the part of a Conn that joins requests and answers: the stream of
 // each direction, and the requests that wait.
 //
@@ -43,6 +45,7 @@ type pairing struct {
 // A request waits for its answer.
 type request struct {
 	text             []byte // method, target and host
+	trace            message.Trace
 	start, end       int64
 	offset           uint64 // of its first byte
 	position         uint64 // on the connection, see Exchange
@@ -113,6 +116,7 @@ func (c *pairing) push(h *head, m progress, to *Sink) {
 	c.text += len(text)
 	c.queue = append(c.queue, request{
 		text:      text,
+		trace:     h.traceparent(),
 		start:     m.start,
 		offset:    m.offset,
 		position:  c.position(),
@@ -228,6 +232,7 @@ func (c *pairing) began(way Direction, h *head, m progress, to *Sink) *Exchange 
 		Method:          h.method,
 		Target:          h.target,
 		Host:            h.host,
+		Trace:           h.traceparent(),
 		Minor:           h.minor,
 		TargetTruncated: h.truncated,
 		Inexact:         m.inexact | InexactRequest,
@@ -270,6 +275,7 @@ func (c *pairing) tell(report func(*Exchange), r *request, ending Ending, end in
 	*x = Exchange{
 		Method:          r.method(),
 		Target:          r.text[r.targetAt:r.hostAt],
+		Trace:           r.trace,
 		Minor:           r.minor,
 		Ending:          ending,
 		TargetTruncated: r.truncated,

@@ -57,6 +57,7 @@ func (c *Conn) Adopt(u *message.Upgrade, to *Sink) {
 	}
 	p := progress{start: x.RequestStart, last: x.RequestEnd, offset: x.RequestOffset, bytes: x.RequestBytes, inexact: x.Inexact}
 	if t := c.open(1, h, &p, false, to); t != nil {
+		t.trace = x.Trace
 		t.request, t.truncated, t.ended = p, t.truncated || x.TargetTruncated, true
 		c.changed(t, to)
 	}

@@ -4,11 +4,14 @@ import (
 	"bytes"
 
 	"golang.org/x/net/http2/hpack"
+
+	"tracer/trace/message"
 )
 
 // A head is what matters of a header block.
 type head struct {
 	has     uint32 // a bit for each name that is in it
+	twice   uint32 // the same for those that are in it more than once
 	partial bool   // and there are fields whose names are not known
 	values  [names]span
 	text    []byte // that the values are in
@@ -87,6 +90,7 @@ func (h *head) read(t *table, b []byte) bool {
 			h.has |= 1 << n
 			h.values[n] = span{uint32(at), uint32(len(h.text))}
 		} else {
+			h.twice |= 1 << n
 			h.text = h.text[:at]
 		}
 	}
@@ -112,6 +116,15 @@ func (h *head) finish() {
 		n = 10*n + int(c-'0')
 	}
 	h.status = n
+}
+
+// trace is what traceparent says. Where that is there more than once, nobody knows which
+// counts (W3C Trace Context 3.2.1).
+func (h *head) trace() message.Trace {
+	if !h.hasName(traceparent) || h.twice&(1<<traceparent) != 0 {
+		return message.Trace{}
+	}
+	return message.ParseTrace(h.value(traceparent))
 }
 
 // A kind is what a body is, as far as it matters.

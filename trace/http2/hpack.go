@@ -22,6 +22,7 @@ const (
 	hostField
 	grpcStatus
 	grpcMessage
+	traceparent
 	names
 )
 
@@ -30,7 +31,7 @@ const (
 var named = func() (list [names]struct{ plain, coded []byte }) {
 	for n, s := range [names]string{
 		method: ":method", scheme: ":scheme", authority: ":authority", path: ":path", protocol: ":protocol", status: ":status",
-		contentType: "content-type", hostField: "host", grpcStatus: "grpc-status", grpcMessage: "grpc-message",
+		contentType: "content-type", hostField: "host", grpcStatus: "grpc-status", grpcMessage: "grpc-message", traceparent: "traceparent",
 	} {
 		list[n].plain, list[n].coded = []byte(s), hpack.AppendHuffmanString(nil, s)
 	}

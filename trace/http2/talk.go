@@ -1,11 +1,16 @@
 package http2
 
-import "slices"
+import (
+	"slices"
+
+	"tracer/trace/message"
+)
 
 // A talk is what is known of a stream: its request, its answer, or one of them.
 type talk struct {
-	id   uint32
-	text []byte // method, target, host, grpc-message
+	id    uint32
+	text  []byte        // method, target, host, grpc-message
+	trace message.Trace // of the request
 	// Where they end in text.
 	methodEnd, targetEnd, hostEnd uint32
 
@@ -72,6 +77,7 @@ func (t *talk) takeRequest(h *head) {
 	t.text = append(t.text, host...)
 	t.hostEnd = uint32(len(t.text))
 	t.connect = string(t.method()) == "CONNECT"
+	t.trace = h.trace()
 }
 
 // takeResponse takes a head of the answer: interim ones, the one that counts, trailers.
@@ -484,6 +490,7 @@ func (c *talks) tell(report func(*Exchange), t *talk, ending Ending, end int64, 
 		Role:            c.role(),
 		Method:          t.method(),
 		Target:          t.target(),
+		Trace:           t.trace,
 		Ending:          ending,
 		Status:          t.status,
 		Stream:          t.id,

@@ -83,6 +83,7 @@ type Exchange struct {
 	Target []byte        // as sent
 	Host   []byte        // of the target where that is absolute, else of the Host field; nil where unknown
 	Minor  uint8         // HTTP/1.Minor, of the response or else of the request; above 9: it was none of these
+	Trace  Trace         // of the request's traceparent field, as far as it was captured
 	Ending stream.Ending // why the answer is missing or not whole
 	Status int           // of the final response; 0 where none came, or it is not known
 

@@ -268,6 +268,18 @@ func Number(into *uint64, least uint64) *Value {
 	}}
 }
 
+// Parsed is whatever parse takes; kind names it.
+func Parsed[T any](into *T, kind string, parse func(string) (T, error)) *Value {
+	return &Value{kind: kind, set: func(s string) error {
+		v, err := parse(s)
+		if err != nil {
+			return fmt.Errorf("invalid %s %q: %w", kind, s, err)
+		}
+		*into = v
+		return nil
+	}}
+}
+
 // Text is any text but an empty one, which would be no choice at all: a script
 // whose variable is not set gives one.
 func Text(into *string) *Value {

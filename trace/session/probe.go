@@ -64,6 +64,14 @@ func Tracers(t Tracer) []Tracer {
 	return []Tracer{t}
 }
 
+// tracersOf are all that some tracers stand for.
+func tracersOf(of []Tracer) (list []Tracer) {
+	for _, t := range of {
+		list = append(list, Tracers(t)...)
+	}
+	return list
+}
+
 // A Host is a tracer's way to its session: its object in the kernel, the time, names,
 // and where events go. It is for the methods of the tracer alone.
 type Host struct {

@@ -76,13 +76,13 @@ const (
 
 // OpenRecording opens the files of Options.Read for some tracers. Errors are sentences for
 // people.
-func OpenRecording(tracers []Tracer, opts Options) (*Recording, error) {
+func OpenRecording(of []Tracer, opts Options) (*Recording, error) {
 	r := &Recording{
 		stages:  newStages(opts, &kernel.Clock{}, proc.NewUsers("/nonexistent")),
 		notices: map[string]bool{}, runs: map[runID]*run{}, of: map[string]*run{},
 	}
 	r.recorded = newRecorded(&r.opts)
-	for _, t := range tracers {
+	for _, t := range tracersOf(of) {
 		replayer, ok := t.(Replayer)
 		if !ok {
 			return nil, errors.New("--read: this command cannot show a recording")

@@ -45,10 +45,7 @@ type Session struct {
 // happens is reported once Run is called. Errors are sentences for people; some have
 // a Hint.
 func Open(of []Tracer, opts Options) (_ *Session, err error) {
-	var tracers []Tracer
-	for _, t := range of {
-		tracers = append(tracers, Tracers(t)...)
-	}
+	tracers := tracersOf(of)
 	// Most of what loading takes lives until the end of it: to look for what does not
 	// takes time that somebody waits for.
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
@@ -311,6 +308,7 @@ func (s *Session) pipeline(ctx context.Context) error {
 		case err := <-s.kernel.Failed():
 			return err
 		case <-alarm.C:
+		case <-s.sinks.wake():
 		case <-reordered:
 			ordered.Reorder()
 		case <-s.sinks.sinks[0].Broken():
