@@ -170,7 +170,7 @@ func TestKernelKeysOfALiveScreen(t *testing.T) {
 	s.Type("p/no such row")
 	s.Until("filter: /no such row_")
 	s.Type("\r")
-	s.Until("filter /no such row: 0 rows")
+	s.Until("/no such row: 0 rows")
 	const line = "\x1b[24;1H\x1b[Ksorted by tx; press s"
 	before := strings.Count(s.Text(), line)
 	s.Type("\x1b")
