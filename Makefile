@@ -4,7 +4,7 @@ BUILD := $(or $(TRACER_BUILD),/tmp/tracer-build)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10000x
 SOAK ?= 15m
-BENCHES ?= start exec conn traffic http http2 https read
+BENCHES ?= start exec conn turns traffic http http2 https read
 # No pattern finds these packages. Those that are left out are modules of their own, or belong to one.
 TESTDATA := $(addprefix ./,$(sort $(dir $(filter-out testdata/grpc/% testdata/release/store/% testdata/otlp/%,$(wildcard testdata/*/*.go testdata/*/*/*.go)))))
 # Packages with privileged tests, and those with fuzz targets.
@@ -124,6 +124,14 @@ test-otlp: collector ## what --otlp sends, into a real Collector, and the recipe
 	go -C testdata/otlp/manifest run . ../daemonset.yaml
 	testdata/otlp/verify.sh
 	TRACER_COLLECTOR=$(BUILD)/otlp/collector go test -count 1 -run Collector ./render/otlp
+
+.PHONY: install-databases
+install-databases: ## what test-databases needs, by apt
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends redis-server mariadb-server mariadb-client >/dev/null
+
+.PHONY: test-databases
+test-databases: build ## conn --turns of a Redis and a MariaDB behind an application; as root
+	testdata/databases.sh ./tracer
 
 .PHONY: soak
 soak: build ## all commands at once under a mixed load for SOAK, and what is left afterwards

@@ -162,6 +162,7 @@ enum copied {
 	COPIED_CONNECT4,
 	COPIED_CONNECT6,
 	COPIED_SYSCALL,
+	COPIED_LENGTH,
 };
 
 /* Knobs. */
@@ -191,6 +192,8 @@ static __always_inline bool wanted_ports(const struct conn *c)
 	count(by_port, 1);
 	return false;
 }
+
+#include "conn/turns.h"
 
 static __always_inline void fill_owner(struct conn *c, struct task_struct *task)
 {
@@ -247,6 +250,8 @@ static __noinline void send(void *ctx, struct conn_record *rec, enum event type,
 		rec->rx = tcp_received_bytes(sk);
 		rec->srtt_us = LOAD(tp, srtt_us) >> 3;
 		fill_measures(rec, sk);
+		if (count_turns)
+			send_talk(ctx, sk, c->start);
 	}
 	send_record(ctx, rec, sizeof(*rec), type == connect_waits ? detail_missing : ring_full);
 }
@@ -719,9 +724,8 @@ static __noinline int set_state(__u64 *ctx, int copy)
 STEP_COPIES("raw_tp/inet_sock_set_state", conn_set_state, state_step, set_state)
 
 /* Nothing stays of a socket that is gone. */
-static __noinline int destroyed(__u64 *ctx, int copy)
+static __always_inline void forget(void *ctx, struct sock *sk)
 {
-	struct sock *sk = (struct sock *)ctx[0];
 	__u64 key = (__u64)sk;
 	struct conn *c;
 
@@ -735,15 +739,15 @@ static __noinline int destroyed(__u64 *ctx, int copy)
 		c = bpf_map_lookup_elem(&socks, &key);
 	}
 	if (!c)
-		return 0;
+		return;
 	if (c->unwanted || c->untold) {
 		bpf_map_delete_elem(&socks, &key);
-		return 0;
+		return;
 	}
 	if (c->state == open) {
 		/* It ended while it was accepted: steps are told before they are taken. */
 		end_open(ctx, sk, c, TCP_CLOSE, LOAD(sk, sk_err));
-		return 0;
+		return;
 	}
 	if (c->state == connecting) {
 		count_lost(step_missed); /* why it failed is not known any more */
@@ -754,6 +758,14 @@ static __noinline int destroyed(__u64 *ctx, int copy)
 			send_entry(ctx, c, connect_failed, sk, bpf_ktime_get_boot_ns());
 	}
 	bpf_map_delete_elem(&socks, &key);
+}
+
+static __noinline int destroyed(__u64 *ctx, int copy)
+{
+	struct sock *sk = (struct sock *)ctx[0];
+
+	forget(ctx, sk);
+	forget_talk((__u64)sk);
 	return 0;
 }
 
@@ -1139,6 +1151,7 @@ int conn_cqe_io_uring(__u64 *ctx)
 
 /* Sockets that are older than tracing. */
 
+#include "conn/listeners.h"
 #include "conn/open.h"
 
 /* After so many files a byte is written: who reads may stop in between. */
@@ -1210,6 +1223,8 @@ int conn_open_before(struct bpf_iter__task_file *ctx)
 	state = LOAD(sk, __sk_common.skc_state);
 	if (state == TCP_LISTEN && tell_open)
 		note_queue(sk, task);
+	if (state == TCP_LISTEN)
+		tell_listener(ctx, sk, task);
 	if (state == TCP_LISTEN || state == TCP_SYN_RECV)
 		return 0;
 	key = (__u64)sk;

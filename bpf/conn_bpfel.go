@@ -87,6 +87,21 @@ const (
 	ConnLimitSndbufLimited ConnLimit = 3
 )
 
+type ConnListener struct {
+	_      structs.HostLayout
+	Sent   uint64
+	Socket uint64
+	Cgroup uint64
+	Netns  uint32
+	Pid    uint32
+	Uid    uint32
+	Drops  uint32
+	Comm   [16]int8
+	Port   uint16
+	Wanted uint8
+	Pad    [5]uint8
+}
+
 type ConnNaming uint8
 
 const (
@@ -107,6 +122,14 @@ type ConnOpenRecord struct {
 	Unacked  uint32
 	Accepted uint32
 }
+
+type ConnPhase uint8
+
+const (
+	ConnPhaseSilent    ConnPhase = 0
+	ConnPhaseAsking    ConnPhase = 1
+	ConnPhaseAnswering ConnPhase = 2
+)
 
 type ConnReason uint32
 
@@ -140,6 +163,29 @@ const (
 	ConnStateEnded      ConnState = 5
 )
 
+type ConnTalk struct {
+	_        structs.HostLayout
+	Sent     uint64
+	Socket   uint64
+	Start    uint64
+	Asked    uint64
+	Max      uint64
+	Ports    uint32
+	Written  uint32
+	Arrived  uint32
+	Segments uint32
+	Piece    uint32
+	Owed     uint32
+	Turns    uint32
+	Mixed    uint32
+	Told     uint32
+	Role     ConnRole
+	Phase    ConnPhase
+	Spoilt   uint8
+	Pad      uint8
+	Buckets  [432]uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -148,6 +194,7 @@ const (
 	ConnMapCalls                   = "calls"
 	ConnMapCgroups                 = "cgroups"
 	ConnMapCounts                  = "counts"
+	ConnMapDataCalls               = "data_calls"
 	ConnMapEvents                  = "events"
 	ConnMapListens                 = "listens"
 	ConnMapLost                    = "lost"
@@ -155,6 +202,7 @@ const (
 	ConnMapPorts                   = "ports"
 	ConnMapQueued                  = "queued"
 	ConnMapSocks                   = "socks"
+	ConnMapTalks                   = "talks"
 	ConnMapTurns                   = "turns"
 	ConnProgConnAcceptFentry       = "conn_accept_fentry"
 	ConnProgConnAcceptFentryCopy1  = "conn_accept_fentry_copy1"
@@ -176,13 +224,29 @@ const (
 	ConnProgConnDestroyCopy2       = "conn_destroy_copy2"
 	ConnProgConnDestroyCopy3       = "conn_destroy_copy3"
 	ConnProgConnEndedUnseen        = "conn_ended_unseen"
+	ConnProgConnListeners          = "conn_listeners"
 	ConnProgConnOpenBefore         = "conn_open_before"
 	ConnProgConnQueued             = "conn_queued"
+	ConnProgConnReadTalks          = "conn_read_talks"
+	ConnProgConnRecvLength         = "conn_recv_length"
+	ConnProgConnRecvLengthCopy1    = "conn_recv_length_copy1"
+	ConnProgConnRecvLengthCopy2    = "conn_recv_length_copy2"
+	ConnProgConnRecvmsgFexit4      = "conn_recvmsg_fexit4"
+	ConnProgConnRecvmsgFexit5      = "conn_recvmsg_fexit5"
+	ConnProgConnRecvmsgFexit6      = "conn_recvmsg_fexit6"
+	ConnProgConnRecvmsgKprobe      = "conn_recvmsg_kprobe"
+	ConnProgConnRecvmsgKretprobe   = "conn_recvmsg_kretprobe"
 	ConnProgConnResultIoUring      = "conn_result_io_uring"
 	ConnProgConnRetransmit         = "conn_retransmit"
 	ConnProgConnRetransmitCopy1    = "conn_retransmit_copy1"
 	ConnProgConnRetransmitCopy2    = "conn_retransmit_copy2"
 	ConnProgConnRetransmitCopy3    = "conn_retransmit_copy3"
+	ConnProgConnSendLength         = "conn_send_length"
+	ConnProgConnSendLengthCopy1    = "conn_send_length_copy1"
+	ConnProgConnSendLengthCopy2    = "conn_send_length_copy2"
+	ConnProgConnSendmsgFexit       = "conn_sendmsg_fexit"
+	ConnProgConnSendmsgKprobe      = "conn_sendmsg_kprobe"
+	ConnProgConnSendmsgKretprobe   = "conn_sendmsg_kretprobe"
 	ConnProgConnSetState           = "conn_set_state"
 	ConnProgConnSetStateCopy1      = "conn_set_state_copy1"
 	ConnProgConnSetStateCopy2      = "conn_set_state_copy2"
@@ -191,12 +255,15 @@ const (
 	ConnProgConnSysExitCopy1       = "conn_sys_exit_copy1"
 	ConnProgConnSysExitCopy2       = "conn_sys_exit_copy2"
 	ConnProgConnSysExitRaw         = "conn_sys_exit_raw"
+	ConnVarCountTurns              = "count_turns"
 	ConnVarFilterCgroups           = "filter_cgroups"
 	ConnVarFilterPids              = "filter_pids"
 	ConnVarFilterPorts             = "filter_ports"
 	ConnVarFilterUid               = "filter_uid"
 	ConnVarForGoCgroupId           = "for_go_cgroup_id"
+	ConnVarForGoListener           = "for_go_listener"
 	ConnVarForGoOpenRecord         = "for_go_open_record"
+	ConnVarForGoTalk               = "for_go_talk"
 	ConnVarHasCasts                = "has_casts"
 	ConnVarHasCopies               = "has_copies"
 	ConnVarHidden                  = "hidden"
@@ -208,6 +275,7 @@ const (
 	ConnVarOnlySlow                = "only_slow"
 	ConnVarPerfBuffers             = "perf_buffers"
 	ConnVarReaderState             = "reader_state"
+	ConnVarRecvFlagsArg            = "recv_flags_arg"
 	ConnVarSlowNs                  = "slow_ns"
 	ConnVarTellFirst               = "tell_first"
 	ConnVarTellOpen                = "tell_open"
@@ -276,13 +344,29 @@ type ConnProgramSpecs struct {
 	ConnDestroyCopy2       *ebpf.ProgramSpec `ebpf:"conn_destroy_copy2"`
 	ConnDestroyCopy3       *ebpf.ProgramSpec `ebpf:"conn_destroy_copy3"`
 	ConnEndedUnseen        *ebpf.ProgramSpec `ebpf:"conn_ended_unseen"`
+	ConnListeners          *ebpf.ProgramSpec `ebpf:"conn_listeners"`
 	ConnOpenBefore         *ebpf.ProgramSpec `ebpf:"conn_open_before"`
 	ConnQueued             *ebpf.ProgramSpec `ebpf:"conn_queued"`
+	ConnReadTalks          *ebpf.ProgramSpec `ebpf:"conn_read_talks"`
+	ConnRecvLength         *ebpf.ProgramSpec `ebpf:"conn_recv_length"`
+	ConnRecvLengthCopy1    *ebpf.ProgramSpec `ebpf:"conn_recv_length_copy1"`
+	ConnRecvLengthCopy2    *ebpf.ProgramSpec `ebpf:"conn_recv_length_copy2"`
+	ConnRecvmsgFexit4      *ebpf.ProgramSpec `ebpf:"conn_recvmsg_fexit4"`
+	ConnRecvmsgFexit5      *ebpf.ProgramSpec `ebpf:"conn_recvmsg_fexit5"`
+	ConnRecvmsgFexit6      *ebpf.ProgramSpec `ebpf:"conn_recvmsg_fexit6"`
+	ConnRecvmsgKprobe      *ebpf.ProgramSpec `ebpf:"conn_recvmsg_kprobe"`
+	ConnRecvmsgKretprobe   *ebpf.ProgramSpec `ebpf:"conn_recvmsg_kretprobe"`
 	ConnResultIoUring      *ebpf.ProgramSpec `ebpf:"conn_result_io_uring"`
 	ConnRetransmit         *ebpf.ProgramSpec `ebpf:"conn_retransmit"`
 	ConnRetransmitCopy1    *ebpf.ProgramSpec `ebpf:"conn_retransmit_copy1"`
 	ConnRetransmitCopy2    *ebpf.ProgramSpec `ebpf:"conn_retransmit_copy2"`
 	ConnRetransmitCopy3    *ebpf.ProgramSpec `ebpf:"conn_retransmit_copy3"`
+	ConnSendLength         *ebpf.ProgramSpec `ebpf:"conn_send_length"`
+	ConnSendLengthCopy1    *ebpf.ProgramSpec `ebpf:"conn_send_length_copy1"`
+	ConnSendLengthCopy2    *ebpf.ProgramSpec `ebpf:"conn_send_length_copy2"`
+	ConnSendmsgFexit       *ebpf.ProgramSpec `ebpf:"conn_sendmsg_fexit"`
+	ConnSendmsgKprobe      *ebpf.ProgramSpec `ebpf:"conn_sendmsg_kprobe"`
+	ConnSendmsgKretprobe   *ebpf.ProgramSpec `ebpf:"conn_sendmsg_kretprobe"`
 	ConnSetState           *ebpf.ProgramSpec `ebpf:"conn_set_state"`
 	ConnSetStateCopy1      *ebpf.ProgramSpec `ebpf:"conn_set_state_copy1"`
 	ConnSetStateCopy2      *ebpf.ProgramSpec `ebpf:"conn_set_state_copy2"`
@@ -297,30 +381,35 @@ type ConnProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ConnMapSpecs struct {
-	Bell    *ebpf.MapSpec `ebpf:"bell"`
-	Calls   *ebpf.MapSpec `ebpf:"calls"`
-	Cgroups *ebpf.MapSpec `ebpf:"cgroups"`
-	Counts  *ebpf.MapSpec `ebpf:"counts"`
-	Events  *ebpf.MapSpec `ebpf:"events"`
-	Listens *ebpf.MapSpec `ebpf:"listens"`
-	Lost    *ebpf.MapSpec `ebpf:"lost"`
-	Pids    *ebpf.MapSpec `ebpf:"pids"`
-	Ports   *ebpf.MapSpec `ebpf:"ports"`
-	Queued  *ebpf.MapSpec `ebpf:"queued"`
-	Socks   *ebpf.MapSpec `ebpf:"socks"`
-	Turns   *ebpf.MapSpec `ebpf:"turns"`
+	Bell      *ebpf.MapSpec `ebpf:"bell"`
+	Calls     *ebpf.MapSpec `ebpf:"calls"`
+	Cgroups   *ebpf.MapSpec `ebpf:"cgroups"`
+	Counts    *ebpf.MapSpec `ebpf:"counts"`
+	DataCalls *ebpf.MapSpec `ebpf:"data_calls"`
+	Events    *ebpf.MapSpec `ebpf:"events"`
+	Listens   *ebpf.MapSpec `ebpf:"listens"`
+	Lost      *ebpf.MapSpec `ebpf:"lost"`
+	Pids      *ebpf.MapSpec `ebpf:"pids"`
+	Ports     *ebpf.MapSpec `ebpf:"ports"`
+	Queued    *ebpf.MapSpec `ebpf:"queued"`
+	Socks     *ebpf.MapSpec `ebpf:"socks"`
+	Talks     *ebpf.MapSpec `ebpf:"talks"`
+	Turns     *ebpf.MapSpec `ebpf:"turns"`
 }
 
 // ConnVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ConnVariableSpecs struct {
+	CountTurns      *ebpf.VariableSpec `ebpf:"count_turns"`
 	FilterCgroups   *ebpf.VariableSpec `ebpf:"filter_cgroups"`
 	FilterPids      *ebpf.VariableSpec `ebpf:"filter_pids"`
 	FilterPorts     *ebpf.VariableSpec `ebpf:"filter_ports"`
 	FilterUid       *ebpf.VariableSpec `ebpf:"filter_uid"`
 	ForGoCgroupId   *ebpf.VariableSpec `ebpf:"for_go_cgroup_id"`
+	ForGoListener   *ebpf.VariableSpec `ebpf:"for_go_listener"`
 	ForGoOpenRecord *ebpf.VariableSpec `ebpf:"for_go_open_record"`
+	ForGoTalk       *ebpf.VariableSpec `ebpf:"for_go_talk"`
 	HasCasts        *ebpf.VariableSpec `ebpf:"has_casts"`
 	HasCopies       *ebpf.VariableSpec `ebpf:"has_copies"`
 	Hidden          *ebpf.VariableSpec `ebpf:"hidden"`
@@ -332,6 +421,7 @@ type ConnVariableSpecs struct {
 	OnlySlow        *ebpf.VariableSpec `ebpf:"only_slow"`
 	PerfBuffers     *ebpf.VariableSpec `ebpf:"perf_buffers"`
 	ReaderState     *ebpf.VariableSpec `ebpf:"reader_state"`
+	RecvFlagsArg    *ebpf.VariableSpec `ebpf:"recv_flags_arg"`
 	SlowNs          *ebpf.VariableSpec `ebpf:"slow_ns"`
 	TellFirst       *ebpf.VariableSpec `ebpf:"tell_first"`
 	TellOpen        *ebpf.VariableSpec `ebpf:"tell_open"`
@@ -358,18 +448,20 @@ func (o *ConnObjects) Close() error {
 //
 // It can be passed to LoadConnObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ConnMaps struct {
-	Bell    *ebpf.Map `ebpf:"bell"`
-	Calls   *ebpf.Map `ebpf:"calls"`
-	Cgroups *ebpf.Map `ebpf:"cgroups"`
-	Counts  *ebpf.Map `ebpf:"counts"`
-	Events  *ebpf.Map `ebpf:"events"`
-	Listens *ebpf.Map `ebpf:"listens"`
-	Lost    *ebpf.Map `ebpf:"lost"`
-	Pids    *ebpf.Map `ebpf:"pids"`
-	Ports   *ebpf.Map `ebpf:"ports"`
-	Queued  *ebpf.Map `ebpf:"queued"`
-	Socks   *ebpf.Map `ebpf:"socks"`
-	Turns   *ebpf.Map `ebpf:"turns"`
+	Bell      *ebpf.Map `ebpf:"bell"`
+	Calls     *ebpf.Map `ebpf:"calls"`
+	Cgroups   *ebpf.Map `ebpf:"cgroups"`
+	Counts    *ebpf.Map `ebpf:"counts"`
+	DataCalls *ebpf.Map `ebpf:"data_calls"`
+	Events    *ebpf.Map `ebpf:"events"`
+	Listens   *ebpf.Map `ebpf:"listens"`
+	Lost      *ebpf.Map `ebpf:"lost"`
+	Pids      *ebpf.Map `ebpf:"pids"`
+	Ports     *ebpf.Map `ebpf:"ports"`
+	Queued    *ebpf.Map `ebpf:"queued"`
+	Socks     *ebpf.Map `ebpf:"socks"`
+	Talks     *ebpf.Map `ebpf:"talks"`
+	Turns     *ebpf.Map `ebpf:"turns"`
 }
 
 func (m *ConnMaps) Close() error {
@@ -378,6 +470,7 @@ func (m *ConnMaps) Close() error {
 		m.Calls,
 		m.Cgroups,
 		m.Counts,
+		m.DataCalls,
 		m.Events,
 		m.Listens,
 		m.Lost,
@@ -385,6 +478,7 @@ func (m *ConnMaps) Close() error {
 		m.Ports,
 		m.Queued,
 		m.Socks,
+		m.Talks,
 		m.Turns,
 	)
 }
@@ -393,12 +487,15 @@ func (m *ConnMaps) Close() error {
 //
 // It can be passed to LoadConnObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ConnVariables struct {
+	CountTurns      *ebpf.Variable `ebpf:"count_turns"`
 	FilterCgroups   *ebpf.Variable `ebpf:"filter_cgroups"`
 	FilterPids      *ebpf.Variable `ebpf:"filter_pids"`
 	FilterPorts     *ebpf.Variable `ebpf:"filter_ports"`
 	FilterUid       *ebpf.Variable `ebpf:"filter_uid"`
 	ForGoCgroupId   *ebpf.Variable `ebpf:"for_go_cgroup_id"`
+	ForGoListener   *ebpf.Variable `ebpf:"for_go_listener"`
 	ForGoOpenRecord *ebpf.Variable `ebpf:"for_go_open_record"`
+	ForGoTalk       *ebpf.Variable `ebpf:"for_go_talk"`
 	HasCasts        *ebpf.Variable `ebpf:"has_casts"`
 	HasCopies       *ebpf.Variable `ebpf:"has_copies"`
 	Hidden          *ebpf.Variable `ebpf:"hidden"`
@@ -410,6 +507,7 @@ type ConnVariables struct {
 	OnlySlow        *ebpf.Variable `ebpf:"only_slow"`
 	PerfBuffers     *ebpf.Variable `ebpf:"perf_buffers"`
 	ReaderState     *ebpf.Variable `ebpf:"reader_state"`
+	RecvFlagsArg    *ebpf.Variable `ebpf:"recv_flags_arg"`
 	SlowNs          *ebpf.Variable `ebpf:"slow_ns"`
 	TellFirst       *ebpf.Variable `ebpf:"tell_first"`
 	TellOpen        *ebpf.Variable `ebpf:"tell_open"`
@@ -440,13 +538,29 @@ type ConnPrograms struct {
 	ConnDestroyCopy2       *ebpf.Program `ebpf:"conn_destroy_copy2"`
 	ConnDestroyCopy3       *ebpf.Program `ebpf:"conn_destroy_copy3"`
 	ConnEndedUnseen        *ebpf.Program `ebpf:"conn_ended_unseen"`
+	ConnListeners          *ebpf.Program `ebpf:"conn_listeners"`
 	ConnOpenBefore         *ebpf.Program `ebpf:"conn_open_before"`
 	ConnQueued             *ebpf.Program `ebpf:"conn_queued"`
+	ConnReadTalks          *ebpf.Program `ebpf:"conn_read_talks"`
+	ConnRecvLength         *ebpf.Program `ebpf:"conn_recv_length"`
+	ConnRecvLengthCopy1    *ebpf.Program `ebpf:"conn_recv_length_copy1"`
+	ConnRecvLengthCopy2    *ebpf.Program `ebpf:"conn_recv_length_copy2"`
+	ConnRecvmsgFexit4      *ebpf.Program `ebpf:"conn_recvmsg_fexit4"`
+	ConnRecvmsgFexit5      *ebpf.Program `ebpf:"conn_recvmsg_fexit5"`
+	ConnRecvmsgFexit6      *ebpf.Program `ebpf:"conn_recvmsg_fexit6"`
+	ConnRecvmsgKprobe      *ebpf.Program `ebpf:"conn_recvmsg_kprobe"`
+	ConnRecvmsgKretprobe   *ebpf.Program `ebpf:"conn_recvmsg_kretprobe"`
 	ConnResultIoUring      *ebpf.Program `ebpf:"conn_result_io_uring"`
 	ConnRetransmit         *ebpf.Program `ebpf:"conn_retransmit"`
 	ConnRetransmitCopy1    *ebpf.Program `ebpf:"conn_retransmit_copy1"`
 	ConnRetransmitCopy2    *ebpf.Program `ebpf:"conn_retransmit_copy2"`
 	ConnRetransmitCopy3    *ebpf.Program `ebpf:"conn_retransmit_copy3"`
+	ConnSendLength         *ebpf.Program `ebpf:"conn_send_length"`
+	ConnSendLengthCopy1    *ebpf.Program `ebpf:"conn_send_length_copy1"`
+	ConnSendLengthCopy2    *ebpf.Program `ebpf:"conn_send_length_copy2"`
+	ConnSendmsgFexit       *ebpf.Program `ebpf:"conn_sendmsg_fexit"`
+	ConnSendmsgKprobe      *ebpf.Program `ebpf:"conn_sendmsg_kprobe"`
+	ConnSendmsgKretprobe   *ebpf.Program `ebpf:"conn_sendmsg_kretprobe"`
 	ConnSetState           *ebpf.Program `ebpf:"conn_set_state"`
 	ConnSetStateCopy1      *ebpf.Program `ebpf:"conn_set_state_copy1"`
 	ConnSetStateCopy2      *ebpf.Program `ebpf:"conn_set_state_copy2"`
@@ -479,13 +593,29 @@ func (p *ConnPrograms) Close() error {
 		p.ConnDestroyCopy2,
 		p.ConnDestroyCopy3,
 		p.ConnEndedUnseen,
+		p.ConnListeners,
 		p.ConnOpenBefore,
 		p.ConnQueued,
+		p.ConnReadTalks,
+		p.ConnRecvLength,
+		p.ConnRecvLengthCopy1,
+		p.ConnRecvLengthCopy2,
+		p.ConnRecvmsgFexit4,
+		p.ConnRecvmsgFexit5,
+		p.ConnRecvmsgFexit6,
+		p.ConnRecvmsgKprobe,
+		p.ConnRecvmsgKretprobe,
 		p.ConnResultIoUring,
 		p.ConnRetransmit,
 		p.ConnRetransmitCopy1,
 		p.ConnRetransmitCopy2,
 		p.ConnRetransmitCopy3,
+		p.ConnSendLength,
+		p.ConnSendLengthCopy1,
+		p.ConnSendLengthCopy2,
+		p.ConnSendmsgFexit,
+		p.ConnSendmsgKprobe,
+		p.ConnSendmsgKretprobe,
 		p.ConnSetState,
 		p.ConnSetStateCopy1,
 		p.ConnSetStateCopy2,

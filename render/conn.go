@@ -88,6 +88,15 @@ var connColumns = []Column{
 		b = append(append(b, what...), ' ')
 		return append(strconv.AppendUint(b, percent, 10), '%')
 	})},
+	{Name: "turns", Title: "TURNS", Width: 7, Right: true, Rank: 47, Extra: true, Cell: closeCell(func(b []byte, e *event.Close) []byte {
+		return appendSome(b, e.Turns)
+	})},
+	{Name: "turn_p50", Title: "TURN P50", Width: 8, Right: true, Rank: 47, Extra: true, Cell: closeCell(func(b []byte, e *event.Close) []byte {
+		return appendKnown(b, e.TurnP50)
+	})},
+	{Name: "turn_max", Title: "TURN MAX", Width: 8, Right: true, Rank: 47, Extra: true, Cell: closeCell(func(b []byte, e *event.Close) []byte {
+		return appendKnown(b, e.TurnMax)
+	})},
 	{Name: "queue", Title: "QUEUED", Width: 8, Right: true, Rank: 47, Extra: true, Cell: func(b []byte, e event.Event) []byte {
 		if e, ok := e.(*event.Accept); ok {
 			return appendKnown(b, e.Queued)
@@ -189,6 +198,14 @@ func appendEndpoint(b []byte, ap netip.AddrPort) []byte {
 		return append(b, '*')
 	}
 	return strconv.AppendUint(b, uint64(ap.Port()), 10)
+}
+
+// appendSome appends a number unless it is 0.
+func appendSome(b []byte, n uint64) []byte {
+	if n == 0 {
+		return b
+	}
+	return strconv.AppendUint(b, n, 10)
 }
 
 // appendKnown appends a duration unless it is unknown.

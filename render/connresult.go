@@ -125,6 +125,9 @@ func appendClose(b []byte, e *event.Close) []byte {
 	if e.Duration > 0 {
 		b = AppendDuration(append(b, " after "...), e.Duration)
 	}
+	if e.Turns > 0 {
+		b = appendTurns(append(b, ", "...), e)
+	}
 	if e.Idle >= idleTold {
 		b = AppendDuration(append(b, ", idle "...), e.Idle)
 	}
@@ -138,6 +141,19 @@ func appendClose(b []byte, e *event.Close) []byte {
 		b = append(append(b, ", limited by "...), what...)
 	}
 	return b
+}
+
+// appendTurns says how often the server has answered, and how long that took.
+func appendTurns(b []byte, e *event.Close) []byte {
+	b = strconv.AppendUint(b, e.Turns, 10)
+	if e.Turns == 1 {
+		return AppendDuration(append(b, " turn of "...), e.TurnMax)
+	}
+	b = append(b, " turns"...)
+	if e.TurnP50 > 0 {
+		b = AppendDuration(append(b, ", p50 "...), e.TurnP50)
+	}
+	return AppendDuration(append(b, ", max "...), e.TurnMax)
 }
 
 // limitOf is what limited sending for the longer time, and in how many percent of the

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -25,6 +26,7 @@ var connSummaryColumns = []Column{
 	{Name: "rx", Title: "RECEIVED", Width: 8, Right: true, Rank: 62, Cell: func(b []byte, e event.Event) []byte {
 		return appendMoved(b, connSummaryOf(e).Rx)
 	}},
+	extra(turnColumns[0]), extra(turnColumns[1]), extra(turnColumns[2]), extra(turnColumns[3]),
 	connSummaryTime("first", "FIRST", 50, func(s *event.ConnSummary) time.Time { return s.First }),
 	connSummaryTime("last", "LAST", 60, func(s *event.ConnSummary) time.Time { return s.Last }),
 	ranked(pidColumn, 80),
@@ -46,6 +48,33 @@ var connSummaryColumns = []Column{
 		return append(b, connSummaryOf(e).Role...)
 	}},
 	extra(eventColumn), extra(uidColumn), extra(cgroupColumn),
+}
+
+// turnColumns are shown with --turns: how often servers have answered, and how long that
+// took.
+var turnColumns = []Column{
+	{Name: "turns", Title: "TURNS", Width: 6, Right: true, Rank: 83, Cell: func(b []byte, e event.Event) []byte {
+		return appendSome(b, connSummaryOf(e).Turns)
+	}},
+	connTurn("turn_p50", "TURN P50", 82, func(s *event.ConnSummary) time.Duration { return s.TurnP50 }),
+	connTurn("turn_p99", "TURN P99", 64, func(s *event.ConnSummary) time.Duration { return s.TurnP99 }),
+	connTurn("turn_max", "TURN MAX", 76, func(s *event.ConnSummary) time.Duration { return s.TurnMax }),
+}
+
+func connTurn(name, title string, rank int, of func(*event.ConnSummary) time.Duration) Column {
+	return Column{Name: name, Title: title, Width: 8, Right: true, Rank: rank, Cell: func(b []byte, e event.Event) []byte {
+		return appendKnown(b, of(connSummaryOf(e)))
+	}}
+}
+
+// connTurnsColumns are those of conn --summary --turns.
+func connTurnsColumns() []Column {
+	columns := slices.Clone(connSummaryColumns)
+	for _, turn := range turnColumns {
+		i := slices.IndexFunc(columns, func(c Column) bool { return c.Name == turn.Name })
+		columns[i] = turn
+	}
+	return columns
 }
 
 // connSummaryLatency is a column of times that a SYN took to be answered.
@@ -79,7 +108,7 @@ func connSummaryMark(e event.Event) Mark {
 	switch s := connSummaryOf(e); {
 	case s.Failed():
 		return Failed
-	case s.Rate == 0:
+	case s.Rate == 0 && s.Turns == 0:
 		return Quiet
 	}
 	return Usual

@@ -52,8 +52,32 @@ func connPage(closing bool) *event.Page {
 	return p
 }
 
+// connTurnsPage is connPage with what --turns adds.
+func connTurnsPage(closing bool) *event.Page {
+	p := connPage(closing)
+	rows := p.Rows
+	p.Rows = func(yield func(event.Event) bool) {
+		for e := range rows {
+			switch s := e.(*event.ConnSummary); s.Result {
+			case event.ResultAccepted:
+				s.Turns, s.TurnP50, s.TurnP99, s.TurnMax = 26020, 840*time.Microsecond, 12300*time.Microsecond, 1470*time.Millisecond
+			case event.ResultConnected:
+				s.Turns, s.TurnMax = 1, 7*time.Nanosecond // the times of some recordings are not known
+			}
+			if !yield(e) {
+				return
+			}
+		}
+	}
+	return p
+}
+
 func connSummaryOptionsOf(opts TableOptions) PageOptions {
-	view := Views["conn-summary"]
+	return connSummaryOptionsIn("conn-summary", opts)
+}
+
+func connSummaryOptionsIn(name string, opts TableOptions) PageOptions {
+	view := Views[name]
 	opts.Mark = view.Mark
 	if opts.Columns == nil {
 		opts.Columns = Defaults(view.Columns)
@@ -65,13 +89,8 @@ func connSummaryOptionsOf(opts TableOptions) PageOptions {
 func TestScreensOfConnSummary(t *testing.T) {
 	for _, width := range []int{60, 80, 120, 200} {
 		t.Run(fmt.Sprintf("%d cells", width), func(t *testing.T) {
-			s := newScreen(t, width, 24)
-			live := NewLive(connSummaryOptionsOf(TableOptions{Terminal: terminal(t, width, 24)}))
-			s.write(live.AppendPage(nil, connPage(false)))
-			b := []byte(strings.TrimRight(strings.Join(s.lines(), "\n"), "\n") + "\n\n")
-			s.write(live.AppendPage(nil, connPage(true)))
-			b = append(b, strings.Join(s.main, "\n")...)
-			checkGolden(t, fmt.Sprintf("conn-summary-%d.txt", width), append(b, '\n'))
+			b := connSummaryScreens(t, width, "conn-summary", connPage)
+			checkGolden(t, fmt.Sprintf("conn-summary-%d.txt", width), b)
 			for line := range bytes.Lines(b) {
 				if n := textWidth(bytes.TrimSuffix(line, []byte("\n"))); n > width {
 					t.Errorf("%d cells: %s", n, line)
@@ -79,6 +98,28 @@ func TestScreensOfConnSummary(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestScreensOfTurns is the same with --turns.
+func TestScreensOfTurns(t *testing.T) {
+	for _, width := range []int{60, 80, 120, 200} {
+		t.Run(fmt.Sprintf("%d cells", width), func(t *testing.T) {
+			b := connSummaryScreens(t, width, "conn-summary turns", connTurnsPage)
+			checkGolden(t, fmt.Sprintf("conn-summary-turns-%d.txt", width), b)
+			if width >= 80 && !bytes.Contains(b, []byte("26020")) {
+				t.Error("it does not say how many turns there were")
+			}
+		})
+	}
+}
+
+func connSummaryScreens(t *testing.T, width int, view string, page func(closing bool) *event.Page) []byte {
+	s := newScreen(t, width, 24)
+	live := NewLive(connSummaryOptionsIn(view, TableOptions{Terminal: terminal(t, width, 24)}))
+	s.write(live.AppendPage(nil, page(false)))
+	b := []byte(strings.TrimRight(strings.Join(s.lines(), "\n"), "\n") + "\n\n")
+	s.write(live.AppendPage(nil, page(true)))
+	return append(append(b, strings.Join(s.main, "\n")...), '\n')
 }
 
 // TestLinesOfConnSummary shows the output to a pipe, with all columns.

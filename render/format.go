@@ -23,6 +23,8 @@ type screener interface {
 	appendChanges(b []byte) []byte
 	// appendEnd appends what it takes to give the screen back.
 	appendEnd(b []byte) []byte
+	// wake tells when appendChanges has something to append because a key was pressed.
+	wake() <-chan struct{}
 }
 
 // JSON formats every event as one line of JSON.

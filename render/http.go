@@ -122,22 +122,22 @@ var httpColumns = []Column{
 
 // whereWords are what of the server's time is known, in the order in which it was spent.
 var whereWords = []struct {
-	took func(*event.HTTP) time.Duration
+	took func(*event.Where) time.Duration
 	word string
 }{
-	{func(h *event.HTTP) time.Duration { return h.AcceptWait }, " to accept"},
-	{func(h *event.HTTP) time.Duration { return h.Queue }, " in the socket"},
-	{func(h *event.HTTP) time.Duration { return h.CPU }, " cpu"},
-	{func(h *event.HTTP) time.Duration { return h.RunQueue }, " run queue"},
-	{func(h *event.HTTP) time.Duration { return h.Blocked }, " blocked"},
+	{func(w *event.Where) time.Duration { return w.AcceptWait }, " to accept"},
+	{func(w *event.Where) time.Duration { return w.Queue }, " in the socket"},
+	{func(w *event.Where) time.Duration { return w.CPU }, " cpu"},
+	{func(w *event.Where) time.Duration { return w.RunQueue }, " run queue"},
+	{func(w *event.Where) time.Duration { return w.Blocked }, " blocked"},
 }
 
 // appendWhere appends where the time went at the server, as "300ms in the socket, 80ms
 // blocked".
 func appendWhere(b []byte, e event.Event) []byte {
-	h, some := httpOf(e), false
+	where, some := httpOf(e).Where(), false
 	for _, w := range whereWords {
-		took := w.took(h)
+		took := w.took(&where)
 		if took == 0 {
 			continue
 		}
@@ -151,8 +151,8 @@ func appendWhere(b []byte, e event.Event) []byte {
 
 // wentSomewhere reports whether it is known of an exchange where its time went.
 func wentSomewhere(e event.Event) bool {
-	h := httpOf(e)
-	return h.AcceptWait|h.Queue|h.CPU|h.RunQueue|h.Blocked != 0
+	where := httpOf(e).Where()
+	return where.Known()
 }
 
 const (

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"strconv"
@@ -34,6 +35,7 @@ var summaryColumns = []Column{
 	serversPart("server_p99", "SRV P99", 50, func(s *event.HTTPSummary) time.Duration { return s.ServerP99 }),
 	summaryTime("max", "MAX", 6, 55, func(s *event.HTTPSummary) time.Duration { return s.Max }),
 	{Name: "histogram", Title: spreadAxis, Width: event.SpreadCells, Rank: 40, Cell: appendSpread},
+	{Name: "where", Title: "WHERE", Width: 30, Min: 22, Rank: 45, When: func(e event.Event) bool { return summaryOf(e).Where.Known() }, Cell: appendShares},
 	{Name: "state", Title: "STATE", Width: 7, Rank: 91, When: func(e event.Event) bool { return stateOf(summaryOf(e)) != "" }, Cell: func(b []byte, e event.Event) []byte {
 		return append(b, stateOf(summaryOf(e))...)
 	}},
@@ -114,6 +116,36 @@ func appendSpread(b []byte, e event.Event) []byte {
 		}
 		eighths := max(1, int(float64(n)/float64(most)*8+0.5))
 		b = utf8.AppendRune(b, '▁'+rune(eighths-1))
+	}
+	return b
+}
+
+// appendShares appends where the time of a route went at the server, the most first, as
+// "78% in the socket, 21% blocked": shares of what is known of that.
+func appendShares(b []byte, e event.Event) []byte {
+	where := &summaryOf(e).Where
+	type share struct {
+		percent int64
+		word    string
+	}
+	var sum time.Duration
+	for _, w := range whereWords {
+		sum += w.took(where)
+	}
+	var shares []share
+	for _, w := range whereWords {
+		// What is less than one in a hundred is not worth a word.
+		if took := w.took(where); took >= sum/100 && took > 0 {
+			shares = append(shares, share{int64((took*100 + sum/2) / sum), w.word})
+		}
+	}
+	slices.SortStableFunc(shares, func(a, b share) int { return cmp.Compare(b.percent, a.percent) })
+	for i, s := range shares {
+		if i > 0 {
+			b = append(b, ", "...)
+		}
+		b = append(strconv.AppendInt(b, s.percent, 10), '%')
+		b = append(b, s.word...)
 	}
 	return b
 }

@@ -43,6 +43,7 @@ func summaryPageOf(closing bool) *event.Page {
 	hangs.Answered, hangs.Waiting, hangs.Oldest, hangs.Spent, hangs.Last, hangs.Spread = 0, 2, 8200*ms, 9100*ms, time.Time{}, event.Spread{}
 	queues := row("GET", "a-rather-long-name.internal.shop.example:8443", "/queued", 997, 0, 9.5, 384*ms, 400*ms, 420*ms, 500*ms)
 	queues.Both, queues.Slow, queues.ServerAnswered, queues.ServerP50, queues.ServerP99, queues.Status4xx = true, true, 997, 80*ms, 95*ms, 7
+	queues.Where = event.Where{AcceptWait: 210 * time.Second, Queue: 80 * time.Second, CPU: 2 * time.Second, Blocked: 10 * ms}
 	rows := []*event.HTTPSummary{
 		queues,
 		row("GET", "shop.example", "/users/{id}", 1234567, 0, 48211.4, 840*time.Microsecond, 2*ms, 12300*time.Microsecond, 4210*ms),
@@ -218,20 +219,20 @@ func TestKeyChangesTheOrder(t *testing.T) {
 	tty := terminal(t, 80, 24)
 	opts := summaryOptions(TableOptions{Terminal: tty})
 	live := NewLive(opts)
-	live.keys = &Keyboard{tty: tty}
+	live.keyed = true
 	for _, c := range []struct{ typed, want string }{
-		{"", "sorted by total; press s for another order"},
-		{"s", "sorted by p99; press s for another order"},
-		{"xS\r", "sorted by p99; press s for another order"},
-		{"\x1b[s", "sorted by p99; press s for another order"},
-		{"sss", "sorted by total; press s for another order"},
+		{"", "sorted by total; press s for another order, ? for all keys"},
+		{"s", "sorted by p99; press s for another order, ? for all keys"},
+		{"xS\r\t", "sorted by p99; press s for another order, ? for all keys"},
+		{"\x1b[s", "sorted by p99; press s for another order, ? for all keys"},
+		{"sss", "sorted by total; press s for another order, ? for all keys"},
 	} {
 		listen(strings.NewReader(c.typed), live.press)
-		if got := live.foot(0); got != c.want {
+		if got := live.foot(0, live.total, live.looking()); got != c.want {
 			t.Errorf("%q: %q, want %q", c.typed, got, c.want)
 		}
 	}
-	live.keys = nil // as if the terminal was its own
+	live.keyed = false
 	s := newScreen(t, 80, 24)
 	for _, c := range []struct{ typed, want string }{{"", "lost"}, {"x", "lost"}, {"s", "sorted by p99"}} {
 		if c.typed == "" {
@@ -264,6 +265,25 @@ func TestSlowestExchangesGiveWayToRows(t *testing.T) {
 		}
 		if last := lines[height-1]; last != more {
 			t.Errorf("height %d: %q, want %q", height, last, more)
+		}
+	}
+}
+
+// The shares are of what is known, the most first.
+func TestSharesOfWhereTimeWent(t *testing.T) {
+	const ms = time.Millisecond
+	for name, c := range map[string]struct {
+		where event.Where
+		want  string
+	}{
+		"nothing is known":        {event.Where{}, ""},
+		"one":                     {event.Where{Blocked: 1}, "100% blocked"},
+		"all":                     {event.Where{AcceptWait: 10 * ms, Queue: 40 * ms, CPU: 20 * ms, RunQueue: 5 * ms, Blocked: 25 * ms}, "40% in the socket, 25% blocked, 20% cpu, 10% to accept, 5% run queue"},
+		"what is next to nothing": {event.Where{CPU: 9, Blocked: 991}, "99% blocked"},
+		"a year of it":            {event.Where{CPU: 3000 * time.Hour, Blocked: 5760 * time.Hour}, "66% blocked, 34% cpu"},
+	} {
+		if got := string(appendShares(nil, &event.HTTPSummary{Where: c.where})); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}
 }

@@ -59,7 +59,7 @@ func (k *Keyboard) take(press func(byte)) {
 }
 
 // listen calls press with each key until in is closed. Keys that make several bytes,
-// such as arrows, begin with an escape and are none.
+// such as arrows, begin with an escape and are none; the key Esc makes just that.
 func listen(in io.Reader, press func(byte)) {
 	keys := make([]byte, 64)
 	for {
@@ -67,7 +67,7 @@ func listen(in io.Reader, press func(byte)) {
 		if err != nil {
 			return
 		}
-		if n > 0 && keys[0] == '\x1b' {
+		if n > 1 && keys[0] == keyEscape {
 			continue
 		}
 		for _, key := range keys[:n] {

@@ -57,6 +57,10 @@ var columnKeys = map[string]string{
 	"unacked":      "unacked_bytes",
 	"age":          "age_us",
 	"limited":      "busy_us, rwnd_limited_us, sndbuf_limited_us",
+	"turns":        "turns",
+	"turn_p50":     "turn_p50_us",
+	"turn_p99":     "turn_p99_us",
+	"turn_max":     "turn_max_us",
 	"queue":        "queue_us",
 	"backlog":      "backlog, backlog_max",
 
@@ -84,6 +88,7 @@ var columnKeys = map[string]string{
 	"server_p99": "server_p99_us",
 
 	"http-summary total": "total_us",
+	"http-summary where": "", // those of http tell it of each exchange
 
 	"what": "",
 

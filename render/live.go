@@ -1,6 +1,7 @@
 package render
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ type Live struct {
 	opts  PageOptions
 	table *Table
 	keys  *Keyboard // nil: what is typed is not its concern
+	keyed bool      // keys are pressed
 
 	// The page that is shown: the text of all its cells, row by row, and the end of
 	// each cell in it. With that it can be laid out again for another size.
@@ -29,6 +31,12 @@ type Live struct {
 	ends  []int
 	marks []Mark
 	total int
+
+	// The filter with which it was kept, in lower case; how many rows pass and were not
+	// kept; and which of the kept rows are shown.
+	found  []byte
+	unkept int
+	rows   []int
 
 	screen []string // the lines on the terminal now
 	width  int      // of the terminal when they were drawn
@@ -40,13 +48,17 @@ type Live struct {
 	noted  bool   // note is not shown yet
 	resume bool   // the shell has used the terminal meanwhile: draw it anew
 	away   bool   // the terminal is the shell's: between Leave and Return
+	look   look
+	quit   func()        // ends tracing
+	stale  bool          // what is shown is not as look says
+	woken  chan struct{} // holds one when it is stale
 }
 
 // NewLive returns a Live. Its options must have a terminal. It leaves out the
 // column of times: all rows are of now.
 func NewLive(opts PageOptions) *Live {
 	opts.Columns = without(opts.Columns, func(c Column) bool { return c.Name == timeColumn.Name })
-	return &Live{opts: opts, table: NewTable(opts.TableOptions)}
+	return &Live{opts: opts, table: NewTable(opts.TableOptions), quit: endByKey, woken: make(chan struct{}, 1)}
 }
 
 // AppendEvent implements Format. It appends nothing: pages show all events.
@@ -84,15 +96,34 @@ func (l *Live) Return() {
 	l.keys.take(l.press)
 }
 
-// press does what a key is for.
+// press does what a key is for. What it changes is shown at once.
 func (l *Live) press(key byte) {
-	if key != 's' || l.opts.Order == nil {
-		return
-	}
 	l.mu.Lock()
-	l.note = "" // it stands where the order is told
+	before := l.look
+	reorder := l.look.press(key, l.quit) && l.opts.Order != nil
+	changed := reorder || before.paused != l.look.paused || before.keys != l.look.keys || before.typing != l.look.typing || !bytes.Equal(before.filter, l.look.filter)
+	if changed {
+		l.note, l.stale = "", true // it stands where that is told
+	}
 	l.mu.Unlock()
-	l.opts.Order.Next() // whoever tells pages tells one in that order
+	if reorder {
+		l.opts.Order.Next() // whoever tells pages tells one in that order
+	} else if changed {
+		select {
+		case l.woken <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// wake is told when appendChanges has something to append.
+func (l *Live) wake() <-chan struct{} { return l.woken }
+
+// looking is how the user looks at pages now.
+func (l *Live) looking() look {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.look
 }
 
 // AppendPage implements Pager.
@@ -100,13 +131,17 @@ func (l *Live) AppendPage(b []byte, p *event.Page) []byte {
 	if p.Closing {
 		return appendClosing(l.appendEnd(b), p, l.opts)
 	}
-	l.keep(p)
+	look := l.looking()
+	if !look.paused || l.marks == nil {
+		l.keep(p, look.filter)
+	}
 	l.table.measure()
 	return l.draw(b)
 }
 
-// keep copies the text of a page.
-func (l *Live) keep(p *event.Page) {
+// keep copies the text of a page: of its first rows and, while rows are filtered, of as many
+// that pass. The others are counted.
+func (l *Live) keep(p *event.Page, filter []byte) {
 	l.title, l.text, l.ends, l.marks = l.title[:0], l.text[:0], l.ends[:0], l.marks[:0]
 	if l.opts.Title != nil {
 		l.title = l.opts.Title(l.title, p)
@@ -118,22 +153,62 @@ func (l *Live) keep(p *event.Page) {
 			l.below = append(l.below, l.opts.Below(nil, e))
 		}
 	}
+	find := bytes.ToLower(filter)
+	l.found, l.unkept = find, 0
 	l.table.widths.count++
 	l.table.widths.turn(pageWindow)
+	passed, n := 0, 0
 	for e := range p.Rows {
 		l.table.appear(e)
-		if len(l.marks) == keptRows {
+		n++
+		if n > keptRows && len(find) == 0 {
 			continue
 		}
+		text, ends := len(l.text), len(l.ends)
 		l.text, l.ends = l.table.appendCells(l.text, l.ends, e)
+		passes := len(find) > 0 && hasText(l.text, text, l.ends[ends:], find)
+		if passes {
+			passed++
+		}
+		if n > keptRows && (!passes || passed > keptRows) {
+			l.text, l.ends = l.text[:text], l.ends[:ends]
+			if passes {
+				l.unkept++
+			}
+			continue
+		}
 		l.table.noteWidths(l.text, l.ends)
 		l.marks = append(l.marks, l.table.markOf(e))
 	}
 }
 
+// filtered picks the kept rows that are to be shown, and says how many there are in all. Of
+// a page that was kept with another filter only the kept rows are known.
+func (l *Live) filtered(filter []byte) (total int) {
+	l.rows = l.rows[:0]
+	if len(filter) == 0 {
+		for row := range min(len(l.marks), keptRows) {
+			l.rows = append(l.rows, row)
+		}
+		return l.total
+	}
+	find, all, from := bytes.ToLower(filter), len(l.opts.Columns), 0
+	for row := range l.marks {
+		ends := l.ends[row*all : (row+1)*all]
+		if hasText(l.text, from, ends, find) {
+			l.rows = append(l.rows, row)
+		}
+		from = ends[len(ends)-1]
+	}
+	if bytes.Equal(find, l.found) {
+		return len(l.rows) + l.unkept
+	}
+	return len(l.rows)
+}
+
 func (l *Live) appendChanges(b []byte) []byte {
 	l.mu.Lock()
-	on, stale := l.on, l.noted || l.resume
+	on, stale := l.on, l.noted || l.resume || l.stale
 	l.mu.Unlock()
 	if !on {
 		return b
@@ -152,8 +227,8 @@ func (l *Live) draw(b []byte) []byte {
 		l.mu.Unlock()
 		return b
 	}
-	enter, last := !l.on || l.resume, l.note
-	l.on, l.noted, l.resume = true, false, false
+	enter, last, look := !l.on || l.resume, l.note, l.look
+	l.on, l.noted, l.resume, l.stale = true, false, false, false
 	l.mu.Unlock()
 	t := l.table
 	switch {
@@ -166,7 +241,7 @@ func (l *Live) draw(b []byte) []byte {
 		l.screen = make([]string, t.height)
 	}
 	l.width = t.width
-	next := l.layOut(last)
+	next := l.layOut(last, look)
 	for i := range next {
 		b = appendChange(b, i, l.screen[i], next[i])
 	}
@@ -175,8 +250,8 @@ func (l *Live) draw(b []byte) []byte {
 }
 
 // layOut makes the lines of the screen from the kept page. The last line shows a
-// message, or else how many rows have no room, and their order.
-func (l *Live) layOut(last string) []string {
+// message, or else how many rows have no room, their order, and what keys do.
+func (l *Live) layOut(last string, look look) []string {
 	t := l.table
 	next := make([]string, 0, t.height)
 	add := func(line []byte) {
@@ -193,13 +268,14 @@ func (l *Live) layOut(last string) []string {
 		below = nil
 	}
 	room -= len(below)
-	if last == "" && (l.total > room || l.opts.Order != nil) {
-		last = l.foot(min(room-1, len(l.marks)))
+	total := l.filtered(look.filter)
+	if last == "" && (total > room || l.opts.Order != nil || l.keyed || look.says()) {
+		last = l.foot(min(room-1, len(l.rows)), total, look)
 	}
 	if last != "" {
 		room--
 	}
-	for row := range min(len(l.marks), room) {
+	for _, row := range l.rows[:max(min(len(l.rows), room), 0)] {
 		add(l.appendKept(l.line, row))
 	}
 	for len(next) < t.height-1-len(below) {
@@ -214,21 +290,36 @@ func (l *Live) layOut(last string) []string {
 	return next
 }
 
-// foot says how many rows there are beside those shown, and what they are sorted by.
-func (l *Live) foot(shown int) string {
-	var b []byte
-	if l.total > shown {
-		b = appendMore(b, l.total-shown)
+// foot says how many rows there are beside those shown, what hides others, what they are
+// sorted by and, where keys are read, which.
+func (l *Live) foot(shown, total int, look look) string {
+	if look.keys && !look.typing {
+		return look.keysText(l.opts.Order != nil)
 	}
-	if l.opts.Order == nil {
+	var b []byte
+	and := func(b []byte) []byte {
+		if len(b) > 0 {
+			b = append(b, ", "...)
+		}
+		return b
+	}
+	if b = look.appendLook(b, total, and); look.typing {
 		return string(b)
 	}
-	if len(b) > 0 {
-		b = append(b, ", "...)
+	if total > shown {
+		b = appendMore(and(b), total-shown)
 	}
-	b = append(append(b, "sorted by "...), l.opts.Order.Key()...)
-	if l.keys != nil {
-		b = append(b, "; press s for another order"...)
+	if l.opts.Order != nil {
+		b = append(append(and(b), "sorted by "...), l.opts.Order.Key()...)
+	}
+	switch {
+	case !l.keyed:
+	case l.opts.Order != nil:
+		b = append(b, "; press s for another order, ? for all keys"...)
+	case len(b) > 0:
+		b = append(b, "; press ? for keys"...)
+	default:
+		b = append(b, "press ? for keys"...)
 	}
 	return string(b)
 }

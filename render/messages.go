@@ -278,6 +278,9 @@ func (m *Messages) Account(a *event.Account) {
 	if n := sum(a.Unread); n > 0 {
 		b = append(append(b, "; "...), plural(n, "line")+" could not be read"...)
 	}
+	if a.Overflows > 0 {
+		b = fmt.Appendf(b, "; %s dropped by full queues of listeners", plural(a.Overflows, "connection"))
+	}
 	if a.Incomplete > 0 {
 		b = fmt.Appendf(b, "; %s lost, some rows lack a field", plural(a.Incomplete, "detail"))
 	}

@@ -106,7 +106,7 @@ func (o *Output) Share(m *Messages, keys *Keyboard) (release func()) {
 	if !ok {
 		return func() {}
 	}
-	live.keys = keys
+	live.keys, live.keyed = keys, keys != nil
 	keys.take(live.press)
 	if m.terminal {
 		m.share(live.Note)

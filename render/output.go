@@ -186,6 +186,15 @@ func (o *Output) Wait(stop <-chan struct{}) {
 	}
 }
 
+// Wake tells that Flush has something to write, though no event has come: a key was
+// pressed. It is nil if that never happens.
+func (o *Output) Wake() <-chan struct{} {
+	if f, ok := o.format.(screener); ok {
+		return f.wake()
+	}
+	return nil
+}
+
 func (o *Output) signal() {
 	select {
 	case o.wake <- struct{}{}:

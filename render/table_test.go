@@ -798,6 +798,12 @@ func connEvents() []event.Event {
 		with(reset(v4(event.RoleServer), event.RoleServer, event.RoleServer), func(e *event.Close) {
 			e.Idle, e.MinRTT, e.Unread = 1500*time.Millisecond, 30*time.Microsecond, 512
 		}),
+		with(closed(v4(event.RoleClient), event.ReasonClosed, event.RoleClient), func(e *event.Close) {
+			e.Turns, e.TurnP50, e.TurnMax = 26020, 840*time.Microsecond, 1470*time.Millisecond
+		}),
+		with(closed(v4(event.RoleServer), event.ReasonClosed, event.RoleClient), func(e *event.Close) {
+			e.Turns, e.TurnP50, e.TurnMax = 1, 12*time.Millisecond, 12*time.Millisecond
+		}),
 		with(closed(v4(event.RoleServer), event.ReasonClosed, event.RoleClient), func(e *event.Close) {
 			e.Idle, e.Busy, e.RwndLimited, e.SndbufLimited = time.Nanosecond, 4*time.Second, 3*time.Second, 100*time.Millisecond
 		}),
@@ -821,7 +827,7 @@ func TestTableOfConnKeepsErrorAndPort(t *testing.T) {
 	view := Views["conn"]
 	words := []string{
 		"connected", "accepted", "closed", "reset", "timed out", "refused", "no answer", "no answer", "given up",
-		"ENETUNREACH", "EADDRNOTAVAIL", "connected", "closed", "reset", "accepted", "accepted", "accepted", "reset", "closed", "closed",
+		"ENETUNREACH", "EADDRNOTAVAIL", "connected", "closed", "reset", "accepted", "accepted", "accepted", "reset", "closed", "closed", "closed", "closed",
 		"open", "open", "not accepted",
 	}
 	for width := 25; width <= 200; width++ {

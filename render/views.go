@@ -8,7 +8,8 @@ var Views = map[string]View{
 
 	"conn": {Columns: connColumns, Mark: connMark},
 
-	"conn-summary": {Columns: connSummaryColumns, Mark: connSummaryMark, Paged: true, Title: appendConnSummaryTitle},
+	"conn-summary":       {Columns: connSummaryColumns, Mark: connSummaryMark, Paged: true, Title: appendConnSummaryTitle},
+	"conn-summary turns": {Columns: connTurnsColumns(), Mark: connSummaryMark, Paged: true, Title: appendConnSummaryTitle},
 
 	"traffic": trafficView(ranked(pidColumn, 55), commColumn, extra(trafficProto)),
 

@@ -35,7 +35,7 @@ esac
 
 mkdir -p "$build"
 target kernel-tests || exit 1
-target test-unit && target soak SOAK=20s || exit 1
+target test-unit && target soak SOAK=20s && target demo || exit 1
 # Each in a process group of its own, so that all of it can be ended.
 setsid "$0" "$build" newest >"$build/newest" 2>&1 &
 newest=$!

@@ -321,6 +321,7 @@ struct sock {
 	int sk_err_soft;
 	u32 sk_ack_backlog;
 	u32 sk_max_ack_backlog;
+	atomic_t sk_drops;
 	u16 sk_protocol;
 	u8 sk_shutdown;
 };
@@ -369,6 +370,7 @@ struct tcp_sock {
 	u64 tcp_wstamp_ns;
 	u64 first_tx_mstamp;
 	u32 segs_out;
+	u32 data_segs_in;
 	u32 total_retrans;
 	u32 srtt_us;
 	u32 lsndtime;	/* when bytes left last, in ticks */
@@ -525,6 +527,7 @@ enum tcp_state {
 /* include/net/sock.h: enum sock_flags, set when a FIN has come */
 #define SOCK_DONE 1
 #define RCV_SHUTDOWN 1
+#define SEND_SHUTDOWN 2
 #define SHUTDOWN_MASK 3
 /* include/uapi/linux/errqueue.h */
 #define SO_EE_ORIGIN_ICMP 2

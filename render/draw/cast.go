@@ -29,6 +29,7 @@ type unit struct {
 	comm    string
 	place   string // its pod or container; empty: it stands for itself
 	name    string // of the place
+	box     string // the pod or container that it is in, also if that is not asked for
 	address string
 	called  bool // of an address
 	ports   []uint16
@@ -79,7 +80,6 @@ func newCast(r *Recording, items []item, by Grouping) *cast {
 	c.places()
 	c.servers(items)
 	c.families(r)
-	c.crowds()
 	return c
 }
 
@@ -102,6 +102,9 @@ func (c *cast) gather(r *Recording, items []item, by Grouping) {
 		if !ok {
 			u = c.add(unit{process: p, comm: a.comm})
 			c.procs[p] = u
+		}
+		if v := &c.units[u]; v.box == "" {
+			v.box = cmp.Or(a.container, a.pod)
 		}
 		if v := &c.units[u]; v.place == "" {
 			host := strconv.Itoa(a.host)
@@ -147,11 +150,13 @@ func (c *cast) places() {
 	}
 }
 
-// servers joins the processes of one name that serve one port, as a server's workers.
+// servers joins the processes of one name and place that serve one port, as a server's
+// workers.
 func (c *cast) servers(items []item) {
 	type service struct {
 		host int
 		comm string
+		box  string
 		port uint16
 	}
 	first := map[service]int{}
@@ -160,7 +165,7 @@ func (c *cast) servers(items []item) {
 			continue
 		}
 		for _, port := range u.ports {
-			s := service{u.host, u.comm, port}
+			s := service{u.host, u.comm, u.box, port}
 			if f, ok := first[s]; ok {
 				c.join(f, n)
 			} else {
@@ -226,31 +231,36 @@ func (c *cast) families(r *Recording) {
 	}
 }
 
-// crowds joins processes of one name of which there are many, and so addresses that
-// only call.
-func (c *cast) crowds() {
+// crowds joins processes of one name of which many take part, and so addresses that only
+// call. The ends of items are units.
+func (c *cast) crowds(items []item) {
 	type name struct {
-		host int
-		comm string
+		host    int
+		comm    string
+		process bool
 	}
 	sets := map[name][]int{}
-	var addresses []int
-	for n, u := range c.units {
-		switch {
-		case u.pid == 0 && !u.called:
-			addresses = append(addresses, n)
-		case c.find(n) == n && u.pid != 0 && u.place == "" && len(u.ports) == 0:
-			k := name{u.host, u.comm}
-			sets[k] = append(sets[k], n)
+	seen := map[int]bool{}
+	for i := range items {
+		for _, n := range []int32{items[i].from, items[i].to} {
+			first := c.find(int(n))
+			if seen[first] {
+				continue
+			}
+			seen[first] = true
+			switch u := &c.units[first]; {
+			case u.pid == 0 && !u.called:
+				sets[name{}] = append(sets[name{}], first)
+			case u.pid != 0 && u.place == "" && len(u.ports) == 0:
+				k := name{u.host, u.comm, true}
+				sets[k] = append(sets[k], first)
+			}
 		}
 	}
-	for _, set := range sets {
-		if len(set) > alike {
+	for k, set := range sets {
+		if k.process && len(set) > alike || len(set) > callers {
 			c.joinAll(set)
 		}
-	}
-	if len(addresses) > callers {
-		c.joinAll(addresses)
 	}
 }
 
@@ -289,10 +299,23 @@ func (c *cast) over(r *Recording, it *item, acts map[int]bool) int {
 	return top
 }
 
-// seat gives participants their places, by who comes first; with more than most of
-// them those that do least are put together. used are the sets that take part, in
-// the order in which they do, and how often.
-func (c *cast) seat(r *Recording, used []int, weight map[int]int, most int) {
+// seat gives participants their places, by who comes first in items, of which the ends are
+// units. With more than most of them those that do least are put together.
+func (c *cast) seat(r *Recording, items []item, most int) {
+	var used []int
+	weight := map[int]int{}
+	for i := range items {
+		ends := []int32{items[i].from, items[i].to}
+		if items[i].kind == aProgram {
+			ends = ends[:1]
+		}
+		for _, n := range ends {
+			s := c.find(int(n))
+			if weight[s]++; weight[s] == 1 {
+				used = append(used, s)
+			}
+		}
+	}
 	sets := map[int][]int{}
 	for n := range c.units {
 		s := c.find(n)
@@ -358,7 +381,11 @@ func (c *cast) seat(r *Recording, used []int, weight map[int]int, most int) {
 	}
 	for n, s := range used {
 		u := &c.units[s]
-		if called[names[n]] > 1 && u.pid != 0 && u.place == "" && crowd[s] == "" {
+		switch {
+		case called[names[n]] == 1 || u.pid == 0 || crowd[s] != "":
+		case u.place != "":
+			names[n] += fmt.Sprintf(" %.12s", u.box)
+		default:
 			names[n] += " pid " + strconv.FormatUint(uint64(u.pid), 10)
 		}
 		c.part[s] = n
@@ -398,6 +425,9 @@ func (c *cast) name(first int, set []int, crowd string) string {
 				name += ","
 			}
 			name += " :" + strconv.Itoa(int(p))
+		}
+		if len(ports) > 3 {
+			name += " …"
 		}
 		return name
 	case processes == len(set) && processes > alike:

@@ -11,6 +11,7 @@
 //	ladder.go   steps as text
 //	text.go     what is said of a thing; strangers' text
 //	draw.go     puts these together
+//	moment.go   --from and --to
 //	command.go  `tracer draw`
 //
 // Start with [Recording]. Nothing is guessed: what is not certain to be caused by a

@@ -111,26 +111,15 @@ func (r *Recording) play(o Options, seats int) (*play, error) {
 		}
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return compare(items[a].start, items[b].start) })
-	var used []int
-	weight := map[int]int{}
-	take := func(unit int) {
-		s := p.cast.find(unit)
-		if weight[s]++; weight[s] == 1 {
-			used = append(used, s)
-		}
-	}
 	whole := make([]item, 0, len(order))
 	place := make([]int, len(items))
 	for _, n := range order {
 		it := items[n]
 		if it.kind == aProgram {
-			u := p.cast.over(r, &it, acts)
-			it.from, it.to = int32(u), int32(u)
-			take(u)
+			u := int32(p.cast.over(r, &it, acts))
+			it.from, it.to = u, u
 		} else {
 			it.from, it.to = int32(p.cast.of[it.from]), int32(p.cast.of[it.to])
-			take(int(it.from))
-			take(int(it.to))
 		}
 		place[n] = len(whole)
 		whole = append(whole, it)
@@ -146,7 +135,8 @@ func (r *Recording) play(o Options, seats int) (*play, error) {
 			p.top = append(p.top, place[n])
 		}
 	}
-	p.cast.seat(r, used, weight, seats)
+	p.cast.crowds(whole)
+	p.cast.seat(r, whole, seats)
 	return p, nil
 }
 

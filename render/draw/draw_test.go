@@ -301,6 +301,9 @@ func TestParticipants(t *testing.T) {
 		{"a pod", []event.Object{in(web(1, 2, 80, "/", 0, 10), pod), in(web(1, 3, 81, "/", 0, 10), pod)}, all, []string{"server1", "shop/web-0"}},
 		{"its containers", []event.Object{in(web(1, 2, 80, "/", 0, 10), pod)}, Options{Group: Grouping{Container: true}}, []string{"server1", "app"}},
 		{"its processes", []event.Object{in(web(1, 2, 80, "/", 0, 10), pod)}, Options{}, []string{"server1", "server2 :80"}},
+		{"processes of one name in two containers are not one server", []event.Object{in(web(1, 2, 80, "/", 0, 10), event.Place{ContainerID: id}), in(worker(3), event.Place{ContainerID: "c"}), in(worker(4), event.Place{ContainerID: "d"})}, Options{}, []string{"server1", "server2 :80", "nginx :80 pid 3", "nginx :80 pid 4"}},
+		{"two containers of one name", []event.Object{in(worker(3), event.Place{Container: "app", ContainerID: "c"}), in(worker(4), event.Place{Container: "app", ContainerID: "d"})}, all, []string{"server1", "app c", "app d"}},
+		{"addresses that are used again are another connection", []event.Object{asked(1, "curl"), func() *event.HTTP { e := asked(2, "wget"); e.Src = asked(1, "").Src; return e }()}, all, []string{"curl", "server99 :80", "wget"}},
 		{"a container without a name", []event.Object{in(web(1, 2, 80, "/", 0, 10), event.Place{ContainerID: id})}, all, []string{"server1", "bbbbbbbbbbbb"}},
 		{"addresses", []event.Object{from(web(1, 2, 80, "/", 0, 10), "10.0.0.1:7"), from(web(1, 2, 80, "/", 0, 10), "10.0.0.1:8")}, all, []string{"10.0.0.1", "server2 :80"}},
 		{"many addresses are one", func() (events []event.Object) {
@@ -313,6 +316,10 @@ func TestParticipants(t *testing.T) {
 		{"where it starts servers, each of its children is", []event.Object{command, exec(60, 50, "make"), exec(61, 60, "sh"), exec(62, 61, "curl"), asked(62, "curl"), exec(63, 60, "wget"), asked(63, "wget"), exec(99, 60, "server99")}, all, []string{"make", "sh", "server99 :80", "wget"}},
 		{"the same of a process that was followed", []event.Object{&event.Start{PID: 50, Args: []string{"--json", "--pid", "60"}}, exec(61, 60, "sh"), exec(62, 61, "curl"), asked(62, "curl"), exec(63, 60, "wget"), asked(63, "wget"), exec(99, 60, "server99")}, all, []string{"sh", "server99 :80", "wget"}},
 		{"programs of one that is older than the recording", []event.Object{exec(60, 59, "ls"), exec(61, 59, "cat")}, all, []string{"tracer"}},
+		{"who a connection's rows tell stands for an address", []event.Object{
+			from(web(1, 2, 80, "/", 0, 10), "127.0.0.1:7"),
+			&event.Connect{Common: event.Common{Time: at(0), Kind: event.KindConnect, Process: event.Process{PID: 1, Comm: "curl"}}, Connection: event.Connection{Role: event.RoleClient, Src: addr("127.0.0.1:7"), Dst: addr("127.0.0.1:80")}},
+		}, all, []string{"curl", "server2 :80"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := recorded(c.events...)

@@ -12,16 +12,20 @@ func (r *Recording) resolved() []item {
 	items := slices.Clone(r.items)
 	for n := range items {
 		if l := r.linked[n]; l != nil {
-			if l.ends[client] >= 0 {
-				items[n].from = l.ends[client]
-			}
-			if l.ends[server] >= 0 {
-				items[n].to = l.ends[server]
-			}
+			items[n].from = r.better(items[n].from, l.ends[client])
+			items[n].to = r.better(items[n].to, l.ends[server])
 		}
 	}
 	clocks(r, items)
 	return items
+}
+
+// better is the actor that its connection tells, where a row tells an address alone.
+func (r *Recording) better(told, found int32) int32 {
+	if found >= 0 && r.actors[told].pid == 0 {
+		return found
+	}
+	return told
 }
 
 // nest finds for each item the exchange that it belongs to: the only request that its

@@ -357,12 +357,11 @@ func (r *Recording) exchange(host int, e *event.HTTP) {
 	start := e.Time.UnixNano()
 	line := host
 	host = r.named(e.Hostname, line)
-	c := e.Connection
-	l := r.link(host, nil, &c)
-	l.http = true
+	ends := [2]int32{-1, -1}
 	clock := host // role both: times are the client's
+	own := side(e.Role)
 	if e.Role == event.RoleBoth {
-		c.Role = event.RoleServer
+		own = server
 		if e.PeerPID != 0 {
 			peer := event.Place{Container: e.PeerContainer, ContainerID: e.PeerContainerID, Pod: e.PeerPod, Namespace: e.PeerNamespace}
 			from := host
@@ -370,22 +369,36 @@ func (r *Recording) exchange(host int, e *event.HTTP) {
 				from = r.named(e.PeerHostname, line)
 				clock = from
 			}
-			l.ends[client] = r.who(from, e.PeerPID, e.PeerComm, &peer)
+			ends[client] = r.who(from, e.PeerPID, e.PeerComm, &peer)
 		}
 	}
 	if e.PID != 0 {
-		l.ends[side(c.Role)] = r.who(host, e.PID, e.Comm, &e.Place)
+		ends[own] = r.who(host, e.PID, e.Comm, &e.Place)
+	}
+	l := r.link(host, nil, &e.Connection)
+	for n, who := range ends {
+		if known := l.ends[n]; who >= 0 && known >= 0 && r.actors[who].pid != r.actors[known].pid && !e.ID.Known { // the addresses are used again
+			delete(r.links, key(host, &e.Connection))
+			l = r.link(host, nil, &e.Connection)
+			break
+		}
+	}
+	l.http = true
+	for n, who := range ends {
+		if who >= 0 && l.ends[n] < 0 {
+			l.ends[n] = who
+		}
 	}
 	i := item{
-		kind: anExchange, host: clock, from: l.ends[client], to: l.ends[server], start: start, timed: true,
+		kind: anExchange, host: clock, from: ends[client], to: ends[server], start: start, timed: true,
 		method: r.text(e.Method), path: r.text(target(e.Path)),
-		port: c.Dst.Port(), tx: e.RequestBytes, rx: e.ResponseBytes, failed: e.Failed(), answered: e.Answered(),
+		port: e.Dst.Port(), tx: e.RequestBytes, rx: e.ResponseBytes, failed: e.Failed(), answered: e.Answered(),
 	}
 	if i.from < 0 {
-		i.from = r.at(host, c.Src, false)
+		i.from = r.at(host, e.Src, false)
 	}
 	if i.to < 0 {
-		i.to = r.at(host, c.Dst, true)
+		i.to = r.at(host, e.Dst, true)
 	}
 	if e.Kind == event.KindHTTPStuck {
 		i.end, i.answered, i.failed, i.answer = start+int64(e.Age), false, true, "no answer yet"

@@ -5,20 +5,24 @@
 //
 //	release -site DIR -store PROGRAM -out DIR TRACER
 //
-// It needs root, and what make install-demo-tools installs. DIR of -site has site with
-// its packages installed. All traffic is on loopback. In the folder out it leaves the
-// recordings, release.mmd, release.txt and, of the browser, page.html. It fails if an
-// exchange, a connection or a program of those that there must be is missing, or if
-// anything was lost.
+// It needs root, and what make install-demo-tools installs; the packages of -site are
+// installed already. All traffic is on loopback. It is recorded by tracer all, and beside
+// that by exec, conn and http. In the folder of -out it leaves the recordings, release.mmd,
+// release.txt and, of the browser, page.html. It fails if an exchange, a connection or a
+// program of those that there must be is missing, if anything was lost, or if the two
+// recordings are drawn differently.
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -87,15 +91,22 @@ func (p *parts) demo(tracer string) error {
 		return err
 	}
 	defer begin.Close() // it ends, whatever happens here
-	var files []string
-	var traced []*traced
-	for _, args := range [][]string{{"exec", "--exits"}, {"conn"}, {"http"}} {
-		t, err := trace(tracer, filepath.Join(p.out, args[0]+".jsonl"), append(args, "--json", "--pid", fmt.Sprint(scenario.Process.Pid))...)
+	pid := fmt.Sprint(scenario.Process.Pid)
+	whole := filepath.Join(p.out, "all.jsonl")
+	one, err := trace(tracer, filepath.Join(p.out, "all.txt"), "all", "--json", "--pid", pid, "--write", whole)
+	if err != nil {
+		return err
+	}
+	defer one.stop()
+	all := []*traced{one}
+	var three []string
+	for _, args := range [][]string{{"exec", "--exits", "--failed"}, {"conn"}, {"http"}} {
+		t, err := trace(tracer, filepath.Join(p.out, args[0]+".jsonl"), append(args, "--json", "--pid", pid)...)
 		if err != nil {
 			return err
 		}
 		defer t.stop()
-		traced, files = append(traced, t), append(files, t.path)
+		all, three = append(all, t), append(three, t.path)
 	}
 	took := time.Now()
 	fmt.Fprintln(begin)
@@ -103,47 +114,64 @@ func (p *parts) demo(tracer string) error {
 		return fmt.Errorf("the release: %w", err)
 	}
 	log.Printf("the release took %v", time.Since(took).Round(time.Millisecond))
-	for _, t := range traced {
+	for _, t := range all {
 		if err := t.stop(); err != nil {
 			return err
 		}
 	}
-	if err := check(p.out, files); err != nil {
-		return err
-	}
-	for name, flags := range map[string][]string{mermaidFile: nil, textFile: {"--ascii"}} {
-		cmd := exec.Command(tracer, append(append([]string{"draw"}, flags...), files...)...)
-		cmd.Env = append(os.Environ(), "COLUMNS=120")
-		cmd.Stderr = os.Stderr
-		text, err := cmd.Output()
-		if err != nil {
-			return fmt.Errorf("draw: %w", err)
-		}
-		if err := os.WriteFile(filepath.Join(p.out, name), text, 0o644); err != nil {
-			return err
+	for _, files := range [][]string{{whole}, three} {
+		if err := check(p.out, files); err != nil {
+			return fmt.Errorf("recorded in %s: %w", strings.Join(files, ", "), err)
 		}
 	}
-	text, err := os.ReadFile(filepath.Join(p.out, textFile))
+	picture, err := draw(tracer, whole)
 	if err != nil {
 		return err
 	}
-	if all := fmt.Sprintf("%d of %d exchanges", len(exchanges), len(exchanges)); !strings.Contains(string(text), all) {
+	again, err := draw(tracer, three...)
+	if err != nil {
+		return err
+	}
+	if a, b := shape(picture), shape(again); a != b {
+		return fmt.Errorf("one recording is drawn as\n%s\nand three as\n%s", a, b)
+	}
+	text, err := draw(tracer, "--ascii", whole)
+	if err != nil {
+		return err
+	}
+	if all := fmt.Sprintf("%d of %d exchanges", len(exchanges), len(exchanges)); !strings.Contains(text, all) {
 		return fmt.Errorf("the picture does not say that it has %s:\n%s", all, text)
 	}
-	_, err = os.Stdout.Write(text)
-	return err
+	fmt.Print(text)
+	return errors.Join(os.WriteFile(filepath.Join(p.out, "release.mmd"), []byte(picture), 0o644), os.WriteFile(filepath.Join(p.out, "release.txt"), []byte(text), 0o644))
 }
 
-// What is drawn, in the folder out.
-const (
-	mermaidFile = "release.mmd"
-	textFile    = "release.txt"
-)
+// draw returns what is drawn of recordings.
+func draw(tracer string, args ...string) (string, error) {
+	cmd := exec.Command(tracer, append([]string{"draw"}, args...)...)
+	cmd.Env = append(os.Environ(), "COLUMNS=120")
+	cmd.Stderr = os.Stderr
+	text, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", strings.Join(cmd.Args, " "), err)
+	}
+	return string(text), nil
+}
+
+// times are what two recordings of the same thing tell differently.
+var times = regexp.MustCompile(`\d+(\.\d+)?(ns|#181;s|ms|s)\b|Note over .* UTC.*`)
+
+// shape is a picture without times, and without the order that hangs on microseconds.
+func shape(picture string) string {
+	lines := strings.Split(times.ReplaceAllString(picture, "T"), "\n")
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
 
 // traced is a tracer at work.
 type traced struct {
 	cmd  *exec.Cmd
-	path string
+	path string // of what it has to say
 	over bool
 }
 

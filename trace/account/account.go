@@ -49,6 +49,7 @@ type Ledger struct {
 	unreadable  map[string]*event.Unreadable
 	skipped     map[string]uint64 // of a recording, by kind: nobody takes them
 	unread      map[string]uint64 // lines of a recording, by why
+	overflows   uint64            // connections that listeners have dropped
 	details     uint64            // lost, without which an event lacks a key
 	inDetail    uint64            // the same, of the programs
 	told        uint64            // losses that were told
@@ -98,6 +99,9 @@ func (l *Ledger) Lost(cause string, n uint64) {
 
 // Detail counts something that a later event would have told.
 func (l *Ledger) Detail() { l.details++ }
+
+// Overflowed counts connections that listeners have dropped.
+func (l *Ledger) Overflowed(n uint64) { l.overflows += n }
 
 // Undelivered counts events that a sink beside stdout could not deliver.
 func (l *Ledger) Undelivered(sink string, n uint64) {
@@ -176,6 +180,7 @@ func (l *Ledger) Account(duration time.Duration) *event.Account {
 		a.Kinds[what] += n
 	}
 	a.LeftOut = maps.Clone(l.leftOut)
+	a.Overflows = l.overflows
 	a.Undelivered = maps.Clone(l.undelivered)
 	a.Skipped, a.Unread = maps.Clone(l.skipped), maps.Clone(l.unread)
 	for _, key := range slices.Sorted(maps.Keys(l.unreadable)) {

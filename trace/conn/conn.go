@@ -5,6 +5,8 @@
 //	event.go    what records and events have in common
 //	measure.go  what a socket tells at its end
 //	open.go     what was open before tracing
+//	overflow.go whose queue was full
+//	turns.go    how long answers take
 //	summary.go  events become rows of a summary
 //	wait.go     connects without an answer
 //	replay.go   the same events, of a recording
@@ -39,9 +41,15 @@ io_uring are supported.
 
 A close says for how long no byte had moved when the first side closed (idle), and how
 many bytes were never read, which resets the connection. An accept says how long the
-connection waited for it; a listener's queue that is full drops whoever comes next.
+connection waited for it; a listener's queue that is full drops whoever comes next, which is told on stderr.
 
 With --open a connection that nobody has accepted is a row of the process that listens.
+With --turns it says how often the client has asked on a connection, and how long the
+answers took: at the client from the last byte of a request that was sent to the first
+byte of the answer that was read, at the server from the last byte that was read to the
+first that was sent. No protocol is needed for that; a login or a TLS handshake counts,
+too. Where both sides talk at once (pipelining, streams, HTTP/2) it says nothing, and of
+MPTCP, either. With --summary connections that are still open are in it.
 With --summary each connection counts once, under the last that is known of it.
 
 An accept is seen when the kernel hands the socket to a process. Some kernels do
@@ -52,6 +60,7 @@ immediate failures of TCP fast open and io_uring.`,
 	Example: `  tracer conn                            who talks to whom
   tracer conn --failed                   which connections fail or are reset
   tracer conn --summary                  the same in sums, and how they ended
+  tracer conn --summary --turns          and how fast databases answer
   tracer conn --port 5432 --slow 50ms    slow handshakes with a database`,
 	New: func() session.Tracer { return &tracer{} },
 }
@@ -62,8 +71,19 @@ immediate failures of TCP fast open and io_uring.`,
 // met yet is told all the same, by the programs.
 func (t *tracer) Attached(h *session.Host) (err error) {
 	t.begin(h)
+	if t.slow == 0 {
+		t.queues = h.WatchQueues(t.nameListener)
+	}
+	if t.summed && h.Loaded(bpf.ConnProgConnReadTalks) {
+		if t.talking, err = h.Iterator(bpf.ConnProgConnReadTalks, bpf.ConnMapTalks); err != nil {
+			return err
+		}
+	}
 	if !h.Loaded(bpf.ConnProgConnOpenBefore) {
 		return h.Set(bpf.ConnVarLooking, uint32(0))
+	}
+	if t.listening.look, err = h.Iterator(bpf.ConnProgConnListeners, ""); err != nil {
+		return err
 	}
 	if t.unseen, err = h.Iterator(bpf.ConnProgConnEndedUnseen, bpf.ConnMapSocks); err != nil {
 		return err
@@ -96,6 +116,8 @@ func (t *tracer) begin(h *session.Host) {
 	t.host = h
 	t.tick = kernel.Tick()
 	t.waits = map[wait]*waiter{}
+	t.listening.drops = map[uint64]uint32{}
+	t.talks = map[wait]*turns{}
 	t.due = h.Timer(t.tellWaiting)
 	if !t.summed {
 		return
@@ -104,6 +126,7 @@ func (t *tracer) begin(h *session.Host) {
 	t.sum.key = t.order.Key
 	t.summing = h.Timer(func() {
 		t.summing.In(summaryInterval)
+		t.readTalks()
 		t.tellSummary(false)
 	})
 	t.summing.In(summaryInterval)
@@ -111,6 +134,10 @@ func (t *tracer) begin(h *session.Host) {
 
 // Detaching counts the connections whose end was missed.
 func (t *tracer) Detaching() {
+	t.readTalks()
+	if t.queues != nil {
+		t.queues.Look()
+	}
 	if t.unseen == nil {
 		return
 	}
@@ -128,6 +155,12 @@ func (t *tracer) End() {
 func (t *tracer) Decode(record []byte) bool {
 	if kernel.IsRecord(record, unsafe.Sizeof(bpf.ConnOpenRecord{})) {
 		return t.decodeOpen(record)
+	}
+	if kernel.IsRecord(record, unsafe.Sizeof(bpf.ConnTalk{})) {
+		return t.decodeTalk(record)
+	}
+	if kernel.IsRecord(record, unsafe.Sizeof(bpf.ConnListener{})) {
+		return t.decodeListener(record)
 	}
 	if !kernel.IsRecord(record, unsafe.Sizeof(bpf.ConnConnRecord{})) {
 		return false
@@ -168,6 +201,9 @@ func (t *tracer) Decode(record []byte) bool {
 			BacklogMax: r.BacklogMax,
 			SYNACKs:    r.Retransmits,
 		}
+		if t.queues != nil && r.BacklogMax > 0 && r.Backlog >= r.BacklogMax {
+			t.queues.Watch(0, r.Conn.Pid) // its queue is full: who comes next is dropped
+		}
 		t.tell(&t.accept, wait{r.Socket, r.Conn.Start})
 	case bpf.ConnEventClose:
 		if r.Reason == 0 || int(r.Reason) >= len(closeReasons) {
@@ -187,7 +223,13 @@ func (t *tracer) Decode(record []byte) bool {
 			OpenBefore:  r.Conn.Before != 0,
 		}
 		t.measure(&t.close, r)
-		t.tell(&t.close, wait{r.Socket, r.Conn.Start})
+		key := wait{r.Socket, r.Conn.Start}
+		turns := t.turned(&t.close, key)
+		if t.sum == nil {
+			t.host.Emit(&t.close)
+		} else if t.host.Take(&t.close) {
+			t.sum.closed(&t.close, key, turns)
+		}
 	default:
 		return false
 	}

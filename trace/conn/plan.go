@@ -20,6 +20,8 @@ const (
 	resultArguments = 5
 	// queuedMost bounds what --open tells of connections that nobody has accepted.
 	queuedMost = 64 << 10
+	// callsMost bounds calls under way that kretprobes will see return.
+	callsMost = 8192
 )
 
 func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, error) {
@@ -36,6 +38,15 @@ func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, 
 	for _, port := range t.ports {
 		ports.Keys = append(ports.Keys, port)
 	}
+	t.recvArgs = types.Parameters("tcp_recvmsg")
+	flags := uint32(3)
+	if t.recvArgs == 6 {
+		flags = 4
+	}
+	talks, calls := kernel.Size{Entries: 1}, kernel.Size{Entries: 1}
+	if t.turns {
+		talks.Entries, calls.Entries = opts.SocketRoom(uint32(unsafe.Sizeof(bpf.ConnTalk{}))), callsMost
+	}
 	queued := kernel.Size{Entries: 1}
 	if t.older {
 		queued.Entries = queuedMost
@@ -47,23 +58,27 @@ func (t *tracer) Plan(types *kernel.Types, opts *session.Options) (kernel.Plan, 
 	return kernel.Plan{
 		Name: Probe.Name, Ring: bpf.ConnMapEvents,
 		Maps: map[string]kernel.Size{
-			bpf.ConnMapEvents: {Entries: connRing},
-			bpf.ConnMapSocks:  {Entries: opts.SocketRoom(uint32(unsafe.Sizeof(bpf.ConnConn{})))},
-			bpf.ConnMapPorts:  ports,
-			bpf.ConnMapQueued: queued,
+			bpf.ConnMapEvents:    {Entries: connRing},
+			bpf.ConnMapSocks:     {Entries: opts.SocketRoom(uint32(unsafe.Sizeof(bpf.ConnConn{})))},
+			bpf.ConnMapPorts:     ports,
+			bpf.ConnMapQueued:    queued,
+			bpf.ConnMapTalks:     talks,
+			bpf.ConnMapDataCalls: calls,
 		},
 		Knobs: map[string]any{
-			bpf.ConnVarFilterPorts: len(t.ports) > 0,
-			bpf.ConnVarOnlyFailed:  t.failed,
-			bpf.ConnVarTellOpen:    t.older,
-			bpf.ConnVarOnlySlow:    t.slow > 0,
-			bpf.ConnVarSlowNs:      uint64(t.slow),
-			bpf.ConnVarHasCasts:    types.Casts(),
-			bpf.ConnVarTellFirst:   t.tellsStuck() && t.stuck < firstRetry,
-			bpf.ConnVarLooking:     looking,
-			bpf.ConnVarNrAccept:    int32(unix.SYS_ACCEPT),
-			bpf.ConnVarNrAccept4:   int32(unix.SYS_ACCEPT4),
-			bpf.ConnVarNrConnect:   int32(unix.SYS_CONNECT),
+			bpf.ConnVarFilterPorts:  len(t.ports) > 0,
+			bpf.ConnVarOnlyFailed:   t.failed,
+			bpf.ConnVarTellOpen:     t.older,
+			bpf.ConnVarCountTurns:   t.turns,
+			bpf.ConnVarRecvFlagsArg: flags,
+			bpf.ConnVarOnlySlow:     t.slow > 0,
+			bpf.ConnVarSlowNs:       uint64(t.slow),
+			bpf.ConnVarHasCasts:     types.Casts(),
+			bpf.ConnVarTellFirst:    t.tellsStuck() && t.stuck < firstRetry,
+			bpf.ConnVarLooking:      looking,
+			bpf.ConnVarNrAccept:     int32(unix.SYS_ACCEPT),
+			bpf.ConnVarNrAccept4:    int32(unix.SYS_ACCEPT4),
+			bpf.ConnVarNrConnect:    int32(unix.SYS_CONNECT),
 		},
 		Features: t.features(),
 	}, nil
@@ -83,7 +98,7 @@ func (t *tracer) features() []kernel.Feature {
 	}
 	older := kernel.Feature{
 		Name:    "connections older than tracing",
-		Doors:   []kernel.Door{{Tier: kernel.Tracepoint, Programs: []string{bpf.ConnProgConnOpenBefore, bpf.ConnProgConnEndedUnseen}}},
+		Doors:   []kernel.Door{{Tier: kernel.Tracepoint, Programs: []string{bpf.ConnProgConnOpenBefore, bpf.ConnProgConnEndedUnseen, bpf.ConnProgConnListeners}}},
 		Without: "connections that are open already stay unknown: this kernel cannot list them",
 	}
 	if t.older {
@@ -91,7 +106,7 @@ func (t *tracer) features() []kernel.Feature {
 		*programs = append(*programs, bpf.ConnProgConnQueued)
 	}
 	if t.slow == 0 {
-		return append(f, accepts(t.uring), older)
+		return append(append(f, accepts(t.uring), older), t.turnsFeatures()...)
 	}
 	// No accept, and nothing that fails at once, is slow.
 	if t.older {

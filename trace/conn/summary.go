@@ -62,6 +62,7 @@ type summaryRow struct {
 	process     event.Process
 	first, last time.Time
 	now, all    tally   // of this interval, and of those that are over
+	active      bool    // is in summary.active
 	pace        float64 // connections a second: in this interval; on the last page, of the run
 }
 
@@ -77,6 +78,7 @@ type tally struct {
 	tx, rx    uint64
 	max       time.Duration
 	latencies *hdr.PackedHistogram // nil: there are none
+	turns     *turns               // nil: there are none
 }
 
 // wait tells one attempt to connect, or accept, from the others of its socket.
@@ -89,6 +91,7 @@ type counted struct {
 	row      *summaryRow
 	latency  time.Duration
 	interval uint64
+	turns    *turns // of it, as told last; they are in the row
 }
 
 // newSummary begins at a time of the boot clock.
@@ -119,9 +122,22 @@ func (s *summary) add(e event.Event, key wait) {
 		}
 		s.count(&e.Common, &e.Connection, key, result, 0, true)
 	case *event.Close:
-		row := s.count(&e.Common, &e.Connection, key, closedAs(e), 0, false)
-		row.now.tx += e.Tx
-		row.now.rx += e.Rx
+		s.closed(e, key, nil)
+	}
+}
+
+// closed is add for the end of a connection, with its turns; nil: as many as the event
+// says, of which no more is known.
+func (s *summary) closed(e *event.Close, key wait, t *turns) {
+	before := s.conns[key].turns
+	row := s.count(&e.Common, &e.Connection, key, closedAs(e), 0, false)
+	row.now.tx += e.Tx
+	row.now.rx += e.Rx
+	if t == nil && e.Turns > 0 {
+		t = &turns{count: int64(e.Turns), max: e.TurnMax}
+	}
+	if t != nil {
+		row.now.addTurns(t, before)
 	}
 }
 
@@ -148,9 +164,7 @@ func closedAs(e *event.Close) string {
 // handshake stays a measure of that, too.
 func (s *summary) count(head *event.Common, c *event.Connection, key wait, result string, latency time.Duration, open bool) *summaryRow {
 	row := s.row(head, c, result)
-	if row.now.events == 0 {
-		s.active = append(s.active, row)
-	}
+	s.isActive(row)
 	row.now.events++
 	if row.first.IsZero() || head.Time.Before(row.first) {
 		row.first = head.Time
@@ -162,6 +176,10 @@ func (s *summary) count(head *event.Common, c *event.Connection, key wait, resul
 	if known && before.row != row {
 		latency = cmp.Or(latency, before.latency)
 		s.uncount(before)
+		if before.turns != nil {
+			before.row.all.takeTurns(before.turns)
+			row.now.addTurns(before.turns, nil)
+		}
 	}
 	if !known || before.row != row {
 		row.now.add(latency)
@@ -179,7 +197,7 @@ func (s *summary) count(head *event.Common, c *event.Connection, key wait, resul
 	if known && before.row == row {
 		interval = before.interval
 	}
-	s.conns[key] = counted{row, latency, interval}
+	s.conns[key] = counted{row, latency, interval, before.turns}
 	return row
 }
 
@@ -188,6 +206,14 @@ func (s *summary) count(head *event.Common, c *event.Connection, key wait, resul
 func (s *summary) forget(key wait) {
 	if c, ok := s.conns[key]; ok && (c.row.result == event.ResultConnected || c.row.result == event.ResultAccepted) {
 		delete(s.conns, key)
+	}
+}
+
+// isActive notes that something has happened to connections of a row in this interval.
+func (s *summary) isActive(row *summaryRow) {
+	if !row.active {
+		row.active = true
+		s.active = append(s.active, row)
 	}
 }
 
@@ -221,6 +247,9 @@ func (a *tally) merge(from *tally) {
 	a.tx += from.tx
 	a.rx += from.rx
 	a.max = max(a.max, from.max)
+	if from.turns != nil {
+		a.addTurns(from.turns, nil)
+	}
 	if from.latencies == nil {
 		return
 	}
@@ -236,6 +265,34 @@ func (a *tally) reset() {
 		a.latencies.Reset()
 	}
 	*a = tally{latencies: a.latencies}
+}
+
+// addTurns counts what there is more than before.
+func (a *tally) addTurns(t, before *turns) {
+	if a.turns == nil {
+		a.turns = &turns{}
+	}
+	a.turns.add(t, before, 1)
+}
+
+// takeTurns takes away what addTurns has counted.
+func (a *tally) takeTurns(t *turns) {
+	if a.turns == nil {
+		a.turns = &turns{}
+	}
+	a.turns.add(t, nil, -1)
+}
+
+// turns are those of a connection so far. One that is not known is counted at its end.
+func (s *summary) turns(key wait, t *turns) {
+	c, ok := s.conns[key]
+	if !ok {
+		return
+	}
+	c.row.now.addTurns(t, c.turns)
+	c.turns = t
+	s.conns[key] = c
+	s.isActive(c.row)
 }
 
 // row is the row that a connection belongs to.
@@ -310,6 +367,7 @@ func (s *summary) tell(to *session.Host, now uint64, wall time.Time, last bool) 
 	s.show(to, key)
 	for _, row := range s.active {
 		row.now.reset()
+		row.active = false
 	}
 	s.active = s.active[:0]
 }
@@ -385,6 +443,10 @@ func (s *summary) fill(row *summaryRow, a *tally, wall time.Time, interval time.
 		First:    row.first,
 		Last:     row.last,
 		Rate:     rate(a.count, interval),
+	}
+	if t := a.turns; t != nil && t.count > 0 {
+		s.event.Turns, s.event.TurnMax = uint64(t.count), t.max
+		s.event.TurnP50, s.event.TurnP99 = t.quantile(50), t.quantile(99)
 	}
 	if a.latencies != nil {
 		s.event.Answered = uint64(a.latencies.TotalCount())

@@ -13,8 +13,10 @@ const (
 	KindNote    = "note"  // Notice, as the further ones
 	KindWarning = "warning"
 	KindLost    = "lost"
-	KindTotal   = "total"   // of a summary, of the whole run
-	KindSlowest = "slowest" // single events below it
+	// KindOverflow is of a Notice of connections that a listener has dropped.
+	KindOverflow = "overflow"
+	KindTotal    = "total"   // of a summary, of the whole run
+	KindSlowest  = "slowest" // single events below it
 )
 
 // Format is the version of the JSON lines: a number above it means that lines
@@ -87,6 +89,9 @@ type Account struct {
 	// LeftOut is what the kernel left out, by the option that asked for it: in the
 	// kernel's own units (calls, sockets), and no part of Seen.
 	LeftOut map[string]uint64
+	// Overflows is how many connections listeners have dropped, because their queues were
+	// full.
+	Overflows uint64
 	// Undelivered is what was shown, and a second sink could not deliver: by sink,
 	// in its own units ("otlp": spans, data points and log records; "recording":
 	// events).
@@ -114,6 +119,7 @@ func (a *Account) fields(t *table) {
 	t.counts("skipped", &a.Skipped, len(a.Skipped) > 0)
 	t.counts("unread_lines", &a.Unread, len(a.Unread) > 0)
 	t.counts("left_out", &a.LeftOut, len(a.LeftOut) > 0)
+	t.uint64("overflows", &a.Overflows, a.Overflows > 0)
 	t.counts("undelivered", &a.Undelivered, len(a.Undelivered) > 0)
 	t.unreadable("unreadable", &a.Unreadable, len(a.Unreadable) > 0)
 	t.micros("duration_us", &a.Duration, true)
@@ -140,6 +146,13 @@ type Notice struct {
 	About   Event             // nil: nothing in particular
 	Lost    uint64            // so far, if Kind is "lost"
 	LostBy  map[string]uint64 // so far, by cause
+
+	// If Kind is "overflow": so many connections were dropped in the last second, by a
+	// listener at Port; the others say whose it is. What is not known is empty.
+	Dropped uint64
+	PID     uint32
+	Comm    string
+	Port    uint16
 }
 
 func (n *Notice) fields(t *table) {
@@ -149,6 +162,10 @@ func (n *Notice) fields(t *table) {
 	t.about("about", &n.About)
 	t.uint64("lost", &n.Lost, n.Kind == KindLost)
 	t.counts("lost_by", &n.LostBy, n.Kind == KindLost)
+	t.uint32("pid", &n.PID, n.PID != 0)
+	t.text("comm", &n.Comm, n.Comm != "")
+	t.uint16("port", &n.Port, n.Port != 0)
+	t.uint64("dropped", &n.Dropped, n.Kind == KindOverflow)
 }
 
 // AppendJSON appends n as one object.
@@ -183,7 +200,7 @@ func newReport(kind string) Object {
 		return new(Start)
 	case KindEnd:
 		return new(Account)
-	case KindNote, KindWarning, KindLost, KindTotal, KindSlowest:
+	case KindNote, KindWarning, KindLost, KindOverflow, KindTotal, KindSlowest:
 		return new(Notice)
 	}
 	return nil

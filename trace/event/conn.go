@@ -92,6 +92,11 @@ type Close struct {
 	// while anything was to be sent or acknowledged, the others are parts of that: the
 	// receiver's window was closed, the own send buffer was too small.
 	Busy, RwndLimited, SndbufLimited time.Duration
+
+	// How often the server was asked and has answered, and how long that took; 0 where it
+	// was not asked for, or cannot be told.
+	Turns            uint64
+	TurnP50, TurnMax time.Duration
 }
 
 func (t *table) connection(c *Connection) {
@@ -158,6 +163,9 @@ func (e *Close) fields(t *table) {
 	t.knownMicros("busy_us", &e.Busy)
 	t.knownMicros("rwnd_limited_us", &e.RwndLimited)
 	t.knownMicros("sndbuf_limited_us", &e.SndbufLimited)
+	t.uint64("turns", &e.Turns, e.Turns > 0)
+	t.knownMicros("turn_p50_us", &e.TurnP50)
+	t.micros("turn_max_us", &e.TurnMax, e.Turns > 0)
 	t.uint32("unread_bytes", &e.Unread, e.Unread > 0)
 	t.text("reason", &e.Reason, true)
 	t.text("closed_by", &e.ClosedBy, e.ClosedBy != "")

@@ -30,9 +30,14 @@ type ConnSummary struct {
 	Count    uint64
 	Answered uint64 // of Count, those whose SYN was answered when that is known (a line tells only whether it is 0)
 	P50, Max time.Duration
-	Tx, Rx   uint64    // payload bytes of those that ended
-	First    time.Time // of the whole run
-	Last     time.Time
+	Tx, Rx   uint64 // payload bytes of those that ended
+	// How often servers were asked and have answered, and how long that took; see Close.
+	// Those of connections that are open are in it.
+	Turns                     uint64
+	TurnP50, TurnP99, TurnMax time.Duration
+
+	First time.Time // of the whole run
+	Last  time.Time
 
 	// For tables.
 	Rate float64 // connections a second: of the interval, in a closing table of the whole run
@@ -59,6 +64,10 @@ func (e *ConnSummary) fields(t *table) {
 	t.micros("max_us", &e.Max, answered)
 	t.uint64("tx_bytes", &e.Tx, true)
 	t.uint64("rx_bytes", &e.Rx, true)
+	t.uint64("turns", &e.Turns, e.Turns > 0)
+	t.knownMicros("turn_p50_us", &e.TurnP50)
+	t.knownMicros("turn_p99_us", &e.TurnP99)
+	t.micros("turn_max_us", &e.TurnMax, e.Turns > 0)
 	t.time("first", &e.First, !e.First.IsZero())
 	t.time("last", &e.Last, !e.Last.IsZero())
 }

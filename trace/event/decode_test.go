@@ -41,7 +41,7 @@ func everyObject() []Object {
 	for _, e := range everyKind() {
 		all = append(all, e)
 	}
-	for _, kind := range []string{KindNote, KindWarning, KindLost, KindTotal, KindSlowest} {
+	for _, kind := range []string{KindNote, KindWarning, KindLost, KindOverflow, KindTotal, KindSlowest} {
 		all = append(all, &Notice{Kind: kind})
 	}
 	return all
@@ -167,7 +167,7 @@ func fill(o Object, s *source) {
 			v.SetInt(int64(s.uint64()))
 		case reflect.Uint8:
 			v.SetUint(s.uint64() & 0xff)
-		case reflect.Uint32, reflect.Uint64:
+		case reflect.Uint16, reflect.Uint32, reflect.Uint64:
 			v.SetUint(s.uint64())
 		case reflect.Float64:
 			v.SetFloat(float64(s.uint64()))
@@ -222,6 +222,7 @@ var onScreen = []string{
 	"HTTPSummary.Slow",
 	"HTTPSummary.Spent",
 	"HTTPSummary.Spread",
+	"HTTPSummary.Where",
 	"Process.Cgroup",
 	"Traffic.Part",
 	"Traffic.TotalRx",
@@ -320,7 +321,7 @@ func TestRecordedLinesComeBackAsTheyWere(t *testing.T) {
 			t.Errorf("no sample of %s", kind)
 		}
 	}
-	for _, kind := range []string{KindStart, KindEnd, KindNote, KindWarning, KindLost, KindTotal, KindSlowest} {
+	for _, kind := range []string{KindStart, KindEnd, KindNote, KindWarning, KindLost, KindOverflow, KindTotal, KindSlowest} {
 		if seen[kind] == 0 {
 			t.Errorf("no sample of %s", kind)
 		}

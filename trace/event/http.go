@@ -64,6 +64,29 @@ type HTTP struct {
 	Age time.Duration // KindHTTPStuck: since the request's first byte
 }
 
+// Where is where the time of an exchange, or of several, went at the server, as fields of
+// HTTP say.
+type Where struct {
+	AcceptWait, Queue, CPU, RunQueue, Blocked time.Duration
+}
+
+// Where is where its time went.
+func (e *HTTP) Where() Where {
+	return Where{e.AcceptWait, e.Queue, e.CPU, e.RunQueue, e.Blocked}
+}
+
+// Add adds what is known of another one.
+func (w *Where) Add(from Where) {
+	w.AcceptWait += from.AcceptWait
+	w.Queue += from.Queue
+	w.CPU += from.CPU
+	w.RunQueue += from.RunQueue
+	w.Blocked += from.Blocked
+}
+
+// Known reports whether anything is known.
+func (w *Where) Known() bool { return *w != Where{} }
+
 // Answered reports whether an answer began to come, with RoleBoth to the client. When it
 // did, and its status, may be unknown.
 func (e *HTTP) Answered() bool {
@@ -119,6 +142,7 @@ type HTTPSummary struct {
 	Spent   time.Duration // Total, and how long those that wait have waited
 	Last    time.Time     // when the last one ended; zero: there was none
 	Spread  Spread        // of the latencies
+	Where   Where         // of all exchanges of which it is known
 }
 
 func (e *HTTP) fields(t *table) {

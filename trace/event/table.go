@@ -172,6 +172,17 @@ func (t *table) flagRow(key string, p *bool) {
 	}
 }
 
+// uint16 is a number that few objects have.
+func (t *table) uint16(key string, p *uint16, when bool) {
+	switch {
+	case t.writes(key, when):
+		t.out = strconv.AppendUint(t.out, uint64(*p), 10)
+	case t.reads(key):
+		*p = uint16(t.in.uint(math.MaxUint16))
+		t.in.next()
+	}
+}
+
 func (t *table) uint64Row(key string, p *uint64) {
 	switch {
 	case t.in == nil:

@@ -286,6 +286,7 @@ func (u *Summary) fill(row *summaryRow, a *tally, interval time.Duration) {
 		Spent:          a.total + row.ages,
 		Last:           a.last,
 		Spread:         a.spread,
+		Where:          a.where,
 	}
 }
 

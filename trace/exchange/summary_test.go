@@ -589,6 +589,35 @@ func TestSummaryOfWhatWaits(t *testing.T) {
 // Errors are what has no answer, 5xx, and what gRPC says of a fault of the server
 // (UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS); a reset
 // if it came before the answer. What is not known is none.
+// Where the time went is summed up to the nanosecond, in each interval and in all.
+func TestSummarySumsUpWhereTimeWent(t *testing.T) {
+	u := NewSummary(0)
+	s := &screen{}
+	for i := range time.Duration(3) {
+		e := answered("GET", "h", "/", 200, time.Second)
+		e.AcceptWait, e.Queue, e.CPU, e.RunQueue, e.Blocked = 1+i, 10+i, 100+i, 1000+i, 10000+i
+		u.Add(e)
+	}
+	u.Add(answered("GET", "h", "/", 200, time.Millisecond)) // not known
+	tell(u, s, 1, false)
+	e := answered("GET", "h", "/", 200, time.Second)
+	e.Blocked = 7
+	u.Add(e)
+	tell(u, s, 2, true)
+	var total event.Where
+	for _, row := range s.pages[len(s.pages)-1].rows {
+		total.Add(row.Where)
+	}
+	got := []event.Where{s.rows[0].Where, s.rows[len(s.rows)-1].Where, total}
+	if diff := cmp.Diff([]event.Where{
+		{AcceptWait: 6, Queue: 33, CPU: 303, RunQueue: 3003, Blocked: 30003},
+		{Blocked: 7},
+		{AcceptWait: 6, Queue: 33, CPU: 303, RunQueue: 3003, Blocked: 30010},
+	}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestSummaryErrors(t *testing.T) {
 	h2 := func(change func(e *event.HTTP)) *event.HTTP {
 		e := answered("POST", "h", "/a.B/C", 200, time.Millisecond)

@@ -24,6 +24,7 @@ type tally struct {
 	last                             time.Time     // when one ended
 	client, server                   latencies     // as the side that asked saw it, if any did; and what the server took
 	spread                           event.Spread  // of client
+	where                            event.Where   // as far as it is known
 }
 
 // latencies are those of the answered exchanges.
@@ -46,6 +47,7 @@ func (a *tally) add(e *event.HTTP) {
 		a.status4xx++
 	}
 	a.total += e.Duration
+	a.where.Add(e.Where())
 	if end := e.Time.Add(e.Duration); end.After(a.last) {
 		a.last = end
 	}
@@ -77,6 +79,7 @@ func (a *tally) merge(from *tally) {
 	a.client.merge(&from.client)
 	a.server.merge(&from.server)
 	a.spread.Merge(&from.spread)
+	a.where.Add(from.where)
 }
 
 // reset forgets everything but the memory that it takes.

@@ -83,7 +83,8 @@ type tracer struct {
 	events  *events
 	conns   *conns
 	pending *pending
-	tls     *tls.Source // nil: plaintext of TLS is not seen
+	tls     *tls.Source     // nil: plaintext of TLS is not seen
+	queues  *session.Queues // of listeners; nil: they are not watched
 
 	joining, looking, summing *session.Timer
 
@@ -106,6 +107,10 @@ func (t *tracer) Attached(h *session.Host) error {
 	t.session = h
 	if t.summary {
 		t.stuck = waitAge // whether they are rows of their own or not
+	}
+	if len(t.ports) == 0 && !h.Options.Filters() {
+		// Whose queue was full conn knows.
+		t.queues = h.WatchQueues(func(uint32) (*session.Listener, bool) { return nil, true })
 	}
 	t.events = &events{options: &t.options, session: h}
 	t.join = exchange.NewJoin(t.events.reportEnds)
@@ -172,7 +177,12 @@ func (t *tracer) tellSummary() {
 // Reorder shows the summary once more: in another order.
 func (t *tracer) Reorder() { t.events.sum.Reorder(t.session) }
 
-func (t *tracer) Detaching() {}
+// Detaching tells what listeners have dropped in the last part of a second.
+func (t *tracer) Detaching() {
+	if t.queues != nil {
+		t.queues.Look()
+	}
+}
 
 // Close ends what runs beside the session, which may never have run.
 func (t *tracer) Close() {

@@ -76,6 +76,9 @@ func (f *Filter) Wants(comm string) bool {
 // DecidesLate reports whether there are filters that user space decides.
 func (o *Options) DecidesLate() bool { return len(o.Comms) > 0 || o.FiltersPlaces() }
 
+// Filters reports whether only events of some processes are wanted.
+func (o *Options) Filters() bool { return len(o.PIDs) > 0 || o.UID != nil || o.DecidesLate() }
+
 // given is what flags say that Resolve turns into options.
 type given struct {
 	user, buffer, tier string

@@ -308,6 +308,7 @@ func (s *Session) pipeline(ctx context.Context) error {
 		case err := <-s.kernel.Failed():
 			return err
 		case <-alarm.C:
+		case <-s.sinks.wake():
 		case <-reordered:
 			ordered.Reorder()
 		case <-s.sinks.sinks[0].Broken():

@@ -33,6 +33,12 @@ type Pager interface {
 	Page(p *event.Page)
 }
 
+// A Waker is a Sink that sometimes has something to pass on by itself.
+type Waker interface {
+	// Wake tells that it has: Flush passes it on.
+	Wake() <-chan struct{}
+}
+
 // An Eacher is a Sink that takes each event, also where stdout has rows that sum them up,
 // and no such rows. The first sink is none.
 type Eacher interface {
@@ -105,6 +111,14 @@ func (f *fanout) take(i int, e event.Event) bool {
 	}
 	f.ledger.Undelivered(f.sinks[i].Name(), 1)
 	return true
+}
+
+// wake is that of the first sink, if it is a Waker.
+func (f *fanout) wake() <-chan struct{} {
+	if w, ok := f.sinks[0].(Waker); ok {
+		return w.Wake()
+	}
+	return nil
 }
 
 func (f *fanout) page(p *event.Page) {

@@ -35,7 +35,8 @@ const leastInterval = 10 * time.Millisecond
 // tracer reports who moves how many bytes.
 type tracer struct {
 	by       string
-	sortBy   string
+	sortBy   string        // what order says, as rows were sorted last
+	order    *option.Order // nil: in tests
 	interval time.Duration
 	top      uint64
 
@@ -69,13 +70,19 @@ type tracer struct {
 }
 
 func (t *tracer) Flags(fs *flag.FlagSet) {
-	t.by, t.interval, t.sortBy = byProcess, defaultInterval, sortTotal
+	t.by, t.interval, t.sortBy, t.order = byProcess, defaultInterval, sortTotal, &option.Order{}
 	fs.Var(option.OneOf(&t.by, byProcess, byProgram, byService, byConnection, byPeer, byContainer, byPod), "by",
 		"`process|program|service|connection|peer|container|pod` a row for each")
 	fs.Var(option.Duration(&t.interval, leastInterval), "interval", "`1s` time between refreshes")
 	fs.Var(option.Number(&t.top, 0), "top", "`N` show at most N rows; 0: as many as fit, or all")
-	fs.Var(option.OneOf(&t.sortBy, "tx", "rx", sortTotal), "sort", "`tx|rx|total` order of the rows")
+	fs.Var(t.order.Flag(sortTotal, "tx", "rx"), "sort", "`tx|rx|total` order of the rows (default total)")
 }
+
+// Order is what rows are sorted by.
+func (t *tracer) Order() *option.Order { return t.order }
+
+// Reorder does nothing: the next rows are sorted by what is chosen now.
+func (t *tracer) Reorder() {}
 
 // byAddress reports whether of UDP both addresses matter.
 func (t *tracer) byAddress() bool { return t.by == byConnection || t.by == byService }

@@ -11,6 +11,9 @@ import (
 
 // tell shows what was moved since it was called last.
 func (t *tracer) tell(now uint64, final bool) {
+	if t.order != nil {
+		t.sortBy = t.order.Key()
+	}
 	for id, st := range t.toLookAt(final) {
 		t.distribute(id, st, final || st.record.Last != 0)
 		switch {

@@ -102,6 +102,8 @@ func table() map[string]func(args []string) {
 		"trafficNetwork":    trafficNetwork,
 		"nothingMoves":      nothingMoves,
 		"identity":          identity,
+		"turns":             turns,
+		"overflow":          overflow,
 		"idle":              idle,
 		"unread":            unread,
 		"queue":             queue,
