@@ -30,7 +30,7 @@ var (
 		return strconv.AppendUint(b, e.Head().CgroupID, 10) // its path is not known
 	}}
 	eventColumn = Column{Name: "event", Title: "EVENT", Width: 14, Rank: 40, Cell: func(b []byte, e event.Event) []byte {
-		return append(b, e.Head().Kind...)
+		return AppendText(b, e.Head().Kind)
 	}}
 )
 

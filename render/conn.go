@@ -22,7 +22,7 @@ var connColumns = []Column{
 	{Name: "result", Title: "RESULT", Width: 28, Min: 17, Rank: 85, Spare: 67, Keep: true, Cell: appendConnResult},
 	extra(eventColumn), extra(uidColumn), extra(cgroupColumn),
 	{Name: "role", Title: "ROLE", Width: 6, Rank: 15, Extra: true, Cell: func(b []byte, e event.Event) []byte {
-		return append(b, connOf(e).Role...)
+		return AppendText(b, connOf(e).Role)
 	}},
 	{Name: "latency", Title: "LATENCY", Width: 8, Right: true, Rank: 62, Extra: true, Cell: func(b []byte, e event.Event) []byte {
 		switch e := e.(type) {

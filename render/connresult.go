@@ -74,7 +74,7 @@ func appendFailure(b []byte, e *event.ConnectFailed) []byte {
 		}
 		return b
 	}
-	b = append(b, e.Error...)
+	b = AppendText(b, e.Error)
 	if text := failures[e.Error]; text != "" {
 		b = append(append(b, ": "...), text...)
 	}

@@ -45,7 +45,7 @@ var connSummaryColumns = []Column{
 		return appendSummaryResult(b, connSummaryOf(e).Result)
 	}},
 	{Name: "role", Title: "ROLE", Width: 6, Rank: 15, Extra: true, Cell: func(b []byte, e event.Event) []byte {
-		return append(b, connSummaryOf(e).Role...)
+		return AppendText(b, connSummaryOf(e).Role)
 	}},
 	extra(eventColumn), extra(uidColumn), extra(cgroupColumn),
 }

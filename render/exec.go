@@ -114,7 +114,7 @@ func appendExecResult(b []byte, e event.Event) []byte {
 	switch e := e.(type) {
 	case *event.Exit:
 		if e.Signal != "" {
-			b = append(append(b, "killed by "...), e.Signal...)
+			b = AppendText(append(b, "killed by "...), e.Signal)
 			if e.Core {
 				b = append(b, " (core dumped)"...)
 			}
@@ -123,7 +123,7 @@ func appendExecResult(b []byte, e event.Event) []byte {
 		}
 		return AppendDuration(append(b, " after "...), e.Duration)
 	case *event.ExecFailed:
-		return append(append(b, "failed with "...), e.Error...)
+		return AppendText(append(b, "failed with "...), e.Error)
 	}
 	return b
 }

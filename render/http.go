@@ -20,7 +20,7 @@ var httpColumns = []Column{
 		return b
 	}},
 	{Name: "role", Title: "ROLE", Width: 6, Rank: 20, Cell: func(b []byte, e event.Event) []byte {
-		return append(b, httpOf(e).Role...)
+		return AppendText(b, httpOf(e).Role)
 	}},
 	{Name: "latency", Title: "LATENCY", Width: 7, Right: true, Rank: 85, Cell: func(b []byte, e event.Event) []byte {
 		h := httpOf(e)
@@ -88,7 +88,7 @@ var httpColumns = []Column{
 	}},
 	connIDColumn,
 	{Name: "version", Title: "VERSION", Width: 7, Rank: 12, Extra: true, Cell: func(b []byte, e event.Event) []byte {
-		return append(b, httpOf(e).Version...)
+		return AppendText(b, httpOf(e).Version)
 	}},
 	{Name: "stream", Title: "STREAM", Width: 6, Right: true, Rank: 11, Extra: true, Cell: func(b []byte, e event.Event) []byte {
 		if h := httpOf(e); h.Stream != 0 {
@@ -208,16 +208,16 @@ func appendHTTPStatus(b []byte, e event.Event) []byte {
 		b = append(b, ' ')
 	}
 	if h.ResetCode != "" {
-		return append(b, h.ResetCode...)
+		return AppendText(b, h.ResetCode)
 	}
 	return appendHTTPEnd(b, h)
 }
 
 // appendHTTPEnd appends why there was no answer, and whose doing that was.
 func appendHTTPEnd(b []byte, h *event.HTTP) []byte {
-	b = append(b, h.Error...)
+	b = AppendText(b, h.Error)
 	if h.ClosedBy != "" && (h.Error == event.ReasonClosed || h.Error == event.ReasonReset) {
-		b = append(append(b, byWhom...), h.ClosedBy...)
+		b = AppendText(append(b, byWhom...), h.ClosedBy)
 	}
 	return b
 }

@@ -12,7 +12,7 @@ import (
 var (
 	trafficTimes = Column{Name: "time", Title: "TIME", Width: 12, Rank: 30, Interval: true, Cell: timeColumn.Cell}
 	trafficProto = Column{Name: "proto", Title: "PROTO", Width: 5, Rank: 62, Cell: func(b []byte, e event.Event) []byte {
-		return append(b, trafficOf(e).Proto...)
+		return AppendText(b, trafficOf(e).Proto)
 	}}
 	trafficSums = []Column{
 		{Name: "tx_rate", Title: "SENT/S", Width: 8, Right: true, Rank: 60, Interval: true, Cell: func(b []byte, e event.Event) []byte {

@@ -36,13 +36,39 @@ func DecodeLine(line []byte) (Object, error) {
 }
 
 // DecodeRecorded is DecodeLine for a line without a newline. An event keeps a copy of it:
-// what AppendJSON makes of that is the same line, unknown keys included.
+// what AppendJSON makes of that is the same line, unknown keys included. Only characters
+// that would control a terminal, which AppendJSON never writes as they are, are escaped.
 func DecodeRecorded(line []byte) (Object, error) {
 	o, text, err := decode(line)
 	if e, ok := o.(Event); ok {
-		e.Head().Recorded = text
+		e.Head().Recorded = harmless(text)
 	}
 	return o, err
+}
+
+// harmless escapes the characters of a line of JSON that appendString does. They can only
+// stand in strings.
+func harmless(line string) string {
+	ascii := true
+	for i := 0; i < len(line) && ascii; i++ {
+		ascii = line[i] < 0x7f
+	}
+	if ascii {
+		return line
+	}
+	var b []byte
+	done := 0
+	for i, r := range line {
+		if r == 0x7f || r > 0x7f && r <= 0x9f || isBidi(r) {
+			b = append(b, line[done:i]...)
+			b = append(b, '\\', 'u', hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15])
+			done = i + utf8.RuneLen(r)
+		}
+	}
+	if done == 0 {
+		return line
+	}
+	return string(append(b, line[done:]...))
 }
 
 // decode also returns the copy of line that the object's strings are parts of.

@@ -582,3 +582,35 @@ func BenchmarkDecode(b *testing.B) {
 		})
 	}
 }
+
+// A line comes back as it was recorded, unknown keys included, but for what would control a
+// terminal: that means the same.
+func TestDecodeRecordedKeepsTheLine(t *testing.T) {
+	const head = `{"time":"2026-01-01T00:00:00.000000000Z","event":"exec","pid":1,"comm":`
+	for _, test := range []struct{ name, line, want string }{
+		{"unknown keys", head + `"a","uid":0,"ppid":1,"new":{"x":[1, 2]}}`, ""},
+		{"spaces, and keys in another order", `{ "event":"exec", "time":"2026-01-01T00:00:00Z","ppid":1,"pid":1,"comm":"a","uid":0}`, ""},
+		{"text of any script", head + `"größe 漢字 😀","uid":0,"ppid":1}`, ""},
+		{"what controls a terminal", head + "\"a\u009b2J\u202eb\x7f\",\"uid\":0,\"ppid\":1,\"new\":\"\u2028\"}", head + `"a\u009b2J\u202eb\u007f","uid":0,"ppid":1,"new":"\u2028"}`},
+	} {
+		if test.want == "" {
+			test.want = test.line
+		}
+		o, err := DecodeRecorded([]byte(test.line))
+		if err != nil {
+			t.Fatalf("%s: %v", test.name, err)
+		}
+		e := o.(*Exec)
+		if got := string(AppendJSON(nil, e)); got != test.want {
+			t.Errorf("%s: %s, want %s", test.name, got, test.want)
+		}
+		again, err := Decode([]byte(e.Recorded))
+		if err != nil {
+			t.Fatalf("%s: %v", test.name, err)
+		}
+		e.Recorded = ""
+		if diff := cmp.Diff(e, again); diff != "" {
+			t.Errorf("%s: it means something else: %s", test.name, diff)
+		}
+	}
+}
