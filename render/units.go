@@ -6,10 +6,14 @@ import (
 )
 
 // AppendDuration appends d in a unit that fits, in three digits: 840µs,
-// 12.3ms, 4.21s, 3m07s, 2h05m.
+// 12.3ms, 4.21s, 3m07s, 2h05m. From a microsecond on it shows whole ones, as JSON lines
+// have them: what was recorded looks as it did live.
 func AppendDuration(b []byte, d time.Duration) []byte {
 	if d < 0 {
 		b, d = append(b, '-'), -d
+	}
+	if d >= time.Microsecond {
+		d = d.Truncate(time.Microsecond)
 	}
 	switch {
 	case d < time.Microsecond:

@@ -272,6 +272,9 @@ func (h *held) unite() {
 			e.ResponseBytes = max(e.ResponseBytes, server.ResponseBytes)
 		}
 	}
+	if e.TraceID.IsZero() {
+		e.TraceID, e.ParentID = server.TraceID, server.ParentID
+	}
 	if e.Error != "" && e.ClosedBy == "" {
 		e.ClosedBy = server.ClosedBy
 	}

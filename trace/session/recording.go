@@ -64,6 +64,7 @@ type run struct {
 	ended   bool
 	lostBy  map[string]uint64
 	details uint64
+	dropped uint64 // by listeners
 }
 
 const (
@@ -362,7 +363,7 @@ func (r *Recording) current(line *replay.Line) *run {
 // end takes over what a run says at its end: what it has lost is lost here, too.
 func (r *Recording) end(line *replay.Line, a *event.Account) {
 	u := r.current(line)
-	u.ended, u.lostBy, u.details = true, a.LostBy, a.Incomplete
+	u.ended, u.lostBy, u.details, u.dropped = true, a.LostBy, a.Incomplete, a.Overflows
 	for _, one := range a.Unreadable {
 		r.ledger.Unreadable(one)
 	}
@@ -375,16 +376,23 @@ func (r *Recording) retell(line *replay.Line, n *event.Notice) {
 	case event.KindLost:
 		r.current(line).lostBy = n.LostBy
 		r.sumLosses()
+	case event.KindOverflow:
+		r.current(line).dropped += n.Dropped
+		r.again(line, n)
 	case event.KindWarning, event.KindNote:
-		again := *n
-		again.Message = r.onHost(line, n.Message)
-		if again.Message == "" || r.notices[again.Message] || len(r.notices) >= maxNotices {
-			return
+		if text := r.onHost(line, n.Message); text != "" && !r.notices[text] && len(r.notices) < maxNotices {
+			r.notices[text] = true
+			r.again(line, n)
 		}
-		r.notices[again.Message] = true
-		if r.opts.Notice != nil {
-			r.opts.Notice(&again)
-		}
+	}
+}
+
+// again tells a notice of the recording.
+func (r *Recording) again(line *replay.Line, n *event.Notice) {
+	again := *n
+	again.Message = r.onHost(line, n.Message)
+	if r.opts.Notice != nil {
+		r.opts.Notice(&again)
 	}
 }
 
@@ -462,6 +470,9 @@ func (r *Recording) Account() (*event.Account, error) {
 	a := r.ledger.Account(r.recorded.now.Sub(r.first))
 	a.Time, a.Reason = r.recorded.now, r.reason
 	a.Unseen = r.unseen
+	for _, u := range r.runs {
+		a.Overflows += u.dropped
+	}
 	var ru unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &ru); err == nil {
 		a.CPU = time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
