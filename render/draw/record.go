@@ -44,6 +44,7 @@ type item struct {
 	start, end int64
 	at         [2]int64 // of an exchange: when it came to its server, and ended there
 	server     int      // whose clock that is of
+	trace      event.TraceID
 	method     string
 	path       string // as drawn; of a program its name
 	answer     string // what came of it, but for the time
@@ -392,7 +393,7 @@ func (r *Recording) exchange(host int, e *event.HTTP) {
 	i := item{
 		kind: anExchange, host: clock, from: ends[client], to: ends[server], start: start, timed: true,
 		method: r.text(e.Method), path: r.text(target(e.Path)),
-		port: e.Dst.Port(), tx: e.RequestBytes, rx: e.ResponseBytes, failed: e.Failed(), answered: e.Answered(),
+		port: e.Dst.Port(), trace: e.TraceID, tx: e.RequestBytes, rx: e.ResponseBytes, failed: e.Failed(), answered: e.Answered(),
 	}
 	if i.from < 0 {
 		i.from = r.at(host, e.Src, false)
