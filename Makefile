@@ -4,7 +4,7 @@ BUILD := $(or $(TRACER_BUILD),/tmp/tracer-build)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10000x
 SOAK ?= 15m
-BENCHES ?= start exec conn turns traffic http http2 https
+BENCHES ?= start exec conn turns traffic http http2 https read
 # No pattern finds these packages. Those that are left out are modules of their own, or belong to one.
 TESTDATA := $(addprefix ./,$(sort $(dir $(filter-out testdata/grpc/% testdata/release/store/% testdata/otlp/%,$(wildcard testdata/*/*.go testdata/*/*/*.go)))))
 # Packages with privileged tests, and those with fuzz targets.
@@ -184,6 +184,10 @@ bench: build ## all benchmarks on an idle machine (BENCHES="exec conn"), into te
 .PHONY: bench-exec
 bench-exec: build ## exec beside execsnoop and bpftrace, in alternating pairs
 	testdata/bench/exec.sh
+
+.PHONY: bench-read
+bench-read: build ## reading a recording beside jq; memory while three hosts are merged
+	testdata/bench/read.sh
 
 .PHONY: bench-conn
 bench-conn: build ## conn beside tcplife and tcpstates, in alternating pairs

@@ -362,7 +362,7 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 	if file != nil {
 		all = append(all, file)
 	}
-	if exporter := c.otlp.Open(msg, version()); exporter != nil {
+	if exporter := c.otlp.Open(msg, version(), s.Start().Hostname, len(c.Read) > 0); exporter != nil {
 		all = append(all, exporter)
 	}
 	err = s.Run(ctx, all...)

@@ -1,6 +1,10 @@
 package otlp
 
-import "google.golang.org/protobuf/encoding/protowire"
+import (
+	"io"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
 
 const (
 	batchItems = 512
@@ -66,18 +70,20 @@ const (
 	fieldItems      = 2 // Scope….spans, …
 )
 
-// appendTo appends the request. scope is message InstrumentationScope.
-func (b *batch) appendTo(dst, scope []byte) []byte {
+// write writes the request. scope is message InstrumentationScope; head is used for what
+// stands between items, and returned to be used again.
+func (b *batch) write(w io.Writer, scope, head []byte) []byte {
 	for i := range b.groups {
 		g := &b.groups[i]
 		inner := sizeBytes(len(scope)) + len(g.items)
 		outer := sizeBytes(len(g.of.body)) + sizeBytes(inner) + sizeBytes(len(schema))
-		dst = appendHead(dst, fieldOfResource, outer)
-		dst = appendBytes(dst, fieldResource, g.of.body)
-		dst = appendHead(dst, fieldScopeItems, inner)
-		dst = appendBytes(dst, fieldScope, scope)
-		dst = append(dst, g.items...)
-		dst = protowire.AppendString(appendTag(dst, fieldSchema, protowire.BytesType), schema)
+		head = appendHead(head[:0], fieldOfResource, outer)
+		head = appendBytes(head, fieldResource, g.of.body)
+		head = appendHead(head, fieldScopeItems, inner)
+		head = appendBytes(head, fieldScope, scope)
+		_, _ = w.Write(head) // into memory, as all that follows
+		_, _ = w.Write(g.items)
+		_, _ = w.Write(protowire.AppendString(appendTag(head[:0], fieldSchema, protowire.BytesType), schema))
 	}
-	return dst
+	return head
 }

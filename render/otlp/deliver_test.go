@@ -328,6 +328,19 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 }
 
+// Events of a recording wait for room: none is lost, however slow the engine is.
+func TestRecordedEventsWaitForRoom(t *testing.T) {
+	e := newEngine(t, func(_, items int, _ http.ResponseWriter, _ *http.Request) int {
+		time.Sleep(time.Millisecond)
+		return items
+	})
+	x, told := open(t, e.url, nil, Options{queue: 300_000, Waits: true})
+	send(x, 5_000)
+	if undelivered, _ := shut(t, x, 10_000); undelivered != 0 || e.taken != 10_000 {
+		t.Errorf("%d undelivered, %d taken: %q", undelivered, e.taken, told.list)
+	}
+}
+
 // An engine that is killed and comes back: what it has taken was acknowledged.
 func TestEngineThatIsKilledAndComesBack(t *testing.T) {
 	e := &engine{t: t}

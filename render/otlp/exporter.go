@@ -2,13 +2,14 @@ package otlp
 
 import (
 	"cmp"
-	"compress/gzip"
 	"context"
 	"crypto/rand"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/klauspost/compress/gzip"
 
 	"tracer/trace/event"
 	"tracer/trace/exchange"
@@ -25,6 +26,9 @@ type Options struct {
 	Version    string      // tracer's own
 	Sums       bool        // exchanges, connections: as metrics, not one by one
 	Routes     bool        // say the route of an exchange, as far as its path looks like one
+	// Waits: to add to what is to be sent may wait for room, as long as the endpoint takes
+	// something. It is for events that could come later: recorded ones.
+	Waits bool
 	// Warn tells a sentence on stderr. It is called by a goroutine of its own.
 	Warn func(string)
 
@@ -67,6 +71,10 @@ func Open(o Options) *Exporter {
 		// Headers with secrets go nowhere else, and a POST would become a GET.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+	var wait *room
+	if o.Waits {
+		wait = &room{freed: make(chan struct{}, 1)}
+	}
 	const name, version = 1, 2
 	scope := appendText(nil, name, "tracer")
 	if o.Version != "" {
@@ -79,7 +87,7 @@ func Open(o Options) *Exporter {
 		}
 		x.pipes[s] = &pipe{
 			signal: s, field: fieldItems, scope: scope, endpoint: o.Endpoint, client: client, tell: x.tell, end: &x.end,
-			held: &x.held, limit: o.queue, zip: zip,
+			held: &x.held, limit: o.queue, room: wait, zip: zip,
 			wake: make(chan struct{}, 1), done: make(chan struct{}),
 		}
 		go x.pipes[s].work(x.ctx)
@@ -148,6 +156,28 @@ func (x *Exporter) route(e *event.HTTP) string {
 func (x *Exporter) Flush() error {
 	x.sums.flush(x, time.Now(), false)
 	return nil
+}
+
+// roomPatience is how long Wait waits for an endpoint that takes nothing.
+const roomPatience = 5 * time.Second
+
+// Wait waits until there is room for much more, until stop is closed, or until the endpoint
+// has taken nothing for a while: for events that can wait.
+func (x *Exporter) Wait(stop <-chan struct{}) {
+	last, since := int64(-1), time.Time{}
+	for held := x.held.Load(); held > x.options.queue/2; held = x.held.Load() {
+		switch {
+		case held != last:
+			last, since = held, time.Now()
+		case time.Since(since) > roomPatience:
+			return
+		}
+		select {
+		case <-stop:
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 }
 
 // Broken is never closed: an endpoint may come back.

@@ -2,7 +2,6 @@ package otlp
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -11,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/klauspost/compress/gzip"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
@@ -60,6 +60,7 @@ type pipe struct {
 	end      *ending
 	held     *atomic.Int64 // bytes that wait, of all signals
 	limit    int64         // of those
+	room     *room         // nil: what has no room is lost
 
 	mu      sync.Mutex
 	open    *batch // that is being filled; nil: none
@@ -72,7 +73,7 @@ type pipe struct {
 	done    chan struct{}
 
 	sent, acknowledged atomic.Uint64
-	body, packed       []byte // reused
+	head, packed       []byte // reused
 	zip                *gzip.Writer
 }
 
@@ -96,6 +97,9 @@ func (e *ending) passes(at time.Time) bool {
 func (p *pipe) add(r *resource, item []byte) {
 	size := int64(len(item) + 4)
 	p.sent.Add(1)
+	if p.room != nil {
+		p.room.wait(func() bool { return p.held.Load()+size <= p.limit })
+	}
 	if p.held.Add(size) > p.limit {
 		p.held.Add(-size)
 		p.tell.lost(p.signal, 1, "too much waits to be sent")
@@ -116,6 +120,41 @@ func (p *pipe) add(r *resource, item []byte) {
 	}
 	if first || p.open == nil {
 		p.signalWorker()
+	}
+}
+
+// roomPatience is how long a recording waits for an endpoint that takes nothing.
+const roomPatience = 5 * time.Second
+
+// A room is where events wait that could come later, as those of a recording: they are
+// read as fast as they are taken. If the endpoint takes nothing they do not wait for ever.
+type room struct {
+	freed   chan struct{}
+	stalled atomic.Bool
+}
+
+// wait waits until there is room, unless it has waited in vain before.
+func (r *room) wait(there func() bool) {
+	if there() || r.stalled.Load() {
+		return
+	}
+	timer := time.NewTimer(roomPatience)
+	defer timer.Stop()
+	for !there() {
+		select {
+		case <-r.freed:
+		case <-timer.C:
+			r.stalled.Store(true)
+			return
+		}
+	}
+}
+
+// more says that something has left.
+func (r *room) more() {
+	select {
+	case r.freed <- struct{}{}:
+	default:
 	}
 }
 
@@ -171,6 +210,9 @@ func (p *pipe) work(ctx context.Context) {
 			p.mu.Lock()
 			p.sending = false
 			p.held.Add(-int64(b.bytes))
+			if p.room != nil {
+				p.room.more()
+			}
 			if b.clear(); len(p.spare) < spares && b.small() {
 				p.spare = append(p.spare, b)
 			}
@@ -226,6 +268,9 @@ func (p *pipe) deliver(ctx context.Context, b *batch) {
 			if a.why == "" || a.rejected > 0 {
 				rejected = min(uint64(a.rejected), items)
 				p.tell.taken()
+				if p.room != nil {
+					p.room.stalled.Store(false)
+				}
 			}
 			p.acknowledged.Add(items - rejected)
 			if rejected > 0 {
@@ -270,10 +315,9 @@ const errTooLate = "the end came before it was sent"
 
 // pack is a request, compressed. It is valid until the next call.
 func (p *pipe) pack(b *batch) []byte {
-	p.body = b.appendTo(p.body[:0], p.scope)
 	out := bytes.NewBuffer(p.packed[:0])
 	p.zip.Reset(out)
-	_, _ = p.zip.Write(p.body) // into memory
+	p.head = b.write(p.zip, p.scope, p.head)
 	_ = p.zip.Close()
 	p.packed = out.Bytes()
 	return p.packed

@@ -14,10 +14,6 @@ type whose struct {
 	place event.Place
 }
 
-func whoseOf(e *event.Common) whose {
-	return whose{pid: e.PID, comm: e.Comm, place: e.Place}
-}
-
 // A resource is a process, encoded.
 type resource struct {
 	body []byte // message Resource; never changed

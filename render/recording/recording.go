@@ -139,7 +139,7 @@ func (t *Target) Open(tell func(*event.Notice)) (*Recording, error) {
 	}
 	r := &Recording{
 		target: t, tell: tell, stream: s,
-		broken: make(chan struct{}), drained: make(chan struct{}), done: make(chan struct{}), wake: make(chan struct{}, 1),
+		broken: make(chan struct{}), drained: make(chan struct{}), done: make(chan struct{}), wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
 		progress: time.Now(),
 	}
 	go r.write()
@@ -178,6 +178,7 @@ type Recording struct {
 	drained chan struct{} // closed when all events are safe
 	done    chan struct{} // the writer has ended
 	wake    chan struct{}
+	room    chan struct{} // the writer has written something
 }
 
 // A queue is lines that wait.
@@ -229,6 +230,26 @@ func (r *Recording) Line(text []byte) {
 	r.pending.text = append(r.pending.text, text...)
 	r.pending.add(false)
 	r.signal()
+}
+
+// Wait waits until there is room for much more, or until stop is closed: for events that
+// can wait.
+func (r *Recording) Wait(stop <-chan struct{}) {
+	for {
+		r.mu.Lock()
+		full := r.err == nil && len(r.pending.text)+r.writing > queueBytes/2
+		r.mu.Unlock()
+		if !full {
+			return
+		}
+		select {
+		case <-r.room:
+		case <-r.broken:
+			return
+		case <-stop:
+			return
+		}
+	}
 }
 
 // Flush passes on what was taken.
@@ -390,6 +411,10 @@ func (r *Recording) run() error {
 		r.writing = len(q.text)
 		ending, closed, err := r.ending, r.closed, r.err
 		r.mu.Unlock()
+		select {
+		case r.room <- struct{}{}:
+		default:
+		}
 		if err != nil {
 			return err
 		}

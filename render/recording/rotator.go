@@ -46,6 +46,7 @@ func startRotator(dir, name string, keep uint64, owner *Owner) (*rotator, error)
 		uid, gid = owner.UID, owner.GID
 	}
 	cmd := exec.Command("/proc/self/exe", rotatorWord, dir, name, strconv.FormatUint(keep, 10), strconv.Itoa(uid), strconv.Itoa(gid))
+	cmd.Args[0] = "tracer" // in a list of processes
 	cmd.ExtraFiles = []*os.File{theirs}
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the process that rotates: %w", err), own.Close())

@@ -59,14 +59,14 @@ func (o *OTLP) Prepare() error {
 }
 
 // Open starts sending, after Prepare. What is not delivered is told by messages. It
-// returns nil if nothing is to be sent.
-func (o *OTLP) Open(messages *render.Messages, version string) *otlp.Exporter {
+// returns nil if nothing is to be sent. The hostname is that of all events, empty if each
+// has its own; recorded ones may wait for the endpoint.
+func (o *OTLP) Open(messages *render.Messages, version, hostname string, recorded bool) *otlp.Exporter {
 	if o.endpoint == nil {
 		return nil
 	}
-	hostname, _ := os.Hostname() // what is unknown is left out
 	return otlp.Open(otlp.Options{
-		Endpoint: o.endpoint, Hostname: hostname, Version: version, Sums: o.sums, Routes: true,
+		Endpoint: o.endpoint, Hostname: hostname, Version: version, Sums: o.sums, Routes: true, Waits: recorded,
 		Warn: func(text string) {
 			messages.Notice(&event.Notice{Time: time.Now().UTC(), Kind: event.KindWarning, Message: text})
 		},

@@ -150,6 +150,42 @@ func TestKernelHTTPWantedEndIsShownWhateverTheOtherIs(t *testing.T) {
 	}
 }
 
+// A row of both ends tells of each where it runs, and of the server when it had the request.
+func TestKernelHTTPRowOfBothEndsTellsWhereEachRuns(t *testing.T) {
+	kit.Needs(t, kit.ThisKernelOnly)
+	const n = 3
+	for name, tree := range container.Trees(t) {
+		t.Run(name, func(t *testing.T) {
+			asks, answers := container.New(t, tree, "front-0", "asks"), container.New(t, tree, "back-0", "answers")
+			server := work.Start(t, "serveHTTP")
+			port := server.HearInt()
+			client := work.Start(t, "getHTTP", fmt.Sprintf("http://127.0.0.1:%d/a", port), strconv.Itoa(n), "1", "kept")
+			asks.Add(client.PID)
+			answers.Add(server.PID)
+			t.Cleanup(func() {
+				client.Kill()
+				server.Kill()
+			})
+			c := traceHTTP(t, session.Options{}, atPorts(port))
+			client.Say("go")
+			client.Hear()
+			c.await(port, n)
+			c.Stop()
+			for _, e := range c.of(port) {
+				type place struct{ container, id, pod, namespace string }
+				want := []place{{answers.Container, answers.ContainerID, answers.Pod, answers.Namespace}, {asks.Container, asks.ContainerID, asks.Pod, asks.Namespace}}
+				got := []place{{e.Container, e.ContainerID, e.Pod, e.Namespace}, {e.PeerContainer, e.PeerContainerID, e.PeerPod, e.PeerNamespace}}
+				if !slices.Equal(got, want) {
+					t.Errorf("%+v, want %+v", got, want)
+				}
+				if after := e.ServerTime.Sub(e.Time); e.Role != event.RoleBoth || after < 0 || after > e.Latency || e.ServerDuration < e.ServerLatency || e.ServerDuration > e.Duration {
+					t.Errorf("%s: the server has it after %v, of %v; it took %v of %v", e.Role, after, e.Latency, e.ServerDuration, e.Duration)
+				}
+			}
+		})
+	}
+}
+
 // A filter on one end shows the row of that end, whatever the flag.
 func TestKernelHTTPOneEndIsShownTheSameByAnyFlag(t *testing.T) {
 	kit.Needs(t, kit.ThisKernelOnly)

@@ -1,9 +1,11 @@
 package replay
 
 import (
+	"hash/maphash"
 	"net/netip"
 	"slices"
 	"time"
+	"unsafe"
 
 	"tracer/trace/event"
 )
@@ -15,8 +17,8 @@ const (
 	// room: an answer may take longer to come than the one before.
 	skewKnown, skewRoom = 16, time.Second
 	// maxHeld bounds the memory of lines that wait for another host's, in bytes.
-	maxHeld = 64 << 20
-	// heldBytes is about what a line takes beside three times its text.
+	maxHeld = 32 << 20
+	// heldBytes is about what a line takes beside twice its text.
 	heldBytes = 1 << 10
 )
 
@@ -32,14 +34,20 @@ type join struct {
 	slots map[joinKey]*slot
 	skews map[[2]int]*skew // by the hosts' numbers, the lower first
 	stats *Stats
+	seeds [2]maphash.Seed
 }
 
-// A joinKey names an exchange on all hosts.
+// A joinKey names an exchange on all hosts: its connection, and its place there. Of a
+// connection without a name that is a hash of the addresses.
 type joinKey struct {
-	id       event.ConnID   // or else
-	src, dst netip.AddrPort // the addresses
-	stream   uint32
-	seq      uint64
+	named     bool
+	of, place uint64
+}
+
+// placed is what a hash is made of.
+type placed struct {
+	src, dst netip.AddrPort
+	place    uint64
 }
 
 // A slot has the ends of an exchange that wait.
@@ -65,13 +73,18 @@ type skew struct {
 }
 
 func newJoin(stats *Stats) *join {
-	return &join{slots: map[joinKey]*slot{}, skews: map[[2]int]*skew{}, stats: stats}
+	return &join{slots: map[joinKey]*slot{}, skews: map[[2]int]*skew{}, stats: stats, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
 }
 
 // push takes a copy of a line.
 func (j *join) push(l *Line) {
 	h := &held{Line: *l}
-	h.Raw = slices.Clone(l.Raw)
+	if e, ok := l.Object.(event.Event); ok {
+		text := e.Head().Recorded // the same, and it stays
+		h.Raw = unsafe.Slice(unsafe.StringData(text), len(text))
+	} else {
+		h.Raw = slices.Clone(l.Raw)
+	}
 	j.bytes += h.size()
 	j.now = max(j.now, l.ended)
 	j.queue = append(j.queue, h)
@@ -79,33 +92,34 @@ func (j *join) push(l *Line) {
 	if !ok {
 		return
 	}
-	if h.key, ok = keyOf(e); ok {
+	if h.key, ok = j.keyOf(e); ok {
 		j.meet(h, e)
 	}
 }
 
 // size is about what a held line takes.
-func (h *held) size() int { return 3*len(h.Raw) + heldBytes }
+func (h *held) size() int { return 2*len(h.Raw) + heldBytes }
 
 // keyOf names an exchange of which one end is known, if its place on its connection is.
-func keyOf(e *event.HTTP) (joinKey, bool) {
-	if e.Kind != event.KindHTTP || e.Role == event.RoleBoth || e.Seq == 0 && e.Stream == 0 {
+func (j *join) keyOf(e *event.HTTP) (joinKey, bool) {
+	const isStream = 1 << 63
+	place := e.Seq &^ isStream
+	if e.Stream != 0 {
+		place = isStream | uint64(e.Stream)
+	}
+	if e.Kind != event.KindHTTP || e.Role == event.RoleBoth || place == 0 {
 		return joinKey{}, false
 	}
-	k := joinKey{id: e.ID, stream: e.Stream, seq: e.Seq}
-	if e.Stream != 0 {
-		k.seq = 0
-	}
 	if e.ID.Known {
-		return k, true
+		return joinKey{true, uint64(e.ID.Client)<<32 | uint64(e.ID.Server), place}, true
 	}
-	k.src, k.dst = e.Src, e.Dst
-	for _, a := range []netip.AddrPort{k.src, k.dst} {
+	for _, a := range []netip.AddrPort{e.Src, e.Dst} {
 		if !a.IsValid() || a.Port() == 0 || a.Addr().IsLoopback() {
 			return joinKey{}, false
 		}
 	}
-	return k, true
+	p := placed{e.Src, e.Dst, place}
+	return joinKey{false, maphash.Comparable(j.seeds[0], p), maphash.Comparable(j.seeds[1], p)}, true
 }
 
 // meet looks for the other end of h.
@@ -184,7 +198,7 @@ func (j *join) pop(hosts int, all bool) *Line {
 	for j.first < len(j.queue) {
 		h := j.queue[j.first]
 		// Addresses may be those of others, too: it is seen whether there are.
-		waits := h.slot != nil && !h.slot.ambiguous && (h.partner == nil && !h.taken || !h.key.id.Known)
+		waits := h.slot != nil && !h.slot.ambiguous && (h.partner == nil && !h.taken || !h.key.named)
 		if waits && !all && j.bytes <= maxHeld && j.now-h.ended <= int64(j.patience(h.Host, hosts)) {
 			return nil
 		}

@@ -297,3 +297,30 @@ func TestKernelAnybodyCanReadARecordingAnywhere(t *testing.T) {
 		}
 	}
 }
+
+// A file that grows is shown as it does, and the account comes at the end.
+func TestTracerFollowsAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.jsonl")
+	line := func(pid int) string {
+		return fmt.Sprintf(`{"time":"2026-01-01T00:00:%02d.000000000Z","event":"exec","pid":%d,"comm":"a","uid":0,"ppid":1}`+"\n", pid, pid)
+	}
+	if err := os.WriteFile(path, []byte(line(1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := kit.StartCmd(t, kit.Command(t, "exec", "--json", "--read", path, "--follow"))
+	r.Until(kit.Started(1))
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for pid := 2; pid < 5; pid++ {
+		if _, err := f.WriteString(line(pid)); err != nil {
+			t.Fatal(err)
+		}
+		r.Until(kit.Started(pid))
+	}
+	if a := r.Stop(); a["reason"] != "interrupted" || a["shown"] != 4.0 || a["duration_us"] != 3e6 {
+		t.Errorf("account: %v", a)
+	}
+}

@@ -94,6 +94,7 @@ func OpenRecording(of []Tracer, opts Options) (*Recording, error) {
 	if r.reader, err = replay.Open(opts.Read, replay.Options{Follow: opts.Follow}); err != nil {
 		return nil, err
 	}
+	r.recorded.now = r.start()
 	return r, nil
 }
 
@@ -119,9 +120,10 @@ func OpenEither(tracers []Tracer, opts Options) (Running, error) {
 // Confine does nothing: reading has taken no privileges.
 func (r *Recording) Confine() {}
 
-// Start says what is read: where that is of one host, it is that host's.
+// Start says what is read: where that is of one host, it is that host's. Its time is the
+// recording's, as those of all that is told, so that what is written of it can be read again.
 func (r *Recording) Start() *event.Start {
-	s := &event.Start{Time: time.Now().UTC(), Format: event.Format}
+	s := &event.Start{Time: r.start(), Format: event.Format}
 	if hosts := r.reader.Hosts(); len(hosts) == 1 && hosts[0].Start != nil {
 		from := hosts[0].Start
 		s.Hostname, s.BootID, s.Kernel, s.Addresses = from.Hostname, from.BootID, from.Kernel, from.Addresses
@@ -129,13 +131,30 @@ func (r *Recording) Start() *event.Start {
 	return s
 }
 
+// start is when the recording begins; now, if it does not tell.
+func (r *Recording) start() time.Time {
+	at := time.Time{}
+	for _, h := range r.reader.Hosts() {
+		if s := h.Start; s != nil && (at.IsZero() || s.Time.Before(at)) {
+			at = s.Time
+		}
+	}
+	if at.IsZero() {
+		at = time.Now().UTC()
+	}
+	return at
+}
+
 // Notices are what a user has to know from the start: who has recorded this, and with
 // which filters.
 func (r *Recording) Notices() (list []event.Notice) {
 	for _, h := range r.reader.Hosts() {
 		if s := h.Start; s != nil {
-			list = append(list, event.Notice{Time: time.Now().UTC(), Kind: event.KindNote, Message: fmt.Sprintf("recorded on %s at %s by tracer %s",
-				h.Name, s.Time.Format(time.RFC3339), strings.Join(append([]string{}, s.Args...), " "))})
+			text := fmt.Sprintf("recorded on %s at %s", h.Name, s.Time.Format(time.RFC3339))
+			if len(s.Args) > 0 {
+				text += " by tracer " + strings.Join(s.Args, " ")
+			}
+			list = append(list, event.Notice{Time: r.start(), Kind: event.KindNote, Message: text})
 		}
 	}
 	return list
@@ -272,7 +291,7 @@ func (r *Recording) begin(at time.Time) {
 	}
 	r.begun = true
 	if at.IsZero() {
-		at = time.Now().UTC()
+		at = r.start()
 	}
 	r.first, r.recorded.now = at, at
 	for i, t := range r.tracers {
@@ -441,7 +460,7 @@ func (r *Recording) tellEnds() {
 // Account says what was read, shown and lost and what it cost. It is complete after Run.
 func (r *Recording) Account() (*event.Account, error) {
 	a := r.ledger.Account(r.recorded.now.Sub(r.first))
-	a.Time, a.Reason = time.Now().UTC(), r.reason
+	a.Time, a.Reason = r.recorded.now, r.reason
 	a.Unseen = r.unseen
 	var ru unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &ru); err == nil {

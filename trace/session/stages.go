@@ -33,7 +33,9 @@ func newStages(opts Options, clock *kernel.Clock, users *proc.Users) stages {
 }
 
 func (s *stages) notice(n *event.Notice) {
-	n.Time = time.Now().UTC()
+	if n.Time = time.Now().UTC(); s.recorded != nil {
+		n.Time = s.recorded.now
+	}
 	if s.opts.Notice != nil {
 		s.opts.Notice(n)
 	}
