@@ -158,28 +158,6 @@ func (x *Exporter) Flush() error {
 	return nil
 }
 
-// roomPatience is how long Wait waits for an endpoint that takes nothing.
-const roomPatience = 5 * time.Second
-
-// Wait waits until there is room for much more, until stop is closed, or until the endpoint
-// has taken nothing for a while: for events that can wait.
-func (x *Exporter) Wait(stop <-chan struct{}) {
-	last, since := int64(-1), time.Time{}
-	for held := x.held.Load(); held > x.options.queue/2; held = x.held.Load() {
-		switch {
-		case held != last:
-			last, since = held, time.Now()
-		case time.Since(since) > roomPatience:
-			return
-		}
-		select {
-		case <-stop:
-			return
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
-}
-
 // Broken is never closed: an endpoint may come back.
 func (x *Exporter) Broken() <-chan struct{} { return nil }
 
