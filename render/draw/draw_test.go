@@ -224,9 +224,9 @@ p1-->>-p0: 200, 0.98KiB in 9s
 			&event.Connect{Common: event.Common{Time: at(1), Kind: event.KindConnect, Process: process(7, "app")}, Connection: tcp(event.RoleClient, 40000), Latency: time.Millisecond},
 			&event.Accept{Common: event.Common{Time: at(2), Kind: event.KindAccept, Process: process(8, "mariadbd")}, Connection: tcp(event.RoleServer, 40000)},
 			&event.Close{Common: event.Common{Time: at(20), Kind: event.KindClose, Process: process(7, "app")}, Connection: tcp(event.RoleClient, 40000), Duration: 20 * time.Millisecond, Tx: 10, Rx: 200, Reason: "closed"},
-			&event.Close{Common: event.Common{Time: at(20), Kind: event.KindClose, Process: process(8, "mariadbd")}, Connection: tcp(event.RoleServer, 40000), Duration: 18 * time.Millisecond, Tx: 200, Rx: 10, Reason: "closed"},
+			&event.Close{Common: event.Common{Time: at(20), Kind: event.KindClose, Process: process(8, "mariadbd")}, Connection: tcp(event.RoleServer, 40000), Duration: 18 * time.Millisecond, Tx: 200, Rx: 10, Turns: 3, Reason: "closed"},
 		}, Options{}, `
-p0-)p1: TCP :3306, 10B out, 200B in, 20ms
+p0-)p1: TCP :3306, 10B out, 200B in, 3 turns, 20ms
 `},
 		{"one that could not be opened", []event.Object{
 			&event.ConnectFailed{Common: event.Common{Time: at(1), Kind: event.KindConnectFailed, Process: process(7, "app")}, Connection: tcp(event.RoleClient, 40000), Error: "ECONNREFUSED"},

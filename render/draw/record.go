@@ -52,6 +52,7 @@ type item struct {
 	failed     bool
 	timed      bool // start and end are those of the whole
 	tx, rx     uint64
+	turns      uint64 // of a connection: requests and answers, as far as they were counted
 	port       uint16 // that was called
 	parent     uint32 // of a program: the process that started it
 }
@@ -339,7 +340,7 @@ func (r *Recording) close(host int, e *event.Close) {
 	} else {
 		i.tx, i.rx = max(i.tx, e.Tx), max(i.rx, e.Rx)
 	}
-	i.answered = true
+	i.answered, i.turns = true, max(i.turns, e.Turns)
 	if e.Reason == event.ReasonReset || e.Reason == event.ReasonTimeout {
 		i.failed, i.answer = true, r.text(e.Reason)
 	}
