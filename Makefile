@@ -168,6 +168,7 @@ demo: build ## a front-end release with real parts, recorded, checked and drawn;
 	cd testdata/release/store && go build -o $(BUILD)/release/store .
 	go build -o $(BUILD)/release/release ./testdata/release
 	$(BUILD)/release/release -site $(BUILD)/release/site -store $(BUILD)/release/store -out $(BUILD)/release/out ./tracer
+	TRACER_PICTURE=$(BUILD)/release/out/release.mmd go test -count 1 -run TestMermaidTakesPictures ./render/draw
 
 .PHONY: install-bench-tools
 install-bench-tools: install-tools ## what make bench holds tracer beside, by apt

@@ -251,7 +251,7 @@ func newCommand(p *session.Probe, status *int) *cobra.Command {
 			if err := c.stdout.Resolve(cmd.Flags(), p.View(tracer)); err != nil {
 				return err
 			}
-			if err := c.recording.Resolve(); err != nil {
+			if err := c.recording.Resolve(cmd.Flags(), c.Read); err != nil {
 				return err
 			}
 			if err := c.otlp.Resolve(p.View(tracer)); err != nil {

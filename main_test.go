@@ -23,6 +23,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tracer/render/help"
+	"tracer/render/sinks"
 	"tracer/testdata/kit"
 	"tracer/trace"
 	"tracer/trace/command"
@@ -34,6 +35,7 @@ import (
 func TestMain(m *testing.M) {
 	attach.Become()
 	command.Become()
+	sinks.Become()
 	testscript.Main(m, map[string]func(){"tracer": func() { os.Exit(run()) }})
 }
 

@@ -12,13 +12,7 @@ var httpColumns = []Column{
 	timeColumn,
 	pidColumn,
 	commColumn,
-	{Name: "peer", Title: "PEER", Width: 15, Min: 8, Rank: 18, Cell: func(b []byte, e event.Event) []byte {
-		if h := httpOf(e); h.Role == event.RoleBoth {
-			b = append(AppendText(b, h.PeerComm), '[')
-			return append(appendID(b, h.PeerPID), ']')
-		}
-		return b
-	}},
+	{Name: "peer", Title: "PEER", Width: 28, Min: 8, Rank: 18, Spare: 15, Cell: appendPeer},
 	{Name: "role", Title: "ROLE", Width: 6, Rank: 20, Cell: func(b []byte, e event.Event) []byte {
 		return AppendText(b, httpOf(e).Role)
 	}},
@@ -118,6 +112,26 @@ var httpColumns = []Column{
 		}
 		return b
 	}},
+}
+
+// appendPeer appends who asked, and in which pod or container.
+func appendPeer(b []byte, e event.Event) []byte {
+	h := httpOf(e)
+	if h.Role != event.RoleBoth {
+		return b
+	}
+	b = append(AppendText(b, h.PeerComm), '[')
+	b = append(appendID(b, h.PeerPID), ']')
+	switch {
+	case h.PeerPod != "" && h.PeerNamespace != "":
+		b = append(AppendText(append(b, ' '), h.PeerNamespace), '/')
+		return AppendText(b, h.PeerPod)
+	case h.PeerPod != "":
+		return AppendText(append(b, ' '), h.PeerPod)
+	case h.PeerContainer != "":
+		return AppendText(append(b, ' '), h.PeerContainer)
+	}
+	return b
 }
 
 // whereWords are what of the server's time is known, in the order in which it was spent.

@@ -42,6 +42,7 @@ func httpEvents() []event.Event {
 		return func(e *event.HTTP) { e.GRPC, e.GRPCStatus, e.GRPCMessage = true, status, message }
 	}
 	slow := row(event.KindHTTP, event.RoleBoth, "python3", "GET", "shop.example:8080", "/cart", 200, "", 384*ms)
+	slow.PeerPod, slow.PeerNamespace = "web-7d9fc", "shop"
 	slow.Queue, slow.CPU, slow.Blocked = 300*ms, 12*ms, 80*ms
 	crowded := row(event.KindHTTP, event.RoleServer, "python3", "GET", "shop.example:8080", "/cart", 200, "", 384*ms)
 	crowded.AcceptWait, crowded.Queue, crowded.CPU, crowded.RunQueue, crowded.Blocked = 1200*ms, 300*ms, 12*ms, 126*ms, 80*ms
@@ -74,6 +75,28 @@ func httpEvents() []event.Event {
 		who(event.RoleClient, row(event.KindHTTP, event.RoleServer, "node", "GET", "shop.example", "/late", 503, "closed", 0)),
 		row(event.KindHTTP, event.RoleClient, "curl", "GET", "shop.example", "/slow", 200, "", time.Second),
 		row(event.KindHTTP, event.RoleClient, "curl", "GET", "shop.example", "/not-slow", 200, "", 999*ms),
+	}
+}
+
+func TestPeerSaysWhereItRuns(t *testing.T) {
+	for name, c := range map[string]struct {
+		e    event.HTTP
+		want string
+	}{
+		"one end":               {event.HTTP{Connection: event.Connection{Role: event.RoleServer}}, ""},
+		"on the host":           {event.HTTP{}, "curl[7]"},
+		"in a pod":              {event.HTTP{PeerPod: "web-7", PeerNamespace: "shop", PeerContainer: "app"}, "curl[7] shop/web-7"},
+		"without a namespace":   {event.HTTP{PeerPod: "web-7"}, "curl[7] web-7"},
+		"in a container":        {event.HTTP{PeerContainer: "app"}, "curl[7] app"},
+		"a name from elsewhere": {event.HTTP{PeerContainer: "\x1b[31m"}, `curl[7] \x1b[31m`},
+	} {
+		e := c.e
+		if e.Role == "" {
+			e.Role, e.PeerComm, e.PeerPID = event.RoleBoth, "curl", 7
+		}
+		if got := string(appendPeer(nil, &e)); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
 	}
 }
 

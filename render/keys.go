@@ -72,7 +72,7 @@ var columnKeys = map[string]string{
 	"host":         "host",
 	"path":         "path",
 	"server":       "server_latency_us",
-	"http peer":    "peer_comm, peer_pid",
+	"http peer":    "peer_comm, peer_pid, peer_pod, peer_namespace, peer_container",
 	"where":        "accept_wait_us, queue_us, cpu_us, runq_us, blocked_us",
 	"version":      "version",
 	"stream":       "stream_id",

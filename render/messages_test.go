@@ -208,6 +208,23 @@ func TestErrorWaitsForTheEndOfALiveScreen(t *testing.T) {
 }
 
 // Rows that are shown must not hide that most of what moved could not be read.
+func TestFullQueuesAreToldAndSummedUp(t *testing.T) {
+	for json, want := range map[bool]string{
+		false: "tracer: overflow: 37 connections dropped at port 80 by flask[7]\n" +
+			"2 events seen, 2 shown, 0 lost in 1s; 37 connections dropped by full queues of listeners; cost: CPU 1ms\n",
+		true: `{"event":"overflow","message":"37 connections dropped at port 80 by flask[7]","pid":7,"comm":"flask","port":80,"dropped":37}` + "\n" +
+			`{"event":"end","seen":2,"shown":2,"lost":0,"overflows":37,"duration_us":1000000,"cpu_us":1000}` + "\n",
+	} {
+		var b bytes.Buffer
+		m := NewMessages(&b, json)
+		m.Notice(&event.Notice{Kind: event.KindOverflow, Message: "37 connections dropped at port 80 by flask[7]", PID: 7, Comm: "flask", Port: 80, Dropped: 37})
+		m.Account(&event.Account{Seen: 2, Shown: 2, Overflows: 37, Duration: time.Second, CPU: time.Millisecond})
+		if diff := cmp.Diff(want, b.String()); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
 func TestAccountSaysWhatIsNotReadable(t *testing.T) {
 	for _, c := range []struct {
 		kinds map[string]uint64

@@ -28,7 +28,7 @@
 const volatile bool count_turns;
 const volatile __u32 recv_flags_arg = 3; /* which argument of tcp_recvmsg flags are */
 
-/* Times are kept by 16 buckets for each power of two, µs: TurnTimes in turns.go. */
+/* Times are kept by 16 buckets for each power of two, µs: bucketTime() in turns.go. */
 #define TURN_BUCKETS 432
 #define TURN_LONGEST ((1U << 30) - 1)
 

@@ -47,8 +47,8 @@ A participant is a pod, else a container, else the processes that serve one port
 else a process. What a traced command starts is one participant, unless it starts
 servers: then each of its children is one, with what that one starts.
 
-What a server asks while it answers exactly one request belongs to that request. If
-it was answering several, nothing is guessed. Equal neighbours are one loop, with
+What a server asks while it answers exactly one request, or one of the same trace
+(traceparent), belongs to that request. Otherwise nothing is guessed. Equal neighbours are one loop, with
 how many there were, in which time, the median and the longest of their times (to
 the last byte). If that is still more than --max, what is of one route is put
 together, then all of one route, then all between two participants. All sums stay

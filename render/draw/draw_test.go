@@ -37,6 +37,12 @@ func web(from, to uint32, port uint16, path string, start, end int) *event.HTTP 
 	}
 }
 
+// traced puts an exchange into a trace.
+func traced(id byte, e *event.HTTP) *event.HTTP {
+	e.TraceID[0] = id
+	return e
+}
+
 var one = Host{Name: "web-1"}
 
 func recorded(events ...event.Object) *Recording {
@@ -87,6 +93,9 @@ func TestWhatBelongsToWhat(t *testing.T) {
 		{"before the request", []event.Object{web(1, 2, 80, "/", 50, 100), web(2, 3, 81, "/", 40, 200)}, []int{-1, -1}},
 		{"another process", []event.Object{web(1, 2, 80, "/", 0, 100), web(5, 3, 81, "/", 10, 20)}, []int{-1, -1}},
 		{"which of two is not guessed", []event.Object{web(1, 2, 80, "/", 0, 100), web(9, 2, 80, "/", 5, 50), web(2, 3, 81, "/", 10, 20), web(2, 3, 81, "/", 60, 70)}, []int{-1, -1, -1, 0}},
+		{"of two, the one of its trace", []event.Object{traced(1, web(1, 2, 80, "/", 0, 100)), traced(2, web(9, 2, 80, "/", 5, 50)), traced(2, web(2, 3, 81, "/", 10, 20)), traced(1, web(2, 3, 81, "/", 10, 20))}, []int{-1, -1, 1, 0}},
+		{"of two of its trace none", []event.Object{traced(1, web(1, 2, 80, "/", 0, 100)), traced(1, web(9, 2, 80, "/", 5, 50)), traced(1, web(2, 3, 81, "/", 10, 20))}, []int{-1, -1, -1}},
+		{"not one of another trace", []event.Object{traced(1, web(1, 2, 80, "/", 0, 100)), traced(2, web(2, 3, 81, "/", 10, 20)), web(2, 3, 81, "/", 30, 40)}, []int{-1, -1, 0}},
 		{"a connection, by its beginning", []event.Object{
 			web(1, 2, 80, "/", 0, 100),
 			&event.Connect{Common: event.Common{Time: at(11), Kind: event.KindConnect, Process: event.Process{PID: 2, Comm: "server2"}}, Connection: event.Connection{Role: event.RoleClient, Src: addr("127.0.0.1:5"), Dst: addr("127.0.0.1:3306")}, Latency: time.Millisecond},
@@ -215,9 +224,9 @@ p1-->>-p0: 200, 0.98KiB in 9s
 			&event.Connect{Common: event.Common{Time: at(1), Kind: event.KindConnect, Process: process(7, "app")}, Connection: tcp(event.RoleClient, 40000), Latency: time.Millisecond},
 			&event.Accept{Common: event.Common{Time: at(2), Kind: event.KindAccept, Process: process(8, "mariadbd")}, Connection: tcp(event.RoleServer, 40000)},
 			&event.Close{Common: event.Common{Time: at(20), Kind: event.KindClose, Process: process(7, "app")}, Connection: tcp(event.RoleClient, 40000), Duration: 20 * time.Millisecond, Tx: 10, Rx: 200, Reason: "closed"},
-			&event.Close{Common: event.Common{Time: at(20), Kind: event.KindClose, Process: process(8, "mariadbd")}, Connection: tcp(event.RoleServer, 40000), Duration: 18 * time.Millisecond, Tx: 200, Rx: 10, Reason: "closed"},
+			&event.Close{Common: event.Common{Time: at(20), Kind: event.KindClose, Process: process(8, "mariadbd")}, Connection: tcp(event.RoleServer, 40000), Duration: 18 * time.Millisecond, Tx: 200, Rx: 10, Turns: 3, Reason: "closed"},
 		}, Options{}, `
-p0-)p1: TCP :3306, 10B out, 200B in, 20ms
+p0-)p1: TCP :3306, 10B out, 200B in, 3 turns, 20ms
 `},
 		{"one that could not be opened", []event.Object{
 			&event.ConnectFailed{Common: event.Common{Time: at(1), Kind: event.KindConnectFailed, Process: process(7, "app")}, Connection: tcp(event.RoleClient, 40000), Error: "ECONNREFUSED"},

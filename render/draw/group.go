@@ -50,6 +50,7 @@ type group struct {
 	start, end int64
 	times      []int64 // how long each took; of those for which it is known
 	tx, rx     uint64
+	turns      uint64
 	below      []*group // what it led to
 }
 
@@ -113,7 +114,7 @@ func (p *play) single(n int, at, programs level, r routes) *group {
 	}
 	g := &group{
 		kind: it.kind, from: p.cast.seatOf(it.from), to: p.cast.seatOf(it.to), label: it.label(at, r), answer: it.answer, answered: it.answered,
-		n: 1, start: it.start, end: it.end, tx: it.tx, rx: it.rx,
+		n: 1, start: it.start, end: it.end, tx: it.tx, rx: it.rx, turns: it.turns,
 	}
 	if it.failed {
 		g.failed = 1
@@ -185,7 +186,7 @@ func (g *group) merge(o *group, at level) {
 	g.failed += o.failed
 	g.start, g.end = min(g.start, o.start), max(g.end, o.end)
 	g.times = append(g.times, o.times...)
-	g.tx, g.rx = g.tx+o.tx, g.rx+o.rx
+	g.tx, g.rx, g.turns = g.tx+o.tx, g.rx+o.rx, g.turns+o.turns
 	for i, b := range o.below {
 		if at <= firstPlace { // the key says that there are as many, in the same order
 			g.below[i].merge(b, at)

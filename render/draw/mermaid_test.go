@@ -213,6 +213,14 @@ func TestMermaidTakesPictures(t *testing.T) {
 			texts = append(texts, string(text))
 		}
 	}
+	if file := os.Getenv("TRACER_PICTURE"); file != "" { // that make demo has drawn
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		holdSyntax(t, text)
+		texts = append(texts, string(text))
+	}
 	if len(texts) < 8 {
 		t.Fatalf("there are %d pictures", len(texts))
 	}

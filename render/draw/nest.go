@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+
+	"tracer/trace/event"
 )
 
 // resolved are the items, with what rows of connections know of exchanges and later ones
@@ -29,8 +31,8 @@ func (r *Recording) better(told, found int32) int32 {
 }
 
 // nest finds for each item the exchange that it belongs to: the only request that its
-// process was answering when it began. -1: there was none, or there were several, and
-// which one caused it is not known.
+// process was answering when it began, or the only one of its trace. -1: there was none,
+// or there were several, and which one caused it is not known.
 func nest(r *Recording, items []item) []int {
 	order := make([]int, len(items))
 	for i := range order {
@@ -52,13 +54,29 @@ func nest(r *Recording, items []item) []int {
 		if requests := open[p]; p.pid != 0 && len(requests) > 0 {
 			requests = slices.DeleteFunc(requests, func(i int) bool { return items[i].at[1] < it.start })
 			open[p] = requests
-			parents[n] = only(requests, func(i int) bool { return items[i].at[0] <= it.start })
+			parents[n] = cause(items, requests, it)
 		}
 		if p = of(it.to); it.kind == anExchange && p.pid != 0 {
 			open[p] = append(open[p], n)
 		}
 	}
 	return parents
+}
+
+// cause is the one of open requests that it belongs to.
+func cause(items []item, requests []int, it *item) int {
+	begun := func(i int) bool { return items[i].at[0] <= it.start }
+	none := event.TraceID{}
+	if it.trace != none {
+		if n := only(requests, func(i int) bool { return begun(i) && items[i].trace == it.trace }); n >= 0 {
+			return n
+		}
+	}
+	n := only(requests, begun)
+	if n >= 0 && it.trace != none && items[n].trace != none && items[n].trace != it.trace {
+		return -1 // each says that it belongs elsewhere
+	}
+	return n
 }
 
 // only is the one of those that are wanted, -1 if there is none or another one.

@@ -44,6 +44,7 @@ type item struct {
 	start, end int64
 	at         [2]int64 // of an exchange: when it came to its server, and ended there
 	server     int      // whose clock that is of
+	trace      event.TraceID
 	method     string
 	path       string // as drawn; of a program its name
 	answer     string // what came of it, but for the time
@@ -51,6 +52,7 @@ type item struct {
 	failed     bool
 	timed      bool // start and end are those of the whole
 	tx, rx     uint64
+	turns      uint64 // of a connection: requests and answers, as far as they were counted
 	port       uint16 // that was called
 	parent     uint32 // of a program: the process that started it
 }
@@ -338,7 +340,7 @@ func (r *Recording) close(host int, e *event.Close) {
 	} else {
 		i.tx, i.rx = max(i.tx, e.Tx), max(i.rx, e.Rx)
 	}
-	i.answered = true
+	i.answered, i.turns = true, max(i.turns, e.Turns)
 	if e.Reason == event.ReasonReset || e.Reason == event.ReasonTimeout {
 		i.failed, i.answer = true, r.text(e.Reason)
 	}
@@ -392,7 +394,7 @@ func (r *Recording) exchange(host int, e *event.HTTP) {
 	i := item{
 		kind: anExchange, host: clock, from: ends[client], to: ends[server], start: start, timed: true,
 		method: r.text(e.Method), path: r.text(target(e.Path)),
-		port: e.Dst.Port(), tx: e.RequestBytes, rx: e.ResponseBytes, failed: e.Failed(), answered: e.Answered(),
+		port: e.Dst.Port(), trace: e.TraceID, tx: e.RequestBytes, rx: e.ResponseBytes, failed: e.Failed(), answered: e.Answered(),
 	}
 	if i.from < 0 {
 		i.from = r.at(host, e.Src, false)

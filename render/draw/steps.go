@@ -185,6 +185,9 @@ func (g *group) moved() string {
 	if g.answered {
 		text += ", " + size(g.tx) + " out, " + size(g.rx) + " in"
 	}
+	if g.turns > 0 {
+		text += ", " + count(int(g.turns), "turn")
+	}
 	if took := g.took(); took != "" {
 		text += ", " + took
 	}

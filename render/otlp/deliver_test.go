@@ -435,7 +435,7 @@ func TestCountsAddUpUnderRandomAnswers(t *testing.T) {
 				}
 				return 0
 			})
-			x, _ := open(t, e.url, nil, Options{queue: 400_000, patience: time.Second})
+			x, _ := open(t, e.url, nil, Options{queue: 400_000, patience: time.Minute})
 			send(x, 3000)
 			for range 700 {
 				x.Event(&event.Exec{Common: event.Common{Time: time.Now(), Kind: event.KindExec}})

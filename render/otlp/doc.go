@@ -9,6 +9,9 @@
 //	resource.go  whose event it is
 //	wire.go      protobuf, by hand
 //	batch.go     what is sent at once
+//	ends.go      the two ends of an exchange
+//	ports.go     own connections, which are left out
+//	signal.go    kinds of data
 //	pipe.go      batches wait, are sent, sent again, counted
 //	post.go      one request and its answer
 //	tell.go      what was not acknowledged is told

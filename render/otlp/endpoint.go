@@ -1,7 +1,6 @@
 package otlp
 
 import (
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"time"
 )
 
 // Variables of the environment that are heeded.
@@ -145,22 +143,3 @@ func (e *Endpoint) String() string {
 
 // url is where a kind of data goes.
 func (e *Endpoint) url(path string) string { return e.base.JoinPath(path).String() }
-
-const (
-	dialTimeout     = 5 * time.Second
-	exchangeTimeout = 10 * time.Second // from the connection to the answer
-)
-
-// transport makes connections, and tells ports of their own ends.
-func (e *Endpoint) transport(own *ports) *http.Transport {
-	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           own.dial,
-		TLSClientConfig:       &tls.Config{RootCAs: e.roots, MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:   dialTimeout,
-		MaxIdleConnsPerHost:   int(signals),
-		IdleConnTimeout:       time.Minute,
-		DisableCompression:    true,
-		ResponseHeaderTimeout: exchangeTimeout,
-	}
-}

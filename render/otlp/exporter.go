@@ -5,14 +5,12 @@ import (
 	"context"
 	"crypto/rand"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
 
 	"tracer/trace/event"
-	"tracer/trace/exchange"
 )
 
 // endPatience is how long Close waits for the endpoint.
@@ -46,26 +44,26 @@ type Exporter struct {
 	tell      *teller
 	ports     ports
 	end       ending
+	spans     spans
+	records   records
 	sums      sums
 	ctx       context.Context
 	cancel    context.CancelFunc
 	held      atomic.Int64
 	transport *http.Transport
 
-	item, text, scratch []byte // reused
-	line                []byte
+	item []byte // reused
 }
 
 // Open starts sending.
 func Open(o Options) *Exporter {
 	o.patience, o.queue = cmp.Or(o.patience, endPatience), cmp.Or(o.queue, queueBytes)
 	o.Attributes = append(o.Attributes[:len(o.Attributes):len(o.Attributes)], o.Endpoint.attributes...)
-	x := &Exporter{options: o, resources: newResources(&o), end: ending{near: make(chan struct{})}}
+	x := &Exporter{options: o, resources: newResources(o.Attributes, o.Hostname), end: ending{near: make(chan struct{})}}
 	_, _ = rand.Read(x.namer.seed[:]) // it never fails
 	x.ctx, x.cancel = context.WithCancel(context.Background())
 	x.tell = newTeller(o.Endpoint.String(), o.Warn)
-	x.sums.init(time.Now())
-	x.transport = o.transport(&x.ports)
+	x.transport = x.ports.transport(o.Endpoint)
 	client := &http.Client{
 		Transport: x.transport,
 		// Headers with secrets go nowhere else, and a POST would become a GET.
@@ -92,6 +90,9 @@ func Open(o Options) *Exporter {
 		}
 		go x.pipes[s].work(x.ctx)
 	}
+	x.spans.routes = o.Routes
+	x.records = records{resources: &x.resources, pipe: x.pipes[logs]}
+	x.sums = newSums(&x.resources, x.pipes[metrics], &x.spans, time.Now())
 	return x
 }
 
@@ -110,23 +111,23 @@ func (x *Exporter) Event(e event.Event) bool {
 		case x.ports.has(e.Src): // what is sent to the endpoint, as that sees it
 		case e.Kind != event.KindHTTP:
 			id := x.namer.ids(e)
-			x.record(e, x.traceOf(e, &id), &id)
+			x.records.send(e, traceOf(e, &id), &id)
 		case x.options.Sums:
-			x.sums.exchange(x, e)
+			x.sums.exchange(e)
 		default:
 			x.exchange(e)
 		}
 	case *event.Traffic:
-		x.sums.traffic(x, e)
-		x.record(e, nil, nil)
+		x.sums.traffic(e)
+		x.records.send(e, nil, nil)
 	case *event.Connect, *event.ConnectFailed, *event.Accept, *event.Close, *event.ConnectStuck, *event.Open:
 		if x.options.Sums {
-			x.sums.connection(x, e)
+			x.sums.connection(e)
 			return true
 		}
-		x.record(e, nil, nil)
+		x.records.send(e, nil, nil)
 	default:
-		x.record(e, nil, nil)
+		x.records.send(e, nil, nil)
 	}
 	return true
 }
@@ -136,25 +137,14 @@ func (x *Exporter) exchange(e *event.HTTP) {
 	id := x.namer.ids(e)
 	ends, n := views(e)
 	for i := range ends[:n] {
-		x.item = x.appendSpan(x.item[:0], &ends[i], &id)
+		x.item = x.spans.append(x.item[:0], &ends[i], &id)
 		x.pipes[traces].add(x.resources.of(ends[i].whose), x.item)
 	}
 }
 
-// route is that of an exchange, empty if it has none. It is valid until the next call.
-func (x *Exporter) route(e *event.HTTP) string {
-	if e.Path == "" || e.PathTruncated {
-		return ""
-	}
-	x.scratch = append(x.scratch[:0], e.Path...)
-	n := len(x.scratch)
-	x.scratch = exchange.Route(x.scratch, x.scratch[:n:n])
-	return text(x.scratch[n:])
-}
-
 // Flush sends the sums, if it is time.
 func (x *Exporter) Flush() error {
-	x.sums.flush(x, time.Now(), false)
+	x.sums.flush(time.Now(), false)
 	return nil
 }
 
@@ -165,7 +155,7 @@ func (x *Exporter) Broken() <-chan struct{} { return nil }
 // spans, log records and data points were not acknowledged, since Open. That is told, and
 // is no error.
 func (x *Exporter) Close() (undelivered uint64, err error) {
-	x.sums.flush(x, time.Now(), true)
+	x.sums.flush(time.Now(), true)
 	x.end.at = time.Now().Add(x.options.patience)
 	close(x.end.near)
 	stop := time.AfterFunc(x.options.patience, x.cancel)
@@ -191,6 +181,3 @@ func (x *Exporter) Sent() (sent, acknowledged uint64) {
 	}
 	return sent, acknowledged
 }
-
-// clean is text for a key of a map that lives on.
-func clean(s string) string { return strings.Clone(valid(s)) }

@@ -77,6 +77,12 @@ type series struct {
 // sums are all series of an exporter. They are cumulative: what is not acknowledged is in
 // the next ones.
 type sums struct {
+	resources *resources
+	pipe      *pipe
+	spans     *spans
+
+	item, scratch []byte // reused
+
 	all   map[labels]*series
 	order []labels
 	since time.Time
@@ -84,12 +90,12 @@ type sums struct {
 	fresh bool // something was added since it was sent
 }
 
-func (s *sums) init(now time.Time) {
-	s.all, s.since, s.next = map[labels]*series{}, now, now.Add(sumsEvery)
+func newSums(r *resources, p *pipe, x *spans, now time.Time) sums {
+	return sums{resources: r, pipe: p, spans: x, all: map[labels]*series{}, since: now, next: now.Add(sumsEvery)}
 }
 
 // of is the series of some labels, whose strings need not outlive the call.
-func (s *sums) of(x *Exporter, l *labels) *series {
+func (s *sums) of(l *labels) *series {
 	s.fresh = true
 	if known := s.all[*l]; known != nil {
 		return known
@@ -107,18 +113,18 @@ func (s *sums) of(x *Exporter, l *labels) *series {
 	if known := s.all[key]; known != nil { // a text was not valid
 		return known
 	}
-	made := &series{resource: x.resources.of(key.whose)}
+	made := &series{resource: s.resources.of(key.whose)}
 	s.all[key] = made
 	s.order = append(s.order, key)
 	return made
 }
 
 // exchange adds an exchange, at each end where it was seen.
-func (s *sums) exchange(x *Exporter, e *event.HTTP) {
+func (s *sums) exchange(e *event.HTTP) {
 	ends, n := views(e)
 	for i := range ends[:n] {
 		v := &ends[i]
-		l := labels{whose: v.whose, instrument: clientDuration, scheme: scheme(e), version: e.Version, status: e.Status, failure: v.failure(), route: x.route(e)}
+		l := labels{whose: v.whose, instrument: clientDuration, scheme: scheme(e), version: e.Version, status: e.Status, failure: v.failure(), route: s.spans.route(e)}
 		if l.method = e.Method; !methods[l.method] && l.method != "" {
 			l.method = otherMethod
 		}
@@ -127,7 +133,7 @@ func (s *sums) exchange(x *Exporter, e *event.HTTP) {
 		} else {
 			l.host, l.port = address(e)
 		}
-		s.of(x, &l).add(v.duration.Seconds())
+		s.of(&l).add(v.duration.Seconds())
 	}
 }
 
@@ -146,7 +152,7 @@ func (s *series) add(seconds float64) {
 }
 
 // traffic adds what a row has moved.
-func (s *sums) traffic(x *Exporter, e *event.Traffic) {
+func (s *sums) traffic(e *event.Traffic) {
 	l := labels{whose: whoseOf(e.Head()), instrument: networkIO, proto: e.Proto, role: e.Role, port: e.Dst.Port()}
 	switch {
 	case e.Role != "" && e.Dst.Addr().IsValid():
@@ -157,19 +163,19 @@ func (s *sums) traffic(x *Exporter, e *event.Traffic) {
 	case e.Peer.IsValid():
 		l.peer = e.Peer.String()
 	}
-	s.bytes(x, l, e.Tx, e.Rx)
+	s.bytes(l, e.Tx, e.Rx)
 }
 
 // bytes adds what was sent and received.
-func (s *sums) bytes(x *Exporter, l labels, tx, rx uint64) {
+func (s *sums) bytes(l labels, tx, rx uint64) {
 	l.direction = "transmit"
-	s.of(x, &l).count += tx
+	s.of(&l).count += tx
 	l.direction = "receive"
-	s.of(x, &l).count += rx
+	s.of(&l).count += rx
 }
 
 // connection adds what happened to a connection.
-func (s *sums) connection(x *Exporter, e event.Event) {
+func (s *sums) connection(e event.Event) {
 	l := labels{whose: whoseOf(e.Head()), instrument: connections, event: e.Head().Kind}
 	about := func(c *event.Connection) {
 		l.role, l.port = c.Role, c.Dst.Port()
@@ -196,25 +202,25 @@ func (s *sums) connection(x *Exporter, e event.Event) {
 		}
 		io := l
 		io.instrument, io.event, io.failure = connectionIO, "", ""
-		s.bytes(x, io, e.Tx, e.Rx)
+		s.bytes(io, e.Tx, e.Rx)
 	}
-	s.of(x, &l).count++
+	s.of(&l).count++
 }
 
 // flush sends all sums, if it is time and those before are not waiting any more; last: in
 // any case.
-func (s *sums) flush(x *Exporter, now time.Time, last bool) {
-	if !s.fresh || !last && (now.Before(s.next) || !x.pipes[metrics].idle()) {
+func (s *sums) flush(now time.Time, last bool) {
+	if !s.fresh || !last && (now.Before(s.next) || !s.pipe.idle()) {
 		return
 	}
 	s.next, s.fresh = now.Add(sumsEvery), false
 	for i := range s.order {
 		l := &s.order[i]
 		one := s.all[*l]
-		x.item = s.appendMetric(x.item[:0], &x.scratch, l, one, now)
-		x.pipes[metrics].add(one.resource, x.item)
+		s.item = s.appendMetric(s.item[:0], l, one, now)
+		s.pipe.add(one.resource, s.item)
 	}
-	x.pipes[metrics].finish()
+	s.pipe.finish()
 }
 
 // Fields of messages of metrics.
@@ -234,12 +240,12 @@ const (
 )
 
 // appendMetric appends message Metric with one point.
-func (s *sums) appendMetric(b []byte, scratch *[]byte, l *labels, one *series, now time.Time) []byte {
+func (s *sums) appendMetric(b []byte, l *labels, one *series, now time.Time) []byte {
 	info := &instrumentInfo[l.instrument]
 	b = appendText(b, metricName, info.name)
 	b = appendText(b, metricDescription, info.description)
 	b = appendText(b, metricUnit, info.unit)
-	point := appendFixed((*scratch)[:0], pointStart, nanos(s.since))
+	point := appendFixed(s.scratch[:0], pointStart, nanos(s.since))
 	point = appendFixed(point, pointTime, nanos(now))
 	if info.histogram {
 		point = appendFixed(point, histogramCount, one.count)
@@ -255,14 +261,14 @@ func (s *sums) appendMetric(b []byte, scratch *[]byte, l *labels, one *series, n
 		point = l.append(point, histogramAttributes)
 		point = appendDouble(point, histogramLeast, one.least)
 		point = appendDouble(point, histogramMost, one.most)
-		*scratch = point
+		s.scratch = point
 		b = appendHead(b, metricHistogram, sizeBytes(len(point))+2)
 		b = appendBytes(b, dataPoints, point)
 		return appendVarint(b, dataTemporality, cumulative)
 	}
 	point = appendFixed(point, numberInt, one.count)
 	point = l.append(point, numberAttributes)
-	*scratch = point
+	s.scratch = point
 	b = appendHead(b, metricSum, sizeBytes(len(point))+4)
 	b = appendBytes(b, dataPoints, point)
 	b = appendVarint(b, dataTemporality, cumulative)

@@ -134,7 +134,7 @@ func TestSumsAreSentOneAtATime(t *testing.T) {
 	now := x.sums.next
 	for range 5 {
 		x.Event(one(event.RoleServer, nil))
-		x.sums.flush(x, now, false)
+		x.sums.flush(now, false)
 		now = now.Add(sumsEvery)
 	}
 	close(free)

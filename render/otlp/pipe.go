@@ -3,7 +3,6 @@ package otlp
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -13,27 +12,6 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"google.golang.org/protobuf/encoding/protowire"
 )
-
-// A signal is a kind of data.
-type signal int
-
-const (
-	traces signal = iota
-	logs
-	metrics
-	signals
-)
-
-func (s signal) path() string { return [...]string{"v1/traces", "v1/logs", "v1/metrics"}[s] }
-
-// items is a number of them.
-func (s signal) items(n uint64) string {
-	text := [...]string{"span", "log record", "data point"}[s]
-	if n != 1 {
-		text += "s"
-	}
-	return fmt.Sprintf("%d %s", n, text)
-}
 
 const (
 	batchAge = time.Second
@@ -310,8 +288,6 @@ func (p *pipe) sleep(ctx context.Context, at time.Time, why string) bool {
 		return false
 	}
 }
-
-const errTooLate = "the end came before it was sent"
 
 // pack is a request, compressed. It is valid until the next call.
 func (p *pipe) pack(b *batch) []byte {

@@ -2,9 +2,12 @@ package otlp
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
+	"net/http"
 	"net/netip"
 	"sync"
+	"time"
 )
 
 // ports are the own ends of the connections to the endpoint. What is sent there is an
@@ -50,4 +53,23 @@ func (p *ports) has(a netip.AddrPort) bool {
 		}
 	}
 	return false
+}
+
+const (
+	dialTimeout     = 5 * time.Second
+	exchangeTimeout = 10 * time.Second // from the connection to the answer
+)
+
+// transport makes connections to an endpoint, and takes note of their own ends.
+func (p *ports) transport(e *Endpoint) *http.Transport {
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           p.dial,
+		TLSClientConfig:       &tls.Config{RootCAs: e.roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:   dialTimeout,
+		MaxIdleConnsPerHost:   int(signals),
+		IdleConnTimeout:       time.Minute,
+		DisableCompression:    true,
+		ResponseHeaderTimeout: exchangeTimeout,
+	}
 }

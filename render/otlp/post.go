@@ -3,6 +3,7 @@ package otlp
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,6 +27,8 @@ type answer struct {
 	again    bool          // it may be sent again, and was not taken now
 	after    time.Duration // and not before; 0: whenever
 }
+
+const errTooLate = "the end came before it was sent"
 
 // maxAnswer bounds what is read of one.
 const maxAnswer = 64 << 10
@@ -221,4 +224,11 @@ func reason(err error) string {
 func isTimeout(err error) bool {
 	var t net.Error
 	return errors.As(err, &t) && t.Timeout()
+}
+
+// isCertificate reports that a server is not the one that was asked for: to try again
+// changes nothing.
+func isCertificate(err error) bool {
+	var bad *tls.CertificateVerificationError
+	return errors.As(err, &bad)
 }

@@ -59,9 +59,15 @@ var conventional = map[string]string{
 	"container_id": "",
 }
 
-// record sends an event as a log record: all its keys. A record of an exchange belongs to
-// a trace.
-func (x *Exporter) record(e event.Event, trace []byte, id *ids) {
+// records sends events as log records.
+type records struct {
+	resources  *resources
+	pipe       *pipe
+	line, item []byte // reused
+}
+
+// send sends an event: all its keys. A record of an exchange belongs to a trace.
+func (x *records) send(e event.Event, trace []byte, id *ids) {
 	head := e.Head()
 	x.line = event.AppendJSON(x.line[:0], e)
 	b := appendFixed(x.item[:0], recordTime, nanos(head.Time))
@@ -86,7 +92,7 @@ func (x *Exporter) record(e event.Event, trace []byte, id *ids) {
 	b = appendFixed(b, recordObserved, nanos(time.Now()))
 	b = appendText(b, recordName, name)
 	x.item = b
-	x.pipes[logs].add(x.resources.of(whoseOf(head)), b)
+	x.pipe.add(x.resources.of(whoseOf(head)), b)
 }
 
 // isBad reports whether an event tells that something went wrong.

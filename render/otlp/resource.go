@@ -1,8 +1,6 @@
 package otlp
 
 import (
-	"slices"
-
 	"tracer/trace/event"
 )
 
@@ -26,20 +24,31 @@ const maxResources = 4096
 
 // resources are those of an exporter.
 type resources struct {
-	all    map[whose]*resource
+	all  map[whose]*resource
+	last [2]struct { // most events are of who had the last ones
+		whose    whose
+		resource *resource
+	}
 	common []Attribute // that all have: those that the user gives
-	named  bool        // one of them is the service's name
 	host   string
 }
 
-func newResources(o *Options) resources {
-	return resources{
-		all: map[whose]*resource{}, common: o.Attributes, host: o.Hostname,
-		named: slices.ContainsFunc(o.Attributes, func(a Attribute) bool { return a.Key == "service.name" }),
-	}
+func newResources(common []Attribute, host string) resources {
+	return resources{all: map[whose]*resource{}, common: common, host: host}
 }
 
 func (r *resources) of(w whose) *resource {
+	for i := range r.last {
+		if r.last[i].whose == w && r.last[i].resource != nil {
+			return r.last[i].resource
+		}
+	}
+	r.last[1] = r.last[0]
+	r.last[0].whose, r.last[0].resource = w, r.find(w)
+	return r.last[0].resource
+}
+
+func (r *resources) find(w whose) *resource {
 	if known := r.all[w]; known != nil {
 		return known
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tracer/trace/event"
+	"tracer/trace/exchange"
 )
 
 // Fields of message Span.
@@ -157,10 +158,16 @@ func redacted(query string) string {
 	return strings.Join(parts, "&")
 }
 
-// appendSpan appends message Span. url and route are scratch.
-func (x *Exporter) appendSpan(b []byte, v *view, id *ids) []byte {
+// spans makes spans of exchanges.
+type spans struct {
+	routes        bool   // say the route
+	text, scratch []byte // reused
+}
+
+// append appends message Span.
+func (x *spans) append(b []byte, v *view, id *ids) []byte {
 	e := v.HTTP
-	b = appendBytes(b, spanTraceID, x.traceOf(e, id))
+	b = appendBytes(b, spanTraceID, traceOf(e, id))
 	own, kind, parent := id.client[:], uint64(kindClient), e.ParentID[:]
 	if v.server {
 		own, kind = id.server[:], kindServer
@@ -252,7 +259,7 @@ func (v *view) peer() netip.AddrPort {
 
 // traceOf is the trace that an exchange belongs to: the one that its request names, else
 // its own.
-func (x *Exporter) traceOf(e *event.HTTP, id *ids) []byte {
+func traceOf(e *event.HTTP, id *ids) []byte {
 	if e.TraceID.IsZero() {
 		return id.trace[:]
 	}
@@ -260,7 +267,7 @@ func (x *Exporter) traceOf(e *event.HTTP, id *ids) []byte {
 }
 
 // appendURL appends what was asked for: of a client all in one.
-func (x *Exporter) appendURL(b []byte, v *view) []byte {
+func (x *spans) appendURL(b []byte, v *view) []byte {
 	e := v.HTTP
 	path, query := target(e)
 	query = redacted(query)
@@ -289,7 +296,7 @@ func (x *Exporter) appendURL(b []byte, v *view) []byte {
 	if e.PathTruncated {
 		b = appendBool(b, spanAttributes, "tracer.path_truncated", true)
 	}
-	if x.options.Routes {
+	if x.routes {
 		if route := x.route(e); route != "" {
 			b = appendString(b, spanAttributes, "tracer.route", route)
 		}
@@ -363,5 +370,13 @@ func appendMicros(b []byte, key string, d time.Duration) []byte {
 	return appendInt(b, spanAttributes, key, d.Microseconds())
 }
 
-// nanos is a time as OTLP has it.
-func nanos(t time.Time) uint64 { return uint64(t.UnixNano()) }
+// route is that of an exchange, empty if it has none. It is valid until the next call.
+func (x *spans) route(e *event.HTTP) string {
+	if e.Path == "" || e.PathTruncated {
+		return ""
+	}
+	x.scratch = append(x.scratch[:0], e.Path...)
+	n := len(x.scratch)
+	x.scratch = exchange.Route(x.scratch, x.scratch[:n:n])
+	return text(x.scratch[n:])
+}

@@ -326,7 +326,7 @@ func TestSpansAllocateNothing(t *testing.T) {
 			id := x.namer.ids(h)
 			ends, n := views(h)
 			for i := range ends[:n] {
-				x.item = x.appendSpan(x.item[:0], &ends[i], &id)
+				x.item = x.spans.append(x.item[:0], &ends[i], &id)
 				x.resources.of(ends[i].whose)
 			}
 		}); n != 0 {

@@ -1,20 +1,11 @@
 package otlp
 
 import (
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"time"
 )
-
-// isCertificate reports that a server is not the one that was asked for: to try again
-// changes nothing.
-func isCertificate(err error) bool {
-	var bad *tls.CertificateVerificationError
-	return errors.As(err, &bad)
-}
 
 // tellEvery is how often something is told at most.
 const tellEvery = time.Second

@@ -3,6 +3,7 @@ package otlp
 import (
 	"math"
 	"strings"
+	"time"
 	"unicode/utf8"
 	"unsafe"
 
@@ -116,3 +117,9 @@ func appendStrings(b []byte, field protowire.Number, key string, values []string
 	}
 	return b
 }
+
+// clean is a text that lives on, as the key of a map.
+func clean(s string) string { return strings.Clone(valid(s)) }
+
+// nanos is a time as OTLP has it.
+func nanos(t time.Time) uint64 { return uint64(t.UnixNano()) }

@@ -371,6 +371,41 @@ func TestSlowReaderOfAPipe(t *testing.T) {
 	}
 }
 
+// What comes of files can wait, so that nothing of it is lost to a slow one.
+func TestWaitLosesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.gz")
+	r, told := begin(t, Options{Path: path})
+	const n = 300007 // more than the queue takes
+	for from := 0; from < n; from += 64 {
+		if refused := record(r, from, min(from+64, n)); refused > 0 {
+			t.Fatalf("%d refused", refused)
+		}
+		r.Wait(nil)
+	}
+	if undelivered, err := r.Close(); undelivered != 0 || err != nil || r.Finish() != nil || len(told.all()) > 0 {
+		t.Errorf("%d undelivered, %v, %v, %q", undelivered, err, r.Failed(), told.all())
+	}
+	if lines, err := unpack(t, path); err != nil || len(lines) != n+1 || lines[n] != text(n-1) {
+		t.Errorf("%v, %d lines", err, len(lines))
+	}
+	// A pipe that nobody empties is waited for as long as one wants.
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := os.OpenFile(pipe, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	r, _ = begin(t, Options{Path: pipe})
+	record(r, 0, n)
+	stop := make(chan struct{})
+	close(stop)
+	r.Wait(stop)
+	_, _ = r.Close()
+}
+
 // The reader of a pipe that leaves is told like a disk that is full.
 func TestReaderOfAPipeThatLeaves(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pipe")

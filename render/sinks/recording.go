@@ -2,6 +2,9 @@ package sinks
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"slices"
 
 	"github.com/spf13/pflag"
 
@@ -29,8 +32,11 @@ func (r *Recording) Flags(f *pflag.FlagSet) {
 	f.Var(r.rotate.Value(leastRotated, mostRotated), "rotate", "`SIZE[,N]` with --write: begin a new file beyond this size (100MiB), keep the last N (default all)")
 }
 
-// Resolve checks what the flags say together.
-func (r *Recording) Resolve() error {
+// Resolve checks what the flags say together: read are the files that are read meanwhile.
+func (r *Recording) Resolve(flags *pflag.FlagSet, read []string) error {
+	if err := r.clash(flags, read); err != nil {
+		return err
+	}
 	switch {
 	case r.path == "-":
 		return help.Hint(errors.New("--write: - is no file"), "use --json: it writes the same lines to stdout")
@@ -38,6 +44,30 @@ func (r *Recording) Resolve() error {
 		return errors.New("--rotate: --write is missing")
 	}
 	return nil
+}
+
+// clash says which other flag names the same file, which would be lost.
+func (r *Recording) clash(flags *pflag.FlagSet, read []string) error {
+	if r.path == "" {
+		return nil
+	}
+	file, err := os.Stat(r.path)
+	if err != nil || !file.Mode().IsRegular() {
+		return nil // there is nothing to be lost
+	}
+	same := func(path string) bool {
+		other, err := os.Stat(path)
+		return err == nil && os.SameFile(file, other)
+	}
+	if slices.ContainsFunc(read, same) {
+		return fmt.Errorf("--write: %s is read", r.path)
+	}
+	flags.Visit(func(f *pflag.Flag) {
+		if f.Name != "write" && same(f.Value.String()) {
+			err = fmt.Errorf("--write: %s is the file of --%s", r.path, f.Name)
+		}
+	})
+	return err
 }
 
 // Prepare does what must be done before tracing begins and privileges are dropped. The

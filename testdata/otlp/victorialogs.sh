@@ -18,7 +18,7 @@ send)
 slowest)
 	curl -sS -f "$url/select/logsql/query" --data-urlencode 'query=
 		event:http
-		| extract_regexp "(?P<route>^[^?]*)" from path
+		| extract_regexp "^(?P<route>[^?]+)" from _msg
 		| replace_regexp ("/[0-9]+", "/{id}") at route
 		| stats by (method, route, namespace, pod, comm) count() n, quantile(0.5, duration_us) p50_us, quantile(0.99, duration_us) p99_us
 		| sort by (p99_us) desc | limit 20'

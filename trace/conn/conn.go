@@ -6,7 +6,9 @@
 //	measure.go  what a socket tells at its end
 //	open.go     what was open before tracing
 //	overflow.go whose queue was full
-//	turns.go    how long answers take
+//	listeners.go which listeners have dropped something
+//	talk.go     how long answers take, of each connection
+//	turns.go    such times, by their magnitude
 //	summary.go  events become rows of a summary
 //	wait.go     connects without an answer
 //	replay.go   the same events, of a recording
@@ -106,6 +108,7 @@ func (t *tracer) Attached(h *session.Host) (err error) {
 				return err
 			}
 		}
+		t.listening.begun.Store(kernel.Now())
 		return h.Set(bpf.ConnVarLooking, uint32(0))
 	})
 	return nil

@@ -10,34 +10,6 @@ import (
 	"tracer/trace/session"
 )
 
-// listeners names who has dropped connections: the listeners whose own count of what they
-// dropped has risen, if they are one.
-type listeners struct {
-	drops map[uint64]uint32 // by socket, as known last
-	look  *kernel.Iterator  // at all of them; nil: they cannot be listed
-}
-
-// risen are the listeners of a network namespace that have dropped something, of all that
-// there are now. What is not known from before is new, or at another's address.
-func (l *listeners) risen(netns uint32, now []bpf.ConnListener) (list []bpf.ConnListener) {
-	drops := make(map[uint64]uint32, len(now))
-	for _, r := range now {
-		before := l.drops[r.Socket]
-		if before > r.Drops {
-			before = 0
-		}
-		drops[r.Socket] = r.Drops
-		switch {
-		case r.Netns != netns:
-			drops[r.Socket] = before // it is asked for by itself
-		case r.Drops > before:
-			list = append(list, r)
-		}
-	}
-	l.drops = drops
-	return list
-}
-
 // decodeListener notes one that was there when tracing began.
 func (t *tracer) decodeListener(record []byte) bool {
 	r := (*bpf.ConnListener)(unsafe.Pointer(unsafe.SliceData(record)))
@@ -50,9 +22,13 @@ func (t *tracer) decodeListener(record []byte) bool {
 
 // nameListener says whose queue was full.
 func (t *tracer) nameListener(netns uint32) (*session.Listener, bool) {
-	var looking uint32
-	if t.listening.look == nil || t.host.Get(bpf.ConnVarLooking, &looking) != nil || looking != 0 {
+	if t.listening.look == nil {
 		return nil, !t.picks()
+	}
+	if begun := t.listening.begun.Load(); begun == 0 || begun >= t.queues.Since() {
+		// What was known at the beginning may have been dropped since then. Who has never
+		// dropped anything has not now.
+		clear(t.listening.drops)
 	}
 	var r bpf.ConnListener
 	var now []bpf.ConnListener

@@ -148,7 +148,9 @@ type httpRow struct {
 	GRPCMessage   string    `json:"grpc_message"`
 	PeerPID       int       `json:"peer_pid"`
 	PeerComm      string    `json:"peer_comm"`
+	ServerTime    time.Time `json:"server_time"`
 	ServerLatency *int64    `json:"server_latency_us"`
+	ServerLasted  *int64    `json:"server_duration_us"`
 	Age           *int64    `json:"age_us"`
 	AcceptWait    int64     `json:"accept_wait_us"`
 	Queue         int64     `json:"queue_us"`
@@ -378,6 +380,10 @@ func (p *peers) wrong(r *httpRow) string {
 		return "peer"
 	case (r.ServerLatency != nil) != (r.Role == "both" && r.Status != 0) && r.Error == "":
 		return "server_latency_us"
+	case (r.ServerLasted != nil) != (r.Role == "both") || r.ServerTime.IsZero() != (r.Role != "both"):
+		return "server_time and server_duration_us"
+	case r.Role == "both" && r.Error == "" && (r.ServerTime.Before(r.Time.Add(-time.Millisecond)) || r.ServerTime.After(r.Time.Add(time.Duration(*r.Duration)*time.Microsecond+time.Millisecond))):
+		return "server_time"
 	// What the server did lies within what the client waited for.
 	case r.ServerLatency != nil && r.Latency != nil && (*r.ServerLatency < 0 || *r.ServerLatency > *r.Latency+500):
 		return "the server took longer than the client waited"

@@ -55,6 +55,44 @@ func TestAttemptsCountFromWhenTheyWereOpened(t *testing.T) {
 	}
 }
 
+// Each protocol has a line of names and one of numbers; there may be fewer numbers, and
+// numbers that are none.
+func TestListenOverflowsOfAProcess(t *testing.T) {
+	for name, c := range map[string]struct {
+		text string
+		n    uint64
+		ok   bool
+	}{
+		"as it is":           {"TcpExt: SyncookiesSent ListenOverflows ListenDrops\nTcpExt: 1 37 40\nIpExt: A\nIpExt: 2\n", 37, true},
+		"of other protocols": {"IpExt: ListenOverflows\nIpExt: 37\n", 0, false},
+		"without the number": {"TcpExt: SyncookiesSent ListenOverflows\nTcpExt: 1\n", 0, false},
+		"no number":          {"TcpExt: ListenOverflows\nTcpExt: x\n", 0, false},
+		"empty":              {"", 0, false},
+	} {
+		dir := t.TempDir()
+		for _, who := range []string{"self", "7"} {
+			path := filepath.Join(dir, who, "net")
+			if err := os.MkdirAll(path, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(path, "netstat"), []byte(c.text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, pid := range []uint32{0, 7} {
+			if n, ok := Dir(dir).ListenOverflows(pid); n != c.n || ok != c.ok {
+				t.Errorf("%s, of process %d: %d, %v", name, pid, n, ok)
+			}
+		}
+		if _, ok := Dir(dir).ListenOverflows(8); ok {
+			t.Error("a process that is not there has some")
+		}
+	}
+	if own := Dir("/proc").NetNS(0); own == 0 || own != Dir("/proc").NetNS(uint32(os.Getpid())) || Dir("/proc").NetNS(1<<31) != 0 {
+		t.Errorf("this process is in namespace %d", own)
+	}
+}
+
 // The kernel counts each connection that is refused.
 func TestAttemptsCountRefusals(t *testing.T) {
 	a := Dir("/proc").OpenAttempts()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"tracer/trace/event"
+	"tracer/trace/kernel"
 	"tracer/trace/proc"
 )
 
@@ -19,6 +20,7 @@ type Queues struct {
 	name   func(netns uint32) (l *Listener, wanted bool)
 	timer  *Timer
 	spaces map[uint32]*space
+	looked uint64          // when Look was called before: boot clock
 	asked  map[uint32]bool // processes whose namespace was looked up
 }
 
@@ -37,17 +39,17 @@ type space struct {
 
 // WatchQueues begins to watch this process's network namespace. Where something was dropped
 // in one, name says by whom, nil if that is not known, and whether it is to be told. Of
-// several tracers of a session the first one's name is asked.
+// several tracers of a session the first one watches: for the others it returns nil.
 func (h *Host) WatchQueues(name func(netns uint32) (l *Listener, wanted bool)) *Queues {
-	if q := h.stages.queues; q != nil {
-		return q // each connection is told once
+	if h.stages.queued {
+		return nil // each connection is told once
 	}
-	q := &Queues{host: h, proc: "/proc", name: name, spaces: map[uint32]*space{}, asked: map[uint32]bool{}}
+	h.stages.queued = true
+	q := &Queues{host: h, proc: "/proc", name: name, spaces: map[uint32]*space{}, asked: map[uint32]bool{}, looked: kernel.Now()}
 	q.timer = h.Timer(func() {
 		q.timer.Next(houseInterval)
 		q.Look()
 	})
-	h.stages.queues = q
 	q.watch(q.proc.NetNS(0), 0)
 	if len(q.spaces) > 0 {
 		q.timer.Next(houseInterval)
@@ -80,8 +82,13 @@ func (q *Queues) watch(netns, pid uint32) {
 	}
 }
 
+// Since is from when on what Look tells was dropped: a time of the boot clock. It is for
+// name.
+func (q *Queues) Since() uint64 { return q.looked }
+
 // Look tells what was dropped since it was called last.
 func (q *Queues) Look() {
+	defer func() { q.looked = kernel.Now() }()
 	for netns, s := range q.spaces {
 		dropped, there := q.dropped(netns, s)
 		if !there {

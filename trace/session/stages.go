@@ -19,7 +19,7 @@ type stages struct {
 	merge  *merge  // nil: one probe alone, whose events come in order
 	places *places // nil: not known here
 	timers timers
-	queues *Queues // nil: nobody watches them
+	queued bool // queues of listeners are watched
 	clock  *kernel.Clock
 	users  *proc.Users
 	comms  map[[16]int8]string
