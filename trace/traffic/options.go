@@ -64,9 +64,7 @@ type tracer struct {
 
 	began, last uint64 // of all, and of this interval: boot clock
 
-	// Of a recording: the interval that is being read, by its end and its length.
-	recordedAt   uint64
-	recordedLast time.Duration
+	recordedAt uint64 // of a recording: the end of the interval that is being read
 }
 
 func (t *tracer) Flags(fs *flag.FlagSet) {

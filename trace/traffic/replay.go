@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"tracer/trace/event"
 	"tracer/trace/session"
@@ -43,20 +44,29 @@ func (t *tracer) Replay(e event.Event, host int) (bool, error) {
 		return true, fmt.Errorf("the traffic was recorded by %s, which cannot be shown by %s", by, t.by)
 	}
 	if at := uint64(r.Time.UnixNano()); at != t.recordedAt {
-		// The interval that was recorded may be a little longer or shorter.
-		whole := t.interval == defaultInterval || t.recordedAt+uint64(t.recordedLast)/2 >= t.last+uint64(t.interval)
-		if t.recordedAt != 0 && whole {
-			t.tellRecorded(false)
-		}
-		if t.last > at-min(at, uint64(r.Interval)) { // the first one
-			t.last = min(t.last, at-min(at, uint64(r.Interval)))
-		}
-		t.recordedAt, t.recordedLast = at, r.Interval
+		t.beginRecorded(at, r.Interval)
 	}
 	if t.host.Passes(r, "") {
 		t.addRecorded(r, host, by == t.by || by == "")
 	}
 	return true, nil
+}
+
+// beginRecorded begins an interval that was recorded, by its end and its length. Those
+// before are told, unless this one belongs to the same interval that is wanted. Of those in
+// which nothing was moved no rows were recorded.
+func (t *tracer) beginRecorded(end uint64, length time.Duration) {
+	begin := end - min(end, uint64(length))
+	// What was recorded may be a little longer or shorter.
+	whole := t.interval == defaultInterval || begin+uint64(length)/2 >= t.last+uint64(t.interval)
+	switch {
+	case t.recordedAt == 0:
+		t.last = begin
+	case whole:
+		t.tellRecorded(false)
+		t.last = begin
+	}
+	t.recordedAt = end
 }
 
 // recordedBy is what a row was recorded by; empty if it is of something unknown.
