@@ -93,6 +93,7 @@ func Open(o Options) *Exporter {
 	x.spans.routes = o.Routes
 	x.records = records{resources: &x.resources, pipe: x.pipes[logs]}
 	x.sums = newSums(&x.resources, x.pipes[metrics], &x.spans, time.Now())
+	x.sums.growing = o.growing
 	return x
 }
 
