@@ -136,6 +136,7 @@ func (x *Exporter) Event(e event.Event) bool {
 // exchange sends an exchange as a span, or two.
 func (x *Exporter) exchange(e *event.HTTP) {
 	id := x.namer.ids(e)
+	x.spans.begin(e)
 	ends, n := views(e)
 	for i := range ends[:n] {
 		x.item = x.spans.append(x.item[:0], &ends[i], &id)

@@ -329,6 +329,7 @@ func TestSpansAllocateNothing(t *testing.T) {
 	for name, h := range map[string]*event.HTTP{"both": one(event.RoleBoth, nil), "gRPC": exchanges()[5]} {
 		if n := testing.AllocsPerRun(100, func() {
 			id := x.namer.ids(h)
+			x.spans.begin(h)
 			ends, n := views(h)
 			for i := range ends[:n] {
 				x.item = x.spans.append(x.item[:0], &ends[i], &id)
