@@ -232,6 +232,8 @@ const (
 	ConnProgConnRecvLengthCopy1    = "conn_recv_length_copy1"
 	ConnProgConnRecvLengthCopy2    = "conn_recv_length_copy2"
 	ConnProgConnRecvmsgFexit4      = "conn_recvmsg_fexit4"
+	ConnProgConnRecvmsgFexit4Copy1 = "conn_recvmsg_fexit4_copy1"
+	ConnProgConnRecvmsgFexit4Copy2 = "conn_recvmsg_fexit4_copy2"
 	ConnProgConnRecvmsgFexit5      = "conn_recvmsg_fexit5"
 	ConnProgConnRecvmsgFexit6      = "conn_recvmsg_fexit6"
 	ConnProgConnRecvmsgKprobe      = "conn_recvmsg_kprobe"
@@ -245,6 +247,8 @@ const (
 	ConnProgConnSendLengthCopy1    = "conn_send_length_copy1"
 	ConnProgConnSendLengthCopy2    = "conn_send_length_copy2"
 	ConnProgConnSendmsgFexit       = "conn_sendmsg_fexit"
+	ConnProgConnSendmsgFexitCopy1  = "conn_sendmsg_fexit_copy1"
+	ConnProgConnSendmsgFexitCopy2  = "conn_sendmsg_fexit_copy2"
 	ConnProgConnSendmsgKprobe      = "conn_sendmsg_kprobe"
 	ConnProgConnSendmsgKretprobe   = "conn_sendmsg_kretprobe"
 	ConnProgConnSetState           = "conn_set_state"
@@ -352,6 +356,8 @@ type ConnProgramSpecs struct {
 	ConnRecvLengthCopy1    *ebpf.ProgramSpec `ebpf:"conn_recv_length_copy1"`
 	ConnRecvLengthCopy2    *ebpf.ProgramSpec `ebpf:"conn_recv_length_copy2"`
 	ConnRecvmsgFexit4      *ebpf.ProgramSpec `ebpf:"conn_recvmsg_fexit4"`
+	ConnRecvmsgFexit4Copy1 *ebpf.ProgramSpec `ebpf:"conn_recvmsg_fexit4_copy1"`
+	ConnRecvmsgFexit4Copy2 *ebpf.ProgramSpec `ebpf:"conn_recvmsg_fexit4_copy2"`
 	ConnRecvmsgFexit5      *ebpf.ProgramSpec `ebpf:"conn_recvmsg_fexit5"`
 	ConnRecvmsgFexit6      *ebpf.ProgramSpec `ebpf:"conn_recvmsg_fexit6"`
 	ConnRecvmsgKprobe      *ebpf.ProgramSpec `ebpf:"conn_recvmsg_kprobe"`
@@ -365,6 +371,8 @@ type ConnProgramSpecs struct {
 	ConnSendLengthCopy1    *ebpf.ProgramSpec `ebpf:"conn_send_length_copy1"`
 	ConnSendLengthCopy2    *ebpf.ProgramSpec `ebpf:"conn_send_length_copy2"`
 	ConnSendmsgFexit       *ebpf.ProgramSpec `ebpf:"conn_sendmsg_fexit"`
+	ConnSendmsgFexitCopy1  *ebpf.ProgramSpec `ebpf:"conn_sendmsg_fexit_copy1"`
+	ConnSendmsgFexitCopy2  *ebpf.ProgramSpec `ebpf:"conn_sendmsg_fexit_copy2"`
 	ConnSendmsgKprobe      *ebpf.ProgramSpec `ebpf:"conn_sendmsg_kprobe"`
 	ConnSendmsgKretprobe   *ebpf.ProgramSpec `ebpf:"conn_sendmsg_kretprobe"`
 	ConnSetState           *ebpf.ProgramSpec `ebpf:"conn_set_state"`
@@ -546,6 +554,8 @@ type ConnPrograms struct {
 	ConnRecvLengthCopy1    *ebpf.Program `ebpf:"conn_recv_length_copy1"`
 	ConnRecvLengthCopy2    *ebpf.Program `ebpf:"conn_recv_length_copy2"`
 	ConnRecvmsgFexit4      *ebpf.Program `ebpf:"conn_recvmsg_fexit4"`
+	ConnRecvmsgFexit4Copy1 *ebpf.Program `ebpf:"conn_recvmsg_fexit4_copy1"`
+	ConnRecvmsgFexit4Copy2 *ebpf.Program `ebpf:"conn_recvmsg_fexit4_copy2"`
 	ConnRecvmsgFexit5      *ebpf.Program `ebpf:"conn_recvmsg_fexit5"`
 	ConnRecvmsgFexit6      *ebpf.Program `ebpf:"conn_recvmsg_fexit6"`
 	ConnRecvmsgKprobe      *ebpf.Program `ebpf:"conn_recvmsg_kprobe"`
@@ -559,6 +569,8 @@ type ConnPrograms struct {
 	ConnSendLengthCopy1    *ebpf.Program `ebpf:"conn_send_length_copy1"`
 	ConnSendLengthCopy2    *ebpf.Program `ebpf:"conn_send_length_copy2"`
 	ConnSendmsgFexit       *ebpf.Program `ebpf:"conn_sendmsg_fexit"`
+	ConnSendmsgFexitCopy1  *ebpf.Program `ebpf:"conn_sendmsg_fexit_copy1"`
+	ConnSendmsgFexitCopy2  *ebpf.Program `ebpf:"conn_sendmsg_fexit_copy2"`
 	ConnSendmsgKprobe      *ebpf.Program `ebpf:"conn_sendmsg_kprobe"`
 	ConnSendmsgKretprobe   *ebpf.Program `ebpf:"conn_sendmsg_kretprobe"`
 	ConnSetState           *ebpf.Program `ebpf:"conn_set_state"`
@@ -601,6 +613,8 @@ func (p *ConnPrograms) Close() error {
 		p.ConnRecvLengthCopy1,
 		p.ConnRecvLengthCopy2,
 		p.ConnRecvmsgFexit4,
+		p.ConnRecvmsgFexit4Copy1,
+		p.ConnRecvmsgFexit4Copy2,
 		p.ConnRecvmsgFexit5,
 		p.ConnRecvmsgFexit6,
 		p.ConnRecvmsgKprobe,
@@ -614,6 +628,8 @@ func (p *ConnPrograms) Close() error {
 		p.ConnSendLengthCopy1,
 		p.ConnSendLengthCopy2,
 		p.ConnSendmsgFexit,
+		p.ConnSendmsgFexitCopy1,
+		p.ConnSendmsgFexitCopy2,
 		p.ConnSendmsgKprobe,
 		p.ConnSendmsgKretprobe,
 		p.ConnSetState,

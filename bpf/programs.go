@@ -76,9 +76,8 @@ var Objects = []Object{
 		{Name: ConnProgConnQueued},
 		{Name: ConnProgConnSendLength, More: 2},
 		{Name: ConnProgConnRecvLength, More: 2},
-		// A turn that is missed: no event. Kernels that preempt programs have the tracepoints.
-		{Name: ConnProgConnSendmsgFexit, Lossless: true},
-		{Name: ConnProgConnRecvmsgFexit4, Lossless: true},
+		{Name: ConnProgConnSendmsgFexit, More: 2, AtFunction: true},
+		{Name: ConnProgConnRecvmsgFexit4, More: 2, AtFunction: true},
 		{Name: ConnProgConnRecvmsgFexit5, Lossless: true},
 		{Name: ConnProgConnRecvmsgFexit6, Lossless: true},
 		{Name: ConnProgConnSendmsgKprobe, Lossless: true},

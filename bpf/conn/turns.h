@@ -336,18 +336,24 @@ static __always_inline int function_received(struct sock *sk, int flags, int n)
 	return n > 0 && !(flags & (MSG_PEEK | MSG_ERRQUEUE)) ? talked(sk, received, n) : 0;
 }
 
-SEC("fexit/tcp_sendmsg")
-int conn_sendmsg_fexit(__u64 *ctx)
+static __noinline int sendmsg_returns(__u64 *ctx, int copy)
 {
-	return function_sent(socket_of(ctx), ctx[3]);
+	int n = ctx[3];
+
+	return is_first_call(copy, COPIED_SENT, n) ? function_sent(socket_of(ctx), n) : 0;
 }
 
-/* One for each number of parameters, which a kernel's types tell. */
-SEC("fexit/tcp_recvmsg")
-int conn_recvmsg_fexit4(__u64 *ctx)
+CALL_COPIES("fexit/tcp_sendmsg", conn_sendmsg_fexit, sendmsg_returns)
+
+/* One for each number of parameters, which a kernel's types tell; those that preempt programs have four. */
+static __noinline int recvmsg4_returns(__u64 *ctx, int copy)
 {
-	return function_received(socket_of(ctx), ctx[3], ctx[4]);
+	int n = ctx[4];
+
+	return is_first_call(copy, COPIED_RECEIVED, n) ? function_received(socket_of(ctx), ctx[3], n) : 0;
 }
+
+CALL_COPIES("fexit/tcp_recvmsg", conn_recvmsg_fexit4, recvmsg4_returns)
 
 SEC("fexit/tcp_recvmsg")
 int conn_recvmsg_fexit5(__u64 *ctx)

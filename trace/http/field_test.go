@@ -166,7 +166,7 @@ func oddCases() []httpCase {
 	// Who gives up.
 	cases = append(cases, httpCase{
 		name:   "a client that never reads its answer",
-		client: []move{send(get), pause(100)},
+		client: []move{send(get), {How: "readable"}},
 		server: []move{recv(len(get)), send(ok5), recv(-1)},
 		rows:   []string{row("both", "GET", "/a", 200, get, ok5, "reset by client")},
 		alone: map[string][]string{

@@ -30,7 +30,7 @@ type Move struct {
 	Send   string // these bytes
 	Repeat int    // so many times over, in one go; 0: once
 	Recv   int    // so many bytes, -1: until the end
-	How    string // of Send: "", each (byte), writev, sendmsg, sendfile, urgent, thread (another one); of Recv: "", each, readv, recvmsg, peek, splice, poll (and read), trunc, stamps (and read)
+	How    string // of Send: "", each (byte), writev, sendmsg, sendfile, urgent, thread (another one); of Recv: "", each, readv, recvmsg, peek, splice, poll (and read), trunc, stamps (and read); of neither: readable (waits until it is)
 	Parts  int    // of writev, sendmsg, readv and recvmsg
 	Pause  int    // ms; with How accept, as the first move: of a connection that waits to be accepted
 	Burn   int    // ms of the processor
@@ -63,6 +63,8 @@ func Perform(fd int, script ...Move) error {
 
 func (m *Move) do(fd int) error {
 	switch {
+	case m.How == "readable":
+		waitFor(fd, unix.POLLIN)
 	case m.Pause > 0 && m.How == "accept":
 	case m.Pause > 0:
 		time.Sleep(time.Duration(m.Pause) * time.Millisecond)
