@@ -3,6 +3,7 @@ package otlp
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -21,7 +22,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"tracer/trace/event"
@@ -149,6 +150,19 @@ func flat(t *testing.T, i item) map[string]any {
 			m["attributes"] = p.attributes(t, histogramAttributes)
 		}
 	}
+	if i.path == "/v1/metrics" && i.bytes(metricExponential) != nil {
+		h := parse(t, i.bytes(metricExponential))
+		p := parse(t, h.bytes(dataPoints))
+		buckets := parse(t, p.bytes(expPositive))
+		var counts []uint64
+		for b := buckets.bytes(bucketsCounts); len(b) > 0; {
+			count, n := protowire.ConsumeVarint(b)
+			counts, b = append(counts, count), b[n:]
+		}
+		m["exponential"] = fmt.Sprint(h.number(dataTemporality), p.number(pointStart), p.number(pointTime), p.number(histogramCount), p.double(histogramSum),
+			protowire.DecodeZigZag(p.number(expPointScale)), p.number(expZero), protowire.DecodeZigZag(buckets.number(bucketsOffset)), counts, p.double(expLeast), p.double(expMost))
+		m["attributes"] = p.attributes(t, expAttributes)
+	}
 	return m
 }
 
@@ -169,9 +183,15 @@ type (
 		Attributes                      jsonAttributes
 		StartTimeUnixNano, TimeUnixNano json.Number
 		AsInt, Count                    json.Number
-		BucketCounts                    jsonNumbers
-		Sum, Min, Max                   float64
-		ExplicitBounds                  []float64
+		ZeroCount                       json.Number
+		Scale                           int
+		Positive                        struct {
+			Offset       int
+			BucketCounts jsonNumbers
+		}
+		BucketCounts   jsonNumbers
+		Sum, Min, Max  float64
+		ExplicitBounds []float64
 	}
 	jsonItem struct {
 		TraceID, SpanID, ParentSpanID, Name string
@@ -190,6 +210,10 @@ type (
 			DataPoints             []jsonPoint
 			AggregationTemporality int
 			IsMonotonic            bool
+		}
+		ExponentialHistogram *struct {
+			DataPoints             []jsonPoint
+			AggregationTemporality int
 		}
 		Histogram *struct {
 			DataPoints             []jsonPoint
@@ -250,6 +274,9 @@ func (l jsonNumbers) String() string {
 	return "[" + strings.Join(words, " ") + "]"
 }
 
+// zero is a number that is left out where it is 0.
+func zero(n json.Number) string { return cmp.Or(string(n), "0") }
+
 // flat is the same as of an item that was sent.
 func (i jsonItem) flat(resource jsonAttributes) map[string]any {
 	m := map[string]any{"resource": resource.all()}
@@ -282,6 +309,12 @@ func (i jsonItem) flat(resource jsonAttributes) map[string]any {
 	if i.Sum != nil {
 		p := i.Sum.DataPoints[0]
 		m["sum"] = fmt.Sprint(i.Sum.AggregationTemporality, " ", i.Sum.IsMonotonic, " ", p.StartTimeUnixNano, " ", p.TimeUnixNano, " ", p.AsInt)
+		m["attributes"] = p.Attributes.all()
+	}
+	if i.ExponentialHistogram != nil {
+		p := i.ExponentialHistogram.DataPoints[0]
+		m["exponential"] = fmt.Sprint(i.ExponentialHistogram.AggregationTemporality, " ", p.StartTimeUnixNano, " ", p.TimeUnixNano, " ", p.Count, " ", p.Sum, " ",
+			p.Scale, " ", zero(p.ZeroCount), " ", p.Positive.Offset, " ", p.Positive.BucketCounts, " ", p.Min, " ", p.Max)
 		m["attributes"] = p.Attributes.all()
 	}
 	if i.Histogram != nil {
@@ -369,8 +402,9 @@ func TestCollectorWritesWhatWasSent(t *testing.T) {
 	defer between.Close()
 	env := map[string]string{envResource: "deployment.environment.name=test,x=%2C"}
 	total := uint64(0)
-	for _, sums := range []bool{false, true} {
-		x, told := open(t, between.URL, env, Options{Sums: sums, Routes: true, Version: "v1"})
+	for run := range 3 {
+		env[envHistogram] = map[int]string{2: growingHistogram}[run]
+		x, told := open(t, between.URL, env, Options{Sums: run > 0, Routes: true, Version: "v1"})
 		for _, e := range everything() {
 			x.Event(e)
 		}
@@ -393,7 +427,7 @@ func TestCollectorWritesWhatWasSent(t *testing.T) {
 	for _, list := range [][]map[string]any{want, got} {
 		slices.SortFunc(list, func(a, b map[string]any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Errorf("(-sent +written):\n%s", diff)
 	}
 }

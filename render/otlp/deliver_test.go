@@ -151,6 +151,7 @@ func refuse(code int, header ...string) func(n, items int, w http.ResponseWriter
 // spans.
 func TestWhatIsSentIsAcknowledgedOrCounted(t *testing.T) {
 	const exchanges, spans = 1000, 2 * 1000
+	const soon = 10 * time.Second // on a busy machine; what must not wait has less than patience
 	for _, c := range []struct {
 		name        string
 		answer      func(n, items int, w http.ResponseWriter, r *http.Request) int
@@ -159,17 +160,17 @@ func TestWhatIsSentIsAcknowledgedOrCounted(t *testing.T) {
 		told        string
 		within      time.Duration
 	}{
-		{"it takes all", nil, 0, -4, "", time.Second},
+		{"it takes all", nil, 0, -4, "", soon},
 		{"it is overloaded for a moment", func(n, items int, w http.ResponseWriter, _ *http.Request) int {
 			if n <= 2 {
 				w.WriteHeader(503)
 				return 0
 			}
 			return items
-		}, 0, -6, "503 Service Unavailable; it is sent again", 3 * time.Second},
-		{"it is overloaded", refuse(503), spans, 2, "2000 spans", 2 * time.Second},
-		{"a gateway finds none", refuse(502), spans, 2, "502 Bad Gateway", 2 * time.Second},
-		{"a gateway waits in vain", refuse(504), spans, 2, "504 Gateway Timeout", 2 * time.Second},
+		}, 0, -6, "503 Service Unavailable; it is sent again", soon},
+		{"it is overloaded", refuse(503), spans, 2, "2000 spans", soon},
+		{"a gateway finds none", refuse(502), spans, 2, "502 Bad Gateway", soon},
+		{"a gateway waits in vain", refuse(504), spans, 2, "504 Gateway Timeout", soon},
 		{"it says when", func(n, items int, w http.ResponseWriter, _ *http.Request) int {
 			if n == 1 {
 				w.Header().Set("Retry-After", "1")
@@ -177,48 +178,48 @@ func TestWhatIsSentIsAcknowledgedOrCounted(t *testing.T) {
 				return 0
 			}
 			return items
-		}, 0, -5, "429 Too Many Requests", 3 * time.Second},
-		{"it says to come back later than there is time", refuse(429, "Retry-After", "30"), spans, -4, "429 Too Many Requests", 500 * time.Millisecond},
-		{"it says so by date", refuse(503, "Retry-After", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)), spans, -4, "503", 500 * time.Millisecond},
+		}, 0, -5, "429 Too Many Requests", soon},
+		{"it says to come back later than there is time", refuse(429, "Retry-After", "30"), spans, -4, "429 Too Many Requests", 2 * time.Second},
+		{"it says so by date", refuse(503, "Retry-After", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)), spans, -4, "503", 2 * time.Second},
 		{"it rejects some", func(_, items int, w http.ResponseWriter, _ *http.Request) int {
 			w.Header().Set("Content-Type", "application/x-protobuf")
 			_, _ = w.Write(partialSuccess(7, "too old\x1b[31m"))
 			return items - 7
-		}, 4 * 7, -4, `rejected: "too old\x1b[31m"`, time.Second},
+		}, 4 * 7, -4, `rejected: "too old\x1b[31m"`, soon},
 		{"it rejects more than there were", func(_, items int, w http.ResponseWriter, _ *http.Request) int {
 			_, _ = w.Write(partialSuccess(100000, ""))
 			return 0
-		}, spans, -4, "rejected", time.Second},
+		}, spans, -4, "rejected", soon},
 		{"it rejects some in JSON", func(_, items int, w http.ResponseWriter, _ *http.Request) int {
 			w.Header().Set("Content-Type", "application/json; charset=utf-8")
 			_, _ = w.Write([]byte(`{"partialSuccess":{"rejectedSpans":"5","errorMessage":"no"}}`))
 			return items - 5
-		}, 4 * 5, -4, `rejected: "no"`, time.Second},
-		{"it takes none of it", refuse(400), spans, -4, "400 Bad Request", time.Second},
-		{"a body is too large", refuse(413), spans, -4, "413 Request Entity Too Large", time.Second},
-		{"it wants a token", refuse(401), spans, -4, "401 Unauthorized", time.Second},
-		{"it is elsewhere", refuse(307, "Location", "/elsewhere"), spans, -4, "307 Temporary Redirect", time.Second},
+		}, 4 * 5, -4, `rejected: "no"`, soon},
+		{"it takes none of it", refuse(400), spans, -4, "400 Bad Request", soon},
+		{"a body is too large", refuse(413), spans, -4, "413 Request Entity Too Large", soon},
+		{"it wants a token", refuse(401), spans, -4, "401 Unauthorized", soon},
+		{"it is elsewhere", refuse(307, "Location", "/elsewhere"), spans, -4, "307 Temporary Redirect", soon},
 		{"it is no engine", func(_, _ int, w http.ResponseWriter, _ *http.Request) int {
 			w.Header().Set("Content-Type", "text/html")
 			_, _ = w.Write([]byte("<html>welcome</html>"))
 			return 0
-		}, spans, -4, "is this the right URL?", time.Second},
+		}, spans, -4, "is this the right URL?", soon},
 		{"it hangs", func(_, _ int, _ http.ResponseWriter, r *http.Request) int {
 			<-r.Context().Done()
 			return 0
-		}, spans, 1, "the end came before it was sent", 2 * time.Second},
+		}, spans, 1, "the end came before it was sent", soon},
 		{"it hangs up", func(_, _ int, w http.ResponseWriter, _ *http.Request) int {
 			conn, _, err := w.(http.Hijacker).Hijack()
 			if err == nil {
 				_ = conn.Close()
 			}
 			return 0
-		}, spans, 2, "EOF", 2 * time.Second},
+		}, spans, 2, "EOF", soon},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			e := newEngine(t, c.answer)
-			x, told := open(t, e.url, nil, Options{patience: 1500 * time.Millisecond})
+			x, told := open(t, e.url, nil, Options{patience: 3 * time.Second})
 			send(x, exchanges)
 			undelivered, took := shut(t, x, spans)
 			if undelivered != c.undelivered || e.taken != spans-int(c.undelivered) {
@@ -292,7 +293,7 @@ func TestLittleIsSentWithinASecond(t *testing.T) {
 			break
 		}
 	}
-	if took := time.Since(begin); took < batchAge-10*time.Millisecond || took > 3*batchAge {
+	if took := time.Since(begin); took < batchAge-10*time.Millisecond || took > 10*batchAge {
 		t.Errorf("it took %v", took)
 	}
 	shut(t, x, 2)
@@ -374,7 +375,7 @@ func TestNobodyListens(t *testing.T) {
 	s.Close()
 	x, told := open(t, url, nil, Options{patience: time.Second})
 	send(x, 1)
-	if undelivered, took := shut(t, x, 2); undelivered != 2 || !told.has("connection refused") || took > 2*time.Second {
+	if undelivered, took := shut(t, x, 2); undelivered != 2 || !told.has("connection refused") || took > 10*time.Second {
 		t.Errorf("%d undelivered after %v: %q", undelivered, took, told.list)
 	}
 }
@@ -385,9 +386,9 @@ func TestCertificates(t *testing.T) {
 	s := httptest.NewTLSServer(e)
 	defer s.Close()
 	s.Config.ErrorLog = nil
-	x, told := open(t, s.URL, nil, Options{patience: time.Second})
+	x, told := open(t, s.URL, nil, Options{})
 	send(x, 1)
-	if undelivered, took := shut(t, x, 2); undelivered != 2 || !told.has("certificate") || took > 900*time.Millisecond {
+	if undelivered, took := shut(t, x, 2); undelivered != 2 || !told.has("certificate") || took > 4*time.Second {
 		t.Errorf("%d undelivered after %v: %q", undelivered, took, told.list)
 	}
 	ca := filepath.Join(t.TempDir(), "ca.pem")

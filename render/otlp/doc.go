@@ -6,6 +6,7 @@
 //	span.go      an exchange → a span, or two
 //	record.go    any other event → a log record
 //	metric.go    sums of events → histograms and counters
+//	exponential.go  histograms whose buckets grow
 //	resource.go  whose event it is
 //	wire.go      protobuf, by hand
 //	batch.go     what is sent at once

@@ -17,6 +17,9 @@ const (
 	envCertificate = "OTEL_EXPORTER_OTLP_CERTIFICATE"
 	envService     = "OTEL_SERVICE_NAME"
 	envResource    = "OTEL_RESOURCE_ATTRIBUTES"
+	envHistogram   = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"
+
+	fixedHistogram, growingHistogram = "explicit_bucket_histogram", "base2_exponential_bucket_histogram"
 )
 
 // An Attribute is a name and a value.
@@ -27,6 +30,7 @@ type Endpoint struct {
 	base       *url.URL
 	header     http.Header
 	attributes []Attribute // of all resources
+	growing    bool        // histograms are exponential
 	ca         string      // file with certificates
 	roots      *x509.CertPool
 }
@@ -75,6 +79,13 @@ func ParseEndpoint(text string, getenv func(string) string) (*Endpoint, error) {
 			return nil, fmt.Errorf("%s: a name or a value that no header can have", envHeaders)
 		}
 		e.header.Add(h.Key, h.Value)
+	}
+	switch kind := getenv(envHistogram); kind {
+	case "", fixedHistogram:
+	case growingHistogram:
+		e.growing = true
+	default:
+		return nil, errors.New(envHistogram + ": choose " + fixedHistogram + " or " + growingHistogram)
 	}
 	if name := getenv(envService); name != "" {
 		e.attributes = append(e.attributes, Attribute{"service.name", name})

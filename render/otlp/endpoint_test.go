@@ -42,6 +42,7 @@ func TestEndpointIsWhatFlagAndEnvironmentSay(t *testing.T) {
 		{"a header without a value", "http://h", map[string]string{envHeaders: "a=b,secret"}, "", envHeaders + ": entry 2 is not name=value"},
 		{"a header with a line end", "http://h", map[string]string{envHeaders: "a=secret%0a"}, "", "no header can have"},
 		{"a header whose name is none", "http://h", map[string]string{envHeaders: "a b=secret"}, "", "no header can have"},
+		{"a kind of histogram that there is not", "http://h", map[string]string{envHistogram: "secret"}, "", envHistogram + ": choose"},
 		{"an attribute that is none", "http://h", map[string]string{envResource: "secret"}, "", envResource + ": entry 1"},
 	} {
 		e, err := ParseEndpoint(c.url, func(name string) string { return c.env[name] })

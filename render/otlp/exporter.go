@@ -93,6 +93,7 @@ func Open(o Options) *Exporter {
 	x.spans.routes = o.Routes
 	x.records = records{resources: &x.resources, pipe: x.pipes[logs]}
 	x.sums = newSums(&x.resources, x.pipes[metrics], &x.spans, time.Now())
+	x.sums.growing = o.growing
 	return x
 }
 
@@ -135,6 +136,7 @@ func (x *Exporter) Event(e event.Event) bool {
 // exchange sends an exchange as a span, or two.
 func (x *Exporter) exchange(e *event.HTTP) {
 	id := x.namer.ids(e)
+	x.spans.begin(e)
 	ends, n := views(e)
 	for i := range ends[:n] {
 		x.item = x.spans.append(x.item[:0], &ends[i], &id)

@@ -72,6 +72,7 @@ type series struct {
 	least    float64
 	most     float64
 	buckets  [len(bounds) + 1]uint64
+	growing  *exponential // instead of buckets; nil: not asked for
 }
 
 // sums are all series of an exporter. They are cumulative: what is not acknowledged is in
@@ -83,11 +84,12 @@ type sums struct {
 
 	item, scratch []byte // reused
 
-	all   map[labels]*series
-	order []labels
-	since time.Time
-	next  time.Time
-	fresh bool // something was added since it was sent
+	all     map[labels]*series
+	order   []labels
+	since   time.Time
+	next    time.Time
+	growing bool // histograms are exponential
+	fresh   bool // something was added since it was sent
 }
 
 func newSums(r *resources, p *pipe, x *spans, now time.Time) sums {
@@ -114,6 +116,9 @@ func (s *sums) of(l *labels) *series {
 		return known
 	}
 	made := &series{resource: s.resources.of(key.whose)}
+	if s.growing {
+		made.growing = &exponential{}
+	}
 	s.all[key] = made
 	s.order = append(s.order, key)
 	return made
@@ -138,6 +143,9 @@ func (s *sums) exchange(e *event.HTTP) {
 }
 
 func (s *series) add(seconds float64) {
+	if s.growing != nil {
+		s.growing.add(seconds)
+	}
 	i := 0
 	for i < len(bounds) && seconds > bounds[i] {
 		i++
@@ -247,6 +255,18 @@ func (s *sums) appendMetric(b []byte, l *labels, one *series, now time.Time) []b
 	b = appendText(b, metricUnit, info.unit)
 	point := appendFixed(s.scratch[:0], pointStart, nanos(s.since))
 	point = appendFixed(point, pointTime, nanos(now))
+	if info.histogram && one.growing != nil {
+		point = appendFixed(point, histogramCount, one.count)
+		point = appendDouble(point, histogramSum, one.sum)
+		point = one.growing.append(point)
+		point = l.append(point, expAttributes)
+		point = appendDouble(point, expLeast, one.least)
+		point = appendDouble(point, expMost, one.most)
+		s.scratch = point
+		b = appendHead(b, metricExponential, sizeBytes(len(point))+2)
+		b = appendBytes(b, dataPoints, point)
+		return appendVarint(b, dataTemporality, cumulative)
+	}
 	if info.histogram {
 		point = appendFixed(point, histogramCount, one.count)
 		point = appendDouble(point, histogramSum, one.sum)

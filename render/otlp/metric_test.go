@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"tracer/trace/event"
 )
@@ -65,6 +66,40 @@ func TestSummariesAreHistograms(t *testing.T) {
 		"http.server.request.duration s map[error.type:500 http.request.method:GET http.response.status_code:500 network.protocol.version:1.1 tracer.route:/users/{id} url.scheme:http]": "1 1 1 1 [0 0 0 0 0 0 0 0 0 1 0 0 0 0 0]",
 		"http.client.request.duration s map[" + attributes + "server.address:api.example.com server.port:80 tracer.route:/users/{id} url.scheme:http]":                                   "1 0.3 0.3 0.3 [0 0 0 0 0 0 0 1 0 0 0 0 0 0 0]",
 	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// With exponential histograms each value is in the bucket that has it, and all is counted.
+func TestExponentialHistograms(t *testing.T) {
+	e := newEngine(t, nil)
+	x, _ := open(t, e.url, map[string]string{envHistogram: growingHistogram}, Options{Sums: true})
+	took := []time.Duration{0, 1, time.Microsecond, time.Millisecond, 1500 * time.Millisecond, time.Second, 2 * time.Second, 2*time.Second + 1, 100 * time.Hour}
+	for _, d := range took {
+		x.Event(one(event.RoleServer, func(e *event.HTTP) { e.Duration = d }))
+	}
+	if n, _ := x.Close(); n != 0 || len(e.items) != 1 {
+		t.Fatalf("%d undelivered, %d points", n, len(e.items))
+	}
+	h := parse(t, e.items[0].bytes(metricExponential))
+	p := parse(t, h.bytes(dataPoints))
+	buckets := parse(t, p.bytes(expPositive))
+	offset, scale := protowire.DecodeZigZag(buckets.number(bucketsOffset)), protowire.DecodeZigZag(p.number(expPointScale))
+	got := map[int64]uint64{}
+	sum := p.number(expZero)
+	for i, b := int64(0), buckets.bytes(bucketsCounts); len(b) > 0; i++ {
+		count, n := protowire.ConsumeVarint(b)
+		if b = b[n:]; count > 0 {
+			got[offset+i] = count
+		}
+		sum += count
+	}
+	if sum != uint64(len(took)) || sum != p.number(histogramCount) || p.number(expZero) != 1 || scale != 3 || h.number(dataTemporality) != cumulative {
+		t.Errorf("%d counted, %v", sum, p)
+	}
+	// Bucket i is above 2^(i/8), up to 2^((i+1)/8): 1 s is the end of bucket -1, 2 s that of 7.
+	want := map[int64]uint64{expFirst: 1, -160: 1, -80: 1, 4: 1, -1: 1, 7: 1, 8: 1, expLast: 1}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

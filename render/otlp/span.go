@@ -158,13 +158,79 @@ func redacted(query string) string {
 	return strings.Join(parts, "&")
 }
 
-// spans makes spans of exchanges.
+// spans makes spans of exchanges. What both ends' spans say is made once.
 type spans struct {
 	routes        bool   // say the route
 	text, scratch []byte // reused
+
+	// Of the exchange that begin was called with.
+	shared      []byte // attributes of both its spans
+	name        string
+	path, query string
+	host        string
 }
 
-// append appends message Span.
+// begin makes what the spans of an exchange share.
+func (x *spans) begin(e *event.HTTP) {
+	method := e.Method
+	if !methods[method] && method != "" {
+		method = otherMethod
+	}
+	x.path, x.query = target(e)
+	x.query = redacted(x.query)
+	rpc := ""
+	if e.GRPC && len(x.path) > 1 {
+		rpc = x.path[1:]
+	}
+	switch {
+	case rpc != "":
+		x.name = rpc
+	case method == "" || method == otherMethod:
+		x.name = "HTTP"
+	default:
+		x.name = method
+	}
+	b := x.shared[:0]
+	if method != "" {
+		b = appendString(b, spanAttributes, "http.request.method", method)
+	}
+	if method == otherMethod {
+		b = appendString(b, spanAttributes, "http.request.method_original", e.Method)
+	}
+	b = appendString(b, spanAttributes, "url.scheme", scheme(e))
+	if x.path != "" {
+		b = appendString(b, spanAttributes, "url.path", x.path)
+	}
+	if e.PathTruncated {
+		b = appendBool(b, spanAttributes, "tracer.path_truncated", true)
+	}
+	if x.routes {
+		if route := x.route(e); route != "" {
+			b = appendString(b, spanAttributes, "tracer.route", route)
+		}
+	}
+	var port uint16
+	if x.host, port = address(e); x.host != "" {
+		b = appendString(b, spanAttributes, "server.address", x.host)
+	}
+	if port != 0 {
+		b = appendInt(b, spanAttributes, "server.port", int64(port))
+	}
+	if e.Status != 0 {
+		b = appendInt(b, spanAttributes, "http.response.status_code", int64(e.Status))
+	}
+	b = appendInt(b, spanAttributes, "http.request.size", int64(e.RequestBytes))
+	b = appendInt(b, spanAttributes, "http.response.size", int64(e.ResponseBytes))
+	if e.Version != "" {
+		b = appendString(b, spanAttributes, "network.protocol.version", e.Version)
+	}
+	if e.GRPC {
+		b = appendRPC(b, e, rpc)
+	}
+	x.shared = appendOwn(b, e)
+}
+
+// append appends message Span, after begin.
 func (x *spans) append(b []byte, v *view, id *ids) []byte {
 	e := v.HTTP
 	b = appendBytes(b, spanTraceID, traceOf(e, id))
@@ -179,39 +245,16 @@ func (x *spans) append(b []byte, v *view, id *ids) []byte {
 	if v.server || !e.TraceID.IsZero() {
 		b = appendBytes(b, spanParent, parent)
 	}
-	method := e.Method
-	if !methods[method] && method != "" {
-		method = otherMethod
-	}
-	rpc := ""
-	if path, _ := target(e); e.GRPC && len(path) > 1 {
-		rpc = path[1:]
-	}
-	switch {
-	case rpc != "":
-		b = appendText(b, spanName, rpc)
-	case method == "" || method == otherMethod:
-		b = appendText(b, spanName, "HTTP")
-	default:
-		b = appendText(b, spanName, method)
-	}
+	b = appendText(b, spanName, x.name)
 	b = appendVarint(b, spanKind, kind)
 	b = appendFixed(b, spanStart, nanos(v.start))
 	b = appendFixed(b, spanEnd, nanos(v.start.Add(v.duration)))
-	if method != "" {
-		b = appendString(b, spanAttributes, "http.request.method", method)
-	}
-	if method == otherMethod {
-		b = appendString(b, spanAttributes, "http.request.method_original", e.Method)
-	}
-	b = x.appendURL(b, v)
-	if e.Status != 0 {
-		b = appendInt(b, spanAttributes, "http.response.status_code", int64(e.Status))
-	}
-	b = appendInt(b, spanAttributes, "http.request.size", int64(e.RequestBytes))
-	b = appendInt(b, spanAttributes, "http.response.size", int64(e.ResponseBytes))
-	if e.Version != "" {
-		b = appendString(b, spanAttributes, "network.protocol.version", e.Version)
+	b = append(b, x.shared...)
+	switch {
+	case v.server && x.query != "":
+		b = appendString(b, spanAttributes, "url.query", x.query)
+	case !v.server && x.path != "" && x.host != "":
+		b = x.appendURL(b, e)
 	}
 	if peer := v.peer(); peer.Addr().IsValid() {
 		b = appendAddr(b, "network.peer.address", peer.Addr())
@@ -220,10 +263,7 @@ func (x *spans) append(b []byte, v *view, id *ids) []byte {
 		}
 		b = appendInt(b, spanAttributes, "network.peer.port", int64(peer.Port()))
 	}
-	if e.GRPC {
-		b = appendRPC(b, e, rpc)
-	}
-	b = appendOwn(b, v)
+	b = appendTimes(b, v)
 	failure := v.failure()
 	if failure == "" {
 		return b
@@ -242,6 +282,22 @@ func (x *spans) append(b []byte, v *view, id *ids) []byte {
 		b = appendText(b, statusMessage, message)
 	}
 	return appendVarint(b, statusCode, codeError)
+}
+
+// appendURL appends what a client has asked for, all in one.
+func (x *spans) appendURL(b []byte, e *event.HTTP) []byte {
+	u := append(append(x.text[:0], scheme(e)...), "://"...)
+	if e.Host != "" {
+		u = append(u, e.Host...)
+	} else {
+		u = append(u, e.Dst.String()...)
+	}
+	u = append(u, x.path...)
+	if x.query != "" {
+		u = append(append(u, '?'), x.query...)
+	}
+	x.text = u
+	return appendString(b, spanAttributes, "url.full", text(u))
 }
 
 func appendAddr(b []byte, key string, a netip.Addr) []byte {
@@ -266,50 +322,6 @@ func traceOf(e *event.HTTP, id *ids) []byte {
 	return e.TraceID[:]
 }
 
-// appendURL appends what was asked for: of a client all in one.
-func (x *spans) appendURL(b []byte, v *view) []byte {
-	e := v.HTTP
-	path, query := target(e)
-	query = redacted(query)
-	b = appendString(b, spanAttributes, "url.scheme", scheme(e))
-	if path != "" {
-		b = appendString(b, spanAttributes, "url.path", path)
-	}
-	if query != "" && v.server {
-		b = appendString(b, spanAttributes, "url.query", query)
-	}
-	host, port := address(e)
-	if !v.server && path != "" && host != "" {
-		u := append(append(x.text[:0], scheme(e)...), "://"...)
-		if e.Host != "" {
-			u = append(u, e.Host...)
-		} else {
-			u = append(u, e.Dst.String()...)
-		}
-		u = append(u, path...)
-		if query != "" {
-			u = append(append(u, '?'), query...)
-		}
-		b = appendString(b, spanAttributes, "url.full", text(u))
-		x.text = u
-	}
-	if e.PathTruncated {
-		b = appendBool(b, spanAttributes, "tracer.path_truncated", true)
-	}
-	if x.routes {
-		if route := x.route(e); route != "" {
-			b = appendString(b, spanAttributes, "tracer.route", route)
-		}
-	}
-	if host != "" {
-		b = appendString(b, spanAttributes, "server.address", host)
-	}
-	if port != 0 {
-		b = appendInt(b, spanAttributes, "server.port", int64(port))
-	}
-	return b
-}
-
 // appendRPC appends what a call of gRPC is, by its conventions and by those before 1.39.
 func appendRPC(b []byte, e *event.HTTP, rpc string) []byte {
 	b = appendString(b, spanAttributes, "rpc.system.name", "grpc")
@@ -325,12 +337,11 @@ func appendRPC(b []byte, e *event.HTTP, rpc string) []byte {
 }
 
 // appendOwn appends what the conventions have no names for.
-func appendOwn(b []byte, v *view) []byte {
-	e := v.HTTP
+func appendOwn(b []byte, e *event.HTTP) []byte {
 	if e.ID.Known {
 		var id [16]byte
-		text, _ := e.ID.AppendText(id[:0]) // it has no errors
-		b = appendString(b, spanAttributes, "tracer.conn_id", string(text))
+		digits, _ := e.ID.AppendText(id[:0]) // it has no errors
+		b = appendString(b, spanAttributes, "tracer.conn_id", text(digits))
 	}
 	if e.Stream != 0 {
 		b = appendInt(b, spanAttributes, "tracer.stream_id", int64(e.Stream))
@@ -347,19 +358,26 @@ func appendOwn(b []byte, v *view) []byte {
 	if e.Incomplete {
 		b = appendBool(b, spanAttributes, "tracer.request_incomplete", true)
 	}
+	return b
+}
+
+// appendTimes appends how long it took one end until the answer began, and of the server
+// where that went.
+func appendTimes(b []byte, v *view) []byte {
+	e := v.HTTP
+	if !v.server {
+		return appendMicros(b, "tracer.latency_us", e.Latency)
+	}
 	latency := e.Latency
-	if v.server && e.Role == event.RoleBoth {
+	if e.Role == event.RoleBoth {
 		latency = e.ServerLatency
 	}
 	b = appendMicros(b, "tracer.latency_us", latency)
-	if v.server {
-		b = appendMicros(b, "tracer.accept_wait_us", e.AcceptWait)
-		b = appendMicros(b, "tracer.queue_us", e.Queue)
-		b = appendMicros(b, "tracer.cpu_us", e.CPU)
-		b = appendMicros(b, "tracer.runq_us", e.RunQueue)
-		b = appendMicros(b, "tracer.blocked_us", e.Blocked)
-	}
-	return b
+	b = appendMicros(b, "tracer.accept_wait_us", e.AcceptWait)
+	b = appendMicros(b, "tracer.queue_us", e.Queue)
+	b = appendMicros(b, "tracer.cpu_us", e.CPU)
+	b = appendMicros(b, "tracer.runq_us", e.RunQueue)
+	return appendMicros(b, "tracer.blocked_us", e.Blocked)
 }
 
 // appendMicros appends a duration of which 0 means unknown.

@@ -227,10 +227,15 @@ func TestNoIDComesTwice(t *testing.T) {
 // The hash is part of what users rely on: tracers of two versions make one trace.
 func TestIDsAreStable(t *testing.T) {
 	n := namer{}
-	id := n.ids(one(event.RoleClient, nil))
-	got := hex.EncodeToString(id.trace[:]) + " " + hex.EncodeToString(id.client[:]) + " " + hex.EncodeToString(id.server[:])
-	if want := "a2fb3cd562c57aa42f246f0bcdc6e0e7 4278d2f6167dabd8 3c64f99394401870"; got != want {
-		t.Errorf("%s, want %s", got, want)
+	for want, e := range map[string]*event.HTTP{
+		"a2fb3cd562c57aa42f246f0bcdc6e0e7 4278d2f6167dabd8 3c64f99394401870": one(event.RoleClient, nil),
+		"0f2c2ad8495c4cdd02dba4f25399bdc8 c229fd68adb0d1b5 26963281b9d48cce": one(event.RoleServer, func(e *event.HTTP) { e.Stream, e.Seq = 3, 0 }),
+	} {
+		id := n.ids(e)
+		got := hex.EncodeToString(id.trace[:]) + " " + hex.EncodeToString(id.client[:]) + " " + hex.EncodeToString(id.server[:])
+		if got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
 	}
 }
 
@@ -324,6 +329,7 @@ func TestSpansAllocateNothing(t *testing.T) {
 	for name, h := range map[string]*event.HTTP{"both": one(event.RoleBoth, nil), "gRPC": exchanges()[5]} {
 		if n := testing.AllocsPerRun(100, func() {
 			id := x.namer.ids(h)
+			x.spans.begin(h)
 			ends, n := views(h)
 			for i := range ends[:n] {
 				x.item = x.spans.append(x.item[:0], &ends[i], &id)

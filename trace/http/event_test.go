@@ -29,6 +29,7 @@ func TestEventsOfStreams(t *testing.T) {
 	const ms = int64(time.Millisecond)
 	whole := message.Exchange{
 		Method: []byte("POST"), Target: []byte("/a.B/C"), Host: []byte("h"), Status: 200, Stream: 5, GRPC: true, GRPCStatus: 5, GRPCMessage: []byte("no"),
+		Trace:        message.Trace{ID: [16]byte{1}, Parent: [8]byte{2}},
 		RequestStart: 1 * ms, RequestEnd: 2 * ms, ResponseStart: 5 * ms, ResponseEnd: 9 * ms, RequestBytes: 100, ResponseBytes: 200,
 	}
 	x := func(role message.Role, change func(x *message.Exchange)) *exchange.Half {
@@ -77,7 +78,8 @@ func TestEventsOfStreams(t *testing.T) {
 		want := event.HTTP{
 			Connection: event.Connection{Role: event.RoleBoth}, Version: "2", Stream: 5, Method: "POST", Path: "/a.B/C", Host: "h", Status: 200,
 			Latency: 4 * time.Millisecond, Duration: 8 * time.Millisecond, RequestBytes: 100, ResponseBytes: 200,
-			GRPC: true, GRPCStatus: 5, GRPCMessage: "no", ServerLatency: 4 * time.Millisecond, ServerDuration: 8 * time.Millisecond, ServerTime: time.Unix(0, ms).UTC(),
+			GRPC: true, GRPCStatus: 5, GRPCMessage: "no", ServerLatency: 4 * time.Millisecond,
+			TraceID: event.TraceID{1}, ParentID: event.SpanID{2}, ServerDuration: 8 * time.Millisecond, ServerTime: time.Unix(0, ms).UTC(),
 		}
 		tc.want(&want)
 		if len(sink.events) != 1 {
