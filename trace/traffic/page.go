@@ -11,9 +11,6 @@ import (
 
 // tell shows what was moved since it was called last.
 func (t *tracer) tell(now uint64, final bool) {
-	if t.order != nil {
-		t.sortBy = t.order.Key()
-	}
 	for id, st := range t.toLookAt(final) {
 		t.distribute(id, st, final || st.record.Last != 0)
 		switch {
@@ -34,6 +31,9 @@ func (t *tracer) tell(now uint64, final bool) {
 
 // tellRows shows what rows have moved since it was called last.
 func (t *tracer) tellRows(now uint64, final bool) {
+	if t.order != nil {
+		t.sortBy = t.order.Key()
+	}
 	interval := time.Duration(now - t.last)
 	t.last = now
 	rows := make([]*row, 0, len(t.rows))
