@@ -80,7 +80,7 @@ one() {
 	before=$(accepted)
 	./tracer http --json --port "$port" "$@" >"$work/rows.json" 2>"$work/err" &
 	tool=$!
-	for i in $(seq 100); do grep -q '"start"' "$work/err" && break; sleep .05; done
+	for i in $(seq 100); do grep -qs '"start"' "$work/err" && break; sleep .05; done
 	requests=$(load)
 	kill -TERM "$tool"
 	wait "$tool"
