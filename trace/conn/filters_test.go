@@ -76,6 +76,7 @@ func TestKernelFiltersAreDecidedInTheKernel(t *testing.T) {
 		older.Hear()
 		w.Hear()
 		c := start(t, session.Options{Tier: tier, Filter: session.Filter{UID: &uid}})
+		c.looked()
 		w.Say("open")
 		w.Hear()
 		for _, w := range []*work.Process{w, older} {

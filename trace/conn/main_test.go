@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"tracer/bpf"
+	"tracer/testdata/kit"
 	"tracer/testdata/kit/record"
 	"tracer/testdata/kit/work"
 	"tracer/trace/event"
@@ -56,6 +58,21 @@ func open(t *testing.T, opts session.Options, args ...string) *conns {
 	c.before = c.counters()
 	c.Clean(func() map[string]uint64 { return map[string]uint64{"step_missed": uint64(c.missed)} })
 	return c
+}
+
+// looked returns when all sockets that are older than tracing have been met.
+func (c *conns) looked() {
+	c.t.Helper()
+	kit.Eventually(c.t, "the look at older sockets", func() error {
+		var looking uint32
+		if err := c.Host.Get(bpf.ConnVarLooking, &looking); err != nil {
+			return err
+		}
+		if looking != 0 {
+			return errors.New("it goes on")
+		}
+		return nil
+	})
 }
 
 // of returns the events of a process as soon as there are n, or fails.
