@@ -74,13 +74,11 @@ check: check-generated ## formatting, vet, staticcheck
 	GOARCH=arm64 go vet ./... $(TESTDATA)
 	go run $(STATICCHECK) ./... $(TESTDATA)
 
-# Packages are built side by side; their tests run one after the other, as the privileged ones see what others do. A
-# process that a test leaves behind must not hold the lock (-o).
 .PHONY: test-unit
 test-unit: ## unit tests and, as root, the privileged tests on this kernel
 	mkdir -p $(BUILD)/bin
 	go build -ldflags '-s -w' -o $(BUILD)/bin/ . ./testdata/kit/workload
-	CI=$(or $(CI),true) TRACER_BIN=$(BUILD)/bin go test -p 4 -exec 'flock -o $(BUILD)/one-at-a-time' -count 1 ./...
+	testdata/unit.sh $(BUILD)
 
 # Each package is built once, with the fuzzer's instruments. A short time to minimize what is new leaves most of the runs
 # to inputs that nobody has seen.
