@@ -328,7 +328,10 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 		c.stdout.Order = order
 	}
 	defer c.stdout.Prepare()()
-	s, err := session.OpenEither([]session.Tracer{tracer}, c.Options)
+	s, err := c.open(tracer, stop)
+	if s == nil && err == nil {
+		return 0
+	}
 	if err != nil {
 		cmd.Cancel()
 		complain(err)
@@ -369,6 +372,29 @@ func (c *config) trace(p *session.Probe, tracer session.Tracer) int {
 	close(ended)
 	release()
 	return c.end(msg, p, s, cmd, err)
+}
+
+// open opens what is traced, or read; neither if a signal comes while it waits for a fifo
+// that nobody writes to.
+func (c *config) open(tracer session.Tracer, stop <-chan os.Signal) (session.Running, error) {
+	if len(c.Read) == 0 {
+		return session.Open([]session.Tracer{tracer}, c.Options)
+	}
+	type result struct {
+		s   session.Running
+		err error
+	}
+	opened := make(chan result, 1)
+	go func() {
+		s, err := session.OpenRecording([]session.Tracer{tracer}, c.Options)
+		opened <- result{s, err}
+	}()
+	select {
+	case r := <-opened:
+		return r.s, r.err
+	case <-stop:
+		return nil, nil
+	}
 }
 
 // begin says that tracing has begun, and what will be missed.

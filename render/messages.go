@@ -279,7 +279,7 @@ func (m *Messages) Account(a *event.Account) {
 		b = append(append(b, "; "...), plural(n, "line")+" could not be read"...)
 	}
 	if a.Overflows > 0 {
-		b = fmt.Appendf(b, "; %s dropped by full queues of listeners", plural(a.Overflows, "connection"))
+		b = fmt.Appendf(b, "; %s to connect dropped by full queues of listeners", plural(a.Overflows, "attempt"))
 	}
 	if a.Incomplete > 0 {
 		b = fmt.Appendf(b, "; %s lost, some rows lack a field", plural(a.Incomplete, "detail"))

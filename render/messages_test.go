@@ -211,7 +211,7 @@ func TestErrorWaitsForTheEndOfALiveScreen(t *testing.T) {
 func TestFullQueuesAreToldAndSummedUp(t *testing.T) {
 	for json, want := range map[bool]string{
 		false: "tracer: overflow: 37 connections dropped at port 80 by flask[7]\n" +
-			"2 events seen, 2 shown, 0 lost in 1s; 37 connections dropped by full queues of listeners; cost: CPU 1ms\n",
+			"2 events seen, 2 shown, 0 lost in 1s; 37 attempts to connect dropped by full queues of listeners; cost: CPU 1ms\n",
 		true: `{"event":"overflow","message":"37 connections dropped at port 80 by flask[7]","pid":7,"comm":"flask","port":80,"dropped":37}` + "\n" +
 			`{"event":"end","seen":2,"shown":2,"lost":0,"overflows":37,"duration_us":1000000,"cpu_us":1000}` + "\n",
 	} {

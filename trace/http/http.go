@@ -203,7 +203,7 @@ func (t *tracer) End() {
 	t.settle()
 	if t.summary {
 		t.pending.waitAll(t.conns.now - uint64(lastWaitAge))
-		t.events.tellSummary(t.conns.now, true, t.conns.eachWaiting)
+		t.events.tellSummary(t.session.Now(), true, t.conns.eachWaiting)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -39,6 +40,28 @@ func openFile(path string) (*os.File, error) {
 	}
 	f.Close()
 	return nil, err
+}
+
+// namedTwice is a file that stands twice in a list, by whatever names; empty if none does.
+func namedTwice(files []string) string {
+	var before []os.FileInfo
+	for i, file := range files {
+		if file == Stdin {
+			if slices.Contains(files[:i], file) {
+				return "stdin"
+			}
+			continue
+		}
+		st, err := os.Stat(file)
+		if err != nil {
+			continue // to open it says why
+		}
+		if slices.ContainsFunc(before, func(o os.FileInfo) bool { return os.SameFile(o, st) }) {
+			return file
+		}
+		before = append(before, st)
+	}
+	return ""
 }
 
 // A follower reads a file as tail -F does: at its end it waits for more, and if another

@@ -62,6 +62,9 @@ func Open(files []string, o Options) (*Reader, error) {
 	r.merge.stats = &r.stats
 	r.end = sync.OnceFunc(func() { close(r.stop) })
 	r.join = newJoin(&r.stats)
+	if twice := namedTwice(files); twice != "" {
+		return nil, fmt.Errorf("read: %s is there twice", twice)
+	}
 	for i, file := range files {
 		in := &input{source: &source{wake: r.wake, stop: r.stop}, ordinal: i}
 		if err := in.open(file, o.Stdin, o.Follow); err != nil {

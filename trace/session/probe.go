@@ -126,11 +126,15 @@ func (h *Host) Passes(e event.Event, own string) bool {
 	return false
 }
 
-// Now is the boot clock as programs in the kernel read it, in ns. While a recording is read
-// it is how far that has been read, in the time that Clock takes.
+// Now is the boot clock as programs in the kernel read it, in ns: when tracing has ended, at
+// its end. While a recording is read it is how far that has been read, in the time that
+// Clock takes.
 func (h *Host) Now() uint64 {
 	if r := h.stages.recorded; r != nil {
 		return uint64(r.now.UnixNano())
+	}
+	if end := h.stages.ending; end != 0 {
+		return end
 	}
 	return kernel.Now()
 }

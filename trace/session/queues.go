@@ -120,13 +120,14 @@ func (q *Queues) dropped(netns uint32, s *space) (n uint64, there bool) {
 	return n, true
 }
 
-// overflow tells, and counts, that connections were dropped.
+// overflow tells, and counts, that connections were dropped. A SYN that is sent again counts
+// again, as in the kernel's ListenOverflows.
 func (h *Host) overflow(l *Listener, dropped uint64) {
 	h.Ledger.Overflowed(dropped)
-	n := &event.Notice{Kind: event.KindOverflow, Dropped: dropped, Message: plural(dropped, "connection") + " dropped as the queue of a listener was full"}
+	n := &event.Notice{Kind: event.KindOverflow, Dropped: dropped, Message: plural(dropped, "attempt") + " to connect dropped as the queue of a listener was full"}
 	if l != nil {
 		n.PID, n.Comm, n.Port = l.PID, l.Comm, l.Port
-		n.Message = fmt.Sprintf("%s dropped at port %d%s: the queue of connections to accept was full", plural(dropped, "connection"), l.Port, l.by())
+		n.Message = fmt.Sprintf("%s to connect dropped at port %d%s: the queue of connections to accept was full", plural(dropped, "attempt"), l.Port, l.by())
 	}
 	h.Notice(n)
 }

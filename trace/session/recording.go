@@ -65,6 +65,9 @@ type run struct {
 	lostBy  map[string]uint64
 	details uint64
 	dropped uint64 // by listeners
+	shown   uint64 // events, as it says at its end
+	read    uint64 // events
+	summed  bool   // it has sums of events
 }
 
 const (
@@ -108,14 +111,6 @@ type Running interface {
 	Run(ctx context.Context, sinks ...Sink) error
 	Account() (*event.Account, error)
 	Close()
-}
-
-// OpenEither opens what the options say: a recording, or this host.
-func OpenEither(tracers []Tracer, opts Options) (Running, error) {
-	if len(opts.Read) > 0 {
-		return OpenRecording(tracers, opts)
-	}
-	return Open(tracers, opts)
 }
 
 // Confine does nothing: reading has taken no privileges.
@@ -310,6 +305,12 @@ func (r *Recording) take(line *replay.Line) error {
 	case *event.Notice:
 		r.retell(line, o)
 	case event.Event:
+		u := r.current(line)
+		u.read++
+		switch o.(type) {
+		case *event.ExecSummary, *event.ConnSummary, *event.HTTPSummary:
+			u.summed = true
+		}
 		return r.replay(line, o)
 	}
 	return nil
@@ -364,6 +365,9 @@ func (r *Recording) current(line *replay.Line) *run {
 func (r *Recording) end(line *replay.Line, a *event.Account) {
 	u := r.current(line)
 	u.ended, u.lostBy, u.details, u.dropped = true, a.LostBy, a.Incomplete, a.Overflows
+	if there := a.Undelivered["recording"]; a.Shown > there {
+		u.shown = a.Shown - there
+	}
 	for _, one := range a.Unreadable {
 		r.ledger.Unreadable(one)
 	}
@@ -454,14 +458,20 @@ func (r *Recording) tellEnds() {
 	if r.reason != event.EndedRecording {
 		return
 	}
-	open := map[string]bool{}
+	open, read, shown := map[string]bool{}, uint64(0), uint64(0)
 	for id, u := range r.runs {
+		if u.ended && !u.summed && u.read < u.shown {
+			read, shown = read+u.read, shown+u.shown
+		}
 		if !u.ended && id.file == "" {
 			open[u.host] = true
 		}
 	}
 	for _, host := range slices.Sorted(maps.Keys(open)) {
 		r.notice(&event.Notice{Kind: event.KindNote, Message: "the recording of " + host + " has no end, as if tracer was killed: what was lost since its last message is not known"})
+	}
+	if shown > 0 {
+		r.notice(&event.Notice{Kind: event.KindWarning, Message: fmt.Sprintf("%d of %s that were recorded are in what was read: other files of the recording are missing, or lines were taken out", read, plural(shown, "event"))})
 	}
 }
 

@@ -211,7 +211,8 @@ func (s *Session) Run(ctx context.Context, sinks ...Sink) error {
 	for _, h := range s.hosts {
 		h.tracer.Detaching()
 	}
-	s.ended = time.Now().UTC()
+	s.ending = kernel.Now()
+	s.ended = s.clock.Wall(s.ending)
 	s.duration = time.Since(s.started)
 	if endErr := s.kernel.Ending(); err == nil {
 		err = endErr

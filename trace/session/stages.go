@@ -19,7 +19,8 @@ type stages struct {
 	merge  *merge  // nil: one probe alone, whose events come in order
 	places *places // nil: not known here
 	timers timers
-	queued bool // queues of listeners are watched
+	ending uint64 // when tracing ended, by the boot clock; 0: it goes on
+	queued bool   // queues of listeners are watched
 	clock  *kernel.Clock
 	users  *proc.Users
 	comms  map[[16]int8]string

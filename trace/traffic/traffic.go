@@ -117,7 +117,7 @@ func (t *tracer) due(now uint64) uint64 {
 func (t *tracer) Detaching() { t.read(true) }
 
 // End shows what was moved since the last interval.
-func (t *tracer) End() { t.tell(kernel.Now(), true) }
+func (t *tracer) End() { t.tell(t.host.Now(), true) }
 
 // Decode takes the last reading of a socket.
 func (t *tracer) Decode(record []byte) bool {
