@@ -1,4 +1,4 @@
-package main
+package recording_test
 
 import (
 	"bufio"
