@@ -66,7 +66,7 @@ struct segment {
  * gone on from in all its values.
  */
 struct payload {
-	__u64 owner; /* task that is at it, for who may be preempted; else 0 */
+	__u64 users; /* tasks that are at it, or try to be: for who may be preempted */
 	__u64 room[16]; /* for who includes this, where the stack has none */
 	__u64 size; /* bytes that the call has moved */
 	__u32 index; /* of the scratch that this is a part of */

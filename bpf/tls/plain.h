@@ -12,27 +12,36 @@
 /* Calls that are told of an object of which no socket is known. */
 #define UNLINKED_CALLS 8
 
-/* A scratch that no other task on this CPU is at; NULL: there is none. */
+/*
+ * A scratch that no other task on this CPU is at; NULL: there is none. Whoever counts
+ * itself alone has it: one that is preempted in between finds that it is not.
+ */
 static __noinline struct scratch *take_scratch(__u32 *index)
 {
-	__u64 me = bpf_get_current_pid_tgid();
-
 	for (int i = 0; i < TLS_SCRATCHES; i++) {
 		__u32 at = scratch_index(FOR_TLS + i);
 		struct scratch *s = bpf_map_lookup_elem(&scratches, &at);
 
-		if (!s || s->payload.owner)
+		if (!s)
 			continue;
-		s->payload.owner = me;
+		__sync_fetch_and_add(&s->payload.users, 1);
 		barrier();
-		if (s->payload.owner != me)
-			continue; /* it was preempted by who took it */
+		if (s->payload.users != 1) {
+			__sync_fetch_and_add(&s->payload.users, -1);
+			continue;
+		}
 		s->payload.index = at;
 		*index = at;
 		return s;
 	}
 	count_lost(map_full);
 	return NULL;
+}
+
+static __always_inline void leave_scratch(struct scratch *s)
+{
+	barrier();
+	__sync_fetch_and_add(&s->payload.users, -1);
 }
 
 /* Plaintext of which no socket is known: user space waits whether one will be. */
@@ -84,7 +93,7 @@ static __noinline int tell_unlinked(void *ctx, struct tls_call *call, __u64 n)
 		about->since = link->since;
 		tell_tls(ctx, NULL, s, call->object, plain_unlinked);
 	}
-	s->payload.owner = 0;
+	leave_scratch(s);
 	return 0;
 }
 
@@ -154,7 +163,7 @@ static __noinline int plain_moved(void *ctx, struct tls_call *call, __u64 n)
 			.sk = key, .base = call->buf, .known = true, .data_user = true};
 		call_moved(ctx, BY_TLS, st, s, index, turned, false, false);
 	}
-	s->payload.owner = 0;
+	leave_scratch(s);
 	return 0;
 }
 

@@ -834,8 +834,11 @@ sys.stdin.read()
 // TestKernelHTTPSOfGo is for every kernel: how programs are attached to a file differs
 // by kernel, and how a socket's call is seen within which the library is. Go is all that
 // an emulated machine has.
+//
+// Not the newest one, which preempts programs: those at functions of libraries have no
+// copies there. What they miss is told, but the plaintext behind it has another place then.
 func TestKernelHTTPSOfGo(t *testing.T) {
-	kit.Needs(t, kit.EveryKernel)
+	kit.Needs(t, kit.OldestKernel|kit.KernelsBetween)
 	tracer := kit.Binary(t)
 	for _, tier := range []string{"fentry", "kprobe", "tracepoint"} {
 		t.Run(tier, func(t *testing.T) {
