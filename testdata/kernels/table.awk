@@ -37,7 +37,7 @@ $1 == "CHECKED" {
 }
 /^[a-z]+ +nothing / { buffer = "" }
 /^[a-z]/ { command = $1 }
-hook > 1 && substr($0, hook - 2, 2) == "  " && split(substr($0, hook), used, " ") {
+hook > 1 && substr($0, hook - 2, 3) ~ /^  [^ ]/ && split(substr($0, hook), used, " ") {
 	named = substr($0, sees, hook - sees)
 	sub(/ +$/, "", named)
 	n = split(named, features, "; ")

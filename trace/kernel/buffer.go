@@ -8,6 +8,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/features"
+	"github.com/cilium/ebpf/rlimit"
 )
 
 // A Buffer says how records travel from programs to the reader.
@@ -32,8 +33,12 @@ func ParseBuffer(name string) (Buffer, error) {
 }
 
 // HaveRing tries whether the kernel has ring buffers: nil if it has, or another
-// error than [ebpf.ErrNotSupported] if that cannot be told.
-func HaveRing() error { return features.HaveMapType(ebpf.RingBuf) }
+// error than [ebpf.ErrNotSupported] if that cannot be told. Kernels before 5.11 count a map
+// against RLIMIT_MEMLOCK, which is raised.
+func HaveRing() error {
+	_ = rlimit.RemoveMemlock() // what cannot be raised may suffice
+	return features.HaveMapType(ebpf.RingBuf)
+}
 
 // pick chooses a ring or perf buffers.
 func (b Buffer) pick(have func() error) (Buffer, error) {
